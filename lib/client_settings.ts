@@ -1,0 +1,393 @@
+/**
+ * The options of the client's command line, and what they mean for an exchange.
+ *
+ * @module
+ */
+
+import {
+  type CommandLine,
+  describeOptions,
+  type OptionSpec,
+  parseSeconds,
+  parseSize,
+  parseWhole,
+  UsageError,
+} from "./command_line.ts";
+import type { Expectation } from "./diagnosis.ts";
+import type { ExchangeOptions } from "./exchange.ts";
+import { collect, cut, PayloadError, randomBytes, readFile, SPLIT_WINDOW_BYTES } from "./payload.ts";
+import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "./protocol/close.ts";
+import { byteLengthOf, type Message, type MessageKind } from "./protocol/message.ts";
+import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
+import type { OpenOptions } from "./transport/connection.ts";
+
+/** The options of the client. */
+export const CLIENT_OPTIONS: readonly OptionSpec[] = [
+  { name: "message", short: "m", value: "TEXT", help: ['Send this text (default "Hello world")'] },
+  { name: "file", short: "f", value: "PATH", help: ["Send a file as one message, - for stdin"] },
+  { name: "size", value: "BYTES", help: ["Send random bytes; KiB, MiB, GiB as suffix"] },
+  { name: "binary", short: "b", help: ["Send as binary instead of text"] },
+  {
+    name: "count",
+    short: "n",
+    value: "N",
+    help: ["Send it N times, each after the last reply;", "0 only connects and closes"],
+  },
+  { name: "split", value: "BYTES", help: ["Send it as several messages of this size"] },
+  { name: "reply", value: "TEXT", help: ["Expect this text instead of the echo"] },
+  { name: "reply-match", value: "REGEX", help: ["Expect text that matches"] },
+  { name: "reply-any", help: ["Expect a message, whatever it says"] },
+  { name: "reply-none", help: ["Expect no message at all"] },
+  { name: "skip", value: "N", help: ["Skip N messages that come first (a greeting)"] },
+  { name: "header", short: "H", value: "FIELD", help: ['Add "Name: value" to the request; repeatable'] },
+  { name: "protocol", short: "p", value: "NAME", help: ["Offer a subprotocol; repeatable"] },
+  { name: "origin", value: "URL", help: ["Send this Origin, as a browser would"] },
+  { name: "ca", value: "FILE", help: ["Trust this certificate authority too (PEM)"] },
+  { name: "cert", value: "FILE", help: ["Present this certificate (PEM), with --key"] },
+  { name: "key", value: "FILE", help: ["The private key of --cert (PEM)"] },
+  { name: "proxy", value: "URL", help: ["Go through this HTTP or SOCKS5 proxy"] },
+  { name: "unix", value: "PATH", help: ["Connect to a unix socket"] },
+  { name: "connect-timeout", value: "S", help: ["Seconds until connected (default 10)"] },
+  { name: "reply-timeout", value: "S", help: ["Seconds for each reply (default 10)"] },
+  { name: "close-timeout", value: "S", help: ["Seconds for the close (default 10)"] },
+  { name: "max-message", value: "BYTES", help: ["Longest reply to accept (default 64MiB less 1)"] },
+  { name: "close-code", value: "CODE", help: ["Close with 1000 (default) or 3000-4999"] },
+  { name: "close-reason", value: "TEXT", help: ["Close with this reason"] },
+  { name: "expect-close", value: "CODE", help: ["Expect this code from the peer", "(default: the one that was sent)"] },
+  { name: "expect-reason", value: "TEXT", help: ["Expect this close reason (default: any)"] },
+  { name: "interactive", short: "i", help: ["Send each line of stdin, show what comes back"] },
+  { name: "json", help: ["Print the report as one JSON object"] },
+  { name: "quiet", short: "q", help: ["Print nothing: the exit code says it"] },
+  { name: "verbose", short: "v", help: ["Show each event with its time, on stderr"] },
+  { name: "help", short: "h", help: ["Show this help"] },
+  { name: "version", short: "V", help: ["Show the version"] },
+];
+
+/** The help text of the client; fits 80 columns. */
+export const CLIENT_HELP: string = [
+  "wsproof proves a WebSocket connection: the upgrade, the reply, the close.",
+  "",
+  "Usage: deno task client [OPTIONS] [URL]",
+  "",
+  "Without a URL it talks to ws://127.0.0.1:6455/, or to an echo server of its own",
+  "if nothing listens there.",
+  "",
+  ...describeOptions(CLIENT_OPTIONS),
+  "",
+  "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
+  "refused, 5 no reply, 6 wrong reply, 7 connection lost, 8 close not confirmed,",
+  "130 interrupted.",
+].join("\n");
+
+/** What the client is asked to do. */
+export interface ClientSettings {
+  /** Where to connect to; `undefined` leaves it to the client. */
+  readonly url: string | undefined;
+  /** The connection, the exchange and its deadlines. */
+  readonly exchange: ExchangeOptions;
+  /** How many bytes will go out in all, where that is known. */
+  readonly totalBytes: number | undefined;
+  /** Whether to hold a conversation instead of one exchange. */
+  readonly interactive: boolean;
+  /** How much to print. */
+  readonly output: "lines" | "json" | "nothing";
+  /** Whether to show each event. */
+  readonly verbose: boolean;
+}
+
+/**
+ * Turns the command line of the client into what it asks for, reading the files that it names.
+ *
+ * @param line The command line.
+ * @returns What to do.
+ * @throws {UsageError} If an option or a combination makes no sense.
+ * @throws {PayloadError} If the message cannot be read or sent as asked.
+ *
+ * @example
+ * ```ts
+ * import { CLIENT_OPTIONS, readClientSettings } from "./client_settings.ts";
+ * import { parseCommandLine } from "./command_line.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const line = parseCommandLine(["--reply-timeout", "2", "ws://127.0.0.1/"], CLIENT_OPTIONS);
+ * const settings = await readClientSettings(line);
+ * assertEquals(settings.url, "ws://127.0.0.1/");
+ * assertEquals(settings.exchange.replyTimeoutMs, 2000);
+ * ```
+ */
+export async function readClientSettings(line: CommandLine): Promise<ClientSettings> {
+  for (const group of EXCLUSIVE_OPTIONS) refuseTogether(line, group);
+  for (const name of NOT_INTERACTIVE_OPTIONS) refuseTogether(line, ["interactive", name]);
+  const open = await readOpenOptions(line);
+  const payload = await readPayload(line, open.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES);
+  const close = readClose(line);
+  const expectedClose = readExpectedClose(line, close);
+  return {
+    url: readUrl(line),
+    exchange: {
+      ...open,
+      messages: payload.messages,
+      windowBytes: line.value("split") === undefined ? 0 : SPLIT_WINDOW_BYTES,
+      expectation: readExpectation(line),
+      close,
+      expectedClose,
+      digest: line.has("json"),
+      ...option(line, "skip", (name, text) => ({ skip: parseWhole(name, text, 0, MAX_COUNT) })),
+      ...option(line, "reply-timeout", (name, text) => ({ replyTimeoutMs: parseSeconds(name, text) })),
+      ...option(line, "close-timeout", (name, text) => ({ closeTimeoutMs: parseSeconds(name, text) })),
+    },
+    totalBytes: payload.totalBytes,
+    interactive: line.has("interactive"),
+    output: line.has("quiet") ? "nothing" : line.has("json") ? "json" : "lines",
+    verbose: line.has("verbose"),
+  };
+}
+
+const EXCLUSIVE_OPTIONS = [
+  ["message", "file", "size"],
+  ["reply", "reply-match", "reply-any", "reply-none"],
+  ["json", "quiet"],
+  ["verbose", "quiet"],
+  ["proxy", "unix"],
+];
+
+/** A conversation has neither one payload nor one reply, and its lines are its output. */
+const NOT_INTERACTIVE_OPTIONS = [
+  "message",
+  "file",
+  "size",
+  "binary",
+  "count",
+  "split",
+  "reply",
+  "reply-match",
+  "reply-any",
+  "skip",
+  "json",
+];
+
+/** The most that `--count` and `--skip` take. */
+const MAX_COUNT = 1_000_000_000;
+
+function isGiven(line: CommandLine, name: string): boolean {
+  return line.has(name) || line.value(name) !== undefined;
+}
+
+function refuseTogether(line: CommandLine, names: readonly string[]): void {
+  const [first, second] = names.filter((name) => isGiven(line, name));
+  if (second !== undefined) {
+    throw new UsageError(`Options --${first} and --${second} exclude each other: give one of them`);
+  }
+}
+
+/** Reads an option if it was given. */
+function option<T>(line: CommandLine, name: string, read: (option: string, text: string) => T): T | undefined {
+  const text = line.value(name);
+  return text === undefined ? undefined : read(`--${name}`, text);
+}
+
+function readUrl(line: CommandLine): string | undefined {
+  const [text, extra] = line.operands;
+  if (extra !== undefined) throw new UsageError(`There is more than one URL: leave out "${extra}"`);
+  if (text === undefined) return line.value("unix") === undefined ? undefined : "ws://localhost/";
+  const url = URL.parse(text);
+  if (!/^(wss?|https?):\/\//i.test(text)) {
+    throw new UsageError(
+      `URL "${text}" does not begin with ws:// or wss://: try "ws://${text.replace(/^\w*:?\/\//, "")}"`,
+    );
+  }
+  if (url === null) throw new UsageError(`URL "${text}" is not valid: it should look like ws://host:port/path`);
+  url.protocol = url.protocol.replace("http", "ws");
+  url.hash = "";
+  return url.href;
+}
+
+async function readOpenOptions(line: CommandLine): Promise<OpenOptions> {
+  const protocols = line.values("protocol").flatMap((names) => names.split(",")).map((name) => name.trim());
+  for (const [index, name] of protocols.entries()) {
+    if (!TOKEN.test(name)) {
+      throw new UsageError(`Option --protocol cannot be "${name}": a name has no spaces or separators`);
+    }
+    if (protocols.indexOf(name) !== index) {
+      throw new UsageError(`Option --protocol names "${name}" twice: leave one out`);
+    }
+  }
+  const caCerts = await Promise.all(line.values("ca").map((path) => readPem("--ca", path, "CERTIFICATE")));
+  const clientCertificate = await readClientCertificate(line);
+  return {
+    protocols,
+    headers: readHeaders(line),
+    ...(caCerts.length > 0 && { caCerts }),
+    ...(clientCertificate && { clientCertificate }),
+    ...option(line, "proxy", (name, text) => ({ proxy: readProxy(name, text) })),
+    ...option(line, "unix", (_, unixPath) => ({ unixPath })),
+    ...option(line, "connect-timeout", (name, text) => ({ connectTimeoutMs: parseSeconds(name, text) })),
+    ...option(line, "max-message", (name, text) => ({ maxMessageBytes: parseSize(name, text) })),
+  };
+}
+
+/** A token of RFC 9110 section 5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** Fields that the opening handshake sets itself. */
+const HANDSHAKE_FIELD = /^(sec-websocket-.*|upgrade|connection)$/i;
+
+function readHeaders(line: CommandLine): Headers {
+  const headers = new Headers();
+  for (const field of line.values("header")) {
+    const [, name = "", value = ""] = /^([^:]*):\s*(.*)$/s.exec(field) ?? [];
+    if (!TOKEN.test(name) || /[\r\n\0]/.test(value)) {
+      throw new UsageError(`Option --header cannot be "${field}": give "Name: value"`);
+    }
+    if (HANDSHAKE_FIELD.test(name)) {
+      throw new UsageError(
+        `Option --header cannot set ${name}: the handshake does that; for subprotocols use --protocol`,
+      );
+    }
+    headers.append(name, value);
+  }
+  const origin = line.value("origin");
+  if (origin !== undefined) {
+    if (URL.parse(origin) === null && origin !== "null") {
+      throw new UsageError(`Option --origin cannot be "${origin}": give an origin such as https://example.com`);
+    }
+    headers.set("origin", origin);
+  }
+  return headers;
+}
+
+async function readClientCertificate(line: CommandLine): Promise<{ cert: string; key: string } | undefined> {
+  const [cert, key] = [line.value("cert"), line.value("key")];
+  if (cert === undefined && key === undefined) return undefined;
+  if (cert === undefined || key === undefined) {
+    throw new UsageError("Options --cert and --key belong together: give both");
+  }
+  return { cert: await readPem("--cert", cert, "CERTIFICATE"), key: await readPem("--key", key, "PRIVATE KEY") };
+}
+
+async function readPem(name: string, path: string, label: string): Promise<string> {
+  const message = await collect(readFile(path), "binary", MAX_PEM_BYTES);
+  const text = new TextDecoder().decode(new Uint8Array(typeof message === "string" ? [] : message));
+  if (!text.includes(`${label}-----`)) {
+    throw new UsageError(`Option ${name} cannot be "${path}": the file has no PEM block "${label}"`);
+  }
+  return text;
+}
+
+/** The longest certificate or key file, in bytes: 1 MiB. */
+const MAX_PEM_BYTES = 1024 * 1024;
+
+function readProxy(name: string, text: string): string {
+  const url = URL.parse(text);
+  if (url === null || !/^(https?|socks5h?):$/.test(url.protocol)) {
+    throw new UsageError(`Option ${name} cannot be "${text}": give a URL such as http://host:port`);
+  }
+  return text;
+}
+
+function readExpectation(line: CommandLine): Expectation {
+  const text = line.value("reply");
+  if (text !== undefined) return { type: "text", text };
+  if (line.has("reply-any")) return { type: "any" };
+  if (line.has("reply-none")) return { type: "none" };
+  return option(line, "reply-match", (name, source) => {
+    try {
+      return { type: "match" as const, pattern: new RegExp(source, "u") };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new UsageError(`Option ${name} cannot be "${source}": ${reason}`);
+    }
+  }) ?? { type: "echo" };
+}
+
+function readClose(line: CommandLine): CloseFrame {
+  const code = option(line, "close-code", (name, text) => parseWhole(name, text, 0, 65535)) ?? 1000;
+  const reason = line.value("close-reason") ?? "";
+  if (code !== 1000 && !(code >= 3000 && code <= 4999)) {
+    throw new UsageError(`Option --close-code cannot be "${code}": a client closes with 1000 or 3000-4999`);
+  }
+  try {
+    assertSendableClose(code, reason);
+  } catch (error) {
+    throw new UsageError(`Option --close-reason is too long: ${error instanceof Error ? error.message : error}`);
+  }
+  return { code, reason };
+}
+
+function readExpectedClose(line: CommandLine, close: CloseFrame): ExpectedClose {
+  const code = option(line, "expect-close", (name, text) => {
+    const value = parseWhole(name, text, 0, 65535);
+    if (isSendableCloseCode(value)) return value;
+    throw new UsageError(`Option ${name} cannot be "${text}": a close frame has 1000-1003, 1007-1014 or 3000-4999`);
+  }) ?? close.code;
+  return { code, ...option(line, "expect-reason", (_, reason) => ({ reason })) };
+}
+
+interface Payload {
+  readonly messages: Iterable<Message> | AsyncIterable<Message>;
+  readonly totalBytes: number | undefined;
+}
+
+async function readPayload(line: CommandLine, maxMessageBytes: number): Promise<Payload> {
+  const count = option(line, "count", (name, text) => parseWhole(name, text, 0, MAX_COUNT)) ?? 1;
+  const size = option(line, "size", parseSize);
+  const kind: MessageKind = line.has("binary") || size !== undefined ? "binary" : "text";
+  const source = sourceOf(line, size);
+  const partBytes = option(line, "split", (name, text) => readPartBytes(name, text, kind, maxMessageBytes));
+  if (partBytes === undefined) {
+    const message = await collect(source.chunks(), kind, maxMessageBytes);
+    return { messages: repeat(count, () => [message]), totalBytes: byteLengthOf(message) * count };
+  }
+  if (line.value("file") === "-" && count > 1) {
+    throw new UsageError("Option --count cannot repeat a standard input that is split: save it to a file first");
+  }
+  const totalBytes = source.bytes === undefined ? undefined : source.bytes * count;
+  return { messages: repeat(count, () => cut(source.chunks(), kind, partBytes)), totalBytes };
+}
+
+interface Source {
+  chunks(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** How many bytes there are; `undefined` if only reading tells. */
+  readonly bytes: number | undefined;
+}
+
+function sourceOf(line: CommandLine, size: number | undefined): Source {
+  const path = line.value("file");
+  if (size !== undefined) return { chunks: () => randomBytes(size), bytes: size };
+  if (path !== undefined) return { chunks: () => readFile(path), bytes: sizeOf(path) };
+  const bytes = new TextEncoder().encode(line.value("message") ?? "Hello world");
+  return { chunks: () => [bytes], bytes: bytes.byteLength };
+}
+
+/** The size of a file; whether it can be read at all is found here, before anything is sent. */
+function sizeOf(path: string): number | undefined {
+  if (path === "-") return undefined;
+  try {
+    const info = Deno.statSync(path);
+    if (info.isDirectory) throw new UsageError(`Option --file cannot be "${path}": it is a directory`);
+    Deno.openSync(path).close();
+    return info.isFile ? info.size : undefined;
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new PayloadError(`Cannot read "${path}": ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+function readPartBytes(name: string, text: string, kind: MessageKind, maxMessageBytes: number): number {
+  const bytes = parseSize(name, text);
+  const least = kind === "text" ? LONGEST_CHARACTER_BYTES : 1;
+  if (bytes < least || bytes > maxMessageBytes) {
+    throw new UsageError(`Option ${name} cannot be "${text}": give ${least} to ${maxMessageBytes} bytes`);
+  }
+  return bytes;
+}
+
+/** A character has at most four bytes of UTF-8, and none is cut. */
+const LONGEST_CHARACTER_BYTES = 4;
+
+async function* repeat(
+  count: number,
+  messages: () => Iterable<Message> | AsyncIterable<Message>,
+): AsyncGenerator<Message> {
+  for (let done = 0; done < count; done++) yield* messages();
+}

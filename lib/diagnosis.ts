@@ -1,0 +1,194 @@
+/**
+ * How a reply is wrong, in words.
+ *
+ * @module
+ */
+
+import { byteLengthOf, kindOf, type Message, quote } from "./protocol/message.ts";
+
+/** What a reply should be. */
+export type Expectation =
+  /** The message that was sent, unchanged. */
+  | { readonly type: "echo" }
+  /** A text message with these characters. */
+  | { readonly type: "text"; readonly text: string }
+  /** A text message that matches the pattern. */
+  | { readonly type: "match"; readonly pattern: RegExp }
+  /** Any complete message. */
+  | { readonly type: "any" }
+  /** No message at all. */
+  | { readonly type: "none" };
+
+/** How a reply differs from what it should be. */
+export interface Difference {
+  /** Kinds, lengths, and the offset of the first byte that differs. */
+  readonly text: string;
+  /** The likely cause, where one is plain; else empty. */
+  readonly cause: string;
+}
+
+/** The longest piece of a message that is quoted, in characters. */
+const MAX_QUOTED_CHARS = 32;
+
+/**
+ * Compares a reply with what it should be.
+ *
+ * @param expectation What the reply should be.
+ * @param sent The message that it answers.
+ * @param reply The reply.
+ * @returns How it differs, or `undefined` if it is right.
+ *
+ * @example
+ * ```ts
+ * import { differenceOf } from "./diagnosis.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(differenceOf({ type: "echo" }, "Hello world", "Hello world"), undefined);
+ * assertEquals(differenceOf({ type: "echo" }, "Hello world", "Hello World"), {
+ *   text: 'text, 11 bytes, instead of text, 11 bytes; the first difference is at byte 6: "World" instead of "world"',
+ *   cause: "",
+ * });
+ * ```
+ */
+export function differenceOf(expectation: Expectation, sent: Message, reply: Message): Difference | undefined {
+  switch (expectation.type) {
+    case "any":
+      return undefined;
+    case "none":
+      return { text: `${describe(reply)}, where no message was expected`, cause: "" };
+    case "match":
+      if (typeof reply === "string" && matches(expectation.pattern, reply)) return undefined;
+      return { text: `${describe(reply)}, which does not match ${expectation.pattern}`, cause: binaryCause(reply) };
+    case "text":
+      return difference(expectation.text, reply);
+    case "echo":
+      return difference(sent, reply);
+  }
+}
+
+/**
+ * Puts a message into words: kind, size, and for text how it begins.
+ *
+ * @param message The message.
+ * @returns One clause.
+ *
+ * @example
+ * ```ts
+ * import { describe } from "./diagnosis.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(describe("Hello world"), 'text, 11 bytes: "Hello world"');
+ * assertEquals(describe(new Uint8Array(3)), "binary, 3 bytes");
+ * ```
+ */
+export function describe(message: Message): string {
+  const text = typeof message === "string" && message !== "" ? `: ${quote(message, MAX_QUOTED_CHARS)}` : "";
+  return `${describeSize(message)}${text}`;
+}
+
+function describeSize(message: Message): string {
+  const bytes = byteLengthOf(message);
+  return `${kindOf(message)}, ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+}
+
+/** A pattern with the flag g or y would remember where it was. */
+function matches(pattern: RegExp, text: string): boolean {
+  pattern.lastIndex = 0;
+  return pattern.test(text);
+}
+
+function difference(expected: Message, reply: Message): Difference | undefined {
+  if (typeof expected === "string" && typeof reply === "string" && expected === reply) return undefined;
+  const [expectedBytes, replyBytes] = [bytesOf(expected), bytesOf(reply)];
+  const offset = firstDifference(expectedBytes, replyBytes);
+  if (offset === -1 && kindOf(expected) === kindOf(reply)) return undefined;
+  const sizes = `${describeSize(reply)}, instead of ${describeSize(expected)}`;
+  if (offset === -1) {
+    return { text: sizes, cause: `the same bytes came back as ${kindOf(reply)}: the kind was not kept` };
+  }
+  const where = `the first difference is at byte ${offset}`;
+  const shown = `${excerpt(replyBytes, reply, offset)} instead of ${excerpt(expectedBytes, expected, offset)}`;
+  return { text: `${sizes}; ${where}: ${shown}`, cause: causeOf(expected, expectedBytes, reply, replyBytes, offset) };
+}
+
+function bytesOf(message: Message): Uint8Array {
+  return typeof message === "string" ? new TextEncoder().encode(message) : message;
+}
+
+/**
+ * Finds the first byte in which two byte strings differ.
+ *
+ * @param a One.
+ * @param b The other.
+ * @returns Its offset; the shorter length if one begins the other; -1 if they are equal.
+ *
+ * @example
+ * ```ts
+ * import { firstDifference } from "./diagnosis.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(firstDifference(Uint8Array.of(1, 2, 3), Uint8Array.of(1, 2, 4)), 2);
+ * ```
+ */
+export function firstDifference(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.byteLength, b.byteLength);
+  let at = 0;
+  if (a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0) {
+    // Four bytes at a time: several times faster for the megabytes of a split payload.
+    const words = length >> 2;
+    const aWords = new Int32Array(a.buffer, a.byteOffset, words);
+    const bWords = new Int32Array(b.buffer, b.byteOffset, words);
+    let word = 0;
+    while (word < words && aWords[word] === bWords[word]) word++;
+    at = word * 4;
+  }
+  while (at < length && a[at] === b[at]) at++;
+  return at === length && a.byteLength === b.byteLength ? -1 : at;
+}
+
+/** What stands at an offset: characters of text, else bytes in hexadecimal. */
+function excerpt(bytes: Uint8Array, message: Message, offset: number): string {
+  const rest = bytes.subarray(offset);
+  if (rest.byteLength === 0) return "the end";
+  if (typeof message === "string") return quote(new TextDecoder().decode(rest.subarray(0, 16)));
+  return [...rest.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+}
+
+function causeOf(
+  expected: Message,
+  expectedBytes: Uint8Array,
+  reply: Message,
+  replyBytes: Uint8Array,
+  offset: number,
+): string {
+  const [expectedLength, length] = [expectedBytes.byteLength, replyBytes.byteLength];
+  if (offset === length && length < expectedLength) {
+    if (length === 0) return "the reply is empty";
+    if (isPowerOfTwo(length) && length >= 64) {
+      return `cut at ${length} bytes, a power of two: a buffer of the server is full`;
+    }
+    if (isLineEnd(expectedBytes.subarray(length))) return "the line end of the message was removed";
+    return "the reply is cut off";
+  }
+  if (offset === expectedLength && length > expectedLength) {
+    if (isLineEnd(replyBytes.subarray(expectedLength))) return "the server added a line end";
+    return "the server added something to the message";
+  }
+  if (typeof expected === "string" && typeof reply === "string" && expected !== "" && reply.includes(expected)) {
+    return "the reply has the message in it: for a server that does not echo use --reply or --reply-match";
+  }
+  return kindOf(expected) === "text" ? binaryCause(reply) : "";
+}
+
+function binaryCause(reply: Message): string {
+  return kindOf(reply) === "binary" ? "text was expected and binary came" : "";
+}
+
+function isLineEnd(bytes: Uint8Array): boolean {
+  const [first, second] = bytes;
+  return (bytes.byteLength === 1 && first === 0x0a) || (bytes.byteLength === 2 && first === 0x0d && second === 0x0a);
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return value > 0 && Number.isInteger(Math.log2(value));
+}

@@ -1,0 +1,529 @@
+/**
+ * One run of the client: connect, upgrade, send, receive, verify, close.
+ *
+ * @module
+ */
+
+import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
+import { PayloadError } from "./payload.ts";
+import {
+  CLOSE_CODES,
+  type CloseFrame,
+  type CloseOutcome,
+  type CloseRecord,
+  describeCloseFrame,
+  describeEnd,
+  type ExpectedClose,
+  verifyClose,
+} from "./protocol/close.ts";
+import { ProtocolError } from "./protocol/error.ts";
+import { byteLengthOf, kindOf, type Message, type MessageKind } from "./protocol/message.ts";
+import { openBuiltin } from "./transport/builtin.ts";
+import {
+  type Connection,
+  ConnectionClosedError,
+  DEFAULT_TIMEOUT_MS,
+  OpenError,
+  type OpenOptions,
+} from "./transport/connection.ts";
+import { TimeoutError } from "./transport/deadline.ts";
+import { EXIT_CODES, type Verdict } from "./verdict.ts";
+
+/** How many messages a report lists; the totals count all of them. */
+export const MAX_MESSAGE_RECORDS = 1000;
+
+/** After a wrong reply, how long to wait for the right one, which would show that it only came late: 500 ms. */
+export const SECOND_LOOK_MS = 500;
+
+/** How long an interrupted exchange waits for the answer to its close frame, in milliseconds: 2 s. */
+export const INTERRUPTED_CLOSE_TIMEOUT_MS = 2000;
+
+/** The steps of an exchange, in their order. */
+export type StageName = "connect" | "upgrade" | "send" | "receive" | "verify" | "close";
+
+/** How a step went. */
+export interface Stage {
+  /** Which step. */
+  readonly name: StageName;
+  /** Whether it passed; `null` if it was not reached or not finished. */
+  ok: boolean | null;
+  /** How long it took, in milliseconds; `null` if it was not reached, or is part of the stage after it. */
+  ms: number | null;
+  /** What happened, in one line; empty if it was not reached. */
+  detail: string;
+}
+
+/** A message as the report lists it. */
+export interface MessageRecord {
+  /** Text or binary. */
+  readonly kind: MessageKind;
+  /** The payload, in bytes. */
+  readonly bytes: number;
+  /** The SHA-256 of the payload in hexadecimal; `null` if it was not asked for. */
+  readonly sha256: string | null;
+  /** When it was handed over for sending, in milliseconds since the start. */
+  readonly sentAt?: number;
+  /** When it was received, in milliseconds since the start. */
+  readonly receivedAt?: number;
+}
+
+/** How many messages went one way, and how many payload bytes they had. */
+export interface Totals {
+  /** The number of messages. */
+  messages: number;
+  /** The number of payload bytes. */
+  bytes: number;
+}
+
+/** What an exchange proved. */
+export interface ExchangeReport {
+  /** The version of this form; within it fields are added, never changed. */
+  readonly schema: "wsproof.exchange/1";
+  /** The URL, without a password. */
+  readonly url: string;
+  /** Which transport was used. */
+  readonly transport: "builtin";
+  /** The subprotocol that was selected; empty if none. */
+  readonly protocol: string;
+  /** Whether every stage passed. */
+  readonly ok: boolean;
+  /** What was proven, or the kind of failure. */
+  readonly verdict: Verdict;
+  /** The exit code of the verdict. */
+  readonly exitCode: number;
+  /** What went wrong, in one line; empty if nothing did. */
+  readonly problem: string;
+  /** The likely cause, or what to do about it; empty if none is plain. */
+  readonly hint: string;
+  /** All six stages, in their order. */
+  readonly stages: readonly Stage[];
+  /** The first 1000 messages in the order in which they went over the connection. */
+  readonly messages: readonly MessageRecord[];
+  /** How many messages are not listed. */
+  readonly messagesOmitted: number;
+  /** All that was sent. */
+  readonly sent: Totals;
+  /** All that was received. */
+  readonly received: Totals;
+  /** How the connection ended; `null` if there was none. */
+  readonly close: CloseRecord | null;
+  /** How long all of it took, in milliseconds. */
+  readonly ms: number;
+}
+
+/** Something that happened in an exchange, `atMs` milliseconds after its start. */
+export type ExchangeEvent = { readonly atMs: number } & ExchangeEventKind;
+
+/** What can happen in an exchange. */
+export type ExchangeEventKind =
+  | { readonly type: "connecting"; readonly url: string }
+  | { readonly type: "upgraded"; readonly protocol: string }
+  | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
+  | { readonly type: "received"; readonly message: Message; readonly total: Totals }
+  | { readonly type: "closing"; readonly frame: CloseFrame }
+  | { readonly type: "closed"; readonly record: CloseRecord }
+  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string };
+
+/** Options of {@linkcode exchange}. */
+export interface ExchangeOptions extends OpenOptions {
+  /** What to send; made as it is needed. One text message, "Hello world", by default. */
+  messages?: Iterable<Message> | AsyncIterable<Message>;
+  /** What each message should be answered with; the echo by default. */
+  expectation?: Expectation;
+  /** How many messages come first, unasked, and are skipped; 0 by default. */
+  skip?: number;
+  /** How many bytes may be on their way at once; by default each reply is awaited before the next message. */
+  windowBytes?: number;
+  /** How long each reply may take, and each message to be taken by the peer, in milliseconds; 10 s by default. */
+  replyTimeoutMs?: number;
+  /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
+  closeTimeoutMs?: number;
+  /** The close frame to send; 1000 without a reason by default. */
+  close?: CloseFrame;
+  /** What the peer's close frame should say; the code that was sent, and any reason, by default. */
+  expectedClose?: ExpectedClose;
+  /** Whether the report has the SHA-256 of each message; `false` by default. */
+  digest?: boolean;
+  /** Told of each event as it happens. */
+  onEvent?: (event: ExchangeEvent) => void;
+}
+
+/**
+ * Runs one exchange. It does not throw for anything that a peer does, and ends within the sum of its deadlines; whatever
+ * fails, the connection is closed if it still can be.
+ *
+ * @param url Where to connect to, with the scheme `ws:` or `wss:`.
+ * @param options What to send, what to expect and how long to wait.
+ * @returns What was proven, or the stage that failed and why.
+ * @throws {OptionError} If an option of the connection cannot be used; nothing was sent then.
+ *
+ * @example
+ * ```ts
+ * import { exchange } from "./exchange.ts";
+ * import { serveEcho } from "./serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const report = await exchange(server.url, { messages: ["Hello world"] });
+ * assertEquals(report.verdict, "proven");
+ * await server.shutdown();
+ * ```
+ */
+export async function exchange(url: string, options: ExchangeOptions = {}): Promise<ExchangeReport> {
+  const run = new Run(url, options);
+  const connection = await run.open();
+  if (connection) {
+    await run.converse(connection);
+    await run.close(connection);
+  }
+  return run.report();
+}
+
+/** A message that was sent and whose reply has not come. */
+interface Awaited {
+  readonly message: Message;
+  readonly bytes: number;
+  readonly sha256: string | null;
+}
+
+class Run {
+  readonly #url: string;
+  readonly #shownUrl: string;
+  readonly #options: ExchangeOptions;
+  readonly #expectation: Expectation;
+  readonly #replyTimeoutMs: number;
+  readonly #start = performance.now();
+  readonly #stages: Record<StageName, Stage> = {
+    connect: { name: "connect", ok: null, ms: null, detail: "" },
+    upgrade: { name: "upgrade", ok: null, ms: null, detail: "" },
+    send: { name: "send", ok: null, ms: null, detail: "" },
+    receive: { name: "receive", ok: null, ms: null, detail: "" },
+    verify: { name: "verify", ok: null, ms: null, detail: "" },
+    close: { name: "close", ok: null, ms: null, detail: "" },
+  };
+  readonly #records: MessageRecord[] = [];
+  readonly #sent: Totals = { messages: 0, bytes: 0 };
+  readonly #received: Totals = { messages: 0, bytes: 0 };
+  readonly #awaited: Awaited[] = [];
+  #awaitedBytes = 0;
+  #previous: Message | undefined;
+  #protocol = "";
+  #close: CloseRecord | null = null;
+  #failure: { verdict: Verdict; problem: string; hint: string } | undefined;
+
+  constructor(url: string, options: ExchangeOptions) {
+    this.#url = url;
+    this.#shownUrl = withoutPassword(url);
+    this.#options = options;
+    this.#expectation = options.expectation ?? { type: "echo" };
+    this.#replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_TIMEOUT_MS;
+  }
+
+  async open(): Promise<Connection | undefined> {
+    const { connect, upgrade } = this.#stages;
+    this.#emit({ type: "connecting", url: this.#shownUrl });
+    try {
+      const connection = await this.#timed(upgrade, () => openBuiltin(this.#url, this.#options));
+      this.#protocol = connection.protocol;
+      connect.ok = true;
+      connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
+      const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
+      this.#pass(upgrade, `${this.#shownUrl}${protocol}`);
+      this.#emit({ type: "upgraded", protocol: this.#protocol });
+      return connection;
+    } catch (error) {
+      if (error instanceof OpenError) {
+        const failed = error.failure === "no-connection" ? connect : upgrade;
+        connect.ok = failed === upgrade;
+        if (failed === connect) [connect.ms, upgrade.ms] = [upgrade.ms, null];
+        this.#fail(failed, error.failure, error.message, hintForStatus(error.status));
+      } else if (this.#options.signal?.aborted) {
+        this.#fail(upgrade, "interrupted", "Interrupted while connecting");
+      } else {
+        throw error;
+      }
+      return undefined;
+    }
+  }
+
+  async converse(connection: Connection): Promise<void> {
+    const { messages = ["Hello world"], skip = 0, windowBytes = 0 } = this.#options;
+    const { send, receive, verify } = this.#stages;
+    let stage = receive;
+    try {
+      for (let skipped = 0; skipped < skip; skipped++) await this.#receive(connection);
+      for await (const message of messages) {
+        const bytes = byteLengthOf(message);
+        stage = receive;
+        while (this.#awaited.length > 0 && this.#awaitedBytes + bytes > windowBytes) {
+          if (!await this.#receiveReply(connection)) return;
+        }
+        stage = send;
+        await this.#send(connection, message, bytes);
+      }
+      this.#pass(send, totalsText(this.#sent, this.#sent.messages === 1 ? this.#previous : undefined));
+      stage = receive;
+      let reply: Message | undefined;
+      while (this.#awaited.length > 0) {
+        reply = await this.#receiveReply(connection);
+        if (reply === undefined) return;
+      }
+      this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
+      this.#pass(verify, VERIFIED_TEXT[this.#expectation.type]);
+    } catch (error) {
+      this.#failFor(stage, error);
+    }
+  }
+
+  async close(connection: Connection): Promise<void> {
+    const { close: frame = { code: 1000, reason: "" }, closeTimeoutMs = DEFAULT_TIMEOUT_MS, signal } = this.#options;
+    const expected = this.#options.expectedClose ?? { code: frame.code };
+    const { close } = this.#stages;
+    const isInterrupted = this.#failure?.verdict === "interrupted";
+    this.#emit({ type: "closing", frame });
+    const record = await this.#timed(close, () =>
+      connection.close(
+        isInterrupted
+          ? { ...frame, timeoutMs: Math.min(closeTimeoutMs, INTERRUPTED_CLOSE_TIMEOUT_MS) }
+          : { ...frame, timeoutMs: closeTimeoutMs, signal },
+      ));
+    this.#close = record;
+    this.#emit({ type: "closed", record });
+    await this.#takeSurplus(connection.drain());
+    const outcome = verifyClose(record, expected);
+    if (outcome === "confirmed") {
+      const by = record.initiator === "peer" ? "begun by the peer" : "confirmed by the peer";
+      this.#pass(close, `${describeCloseFrame(record.received ?? frame)}, ${by}`);
+    } else if (signal?.aborted) {
+      this.#fail(close, "interrupted", "Interrupted while closing");
+    } else {
+      this.#fail(close, "close-not-confirmed", describeOutcome(outcome, record, expected), hintForClose(outcome));
+    }
+  }
+
+  report(): ExchangeReport {
+    const verdict = this.#failure?.verdict ?? "proven";
+    return {
+      schema: "wsproof.exchange/1",
+      url: this.#shownUrl,
+      transport: "builtin",
+      protocol: this.#protocol,
+      ok: verdict === "proven",
+      verdict,
+      exitCode: EXIT_CODES[verdict],
+      problem: this.#failure?.problem ?? "",
+      hint: this.#failure?.hint ?? "",
+      stages: Object.values(this.#stages),
+      messages: this.#records,
+      messagesOmitted: this.#sent.messages + this.#received.messages - this.#records.length,
+      sent: this.#sent,
+      received: this.#received,
+      close: this.#close,
+      ms: this.#now(),
+    };
+  }
+
+  async #send(connection: Connection, message: Message, bytes: number): Promise<void> {
+    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+    await this.#timed(this.#stages.send, () => connection.send(message, wait));
+    const sentAt = this.#now();
+    const sha256 = await this.#digest(message);
+    this.#count(this.#sent, { kind: kindOf(message), bytes, sha256, sentAt });
+    this.#emit({ type: "sent", message, total: this.#sent });
+    this.#previous = message;
+    if (this.#expectation.type === "none") return;
+    this.#awaited.push({ message, bytes, sha256 });
+    this.#awaitedBytes += bytes;
+  }
+
+  async #receive(connection: Connection): Promise<Message> {
+    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+    const message = await this.#timed(this.#stages.receive, () => connection.receive(wait));
+    await this.#recordReceived(message, undefined);
+    return message;
+  }
+
+  /** Receives the reply to the oldest message under way; `undefined` if it is wrong. */
+  async #receiveReply(connection: Connection): Promise<Message | undefined> {
+    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+    const reply = await this.#timed(this.#stages.receive, () => connection.receive(wait));
+    const awaited = this.#awaited.shift();
+    if (awaited === undefined) return undefined;
+    this.#awaitedBytes -= awaited.bytes;
+    const verifying = performance.now();
+    const difference = differenceOf(this.#expectation, awaited.message, reply);
+    this.#stages.verify.ms = (this.#stages.verify.ms ?? 0) + performance.now() - verifying;
+    const isEcho = this.#expectation.type === "echo" && difference === undefined;
+    await this.#recordReceived(reply, isEcho ? awaited.sha256 ?? undefined : undefined);
+    if (difference === undefined) return reply;
+    await this.#failForReply(connection, awaited.message, reply, difference);
+    return undefined;
+  }
+
+  async #failForReply(connection: Connection, sent: Message, reply: Message, difference: Difference): Promise<void> {
+    const { verify, receive } = this.#stages;
+    const cause = this.#misplacedCause(reply) || await this.#lateCause(connection, sent) || difference.cause;
+    this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
+    this.#fail(verify, "wrong-reply", `Wrong reply: ${difference.text}`, cause);
+  }
+
+  /** Whether the reply belongs to another message than the one it came for. */
+  #misplacedCause(reply: Message): string {
+    if (this.#expectation.type !== "echo") return "";
+    const later = this.#awaited.findIndex(({ message }) => differenceOf(ECHO, message, reply) === undefined);
+    if (later !== -1) return `it answers the message ${later + 1} later: replies are out of order or one is missing`;
+    return "";
+  }
+
+  /** Whether the right reply comes next: then something else came before it. */
+  async #lateCause(connection: Connection, sent: Message): Promise<string> {
+    try {
+      const timeoutMs = Math.min(this.#replyTimeoutMs, SECOND_LOOK_MS);
+      const next = await connection.receive({ timeoutMs, signal: this.#options.signal });
+      await this.#recordReceived(next, undefined);
+      if (differenceOf(this.#expectation, sent, next) !== undefined) return "";
+      return this.#received.messages === 2
+        ? "an extra message came first and the right one is next, as with a greeting: use --skip 1"
+        : "an extra message came before the right one";
+    } catch {
+      return "";
+    }
+  }
+
+  /** What came and was never awaited: too much for an echo, and for a server that should be silent. */
+  async #takeSurplus(surplus: readonly Message[]): Promise<void> {
+    const [first] = surplus;
+    for (const message of surplus) await this.#recordReceived(message, undefined);
+    if (first === undefined || this.#failure) return;
+    const { type } = this.#expectation;
+    if (type !== "echo" && type !== "none") return;
+    const number = surplus.length === 1 ? "A message" : `${surplus.length} messages`;
+    const problem = `${number} came that nothing asked for: ${describe(first)}`;
+    const isTwin = this.#previous !== undefined && differenceOf(ECHO, this.#previous, first) === undefined;
+    this.#fail(this.#stages.verify, "wrong-reply", problem, isTwin ? "the reply came twice" : "");
+  }
+
+  #failFor(stage: Stage, error: unknown): void {
+    if (this.#options.signal?.aborted) {
+      this.#fail(stage, "interrupted", "Interrupted");
+    } else if (error instanceof ConnectionClosedError) {
+      const code = error.record.received?.code;
+      this.#fail(stage, "connection-lost", error.message, code === undefined ? "" : hintForCode(code));
+    } else if (error instanceof TimeoutError) {
+      const waiting = this.#awaited.length > 1 ? ` (${this.#awaited.length} messages wait for their replies)` : "";
+      this.#fail(stage, "no-reply", `${error.message}${waiting}`);
+    } else if (error instanceof ProtocolError) {
+      const verdict = error.code === "message-too-big" ? "wrong-reply" : "connection-lost";
+      this.#fail(
+        stage,
+        verdict,
+        error.message,
+        verdict === "wrong-reply" ? "to accept longer ones use --max-message" : "",
+      );
+    } else if (error instanceof PayloadError) {
+      this.#fail(stage, "usage", error.message);
+    } else {
+      const trace = error instanceof Error ? error.stack ?? error.message : String(error);
+      this.#fail(stage, "internal-error", trace);
+    }
+  }
+
+  async #recordReceived(message: Message, knownSha256: string | undefined): Promise<void> {
+    const receivedAt = this.#now();
+    const sha256 = knownSha256 ?? await this.#digest(message);
+    this.#count(this.#received, { kind: kindOf(message), bytes: byteLengthOf(message), sha256, receivedAt });
+    this.#emit({ type: "received", message, total: this.#received });
+  }
+
+  #count(totals: Totals, record: MessageRecord): void {
+    totals.messages++;
+    totals.bytes += record.bytes;
+    if (this.#records.length < MAX_MESSAGE_RECORDS) this.#records.push(record);
+  }
+
+  async #digest(message: Message): Promise<string | null> {
+    if (!this.#options.digest || this.#records.length >= MAX_MESSAGE_RECORDS) return null;
+    const bytes = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+  }
+
+  async #timed<T>(stage: Stage, step: () => Promise<T>): Promise<T> {
+    const from = performance.now();
+    try {
+      return await step();
+    } finally {
+      stage.ms = (stage.ms ?? 0) + performance.now() - from;
+    }
+  }
+
+  #pass(stage: Stage, detail: string): void {
+    stage.ok = true;
+    stage.ms ??= 0;
+    stage.detail = detail;
+  }
+
+  #fail(stage: Stage, verdict: Verdict, problem: string, hint = ""): void {
+    stage.ok = false;
+    stage.detail = problem;
+    this.#failure ??= { verdict, problem, hint };
+    this.#emit({ type: "failed", stage: stage.name, problem });
+  }
+
+  #emit(event: ExchangeEventKind): void {
+    this.#options.onEvent?.({ atMs: this.#now(), ...event });
+  }
+
+  #now(): number {
+    return performance.now() - this.#start;
+  }
+}
+
+const ECHO: Expectation = { type: "echo" };
+
+const VERIFIED_TEXT: Record<Expectation["type"], string> = {
+  echo: "the same as sent",
+  text: "as expected",
+  match: "as the pattern wants",
+  any: "where any will do",
+  none: "none expected",
+};
+
+/** Puts what went one way into words; a single message is shown. */
+function totalsText({ messages, bytes }: Totals, only: Message | undefined): string {
+  if (only !== undefined) return describe(only);
+  return messages === 0 ? "no message" : `${messages} ${messages === 1 ? "message" : "messages"}, ${bytes} bytes`;
+}
+
+function withoutPassword(url: string): string {
+  const parsed = URL.parse(url);
+  if (!parsed?.password) return url;
+  parsed.password = "***";
+  return parsed.href;
+}
+
+function describeOutcome(outcome: CloseOutcome, record: CloseRecord, expected: ExpectedClose): string {
+  if (outcome === "other-code" || outcome === "other-reason") {
+    return `${describeEnd(record)}, instead of ${describeCloseFrame({ reason: "", ...expected })}`;
+  }
+  return describeEnd(record);
+}
+
+function hintForClose(outcome: CloseOutcome): string {
+  return outcome === "not-known"
+    ? "the built-in WebSocket cannot tell an empty close frame from a dropped connection, so nothing is confirmed"
+    : "";
+}
+
+function hintForCode(code: number): string {
+  if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
+  return CLOSE_CODES.get(code)?.meaning ?? "";
+}
+
+function hintForStatus(status: number | undefined): string {
+  if (status === undefined) return "";
+  if (status >= 300 && status < 400) return "redirects are not followed: use the URL that it points to";
+  if (status === 401 || status === 407) return "it wants credentials: use ws://user:password@host/ or --header";
+  if (status === 403) return "it refuses this client: it may want an --origin, a --header or credentials";
+  if (status === 404 || status === 200) return "no WebSocket endpoint answers at this path";
+  return "";
+}

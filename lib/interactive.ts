@@ -1,0 +1,209 @@
+/**
+ * A conversation: lines go out as text messages, what comes back is shown.
+ *
+ * @module
+ */
+
+import { type CloseFrame, describeCloseFrame, describeEnd, type ExpectedClose, verifyClose } from "./protocol/close.ts";
+import { byteLengthOf, type Message, quote } from "./protocol/message.ts";
+import { type Connection, ConnectionClosedError, DEFAULT_TIMEOUT_MS } from "./transport/connection.ts";
+import { TimeoutError, within } from "./transport/deadline.ts";
+import type { Verdict } from "./verdict.ts";
+
+/** Options of {@linkcode converse}. */
+export interface ConverseOptions {
+  /** Shows a message of the peer. */
+  onMessage: (line: string) => void;
+  /** Shows what happens to the connection. */
+  onNotice: (line: string) => void;
+  /** Whether to wait, once the lines have ended, until as many messages came back as went out; `false` by default. */
+  awaitReplies?: boolean;
+  /** How long each of those messages may take, in milliseconds; 10 s by default. */
+  replyTimeoutMs?: number;
+  /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
+  closeTimeoutMs?: number;
+  /** The close frame to send; 1000 without a reason by default. */
+  close?: CloseFrame;
+  /** What the peer's close frame should say; the code of `close` by default. */
+  expectedClose?: ExpectedClose;
+  /** Ends the conversation: the connection is closed and the verdict is `interrupted`. */
+  signal?: AbortSignal;
+}
+
+/** How a conversation ended. */
+export interface Conversation {
+  /** The verdict. */
+  readonly verdict: Verdict;
+  /** What went wrong, in one line; empty if nothing did. */
+  readonly problem: string;
+}
+
+/**
+ * Sends each line as a text message and shows what comes back, until the lines end, the peer closes or the signal comes;
+ * then the close is verified. A close by the peer ends it properly if its code is the expected one.
+ *
+ * @param connection The connection; it is closed when this returns.
+ * @param lines The lines, without line ends; cancelled when the conversation ends first.
+ * @param options Where to show things and how long to wait.
+ * @returns How it ended.
+ *
+ * @example
+ * ```ts
+ * import { converse } from "./interactive.ts";
+ * import { serveEcho } from "./serve.ts";
+ * import { openBuiltin } from "./transport/builtin.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const connection = await openBuiltin(server.url);
+ * const shown: string[] = [];
+ * const { verdict } = await converse(connection, ReadableStream.from(["one", "two"]), {
+ *   awaitReplies: true,
+ *   onMessage: (line) => shown.push(line.slice(line.indexOf("<"))),
+ *   onNotice: () => {},
+ * });
+ * assertEquals(verdict, "proven");
+ * assertEquals(shown, ["< one", "< two"]);
+ * await server.shutdown();
+ * ```
+ */
+export async function converse(
+  connection: Connection,
+  lines: ReadableStream<string>,
+  options: ConverseOptions,
+): Promise<Conversation> {
+  const {
+    onMessage,
+    onNotice,
+    replyTimeoutMs = DEFAULT_TIMEOUT_MS,
+    closeTimeoutMs = DEFAULT_TIMEOUT_MS,
+    close = { code: 1000, reason: "" },
+    signal,
+  } = options;
+  const counts: Counts = { sent: 0, received: 0, isOver: false, wake: () => {} };
+  const receiving = showMessages(connection, counts, onMessage);
+  const reader = lines.getReader();
+  let problem: Conversation | undefined;
+  try {
+    const sending = sendLines(connection, reader, counts, replyTimeoutMs);
+    await within(Promise.race([sending, connection.closed]), "end", { signal });
+    if (options.awaitReplies) await repliesCame(counts, options);
+  } catch (error) {
+    problem = problemOf(error, signal);
+  }
+  const record = await connection.close({
+    ...close,
+    timeoutMs: closeTimeoutMs,
+    ...(signal?.aborted ? {} : { signal }),
+  });
+  reader.cancel().catch(() => {});
+  await receiving;
+  const outcome = verifyClose(record, options.expectedClose ?? { code: close.code });
+  onNotice(
+    outcome === "confirmed" && record.initiator === "local"
+      ? `${clock()} closed with ${describeCloseFrame(record.received ?? close)}, confirmed by the peer`
+      : `${clock()} ${describeEnd(record)}`,
+  );
+  if (signal?.aborted) return { verdict: "interrupted", problem: "Interrupted" };
+  if (problem) return problem;
+  if (outcome === "confirmed") return { verdict: "proven", problem: "" };
+  const verdict = record.initiator !== "local" && record.end !== "close-frame"
+    ? "connection-lost"
+    : "close-not-confirmed";
+  return { verdict, problem: describeEnd(record) };
+}
+
+interface Counts {
+  sent: number;
+  received: number;
+  /** No message will come any more. */
+  isOver: boolean;
+  /** Called when a message has arrived, or none will. */
+  wake: () => void;
+}
+
+async function showMessages(connection: Connection, counts: Counts, show: (line: string) => void): Promise<void> {
+  try {
+    for await (const message of connection) {
+      counts.received++;
+      show(`${clock()} < ${readable(message)}`);
+      counts.wake();
+    }
+  } catch {
+    // How the connection ended is in its close record, which is shown and judged.
+  }
+  counts.isOver = true;
+  counts.wake();
+}
+
+async function sendLines(
+  connection: Connection,
+  reader: ReadableStreamDefaultReader<string>,
+  counts: Counts,
+  timeoutMs: number,
+): Promise<void> {
+  while (true) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    await connection.send(value, { timeoutMs });
+    counts.sent++;
+  }
+}
+
+async function repliesCame(counts: Counts, options: ConverseOptions): Promise<void> {
+  const { replyTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+  while (counts.received < counts.sent && !counts.isOver) {
+    const arrival = Promise.withResolvers<void>();
+    counts.wake = arrival.resolve;
+    await within(arrival.promise, "complete message", { timeoutMs, signal });
+  }
+}
+
+function problemOf(error: unknown, signal: AbortSignal | undefined): Conversation | undefined {
+  // The end of the connection, and an interruption, are judged with the close record.
+  if (signal?.aborted || error instanceof ConnectionClosedError) return undefined;
+  if (error instanceof TimeoutError) return { verdict: "no-reply", problem: error.message };
+  return { verdict: "usage", problem: error instanceof Error ? error.message : String(error) };
+}
+
+/** Text as it is, but for characters that would steer the terminal; of binary the beginning. */
+function readable(message: Message): string {
+  if (typeof message === "string") return quote(message).slice(1, -1).replace(/\\(["\\])/g, "$1");
+  const shown = message.subarray(0, 24).toHex().replace(/../g, "$& ").trim();
+  return `binary, ${byteLengthOf(message)} bytes: ${shown}${message.byteLength > 24 ? " ..." : ""}`;
+}
+
+function clock(): string {
+  const now = new Date();
+  const digits = (value: number, length: number) => String(value).padStart(length, "0");
+  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map((value) => digits(value, 2)).join(":");
+  return `${time}.${digits(now.getMilliseconds(), 3)}`;
+}
+
+/**
+ * Cuts text into lines.
+ *
+ * @returns A transform from pieces of text to lines without their ends (`\n` or `\r\n`); the last line needs no end.
+ *
+ * @example
+ * ```ts
+ * import { splitLines } from "./interactive.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines = ReadableStream.from(["one\ntw", "o\r\n", "three"]).pipeThrough(splitLines());
+ * assertEquals(await Array.fromAsync(lines), ["one", "two", "three"]);
+ * ```
+ */
+export function splitLines(): TransformStream<string, string> {
+  let rest = "";
+  return new TransformStream({
+    transform(piece, controller) {
+      const lines = (rest + piece).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) controller.enqueue(line.replace(/\r$/, ""));
+    },
+    flush(controller) {
+      if (rest !== "") controller.enqueue(rest);
+    },
+  });
+}

@@ -1,0 +1,225 @@
+/**
+ * What goes out: the messages of an exchange, made when they are needed, so that memory does not grow with them.
+ *
+ * @module
+ */
+
+import type { Message, MessageKind } from "./protocol/message.ts";
+
+/** Thrown when the input cannot be sent as it was asked for. */
+export class PayloadError extends Error {
+  override readonly name = "PayloadError";
+}
+
+/**
+ * Cuts a stream of bytes into messages of one size; text is cut between characters.
+ *
+ * @param chunks The bytes, in pieces of any size.
+ * @param kind The kind of the messages.
+ * @param partBytes The size of each message but the last, in bytes; for text, up to three bytes less so that no character
+ * is cut. At least 4, which is the longest character.
+ * @returns The messages; one empty message if there are no bytes.
+ * @throws {PayloadError} If text was asked for and the bytes are not UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { cut } from "./payload.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const chunks = [new TextEncoder().encode("Hello world")];
+ * assertEquals(await Array.fromAsync(cut(chunks, "text", 4)), ["Hell", "o wo", "rld"]);
+ * ```
+ */
+export async function* cut(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  kind: MessageKind,
+  partBytes: number,
+): AsyncGenerator<Message> {
+  let part = new Uint8Array(partBytes);
+  let filled = 0;
+  let offset = 0;
+  let isEmpty = true;
+  for await (const chunk of chunks) {
+    for (let taken = 0; taken < chunk.byteLength;) {
+      const piece = chunk.subarray(taken, taken + partBytes - filled);
+      part.set(piece, filled);
+      filled += piece.byteLength;
+      taken += piece.byteLength;
+      if (filled < partBytes) continue;
+      const end = kind === "text" ? wholeCharacters(part) : partBytes;
+      yield messageFrom(part.subarray(0, end), kind, offset);
+      isEmpty = false;
+      const rest = part.subarray(end);
+      part = new Uint8Array(partBytes);
+      part.set(rest);
+      filled = rest.byteLength;
+      offset += end;
+    }
+  }
+  if (filled > 0 || isEmpty) yield messageFrom(part.subarray(0, filled), kind, offset);
+}
+
+/**
+ * Makes one message from bytes.
+ *
+ * @param bytes The bytes, which go out untouched.
+ * @param kind The kind of the message.
+ * @param offset Where the bytes begin in the input, in bytes, for the error; 0 by default.
+ * @returns The message.
+ * @throws {PayloadError} If text was asked for and the bytes are not UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { messageFrom } from "./payload.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(messageFrom(Uint8Array.of(104, 105), "text"), "hi");
+ * ```
+ */
+export function messageFrom(bytes: Uint8Array<ArrayBuffer>, kind: MessageKind, offset = 0): Message {
+  if (kind === "binary") return bytes;
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    const at = offset + validPrefix(bytes);
+    throw new PayloadError(`Input is not UTF-8 at byte ${at}, so it cannot be sent as text: use --binary`);
+  }
+}
+
+/** How many bytes of UTF-8 come before the first mistake. */
+function validPrefix(bytes: Uint8Array): number {
+  const lenient = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  const encoded = new TextEncoder().encode(lenient);
+  let at = 0;
+  while (at < bytes.byteLength && bytes[at] === encoded[at]) at++;
+  // The first bytes of U+FFFD, which stands in for the mistake, can agree with it by chance.
+  while (at > 0 && ((bytes[at - 1] ?? 0) & 0xc0) === 0x80 && encoded[at] !== bytes[at]) at--;
+  return at;
+}
+
+/** Where the last character that is whole ends. Bytes that are not UTF-8 stay in, for the decoder to refuse. */
+function wholeCharacters(bytes: Uint8Array): number {
+  const end = bytes.byteLength;
+  for (let back = 1; back <= 3 && back <= end; back++) {
+    const byte = bytes[end - back] ?? 0;
+    if ((byte & 0xc0) === 0x80) continue;
+    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return length > back ? end - back : end;
+  }
+  return end;
+}
+
+/** How much is made at once by {@linkcode randomBytes}, in bytes: 64 KiB, the most that one call gives. */
+const RANDOM_CHUNK_BYTES = 65536;
+
+/**
+ * Makes random bytes, a piece at a time.
+ *
+ * @param bytes How many in all.
+ * @returns Pieces of at most 64 KiB (65536 bytes).
+ *
+ * @example
+ * ```ts
+ * import { randomBytes } from "./payload.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pieces = [...randomBytes(70_000)];
+ * assertEquals(pieces.map((piece) => piece.byteLength), [65536, 4464]);
+ * ```
+ */
+export function* randomBytes(bytes: number): Generator<Uint8Array<ArrayBuffer>> {
+  for (let left = bytes; left > 0; left -= RANDOM_CHUNK_BYTES) {
+    yield crypto.getRandomValues(new Uint8Array(Math.min(left, RANDOM_CHUNK_BYTES)));
+  }
+}
+
+/** How many bytes of a split payload may be on their way at once: 4 MiB. Memory stays bounded by it. */
+export const SPLIT_WINDOW_BYTES = 4 * 1024 * 1024;
+
+/** How much is read from a file at once, in bytes: 256 KiB. */
+const READ_BYTES = 256 * 1024;
+
+/**
+ * Reads a file, or the standard input, a piece at a time.
+ *
+ * @param path The path; `-` is the standard input.
+ * @returns Pieces of at most 256 KiB (262144 bytes).
+ * @throws {PayloadError} If it cannot be read.
+ *
+ * @example
+ * ```ts
+ * import { readFile } from "./payload.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const path = await Deno.makeTempFile();
+ * await Deno.writeTextFile(path, "Hello world");
+ * const pieces = await Array.fromAsync(readFile(path));
+ * assertEquals(pieces.map((piece) => piece.byteLength), [11]);
+ * await Deno.remove(path);
+ * ```
+ */
+export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  try {
+    if (path === "-") {
+      yield* pieces(Deno.stdin);
+    } else {
+      using file = await Deno.open(path);
+      yield* pieces(file);
+    }
+  } catch (error) {
+    throw new PayloadError(`Cannot read ${path === "-" ? "the standard input" : `"${path}"`}: ${reasonOf(error)}`);
+  }
+}
+
+async function* pieces(source: { read(into: Uint8Array): Promise<number | null> }) {
+  while (true) {
+    const buffer = new Uint8Array(READ_BYTES);
+    const length = await source.read(buffer);
+    if (length === null) return;
+    yield buffer.subarray(0, length);
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Collects pieces into one message.
+ *
+ * @param chunks The bytes, in pieces of any size.
+ * @param kind The kind of the message.
+ * @param maxBytes The longest message, in bytes.
+ * @returns The message.
+ * @throws {PayloadError} If there are more bytes than that, or text was asked for and the bytes are not UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { collect } from "./payload.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(await collect([Uint8Array.of(104), Uint8Array.of(105)], "text", 2), "hi");
+ * ```
+ */
+export async function collect(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  kind: MessageKind,
+  maxBytes: number,
+): Promise<Message> {
+  const kept: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of chunks) {
+    length += chunk.byteLength;
+    if (length > maxBytes) {
+      throw new PayloadError(`Input is longer than ${maxBytes} bytes, too long for one message: use --split`);
+    }
+    kept.push(chunk);
+  }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of kept) {
+    bytes.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return messageFrom(bytes, kind);
+}

@@ -1,0 +1,167 @@
+/**
+ * Collects fragments until a message is complete (RFC 6455 section 5.4): the receive loop of a WebSocket client as a
+ * class without a socket.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "./error.ts";
+import { exceeds, type Message, type MessageKind } from "./message.ts";
+
+/** The longest message that is accepted unless told otherwise, in bytes: 16 MiB. */
+export const DEFAULT_MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+/** A part of a message, with `final` on the last one. */
+export interface Fragment {
+  /** `text` or `binary` on the first fragment of a message, `continuation` on every other. */
+  readonly kind: MessageKind | "continuation";
+  /** The bytes; a string where the transport has decoded the text already, as the built-in WebSocket does. */
+  readonly payload: Uint8Array<ArrayBuffer> | string;
+  /** Whether the message ends here. */
+  readonly final: boolean;
+}
+
+/** Options of {@linkcode MessageAssembler}. */
+export interface MessageAssemblerOptions {
+  /**
+   * The longest message in bytes; exactly this many pass, one more does not.
+   *
+   * @default {DEFAULT_MAX_MESSAGE_BYTES}
+   */
+  maxMessageBytes?: number;
+}
+
+/** A message that has begun and whose final fragment has not come. */
+export interface IncompleteMessage {
+  /** The kind that its first fragment announced. */
+  readonly kind: MessageKind;
+  /** How many bytes have arrived so far. */
+  readonly bytes: number;
+}
+
+/**
+ * Takes fragments and gives complete messages. It holds at most `maxMessageBytes` of one message, and checks the limit
+ * before it stores anything. After an error it is spent: the connection has to be failed (RFC 6455 section 7.1.7).
+ *
+ * @example
+ * ```ts
+ * import { MessageAssembler } from "./assembler.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const assembler = new MessageAssembler({ maxMessageBytes: 1024 });
+ * const bytes = new TextEncoder().encode("Hello world");
+ * assertEquals(assembler.push({ kind: "text", payload: bytes.slice(0, 5), final: false }), undefined);
+ * assertEquals(assembler.push({ kind: "continuation", payload: bytes.slice(5), final: true }), "Hello world");
+ * ```
+ */
+export class MessageAssembler {
+  readonly #maxMessageBytes: number;
+  #kind: MessageKind | undefined;
+  #bytes = new Uint8Array(0);
+  #length = 0;
+  #decoder: TextDecoder | undefined;
+
+  /**
+   * @param options The limit.
+   * @throws {RangeError} If `maxMessageBytes` is not a whole number of at least 0.
+   */
+  constructor(options: MessageAssemblerOptions = {}) {
+    const { maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } = options;
+    if (!Number.isSafeInteger(maxMessageBytes) || maxMessageBytes < 0) {
+      throw new RangeError(`Cannot use ${maxMessageBytes} as maxMessageBytes: it must be a whole number, at least 0`);
+    }
+    this.#maxMessageBytes = maxMessageBytes;
+  }
+
+  /** The message that is under way, if there is one: at the end of a connection, what was left incomplete. */
+  get incomplete(): IncompleteMessage | undefined {
+    return this.#kind === undefined ? undefined : { kind: this.#kind, bytes: this.#length };
+  }
+
+  /**
+   * Takes the next fragment.
+   *
+   * @param fragment The fragment, in the order of the connection.
+   * @returns The message, if this was its last fragment, else `undefined`.
+   * @throws {ProtocolError} `unexpected-continuation` when no message is under way, `unfinished-message` when a new one
+   * begins inside another (both section 5.4), `invalid-utf8` as soon as text is certain not to be UTF-8 (section 8.1),
+   * `message-too-big` when the sum passes the limit.
+   */
+  push(fragment: Fragment): Message | undefined {
+    const { payload, final } = fragment;
+    const kind = this.#kindFor(fragment);
+    if (exceeds(payload, this.#maxMessageBytes - this.#length)) {
+      throw new ProtocolError(
+        "message-too-big",
+        `Message is longer than the limit of ${this.#maxMessageBytes} bytes`,
+      );
+    }
+    if (this.#kind === undefined && final) return whole(kind, payload);
+
+    this.#kind = kind;
+    const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+    this.#append(bytes);
+    if (kind === "text") {
+      // Decoded fragment by fragment so that a mistake is found when it arrives, not when the message ends.
+      this.#decoder ??= textDecoder();
+      decode(this.#decoder, bytes, !final);
+    }
+    return final ? this.#complete(kind) : undefined;
+  }
+
+  #kindFor(fragment: Fragment): MessageKind {
+    if (fragment.kind === "continuation") {
+      if (this.#kind === undefined) {
+        throw new ProtocolError("unexpected-continuation", "Continuation came without a message to continue");
+      }
+      return this.#kind;
+    }
+    if (this.#kind !== undefined) {
+      throw new ProtocolError(
+        "unfinished-message",
+        `New ${fragment.kind} message began inside an unfinished ${this.#kind} message`,
+      );
+    }
+    return fragment.kind;
+  }
+
+  #append(bytes: Uint8Array): void {
+    const length = this.#length + bytes.byteLength;
+    if (length > this.#bytes.byteLength) {
+      const room = Math.min(this.#maxMessageBytes, Math.max(length, this.#bytes.byteLength * 2, 1024));
+      const larger = new Uint8Array(room);
+      larger.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = larger;
+    }
+    this.#bytes.set(bytes, this.#length);
+    this.#length = length;
+  }
+
+  #complete(kind: MessageKind): Message {
+    const bytes = this.#bytes.subarray(0, this.#length);
+    this.#kind = undefined;
+    this.#bytes = new Uint8Array(0);
+    this.#length = 0;
+    this.#decoder = undefined;
+    return whole(kind, bytes);
+  }
+}
+
+/** Makes a message from the bytes or the text of all its fragments. */
+function whole(kind: MessageKind, payload: Uint8Array<ArrayBuffer> | string): Message {
+  if (kind === "binary") return typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+  return typeof payload === "string" ? payload : decode(textDecoder(), payload, false);
+}
+
+/** A byte order mark is a character of the message like any other, and stays. */
+function textDecoder(): TextDecoder {
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+}
+
+function decode(decoder: TextDecoder, bytes: Uint8Array<ArrayBuffer>, stream: boolean): string {
+  try {
+    return decoder.decode(bytes, { stream });
+  } catch {
+    throw new ProtocolError("invalid-utf8", "Text message is not UTF-8");
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The error that the protocol modules throw when a peer breaks RFC 6455.
+ *
+ * @module
+ */
+
+/** What was broken, as a stable word that programs can compare. */
+export type ProtocolErrorCode =
+  | "unexpected-continuation"
+  | "unfinished-message"
+  | "invalid-utf8"
+  | "message-too-big"
+  | "invalid-close-payload"
+  | "invalid-close-code";
+
+/**
+ * Thrown when what a peer sent breaks RFC 6455. It carries the close code with which section 7.4.1 wants the
+ * connection failed: 1002 (protocol error), 1007 (invalid data) or 1009 (message too big).
+ *
+ * @example
+ * ```ts
+ * import { ProtocolError } from "./error.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new ProtocolError("invalid-utf8", "Text is not UTF-8");
+ * assertEquals(error.closeCode, 1007);
+ * ```
+ */
+export class ProtocolError extends Error {
+  /** What was broken. */
+  readonly code: ProtocolErrorCode;
+  /** The close code that answers it. */
+  readonly closeCode: 1002 | 1007 | 1009;
+
+  /**
+   * @param code What was broken.
+   * @param message One line for a person.
+   */
+  constructor(code: ProtocolErrorCode, message: string) {
+    super(message);
+    this.name = "ProtocolError";
+    this.code = code;
+    this.closeCode = code === "invalid-utf8" ? 1007 : code === "message-too-big" ? 1009 : 1002;
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * What an application sends: a complete message, text or binary (RFC 6455 section 5.6).
+ *
+ * @module
+ */
+
+/** A complete message: a string is a text message, bytes are a binary one. */
+export type Message = string | Uint8Array<ArrayBuffer>;
+
+/** The two kinds of message (RFC 6455 section 5.6). */
+export type MessageKind = "text" | "binary";
+
+/**
+ * Tells the kind of a message.
+ *
+ * @param message The message.
+ * @returns `"text"` for a string, `"binary"` for bytes.
+ *
+ * @example
+ * ```ts
+ * import { kindOf } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(kindOf("Hello world"), "text");
+ * ```
+ */
+export function kindOf(message: Message): MessageKind {
+  return typeof message === "string" ? "text" : "binary";
+}
+
+/**
+ * Counts the payload bytes of a message as they go over the wire: UTF-8 for text.
+ *
+ * @param message The message.
+ * @returns The number of bytes.
+ *
+ * @example
+ * ```ts
+ * import { byteLengthOf } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(byteLengthOf("é€😀"), 9);
+ * ```
+ */
+export function byteLengthOf(message: Message): number {
+  if (typeof message !== "string") return message.byteLength;
+  let bytes = message.length;
+  for (let index = 0; index < message.length; index++) {
+    const unit = message.charCodeAt(index);
+    // A surrogate pair is two units and four bytes, a lone surrogate becomes U+FFFD and three bytes.
+    if (unit >= 0xd800 && unit <= 0xdbff && isLowSurrogate(message.charCodeAt(index + 1))) {
+      bytes += 2;
+      index++;
+    } else if (unit >= 0x800) bytes += 2;
+    else if (unit >= 0x80) bytes += 1;
+  }
+  return bytes;
+}
+
+/**
+ * Tells whether a message is longer than a limit, without counting the bytes of text where its length alone decides.
+ *
+ * @param message The message.
+ * @param maxBytes The limit in bytes; a message of exactly this size is not over it.
+ * @returns Whether the message has more bytes than the limit.
+ *
+ * @example
+ * ```ts
+ * import { exceeds } from "./message.ts";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * assertFalse(exceeds("abc", 3));
+ * assert(exceeds("ab€", 3));
+ * ```
+ */
+export function exceeds(message: Message, maxBytes: number): boolean {
+  if (message.length > maxBytes) return true;
+  // A UTF-16 unit takes at most three bytes of UTF-8.
+  if (typeof message !== "string" || message.length * 3 <= maxBytes) return false;
+  return byteLengthOf(message) > maxBytes;
+}
+
+/** Control characters, and those that reorder or break a line. */
+const UNPRINTABLE = /[\p{Cc}\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/**
+ * Quotes text that somebody else wrote, so that it stays on one line and cannot steer a terminal.
+ *
+ * @param text The text.
+ * @param maxChars The longest quotation in characters; what is longer is cut and marked with three full stops.
+ * @returns The text in double quotes, with control and direction characters as escapes.
+ *
+ * @example
+ * ```ts
+ * import { quote } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(quote("one\ntwo\u001b[31m"), '"one\\ntwo\\u001b[31m"');
+ * assertEquals(quote("Hello world", 5), '"Hello..."');
+ * ```
+ */
+export function quote(text: string, maxChars = Infinity): string {
+  const cut = text.length > maxChars;
+  // A pair that is cut in half would print as a replacement character.
+  const shown = cut ? text.slice(0, maxChars).replace(/[\ud800-\udbff]$/, "") : text;
+  const quoted = JSON.stringify(shown).replace(
+    UNPRINTABLE,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return cut ? `${quoted.slice(0, -1)}..."` : quoted;
+}
+
+function isLowSurrogate(unit: number): boolean {
+  return unit >= 0xdc00 && unit <= 0xdfff;
+}

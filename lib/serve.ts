@@ -1,0 +1,85 @@
+/**
+ * The echo server on a port: `Deno.serve` in front of the echo policy.
+ *
+ * @module
+ */
+
+import { createEcho, type EchoPolicy } from "./echo.ts";
+import { within } from "./transport/deadline.ts";
+
+/** The port that the server listens on and the client looks at unless told otherwise: the number of the RFC. */
+export const DEFAULT_PORT = 6455;
+
+/** How long a shutdown waits for the peers unless told otherwise, in milliseconds: 4 s. */
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 4000;
+
+/** Options of {@linkcode serveEcho}. */
+export interface ServeEchoOptions extends EchoPolicy {
+  /** The host name or address to listen on; 127.0.0.1 by default. */
+  hostname?: string;
+  /** The port to listen on, 0 for any free one; 6455 by default. */
+  port?: number;
+}
+
+/** Options of {@linkcode EchoServer.shutdown}. */
+export interface ShutdownOptions {
+  /** How long the peers may take to answer the close frame, in milliseconds; 4 s by default. */
+  timeoutMs?: number;
+}
+
+/** An echo server that listens. */
+export interface EchoServer {
+  /** Where it listens, as a `ws:` URL with the real port. */
+  readonly url: string;
+  /**
+   * Closes every connection with 1001 (going away), waits for the answers, and stops listening.
+   *
+   * @returns How many peers had not answered in time. They keep the process alive: a program that has to end then
+   * calls `Deno.exit`.
+   */
+  shutdown(options?: ShutdownOptions): Promise<number>;
+}
+
+/**
+ * Starts an echo server.
+ *
+ * @param options Where to listen and what to accept.
+ * @returns The server, which listens already.
+ * @throws {Deno.errors.AddrInUse} If the port is taken.
+ *
+ * @example
+ * ```ts
+ * import { serveEcho } from "./serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const answer = await fetch(server.url.replace("ws:", "http:"));
+ * assertEquals(answer.status, 426);
+ * await answer.body?.cancel();
+ * await server.shutdown();
+ * ```
+ */
+export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
+  const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
+  const echo = createEcho(options);
+  const server = Deno.serve({ hostname, port, onListen() {} }, echo.fetch);
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return {
+    url: `ws://${host}:${server.addr.port}/`,
+    async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
+      let left = 0;
+      const gone = echo.closeAll(1001, "server shutting down").map(async (connection) => {
+        left++;
+        await connection.closed;
+        left--;
+      });
+      // The runtime's own shutdown would wait for ever for a peer that does not read.
+      await within(Promise.all(gone), "answers to the close frames", { timeoutMs }).catch(() => {});
+      await within(server.shutdown(), "shutdown", { timeoutMs: SHUTDOWN_GRACE_MS }).catch(() => {});
+      return left;
+    },
+  };
+}
+
+/** How long the runtime's shutdown may take once the peers are gone, in milliseconds. */
+const SHUTDOWN_GRACE_MS = 500;

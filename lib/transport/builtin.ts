@@ -1,0 +1,375 @@
+/**
+ * A connection over the runtime's own `WebSocket`. This is the one place that turns its events into a close record:
+ * they cannot be believed as they are.
+ *
+ * What cannot be had here: the frames, the accept key, and whether an answer to our close was an empty close frame or a
+ * dropped connection. A peer that never answers a close frame leaves its socket behind, as the API cannot drop it; a
+ * program that has to end then calls `Deno.exit`.
+ *
+ * @module
+ */
+
+import { isStatus, STATUS_TEXT } from "@std/http/status";
+import { MessageAssembler } from "../protocol/assembler.ts";
+import { assertSendableClose, type CloseEnd, type CloseFrame, type CloseRecord } from "../protocol/close.ts";
+import { ProtocolError } from "../protocol/error.ts";
+import { kindOf, type Message } from "../protocol/message.ts";
+import {
+  type CloseOptions,
+  type Connection,
+  ConnectionClosedError,
+  DEFAULT_MAX_BUFFERED_BYTES,
+  DEFAULT_TIMEOUT_MS,
+  OpenError,
+  type OpenFailure,
+  type OpenOptions,
+  OptionError,
+} from "./connection.ts";
+import { TimeoutError, type WaitOptions, within } from "./deadline.ts";
+
+/** The longest frame that the runtime accepts, in bytes: one less than 64 MiB. */
+export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
+
+/** How much may have arrived without being received, in UTF-16 units or bytes: 64 MiB. Beyond, the peer is cut off. */
+export const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
+
+/** What an unread message costs besides its payload, so that empty ones are bounded as well. */
+const UNREAD_MESSAGE_OVERHEAD_BYTES = 64;
+
+// A browser-style WebSocket may close with 1000 or 3000-4999 only; 4000 plus the last digits of what it cannot send.
+const PROTOCOL_ERROR = 4002;
+const MESSAGE_TOO_BIG = 4009;
+
+/** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
+const CLEAN_UP_MS = 1000;
+
+/** The longest pause before looking again whether the buffer has gone out, in milliseconds. */
+const MAX_POLL_MS = 16;
+
+/**
+ * Opens a connection with the runtime's `WebSocket`.
+ *
+ * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param options What to ask for, whom to trust and how long to wait.
+ * @returns The open connection.
+ * @throws {OpenError} If no connection was made, the upgrade was refused, or not all was done within
+ * `connectTimeoutMs`; also if the subprotocol is not one of those that were offered (RFC 6455 section 4.1).
+ * @throws {OptionError} If an option cannot be used; nothing was sent then.
+ *
+ * @example
+ * ```ts
+ * import { openBuiltin } from "./builtin.ts";
+ * import { serveEcho } from "../serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const connection = await openBuiltin(server.url, { connectTimeoutMs: 5000 });
+ * await connection.send("Hello world");
+ * assertEquals(await connection.receive({ timeoutMs: 5000 }), "Hello world");
+ * const record = await connection.close({ timeoutMs: 5000 });
+ * assertEquals(record.received, { code: 1000, reason: "" });
+ * await server.shutdown();
+ * ```
+ */
+export async function openBuiltin(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
+  options.signal?.throwIfAborted();
+  const client = createClient(options);
+  let connection: BuiltinConnection;
+  try {
+    connection = new BuiltinConnection(createSocket(url, options, client), client, options);
+  } catch (error) {
+    client?.close();
+    throw error;
+  }
+  await connection.opened(options);
+  return connection;
+}
+
+/** TLS options, proxies and unix sockets need a client of their own; a plain connection does not. */
+function createClient(options: OpenOptions): Deno.HttpClient | undefined {
+  const { caCerts, clientCertificate, proxy, unixPath } = options;
+  if (!caCerts && !clientCertificate && proxy === undefined && unixPath === undefined) return undefined;
+  try {
+    return Deno.createHttpClient({
+      ...(caCerts && { caCerts: [...caCerts] }),
+      ...clientCertificate,
+      ...(proxy !== undefined && { proxy: { url: proxy } }),
+      ...(unixPath !== undefined && { proxy: { transport: "unix", path: unixPath } }),
+    });
+  } catch (error) {
+    throw new OptionError(`Cannot use the TLS, proxy or unix socket options: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function createSocket(url: string | URL, options: OpenOptions, client: Deno.HttpClient | undefined): WebSocket {
+  const { protocols = [], headers } = options;
+  try {
+    return new WebSocket(url, { protocols: [...protocols], ...(headers && { headers }), ...(client && { client }) });
+  } catch (error) {
+    throw new OptionError(`Cannot open the connection: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+class BuiltinConnection implements Connection {
+  readonly transport = "builtin";
+  readonly closed: Promise<CloseRecord>;
+
+  readonly #socket: WebSocket;
+  readonly #client: Deno.HttpClient | undefined;
+  readonly #offered: readonly string[];
+  readonly #assembler: MessageAssembler;
+  readonly #maxBufferedBytes: number;
+  readonly #open = Promise.withResolvers<void>();
+  readonly #end = Promise.withResolvers<CloseRecord>();
+  readonly #unread = new UnreadMessages();
+  #arrival: PromiseWithResolvers<void> | undefined;
+  #fault: ProtocolError | undefined;
+  #error = "";
+  #sent: CloseFrame | undefined;
+  #record: CloseRecord | undefined;
+
+  constructor(socket: WebSocket, client: Deno.HttpClient | undefined, options: OpenOptions) {
+    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } =
+      options;
+    this.closed = this.#end.promise;
+    this.#socket = socket;
+    this.#client = client;
+    this.#offered = protocols;
+    this.#assembler = new MessageAssembler({ maxMessageBytes });
+    this.#maxBufferedBytes = maxBufferedBytes;
+    // Whoever waits for the opening sees its failure; if nobody does any more, nobody has to.
+    this.#open.promise.catch(() => {});
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#open.resolve();
+    socket.onmessage = (event) => this.#onMessage(event.data);
+    socket.onerror = (event) => this.#error ||= event instanceof ErrorEvent ? event.message : "";
+    socket.onclose = (event) => this.#onClose(event);
+  }
+
+  get protocol(): string {
+    return this.#socket.protocol;
+  }
+
+  /** Waits until the handshake is through and checks what the runtime leaves unchecked of it. */
+  async opened(options: OpenOptions): Promise<void> {
+    const { connectTimeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    try {
+      await within(this.#open.promise, "answer", { timeoutMs: connectTimeoutMs, signal });
+    } catch (error) {
+      // Closing while connecting cancels; without it the runtime would wait for ever.
+      this.#socket.close();
+      await this.#gone();
+      if (error instanceof TimeoutError) {
+        throw new OpenError("no-connection", `${error.message}: no connection, or a server that stays silent`);
+      }
+      throw error;
+    }
+    const mismatch = this.#subprotocolMismatch();
+    if (mismatch === undefined) return;
+    await this.close({ code: PROTOCOL_ERROR, reason: "subprotocol mismatch", timeoutMs: CLEAN_UP_MS });
+    throw new OpenError("handshake-refused", mismatch, { status: 101 });
+  }
+
+  async send(message: Message, options: WaitOptions = {}): Promise<void> {
+    if (this.#socket.bufferedAmount > this.#maxBufferedBytes) await this.#flushed(options);
+    // After close() the runtime drops silently what is sent.
+    if (this.#record || this.#sent) throw new ConnectionClosedError(await this.closed);
+    this.#socket.send(message);
+  }
+
+  async receive(options: WaitOptions = {}): Promise<Message> {
+    while (true) {
+      const message = this.#unread.take();
+      if (message !== undefined) return message;
+      if (this.#fault) throw this.#fault;
+      if (this.#record) throw new ConnectionClosedError(this.#record);
+      this.#arrival ??= Promise.withResolvers<void>();
+      await within(this.#arrival.promise, "complete message", options);
+    }
+  }
+
+  drain(): Message[] {
+    return this.#unread.drain();
+  }
+
+  async close(options: CloseOptions = {}): Promise<CloseRecord> {
+    const { code = 1000, reason = "", timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    assertSendableClose(code, reason);
+    this.#sendClose(code, reason);
+    try {
+      return await within(this.closed, "answer to the close frame", { timeoutMs, signal });
+    } catch (error) {
+      this.#settle(this.#recordOf("no-answer", null, messageOf(error)));
+      return this.closed;
+    }
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterator<Message> {
+    while (true) {
+      try {
+        yield await this.receive();
+      } catch (error) {
+        if (error instanceof ConnectionClosedError && error.record.end === "close-frame") return;
+        throw error;
+      }
+    }
+  }
+
+  #sendClose(code: number, reason: string): void {
+    if (this.#sent || this.#record) return;
+    try {
+      this.#socket.close(code, reason);
+    } catch {
+      throw new RangeError(`Cannot close with code ${code}: the built-in WebSocket sends 1000 and 3000-4999 only`);
+    }
+    this.#sent = { code, reason };
+  }
+
+  #onMessage(data: unknown): void {
+    if (this.#fault) return;
+    const payload = data instanceof ArrayBuffer ? new Uint8Array(data) : String(data);
+    try {
+      const message = this.#assembler.push({ kind: kindOf(payload), payload, final: true });
+      if (message !== undefined) this.#unread.add(message);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#fault = error;
+      this.#sendClose(MESSAGE_TOO_BIG, "message too big");
+    }
+    this.#wake();
+  }
+
+  #onClose({ code, reason }: CloseEvent): void {
+    // The runtime reports every abnormal end with code 0, a failed handshake among them.
+    this.#open.reject(openErrorOf(this.#error));
+    if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, this.#error));
+    else if (code === 1005 && this.#sent) this.#settle(this.#recordOf("not-known", null, ""));
+    else this.#settle(this.#recordOf("close-frame", { code, reason }, this.#error));
+  }
+
+  #recordOf(end: CloseEnd, received: CloseFrame | null, detail: string): CloseRecord {
+    const initiator = this.#sent ? "local" : received ? "peer" : null;
+    // The runtime answers the peer's close frame with the same code and reason.
+    return { sent: this.#sent ?? received, received, initiator, end, detail };
+  }
+
+  #settle(record: CloseRecord): void {
+    if (this.#record) return;
+    this.#record = record;
+    const socket = this.#socket;
+    socket.onopen =
+      socket.onmessage =
+      socket.onerror =
+      socket.onclose =
+        null;
+    this.#client?.close();
+    this.#end.resolve(record);
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#arrival?.resolve();
+    this.#arrival = undefined;
+  }
+
+  /** There is no drain event: look again, less and less often. */
+  async #flushed({ timeoutMs, signal }: WaitOptions): Promise<void> {
+    const deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
+    let pauseMs = 0;
+    while (this.#socket.bufferedAmount > this.#maxBufferedBytes && !this.#record) {
+      signal?.throwIfAborted();
+      if (performance.now() > deadline) throw new TimeoutError("room to send", timeoutMs ?? 0);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      pauseMs = Math.min(pauseMs + 1, MAX_POLL_MS);
+    }
+  }
+
+  /** Waits for the end of a connection that was cancelled, so that nothing of it is left behind. */
+  async #gone(): Promise<void> {
+    await within(this.closed, "end", { timeoutMs: CLEAN_UP_MS }).catch(() => {});
+  }
+
+  #subprotocolMismatch(): string | undefined {
+    const selected = this.#socket.protocol;
+    const offered = this.#offered.map((name) => `"${name}"`).join(", ");
+    if (selected === "" && offered !== "") {
+      return `Server selected none of the subprotocols that were offered: ${offered}`;
+    }
+    if (selected === "" || this.#offered.includes(selected)) return undefined;
+    return `Server selected the subprotocol "${selected}", which was not offered${offered && `: ${offered}`}`;
+  }
+}
+
+/** The messages that have arrived and that nobody has received, first in first out, bounded. */
+class UnreadMessages {
+  #arriving: Message[] = [];
+  #leaving: Message[] = [];
+  #bytes = 0;
+
+  add(message: Message): void {
+    const bytes = message.length + UNREAD_MESSAGE_OVERHEAD_BYTES;
+    if (this.#bytes > 0 && this.#bytes + bytes > MAX_UNREAD_BYTES) {
+      throw new ProtocolError("message-too-big", `More than ${MAX_UNREAD_BYTES} bytes arrived unread`);
+    }
+    this.#bytes += bytes;
+    this.#arriving.push(message);
+  }
+
+  take(): Message | undefined {
+    // Turning the pile over once for many messages keeps each step cheap, however long the queue is.
+    if (this.#leaving.length === 0) {
+      this.#leaving = this.#arriving.reverse();
+      this.#arriving = [];
+    }
+    const message = this.#leaving.pop();
+    if (message !== undefined) this.#bytes -= message.length + UNREAD_MESSAGE_OVERHEAD_BYTES;
+    return message;
+  }
+
+  drain(): Message[] {
+    const messages = [...this.#leaving.reverse(), ...this.#arriving];
+    this.#leaving = [];
+    this.#arriving = [];
+    this.#bytes = 0;
+    return messages;
+  }
+}
+
+const CONNECT_PREFIX = "NetworkError: failed to connect to WebSocket: ";
+
+/** Sorts the runtime's words for a failed opening; what is not known to be an answer was no connection. */
+function openErrorOf(error: string): OpenError {
+  const cause = error.startsWith(CONNECT_PREFIX) ? error.slice(CONNECT_PREFIX.length) : error;
+  const status = Number(/^Invalid status code: (\d{3})/.exec(cause)?.[1]);
+  if (status) {
+    const text = isStatus(status) ? ` (${STATUS_TEXT[status]})` : "";
+    return new OpenError("handshake-refused", `Server answered with status ${status}${text} instead of 101`, {
+      status,
+    });
+  }
+  const failure = openFailureOf(cause);
+  return new OpenError(failure, `${OPEN_FAILURE_TEXT[failure]}: ${cause || "no cause given"}`);
+}
+
+const OPEN_FAILURE_TEXT: Record<OpenFailure, string> = {
+  "no-connection": "No connection",
+  "handshake-refused": "Answer is not a valid upgrade",
+  "connection-lost": "Connection ended before the handshake was answered",
+};
+
+function openFailureOf(cause: string): OpenFailure {
+  if (/^Invalid (upgrade|connection) header|^invalid HTTP|message head/i.test(cause)) return "handshake-refused";
+  if (/connection closed before message completed|connection reset|broken pipe/i.test(cause)) return "connection-lost";
+  return "no-connection";
+}
+
+/** An abnormal end is a drop if the runtime's words speak of the connection, else the peer broke the protocol. */
+function endOf(error: string): CloseEnd {
+  return error === "" || /EOF|os error|close_notify|connection|timed out/i.test(error)
+    ? "no-close-frame"
+    : "protocol-error";
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,163 @@
+/**
+ * What an exchange needs of a connection, whatever moves the bytes.
+ *
+ * @module
+ */
+
+import { type CloseRecord, describeEnd } from "../protocol/close.ts";
+import type { Message } from "../protocol/message.ts";
+import type { WaitOptions } from "./deadline.ts";
+
+/** How long a step may take unless told otherwise, in milliseconds: 10 s. */
+export const DEFAULT_TIMEOUT_MS = 10_000;
+
+/** More than this many bytes waiting to go out make `send` wait, in bytes: 1 MiB. */
+export const DEFAULT_MAX_BUFFERED_BYTES = 1024 * 1024;
+
+/** Options of opening a connection. */
+export interface OpenOptions {
+  /** Subprotocols to offer, in the order of preference (RFC 6455 section 1.9). */
+  protocols?: readonly string[];
+  /** Header fields to add to the opening handshake. */
+  headers?: Headers;
+  /** How long name, TCP, TLS and the opening handshake may take together, in milliseconds; 10 s by default. */
+  connectTimeoutMs?: number;
+  /** Cancels the opening. */
+  signal?: AbortSignal | undefined;
+  /** The longest message to accept, in bytes; 67108863 by default, which is what the runtime accepts in a frame. */
+  maxMessageBytes?: number;
+  /** `send` waits while more than this many bytes wait to go out; 1 MiB by default. */
+  maxBufferedBytes?: number;
+  /** Certificate authorities to trust besides the system's, each as PEM text. */
+  caCerts?: readonly string[];
+  /** The certificate and private key to present to the server, as PEM text. */
+  clientCertificate?: { cert: string; key: string };
+  /** An HTTP proxy to go through, as `http://[user:password@]host:port`. */
+  proxy?: string;
+  /** A unix socket to connect to instead of the URL's host and port. */
+  unixPath?: string;
+}
+
+/** Options of closing a connection. */
+export interface CloseOptions extends WaitOptions {
+  /** The close code to send: 1000 by default. */
+  code?: number;
+  /** The reason to send, at most 123 bytes of UTF-8: empty by default. */
+  reason?: string;
+}
+
+/** An open WebSocket connection, seen from the client. */
+export interface Connection {
+  /** Which transport moves the bytes. */
+  readonly transport: "builtin";
+  /** The subprotocol that the server selected; empty if none was offered. */
+  readonly protocol: string;
+  /** Resolves when the connection has ended, however it ended. It never rejects. */
+  readonly closed: Promise<CloseRecord>;
+  /**
+   * Sends a message; waits while too much is waiting to go out already.
+   *
+   * @throws {ConnectionClosedError} If the connection has ended.
+   * @throws {TimeoutError} If what is waiting does not go out in time.
+   */
+  send(message: Message, options?: WaitOptions): Promise<void>;
+  /**
+   * Gives the next complete message, in the order of arrival.
+   *
+   * @throws {ConnectionClosedError} If the connection has ended and every message was given.
+   * @throws {TimeoutError} If none arrives in time.
+   * @throws {ProtocolError} If a message is longer than the limit; the connection is closed then.
+   */
+  receive(options?: WaitOptions): Promise<Message>;
+  /** Gives the messages that have arrived and that nobody received. */
+  drain(): Message[];
+  /**
+   * Closes the connection and waits for the peer's answer. The first call decides on code and reason. It does not fail:
+   * a deadline that passes is in the record.
+   *
+   * @throws {RangeError} If the code or the reason may not be sent.
+   */
+  close(options?: CloseOptions): Promise<CloseRecord>;
+  /** The messages in the order of arrival, until the connection ends. */
+  [Symbol.asyncIterator](): AsyncIterator<Message>;
+}
+
+/** Why a connection was not opened. */
+export type OpenFailure =
+  /** Name, TCP or TLS: there was no connection to send the handshake over. */
+  | "no-connection"
+  /** An answer came that is not a valid upgrade (RFC 6455 section 4.1). */
+  | "handshake-refused"
+  /** The connection ended before an answer to the handshake came. */
+  | "connection-lost";
+
+/**
+ * Thrown when a connection could not be opened.
+ *
+ * @example
+ * ```ts
+ * import { OpenError } from "./connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new OpenError("handshake-refused", "The server answered with status 403", { status: 403 });
+ * assertEquals(error.status, 403);
+ * ```
+ */
+export class OpenError extends Error {
+  /** Which kind of failure it was. */
+  readonly failure: OpenFailure;
+  /** The HTTP status of the answer, where there was one and it is known. */
+  readonly status: number | undefined;
+
+  /**
+   * @param failure Which kind of failure it was.
+   * @param message One line for a person.
+   * @param options The status, if it is known, and the error behind it.
+   */
+  constructor(failure: OpenFailure, message: string, options: { status?: number; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.name = "OpenError";
+    this.failure = failure;
+    this.status = options.status;
+  }
+}
+
+/**
+ * Thrown when a connection has ended and something was still wanted of it.
+ *
+ * @example
+ * ```ts
+ * import { ConnectionClosedError } from "./connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const record = { sent: null, received: null, initiator: null, end: "no-close-frame", detail: "Unexpected EOF" } as const;
+ * const error = new ConnectionClosedError(record);
+ * assertEquals(error.message, "Connection ended without a close frame (Unexpected EOF)");
+ * ```
+ */
+export class ConnectionClosedError extends Error {
+  /** How the connection ended. */
+  readonly record: CloseRecord;
+
+  /** @param record How the connection ended. */
+  constructor(record: CloseRecord) {
+    super(describeEnd(record));
+    this.name = "ConnectionClosedError";
+    this.record = record;
+  }
+}
+
+/**
+ * Thrown when an option cannot be used as it is: nothing was sent.
+ *
+ * @example
+ * ```ts
+ * import { OptionError } from "./connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new OptionError("Cannot use the proxy").name, "OptionError");
+ * ```
+ */
+export class OptionError extends Error {
+  override readonly name = "OptionError";
+}

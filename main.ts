@@ -1,0 +1,186 @@
+/**
+ * The client: one exchange, and what it proved.
+ *
+ * ```sh
+ * deno task client ws://127.0.0.1:6455/
+ * ```
+ *
+ * @module
+ */
+
+import { ProgressBar } from "@std/cli/unstable-progress-bar";
+import config from "./deno.json" with { type: "json" };
+import { CLIENT_HELP, CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
+import { parseCommandLine, UsageError } from "./lib/command_line.ts";
+import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
+import { converse, splitLines } from "./lib/interactive.ts";
+import { PayloadError } from "./lib/payload.ts";
+import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
+import { DEFAULT_PORT, serveEcho } from "./lib/serve.ts";
+import { openBuiltin } from "./lib/transport/builtin.ts";
+import { OpenError, OptionError } from "./lib/transport/connection.ts";
+import { within } from "./lib/transport/deadline.ts";
+import { EXIT_CODES } from "./lib/verdict.ts";
+
+async function main(args: readonly string[]): Promise<number> {
+  // What is asked for?
+  const line = parseCommandLine(args, CLIENT_OPTIONS);
+  if (line.has("help")) return print(CLIENT_HELP);
+  if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
+  const settings = await readClientSettings(line);
+
+  // Where to? The server that was named, the one on the usual port, or one of our own.
+  const url = settings.url ?? await findServer(settings);
+  const signal = interruption();
+  if (settings.interactive) return await talk(url, settings, signal);
+
+  // Connect, upgrade, send, receive, verify, close.
+  const progress = new Progress(settings);
+  const onEvent = (event: ExchangeEvent) => {
+    progress.onEvent(event);
+    if (settings.verbose) console.error(formatEvent(event));
+  };
+  const report = await exchange(url, { ...settings.exchange, signal, onEvent });
+  await progress.stop();
+
+  // What was proven, or what failed and why?
+  tell(report, settings);
+  return report.exitCode;
+}
+
+function print(text: string): number {
+  console.log(text);
+  return EXIT_CODES.proven;
+}
+
+/** Looks for a server on the usual port, and starts one on a free port if there is none. */
+async function findServer({ output }: ClientSettings): Promise<string> {
+  try {
+    const probe = Deno.connect({ hostname: "127.0.0.1", port: DEFAULT_PORT });
+    (await within(probe, "connection", { timeoutMs: FIND_TIMEOUT_MS })).close();
+    return `ws://127.0.0.1:${DEFAULT_PORT}/`;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    const { url } = serveEcho({ port: 0 });
+    if (output !== "nothing") {
+      console.error(`Nothing listens on ws://127.0.0.1:${DEFAULT_PORT}/, so an echo server was started on ${url}`);
+    }
+    return url;
+  }
+}
+
+const FIND_TIMEOUT_MS = 1000;
+
+/** Ctrl-C or a request to terminate ends the exchange, the second one ends the process at once. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  const onSignal = () => {
+    if (controller.signal.aborted) Deno.exit(EXIT_CODES.interrupted);
+    controller.abort();
+  };
+  Deno.addSignalListener("SIGINT", onSignal);
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
+  return controller.signal;
+}
+
+function tell(report: ExchangeReport, { output }: ClientSettings): void {
+  if (output === "nothing") return;
+  const { steps } = formatReport(report, { color: isColored(Deno.stdout) });
+  const { verdict } = formatReport(report, { color: isColored(report.ok ? Deno.stdout : Deno.stderr) });
+  if (output === "json") console.log(formatJson(report));
+  else if (steps.length > 0) console.log(steps.join("\n"));
+  if (!report.ok) console.error(verdict.join("\n"));
+  else if (output === "lines") console.log(verdict.join("\n"));
+  if (report.verdict === "internal-error") console.error(REPORT_A_BUG);
+}
+
+const REPORT_A_BUG =
+  "This is a bug in wsproof: please report it, with the command and these lines, to its issue tracker.";
+
+function isColored(stream: { isTerminal(): boolean }): boolean {
+  return stream.isTerminal() && !Deno.noColor;
+}
+
+/** Holds a conversation: lines of the standard input out, messages to the standard output. */
+async function talk(url: string, settings: ClientSettings, signal: AbortSignal): Promise<number> {
+  const { output, exchange: options } = settings;
+  const notice = (text: string) => output === "nothing" || console.error(text);
+  const start = performance.now();
+  try {
+    const connection = await openBuiltin(url, { ...options, signal });
+    const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
+    notice(`Connected to ${url} in ${formatMs(performance.now() - start)}${protocol}`);
+    if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
+    const lines = Deno.stdin.readable
+      .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
+      .pipeThrough(splitLines());
+    const { verdict, problem } = await converse(connection, lines, {
+      ...options,
+      awaitReplies: !Deno.stdin.isTerminal() && options.expectation?.type !== "none",
+      signal,
+      onMessage: (text) => console.log(text),
+      onNotice: notice,
+    });
+    if (problem !== "") notice(`${verdict} (exit ${EXIT_CODES[verdict]}): ${problem}`);
+    return EXIT_CODES[verdict];
+  } catch (error) {
+    if (signal.aborted) return EXIT_CODES.interrupted;
+    if (!(error instanceof OpenError)) throw error;
+    notice(`${error.failure} (exit ${EXIT_CODES[error.failure]}): ${error.message}`);
+    return EXIT_CODES[error.failure];
+  }
+}
+
+/** Shows a bar on a terminal if there is more than a second of work. */
+class Progress {
+  readonly #expectsReplies: boolean;
+  readonly #timer: ReturnType<typeof setTimeout> | undefined;
+  #bar: ProgressBar | undefined;
+  #bytes = 0;
+
+  constructor({ output, verbose, totalBytes: max, exchange: { expectation } }: ClientSettings) {
+    this.#expectsReplies = expectation?.type !== "none";
+    if (output === "nothing" || verbose || !max || !Deno.stderr.isTerminal()) return;
+    this.#timer = setTimeout(() => {
+      const formatter = (
+        { styledTime, progressBar, value }: { styledTime: string; progressBar: string; value: number },
+      ) => `${styledTime} [${progressBar}] ${mebibytes(value)} of ${mebibytes(max)} MiB`;
+      this.#bar = new ProgressBar({ max, barLength: 40, clear: true, formatter });
+      this.#bar.value = this.#bytes;
+    }, PROGRESS_DELAY_MS);
+  }
+
+  onEvent(event: ExchangeEvent): void {
+    if (event.type !== (this.#expectsReplies ? "received" : "sent")) return;
+    this.#bytes = event.total.bytes;
+    if (this.#bar) this.#bar.value = this.#bytes;
+  }
+
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#bar?.stop();
+  }
+}
+
+const PROGRESS_DELAY_MS = 1000;
+
+function mebibytes(bytes: number): string {
+  return (bytes / 1024 ** 2).toFixed(1);
+}
+
+/** Says in one line what is wrong, and gives the exit code for it. */
+function fail(error: unknown): number {
+  if (error instanceof UsageError || error instanceof PayloadError || error instanceof OptionError) {
+    console.error(`wsproof: ${error.message}`);
+    return EXIT_CODES.usage;
+  }
+  if (error instanceof Deno.errors.NotCapable) {
+    console.error(`wsproof: ${error.message}`);
+    return EXIT_CODES.usage;
+  }
+  console.error(error);
+  console.error(REPORT_A_BUG);
+  return EXIT_CODES["internal-error"];
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args).catch(fail));
