@@ -15,7 +15,7 @@ import {
 } from "./command_line.ts";
 import type { Expectation } from "./diagnosis.ts";
 import type { ExchangeOptions } from "./exchange.ts";
-import { collect, cut, PayloadError, randomBytes, readFile, SPLIT_WINDOW_BYTES } from "./payload.ts";
+import { collect, cut, randomBytes, readFile, SPLIT_WINDOW_BYTES, unreadable } from "./payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "./protocol/close.ts";
 import { byteLengthOf, type Message, type MessageKind } from "./protocol/message.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
@@ -363,13 +363,12 @@ function sourceOf(line: CommandLine, size: number | undefined): Source {
 function sizeOf(path: string): number | undefined {
   if (path === "-") return undefined;
   try {
-    const info = Deno.statSync(path);
-    if (info.isDirectory) throw new UsageError(`Option --file cannot be "${path}": it is a directory`);
-    Deno.openSync(path).close();
+    using file = Deno.openSync(path);
+    const info = file.statSync();
+    if (info.isDirectory) throw new Deno.errors.IsADirectory();
     return info.isFile ? info.size : undefined;
   } catch (error) {
-    if (error instanceof UsageError) throw error;
-    throw new PayloadError(`Cannot read "${path}": ${error instanceof Error ? error.message : error}`);
+    throw unreadable(path, error);
   }
 }
 

@@ -167,8 +167,31 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBu
       yield* pieces(file);
     }
   } catch (error) {
-    throw new PayloadError(`Cannot read ${path === "-" ? "the standard input" : `"${path}"`}: ${reasonOf(error)}`);
+    throw unreadable(path, error);
   }
+}
+
+/**
+ * Says why a file cannot be read.
+ *
+ * @param path The path; `-` is the standard input.
+ * @param error The runtime's error.
+ * @returns The error to throw.
+ *
+ * @example
+ * ```ts
+ * import { unreadable } from "./payload.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = unreadable("a.txt", new Deno.errors.NotFound("No such file or directory (os error 2)"));
+ * assertEquals(error.message, 'Cannot read "a.txt": no such file');
+ * ```
+ */
+export function unreadable(path: string, error: unknown): PayloadError {
+  const shown = path === "-" ? "the standard input" : `"${path}"`;
+  if (error instanceof Deno.errors.NotFound) return new PayloadError(`Cannot read ${shown}: no such file`);
+  if (error instanceof Deno.errors.IsADirectory) return new PayloadError(`Cannot read ${shown}: it is a directory`);
+  return new PayloadError(`Cannot read ${shown}: ${error instanceof Error ? error.message : error}`);
 }
 
 async function* pieces(source: { read(into: Uint8Array): Promise<number | null> }) {
@@ -178,10 +201,6 @@ async function* pieces(source: { read(into: Uint8Array): Promise<number | null> 
     if (length === null) return;
     yield buffer.subarray(0, length);
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /**

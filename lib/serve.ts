@@ -4,7 +4,7 @@
  * @module
  */
 
-import { createEcho, type EchoPolicy } from "./echo.ts";
+import { createEcho, type Echo, type EchoPolicy } from "./echo.ts";
 import { within } from "./transport/deadline.ts";
 
 /** The port that the server listens on and the client looks at unless told otherwise: the number of the RFC. */
@@ -45,7 +45,7 @@ export interface EchoServer {
  *
  * @param options Where to listen and what to accept.
  * @returns The server, which listens already.
- * @throws {Deno.errors.AddrInUse} If the port is taken.
+ * @throws {ListenError} If it cannot listen there, as when the port is taken.
  *
  * @example
  * ```ts
@@ -62,7 +62,7 @@ export interface EchoServer {
 export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
   const echo = createEcho(options);
-  const server = Deno.serve({ hostname, port, onListen() {} }, echo.fetch);
+  const server = listen(hostname, port, echo);
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return {
     url: `ws://${host}:${server.addr.port}/`,
@@ -75,10 +75,31 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
       });
       // The runtime's own shutdown would wait for ever for a peer that does not read.
       await within(Promise.all(gone), "answers to the close frames", { timeoutMs }).catch(() => {});
+      const unanswered = left;
       await within(server.shutdown(), "shutdown", { timeoutMs: SHUTDOWN_GRACE_MS }).catch(() => {});
-      return left;
+      return unanswered;
     },
   };
+}
+
+function listen(hostname: string, port: number, echo: Echo): Deno.HttpServer<Deno.NetAddr> {
+  try {
+    return Deno.serve({ hostname, port, onListen() {} }, echo.fetch);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    const isTaken = error instanceof Deno.errors.AddrInUse;
+    const reason = isTaken
+      ? "it is taken; use --port with another, or 0"
+      : error instanceof Error
+      ? error.message
+      : error;
+    throw new ListenError(`Cannot listen on host "${hostname}", port ${port}: ${reason}`);
+  }
+}
+
+/** Thrown when a server cannot listen where it should; the message says where and why. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
 }
 
 /** How long the runtime's shutdown may take once the peers are gone, in milliseconds. */

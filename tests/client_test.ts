@@ -1,0 +1,702 @@
+/** Every verdict that the built-in transport can reach, through the real command line against real sockets. */
+
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { client, outcomeOf, reportOf, start } from "./support/command.ts";
+import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
+import { serveEcho } from "../lib/serve.ts";
+import { EXIT_CODES, type Verdict } from "../lib/verdict.ts";
+
+/** A peer, the options of the client, and what the report has to say. */
+interface Case {
+  readonly does: string;
+  readonly script: Script;
+  readonly args?: readonly string[];
+  readonly verdict: Verdict;
+  /** The stage that fails. */
+  readonly stage?: string;
+  readonly problem?: RegExp;
+  readonly hint?: RegExp;
+}
+
+const answering = (status: string, ...fields: string[]): Script => async (socket) => {
+  await socket.readHead();
+  await socket.write([`HTTP/1.1 ${status}`, ...fields, "Content-Length: 0", "", ""].join("\r\n"));
+};
+
+/** Upgrades, then answers one message, then the close frame. */
+const replying = (opcode: number, reply: string | Uint8Array, ...more: string[]): Script => async (socket) => {
+  await socket.upgrade();
+  await socket.readFrame();
+  await socket.frame(opcode, reply);
+  for (const text of more) await socket.frame(TEXT, text);
+  await socket.answerClose();
+};
+
+/** Upgrades, echoes, then meets the close frame in its own way. */
+const closing = (end: Script): Script => async (socket) => {
+  await socket.upgrade();
+  await socket.echoOne();
+  await socket.readFrame();
+  await end(socket);
+};
+
+const SHORT = ["--connect-timeout", "0.4", "--reply-timeout", "0.4", "--close-timeout", "0.4"];
+const thousand = "x".repeat(1000);
+
+const CASES: readonly Case[] = [
+  // Proven.
+  { does: "echoes and confirms the close", script: closing((s) => s.closeFrame(1000)), verdict: "proven" },
+  {
+    does: "greets first, with --skip",
+    args: ["--skip", "1"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.frame(TEXT, "welcome");
+      await socket.echoOne();
+      await socket.answerClose();
+    },
+  },
+  {
+    does: "answers with the expected text",
+    args: ["--reply", "pong", "-m", "ping"],
+    script: replying(TEXT, "pong"),
+    verdict: "proven",
+  },
+  {
+    does: "answers with text that matches",
+    args: ["--reply-match", "^p.ng$"],
+    script: replying(TEXT, "pong"),
+    verdict: "proven",
+  },
+  {
+    does: "answers with something, with --reply-any",
+    args: ["--reply-any"],
+    script: replying(BINARY, "?"),
+    verdict: "proven",
+  },
+  {
+    does: "stays silent, with --reply-none",
+    args: ["--reply-none"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.answerClose();
+    },
+  },
+  {
+    does: "begins the close itself, with the code that is expected",
+    args: ["--expect-close", "4001"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.closeFrame(4001, "enough");
+      await socket.untilGone();
+    },
+  },
+  {
+    does: "answers the close with the other code that is expected",
+    args: ["--expect-close", "1001"],
+    script: closing((s) => s.closeFrame(1001)),
+    verdict: "proven",
+  },
+  {
+    does: "answers with the reason that is expected",
+    args: ["--close-code", "4000", "--close-reason", "bye", "--expect-reason", "bye"],
+    script: closing((s) => s.closeFrame(4000, "bye")),
+    verdict: "proven",
+  },
+  {
+    does: "selects a subprotocol that was offered",
+    args: ["-p", "soap", "-p", "chat"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: chat");
+      await socket.echoOne();
+      await socket.answerClose();
+    },
+  },
+
+  // No connection.
+  {
+    does: "stays silent before the upgrade",
+    script: (socket) => socket.untilGone(),
+    args: SHORT,
+    verdict: "no-connection",
+    stage: "connect",
+    problem: /No answer within 0.4 s/,
+  },
+  {
+    does: "stops in the middle of the head",
+    script: async (socket) => {
+      await socket.readHead();
+      await socket.write("HTTP/1.1 101 Switching Proto");
+      await socket.untilGone();
+    },
+    args: SHORT,
+    verdict: "no-connection",
+    stage: "connect",
+  },
+
+  // Handshake refused.
+  {
+    does: "answers 403",
+    script: answering("403 Forbidden"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /status 403 \(Forbidden\) instead of 101/,
+    hint: /--origin/,
+  },
+  {
+    does: "answers 404",
+    script: answering("404 Not Found"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /404/,
+    hint: /no WebSocket endpoint/,
+  },
+  {
+    does: "answers 401",
+    script: answering("401 Unauthorized"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    hint: /credentials/,
+  },
+  {
+    does: "redirects",
+    script: answering("302 Found", "Location: ws://127.0.0.1:1/"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /302/,
+    hint: /not followed/,
+  },
+  { does: "answers 200", script: answering("200 OK"), verdict: "handshake-refused", stage: "upgrade", problem: /200/ },
+  {
+    does: "speaks another protocol",
+    script: async (socket) => {
+      await socket.readHead();
+      await socket.write("SSH-2.0-OpenSSH_9.2\r\n\r\n");
+    },
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /not a valid upgrade/,
+  },
+  {
+    does: "leaves out the field Upgrade",
+    script: answering("101 Switching Protocols", "Connection: Upgrade"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /Invalid upgrade header/,
+  },
+  {
+    does: "leaves out the field Connection",
+    script: answering("101 Switching Protocols", "Upgrade: websocket"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /Invalid connection header/,
+  },
+  {
+    does: "selects no subprotocol",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.answerClose();
+    },
+    args: ["-p", "chat"],
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /none of the subprotocols that were offered: "chat"/,
+  },
+  {
+    does: "selects a subprotocol that was not offered",
+    script: async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: soap");
+      await socket.answerClose();
+    },
+    args: ["-p", "chat"],
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /"soap", which was not offered/,
+  },
+  {
+    does: "selects a subprotocol where none was offered",
+    script: async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: soap");
+      await socket.answerClose();
+    },
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /"soap", which was not offered/,
+  },
+
+  // No reply.
+  {
+    does: "never replies",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.answerClose();
+    },
+    args: SHORT,
+    verdict: "no-reply",
+    stage: "receive",
+    problem: /No complete message within 0.4 s/,
+  },
+  {
+    does: "never finishes its reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.frame(TEXT, "Hello", 0);
+      await socket.untilGone();
+    },
+    args: SHORT,
+    verdict: "no-reply",
+    stage: "receive",
+  },
+  {
+    does: "stops reading",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.untilStopped();
+    },
+    args: [...SHORT, "--size", "32MiB", "--split", "1MiB"],
+    verdict: "no-reply",
+  },
+
+  // Wrong reply.
+  {
+    does: "changes a byte",
+    script: replying(TEXT, "Hello World"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /at byte 6: "World" instead of "world"/,
+  },
+  {
+    does: "turns text into binary",
+    script: replying(BINARY, "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /binary, 11 bytes, instead of text, 11 bytes/,
+    hint: /came back as binary/,
+  },
+  {
+    does: "adds a line end",
+    script: replying(TEXT, "Hello world\n"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /12 bytes, instead of text, 11 bytes/,
+    hint: /added a line end/,
+  },
+  {
+    does: "cuts at a power of two",
+    args: ["-m", thousand],
+    script: replying(TEXT, thousand.slice(0, 512)),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /512 bytes, instead of text, 1000 bytes/,
+    hint: /cut at 512 bytes, a power of two/,
+  },
+  {
+    does: "sends an extra message first",
+    script: replying(TEXT, "welcome", "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    hint: /use --skip 1/,
+  },
+  {
+    does: "replies twice",
+    script: replying(TEXT, "Hello world", "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /nothing asked for/,
+    hint: /came twice/,
+  },
+  {
+    does: "wraps the message",
+    script: replying(TEXT, "You said: Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    hint: /--reply-match/,
+  },
+  {
+    does: "answers with other text than expected",
+    args: ["--reply", "pong"],
+    script: replying(TEXT, "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+  },
+  {
+    does: "answers with text that does not match",
+    args: ["--reply-match", "^p.ng$"],
+    script: replying(TEXT, "no\u001b[31m"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /"no\\u001b\[31m", which does not match/,
+  },
+  {
+    does: "speaks where it should be silent",
+    args: ["--reply-none"],
+    script: replying(TEXT, "hi"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /nothing asked for/,
+  },
+  {
+    does: "sends more than --max-message",
+    args: ["--max-message", "11"],
+    script: replying(TEXT, "Hello world!"),
+    verdict: "wrong-reply",
+    problem: /longer than the limit of 11 bytes/,
+  },
+
+  // Connection lost.
+  {
+    does: "drops the connection before the answer",
+    script: async (socket) => void await socket.readHead(),
+    verdict: "connection-lost",
+    stage: "upgrade",
+    problem: /before the handshake was answered/,
+  },
+  {
+    does: "closes with 1001 before the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.closeFrame(1001, "restart\nnow");
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /Peer closed with 1001 \(going away\), reason "restart\\nnow"/,
+  },
+  {
+    does: "closes with an empty frame before the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.frame(CLOSE);
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /1005 \(no status received\)/,
+  },
+  {
+    does: "finds the message too big",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.closeFrame(1009);
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /1009 \(message too big\)/,
+    hint: /--split/,
+  },
+  {
+    does: "drops the connection before the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /without a close frame \(Unexpected EOF\)/,
+  },
+  {
+    does: "sets a reserved bit",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.frame(TEXT, "Hello world", 0xc0);
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /Peer broke the protocol \(Reserved bits are not zero\)/,
+  },
+  {
+    does: "sends text that is not UTF-8",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.frame(TEXT, Uint8Array.of(0xff));
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /Peer broke the protocol \(Invalid UTF-8\)/,
+  },
+
+  // Close not confirmed.
+  {
+    does: "never answers the close",
+    script: closing((socket) => socket.untilGone()),
+    args: SHORT,
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /did not answer the close frame in time/,
+  },
+  {
+    does: "drops the connection instead of answering the close",
+    script: closing(async () => {}),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /empty close frame or by a drop/,
+    hint: /cannot tell/,
+  },
+  {
+    does: "answers the close with an empty frame",
+    script: closing((socket) => socket.frame(CLOSE)),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /empty close frame or by a drop/,
+  },
+  {
+    does: "answers the close with another code",
+    script: closing((socket) => socket.closeFrame(1011, "oops")),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /1011 \(internal error\), reason "oops", instead of 1000/,
+  },
+  {
+    does: "answers the close with another reason",
+    args: ["--expect-reason", "bye"],
+    script: closing((socket) => socket.closeFrame(1000, "cheers")),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /reason "cheers", instead of 1000 \(normal closure\), reason "bye"/,
+  },
+  {
+    does: "closes with the wrong code after the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.closeFrame(1001);
+      await socket.untilGone();
+    },
+    args: ["--expect-close", "4000"],
+    verdict: "close-not-confirmed",
+    stage: "close",
+  },
+];
+
+for (const { does, script, args = [], verdict, stage, problem, hint } of CASES) {
+  Deno.test(`client says ${verdict} when the peer ${does}`, async () => {
+    await using peer = rawPeer(script);
+    const outcome = await client(["--json", ...args, peer.url]);
+    const report = reportOf(outcome);
+    assertEquals(
+      [report.verdict, outcome.code],
+      [verdict, EXIT_CODES[verdict]],
+      `${report.problem}\n${outcome.stderr}`,
+    );
+    assertEquals([report.ok, report.exitCode], [verdict === "proven", outcome.code]);
+    const failed = report.stages.filter((one: { ok: boolean | null }) => one.ok === false);
+    if (verdict === "proven") assertEquals(failed, []);
+    if (stage !== undefined) assertEquals(failed[0]?.name, stage);
+    if (problem) assertMatch(report.problem, problem);
+    if (hint) assertMatch(report.hint, hint);
+    // People's lines go to the standard error output, and only where something failed.
+    assertEquals(outcome.stderr === "", verdict === "proven");
+  });
+}
+
+Deno.test("client says no-connection when nothing listens", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const outcome = await client(["--json", `ws://127.0.0.1:${port}/`]);
+  assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
+  assertStringIncludes(outcome.stderr, "tcp connect error");
+});
+
+Deno.test("client says no-connection when the name does not exist", async () => {
+  const outcome = await client(["--json", "ws://no-such-host.invalid/"]);
+  assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
+});
+
+Deno.test("client says interrupted when Ctrl-C comes, and closes the connection first", async () => {
+  const closed = Promise.withResolvers<number>();
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade();
+    await socket.readFrame();
+    child.kill("SIGINT");
+    const { payload } = await socket.answerClose();
+    closed.resolve(new DataView(payload.buffer).getUint16(0));
+  });
+  const child = start("main.ts", ["--json", peer.url]);
+  const outcome = await outcomeOf(child);
+  assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
+  assertEquals(await closed.promise, 1000);
+});
+
+Deno.test("client says interrupted when Ctrl-C comes while it connects", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    child.kill("SIGINT");
+    await socket.untilGone();
+  });
+  const child = start("main.ts", ["--json", peer.url]);
+  const outcome = await outcomeOf(child);
+  assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
+});
+
+Deno.test("client ends at once when Ctrl-C comes twice", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade();
+    await socket.readFrame();
+    child.kill("SIGINT");
+    await socket.readFrame();
+    child.kill("SIGINT");
+    await socket.untilGone();
+  });
+  const child = start("main.ts", ["--json", peer.url]);
+  assertEquals((await outcomeOf(child)).code, 130);
+});
+
+Deno.test("client sends what -m, -b, -f and --size ask for", async () => {
+  const path = await Deno.makeTempFile();
+  const bytes = Uint8Array.of(0, 255, 13, 10);
+  await Deno.writeFile(path, bytes);
+  const server = serveEcho({ port: 0 });
+  const sent = async (args: string[], input: string | Uint8Array = "") => {
+    const report = reportOf(await client(["--json", ...args, server.url], input));
+    assertEquals(report.verdict, "proven");
+    const [first] = report.messages;
+    return [report.sent.messages, first?.kind, first?.bytes, first?.sha256];
+  };
+  const sha256 = async (data: Uint8Array<ArrayBuffer>) =>
+    new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex();
+  const text = (words: string) => sha256(new TextEncoder().encode(words));
+  try {
+    assertEquals(await sent([]), [1, "text", 11, await text("Hello world")]);
+    assertEquals(await sent(["-m", "é€😀"]), [1, "text", 9, await text("é€😀")]);
+    assertEquals(await sent(["-m", ""]), [1, "text", 0, await text("")]);
+    assertEquals(await sent(["-bm", "hi"]), [1, "binary", 2, await text("hi")]);
+    assertEquals(await sent(["-b", "-f", path]), [1, "binary", 4, await sha256(bytes)]);
+    assertEquals(await sent(["-f", "-"], "two\nlines\n"), [1, "text", 10, await text("two\nlines\n")]);
+    assertEquals(await sent(["-bf-"], bytes), [1, "binary", 4, await sha256(bytes)]);
+    assertEquals((await sent(["--size", "64KiB"])).slice(0, 3), [1, "binary", 65536]);
+    assertEquals((await sent(["-n", "3"])).slice(0, 3), [3, "text", 11]);
+    assertEquals((await sent(["-n", "0"])).slice(0, 1), [0]);
+    assertEquals((await sent(["--size", "10", "--split", "4"])).slice(0, 3), [3, "binary", 4]);
+    assertEquals((await sent(["-m", "ééééé", "--split", "5"])).slice(0, 3), [3, "text", 4]);
+    assertEquals((await sent(["-f", "-", "--split", "4"], "Hello world")).slice(0, 3), [3, "text", 4]);
+  } finally {
+    await server.shutdown();
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("client sends the header fields, the origin and the credentials it was given", async () => {
+  const head = Promise.withResolvers<string>();
+  await using peer = rawPeer(async (socket) => {
+    head.resolve(await socket.upgrade("Sec-WebSocket-Protocol: chat"));
+    await socket.echoOne();
+    await socket.answerClose();
+  });
+  const url = peer.url.replace("ws://", "ws://user:secret@");
+  const args = ["-H", "X-One: 1", "-H", "X-Two: a: b", "--origin", "https://example.com", "-p", "chat", "-p", "soap"];
+  const outcome = await client(["--json", ...args, url]);
+  assertEquals(outcome.code, 0, outcome.stderr);
+  const sent = (await head.promise).toLowerCase();
+  assertStringIncludes(sent, "\r\nx-one: 1");
+  assertStringIncludes(sent, "\r\nx-two: a: b");
+  assertStringIncludes(sent, "\r\norigin: https://example.com");
+  assertMatch(sent, /\r\nsec-websocket-protocol: chat, ?soap/);
+  assertStringIncludes(sent, `\r\nauthorization: basic ${btoa("user:secret").toLowerCase()}`);
+  assertEquals(outcome.stdout.includes("secret"), false);
+  assertEquals(reportOf(outcome).protocol, "chat");
+});
+
+Deno.test("client prints four steps and the verdict for a person, within 80 columns", async () => {
+  const server = serveEcho({ port: 0 });
+  const { code, stdout, stderr } = await client(["-m", "x".repeat(200), server.url]);
+  await server.shutdown();
+  const lines = stdout.trimEnd().split("\n");
+  assertEquals([code, stderr, lines.length], [0, "", 5]);
+  for (const [index, name] of ["upgraded", "sent", "received", "closed"].entries()) {
+    assertMatch(lines[index] ?? "", new RegExp(`^  ✓ ${name} .* m?s$`));
+  }
+  assertMatch(lines[4] ?? "", /^proven in .*: upgraded; reply the same as sent; close confirmed$/);
+  assertEquals(lines.filter((line) => line.length > 80), []);
+});
+
+Deno.test("client prints a failure on the standard error output, what was reached on the other", async () => {
+  await using peer = rawPeer(replying(TEXT, "Hello World"));
+  const { code, stdout, stderr } = await client([peer.url]);
+  assertEquals(code, 6);
+  assertMatch(stdout, /✗ received/);
+  assertMatch(
+    stderr,
+    /^wrong-reply \(exit 6\): Wrong reply: text, 11 bytes, instead of text, 11 bytes; the first diff/,
+  );
+});
+
+Deno.test("client prints nothing with --quiet, and the exit code is the same", async () => {
+  await using peer = rawPeer(replying(TEXT, "no"));
+  assertEquals(await client(["-q", peer.url]), { code: 6, stdout: "", stderr: "" });
+});
+
+Deno.test("client starts a server of its own, or uses the one on the usual port, without a URL", async () => {
+  const outcome = await client(["--json"]);
+  assertEquals(outcome.code, 0, outcome.stderr);
+  assertMatch(reportOf(outcome).url, /^ws:\/\/127\.0\.0\.1:\d+\/$/);
+});
+
+Deno.test("client shows each event with its time with --verbose, on the standard error output", async () => {
+  const server = serveEcho({ port: 0 });
+  const { stdout, stderr } = await client(["-v", server.url]);
+  await server.shutdown();
+  const words = [
+    "connecting to",
+    "upgraded",
+    "sent text",
+    "received text",
+    "closing with 1000",
+    "ended: Peer closed with 1000",
+  ];
+  for (const word of words) assertMatch(stderr, new RegExp(`^ +[\\d.]+ ms  ${word}`, "m"));
+  assertMatch(stdout, /^proven/m);
+});
+
+for (
+  const [args, line] of [
+    [["--mesage", "x"], "Option --mesage does not exist: did you mean --message?"],
+    [["--size", "10XB"], 'Option --size cannot be "10XB": give bytes, or a number with KiB, MiB or GiB'],
+    [["--reply-timeout", "0"], 'Option --reply-timeout cannot be "0": give seconds, above 0 and at most 86400'],
+    [["localhost:80"], 'URL "localhost:80" does not begin with ws:// or wss://: try "ws://localhost:80"'],
+    [["-m", "a", "-f", "b"], "Options --message and --file exclude each other: give one of them"],
+    [
+      ["-f", "/no/such/file"],
+      'Cannot read "/no/such/file": no such file',
+    ],
+    [["--close-code", "1001"], 'Option --close-code cannot be "1001": a client closes with 1000 or 3000-4999'],
+    [["-f", "-", "ws://127.0.0.1:1/"], "Input is not UTF-8 at byte 1, so it cannot be sent as text: use --binary"],
+  ] as const
+) {
+  Deno.test(`client says usage in one line for ${args.join(" ")}`, async () => {
+    assertEquals(await client(args, Uint8Array.of(65, 255)), { code: 2, stdout: "", stderr: `wsproof: ${line}\n` });
+  });
+}
+
+Deno.test("client says usage when the split input turns out not to be UTF-8, and closes the connection", async () => {
+  const server = serveEcho({ port: 0 });
+  const outcome = await client(
+    ["--json", "--split", "4", "-f", "-", server.url],
+    Uint8Array.of(65, 65, 65, 65, 65, 255),
+  );
+  await server.shutdown();
+  const report = reportOf(outcome);
+  assertEquals([outcome.code, report.verdict, report.stages.at(-1).ok], [2, "usage", true]);
+  assertStringIncludes(report.problem, "not UTF-8 at byte 5");
+});
+
+Deno.test("client shows its help and version", async () => {
+  const help = await client(["--help"]);
+  assertEquals([help.code, help.stderr], [0, ""]);
+  assertMatch(help.stdout, /Usage: deno task client/);
+  assertMatch((await client(["-V"])).stdout, /^wsproof \d+\.\d+\.\d+ \(Deno \d+/);
+});

@@ -1,0 +1,250 @@
+/** The echo server's answers and its echo loop, over real sockets. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { EchoClosed, EchoEvent } from "../lib/echo.ts";
+import { serveEcho } from "../lib/serve.ts";
+import { openBuiltin } from "../lib/transport/builtin.ts";
+import { BINARY, CLOSE, connectRaw, rawClient, requestHead, TEXT } from "./support/raw_peer.ts";
+
+const WAIT = { timeoutMs: 10_000 };
+const TEXT_TYPE = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
+const UPGRADE = { "connection": "Upgrade", "sec-websocket-version": "13", "upgrade": "websocket" };
+
+/** Sends a head and reads the answer: its status line and the fields that are not of the transport. */
+async function answerTo(head: string): Promise<[string, Record<string, string>]> {
+  const server = serveEcho({ port: 0 });
+  const socket = await connectRaw(server.url);
+  await socket.write(head);
+  const [status = "", ...lines] = (await socket.readHead()).split("\r\n");
+  socket.close();
+  await server.shutdown();
+  const fields = lines.map((line) => line.split(": ")).map(([name = "", value = ""]) => [name.toLowerCase(), value]);
+  return [
+    status,
+    Object.fromEntries(fields.filter(([name]) => !["date", "vary", "content-length"].includes(name ?? ""))),
+  ];
+}
+
+for (
+  const [what, head, status, fields] of [
+    ["plain HTTP", requestHead({ Upgrade: undefined, Connection: undefined }), "426 Upgrade Required", UPGRADE],
+    ["another protocol", requestHead({ Upgrade: "h2c" }), "426 Upgrade Required", UPGRADE],
+    ["POST with an upgrade", requestHead({}, "POST / HTTP/1.1"), "405 Method Not Allowed", { allow: "GET" }],
+    ["DELETE", requestHead({ Upgrade: undefined }, "DELETE / HTTP/1.1"), "405 Method Not Allowed", { allow: "GET" }],
+    ["Connection without upgrade", requestHead({ Connection: "keep-alive" }), "400 Bad Request", {}],
+    ["no version", requestHead({ "Sec-WebSocket-Version": undefined }), "426 Upgrade Required", UPGRADE],
+    ["version 8", requestHead({ "Sec-WebSocket-Version": "8" }), "426 Upgrade Required", UPGRADE],
+    ["no key", requestHead({ "Sec-WebSocket-Key": undefined }), "400 Bad Request", {}],
+    ["a key of 15 bytes", requestHead({ "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAA" }), "400 Bad Request", {}],
+    [
+      "a key that is not Base64",
+      requestHead({ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZR==" }),
+      "400 Bad Request",
+      {},
+    ],
+  ] as const
+) {
+  Deno.test(`createEcho() answers ${status} to ${what}`, async () => {
+    assertEquals(await answerTo(head), [`HTTP/1.1 ${status}`, { ...TEXT_TYPE, ...fields }]);
+  });
+}
+
+Deno.test("createEcho() answers with JSON to a client that prefers it", async () => {
+  const server = serveEcho({ port: 0 });
+  const answer = await fetch(server.url.replace("ws:", "http:"), { headers: { accept: "application/json" } });
+  assertEquals([answer.status, answer.headers.get("content-type")], [426, "application/json"]);
+  assertEquals(await answer.json(), { status: 426, error: "This is a WebSocket echo server: ask for the upgrade." });
+  await server.shutdown();
+});
+
+Deno.test("createEcho() upgrades whatever the case of the tokens, on any path", async () => {
+  const head = requestHead(
+    { Upgrade: "WebSocket", Connection: "keep-alive, uPGRADE" },
+    "GET /WinHttpWebSocketSample/EchoWebSocket.ashx HTTP/1.1",
+  );
+  const [status, fields] = await answerTo(head);
+  assertEquals(status, "HTTP/1.1 101 Switching Protocols");
+  assertEquals(fields["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+  assertEquals(fields["sec-websocket-protocol"], undefined);
+});
+
+Deno.test("createEcho() selects the first subprotocol of the offer, also without spaces", async () => {
+  const [status, fields] = await answerTo(requestHead({ "Sec-WebSocket-Protocol": "Chat,superchat" }));
+  assertEquals([status, fields["sec-websocket-protocol"]], ["HTTP/1.1 101 Switching Protocols", "Chat"]);
+});
+
+Deno.test("createEcho() still answers after a request that it refused", async () => {
+  const server = serveEcho({ port: 0 });
+  const refused = await fetch(server.url.replace("ws:", "http:"), { method: "POST", body: "x" });
+  await refused.body?.cancel();
+  const connection = await openBuiltin(server.url);
+  await connection.send("still here");
+  assertEquals(await connection.receive(WAIT), "still here");
+  await connection.close(WAIT);
+  await server.shutdown();
+});
+
+Deno.test("EchoConnection sends back the same kinds and bytes in the same order", async () => {
+  const server = serveEcho({ port: 0 });
+  const connection = await openBuiltin(server.url);
+  const sent = [
+    "",
+    "Hello world",
+    Uint8Array.of(),
+    Uint8Array.of(0, 255),
+    "é€😀\ufeff",
+    new Uint8Array(100_000).fill(7),
+  ];
+  for (const message of sent) await connection.send(message);
+  const received = [];
+  for (const _ of sent) received.push(await connection.receive(WAIT));
+  assertEquals(received, sent);
+  await connection.close(WAIT);
+  await server.shutdown();
+});
+
+Deno.test("EchoConnection counts messages and bytes of UTF-8, and reports the close frame", async () => {
+  const closed = Promise.withResolvers<EchoClosed>();
+  const server = serveEcho({ port: 0, onEvent: (event) => event.type === "closed" && closed.resolve(event) });
+  const connection = await openBuiltin(server.url);
+  await connection.send("é€😀");
+  await connection.send(new Uint8Array(1000));
+  await connection.close({ code: 3000, reason: "done", ...WAIT });
+  const { messages, bytes, received, sent, error } = await closed.promise;
+  assertEquals({ messages, bytes, received, sent, error }, {
+    messages: 2,
+    bytes: 1009,
+    received: { code: 3000, reason: "done" },
+    sent: null,
+    error: "",
+  });
+  await server.shutdown();
+});
+
+Deno.test("EchoConnection takes a message of maxMessageBytes, and closes with 1009 for one byte more", async () => {
+  for (const [most, over] of [["é".repeat(4), `${"é".repeat(4)}x`], [new Uint8Array(8), new Uint8Array(9)]] as const) {
+    const closed = Promise.withResolvers<EchoClosed>();
+    const onEvent = (event: EchoEvent) => event.type === "closed" && closed.resolve(event);
+    const server = serveEcho({ port: 0, maxMessageBytes: 8, onEvent });
+    const connection = await openBuiltin(server.url);
+    await connection.send(most);
+    assertEquals(await connection.receive(WAIT), most);
+    await connection.send(over);
+    assertEquals((await connection.closed).received, { code: 1009, reason: "at most 8 bytes" });
+    const { messages, sent } = await closed.promise;
+    assertEquals([messages, sent?.code], [1, 1009]);
+    await server.shutdown();
+  }
+});
+
+Deno.test("EchoConnection takes 16 MiB by default", async () => {
+  const server = serveEcho({ port: 0 });
+  const connection = await openBuiltin(server.url);
+  const most = new Uint8Array(16_777_216);
+  await connection.send(most);
+  const reply = await connection.receive(WAIT);
+  assertEquals(reply.length, 16_777_216);
+  await connection.send(new Uint8Array(16_777_217));
+  assertEquals((await connection.closed).received?.code, 1009);
+  await server.shutdown();
+});
+
+Deno.test("EchoConnection closes with 1011 when a handler throws, and the server goes on", async () => {
+  let isFirst = true;
+  const onEvent = () => {
+    if (!isFirst) return;
+    isFirst = false;
+    throw new Error("broken log");
+  };
+  const server = serveEcho({ port: 0, onEvent });
+  const broken = await openBuiltin(server.url);
+  assertEquals((await broken.closed).received, { code: 1011, reason: "internal error" });
+  const connection = await openBuiltin(server.url);
+  await connection.send("still here");
+  assertEquals(await connection.receive(WAIT), "still here");
+  await connection.close(WAIT);
+  await server.shutdown();
+});
+
+Deno.test("EchoConnection reports a peer that vanishes, without a close frame", async () => {
+  const closed = Promise.withResolvers<EchoClosed>();
+  const server = serveEcho({ port: 0, onEvent: (event) => event.type === "closed" && closed.resolve(event) });
+  const socket = await rawClient(server.url);
+  await socket.frame(BINARY, "x");
+  assertEquals((await socket.readFrame()).opcode, BINARY);
+  socket.close();
+  const { received, error, messages } = await closed.promise;
+  assertEquals([received, messages], [null, 1]);
+  assertMatch(error, /EOF|reset/);
+  await server.shutdown();
+});
+
+Deno.test("EchoConnection answers an empty close frame, and reports 1005", async () => {
+  const closed = Promise.withResolvers<EchoClosed>();
+  const server = serveEcho({ port: 0, onEvent: (event) => event.type === "closed" && closed.resolve(event) });
+  const socket = await rawClient(server.url);
+  await socket.frame(CLOSE);
+  assertEquals((await socket.readFrame()).opcode, CLOSE);
+  assertEquals((await closed.promise).received, { code: 1005, reason: "" });
+  socket.close();
+  await server.shutdown();
+});
+
+Deno.test("shutdown() closes every connection with 1001 and refuses new ones", async () => {
+  const server = serveEcho({ port: 0 });
+  const connections = await Promise.all([1, 2, 3].map(() => openBuiltin(server.url)));
+  const held = await rawClient(server.url);
+  const stopping = server.shutdown({ timeoutMs: 5000 });
+  for (const { closed } of connections) {
+    assertEquals((await closed).received, { code: 1001, reason: "server shutting down" });
+  }
+  const { opcode, payload } = await held.readFrame();
+  assertEquals(opcode, CLOSE);
+  // One peer has not answered yet: the server drains and takes nobody else.
+  const late = await fetch(server.url.replace("ws:", "http:"));
+  assertEquals(late.status, 503);
+  await late.body?.cancel();
+  await held.frame(CLOSE, payload);
+  assertEquals(await stopping, 0);
+  held.close();
+});
+
+Deno.test("shutdown() gives the number of peers that did not answer in time", async () => {
+  const server = serveEcho({ port: 0 });
+  const socket = await rawClient(server.url);
+  assertEquals(await server.shutdown({ timeoutMs: 100 }), 1);
+  socket.close();
+});
+
+Deno.test("serveEcho() says that the port is taken", async () => {
+  const server = serveEcho({ port: 0 });
+  const port = Number(new URL(server.url).port);
+  try {
+    serveEcho({ port });
+    assert(false, "it listened twice");
+  } catch (error) {
+    assertEquals(
+      String(error),
+      `ListenError: Cannot listen on host "127.0.0.1", port ${port}: it is taken; use --port with another, or 0`,
+    );
+  }
+  await server.shutdown();
+});
+
+Deno.test("serveEcho() gives the URL of an IPv6 address in brackets", async () => {
+  const server = serveEcho({ hostname: "::1", port: 0 });
+  assertMatch(server.url, /^ws:\/\/\[::1\]:\d+\/$/);
+  await server.shutdown();
+});
+
+Deno.test("EchoConnection leaves messages unanswered that come after its own close frame", async () => {
+  const server = serveEcho({ port: 0, maxMessageBytes: 1 });
+  const socket = await rawClient(server.url);
+  await socket.frame(TEXT, "too long");
+  await socket.frame(TEXT, "x");
+  const { opcode, payload } = await socket.readFrame();
+  assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1009]);
+  await socket.frame(CLOSE, payload);
+  socket.close();
+  await server.shutdown();
+});

@@ -1,0 +1,217 @@
+/**
+ * A WebSocket server written by hand over TCP, for the tests of what a peer may do wrong. It knows nothing of lib/.
+ */
+
+/** What one connection does. */
+export type Script = (socket: RawSocket) => Promise<void>;
+
+/** A server that runs a script for each connection; dispose of it to stop it. */
+export interface RawPeer extends AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  /** Resolves when the first connection's script has ended. */
+  readonly done: Promise<void>;
+}
+
+/** Starts a server on a free port of 127.0.0.1. The connection is dropped when its script ends. */
+export function rawPeer(script: Script, tls?: { cert: string; key: string }): RawPeer {
+  const options = { hostname: "127.0.0.1", port: 0 };
+  const listener = tls ? Deno.listenTls({ ...options, ...tls }) : Deno.listen(options);
+  const { port } = listener.addr as Deno.NetAddr;
+  const done = Promise.withResolvers<void>();
+  const running = new Set<Promise<void>>();
+  const open = new Set<RawSocket>();
+  const serve = async (connection: Deno.Conn) => {
+    const socket = new RawSocket(connection);
+    open.add(socket);
+    try {
+      await script(socket);
+    } catch {
+      // A peer that is gone ends the script: the test judges what the client saw.
+    }
+    socket.close();
+    open.delete(socket);
+    done.resolve();
+  };
+  const accepting = (async () => {
+    while (true) {
+      try {
+        const task = serve(await listener.accept());
+        running.add(task);
+        task.finally(() => running.delete(task));
+      } catch (error) {
+        // A TLS handshake that fails is one connection, a closed listener is the end.
+        if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
+      }
+    }
+  })();
+  return {
+    url: `${tls ? "wss" : "ws"}://127.0.0.1:${port}/`,
+    port,
+    done: done.promise,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      for (const socket of open) socket.close();
+      await accepting;
+      await Promise.allSettled(running);
+    },
+  };
+}
+
+/** The handshake of a client written by hand; what is in `fields` replaces the field of the same name, or removes it. */
+export function requestHead(fields: Record<string, string | undefined> = {}, line = "GET / HTTP/1.1"): string {
+  const all: Record<string, string | undefined> = {
+    Host: "127.0.0.1",
+    Upgrade: "websocket",
+    Connection: "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    ...fields,
+  };
+  const lines = Object.entries(all).filter(([, value]) => value !== undefined).map(([name, value]) =>
+    `${name}: ${value}`
+  );
+  return [line, ...lines, "", ""].join("\r\n");
+}
+
+/** Connects to a server by hand. */
+export async function connectRaw(url: string): Promise<RawSocket> {
+  const { hostname, port } = new URL(url);
+  return new RawSocket(await Deno.connect({ hostname, port: Number(port) }));
+}
+
+/** Connects to a server by hand and lets it upgrade. */
+export async function rawClient(url: string): Promise<RawSocket> {
+  const socket = await connectRaw(url);
+  await socket.write(requestHead());
+  await socket.readHead();
+  return socket;
+}
+
+/** A frame as it is on the wire. */
+export interface RawFrame {
+  readonly opcode: number;
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+export const TEXT = 1;
+export const BINARY = 2;
+export const CLOSE = 8;
+
+export class RawSocket {
+  readonly #connection: Deno.Conn;
+  #unread = new Uint8Array(0);
+  readonly #stopped = Promise.withResolvers<void>();
+  #isClosed = false;
+
+  constructor(connection: Deno.Conn) {
+    this.#connection = connection;
+  }
+
+  /** Reads the request, to the empty line. */
+  async readHead(): Promise<string> {
+    while (true) {
+      const head = new TextDecoder().decode(this.#unread);
+      const end = head.indexOf("\r\n\r\n");
+      if (end !== -1) {
+        this.#unread = this.#unread.slice(end + 4);
+        return head.slice(0, end);
+      }
+      await this.#readMore();
+    }
+  }
+
+  /** Reads the request and answers it with a correct upgrade. */
+  async upgrade(...fields: string[]): Promise<string> {
+    const head = await this.readHead();
+    const key = /^sec-websocket-key: *(\S+)/im.exec(head)?.[1] ?? "";
+    const digest = await crypto.subtle.digest(
+      "SHA-1",
+      new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`),
+    );
+    const accept = new Uint8Array(digest).toBase64();
+    const answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
+    await this.write([...answer, `Sec-WebSocket-Accept: ${accept}`, ...fields, "", ""].join("\r\n"));
+    return head;
+  }
+
+  /** Reads one frame and unmasks it. */
+  async readFrame(): Promise<RawFrame> {
+    const [first = 0, second = 0] = await this.#take(2);
+    let length = second & 127;
+    if (length === 126) length = new DataView((await this.#take(2)).buffer).getUint16(0);
+    else if (length === 127) length = Number(new DataView((await this.#take(8)).buffer).getBigUint64(0));
+    const mask = second & 128 ? await this.#take(4) : new Uint8Array(4);
+    const payload = await this.#take(length);
+    for (const index of payload.keys()) payload[index] = (payload[index] ?? 0) ^ (mask[index & 3] ?? 0);
+    return { opcode: first & 15, payload };
+  }
+
+  /** Writes one unmasked frame; `firstByte` replaces FIN and the reserved bits. */
+  async frame(opcode: number, payload: string | Uint8Array = "", firstByte = 0x80): Promise<void> {
+    const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+    const header = [firstByte | opcode];
+    if (bytes.byteLength < 126) header.push(bytes.byteLength);
+    else if (bytes.byteLength < 65536) header.push(126, bytes.byteLength >> 8, bytes.byteLength & 255);
+    else header.push(127, ...new Uint8Array(new BigUint64Array([BigInt(bytes.byteLength)]).buffer).reverse());
+    await this.write(new Uint8Array([...header, ...bytes]));
+  }
+
+  /** Writes a close frame. */
+  async closeFrame(code: number, reason = ""): Promise<void> {
+    const text = new TextEncoder().encode(reason);
+    await this.frame(CLOSE, new Uint8Array([code >> 8, code & 255, ...text]));
+  }
+
+  /** Answers one message with itself. */
+  async echoOne(): Promise<void> {
+    const { opcode, payload } = await this.readFrame();
+    await this.frame(opcode, payload);
+  }
+
+  /** Waits for the client's close frame and answers it with the same payload. */
+  async answerClose(): Promise<RawFrame> {
+    const frame = await this.readFrame();
+    await this.frame(CLOSE, frame.payload);
+    return frame;
+  }
+
+  /** Neither reads nor writes, until the peer is stopped. */
+  untilStopped(): Promise<void> {
+    return this.#stopped.promise;
+  }
+
+  /** Reads and forgets, until the client is gone. */
+  async untilGone(): Promise<void> {
+    while (true) await this.#readMore();
+  }
+
+  async write(data: string | Uint8Array): Promise<void> {
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+    for (let at = 0; at < bytes.byteLength;) at += await this.#connection.write(bytes.subarray(at));
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#stopped.resolve();
+    this.#connection.close();
+  }
+
+  async #take(length: number): Promise<Uint8Array<ArrayBuffer>> {
+    while (this.#unread.byteLength < length) await this.#readMore();
+    const taken = this.#unread.slice(0, length);
+    this.#unread = this.#unread.slice(length);
+    return taken;
+  }
+
+  async #readMore(): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    const length = await this.#connection.read(buffer);
+    if (length === null) throw new Error("The client is gone");
+    const joined = new Uint8Array(this.#unread.byteLength + length);
+    joined.set(this.#unread);
+    joined.set(buffer.subarray(0, length), this.#unread.byteLength);
+    this.#unread = joined;
+  }
+}
