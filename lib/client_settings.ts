@@ -15,7 +15,15 @@ import {
 } from "./command_line.ts";
 import type { Expectation } from "./diagnosis.ts";
 import type { ExchangeOptions } from "./exchange.ts";
-import { collect, cut, randomBytes, readFile, SPLIT_WINDOW_BYTES, unreadable } from "./payload.ts";
+import {
+  collect,
+  cut,
+  LONGEST_CHARACTER_BYTES,
+  randomBytes,
+  readFile,
+  SPLIT_WINDOW_BYTES,
+  unreadable,
+} from "./payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "./protocol/close.ts";
 import { byteLengthOf, type Message, type MessageKind } from "./protocol/message.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
@@ -118,8 +126,13 @@ export interface ClientSettings {
 export async function readClientSettings(line: CommandLine): Promise<ClientSettings> {
   for (const group of EXCLUSIVE_OPTIONS) refuseTogether(line, group);
   for (const name of NOT_INTERACTIVE_OPTIONS) refuseTogether(line, ["interactive", name]);
-  const open = await readOpenOptions(line);
-  const payload = await readPayload(line, open.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES);
+  const open = readOpenOptions(line);
+  const expectation = readExpectation(line);
+  const isEcho = expectation.type === "echo";
+  const payload = await readPayload(
+    line,
+    isEcho ? open.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES : MAX_BUILTIN_FRAME_BYTES,
+  );
   const close = readClose(line);
   const expectedClose = readExpectedClose(line, close);
   return {
@@ -128,7 +141,7 @@ export async function readClientSettings(line: CommandLine): Promise<ClientSetti
       ...open,
       messages: payload.messages,
       windowBytes: line.value("split") === undefined ? 0 : SPLIT_WINDOW_BYTES,
-      expectation: readExpectation(line),
+      expectation,
       close,
       expectedClose,
       digest: line.has("json"),
@@ -202,7 +215,7 @@ function readUrl(line: CommandLine): string | undefined {
   return url.href;
 }
 
-async function readOpenOptions(line: CommandLine): Promise<OpenOptions> {
+function readOpenOptions(line: CommandLine): OpenOptions {
   const protocols = line.values("protocol").flatMap((names) => names.split(",")).map((name) => name.trim());
   for (const [index, name] of protocols.entries()) {
     if (!TOKEN.test(name)) {
@@ -212,8 +225,8 @@ async function readOpenOptions(line: CommandLine): Promise<OpenOptions> {
       throw new UsageError(`Option --protocol names "${name}" twice: leave one out`);
     }
   }
-  const caCerts = await Promise.all(line.values("ca").map((path) => readPem("--ca", path, "CERTIFICATE")));
-  const clientCertificate = await readClientCertificate(line);
+  const caCerts = line.values("ca").map((path) => readPem("--ca", path, "CERTIFICATE"));
+  const clientCertificate = readClientCertificate(line);
   return {
     protocols,
     headers: readHeaders(line),
@@ -228,6 +241,9 @@ async function readOpenOptions(line: CommandLine): Promise<OpenOptions> {
 
 /** A token of RFC 9110 section 5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** What a header value can have: Latin-1. */
+const BYTES = /^[\0-\xff]*$/;
 
 /** Fields that the opening handshake sets itself. */
 const HANDSHAKE_FIELD = /^(sec-websocket-.*|upgrade|connection)$/i;
@@ -244,11 +260,14 @@ function readHeaders(line: CommandLine): Headers {
         `Option --header cannot set ${name}: the handshake does that; for subprotocols use --protocol`,
       );
     }
+    if (!BYTES.test(value)) {
+      throw new UsageError(`Option --header cannot be "${field}": a value has no such characters`);
+    }
     headers.append(name, value);
   }
   const origin = line.value("origin");
   if (origin !== undefined) {
-    if (URL.parse(origin) === null && origin !== "null") {
+    if ((URL.parse(origin) === null && origin !== "null") || !/^[!-~]+$/.test(origin)) {
       throw new UsageError(`Option --origin cannot be "${origin}": give an origin such as https://example.com`);
     }
     headers.set("origin", origin);
@@ -256,26 +275,25 @@ function readHeaders(line: CommandLine): Headers {
   return headers;
 }
 
-async function readClientCertificate(line: CommandLine): Promise<{ cert: string; key: string } | undefined> {
+function readClientCertificate(line: CommandLine): { cert: string; key: string } | undefined {
   const [cert, key] = [line.value("cert"), line.value("key")];
   if (cert === undefined && key === undefined) return undefined;
   if (cert === undefined || key === undefined) {
     throw new UsageError("Options --cert and --key belong together: give both");
   }
-  return { cert: await readPem("--cert", cert, "CERTIFICATE"), key: await readPem("--key", key, "PRIVATE KEY") };
+  return { cert: readPem("--cert", cert, "CERTIFICATE"), key: readPem("--key", key, "PRIVATE KEY") };
 }
 
-async function readPem(name: string, path: string, label: string): Promise<string> {
-  const message = await collect(readFile(path), "binary", MAX_PEM_BYTES);
-  const text = new TextDecoder().decode(new Uint8Array(typeof message === "string" ? [] : message));
-  if (!text.includes(`${label}-----`)) {
-    throw new UsageError(`Option ${name} cannot be "${path}": the file has no PEM block "${label}"`);
+function readPem(name: string, path: string, label: string): string {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    throw unreadable(path, error);
   }
-  return text;
+  if (text.includes(`${label}-----`)) return text;
+  throw new UsageError(`Option ${name} cannot be "${path}": the file has no PEM block "${label}"`);
 }
-
-/** The longest certificate or key file, in bytes: 1 MiB. */
-const MAX_PEM_BYTES = 1024 * 1024;
 
 function readProxy(name: string, text: string): string {
   const url = URL.parse(text);
@@ -380,9 +398,6 @@ function readPartBytes(name: string, text: string, kind: MessageKind, maxMessage
   }
   return bytes;
 }
-
-/** A character has at most four bytes of UTF-8, and none is cut. */
-const LONGEST_CHARACTER_BYTES = 4;
 
 async function* repeat(
   count: number,

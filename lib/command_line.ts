@@ -77,26 +77,28 @@ function stringsOf(value: unknown): string[] {
 /** Brings every option into the form `--name` or `--name=value`, so that a value may begin with a dash. */
 function joinValues(args: readonly string[], specs: readonly OptionSpec[]): string[] {
   const words: string[] = [];
+  const operands: string[] = [];
   const rest = [...args];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    if (word === "--") return [...words, word, ...rest];
+    if (word === "--") return [...words, word, ...operands, ...rest];
     if (!word.startsWith("-") || word === "-") {
-      words.push(word);
+      operands.push(word);
     } else if (word.startsWith("--")) {
       const [, name = "", joined] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
       words.push(optionWord(specFor(`--${name}`, specs), `--${name}`, joined, rest));
     } else {
       for (let letters = word.slice(1); letters !== "";) {
-        const shown = `-${letters[0]}`;
+        const [letter = ""] = letters;
+        const shown = `-${letter}`;
         const spec = specFor(shown, specs);
-        const isFlag = spec.value === undefined;
-        const joined = isFlag || letters.length === 1 ? undefined : letters.slice(1).replace(/^=/, "");
-        words.push(optionWord(spec, shown, joined, rest));
-        letters = isFlag ? letters.slice(1) : "";
+        const after = letters.slice(letter.length);
+        const isLast = spec.value !== undefined || after.startsWith("=");
+        words.push(optionWord(spec, shown, isLast && after !== "" ? after.replace(/^=/, "") : undefined, rest));
+        letters = isLast ? "" : after;
       }
     }
   }
-  return words;
+  return [...words, "--", ...operands];
 }
 
 function optionWord(spec: OptionSpec, shown: string, joined: string | undefined, rest: string[]): string {
@@ -114,9 +116,8 @@ function specFor(shown: string, specs: readonly OptionSpec[]): OptionSpec {
   if (spec) return spec;
   const names = specs.flatMap(({ name, short }) => short === undefined ? [`--${name}`] : [`--${name}`, `-${short}`]);
   const [nearest] = names.map((name) => ({ name, edits: editsBetween(shown, name) })).sort((a, b) => a.edits - b.edits);
-  const advice = nearest && nearest.edits <= MAX_EDITS && shown.startsWith("--")
-    ? `did you mean ${nearest.name}?`
-    : "--help lists them";
+  const isNear = nearest !== undefined && nearest.edits <= MAX_EDITS && nearest.edits < shown.length / 2;
+  const advice = isNear && shown.startsWith("--") ? `did you mean ${nearest.name}?` : "--help lists them";
   throw new UsageError(`Option ${shown} does not exist: ${advice}`);
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { byteLengthOf, kindOf, type Message, quote } from "./protocol/message.ts";
 
 /** What a reply should be. */
@@ -59,8 +60,10 @@ export function differenceOf(expectation: Expectation, sent: Message, reply: Mes
     case "match":
       if (typeof reply === "string" && matches(expectation.pattern, reply)) return undefined;
       return { text: `${describe(reply)}, which does not match ${expectation.pattern}`, cause: binaryCause(reply) };
-    case "text":
-      return difference(expectation.text, reply);
+    case "text": {
+      const found = difference(expectation.text, reply);
+      return found && { text: found.text, cause: expectation.text === sent ? found.cause : binaryCause(reply) };
+    }
     case "echo":
       return difference(sent, reply);
   }
@@ -131,27 +134,28 @@ function bytesOf(message: Message): Uint8Array {
  * ```
  */
 export function firstDifference(a: Uint8Array, b: Uint8Array): number {
+  // The runtime compares several times faster than a loop can, but does not say where the difference is.
+  if (Buffer.compare(a, b) === 0) return -1;
   const length = Math.min(a.byteLength, b.byteLength);
   let at = 0;
-  if (a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0) {
-    // Four bytes at a time: several times faster for the megabytes of a split payload.
-    const words = length >> 2;
-    const aWords = new Int32Array(a.buffer, a.byteOffset, words);
-    const bWords = new Int32Array(b.buffer, b.byteOffset, words);
-    let word = 0;
-    while (word < words && aWords[word] === bWords[word]) word++;
-    at = word * 4;
-  }
   while (at < length && a[at] === b[at]) at++;
-  return at === length && a.byteLength === b.byteLength ? -1 : at;
+  return at;
 }
 
 /** What stands at an offset: characters of text, else bytes in hexadecimal. */
 function excerpt(bytes: Uint8Array, message: Message, offset: number): string {
   const rest = bytes.subarray(offset);
   if (rest.byteLength === 0) return "the end";
-  if (typeof message === "string") return quote(new TextDecoder().decode(rest.subarray(0, 16)));
+  if (typeof message === "string") return quote(textAround(bytes, offset));
   return [...rest.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+}
+
+/** The characters from the one that has an offset in it, as many as fit 16 bytes. */
+function textAround(bytes: Uint8Array, offset: number): string {
+  let start = offset;
+  while (start > 0 && ((bytes[start] ?? 0) & 0xc0) === 0x80) start--;
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  return decoder.decode(bytes.subarray(start, start + 16), { stream: true });
 }
 
 function causeOf(

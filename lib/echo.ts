@@ -13,6 +13,9 @@ import { exceeds, type Message } from "./protocol/message.ts";
 /** A connection without traffic for this long is closed with 1001 unless told otherwise, in seconds: 120. */
 export const DEFAULT_IDLE_TIMEOUT_SECONDS = 120;
 
+/** From this size on, the memory of a message is given back as soon as it is echoed, in bytes: 64 KiB. */
+const RELEASE_BYTES = 64 * 1024;
+
 /** What happened to a connection of the echo server. */
 export type EchoEvent = EchoOpened | EchoClosed;
 
@@ -151,6 +154,8 @@ export class EchoConnection {
   #isOver = false;
 
   /**
+   * Begins to echo.
+   *
    * @param socket The socket, as the upgrade gave it.
    * @param opened What is known of the connection.
    * @param policy What it accepts.
@@ -209,6 +214,8 @@ export class EchoConnection {
     this.#socket.send(data);
     this.#bytes += this.#socket.bufferedAmount - before;
     this.#messages++;
+    // send() has copied the bytes. Given back at once, large ones do not pile up until the garbage is collected.
+    if (typeof data !== "string" && data.byteLength >= RELEASE_BYTES) data.transfer(0);
   }
 
   /** The runtime can report one end twice, the first report is the true one; abnormal ends have code 0. */

@@ -236,7 +236,7 @@ class Run {
         const failed = error.failure === "no-connection" ? connect : upgrade;
         connect.ok = failed === upgrade;
         if (failed === connect) [connect.ms, upgrade.ms] = [upgrade.ms, null];
-        this.#fail(failed, error.failure, error.message, hintForStatus(error.status));
+        this.#fail(failed, error.failure, error.message, hintForOpening(error));
       } else if (this.#options.signal?.aborted) {
         this.#fail(upgrade, "interrupted", "Interrupted while connecting");
       } else {
@@ -269,7 +269,7 @@ class Run {
         if (reply === undefined) return;
       }
       this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
-      this.#pass(verify, VERIFIED_TEXT[this.#expectation.type]);
+      this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
     } catch (error) {
       this.#failFor(stage, error);
     }
@@ -399,7 +399,8 @@ class Run {
     if (type !== "echo" && type !== "none") return;
     const number = surplus.length === 1 ? "A message" : `${surplus.length} messages`;
     const problem = `${number} came that nothing asked for: ${describe(first)}`;
-    const isTwin = this.#previous !== undefined && differenceOf(ECHO, this.#previous, first) === undefined;
+    const isTwin = type === "echo" && this.#previous !== undefined &&
+      differenceOf(ECHO, this.#previous, first) === undefined;
     this.#fail(this.#stages.verify, "wrong-reply", problem, isTwin ? "the reply came twice" : "");
   }
 
@@ -423,8 +424,8 @@ class Run {
     } else if (error instanceof PayloadError) {
       this.#fail(stage, "usage", error.message);
     } else {
-      const trace = error instanceof Error ? error.stack ?? error.message : String(error);
-      this.#fail(stage, "internal-error", trace);
+      const at = error instanceof Error ? /^\s+at .*$/m.exec(error.stack ?? "")?.[0].trim() : undefined;
+      this.#fail(stage, "internal-error", `${error}${at === undefined ? "" : `, ${at}`}`.replace(/\s+/g, " "));
     }
   }
 
@@ -510,7 +511,7 @@ function describeOutcome(outcome: CloseOutcome, record: CloseRecord, expected: E
 
 function hintForClose(outcome: CloseOutcome): string {
   return outcome === "not-known"
-    ? "the built-in WebSocket cannot tell an empty close frame from a dropped connection, so nothing is confirmed"
+    ? "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed"
     : "";
 }
 
@@ -519,7 +520,8 @@ function hintForCode(code: number): string {
   return CLOSE_CODES.get(code)?.meaning ?? "";
 }
 
-function hintForStatus(status: number | undefined): string {
+function hintForOpening({ message, status }: OpenError): string {
+  if (/UnknownIssuer/.test(message)) return "to trust the authority that signed the server's certificate use --ca";
   if (status === undefined) return "";
   if (status >= 300 && status < 400) return "redirects are not followed: use the URL that it points to";
   if (status === 401 || status === 407) return "it wants credentials: use ws://user:password@host/ or --header";

@@ -163,7 +163,9 @@ function problemOf(error: unknown, signal: AbortSignal | undefined): Conversatio
   // The end of the connection, and an interruption, are judged with the close record.
   if (signal?.aborted || error instanceof ConnectionClosedError) return undefined;
   if (error instanceof TimeoutError) return { verdict: "no-reply", problem: error.message };
-  return { verdict: "usage", problem: error instanceof Error ? error.message : String(error) };
+  // The decoder of the lines throws a TypeError.
+  const reason = error instanceof TypeError ? "the input is not UTF-8" : error instanceof Error ? error.message : error;
+  return { verdict: "usage", problem: `Cannot send the lines: ${reason}` };
 }
 
 /** Text as it is, but for characters that would steer the terminal; of binary the beginning. */

@@ -4,7 +4,10 @@
  * @module
  */
 
-import type { Message, MessageKind } from "./protocol/message.ts";
+import { byteLengthOf, type Message, type MessageKind } from "./protocol/message.ts";
+
+/** A character has at most this many bytes of UTF-8, and none is cut: 4. */
+export const LONGEST_CHARACTER_BYTES = 4;
 
 /** Thrown when the input cannot be sent as it was asked for. */
 export class PayloadError extends Error {
@@ -17,9 +20,10 @@ export class PayloadError extends Error {
  * @param chunks The bytes, in pieces of any size.
  * @param kind The kind of the messages.
  * @param partBytes The size of each message but the last, in bytes; for text, up to three bytes less so that no character
- * is cut. At least 4, which is the longest character.
+ * is cut. At least 1, for text 4.
  * @returns The messages; one empty message if there are no bytes.
  * @throws {PayloadError} If text was asked for and the bytes are not UTF-8.
+ * @throws {RangeError} If `partBytes` is below the least.
  *
  * @example
  * ```ts
@@ -35,6 +39,8 @@ export async function* cut(
   kind: MessageKind,
   partBytes: number,
 ): AsyncGenerator<Message> {
+  const least = kind === "text" ? LONGEST_CHARACTER_BYTES : 1;
+  if (partBytes < least) throw new RangeError(`Cannot cut ${kind} into parts of ${partBytes} bytes: at least ${least}`);
   let part = new Uint8Array(partBytes);
   let filled = 0;
   let offset = 0;
@@ -88,12 +94,12 @@ export function messageFrom(bytes: Uint8Array<ArrayBuffer>, kind: MessageKind, o
 
 /** How many bytes of UTF-8 come before the first mistake. */
 function validPrefix(bytes: Uint8Array): number {
-  const lenient = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
-  const encoded = new TextEncoder().encode(lenient);
   let at = 0;
-  while (at < bytes.byteLength && bytes[at] === encoded[at]) at++;
-  // The first bytes of U+FFFD, which stands in for the mistake, can agree with it by chance.
-  while (at > 0 && ((bytes[at - 1] ?? 0) & 0xc0) === 0x80 && encoded[at] !== bytes[at]) at--;
+  for (const char of new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes)) {
+    // U+FFFD stands in for a mistake, unless its own bytes are there.
+    if (char === "\ufffd" && !(bytes[at] === 0xef && bytes[at + 1] === 0xbf && bytes[at + 2] === 0xbd)) return at;
+    at += byteLengthOf(char);
+  }
   return at;
 }
 
@@ -109,11 +115,15 @@ function wholeCharacters(bytes: Uint8Array): number {
   return end;
 }
 
-/** How much is made at once by {@linkcode randomBytes}, in bytes: 64 KiB, the most that one call gives. */
+/** How much is made at once by {@linkcode randomBytes}, in bytes: 64 KiB, the most that one call of the runtime gives. */
 const RANDOM_CHUNK_BYTES = 65536;
 
+/** How many random bytes {@linkcode randomBytes} draws from, in bytes: 1 MiB. */
+const RANDOM_POOL_BYTES = 16 * RANDOM_CHUNK_BYTES;
+
 /**
- * Makes random bytes, a piece at a time.
+ * Makes random bytes, a piece at a time. Only the first 1 MiB is fresh; what follows is cut out of it at random places,
+ * which no compression and no wrong order gets past either, and does not hold up what is measured.
  *
  * @param bytes How many in all.
  * @returns Pieces of at most 64 KiB (65536 bytes).
@@ -128,8 +138,13 @@ const RANDOM_CHUNK_BYTES = 65536;
  * ```
  */
 export function* randomBytes(bytes: number): Generator<Uint8Array<ArrayBuffer>> {
-  for (let left = bytes; left > 0; left -= RANDOM_CHUNK_BYTES) {
-    yield crypto.getRandomValues(new Uint8Array(Math.min(left, RANDOM_CHUNK_BYTES)));
+  const pool = new Uint8Array(Math.min(bytes, RANDOM_POOL_BYTES));
+  for (let at = 0; at < bytes; at += RANDOM_CHUNK_BYTES) {
+    const length = Math.min(bytes - at, RANDOM_CHUNK_BYTES);
+    const isFresh = at < pool.byteLength;
+    const from = isFresh ? at : Math.trunc(Math.random() * (pool.byteLength - length));
+    const piece = pool.subarray(from, from + length);
+    yield isFresh ? crypto.getRandomValues(piece) : piece;
   }
 }
 

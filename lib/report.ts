@@ -4,6 +4,7 @@
  * @module
  */
 
+import { unicodeWidth } from "@std/cli/unicode-width";
 import { describe } from "./diagnosis.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
 import { describeCloseFrame, describeEnd } from "./protocol/close.ts";
@@ -12,7 +13,7 @@ import { describeCloseFrame, describeEnd } from "./protocol/close.ts";
 export interface FormatOptions {
   /** Whether to mark with colours; `false` by default. */
   color?: boolean;
-  /** How long a line may be, in columns; 80 by default. */
+  /** How long the line of a step may be, in columns; 80 by default. */
   columns?: number;
 }
 
@@ -47,8 +48,9 @@ export function formatReport(report: ExchangeReport, options: FormatOptions = {}
   const steps = stepsOf(report).map(({ name, stage, ms, detail }) => {
     const time = ms === null ? "" : formatMs(ms);
     const room = columns - MARK_COLUMNS - time.length - 1;
-    const text = fit(detail, room).padEnd(room);
-    return `  ${paint(MARKS[`${stage.ok}`])} ${name.padEnd(NAME_COLUMNS)} ${text} ${time}`.trimEnd();
+    const text = fit(detail, room);
+    const gap = " ".repeat(Math.max(0, room - unicodeWidth(text)));
+    return `  ${paint(MARKS[`${stage.ok}`])} ${name.padEnd(NAME_COLUMNS)} ${text}${gap} ${time}`.trimEnd();
   });
   return { steps, verdict: verdictOf(report, paint) };
 }
@@ -118,7 +120,7 @@ function describeEvent(event: ExchangeEvent): string {
  * Puts a duration into words.
  *
  * @param ms The duration in milliseconds.
- * @returns Milliseconds with three significant digits below a second, else seconds with two decimals.
+ * @returns Milliseconds below a second, with as many decimals as make three digits, two at most; else seconds with two.
  *
  * @example
  * ```ts
@@ -130,7 +132,7 @@ function describeEvent(event: ExchangeEvent): string {
  */
 export function formatMs(ms: number): string {
   if (ms >= 999.5) return `${(ms / 1000).toFixed(2)} s`;
-  return `${ms.toFixed(ms < 10 ? 2 : ms < 99.95 ? 1 : 0)} ms`;
+  return `${ms.toFixed(ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0)} ms`;
 }
 
 interface Step {
@@ -151,7 +153,8 @@ function stepsOf(report: ExchangeReport): Step[] {
       // What was received and what that proves stand in one line.
       const received = steps.pop();
       const detail = stage.ok === false ? stage.detail : [received?.detail, stage.detail].filter(Boolean).join(", ");
-      steps.push({ name: "received", stage, ms: received?.ms ?? stage.ms, detail });
+      const judged = received?.stage.ok === false ? received.stage : stage;
+      steps.push({ name: "received", stage: judged, ms: received?.ms ?? stage.ms, detail });
       continue;
     }
     steps.push({ name: STEP_NAMES[stage.name], stage, ms: stage.ms, detail: stage.detail || "not finished" });
@@ -191,13 +194,20 @@ function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): strin
 
 function provenText(report: ExchangeReport): string {
   const verify = report.stages.find((stage) => stage.name === "verify")?.detail ?? "";
-  const { messages } = report.received;
-  const replies = messages === 1 ? "reply" : `${messages} replies`;
-  if (messages > 0) return `upgraded; ${replies} ${verify}; close confirmed`;
-  return `upgraded; ${report.sent.messages === 0 ? "nothing sent" : "sent, no reply expected"}; close confirmed`;
+  const { messages } = report.sent;
+  if (messages === 0) return "upgraded; nothing sent; close confirmed";
+  if (verify === "none expected") return "upgraded; sent, no reply expected; close confirmed";
+  return `upgraded; ${messages === 1 ? "reply" : `${messages} replies`} ${verify}; close confirmed`;
 }
 
-/** Cuts what does not fit, and says so. */
-function fit(text: string, columns: number): string {
-  return text.length <= columns ? text : `${text.slice(0, Math.max(0, columns - 3))}...`;
+/** Brings text onto one line; cuts what does not fit, and says so. */
+function fit(detail: string, columns: number): string {
+  const text = detail.replace(/\s+/g, " ").trim();
+  if (unicodeWidth(text) <= columns) return text;
+  let shown = "";
+  for (const char of text) {
+    if (unicodeWidth(shown + char) > columns - 3) break;
+    shown += char;
+  }
+  return `${shown}...`;
 }

@@ -99,6 +99,7 @@ function listen(hostname: string, port: number, echo: Echo): Deno.HttpServer<Den
 
 /** Thrown when a server cannot listen where it should; the message says where and why. */
 export class ListenError extends Error {
+  /** The name of the class. */
   override readonly name = "ListenError";
 }
 

@@ -18,29 +18,25 @@ export function accepts<T extends string>(request: Pick<Request, "headers">, ...
   const ranked = types
     .map((type) => ({ type, weight: weightOf(type, ranges) }))
     .filter(({ weight }) => weight.quality > 0)
-    .sort((a, b) =>
-      b.weight.quality - a.weight.quality || b.weight.precision - a.weight.precision || a.weight.place - b.weight.place
-    );
+    .sort((a, b) => b.weight.quality - a.weight.quality || b.weight.precision - a.weight.precision);
   return ranked[0]?.type;
 }
 
 interface MediaRange {
   readonly range: string;
   readonly quality: number;
-  readonly place: number;
 }
 
 interface Weight {
   readonly quality: number;
   /** 2 for the type itself, 1 for `type/*`, 0 for `*` over `*`. */
   readonly precision: number;
-  readonly place: number;
 }
 
-function parseRange(text: string, place: number): MediaRange {
+function parseRange(text: string): MediaRange {
   const [range = "", ...parameters] = text.split(";").map((part) => part.trim().toLowerCase());
   const quality = parameters.find((parameter) => parameter.startsWith("q="));
-  return { range, quality: quality === undefined ? 1 : Number(quality.slice(2)) || 0, place };
+  return { range, quality: quality === undefined ? 1 : Number(quality.slice(2)) || 0 };
 }
 
 /** The most precise range that covers a type decides. */
@@ -48,7 +44,7 @@ function weightOf(type: string, ranges: readonly MediaRange[]): Weight {
   const covering = [type, `${type.split("/")[0]}/*`, "*/*"];
   for (const [index, covers] of covering.entries()) {
     const found = ranges.find(({ range }) => range === covers);
-    if (found) return { quality: found.quality, precision: 2 - index, place: found.place };
+    if (found) return { quality: found.quality, precision: 2 - index };
   }
-  return { quality: 0, precision: 0, place: 0 };
+  return { quality: 0, precision: 0 };
 }

@@ -443,7 +443,7 @@ const CASES: readonly Case[] = [
     script: closing(async () => {}),
     verdict: "close-not-confirmed",
     stage: "close",
-    problem: /empty close frame or by a drop/,
+    problem: /empty or invalid close frame, or with none/,
     hint: /cannot tell/,
   },
   {
@@ -451,7 +451,7 @@ const CASES: readonly Case[] = [
     script: closing((socket) => socket.frame(CLOSE)),
     verdict: "close-not-confirmed",
     stage: "close",
-    problem: /empty close frame or by a drop/,
+    problem: /empty or invalid close frame, or with none/,
   },
   {
     does: "answers the close with another code",

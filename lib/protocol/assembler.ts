@@ -62,6 +62,8 @@ export class MessageAssembler {
   #decoder: TextDecoder | undefined;
 
   /**
+   * Begins without a message under way.
+   *
    * @param options The limit.
    * @throws {RangeError} If `maxMessageBytes` is not a whole number of at least 0.
    */

@@ -214,7 +214,7 @@ export type CloseEnd =
   | "no-answer"
   /** The peer broke the protocol, and the connection was failed. */
   | "protocol-error"
-  /** The transport cannot tell an empty close frame from a dropped connection. */
+  /** The transport cannot tell an empty or invalid close frame from a dropped connection. */
   | "not-known";
 
 /** Both halves of the end of a connection. */
@@ -303,7 +303,7 @@ export function describeEnd(record: CloseRecord): string {
     case "protocol-error":
       return `Peer broke the protocol${detail}`;
     case "not-known":
-      return `Connection ended, by an empty close frame or by a drop${detail}`;
+      return `Connection ended with an empty or invalid close frame, or with none${detail}`;
   }
 }
 

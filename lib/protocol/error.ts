@@ -33,6 +33,8 @@ export class ProtocolError extends Error {
   readonly closeCode: 1002 | 1007 | 1009;
 
   /**
+   * Makes the error.
+   *
    * @param code What was broken.
    * @param message One line for a person.
    */

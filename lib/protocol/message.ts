@@ -81,7 +81,7 @@ export function exceeds(message: Message, maxBytes: number): boolean {
 }
 
 /** Control characters, and those that reorder or break a line. */
-const UNPRINTABLE = /[\p{Cc}\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\u2028\u2029\ufeff]/gu;
 
 /**
  * Quotes text that somebody else wrote, so that it stays on one line and cannot steer a terminal.

@@ -2,8 +2,8 @@
  * A connection over the runtime's own `WebSocket`. This is the one place that turns its events into a close record:
  * they cannot be believed as they are.
  *
- * What cannot be had here: the frames, the accept key, and whether an answer to our close was an empty close frame or a
- * dropped connection. A peer that never answers a close frame leaves its socket behind, as the API cannot drop it; a
+ * What cannot be had here: the frames, the accept key, and whether an answer to our close was an empty close frame, an
+ * invalid one or a dropped connection. A peer that never answers a close frame leaves its socket behind, as the API cannot drop it; a
  * program that has to end then calls `Deno.exit`.
  *
  * @module
@@ -81,8 +81,32 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
     client?.close();
     throw error;
   }
-  await connection.opened(options);
+  try {
+    await connection.opened(options);
+  } catch (error) {
+    if (error instanceof OpenError && /NoApplicationProtocol/.test(error.message)) throw await explainTls(url, options);
+    throw error;
+  }
   return connection;
+}
+
+/**
+ * When an opening over TLS fails, the runtime tries once more over HTTP/2 and tells of the second failure only. A server
+ * without HTTP/2 ends that one with an alert, which hides whether its certificate or its answer was the matter: a TLS
+ * handshake of our own tells.
+ */
+async function explainTls(url: string | URL, options: OpenOptions): Promise<OpenError> {
+  const { hostname, port } = new URL(url);
+  const { caCerts, clientCertificate, connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+  const target = { hostname: hostname.replace(/^\[(.*)\]$/, "$1"), port: Number(port || 443) };
+  try {
+    const opening = Deno.connectTls({ ...target, ...(caCerts && { caCerts: [...caCerts] }), ...clientCertificate });
+    using connection = await within(opening, "TLS connection", { timeoutMs, signal });
+    await within(connection.handshake(), "TLS handshake", { timeoutMs, signal });
+    return new OpenError("handshake-refused", HIDDEN_ANSWER_TEXT);
+  } catch (error) {
+    return openErrorOf(messageOf(error));
+  }
 }
 
 /** TLS options, proxies and unix sockets need a client of their own; a plain connection does not. */
@@ -347,9 +371,15 @@ function openErrorOf(error: string): OpenError {
       status,
     });
   }
+  if (HIDDEN_ANSWER.test(cause)) return new OpenError("handshake-refused", HIDDEN_ANSWER_TEXT);
   const failure = openFailureOf(cause);
   return new OpenError(failure, `${OPEN_FAILURE_TEXT[failure]}: ${cause || "no cause given"}`);
 }
+
+/** What the second attempt of a failed opening over TLS says of a server without HTTP/2, and of one that has it. */
+const HIDDEN_ANSWER = /^Didn't receive h2 alpn|^stream error received/;
+
+const HIDDEN_ANSWER_TEXT = "Server refused the client or its upgrade; over TLS the built-in WebSocket hides the answer";
 
 const OPEN_FAILURE_TEXT: Record<OpenFailure, string> = {
   "no-connection": "No connection",

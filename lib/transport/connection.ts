@@ -110,6 +110,8 @@ export class OpenError extends Error {
   readonly status: number | undefined;
 
   /**
+   * Makes the error.
+   *
    * @param failure Which kind of failure it was.
    * @param message One line for a person.
    * @param options The status, if it is known, and the error behind it.
@@ -139,7 +141,11 @@ export class ConnectionClosedError extends Error {
   /** How the connection ended. */
   readonly record: CloseRecord;
 
-  /** @param record How the connection ended. */
+  /**
+   * Makes the error.
+   *
+   * @param record How the connection ended.
+   */
   constructor(record: CloseRecord) {
     super(describeEnd(record));
     this.name = "ConnectionClosedError";
@@ -159,5 +165,6 @@ export class ConnectionClosedError extends Error {
  * ```
  */
 export class OptionError extends Error {
+  /** The name of the class. */
   override readonly name = "OptionError";
 }

@@ -20,6 +20,8 @@ export class TimeoutError extends Error {
   readonly timeoutMs: number;
 
   /**
+   * Makes the error.
+   *
    * @param awaited What did not come, as a noun.
    * @param timeoutMs The time that was waited, in milliseconds.
    */
@@ -57,17 +59,21 @@ export interface WaitOptions {
  */
 export async function within<T>(promise: Promise<T>, awaited: string, options: WaitOptions): Promise<T> {
   const { timeoutMs, signal } = options;
-  signal?.throwIfAborted();
   const early = Promise.withResolvers<never>();
   const timer = timeoutMs === undefined
     ? undefined
-    : setTimeout(() => early.reject(new TimeoutError(awaited, timeoutMs)), timeoutMs);
+    : setTimeout(() => early.reject(new TimeoutError(awaited, timeoutMs)), Math.min(timeoutMs, MAX_TIMER_MS));
   const onAbort = () => early.reject(signal?.reason);
+  // The race has to take hold of the promise even then: its failure would have no handler.
+  if (signal?.aborted) onAbort();
   signal?.addEventListener("abort", onAbort);
   try {
-    return await Promise.race([promise, early.promise]);
+    return await Promise.race([early.promise, promise]);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
   }
 }
+
+/** The longest that a timer can be, in milliseconds; a longer one would be due at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;

@@ -186,6 +186,20 @@ export class RawSocket {
     while (true) await this.#readMore();
   }
 
+  /** Hands on what arrives to another socket, until either is gone. */
+  async pipeTo(other: RawSocket): Promise<void> {
+    try {
+      while (true) {
+        if (this.#unread.byteLength === 0) await this.#readMore();
+        const taken = this.#unread;
+        this.#unread = new Uint8Array(0);
+        await other.write(taken);
+      }
+    } catch {
+      other.close();
+    }
+  }
+
   async write(data: string | Uint8Array): Promise<void> {
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
     for (let at = 0; at < bytes.byteLength;) at += await this.#connection.write(bytes.subarray(at));

@@ -1,0 +1,352 @@
+/** The connection over the runtime's WebSocket: each way in which it opens, runs and ends. */
+
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { CloseRecord } from "../lib/protocol/close.ts";
+import { ProtocolError } from "../lib/protocol/error.ts";
+import { MAX_BUILTIN_FRAME_BYTES, MAX_UNREAD_BYTES, openBuiltin } from "../lib/transport/builtin.ts";
+import {
+  type Connection,
+  ConnectionClosedError,
+  OpenError,
+  type OpenOptions,
+  OptionError,
+} from "../lib/transport/connection.ts";
+import { TimeoutError } from "../lib/transport/deadline.ts";
+import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
+
+const WAIT = { timeoutMs: 10_000 };
+const SHORT = { timeoutMs: 100 };
+
+/** Runs a test over a connection to a peer that has upgraded it. */
+async function connected(script: Script, test: (connection: Connection) => Promise<void>, options: OpenOptions = {}) {
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade();
+    await script(socket);
+  });
+  await test(await openBuiltin(peer.url, options));
+}
+
+const untilGone: Script = (socket) => socket.untilGone();
+
+Deno.test("openBuiltin() rejects with no-connection when the answer takes longer than connectTimeoutMs", async () => {
+  await using peer = rawPeer(untilGone);
+  const error = await assertRejects(() => openBuiltin(peer.url, { connectTimeoutMs: 100 }), OpenError, "within 0.1 s");
+  assertEquals([error.failure, error.status], ["no-connection", undefined]);
+});
+
+Deno.test("openBuiltin() rejects with the status of the answer", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+  });
+  const error = await assertRejects(() => openBuiltin(peer.url), OpenError, "503 (Service Unavailable)");
+  assertEquals([error.failure, error.status], ["handshake-refused", 503]);
+});
+
+Deno.test("openBuiltin() rejects with the reason of the signal, before and while it connects", async () => {
+  const reason = new Error("enough");
+  await assertRejects(() => openBuiltin("ws://127.0.0.1:1/", { signal: AbortSignal.abort(reason) }), Error, "enough");
+  const controller = new AbortController();
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    controller.abort(reason);
+    await socket.untilGone();
+  });
+  await assertRejects(() => openBuiltin(peer.url, { signal: controller.signal }), Error, "enough");
+});
+
+for (
+  const [what, url, options] of [
+    ["a URL that is none", "::", {}],
+    ["a certificate that is none", "wss://127.0.0.1/", { clientCertificate: { cert: "no", key: "no" } }],
+    ["a proxy that is none", "ws://127.0.0.1/", { proxy: "no" }],
+    ["a subprotocol that is no token", "ws://127.0.0.1/", { protocols: ["a b"] }],
+  ] as const
+) {
+  Deno.test(`openBuiltin() rejects with an OptionError for ${what}`, async () => {
+    await assertRejects(() => openBuiltin(url, options), OptionError, "Cannot ");
+  });
+}
+
+Deno.test("openBuiltin() closes with 4002 when the subprotocol was not offered", async () => {
+  const code = Promise.withResolvers<number>();
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade("Sec-WebSocket-Protocol: soap");
+    const { payload } = await socket.answerClose();
+    code.resolve(new DataView(payload.buffer).getUint16(0));
+  });
+  const error = await assertRejects(() => openBuiltin(peer.url), OpenError, "not offered");
+  assertEquals([error.failure, await code.promise], ["handshake-refused", 4002]);
+});
+
+Deno.test("receive() gives text and binary messages in the order of arrival, fragments as whole messages", async () => {
+  await connected(async (socket) => {
+    await socket.frame(TEXT, "one");
+    await socket.frame(TEXT, "tw", 0);
+    await socket.frame(0, "o");
+    await socket.frame(BINARY, Uint8Array.of(3));
+    await socket.answerClose();
+  }, async (connection) => {
+    assertEquals(await connection.receive(WAIT), "one");
+    assertEquals(await connection.receive(WAIT), "two");
+    assertEquals(await connection.receive(WAIT), Uint8Array.of(3));
+    await connection.close(WAIT);
+  });
+});
+
+Deno.test("receive() rejects with a TimeoutError when nothing arrives, and the connection stays usable", async () => {
+  await connected(async (socket) => {
+    await socket.echoOne();
+    await socket.answerClose();
+  }, async (connection) => {
+    const error = await assertRejects(
+      () => connection.receive(SHORT),
+      TimeoutError,
+      "No complete message within 0.1 s",
+    );
+    assertEquals(error.timeoutMs, 100);
+    await connection.send("still here");
+    assertEquals(await connection.receive(WAIT), "still here");
+    await connection.close(WAIT);
+  });
+});
+
+Deno.test("receive() gives what has arrived before it rejects with how the connection ended", async () => {
+  await connected(async (socket) => {
+    await socket.frame(TEXT, "last words");
+    await socket.closeFrame(1001, "bye");
+    await socket.untilGone();
+  }, async (connection) => {
+    await connection.closed;
+    assertEquals(await connection.receive(WAIT), "last words");
+    const error = await assertRejects(() => connection.receive(WAIT), ConnectionClosedError);
+    assertEquals(error.message, 'Peer closed with 1001 (going away), reason "bye"');
+    assertEquals(error.record.received, { code: 1001, reason: "bye" });
+  });
+});
+
+Deno.test("receive() rejects with the reason of the signal", async () => {
+  await connected((socket) => socket.answerClose().then(() => {}), async (connection) => {
+    const controller = new AbortController();
+    const receiving = assertRejects(() => connection.receive({ signal: controller.signal }), Error, "enough");
+    controller.abort(new Error("enough"));
+    await receiving;
+    await connection.close(WAIT);
+  });
+});
+
+Deno.test("receive() takes a message of maxMessageBytes, and closes with 4009 for one byte more", async () => {
+  const code = Promise.withResolvers<number>();
+  await connected(async (socket) => {
+    await socket.frame(BINARY, new Uint8Array(8));
+    await socket.frame(BINARY, new Uint8Array(9));
+    const { payload } = await socket.answerClose();
+    code.resolve(new DataView(payload.buffer).getUint16(0));
+  }, async (connection) => {
+    assertEquals((await connection.receive(WAIT)).length, 8);
+    const error = await assertRejects(() => connection.receive(WAIT), ProtocolError, "limit of 8 bytes");
+    assertEquals(error.code, "message-too-big");
+    assertEquals([await code.promise, (await connection.closed).received?.code], [4009, 4009]);
+  }, { maxMessageBytes: 8 });
+});
+
+Deno.test("receive() rejects once more than 64 MiB wait unread", async () => {
+  assertEquals(MAX_UNREAD_BYTES, 64 * 1024 * 1024);
+  const part = new Uint8Array(1024 * 1024);
+  await connected(async (socket) => {
+    for (let sent = 0; sent < 64; sent++) await socket.frame(BINARY, part);
+    await socket.answerClose();
+  }, async (connection) => {
+    await connection.closed;
+    let received = 0;
+    await assertRejects(
+      async () => {
+        while (true) received += (await connection.receive(WAIT)).length;
+      },
+      ProtocolError,
+      "arrived unread",
+    );
+    // Each message costs a little more than its payload, so the last of 64 does not fit.
+    assertEquals(received, 63 * part.length);
+  });
+});
+
+Deno.test("drain() gives what nobody received, in order", async () => {
+  await connected(async (socket) => {
+    for (const text of ["one", "two", "three"]) await socket.frame(TEXT, text);
+    await socket.answerClose();
+  }, async (connection) => {
+    await connection.close(WAIT);
+    assertEquals(await connection.receive(WAIT), "one");
+    assertEquals(connection.drain(), ["two", "three"]);
+    assertEquals(connection.drain(), []);
+  });
+});
+
+Deno.test("the iterator of a connection gives its messages and ends with a close frame of the peer", async () => {
+  await connected(async (socket) => {
+    await socket.frame(TEXT, "one");
+    await socket.frame(TEXT, "two");
+    await socket.closeFrame(1000);
+    await socket.untilGone();
+  }, async (connection) => {
+    assertEquals(await Array.fromAsync(connection), ["one", "two"]);
+  });
+});
+
+Deno.test("the iterator of a connection throws when the connection drops", async () => {
+  await connected((socket) => socket.frame(TEXT, "one"), async (connection) => {
+    await assertRejects(() => Array.fromAsync(connection), ConnectionClosedError, "without a close frame");
+  });
+});
+
+Deno.test("send() waits while more than maxBufferedBytes wait to go out", async () => {
+  const mayRead = Promise.withResolvers<void>();
+  await connected(async (socket) => {
+    await mayRead.promise;
+    for (let read = 0; read < 3; read++) await socket.readFrame();
+    await socket.answerClose();
+  }, async (connection) => {
+    // More than the buffers of both sockets hold.
+    const large = new Uint8Array(32 * 1024 * 1024);
+    await connection.send(large);
+    await assertRejects(() => connection.send("x", SHORT), TimeoutError, "No room to send within 0.1 s");
+    const controller = new AbortController();
+    const waiting = assertRejects(() => connection.send("x", { signal: controller.signal }), Error, "enough");
+    controller.abort(new Error("enough"));
+    await waiting;
+    mayRead.resolve();
+    await connection.send("y", WAIT);
+    await connection.send("z", WAIT);
+    assertEquals((await connection.close(WAIT)).end, "close-frame");
+  }, { maxBufferedBytes: 0 });
+});
+
+Deno.test("send() rejects when the connection has ended, and after close()", async () => {
+  await connected((socket) => socket.closeFrame(1000), async (connection) => {
+    await connection.closed;
+    await assertRejects(() => connection.send("x"), ConnectionClosedError, "1000");
+  });
+  await connected((socket) => socket.answerClose().then(() => {}), async (connection) => {
+    const closing = connection.close(WAIT);
+    await assertRejects(() => connection.send("x"), ConnectionClosedError, "1000");
+    await closing;
+  });
+});
+
+/** Each way in which a connection ends, and the record that tells of it. */
+const ENDS: readonly [string, Script, Partial<CloseRecord>][] = [
+  ["the peer answers with the same code", (s) => s.answerClose().then(() => {}), {
+    received: { code: 4000, reason: "bye" },
+    initiator: "local",
+    end: "close-frame",
+  }],
+  ["the peer answers with another code", (s) => s.readFrame().then(() => s.closeFrame(1011, "oops")), {
+    received: { code: 1011, reason: "oops" },
+    initiator: "local",
+    end: "close-frame",
+  }],
+  ["the peer answers with an empty frame", (s) => s.readFrame().then(() => s.frame(CLOSE)), {
+    received: null,
+    initiator: "local",
+    end: "not-known",
+  }],
+  ["the peer drops the connection instead", (s) => s.readFrame().then(() => {}), {
+    received: null,
+    initiator: "local",
+    end: "not-known",
+  }],
+  ["the peer sends an illegal code", (s) => s.readFrame().then(() => s.closeFrame(1006)).then(() => s.untilGone()), {
+    received: null,
+    initiator: "local",
+    end: "not-known",
+  }],
+];
+
+for (const [what, script, expected] of ENDS) {
+  Deno.test(`close() records the end when ${what}`, async () => {
+    await connected(script, async (connection) => {
+      const record = await connection.close({ code: 4000, reason: "bye", ...WAIT });
+      const { received, initiator, end } = record;
+      assertEquals({ received, initiator, end }, expected);
+      assertEquals(record.sent, { code: 4000, reason: "bye" });
+      assertEquals(await connection.closed, record);
+    });
+  });
+}
+
+Deno.test("close() records no answer when the deadline passes, and when the signal comes", async () => {
+  for (const options of [SHORT, { signal: AbortSignal.timeout(100) }]) {
+    await connected(untilGone, async (connection) => {
+      const { sent, received, end } = await connection.close(options);
+      assertEquals({ sent, received, end }, { sent: { code: 1000, reason: "" }, received: null, end: "no-answer" });
+    });
+  }
+});
+
+Deno.test("close() gives the record of a connection that has ended already", async () => {
+  await connected((socket) => socket.closeFrame(1001, "bye").then(() => socket.untilGone()), async (connection) => {
+    await connection.closed;
+    const { sent, received, initiator, end } = await connection.close({ code: 4000 });
+    assertEquals([received, initiator, end], [{ code: 1001, reason: "bye" }, "peer", "close-frame"]);
+    assertEquals(sent, received);
+  });
+});
+
+Deno.test("the runtime answers the close frame of the peer with the same code and reason", async () => {
+  const answer = Promise.withResolvers<Uint8Array>();
+  await connected(async (socket) => {
+    await socket.closeFrame(1001, "bye");
+    answer.resolve((await socket.readFrame()).payload);
+  }, async (connection) => {
+    await connection.closed;
+    assertEquals(await answer.promise, Uint8Array.of(0x03, 0xe9, 0x62, 0x79, 0x65));
+  });
+});
+
+Deno.test("close() records a drop and a broken protocol that come before it", async () => {
+  await connected(() => Promise.resolve(), async (connection) => {
+    const { end, initiator, sent, detail } = await connection.closed;
+    assertEquals([end, initiator, sent], ["no-close-frame", null, null]);
+    assertEquals(detail, "Unexpected EOF");
+  });
+  await connected((socket) => socket.frame(TEXT, "x", 0xc0).then(() => socket.untilGone()), async (connection) => {
+    const { end, detail } = await connection.closed;
+    assertEquals(end, "protocol-error");
+    assertMatch(detail, /Reserved bits/);
+  });
+});
+
+Deno.test("close() throws for a code or reason that may not be sent, and the connection stays open", async () => {
+  await connected(async (socket) => {
+    await socket.echoOne();
+    await socket.answerClose();
+  }, async (connection) => {
+    await assertRejects(() => connection.close({ code: 1006 }), RangeError, "code 1006");
+    await assertRejects(() => connection.close({ code: 1001 }), RangeError, "1000 and 3000-4999");
+    await assertRejects(() => connection.close({ reason: "x".repeat(124) }), RangeError, "124 bytes");
+    await connection.send("still open");
+    assertEquals(await connection.receive(WAIT), "still open");
+    await connection.close(WAIT);
+  });
+});
+
+Deno.test("a frame of 67108863 bytes passes, and one byte more breaks the runtime's limit", async () => {
+  assertEquals(MAX_BUILTIN_FRAME_BYTES, 67_108_863);
+  const header = (length: number) => {
+    const bytes = new Uint8Array(10);
+    bytes.set([0x80 | BINARY, 127]);
+    new DataView(bytes.buffer).setBigUint64(2, BigInt(length));
+    return bytes;
+  };
+  await connected(async (socket) => {
+    await socket.write(header(MAX_BUILTIN_FRAME_BYTES));
+    await socket.write(new Uint8Array(MAX_BUILTIN_FRAME_BYTES));
+    await socket.write(header(MAX_BUILTIN_FRAME_BYTES + 1));
+    await socket.untilGone();
+  }, async (connection) => {
+    assertEquals((await connection.receive(WAIT)).length, MAX_BUILTIN_FRAME_BYTES);
+    const error = await assertRejects(() => connection.receive(WAIT), ConnectionClosedError, "too large");
+    assert(error.record.end === "protocol-error");
+  });
+});

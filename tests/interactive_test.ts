@@ -1,0 +1,162 @@
+/** Conversations: through the real command line with a pipe, in a real terminal, and as a function. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { serveEcho } from "../lib/serve.ts";
+import { client, outcomeOf, standIns, start } from "./support/command.ts";
+import { rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
+
+const CLOCK = String.raw`\d\d:\d\d:\d\d\.\d{3}`;
+
+/** The lines on a stream without their clock times. */
+function withoutClock(text: string): string {
+  return text.replaceAll(new RegExp(`^${CLOCK} `, "gm"), "");
+}
+
+Deno.test("client -i sends each line of a pipe, waits for the replies and verifies the close", async () => {
+  const server = serveEcho({ port: 0 });
+  const { code, stdout, stderr } = await client(["-i", server.url], "one\ntwo\r\n\nlast without an end");
+  await server.shutdown();
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, new RegExp(`^${CLOCK} < one\n`));
+  assertEquals(withoutClock(stdout), "< one\n< two\n< \n< last without an end\n");
+  assertMatch(stderr, /^Connected to ws:\/\/127\.0\.0\.1:\d+\/ in [\d.]+ ms\n/);
+  assertMatch(stderr, new RegExp(`${CLOCK} closed with 1000 \\(normal closure\\), confirmed by the peer\n$`));
+});
+
+Deno.test("client -i loses none of many lines", async () => {
+  const server = serveEcho({ port: 0 });
+  const lines = Array.from({ length: 5000 }, (_, index) => `line ${index}`);
+  const { code, stdout } = await client(["-i", server.url], lines.join("\n"));
+  await server.shutdown();
+  assertEquals(code, 0);
+  assertEquals(withoutClock(stdout), lines.map((line) => `< ${line}\n`).join(""));
+});
+
+/** A peer of which the first connection runs a script after the upgrade. */
+function upgraded(script: Script) {
+  return rawPeer(async (socket) => {
+    await socket.upgrade();
+    await script(socket);
+  });
+}
+
+Deno.test("client -i shows the peer's close with code and reason, and exits with 8 for another code", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.echoOne();
+    await socket.closeFrame(1001, "restart");
+    await socket.untilGone();
+  });
+  const { code, stdout, stderr } = await client(["-i", peer.url], "one\ntwo\n");
+  assertEquals([code, withoutClock(stdout)], [8, "< one\n"]);
+  assertMatch(stderr, new RegExp(`${CLOCK} Peer closed with 1001 \\(going away\\), reason "restart"\n`));
+  assertStringIncludes(stderr, "close-not-confirmed (exit 8): ");
+});
+
+Deno.test("client -i exits with 0 when the peer closes with the code that is expected", async () => {
+  await using peer = upgraded((socket) => socket.closeFrame(4001).then(() => socket.untilGone()));
+  assertEquals((await client(["-i", "--expect-close", "4001", peer.url], "one\n")).code, 0);
+});
+
+Deno.test("client -i exits with 7 when the connection drops", async () => {
+  await using peer = upgraded((socket) => socket.readFrame().then(() => {}));
+  const { code, stderr } = await client(["-i", peer.url], "one\n");
+  assertEquals(code, 7);
+  assertStringIncludes(stderr, "connection-lost (exit 7): Connection ended without a close frame");
+});
+
+Deno.test("client -i exits with 5 when replies to a pipe stay out", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.readFrame();
+    await socket.answerClose();
+  });
+  const { code, stderr } = await client(["-i", "--reply-timeout", "0.3", peer.url], "one\n");
+  assertEquals(code, 5);
+  assertStringIncludes(stderr, "no-reply (exit 5): No complete message within 0.3 s");
+});
+
+Deno.test("client -i does not wait for replies with --reply-none", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.readFrame();
+    await socket.answerClose();
+  });
+  assertEquals((await client(["-i", "--reply-none", peer.url], "one\n")).code, 0);
+});
+
+Deno.test("client -i keeps what a peer sends from steering the terminal", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.readFrame();
+    await socket.frame(TEXT, 'say "hi"\\\u001b[2J');
+    await socket.answerClose();
+  });
+  const { stdout } = await client(["-i", peer.url], "one\n");
+  assertEquals(withoutClock(stdout), '< say "hi"\\\\u001b[2J\n');
+});
+
+Deno.test("client -i says no-connection, handshake-refused and usage as the plain client does", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+  });
+  assertEquals((await client(["-i", peer.url])).code, 4);
+  assertEquals((await client(["-i", "ws://127.0.0.1:1/"])).code, 3);
+  assertEquals((await client(["-i", "-m", "x", peer.url])).code, 2);
+});
+
+Deno.test("client -i says usage when the input is not UTF-8", async () => {
+  const server = serveEcho({ port: 0 });
+  const { code, stderr } = await client(["-i", server.url], Uint8Array.of(0xff, 0x0a));
+  await server.shutdown();
+  assertEquals(code, 2);
+  assertMatch(stderr, /usage \(exit 2\): .*UTF-8/);
+});
+
+Deno.test("client -i closes the connection at Ctrl-C and exits with 130", async () => {
+  const code = Promise.withResolvers<number>();
+  await using peer = upgraded(async (socket) => {
+    await socket.readFrame();
+    child.kill("SIGINT");
+    const { payload } = await socket.answerClose();
+    code.resolve(new DataView(payload.buffer).getUint16(0));
+  });
+  const child = start("main.ts", ["-i", peer.url], { stdin: "piped" });
+  const outcome = outcomeOf(child);
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("one\n"));
+  assertEquals([(await outcome).code, await code.promise], [130, 1000]);
+  await writer.close().catch(() => {});
+});
+
+Deno.test({
+  name: "client -i holds a conversation in a terminal until Ctrl-D",
+  // A terminal is made by `script` of util-linux.
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const server = serveEcho({ port: 0 });
+    const deno = `${Deno.execPath()} run --no-prompt ${standIns.join(" ")} --allow-net --allow-read main.ts`;
+    const command = new Deno.Command("script", {
+      args: ["-qec", `${deno} -i ${server.url}`, "/dev/null"],
+      cwd: new URL("..", import.meta.url),
+      stdin: "piped",
+      stdout: "piped",
+    }).spawn();
+    const writer = command.stdin.getWriter();
+    const reader = command.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    let screen = "";
+    const until = async (text: string) => {
+      while (!screen.includes(text)) {
+        const { done, value } = await reader.read();
+        assert(!done, `The terminal ended before ${text}:\n${screen}`);
+        screen += value;
+      }
+    };
+    await until("Ctrl-D closes");
+    await writer.write(new TextEncoder().encode("hello\r"));
+    await until("< hello");
+    await writer.write(Uint8Array.of(4));
+    await until("confirmed by the peer");
+    assertEquals((await command.status).code, 0);
+    await writer.close().catch(() => {});
+    await reader.cancel();
+    await server.shutdown();
+  },
+});

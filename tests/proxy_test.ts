@@ -1,0 +1,66 @@
+/** The client through a proxy, and over a unix socket. */
+
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createEcho } from "../lib/echo.ts";
+import { serveEcho } from "../lib/serve.ts";
+import { client, reportOf } from "./support/command.ts";
+import { connectRaw, rawPeer } from "./support/raw_peer.ts";
+
+Deno.test("client goes through an HTTP proxy with --proxy, with the credentials of its URL", async () => {
+  const server = serveEcho({ port: 0 });
+  const head = Promise.withResolvers<string>();
+  await using proxy = rawPeer(async (socket) => {
+    const request = await socket.readHead();
+    head.resolve(request);
+    const target = await connectRaw(server.url);
+    const [, path = ""] = /^GET http:\/\/server\.test(\S*)/.exec(request) ?? [];
+    await target.write(`${request.replace(/^GET \S+/, `GET ${path}`)}\r\n\r\n`);
+    await Promise.all([socket.pipeTo(target), target.pipeTo(socket)]);
+  });
+  const outcome = await client([
+    "--json",
+    "--proxy",
+    `http://user:secret@127.0.0.1:${proxy.port}`,
+    "ws://server.test/x",
+  ]);
+  assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
+  assertStringIncludes(
+    (await head.promise).toLowerCase(),
+    `proxy-authorization: basic ${btoa("user:secret").toLowerCase()}`,
+  );
+  await server.shutdown();
+});
+
+Deno.test("client says handshake-refused when the proxy wants credentials", async () => {
+  await using proxy = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+  });
+  const outcome = await client(["--json", "--proxy", `http://127.0.0.1:${proxy.port}`, "ws://server.test/"]);
+  assertEquals(reportOf(outcome).verdict, "handshake-refused");
+  assertMatch(reportOf(outcome).problem, /407/);
+});
+
+Deno.test({
+  name: "client connects to a unix socket with --unix",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/echo.sock`;
+    const echo = createEcho();
+    const server = Deno.serve({ path, onListen() {} }, (request) => {
+      const remoteAddr = { transport: "tcp", hostname: "unix", port: 0 } as const;
+      return echo.fetch(request, { remoteAddr, completed: Promise.resolve() });
+    });
+    const outcome = await client(["--json", "--unix", path], "", ["--allow-write"]);
+    assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
+    assertEquals(reportOf(outcome).url, "ws://localhost/");
+    const refused = await client(["--json", "--unix", path]);
+    assertEquals([refused.code, refused.stdout], [2, ""]);
+    assertMatch(refused.stderr, /^wsproof: .*write.*\n$/);
+    const missing = await client(["--json", "--unix", `${folder}/none.sock`], "", ["--allow-write"]);
+    assertEquals(reportOf(missing).verdict, "no-connection");
+    await server.shutdown();
+    await Deno.remove(folder, { recursive: true });
+  },
+});
