@@ -8,24 +8,22 @@
  * @module
  */
 
-import { ProgressBar } from "@std/cli/unstable-progress-bar";
 import config from "./deno.json" with { type: "json" };
-import { CLIENT_HELP, CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
+import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
 import { parseCommandLine, UsageError } from "./lib/command_line.ts";
 import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
-import { converse, splitLines } from "./lib/interactive.ts";
 import { PayloadError } from "./lib/payload.ts";
+import type { Progress } from "./lib/progress.ts";
 import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
-import { DEFAULT_PORT, serveEcho } from "./lib/serve.ts";
 import { openBuiltin } from "./lib/transport/builtin.ts";
-import { OpenError, OptionError } from "./lib/transport/connection.ts";
+import { DEFAULT_PORT, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { within } from "./lib/transport/deadline.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 
 async function main(args: readonly string[]): Promise<number> {
   // What is asked for?
   const line = parseCommandLine(args, CLIENT_OPTIONS);
-  if (line.has("help")) return print(CLIENT_HELP);
+  if (line.has("help")) return print(clientHelp());
   if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
   const settings = await readClientSettings(line);
 
@@ -35,13 +33,13 @@ async function main(args: readonly string[]): Promise<number> {
   if (settings.interactive) return await talk(url, settings, signal);
 
   // Connect, upgrade, send, receive, verify, close.
-  const progress = new Progress(settings);
+  const progress = await progressOf(settings);
   const onEvent = (event: ExchangeEvent) => {
-    progress.onEvent(event);
+    progress?.onEvent(event);
     if (settings.verbose) console.error(formatEvent(event));
   };
   const report = await exchange(url, { ...settings.exchange, signal, onEvent });
-  await progress.stop();
+  await progress?.stop();
 
   // What was proven, or what failed and why?
   tell(report, settings);
@@ -61,6 +59,8 @@ async function findServer({ output }: ClientSettings): Promise<string> {
     return `ws://127.0.0.1:${DEFAULT_PORT}/`;
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
+    // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
+    const { serveEcho } = await import("./lib/serve.ts");
     const { url } = serveEcho({ port: 0 });
     if (output !== "nothing") {
       console.error(`Nothing listens on ws://127.0.0.1:${DEFAULT_PORT}/, so an echo server was started on ${url}`);
@@ -81,6 +81,13 @@ function interruption(): AbortSignal {
   Deno.addSignalListener("SIGINT", onSignal);
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
   return controller.signal;
+}
+
+/** A bar is for a person, and for work of which the end is known. */
+async function progressOf({ output, verbose, totalBytes = 0 }: ClientSettings): Promise<Progress | undefined> {
+  if (output === "nothing" || verbose || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
+  const { Progress } = await import("./lib/progress.ts");
+  return new Progress(totalBytes);
 }
 
 function tell(report: ExchangeReport, { output }: ClientSettings): void {
@@ -111,6 +118,7 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
     notice(`Connected to ${url} in ${formatMs(performance.now() - start)}${protocol}`);
     if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
+    const { converse, splitLines } = await import("./lib/interactive.ts");
     const lines = Deno.stdin.readable
       .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
       .pipeThrough(splitLines());
@@ -131,50 +139,10 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
   }
 }
 
-/** Shows a bar on a terminal if there is more than a second of work. */
-class Progress {
-  readonly #expectsReplies: boolean;
-  readonly #timer: ReturnType<typeof setTimeout> | undefined;
-  #bar: ProgressBar | undefined;
-  #bytes = 0;
-
-  constructor({ output, verbose, totalBytes: max, exchange: { expectation } }: ClientSettings) {
-    this.#expectsReplies = expectation?.type !== "none";
-    if (output === "nothing" || verbose || !max || !Deno.stderr.isTerminal()) return;
-    this.#timer = setTimeout(() => {
-      const formatter = (
-        { styledTime, progressBar, value }: { styledTime: string; progressBar: string; value: number },
-      ) => `${styledTime} [${progressBar}] ${mebibytes(value)} of ${mebibytes(max)} MiB`;
-      this.#bar = new ProgressBar({ max, barLength: 40, clear: true, formatter });
-      this.#bar.value = this.#bytes;
-    }, PROGRESS_DELAY_MS);
-  }
-
-  onEvent(event: ExchangeEvent): void {
-    if (event.type !== (this.#expectsReplies ? "received" : "sent")) return;
-    this.#bytes = event.total.bytes;
-    if (this.#bar) this.#bar.value = this.#bytes;
-  }
-
-  async stop(): Promise<void> {
-    clearTimeout(this.#timer);
-    await this.#bar?.stop();
-  }
-}
-
-const PROGRESS_DELAY_MS = 1000;
-
-function mebibytes(bytes: number): string {
-  return (bytes / 1024 ** 2).toFixed(1);
-}
-
 /** Says in one line what is wrong, and gives the exit code for it. */
 function fail(error: unknown): number {
-  if (error instanceof UsageError || error instanceof PayloadError || error instanceof OptionError) {
-    console.error(`wsproof: ${error.message}`);
-    return EXIT_CODES.usage;
-  }
-  if (error instanceof Deno.errors.NotCapable) {
+  const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];
+  if (error instanceof Error && expected.some((ErrorClass) => error instanceof ErrorClass)) {
     console.error(`wsproof: ${error.message}`);
     return EXIT_CODES.usage;
   }

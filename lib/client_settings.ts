@@ -71,21 +71,35 @@ export const CLIENT_OPTIONS: readonly OptionSpec[] = [
   { name: "version", short: "V", help: ["Show the version"] },
 ];
 
-/** The help text of the client; fits 80 columns. */
-export const CLIENT_HELP: string = [
-  "wsproof proves a WebSocket connection: the upgrade, the reply, the close.",
-  "",
-  "Usage: deno task client [OPTIONS] [URL]",
-  "",
-  "Without a URL it talks to ws://127.0.0.1:6455/, or to an echo server of its own",
-  "if nothing listens there.",
-  "",
-  ...describeOptions(CLIENT_OPTIONS),
-  "",
-  "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
-  "refused, 5 no reply, 6 wrong reply, 7 connection lost, 8 close not confirmed,",
-  "130 interrupted.",
-].join("\n");
+/**
+ * Writes the help text of the client.
+ *
+ * @returns Lines of at most 80 columns.
+ *
+ * @example
+ * ```ts
+ * import { clientHelp } from "./client_settings.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(clientHelp().split("\n").every((line) => line.length <= 80));
+ * ```
+ */
+export function clientHelp(): string {
+  return [
+    "wsproof proves a WebSocket connection: the upgrade, the reply, the close.",
+    "",
+    "Usage: deno task client [OPTIONS] [URL]",
+    "",
+    "Without a URL it talks to ws://127.0.0.1:6455/, or to an echo server of its own",
+    "if nothing listens there.",
+    "",
+    ...describeOptions(CLIENT_OPTIONS),
+    "",
+    "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
+    "refused, 5 no reply, 6 wrong reply, 7 connection lost, 8 close not confirmed,",
+    "130 interrupted.",
+  ].join("\n");
+}
 
 /** What the client is asked to do. */
 export interface ClientSettings {
@@ -210,8 +224,8 @@ function readUrl(line: CommandLine): string | undefined {
     );
   }
   if (url === null) throw new UsageError(`URL "${text}" is not valid: it should look like ws://host:port/path`);
-  url.protocol = url.protocol.replace("http", "ws");
-  url.hash = "";
+  if (url.protocol.startsWith("http")) url.protocol = url.protocol.replace("http", "ws");
+  if (url.hash !== "") url.hash = "";
   return url.href;
 }
 
@@ -229,7 +243,7 @@ function readOpenOptions(line: CommandLine): OpenOptions {
   const clientCertificate = readClientCertificate(line);
   return {
     protocols,
-    headers: readHeaders(line),
+    ...((line.values("header").length > 0 || line.value("origin") !== undefined) && { headers: readHeaders(line) }),
     ...(caCerts.length > 0 && { caCerts }),
     ...(clientCertificate && { clientCertificate }),
     ...option(line, "proxy", (name, text) => ({ proxy: readProxy(name, text) })),

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { Buffer } from "node:buffer";
 import { byteLengthOf, kindOf, type Message, quote } from "./protocol/message.ts";
 
 /** What a reply should be. */
@@ -134,12 +133,19 @@ function bytesOf(message: Message): Uint8Array {
  * ```
  */
 export function firstDifference(a: Uint8Array, b: Uint8Array): number {
-  // The runtime compares several times faster than a loop can, but does not say where the difference is.
-  if (Buffer.compare(a, b) === 0) return -1;
   const length = Math.min(a.byteLength, b.byteLength);
   let at = 0;
+  if (a.byteOffset % 8 === 0 && b.byteOffset % 8 === 0) {
+    // Eight bytes at a time: several times faster for the megabytes of a split payload.
+    const words = length >> 3;
+    const aWords = new BigInt64Array(a.buffer, a.byteOffset, words);
+    const bWords = new BigInt64Array(b.buffer, b.byteOffset, words);
+    let word = 0;
+    while (word < words && aWords[word] === bWords[word]) word++;
+    at = word * 8;
+  }
   while (at < length && a[at] === b[at]) at++;
-  return at;
+  return at === length && a.byteLength === b.byteLength ? -1 : at;
 }
 
 /** What stands at an offset: characters of text, else bytes in hexadecimal. */

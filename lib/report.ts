@@ -49,7 +49,7 @@ export function formatReport(report: ExchangeReport, options: FormatOptions = {}
     const time = ms === null ? "" : formatMs(ms);
     const room = columns - MARK_COLUMNS - time.length - 1;
     const text = fit(detail, room);
-    const gap = " ".repeat(Math.max(0, room - unicodeWidth(text)));
+    const gap = " ".repeat(Math.max(0, room - widthOf(text)));
     return `  ${paint(MARKS[`${stage.ok}`])} ${name.padEnd(NAME_COLUMNS)} ${text}${gap} ${time}`.trimEnd();
   });
   return { steps, verdict: verdictOf(report, paint) };
@@ -203,11 +203,16 @@ function provenText(report: ExchangeReport): string {
 /** Brings text onto one line; cuts what does not fit, and says so. */
 function fit(detail: string, columns: number): string {
   const text = detail.replace(/\s+/g, " ").trim();
-  if (unicodeWidth(text) <= columns) return text;
+  if (widthOf(text) <= columns) return text;
   let shown = "";
   for (const char of text) {
-    if (unicodeWidth(shown + char) > columns - 3) break;
+    if (widthOf(shown + char) > columns - 3) break;
     shown += char;
   }
   return `${shown}...`;
+}
+
+/** ASCII, which most reports are, needs no table. */
+function widthOf(text: string): number {
+  return /^[ -~]*$/.test(text) ? text.length : unicodeWidth(text);
 }

@@ -5,10 +5,8 @@
  */
 
 import { createEcho, type Echo, type EchoPolicy } from "./echo.ts";
+import { DEFAULT_PORT } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
-
-/** The port that the server listens on and the client looks at unless told otherwise: the number of the RFC. */
-export const DEFAULT_PORT = 6455;
 
 /** How long a shutdown waits for the peers unless told otherwise, in milliseconds: 4 s. */
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 4000;

@@ -1,10 +1,8 @@
 /**
- * Stand-in for `@std/cli/parse-args` where JSR cannot be reached: the part that this project uses, over `node:util`.
+ * Stand-in for `@std/cli/parse-args` where JSR cannot be reached: the part that this project uses.
  *
  * @module
  */
-
-import { parseArgs as parse } from "node:util";
 
 /** Options of {@linkcode parseArgs}. */
 export interface ParseOptions {
@@ -28,18 +26,18 @@ export function parseArgs(
   args: readonly string[],
   options: ParseOptions = {},
 ): Record<string, unknown> & { _: string[] } {
-  const { boolean = [], string = [], collect = [] } = options;
-  const { values, positionals } = parse({
-    args: [...args],
-    options: {
-      ...Object.fromEntries(boolean.map((name) => [name, { type: "boolean" as const, default: false }])),
-      ...Object.fromEntries(
-        string.map((name) => [name, { type: "string" as const, multiple: collect.includes(name) }]),
-      ),
-    },
-    allowPositionals: true,
-    strict: true,
-  });
-  const empty = Object.fromEntries(collect.map((name) => [name, []]));
-  return { ...empty, ...values, _: positionals };
+  const { boolean = [], collect = [] } = options;
+  const flags: Record<string, boolean> = Object.fromEntries(boolean.map((name) => [name, false]));
+  const lists: Record<string, string[]> = Object.fromEntries(collect.map((name) => [name, []]));
+  const singles: Record<string, string> = {};
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const operands: string[] = [];
+  for (const word of args.slice(0, end)) {
+    const [, name, value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
+    if (name === undefined) operands.push(word);
+    else if (value === undefined) flags[name] = true;
+    else if (lists[name]) lists[name].push(value);
+    else singles[name] = value;
+  }
+  return { ...flags, ...singles, ...lists, _: [...operands, ...args.slice(end + 1)] };
 }

@@ -22,6 +22,8 @@ export interface ProgressBarFormatter {
 export interface ProgressBarOptions {
   /** Where the bar is written to; the standard error output by default, which stays open. */
   writable?: WritableStream<Uint8Array>;
+  /** How far the work is at the start; 0 by default. */
+  value?: number;
   /** How far the work will go. */
   max: number;
   /** The length of the bar in characters; 50 by default. */
@@ -35,7 +37,7 @@ export interface ProgressBarOptions {
 /** A bar that is drawn once a second until it is stopped. */
 export class ProgressBar {
   /** How far the work is. */
-  value = 0;
+  value: number;
   /** How far it will go. */
   max: number;
   readonly #options: ProgressBarOptions;
@@ -45,6 +47,7 @@ export class ProgressBar {
 
   /** @param options Where to draw, and how far the work will go. */
   constructor(options: ProgressBarOptions) {
+    this.value = options.value ?? 0;
     this.max = options.max;
     this.#options = options;
     this.#writer = (options.writable ?? Deno.stderr.writable).getWriter();

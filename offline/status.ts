@@ -1,10 +1,9 @@
 /**
- * Stand-in for `@std/http/status` where JSR cannot be reached: the same names over `node:http`.
+ * Stand-in for `@std/http/status` where JSR cannot be reached: the same names, without
+ * `node:http`, which takes longer to load than the whole client.
  *
  * @module
  */
-
-import { STATUS_CODES } from "node:http";
 
 /** The HTTP status codes that this project names. */
 export const STATUS_CODE = {
@@ -24,12 +23,74 @@ export const STATUS_CODE = {
 } as const;
 
 /** An HTTP status code. */
-export type StatusCode = keyof typeof STATUS_CODES & number;
+export type StatusCode = number;
 
-/** The reason phrase of every status code. */
-export const STATUS_TEXT: Record<StatusCode, string> = Object.fromEntries(
-  Object.entries(STATUS_CODES).map(([code, text]) => [Number(code), text ?? ""]),
-);
+/** The reason phrase of every status code in the IANA registry. */
+export const STATUS_TEXT: Record<StatusCode, string> = {
+  100: "Continue",
+  101: "Switching Protocols",
+  102: "Processing",
+  103: "Early Hints",
+  200: "OK",
+  201: "Created",
+  202: "Accepted",
+  203: "Non-Authoritative Information",
+  204: "No Content",
+  205: "Reset Content",
+  206: "Partial Content",
+  207: "Multi-Status",
+  208: "Already Reported",
+  226: "IM Used",
+  300: "Multiple Choices",
+  301: "Moved Permanently",
+  302: "Found",
+  303: "See Other",
+  304: "Not Modified",
+  305: "Use Proxy",
+  307: "Temporary Redirect",
+  308: "Permanent Redirect",
+  400: "Bad Request",
+  401: "Unauthorized",
+  402: "Payment Required",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  406: "Not Acceptable",
+  407: "Proxy Authentication Required",
+  408: "Request Timeout",
+  409: "Conflict",
+  410: "Gone",
+  411: "Length Required",
+  412: "Precondition Failed",
+  413: "Payload Too Large",
+  414: "URI Too Long",
+  415: "Unsupported Media Type",
+  416: "Range Not Satisfiable",
+  417: "Expectation Failed",
+  418: "I'm a Teapot",
+  421: "Misdirected Request",
+  422: "Unprocessable Entity",
+  423: "Locked",
+  424: "Failed Dependency",
+  425: "Too Early",
+  426: "Upgrade Required",
+  428: "Precondition Required",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
+  451: "Unavailable For Legal Reasons",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
+  506: "Variant Also Negotiates",
+  507: "Insufficient Storage",
+  508: "Loop Detected",
+  509: "Bandwidth Limit Exceeded",
+  510: "Not Extended",
+  511: "Network Authentication Required",
+};
 
 /**
  * Tells whether a number is a status code that has a name.

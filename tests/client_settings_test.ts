@@ -1,12 +1,12 @@
 /** What the options of the client mean for an exchange. */
 
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { CLIENT_HELP, CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "../lib/client_settings.ts";
+import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "../lib/client_settings.ts";
 import { parseCommandLine, UsageError } from "../lib/command_line.ts";
 import type { ExchangeOptions } from "../lib/exchange.ts";
 import { PayloadError } from "../lib/payload.ts";
 import type { Message } from "../lib/protocol/message.ts";
-import { DEFAULT_PORT } from "../lib/serve.ts";
+import { DEFAULT_PORT } from "../lib/transport/connection.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "../lib/transport/builtin.ts";
 import { DEFAULT_TIMEOUT_MS } from "../lib/transport/connection.ts";
 import { EXIT_CODES } from "../lib/verdict.ts";
@@ -340,34 +340,34 @@ for (const { args, message } of FILE_ERRORS) {
   });
 }
 
-Deno.test("CLIENT_HELP fits 80 columns", () => {
-  assertEquals(CLIENT_HELP.split("\n").filter((line) => line.length > 80), []);
+Deno.test("clientHelp() fits 80 columns", () => {
+  assertEquals(clientHelp().split("\n").filter((line) => line.length > 80), []);
 });
 
 for (const { name, short, value, help } of CLIENT_OPTIONS) {
-  Deno.test(`CLIENT_HELP tells of --${name} in one column and what it does in another`, () => {
+  Deno.test(`clientHelp() tells of --${name} in one column and what it does in another`, () => {
     const option = `  ${short === undefined ? "    " : `-${short}, `}--${name}${
       value === undefined ? "" : ` ${value}`
     }`;
     assertMatch(option, /^.{1,28}$/);
     for (const [at, line] of help.entries()) {
-      assertStringIncludes(CLIENT_HELP, `\n${(at === 0 ? option : "").padEnd(30)}${line}\n`);
+      assertStringIncludes(clientHelp(), `\n${(at === 0 ? option : "").padEnd(30)}${line}\n`);
     }
   });
 }
 
 for (const [verdict, code] of Object.entries(EXIT_CODES)) {
-  Deno.test(`CLIENT_HELP tells of exit code ${code}`, () => {
-    const line = CLIENT_HELP.replaceAll("\n", " ");
+  Deno.test(`clientHelp() tells of exit code ${code}`, () => {
+    const line = clientHelp().replaceAll("\n", " ");
     assertStringIncludes(line, `${code} ${verdict.replaceAll("-", " ")}`);
   });
 }
 
-Deno.test("CLIENT_HELP tells the defaults that hold", () => {
+Deno.test("clientHelp() tells the defaults that hold", () => {
   assertEquals(DEFAULT_TIMEOUT_MS, 10_000);
-  assertEquals(CLIENT_HELP.match(/\(default 10\)/g)?.length, 3);
-  assertStringIncludes(CLIENT_HELP, "(default 64MiB less 1)");
-  assertStringIncludes(CLIENT_HELP, `ws://127.0.0.1:${DEFAULT_PORT}/`);
+  assertEquals(clientHelp().match(/\(default 10\)/g)?.length, 3);
+  assertStringIncludes(clientHelp(), "(default 64MiB less 1)");
+  assertStringIncludes(clientHelp(), `ws://127.0.0.1:${DEFAULT_PORT}/`);
 });
 
 Deno.test("CLIENT_OPTIONS gives no name and no letter twice", () => {

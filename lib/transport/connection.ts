@@ -8,6 +8,9 @@ import { type CloseRecord, describeEnd } from "../protocol/close.ts";
 import type { Message } from "../protocol/message.ts";
 import type { WaitOptions } from "./deadline.ts";
 
+/** The port that the server listens on and the client looks at unless told otherwise: 6455, the number of the RFC. */
+export const DEFAULT_PORT = 6455;
+
 /** How long a step may take unless told otherwise, in milliseconds: 10 s. */
 export const DEFAULT_TIMEOUT_MS = 10_000;
 
