@@ -81,7 +81,19 @@ export class MessageAssembler {
   }
 
   /**
-   * Takes the next fragment.
+   * Checks whether a fragment may come next, before any of it is there: what its header says decides.
+   *
+   * @param kind What the fragment announces.
+   * @param bytes How long it will be, in bytes.
+   * @throws {ProtocolError} `unexpected-continuation`, `unfinished-message` or `message-too-big`, as in `push`.
+   */
+  check(kind: Fragment["kind"], bytes: number): void {
+    this.#kindFor(kind);
+    if (bytes > this.#maxMessageBytes - this.#length) throw this.#tooBig();
+  }
+
+  /**
+   * Takes the next fragment. What is not final is copied; the bytes of a message in one fragment are not.
    *
    * @param fragment The fragment, in the order of the connection.
    * @returns The message, if this was its last fragment, else `undefined`.
@@ -91,13 +103,8 @@ export class MessageAssembler {
    */
   push(fragment: Fragment): Message | undefined {
     const { payload, final } = fragment;
-    const kind = this.#kindFor(fragment);
-    if (exceeds(payload, this.#maxMessageBytes - this.#length)) {
-      throw new ProtocolError(
-        "message-too-big",
-        `Message is longer than the limit of ${this.#maxMessageBytes} bytes`,
-      );
-    }
+    const kind = this.#kindFor(fragment.kind);
+    if (exceeds(payload, this.#maxMessageBytes - this.#length)) throw this.#tooBig();
     if (this.#kind === undefined && final) return whole(kind, payload);
 
     this.#kind = kind;
@@ -111,8 +118,12 @@ export class MessageAssembler {
     return final ? this.#complete(kind) : undefined;
   }
 
-  #kindFor(fragment: Fragment): MessageKind {
-    if (fragment.kind === "continuation") {
+  #tooBig(): ProtocolError {
+    return new ProtocolError("message-too-big", `Message is longer than the limit of ${this.#maxMessageBytes} bytes`);
+  }
+
+  #kindFor(kind: Fragment["kind"]): MessageKind {
+    if (kind === "continuation") {
       if (this.#kind === undefined) {
         throw new ProtocolError("unexpected-continuation", "Continuation came without a message to continue");
       }
@@ -121,10 +132,10 @@ export class MessageAssembler {
     if (this.#kind !== undefined) {
       throw new ProtocolError(
         "unfinished-message",
-        `New ${fragment.kind} message began inside an unfinished ${this.#kind} message`,
+        `New ${kind} message began inside an unfinished ${this.#kind} message`,
       );
     }
-    return fragment.kind;
+    return kind;
   }
 
   #append(bytes: Uint8Array): void {

@@ -11,7 +11,15 @@ export type ProtocolErrorCode =
   | "invalid-utf8"
   | "message-too-big"
   | "invalid-close-payload"
-  | "invalid-close-code";
+  | "invalid-close-code"
+  | "reserved-bits"
+  | "unknown-opcode"
+  | "fragmented-control"
+  | "control-too-long"
+  | "length-not-minimal"
+  | "length-too-large"
+  | "unmasked-frame"
+  | "masked-frame";
 
 /**
  * Thrown when what a peer sent breaks RFC 6455. It carries the close code with which section 7.4.1 wants the

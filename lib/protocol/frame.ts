@@ -1,0 +1,384 @@
+/**
+ * Frames as they are on the wire (RFC 6455 section 5): written, and read from a stream of bytes.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "./error.ts";
+
+/** The opcodes of RFC 6455 section 5.2. */
+export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
+
+/** The longest payload of a control frame in bytes: 125 (RFC 6455 section 5.5). */
+export const MAX_CONTROL_PAYLOAD_BYTES = 125;
+
+/** The longest header of a frame in bytes: 14, of which 8 are the length and 4 the masking key. */
+export const MAX_HEADER_BYTES = 14;
+
+/** The first bytes of a frame. */
+export interface FrameHeader {
+  /** Whether it ends its message. */
+  readonly final: boolean;
+  /** The three reserved bits, 0 to 7; RSV1 is 4. */
+  readonly reserved: number;
+  /** The opcode, 0 to 15. */
+  readonly opcode: number;
+  /** Whether the payload is masked. */
+  readonly isMasked: boolean;
+  /** The length of the payload, in bytes. */
+  readonly length: number;
+}
+
+/** What {@linkcode encodeFrame} writes besides opcode and payload. */
+export interface EncodeFrameOptions {
+  /** Whether the frame ends its message; `true` by default. */
+  final?: boolean;
+  /** The three reserved bits, 0 to 7; 0 by default. */
+  reserved?: number;
+  /** The masking key, four bytes: a client has to mask, with a new random key each time (section 5.3). */
+  maskingKey?: Uint8Array;
+}
+
+/**
+ * Writes a frame: header and payload in one piece, so that they go out in one write. The payload is copied, and the copy
+ * is masked.
+ *
+ * @param opcode The opcode, 0 to 15.
+ * @param payload The payload.
+ * @param options FIN, the reserved bits and the masking key.
+ * @returns The frame.
+ *
+ * @example
+ * ```ts
+ * import { encodeFrame, OPCODE } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const hello = new TextEncoder().encode("Hello");
+ * assertEquals(encodeFrame(OPCODE.text, hello), Uint8Array.of(0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f));
+ * ```
+ */
+export function encodeFrame(
+  opcode: number,
+  payload: Uint8Array,
+  options: EncodeFrameOptions = {},
+): Uint8Array<ArrayBuffer> {
+  const { final = true, reserved = 0, maskingKey } = options;
+  const length = payload.byteLength;
+  const frame = new Uint8Array(headerBytes(length, maskingKey !== undefined) + length);
+  const at = writeHeader(frame, 0, { final, reserved, opcode, isMasked: maskingKey !== undefined, length }, maskingKey);
+  frame.set(payload, at);
+  if (maskingKey) applyMask(frame.subarray(at), readKey(maskingKey, 0), 0);
+  return frame;
+}
+
+/**
+ * Counts the bytes of a header.
+ *
+ * @param length The length of the payload, in bytes.
+ * @param isMasked Whether it has a masking key.
+ * @returns 2 to 14.
+ *
+ * @example
+ * ```ts
+ * import { headerBytes } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([125, 126, 65535, 65536].map((length) => headerBytes(length, false)), [2, 4, 4, 10]);
+ * ```
+ */
+export function headerBytes(length: number, isMasked: boolean): number {
+  return (length < 126 ? 2 : length < 65536 ? 4 : 10) + (isMasked ? 4 : 0);
+}
+
+/**
+ * Writes a header into a buffer.
+ *
+ * @param into The buffer; it has room for {@linkcode headerBytes}.
+ * @param at Where the header begins.
+ * @param header The header.
+ * @param maskingKey The masking key, if the header says that the payload is masked.
+ * @returns Where the payload begins.
+ *
+ * @example
+ * ```ts
+ * import { OPCODE, writeHeader } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const into = new Uint8Array(4);
+ * const header = { final: true, reserved: 0, opcode: OPCODE.binary, isMasked: false, length: 256 };
+ * assertEquals(writeHeader(into, 0, header), 4);
+ * assertEquals(into, Uint8Array.of(0x82, 0x7e, 0x01, 0x00));
+ * ```
+ */
+export function writeHeader(into: Uint8Array, at: number, header: FrameHeader, maskingKey?: Uint8Array): number {
+  const { final, reserved, opcode, isMasked, length } = header;
+  const maskBit = isMasked ? 0x80 : 0;
+  into[at++] = (final ? 0x80 : 0) | (reserved << 4) | opcode;
+  if (length < 126) {
+    into[at++] = maskBit | length;
+  } else if (length < 65536) {
+    into[at++] = maskBit | 126;
+    into[at++] = length >> 8;
+    into[at++] = length;
+  } else {
+    into[at++] = maskBit | 127;
+    const high = Math.floor(length / 2 ** 32);
+    for (const word of [high, length]) {
+      into[at++] = word >>> 24;
+      into[at++] = word >>> 16;
+      into[at++] = word >>> 8;
+      into[at++] = word;
+    }
+  }
+  if (isMasked && maskingKey) {
+    into.set(maskingKey.subarray(0, 4), at);
+    at += 4;
+  }
+  return at;
+}
+
+/** The masking key as a number, its first byte lowest. */
+function readKey(bytes: Uint8Array, at: number): number {
+  return (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8 | (bytes[at + 2] ?? 0) << 16 | (bytes[at + 3] ?? 0) << 24;
+}
+
+/** Below this length a view for whole words costs more than it saves. */
+const MIN_WORDWISE_BYTES = 48;
+
+/** Whether the first byte of a word in memory is its lowest, as on every machine that matters. */
+const IS_LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
+
+/**
+ * Masks bytes, or unmasks them, in place (RFC 6455 section 5.3); 32 bits at a time where they are long enough.
+ *
+ * @param bytes The bytes.
+ * @param key The masking key as a number, its first byte lowest.
+ * @param phase How many bytes of the payload came before these; only its last two bits count.
+ *
+ * @example
+ * ```ts
+ * import { applyMask } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const bytes = Uint8Array.of(0x7f, 0x9f, 0x4d, 0x51, 0x58);
+ * applyMask(bytes, 0x3d21fa37, 0);
+ * assertEquals(new TextDecoder().decode(bytes), "Hello");
+ * ```
+ */
+export function applyMask(bytes: Uint8Array, key: number, phase: number): void {
+  const length = bytes.byteLength;
+  let at = 0;
+  if (length >= MIN_WORDWISE_BYTES && IS_LITTLE_ENDIAN) {
+    const head = -bytes.byteOffset & 3;
+    for (; at < head; at++) bytes[at] = (bytes[at] ?? 0) ^ (key >>> (((at + phase) & 3) << 3));
+    const turn = ((head + phase) & 3) << 3;
+    const turned = turn === 0 ? key : key >>> turn | key << (32 - turn);
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + head, (length - head) >> 2);
+    for (let word = 0; word < words.length; word++) words[word] = (words[word] ?? 0) ^ turned;
+    at += words.length << 2;
+  }
+  for (; at < length; at++) bytes[at] = (bytes[at] ?? 0) ^ (key >>> (((at + phase) & 3) << 3));
+}
+
+/** Who the frames come from: a client masks them, a server must not (RFC 6455 section 5.1). */
+export type FrameOrigin = "client" | "server";
+
+/** Takes what a {@linkcode FrameDecoder} reads. */
+export interface FrameSink {
+  /**
+   * A header has arrived; of its payload nothing is stored yet. What it throws ends the decoding.
+   *
+   * @param header The header.
+   */
+  onHeader(header: FrameHeader): void;
+  /**
+   * A piece of a data frame has arrived.
+   *
+   * @param header The header of its frame.
+   * @param payload The piece, unmasked; it is a part of what was pushed and is good only until this returns.
+   * @param isFirst Whether the frame begins with it.
+   * @param isLast Whether the frame ends with it.
+   */
+  onData(header: FrameHeader, payload: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void;
+  /**
+   * A control frame has arrived.
+   *
+   * @param header Its header.
+   * @param payload Its whole payload, unmasked, at most 125 bytes; it is good only until this returns.
+   */
+  onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void;
+}
+
+/**
+ * Reads frames from a stream of bytes that comes in pieces of any size. It stores at most a header and a control payload,
+ * and hands on data as it comes. It checks all that a header can break; the rules between frames, and those of their
+ * payload, are checked by the sink ({@linkcode MessageAssembler}).
+ *
+ * @example
+ * ```ts
+ * import { FrameDecoder } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const seen: string[] = [];
+ * const decoder = new FrameDecoder("server", {
+ *   onHeader: ({ opcode, length }) => seen.push(`opcode ${opcode}, ${length} bytes`),
+ *   onData: (_, payload) => seen.push(new TextDecoder().decode(payload)),
+ *   onControl: () => {},
+ * });
+ * decoder.push(Uint8Array.of(0x81, 0x02, 0x68));
+ * decoder.push(Uint8Array.of(0x69));
+ * assertEquals(seen, ["opcode 1, 2 bytes", "h", "i"]);
+ * ```
+ */
+export class FrameDecoder {
+  readonly #isMasked: boolean;
+  readonly #sink: FrameSink;
+  readonly #head = new Uint8Array(MAX_HEADER_BYTES);
+  #headLength = 0;
+  readonly #control = new Uint8Array(MAX_CONTROL_PAYLOAD_BYTES);
+  #controlLength = 0;
+  #header: FrameHeader | undefined;
+  #key = 0;
+  #received = 0;
+
+  /**
+   * Begins between two frames.
+   *
+   * @param origin Who the frames come from.
+   * @param sink Takes what is read.
+   */
+  constructor(origin: FrameOrigin, sink: FrameSink) {
+    this.#isMasked = origin === "client";
+    this.#sink = sink;
+  }
+
+  /** Whether a frame has begun and not ended. */
+  get isInsideFrame(): boolean {
+    return this.#header !== undefined || this.#headLength > 0;
+  }
+
+  /**
+   * Takes the next bytes. Masked payloads are unmasked in place, so the bytes are changed.
+   *
+   * @param chunk The bytes.
+   * @throws {ProtocolError} With the close code 1002 for what breaks RFC 6455 section 5.2 to 5.5: `reserved-bits`,
+   * `unknown-opcode`, `fragmented-control`, `control-too-long`, `length-not-minimal`, `length-too-large`,
+   * `unmasked-frame`, `masked-frame`; and whatever the sink throws. After an error the decoder is spent.
+   */
+  push(chunk: Uint8Array<ArrayBuffer>): void {
+    let at = 0;
+    while (true) {
+      if (this.#header === undefined) {
+        const next = this.#readHeader(chunk, at);
+        if (next === -1) return;
+        at = next;
+      }
+      const header = this.#header;
+      if (header === undefined) return;
+      // An empty frame is complete as soon as its header is.
+      if (at === chunk.byteLength && header.length > 0) return;
+      const end = Math.min(chunk.byteLength, at + header.length - this.#received);
+      const piece = chunk.subarray(at, end);
+      if (header.isMasked) applyMask(piece, this.#key, this.#received);
+      const isFirst = this.#received === 0;
+      this.#received += end - at;
+      at = end;
+      const isLast = this.#received === header.length;
+      if (isLast) this.#header = undefined;
+      if (header.opcode < 8) this.#sink.onData(header, piece, isFirst, isLast);
+      else this.#keepControl(header, piece, isLast);
+    }
+  }
+
+  #keepControl(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isLast: boolean): void {
+    if (isLast && this.#controlLength === 0) return this.#sink.onControl(header, piece);
+    this.#control.set(piece, this.#controlLength);
+    this.#controlLength += piece.byteLength;
+    if (!isLast) return;
+    const payload = this.#control.subarray(0, this.#controlLength);
+    this.#controlLength = 0;
+    this.#sink.onControl(header, payload);
+  }
+
+  /** Reads a header, also one that comes in pieces; gives where the payload begins, or -1 if more bytes are needed. */
+  #readHeader(chunk: Uint8Array, at: number): number {
+    const available = chunk.byteLength - at;
+    if (this.#headLength === 0 && available >= 2) {
+      const size = sizeOfHeader(chunk[at + 1] ?? 0);
+      if (available >= size) {
+        this.#begin(chunk, at, size);
+        return at + size;
+      }
+    }
+    while (at < chunk.byteLength) {
+      this.#head[this.#headLength++] = chunk[at++] ?? 0;
+      if (this.#headLength === 1) continue;
+      // What is wrong with the first two bytes is certain now, whatever follows.
+      if (this.#headLength === 2) this.#checkStart(this.#head, 0);
+      const size = sizeOfHeader(this.#head[1] ?? 0);
+      if (this.#headLength < size) continue;
+      this.#headLength = 0;
+      this.#begin(this.#head, 0, size);
+      return at;
+    }
+    return -1;
+  }
+
+  #begin(bytes: Uint8Array, at: number, size: number): void {
+    this.#checkStart(bytes, at);
+    const first = bytes[at] ?? 0;
+    const second = bytes[at + 1] ?? 0;
+    const header: FrameHeader = {
+      final: (first & 0x80) !== 0,
+      reserved: (first >> 4) & 7,
+      opcode: first & 15,
+      isMasked: (second & 0x80) !== 0,
+      length: readLength(bytes, at),
+    };
+    if (header.isMasked) this.#key = readKey(bytes, at + size - 4);
+    this.#sink.onHeader(header);
+    this.#received = 0;
+    this.#header = header;
+  }
+
+  #checkStart(bytes: Uint8Array, at: number): void {
+    const first = bytes[at] ?? 0;
+    const second = bytes[at + 1] ?? 0;
+    const opcode = first & 15;
+    if ((first & 0x70) !== 0) throw new ProtocolError("reserved-bits", "Frame has a reserved bit set");
+    if (opcode > 10 || (opcode > 2 && opcode < 8)) {
+      throw new ProtocolError("unknown-opcode", `Frame has the opcode ${opcode}, which is not defined`);
+    }
+    if (opcode >= 8 && (first & 0x80) === 0) {
+      throw new ProtocolError("fragmented-control", "Control frame is fragmented");
+    }
+    if (opcode >= 8 && (second & 0x7f) > MAX_CONTROL_PAYLOAD_BYTES) {
+      throw new ProtocolError("control-too-long", `Control frame is longer than ${MAX_CONTROL_PAYLOAD_BYTES} bytes`);
+    }
+    if ((second & 0x80) !== 0 === this.#isMasked) return;
+    throw this.#isMasked
+      ? new ProtocolError("unmasked-frame", "Frame of a client is not masked")
+      : new ProtocolError("masked-frame", "Frame of a server is masked");
+  }
+}
+
+function sizeOfHeader(second: number): number {
+  const short = second & 0x7f;
+  return 2 + (short === 126 ? 2 : short === 127 ? 8 : 0) + (second & 0x80 ? 4 : 0);
+}
+
+function readLength(bytes: Uint8Array, at: number): number {
+  const short = (bytes[at + 1] ?? 0) & 0x7f;
+  if (short < 126) return short;
+  let length = 0;
+  const size = short === 126 ? 2 : 8;
+  for (let index = 0; index < size; index++) length = length * 256 + (bytes[at + 2 + index] ?? 0);
+  if (size === 8 && (bytes[at + 2] ?? 0) >= 0x80) {
+    throw new ProtocolError("length-too-large", "Frame has a length over 2^63 - 1");
+  }
+  if (length < (size === 2 ? 126 : 65536)) {
+    throw new ProtocolError("length-not-minimal", `Frame has the length ${length} in more bytes than it needs`);
+  }
+  // Above 2^53 a number is not exact, but far above any limit, and the limit is what is compared.
+  return length;
+}
