@@ -14,10 +14,10 @@ import { parseCommandLine, UsageError } from "./lib/command_line.ts";
 import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
-import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
-import { openBuiltin } from "./lib/transport/builtin.ts";
-import { DEFAULT_PORT, OpenError, OptionError } from "./lib/transport/connection.ts";
+import { formatEvent, formatFrame, formatJson, formatMs, formatReport } from "./lib/report.ts";
+import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { within } from "./lib/transport/deadline.ts";
+import { openConnection } from "./lib/transport/open.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 
 async function main(args: readonly string[]): Promise<number> {
@@ -38,7 +38,7 @@ async function main(args: readonly string[]): Promise<number> {
     progress?.onEvent(event);
     if (settings.verbose) console.error(formatEvent(event));
   };
-  const report = await exchange(url, { ...settings.exchange, signal, onEvent });
+  const report = await exchange(url, { ...settings.exchange, ...tracing(settings), signal, onEvent });
   await progress?.stop();
 
   // What was proven, or what failed and why?
@@ -49,6 +49,13 @@ async function main(args: readonly string[]): Promise<number> {
 function print(text: string): number {
   console.log(text);
   return EXIT_CODES.proven;
+}
+
+/** With --trace each frame is a line on the standard error output. */
+function tracing({ trace }: ClientSettings): { onFrame?: (frame: FrameTrace) => void } {
+  if (!trace) return {};
+  const start = performance.now();
+  return { onFrame: (frame) => console.error(formatFrame(frame, performance.now() - start)) };
 }
 
 /** Looks for a server on the usual port, and starts one on a free port if there is none. */
@@ -114,7 +121,8 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
   const notice = (text: string) => output === "nothing" || console.error(text);
   const start = performance.now();
   try {
-    const connection = await openBuiltin(url, { ...options, signal });
+    const { transport = "builtin" } = options;
+    const connection = await openConnection(url, transport, { ...options, ...tracing(settings), signal });
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
     notice(`Connected to ${url} in ${formatMs(performance.now() - start)}${protocol}`);
     if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");

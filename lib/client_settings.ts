@@ -27,7 +27,7 @@ import {
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "./protocol/close.ts";
 import { byteLengthOf, type Message, type MessageKind } from "./protocol/message.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
-import type { OpenOptions } from "./transport/connection.ts";
+import type { OpenOptions, TransportName } from "./transport/connection.ts";
 
 /** The options of the client. */
 export const CLIENT_OPTIONS: readonly OptionSpec[] = [
@@ -55,6 +55,13 @@ export const CLIENT_OPTIONS: readonly OptionSpec[] = [
   { name: "key", value: "FILE", help: ["The private key of --cert (PEM)"] },
   { name: "proxy", value: "URL", help: ["Go through this HTTP or SOCKS5 proxy"] },
   { name: "unix", value: "PATH", help: ["Connect to a unix socket"] },
+  {
+    name: "transport",
+    value: "NAME",
+    help: ["builtin (default) or wire: our own frames,", "which see and check all that is on the wire"],
+  },
+  { name: "fragment", value: "BYTES", help: ["Cut messages into frames of this size (wire)"] },
+  { name: "trace", help: ["Show every frame, on stderr (wire)"] },
   { name: "connect-timeout", value: "S", help: ["Seconds until connected (default 10)"] },
   { name: "reply-timeout", value: "S", help: ["Seconds for each reply (default 10)"] },
   { name: "close-timeout", value: "S", help: ["Seconds for the close (default 10)"] },
@@ -115,6 +122,8 @@ export interface ClientSettings {
   readonly output: "lines" | "json" | "nothing";
   /** Whether to show each event. */
   readonly verbose: boolean;
+  /** Whether to show each frame. */
+  readonly trace: boolean;
 }
 
 /**
@@ -140,6 +149,7 @@ export interface ClientSettings {
 export async function readClientSettings(line: CommandLine): Promise<ClientSettings> {
   for (const group of EXCLUSIVE_OPTIONS) refuseTogether(line, group);
   for (const name of NOT_INTERACTIVE_OPTIONS) refuseTogether(line, ["interactive", name]);
+  const transport = readTransport(line);
   const open = readOpenOptions(line);
   const expectation = readExpectation(line);
   const isEcho = expectation.type === "echo";
@@ -147,11 +157,12 @@ export async function readClientSettings(line: CommandLine): Promise<ClientSetti
     line,
     isEcho ? open.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES : MAX_BUILTIN_FRAME_BYTES,
   );
-  const close = readClose(line);
+  const close = readClose(line, transport);
   const expectedClose = readExpectedClose(line, close);
   return {
     url: readUrl(line),
     exchange: {
+      transport,
       ...open,
       messages: payload.messages,
       windowBytes: line.value("split") === undefined ? 0 : SPLIT_WINDOW_BYTES,
@@ -167,6 +178,7 @@ export async function readClientSettings(line: CommandLine): Promise<ClientSetti
     interactive: line.has("interactive"),
     output: line.has("quiet") ? "nothing" : line.has("json") ? "json" : "lines",
     verbose: line.has("verbose"),
+    trace: line.has("trace"),
   };
 }
 
@@ -175,6 +187,7 @@ const EXCLUSIVE_OPTIONS = [
   ["reply", "reply-match", "reply-any", "reply-none"],
   ["json", "quiet"],
   ["verbose", "quiet"],
+  ["trace", "quiet"],
   ["proxy", "unix"],
 ];
 
@@ -248,6 +261,7 @@ function readOpenOptions(line: CommandLine): OpenOptions {
     ...(clientCertificate && { clientCertificate }),
     ...option(line, "proxy", (name, text) => ({ proxy: readProxy(name, text) })),
     ...option(line, "unix", (_, unixPath) => ({ unixPath })),
+    ...option(line, "fragment", (name, text) => ({ fragmentBytes: readFragmentBytes(name, text) })),
     ...option(line, "connect-timeout", (name, text) => ({ connectTimeoutMs: parseSeconds(name, text) })),
     ...option(line, "max-message", (name, text) => ({ maxMessageBytes: parseSize(name, text) })),
   };
@@ -332,16 +346,20 @@ function readExpectation(line: CommandLine): Expectation {
   }) ?? { type: "echo" };
 }
 
-function readClose(line: CommandLine): CloseFrame {
+function readClose(line: CommandLine, transport: TransportName): CloseFrame {
   const code = option(line, "close-code", (name, text) => parseWhole(name, text, 0, 65535)) ?? 1000;
   const reason = line.value("close-reason") ?? "";
-  if (code !== 1000 && !(code >= 3000 && code <= 4999)) {
-    throw new UsageError(`Option --close-code cannot be "${code}": a client closes with 1000 or 3000-4999`);
+  if (transport === "builtin" && code !== 1000 && !(code >= 3000 && code <= 4999)) {
+    throw new UsageError(
+      `Option --close-code cannot be "${code}": the built-in WebSocket closes with 1000 or 3000-4999, --transport wire with more`,
+    );
   }
   try {
     assertSendableClose(code, reason);
   } catch (error) {
-    throw new UsageError(`Option --close-reason is too long: ${error instanceof Error ? error.message : error}`);
+    throw new UsageError(
+      `Option --close-code or --close-reason is wrong: ${error instanceof Error ? error.message : error}`,
+    );
   }
   return { code, reason };
 }
@@ -358,6 +376,24 @@ function readExpectedClose(line: CommandLine, close: CloseFrame): ExpectedClose 
 interface Payload {
   readonly messages: Iterable<Message> | AsyncIterable<Message>;
   readonly totalBytes: number | undefined;
+}
+
+function readTransport(line: CommandLine): TransportName {
+  const name = line.value("transport") ?? "builtin";
+  if (name !== "builtin" && name !== "wire") {
+    throw new UsageError(`Option --transport cannot be "${name}": give builtin or wire`);
+  }
+  const [wireOnly] = ["fragment", "trace"].filter((option) => isGiven(line, option));
+  if (name === "builtin" && wireOnly !== undefined) {
+    throw new UsageError(`Option --${wireOnly} needs --transport wire: the built-in WebSocket hides the frames`);
+  }
+  return name;
+}
+
+function readFragmentBytes(name: string, text: string): number {
+  const bytes = parseSize(name, text);
+  if (bytes > 0) return bytes;
+  throw new UsageError(`Option ${name} cannot be "${text}": give at least 1 byte`);
 }
 
 async function readPayload(line: CommandLine, maxMessageBytes: number): Promise<Payload> {

@@ -18,15 +18,17 @@ import {
 } from "./protocol/close.ts";
 import { ProtocolError } from "./protocol/error.ts";
 import { byteLengthOf, kindOf, type Message, type MessageKind } from "./protocol/message.ts";
-import { openBuiltin } from "./transport/builtin.ts";
 import {
   type Connection,
   ConnectionClosedError,
   DEFAULT_TIMEOUT_MS,
+  type HandshakeRefusal,
   OpenError,
   type OpenOptions,
+  type TransportName,
 } from "./transport/connection.ts";
 import { TimeoutError } from "./transport/deadline.ts";
+import { openConnection } from "./transport/open.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
 /** How many messages a report lists; the totals count all of them. */
@@ -82,7 +84,7 @@ export interface ExchangeReport {
   /** The URL, without a password. */
   readonly url: string;
   /** Which transport was used. */
-  readonly transport: "builtin";
+  readonly transport: TransportName;
   /** The subprotocol that was selected; empty if none. */
   readonly protocol: string;
   /** Whether every stage passed. */
@@ -97,6 +99,8 @@ export interface ExchangeReport {
   readonly hint: string;
   /** All six stages, in their order. */
   readonly stages: readonly Stage[];
+  /** The answer that is not a valid upgrade; `null` if there was none, or the transport hides it. */
+  readonly refusal: HandshakeRefusal | null;
   /** The first 1000 messages in the order in which they went over the connection. */
   readonly messages: readonly MessageRecord[];
   /** How many messages are not listed. */
@@ -117,6 +121,7 @@ export type ExchangeEvent = { readonly atMs: number } & ExchangeEventKind;
 /** What can happen in an exchange. */
 export type ExchangeEventKind =
   | { readonly type: "connecting"; readonly url: string }
+  | { readonly type: "connected" }
   | { readonly type: "upgraded"; readonly protocol: string }
   | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
   | { readonly type: "received"; readonly message: Message; readonly total: Totals }
@@ -126,6 +131,8 @@ export type ExchangeEventKind =
 
 /** Options of {@linkcode exchange}. */
 export interface ExchangeOptions extends OpenOptions {
+  /** What moves the bytes; the built-in WebSocket by default. */
+  transport?: TransportName;
   /** What to send; made as it is needed. One text message, "Hello world", by default. */
   messages?: Iterable<Message> | AsyncIterable<Message>;
   /** What each message should be answered with; the echo by default. */
@@ -190,6 +197,7 @@ class Run {
   readonly #url: string;
   readonly #shownUrl: string;
   readonly #options: ExchangeOptions;
+  readonly #transport: TransportName;
   readonly #expectation: Expectation;
   readonly #replyTimeoutMs: number;
   readonly #start = performance.now();
@@ -208,6 +216,7 @@ class Run {
   #awaitedBytes = 0;
   #previous: Message | undefined;
   #protocol = "";
+  #refusal: HandshakeRefusal | null = null;
   #close: CloseRecord | null = null;
   #failure: { verdict: Verdict; problem: string; hint: string } | undefined;
 
@@ -215,6 +224,7 @@ class Run {
     this.#url = url;
     this.#shownUrl = withoutPassword(url);
     this.#options = options;
+    this.#transport = options.transport ?? "builtin";
     this.#expectation = options.expectation ?? { type: "echo" };
     this.#replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_TIMEOUT_MS;
   }
@@ -222,22 +232,36 @@ class Run {
   async open(): Promise<Connection | undefined> {
     const { connect, upgrade } = this.#stages;
     this.#emit({ type: "connecting", url: this.#shownUrl });
+    const since = this.#now();
+    let connectedAt: number | undefined;
+    const onConnected = () => {
+      connectedAt = this.#now();
+      connect.ms = connectedAt - since;
+      this.#pass(connect, "TCP, and TLS where the URL asks for it");
+      this.#emit({ type: "connected" });
+    };
     try {
-      const connection = await this.#timed(upgrade, () => openBuiltin(this.#url, this.#options));
+      const connection = await openConnection(this.#url, this.#transport, { ...this.#options, onConnected });
+      upgrade.ms = this.#now() - (connectedAt ?? since);
       this.#protocol = connection.protocol;
-      connect.ok = true;
-      connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
+      if (connectedAt === undefined) {
+        connect.ok = true;
+        connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
+      }
       const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
       this.#pass(upgrade, `${this.#shownUrl}${protocol}`);
       this.#emit({ type: "upgraded", protocol: this.#protocol });
       return connection;
     } catch (error) {
+      const ms = this.#now() - (connectedAt ?? since);
       if (error instanceof OpenError) {
-        const failed = error.failure === "no-connection" ? connect : upgrade;
-        connect.ok = failed === upgrade;
-        if (failed === connect) [connect.ms, upgrade.ms] = [upgrade.ms, null];
+        const failed = this.#stages[error.stage];
+        failed.ms = ms;
+        if (failed === upgrade) connect.ok = true;
+        this.#refusal = error.refusal ?? null;
         this.#fail(failed, error.failure, error.message, hintForOpening(error));
       } else if (this.#options.signal?.aborted) {
+        upgrade.ms = ms;
         this.#fail(upgrade, "interrupted", "Interrupted while connecting");
       } else {
         throw error;
@@ -306,7 +330,7 @@ class Run {
     return {
       schema: "wsproof.exchange/1",
       url: this.#shownUrl,
-      transport: "builtin",
+      transport: this.#transport,
       protocol: this.#protocol,
       ok: verdict === "proven",
       verdict,
@@ -314,6 +338,7 @@ class Run {
       problem: this.#failure?.problem ?? "",
       hint: this.#failure?.hint ?? "",
       stages: Object.values(this.#stages),
+      refusal: this.#refusal,
       messages: this.#records,
       messagesOmitted: this.#sent.messages + this.#received.messages - this.#records.length,
       sent: this.#sent,
@@ -511,7 +536,7 @@ function describeOutcome(outcome: CloseOutcome, record: CloseRecord, expected: E
 
 function hintForClose(outcome: CloseOutcome): string {
   return outcome === "not-known"
-    ? "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed"
+    ? "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed; --transport wire would know"
     : "";
 }
 

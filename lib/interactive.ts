@@ -4,7 +4,14 @@
  * @module
  */
 
-import { type CloseFrame, describeCloseFrame, describeEnd, type ExpectedClose, verifyClose } from "./protocol/close.ts";
+import {
+  assertSendableClose,
+  type CloseFrame,
+  describeCloseFrame,
+  describeEnd,
+  type ExpectedClose,
+  verifyClose,
+} from "./protocol/close.ts";
 import { byteLengthOf, type Message, quote } from "./protocol/message.ts";
 import { type Connection, ConnectionClosedError, DEFAULT_TIMEOUT_MS } from "./transport/connection.ts";
 import { TimeoutError, within } from "./transport/deadline.ts";
@@ -40,6 +47,7 @@ export interface Conversation {
 
 /**
  * Sends each line as a text message and shows what comes back, until the lines end, the peer closes or the signal comes;
+ * the line `/ping` sends a ping and shows its round-trip time, `/close [CODE [REASON]]` closes; a doubled slash sends them;
  * then the close is verified. A close by the peer ends it properly if its code is the expected one.
  *
  * @param connection The connection; it is closed when this returns.
@@ -84,24 +92,27 @@ export async function converse(
   const receiving = showMessages(connection, counts, onMessage);
   const reader = lines.getReader();
   let problem: Conversation | undefined;
+  let frame = close;
   try {
-    const sending = sendLines(connection, reader, counts, replyTimeoutMs);
+    const sending = sendLines(connection, reader, counts, replyTimeoutMs, onNotice).then((asked) =>
+      frame = asked ?? close
+    );
     await within(Promise.race([sending, connection.closed]), "end", { signal });
     if (options.awaitReplies) await repliesCame(counts, options);
   } catch (error) {
     problem = problemOf(error, signal);
   }
   const record = await connection.close({
-    ...close,
+    ...frame,
     timeoutMs: closeTimeoutMs,
     ...(signal?.aborted ? {} : { signal }),
   });
   reader.cancel().catch(() => {});
   await receiving;
-  const outcome = verifyClose(record, options.expectedClose ?? { code: close.code });
+  const outcome = verifyClose(record, expectedFor(frame, options));
   onNotice(
     outcome === "confirmed" && record.initiator === "local"
-      ? `${clock()} closed with ${describeCloseFrame(record.received ?? close)}, confirmed by the peer`
+      ? `${clock()} closed with ${describeCloseFrame(record.received ?? frame)}, confirmed by the peer`
       : `${clock()} ${describeEnd(record)}`,
   );
   if (signal?.aborted) return { verdict: "interrupted", problem: "Interrupted" };
@@ -136,17 +147,57 @@ async function showMessages(connection: Connection, counts: Counts, show: (line:
   counts.wake();
 }
 
+/** What should answer a close frame: what was asked for, unless a line asked for another frame. */
+function expectedFor(frame: CloseFrame, { close = frame, expectedClose }: ConverseOptions): ExpectedClose {
+  return frame === close && expectedClose !== undefined ? expectedClose : { code: frame.code };
+}
+
+/** Sends the lines until they end, or until one asks for the close: then gives the frame that it asks for. */
 async function sendLines(
   connection: Connection,
   reader: ReadableStreamDefaultReader<string>,
   counts: Counts,
   timeoutMs: number,
-): Promise<void> {
+  notice: (line: string) => void,
+): Promise<CloseFrame | undefined> {
   while (true) {
     const { done, value } = await reader.read();
-    if (done) return;
-    await connection.send(value, { timeoutMs });
-    counts.sent++;
+    if (done) return undefined;
+    const [, close, reason = ""] = /^\/close(?: +(\d+)(?: +(.*))?)? *$/.exec(value) ?? [];
+    if (/^\/close *$/.test(value)) return { code: 1000, reason: "" };
+    if (close !== undefined) {
+      const mistake = mistakeOf(connection, Number(close), reason);
+      if (mistake === undefined) return { code: Number(close), reason };
+      notice(`${clock()} ${mistake}`);
+    } else if (/^\/ping *$/.test(value)) {
+      notice(`${clock()} ${await pinged(connection, timeoutMs)}`);
+    } else {
+      // A line that looks like a command is sent when its slash is doubled.
+      await connection.send(value.replace(/^\/(\/(ping|close)\b)/, "$1"), { timeoutMs });
+      counts.sent++;
+    }
+  }
+}
+
+function mistakeOf(connection: Connection, code: number, reason: string): string | undefined {
+  try {
+    assertSendableClose(code, reason);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  const isFree = connection.transport === "wire" || code === 1000 || code >= 3000;
+  return isFree
+    ? undefined
+    : `Cannot close with code ${code} over the built-in WebSocket: use 1000, 3000-4999 or --transport wire`;
+}
+
+async function pinged(connection: Connection, timeoutMs: number): Promise<string> {
+  if (connection.ping === undefined) return "The built-in WebSocket cannot ping: use --transport wire";
+  try {
+    return `pong after ${(await connection.ping({ timeoutMs })).toFixed(2)} ms`;
+  } catch (error) {
+    if (error instanceof TimeoutError) return error.message;
+    throw error;
   }
 }
 

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { CloseRecord } from "../lib/protocol/close.ts";
 import { ProtocolError } from "../lib/protocol/error.ts";
-import { MAX_BUILTIN_FRAME_BYTES, MAX_UNREAD_BYTES, openBuiltin } from "../lib/transport/builtin.ts";
+import { MAX_BUILTIN_FRAME_BYTES, openBuiltin } from "../lib/transport/builtin.ts";
+import { MAX_UNREAD_BYTES } from "../lib/transport/inbox.ts";
 import {
   type Connection,
   ConnectionClosedError,
@@ -25,35 +26,6 @@ async function connected(script: Script, test: (connection: Connection) => Promi
   });
   await test(await openBuiltin(peer.url, options));
 }
-
-const untilGone: Script = (socket) => socket.untilGone();
-
-Deno.test("openBuiltin() rejects with no-connection when the answer takes longer than connectTimeoutMs", async () => {
-  await using peer = rawPeer(untilGone);
-  const error = await assertRejects(() => openBuiltin(peer.url, { connectTimeoutMs: 100 }), OpenError, "within 0.1 s");
-  assertEquals([error.failure, error.status], ["no-connection", undefined]);
-});
-
-Deno.test("openBuiltin() rejects with the status of the answer", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    await socket.write("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
-  });
-  const error = await assertRejects(() => openBuiltin(peer.url), OpenError, "503 (Service Unavailable)");
-  assertEquals([error.failure, error.status], ["handshake-refused", 503]);
-});
-
-Deno.test("openBuiltin() rejects with the reason of the signal, before and while it connects", async () => {
-  const reason = new Error("enough");
-  await assertRejects(() => openBuiltin("ws://127.0.0.1:1/", { signal: AbortSignal.abort(reason) }), Error, "enough");
-  const controller = new AbortController();
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    controller.abort(reason);
-    await socket.untilGone();
-  });
-  await assertRejects(() => openBuiltin(peer.url, { signal: controller.signal }), Error, "enough");
-});
 
 for (
   const [what, url, options] of [
@@ -77,62 +49,6 @@ Deno.test("openBuiltin() closes with 4002 when the subprotocol was not offered",
   });
   const error = await assertRejects(() => openBuiltin(peer.url), OpenError, "not offered");
   assertEquals([error.failure, await code.promise], ["handshake-refused", 4002]);
-});
-
-Deno.test("receive() gives text and binary messages in the order of arrival, fragments as whole messages", async () => {
-  await connected(async (socket) => {
-    await socket.frame(TEXT, "one");
-    await socket.frame(TEXT, "tw", 0);
-    await socket.frame(0, "o");
-    await socket.frame(BINARY, Uint8Array.of(3));
-    await socket.answerClose();
-  }, async (connection) => {
-    assertEquals(await connection.receive(WAIT), "one");
-    assertEquals(await connection.receive(WAIT), "two");
-    assertEquals(await connection.receive(WAIT), Uint8Array.of(3));
-    await connection.close(WAIT);
-  });
-});
-
-Deno.test("receive() rejects with a TimeoutError when nothing arrives, and the connection stays usable", async () => {
-  await connected(async (socket) => {
-    await socket.echoOne();
-    await socket.answerClose();
-  }, async (connection) => {
-    const error = await assertRejects(
-      () => connection.receive(SHORT),
-      TimeoutError,
-      "No complete message within 0.1 s",
-    );
-    assertEquals(error.timeoutMs, 100);
-    await connection.send("still here");
-    assertEquals(await connection.receive(WAIT), "still here");
-    await connection.close(WAIT);
-  });
-});
-
-Deno.test("receive() gives what has arrived before it rejects with how the connection ended", async () => {
-  await connected(async (socket) => {
-    await socket.frame(TEXT, "last words");
-    await socket.closeFrame(1001, "bye");
-    await socket.untilGone();
-  }, async (connection) => {
-    await connection.closed;
-    assertEquals(await connection.receive(WAIT), "last words");
-    const error = await assertRejects(() => connection.receive(WAIT), ConnectionClosedError);
-    assertEquals(error.message, 'Peer closed with 1001 (going away), reason "bye"');
-    assertEquals(error.record.received, { code: 1001, reason: "bye" });
-  });
-});
-
-Deno.test("receive() rejects with the reason of the signal", async () => {
-  await connected((socket) => socket.answerClose().then(() => {}), async (connection) => {
-    const controller = new AbortController();
-    const receiving = assertRejects(() => connection.receive({ signal: controller.signal }), Error, "enough");
-    controller.abort(new Error("enough"));
-    await receiving;
-    await connection.close(WAIT);
-  });
 });
 
 Deno.test("receive() takes a message of maxMessageBytes, and closes with 4009 for one byte more", async () => {
@@ -171,35 +87,6 @@ Deno.test("receive() rejects once more than 64 MiB wait unread", async () => {
   });
 });
 
-Deno.test("drain() gives what nobody received, in order", async () => {
-  await connected(async (socket) => {
-    for (const text of ["one", "two", "three"]) await socket.frame(TEXT, text);
-    await socket.answerClose();
-  }, async (connection) => {
-    await connection.close(WAIT);
-    assertEquals(await connection.receive(WAIT), "one");
-    assertEquals(connection.drain(), ["two", "three"]);
-    assertEquals(connection.drain(), []);
-  });
-});
-
-Deno.test("the iterator of a connection gives its messages and ends with a close frame of the peer", async () => {
-  await connected(async (socket) => {
-    await socket.frame(TEXT, "one");
-    await socket.frame(TEXT, "two");
-    await socket.closeFrame(1000);
-    await socket.untilGone();
-  }, async (connection) => {
-    assertEquals(await Array.fromAsync(connection), ["one", "two"]);
-  });
-});
-
-Deno.test("the iterator of a connection throws when the connection drops", async () => {
-  await connected((socket) => socket.frame(TEXT, "one"), async (connection) => {
-    await assertRejects(() => Array.fromAsync(connection), ConnectionClosedError, "without a close frame");
-  });
-});
-
 Deno.test("send() waits while more than maxBufferedBytes wait to go out", async () => {
   const mayRead = Promise.withResolvers<void>();
   await connected(async (socket) => {
@@ -220,18 +107,6 @@ Deno.test("send() waits while more than maxBufferedBytes wait to go out", async 
     await connection.send("z", WAIT);
     assertEquals((await connection.close(WAIT)).end, "close-frame");
   }, { maxBufferedBytes: 0 });
-});
-
-Deno.test("send() rejects when the connection has ended, and after close()", async () => {
-  await connected((socket) => socket.closeFrame(1000), async (connection) => {
-    await connection.closed;
-    await assertRejects(() => connection.send("x"), ConnectionClosedError, "1000");
-  });
-  await connected((socket) => socket.answerClose().then(() => {}), async (connection) => {
-    const closing = connection.close(WAIT);
-    await assertRejects(() => connection.send("x"), ConnectionClosedError, "1000");
-    await closing;
-  });
 });
 
 /** Each way in which a connection ends, and the record that tells of it. */
@@ -274,24 +149,6 @@ for (const [what, script, expected] of ENDS) {
     });
   });
 }
-
-Deno.test("close() records no answer when the deadline passes, and when the signal comes", async () => {
-  for (const options of [SHORT, { signal: AbortSignal.timeout(100) }]) {
-    await connected(untilGone, async (connection) => {
-      const { sent, received, end } = await connection.close(options);
-      assertEquals({ sent, received, end }, { sent: { code: 1000, reason: "" }, received: null, end: "no-answer" });
-    });
-  }
-});
-
-Deno.test("close() gives the record of a connection that has ended already", async () => {
-  await connected((socket) => socket.closeFrame(1001, "bye").then(() => socket.untilGone()), async (connection) => {
-    await connection.closed;
-    const { sent, received, initiator, end } = await connection.close({ code: 4000 });
-    assertEquals([received, initiator, end], [{ code: 1001, reason: "bye" }, "peer", "close-frame"]);
-    assertEquals(sent, received);
-  });
-});
 
 Deno.test("the runtime answers the close frame of the peer with the same code and reason", async () => {
   const answer = Promise.withResolvers<Uint8Array>();

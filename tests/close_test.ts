@@ -194,7 +194,7 @@ Deno.test("parseClosePayload() names the code, when it must not be sent", () => 
 
 /** How a connection ended that we began to close. */
 function recordOf(end: CloseEnd, received: CloseFrame | null, detail = ""): CloseRecord {
-  return { sent: { code: 1000, reason: "" }, received, initiator: "local", end, detail };
+  return { sent: { code: 1000, reason: "" }, received, initiator: "local", end, tcp: "not-known", detail };
 }
 
 const BYE = { code: 1000, reason: "bye" };

@@ -31,6 +31,7 @@ function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
     problem: "",
     hint: "",
     stages: stages.map((stage) => ({ ...stage, ...changed[stage.name] })),
+    refusal: null,
     messages: [],
     messagesOmitted: 2,
     sent: { messages: 1, bytes: 11 },
@@ -273,7 +274,7 @@ for (const [sent, listed, omitted] of [[500, 1000, 0], [501, 1000, 2]] as const)
 }
 
 const total = { messages: 1, bytes: 2 };
-const record = { sent: null, received: null, initiator: null, end: "no-close-frame", detail: "" } as const;
+const record = { sent: null, received: null, initiator: null, end: "no-close-frame", tcp: "peer", detail: "" } as const;
 const EVENTS: readonly { event: ExchangeEvent; line: string }[] = [
   { event: { atMs: 0, type: "connecting", url: "ws://a/" }, line: "    0.00 ms  connecting to ws://a/" },
   { event: { atMs: 1.5, type: "upgraded", protocol: "" }, line: "    1.50 ms  upgraded" },

@@ -217,6 +217,17 @@ export type CloseEnd =
   /** The transport cannot tell an empty or invalid close frame from a dropped connection. */
   | "not-known";
 
+/** How the TCP connection ended. */
+export type TcpEnd =
+  /** The peer ended it. */
+  | "peer"
+  /** We ended it, after waiting in vain for the peer or to fail the connection. */
+  | "local"
+  /** It broke: a reset, or another error of the network. */
+  | "reset"
+  /** The transport cannot tell. */
+  | "not-known";
+
 /** Both halves of the end of a connection. */
 export interface CloseRecord {
   /** The close frame that we sent, or `null`. */
@@ -227,6 +238,8 @@ export interface CloseRecord {
   readonly initiator: "local" | "peer" | null;
   /** How it ended. */
   readonly end: CloseEnd;
+  /** How the TCP connection below it ended. */
+  readonly tcp: TcpEnd;
   /** What the transport says of it, as the text of an error; empty if nothing. */
   readonly detail: string;
 }
@@ -263,7 +276,7 @@ export type CloseOutcome =
  * import { assertEquals } from "@std/assert";
  *
  * const sent = { code: 1000, reason: "" };
- * const record = { sent, received: sent, initiator: "local", end: "close-frame", detail: "" } as const;
+ * const record = { sent, received: sent, initiator: "local", end: "close-frame", tcp: "peer", detail: "" } as const;
  * assertEquals(verifyClose(record, { code: 1000 }), "confirmed");
  * assertEquals(verifyClose(record, { code: 1001 }), "other-code");
  * ```
@@ -287,7 +300,7 @@ export function verifyClose(record: CloseRecord, expected: ExpectedClose): Close
  * import { assertEquals } from "@std/assert";
  *
  * const received = { code: 1001, reason: "bye" };
- * const record = { sent: null, received, initiator: "peer", end: "close-frame", detail: "" } as const;
+ * const record = { sent: null, received, initiator: "peer", end: "close-frame", tcp: "peer", detail: "" } as const;
  * assertEquals(describeEnd(record), 'Peer closed with 1001 (going away), reason "bye"');
  * ```
  */

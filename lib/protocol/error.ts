@@ -19,7 +19,8 @@ export type ProtocolErrorCode =
   | "length-not-minimal"
   | "length-too-large"
   | "unmasked-frame"
-  | "masked-frame";
+  | "masked-frame"
+  | "data-after-close";
 
 /**
  * Thrown when what a peer sent breaks RFC 6455. It carries the close code with which section 7.4.1 wants the

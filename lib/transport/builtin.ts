@@ -26,15 +26,10 @@ import {
   OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "./deadline.ts";
+import { Inbox } from "./inbox.ts";
 
 /** The longest frame that the runtime accepts, in bytes: one less than 64 MiB. */
 export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
-
-/** How much may have arrived without being received, in UTF-16 units or bytes: 64 MiB. Beyond, the peer is cut off. */
-export const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
-
-/** What an unread message costs besides its payload, so that empty ones are bounded as well. */
-const UNREAD_MESSAGE_OVERHEAD_BYTES = 64;
 
 // A browser-style WebSocket may close with 1000 or 3000-4999 only; 4000 plus the last digits of what it cannot send.
 const PROTOCOL_ERROR = 4002;
@@ -145,9 +140,7 @@ class BuiltinConnection implements Connection {
   readonly #maxBufferedBytes: number;
   readonly #open = Promise.withResolvers<void>();
   readonly #end = Promise.withResolvers<CloseRecord>();
-  readonly #unread = new UnreadMessages();
-  #arrival: PromiseWithResolvers<void> | undefined;
-  #fault: ProtocolError | undefined;
+  readonly #inbox = new Inbox();
   #error = "";
   #sent: CloseFrame | undefined;
   #record: CloseRecord | undefined;
@@ -201,19 +194,12 @@ class BuiltinConnection implements Connection {
     this.#socket.send(message);
   }
 
-  async receive(options: WaitOptions = {}): Promise<Message> {
-    while (true) {
-      const message = this.#unread.take();
-      if (message !== undefined) return message;
-      if (this.#fault) throw this.#fault;
-      if (this.#record) throw new ConnectionClosedError(this.#record);
-      this.#arrival ??= Promise.withResolvers<void>();
-      await within(this.#arrival.promise, "complete message", options);
-    }
+  receive(options: WaitOptions = {}): Promise<Message> {
+    return this.#inbox.receive(options);
   }
 
   drain(): Message[] {
-    return this.#unread.drain();
+    return this.#inbox.drain();
   }
 
   async close(options: CloseOptions = {}): Promise<CloseRecord> {
@@ -228,15 +214,8 @@ class BuiltinConnection implements Connection {
     }
   }
 
-  async *[Symbol.asyncIterator](): AsyncIterator<Message> {
-    while (true) {
-      try {
-        yield await this.receive();
-      } catch (error) {
-        if (error instanceof ConnectionClosedError && error.record.end === "close-frame") return;
-        throw error;
-      }
-    }
+  [Symbol.asyncIterator](): AsyncIterator<Message> {
+    return this.#inbox[Symbol.asyncIterator]();
   }
 
   #sendClose(code: number, reason: string): void {
@@ -250,17 +229,16 @@ class BuiltinConnection implements Connection {
   }
 
   #onMessage(data: unknown): void {
-    if (this.#fault) return;
+    if (this.#inbox.fault) return;
     const payload = data instanceof ArrayBuffer ? new Uint8Array(data) : String(data);
     try {
       const message = this.#assembler.push({ kind: kindOf(payload), payload, final: true });
-      if (message !== undefined) this.#unread.add(message);
+      if (message !== undefined) this.#inbox.add(message);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#fault = error;
+      this.#inbox.fail(error);
       this.#sendClose(MESSAGE_TOO_BIG, "message too big");
     }
-    this.#wake();
   }
 
   #onClose({ code, reason }: CloseEvent): void {
@@ -274,7 +252,7 @@ class BuiltinConnection implements Connection {
   #recordOf(end: CloseEnd, received: CloseFrame | null, detail: string): CloseRecord {
     const initiator = this.#sent ? "local" : received ? "peer" : null;
     // The runtime answers the peer's close frame with the same code and reason.
-    return { sent: this.#sent ?? received, received, initiator, end, detail };
+    return { sent: this.#sent ?? received, received, initiator, end, tcp: "not-known", detail };
   }
 
   #settle(record: CloseRecord): void {
@@ -287,13 +265,8 @@ class BuiltinConnection implements Connection {
       socket.onclose =
         null;
     this.#client?.close();
+    this.#inbox.end(record);
     this.#end.resolve(record);
-    this.#wake();
-  }
-
-  #wake(): void {
-    this.#arrival?.resolve();
-    this.#arrival = undefined;
   }
 
   /** There is no drain event: look again, less and less often. */
@@ -321,41 +294,6 @@ class BuiltinConnection implements Connection {
     }
     if (selected === "" || this.#offered.includes(selected)) return undefined;
     return `Server selected the subprotocol "${selected}", which was not offered${offered && `: ${offered}`}`;
-  }
-}
-
-/** The messages that have arrived and that nobody has received, first in first out, bounded. */
-class UnreadMessages {
-  #arriving: Message[] = [];
-  #leaving: Message[] = [];
-  #bytes = 0;
-
-  add(message: Message): void {
-    const bytes = message.length + UNREAD_MESSAGE_OVERHEAD_BYTES;
-    if (this.#bytes > 0 && this.#bytes + bytes > MAX_UNREAD_BYTES) {
-      throw new ProtocolError("message-too-big", `More than ${MAX_UNREAD_BYTES} bytes arrived unread`);
-    }
-    this.#bytes += bytes;
-    this.#arriving.push(message);
-  }
-
-  take(): Message | undefined {
-    // Turning the pile over once for many messages keeps each step cheap, however long the queue is.
-    if (this.#leaving.length === 0) {
-      this.#leaving = this.#arriving.reverse();
-      this.#arriving = [];
-    }
-    const message = this.#leaving.pop();
-    if (message !== undefined) this.#bytes -= message.length + UNREAD_MESSAGE_OVERHEAD_BYTES;
-    return message;
-  }
-
-  drain(): Message[] {
-    const messages = [...this.#leaving.reverse(), ...this.#arriving];
-    this.#leaving = [];
-    this.#arriving = [];
-    this.#bytes = 0;
-    return messages;
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { type CloseRecord, describeEnd } from "../protocol/close.ts";
+import type { FrameHeader } from "../protocol/frame.ts";
 import type { Message } from "../protocol/message.ts";
 import type { WaitOptions } from "./deadline.ts";
 
@@ -16,6 +17,9 @@ export const DEFAULT_TIMEOUT_MS = 10_000;
 
 /** More than this many bytes waiting to go out make `send` wait, in bytes: 1 MiB. */
 export const DEFAULT_MAX_BUFFERED_BYTES = 1024 * 1024;
+
+/** The two transports: the runtime's `WebSocket`, and our own frames. */
+export type TransportName = "builtin" | "wire";
 
 /** Options of opening a connection. */
 export interface OpenOptions {
@@ -39,6 +43,22 @@ export interface OpenOptions {
   proxy?: string;
   /** A unix socket to connect to instead of the URL's host and port. */
   unixPath?: string;
+  /** Cuts each message into frames of at most this many bytes; over wire only. */
+  fragmentBytes?: number;
+  /** Told of each frame that goes out or comes in; over wire only. */
+  onFrame?: (frame: FrameTrace) => void;
+  /** Told when the TCP connection, and TLS over it, stand and the handshake begins; over wire only. */
+  onConnected?: () => void;
+}
+
+/** A frame that went over the connection. */
+export interface FrameTrace {
+  /** Which way it went, seen from here. */
+  readonly direction: "out" | "in";
+  /** Its header. */
+  readonly header: FrameHeader;
+  /** How its payload begins, unmasked: at most 125 bytes, so that a control frame is there as a whole. */
+  readonly start: Uint8Array;
 }
 
 /** Options of closing a connection. */
@@ -52,7 +72,7 @@ export interface CloseOptions extends WaitOptions {
 /** An open WebSocket connection, seen from the client. */
 export interface Connection {
   /** Which transport moves the bytes. */
-  readonly transport: "builtin";
+  readonly transport: TransportName;
   /** The subprotocol that the server selected; empty if none was offered. */
   readonly protocol: string;
   /** Resolves when the connection has ended, however it ended. It never rejects. */
@@ -81,6 +101,12 @@ export interface Connection {
    * @throws {RangeError} If the code or the reason may not be sent.
    */
   close(options?: CloseOptions): Promise<CloseRecord>;
+  /**
+   * Sends a ping and waits for its pong (RFC 6455 section 5.5.2); not there over the built-in WebSocket.
+   *
+   * @returns The round-trip time, in milliseconds.
+   */
+  ping?(options?: WaitOptions): Promise<number>;
   /** The messages in the order of arrival, until the connection ends. */
   [Symbol.asyncIterator](): AsyncIterator<Message>;
 }
@@ -111,20 +137,50 @@ export class OpenError extends Error {
   readonly failure: OpenFailure;
   /** The HTTP status of the answer, where there was one and it is known. */
   readonly status: number | undefined;
+  /** What failed: making the connection, or the handshake over it. */
+  readonly stage: "connect" | "upgrade";
+  /** The answer that is not a valid upgrade, where it is known. */
+  readonly refusal: HandshakeRefusal | undefined;
 
   /**
    * Makes the error.
    *
    * @param failure Which kind of failure it was.
    * @param message One line for a person.
-   * @param options The status, if it is known, and the error behind it.
+   * @param details What is known besides.
    */
-  constructor(failure: OpenFailure, message: string, options: { status?: number; cause?: unknown } = {}) {
-    super(message, { cause: options.cause });
+  constructor(failure: OpenFailure, message: string, details: OpenErrorDetails = {}) {
+    super(message, { cause: details.cause });
     this.name = "OpenError";
     this.failure = failure;
-    this.status = options.status;
+    this.status = details.status ?? details.refusal?.status;
+    this.stage = details.stage ?? (failure === "no-connection" ? "connect" : "upgrade");
+    this.refusal = details.refusal;
   }
+}
+
+/** What may be known of a connection that could not be opened. */
+export interface OpenErrorDetails {
+  /** The HTTP status of the answer. */
+  status?: number;
+  /** What failed; by default the connection for `no-connection`, else the handshake. */
+  stage?: "connect" | "upgrade";
+  /** The answer that is not a valid upgrade. */
+  refusal?: HandshakeRefusal;
+  /** The error behind it. */
+  cause?: unknown;
+}
+
+/** An answer to the opening handshake that is not a valid upgrade. */
+export interface HandshakeRefusal {
+  /** The HTTP status; 0 if the answer is not HTTP. */
+  readonly status: number;
+  /** Everything that is wrong about it. */
+  readonly problems: readonly string[];
+  /** Its header fields, in order. */
+  readonly fields: readonly (readonly [name: string, value: string])[];
+  /** How its body begins, as text, as far as it had arrived: at most 512 characters. */
+  readonly body: string;
 }
 
 /**
@@ -135,7 +191,8 @@ export class OpenError extends Error {
  * import { ConnectionClosedError } from "./connection.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const record = { sent: null, received: null, initiator: null, end: "no-close-frame", detail: "Unexpected EOF" } as const;
+ * const nothing = { sent: null, received: null, initiator: null } as const;
+ * const record = { ...nothing, end: "no-close-frame", tcp: "peer", detail: "Unexpected EOF" } as const;
  * const error = new ConnectionClosedError(record);
  * assertEquals(error.message, "Connection ended without a close frame (Unexpected EOF)");
  * ```

@@ -1,0 +1,404 @@
+/**
+ * A connection over our own frames: what was on the wire is seen, checked and told.
+ *
+ * @module
+ */
+
+import { isStatus, STATUS_TEXT } from "@std/http/status";
+import { MessageAssembler } from "../protocol/assembler.ts";
+import {
+  assertSendableClose,
+  type CloseEnd,
+  type CloseFrame,
+  type CloseRecord,
+  encodeClosePayload,
+  parseClosePayload,
+  type TcpEnd,
+} from "../protocol/close.ts";
+import { ProtocolError } from "../protocol/error.ts";
+import { encodeFrame, FrameDecoder, type FrameHeader, type FrameSink, OPCODE } from "../protocol/frame.ts";
+import { acceptKeyFor, createKey, encodeRequest, parseHead, verifyResponse } from "../protocol/handshake.ts";
+import type { Message } from "../protocol/message.ts";
+import {
+  type CloseOptions,
+  type Connection,
+  ConnectionClosedError,
+  DEFAULT_TIMEOUT_MS,
+  type FrameTrace,
+  OpenError,
+  type OpenOptions,
+} from "./connection.ts";
+import { TimeoutError, type WaitOptions, within } from "./deadline.ts";
+import { dial, excerpt, type ReadHead, readHead, writeAll } from "./dial.ts";
+import { Inbox } from "./inbox.ts";
+
+/** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
+export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
+
+/** How much is read from the connection at once, in bytes: 256 KiB. */
+const READ_BYTES = 256 * 1024;
+
+/** With more than this unread, in bytes, nothing is read from the connection until it is received: 8 MiB. */
+export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
+
+/** How long the peer may take to end TCP once both close frames were sent, in milliseconds: 1 s (RFC 6455 section 7.1.1). */
+const TCP_END_TIMEOUT_MS = 1000;
+
+/** How many bytes of a payload a trace shows: all of a control frame. */
+const TRACED_BYTES = 125;
+
+/**
+ * Opens a connection with our own frames.
+ *
+ * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param options What to ask for, whom to trust and how long to wait.
+ * @returns The open connection.
+ * @throws {OpenError} If no connection was made, the upgrade was refused or is not valid in every field (RFC 6455 section
+ * 4.1), or not all was done within `connectTimeoutMs`.
+ * @throws {OptionError} If an option cannot be used; nothing was sent then.
+ *
+ * @example
+ * ```ts
+ * import { openWire } from "./wire.ts";
+ * import { serveEcho } from "../serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const connection = await openWire(server.url, { connectTimeoutMs: 5000 });
+ * await connection.send("Hello world");
+ * assertEquals(await connection.receive({ timeoutMs: 5000 }), "Hello world");
+ * const record = await connection.close({ timeoutMs: 5000 });
+ * assertEquals([record.received?.code, record.tcp], [1000, "peer"]);
+ * await server.shutdown();
+ * ```
+ */
+export async function openWire(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
+  const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
+  const target = new URL(url);
+  const since = performance.now();
+  const dialing = dial(target, options);
+  let tcp: Deno.Conn;
+  try {
+    tcp = await within(dialing, "connection", { timeoutMs, signal });
+  } catch (error) {
+    // A connection that comes too late is not wanted any more.
+    dialing.then((late) => late.close(), () => {});
+    throw error instanceof TimeoutError ? new OpenError("no-connection", error.message) : error;
+  }
+  onConnected();
+  try {
+    const left = Math.max(1, timeoutMs - (performance.now() - since));
+    const { protocol, rest } = await within(upgrade(tcp, target, options), "answer", { timeoutMs: left, signal });
+    return new WireConnection(tcp, protocol, rest, options);
+  } catch (error) {
+    closeQuietly(tcp);
+    if (!(error instanceof TimeoutError)) throw error;
+    const message = `Connected, but no answer to the handshake within ${timeoutMs / 1000} s`;
+    throw new OpenError("no-connection", message, { stage: "upgrade" });
+  }
+}
+
+async function upgrade(
+  tcp: Deno.Conn,
+  url: URL,
+  { protocols = [], headers }: OpenOptions,
+): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
+  const key = createKey();
+  const request = encodeRequest({ url, key, protocols, ...(headers && { headers }) });
+  try {
+    await writeAll(tcp, new TextEncoder().encode(request));
+  } catch {
+    // The answer, or the end of the connection, says why.
+  }
+  const answer = await readHead(tcp);
+  const { bytes, bodyAt } = answer;
+  let head;
+  try {
+    head = parseHead(bytes.subarray(0, bodyAt));
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    throw refused(answer, 0, [problem], []);
+  }
+  const { status, protocol, problems } = verifyResponse(head, { acceptKey: await acceptKeyFor(key), protocols });
+  if (problems.length > 0) throw refused(answer, status, problems, head.fields);
+  return { protocol, rest: bytes.subarray(bodyAt) };
+}
+
+function refused(
+  { bytes, bodyAt }: ReadHead,
+  status: number,
+  problems: readonly string[],
+  fields: readonly (readonly [string, string])[],
+): OpenError {
+  const refusal = { status, problems, fields, body: excerpt(bytes.subarray(bodyAt)) };
+  const text = isStatus(status) ? ` (${STATUS_TEXT[status]})` : "";
+  const message = status === 101 || status === 0
+    ? `Answer is not a valid upgrade: ${problems.join("; ")}`
+    : `Server answered with status ${status}${text} instead of 101`;
+  return new OpenError("handshake-refused", message, { refusal });
+}
+
+function closeQuietly(tcp: Deno.Conn): void {
+  try {
+    tcp.close();
+  } catch {
+    // It is closed already.
+  }
+}
+
+class WireConnection implements Connection, FrameSink {
+  readonly transport = "wire";
+  readonly protocol: string;
+  readonly closed: Promise<CloseRecord>;
+
+  readonly #tcp: Deno.Conn;
+  readonly #decoder: FrameDecoder;
+  readonly #assembler: MessageAssembler;
+  readonly #fragmentBytes: number;
+  readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
+  readonly #inbox = new Inbox(() => this.#room?.resolve());
+  readonly #end = Promise.withResolvers<CloseRecord>();
+  readonly #pings = new Map<string, () => void>();
+  #room: PromiseWithResolvers<void> | undefined;
+  #writing: Promise<unknown> = Promise.resolve();
+  #pong: Uint8Array | undefined;
+  #sent: CloseFrame | undefined;
+  #received: CloseFrame | undefined;
+  #initiator: "local" | "peer" | null = null;
+  #failure: ProtocolError | undefined;
+  #record: CloseRecord | undefined;
+
+  constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
+    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, fragmentBytes = Infinity, onFrame } = options;
+    this.protocol = protocol;
+    this.closed = this.#end.promise;
+    this.#tcp = tcp;
+    this.#decoder = new FrameDecoder("server", this);
+    this.#assembler = new MessageAssembler({ maxMessageBytes });
+    this.#fragmentBytes = fragmentBytes;
+    this.#onFrame = onFrame;
+    this.#readAll(rest);
+  }
+
+  async send(message: Message, options: WaitOptions = {}): Promise<void> {
+    if (this.#record || this.#sent) throw new ConnectionClosedError(await this.closed);
+    const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    let opcode: number = typeof message === "string" ? OPCODE.text : OPCODE.binary;
+    let written: Promise<void>;
+    let at = 0;
+    do {
+      const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
+      written = this.#write(opcode, payload.subarray(at, end), end === payload.byteLength);
+      at = end;
+      opcode = OPCODE.continuation;
+      // A message of many frames is not made before there is room for it.
+      if (at < payload.byteLength) await within(written, "room to send", options);
+    } while (at < payload.byteLength);
+    await within(written, "room to send", options);
+  }
+
+  receive(options: WaitOptions = {}): Promise<Message> {
+    return this.#inbox.receive(options);
+  }
+
+  drain(): Message[] {
+    return this.#inbox.drain();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Message> {
+    return this.#inbox[Symbol.asyncIterator]();
+  }
+
+  async ping(options: WaitOptions = {}): Promise<number> {
+    const payload = crypto.getRandomValues(new Uint8Array(8));
+    const key = payload.toHex();
+    const pong = Promise.withResolvers<void>();
+    this.#pings.set(key, pong.resolve);
+    const since = performance.now();
+    try {
+      await this.#write(OPCODE.ping, payload);
+      const ended = this.closed.then((record) => Promise.reject(new ConnectionClosedError(record)));
+      await within(Promise.race([pong.promise, ended]), "pong", options);
+      return performance.now() - since;
+    } finally {
+      this.#pings.delete(key);
+    }
+  }
+
+  async close(options: CloseOptions = {}): Promise<CloseRecord> {
+    const { code = 1000, reason = "", timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    assertSendableClose(code, reason);
+    this.#sendClose({ code, reason }, "local");
+    try {
+      return await within(this.closed, "answer to the close frame", { timeoutMs, signal });
+    } catch (error) {
+      this.#settle("no-answer", error instanceof Error ? error.message : String(error), "local");
+      return this.closed;
+    }
+  }
+
+  onHeader(header: FrameHeader): void {
+    if (this.#received) throw new ProtocolError("data-after-close", "Frame came after the close frame");
+    const { opcode, length } = header;
+    if (opcode < OPCODE.close) this.#assembler.check(kindOfOpcode(opcode), length);
+  }
+
+  onData(header: FrameHeader, payload: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
+    if (isFirst) this.#trace("in", header, payload);
+    const final = isLast && header.final;
+    const kind = isFirst ? kindOfOpcode(header.opcode) : "continuation";
+    // The piece is a part of the read buffer: what the assembler hands on as it is has to be copied.
+    const isWhole = isFirst && final && kind === "binary";
+    const message = this.#assembler.push({ kind, payload: isWhole ? payload.slice() : payload, final });
+    // What comes after our close frame is kept as long as there is room, and then dropped: nobody waits for it.
+    if (message === undefined || (this.#sent && this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES)) return;
+    this.#inbox.add(message);
+  }
+
+  onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
+    this.#trace("in", header, payload);
+    if (header.opcode === OPCODE.ping) this.#answerPing(payload.slice());
+    else if (header.opcode === OPCODE.pong) this.#pings.get(payload.toHex())?.();
+    else this.#onCloseFrame(parseClosePayload(payload));
+  }
+
+  #onCloseFrame(frame: CloseFrame): void {
+    this.#received = frame;
+    this.#initiator ??= "peer";
+    // The answer repeats the code and reason (RFC 6455 section 5.5.1).
+    this.#sendClose(frame, "peer");
+  }
+
+  /** Only the latest ping has to be answered (RFC 6455 section 5.5.3), so answers do not pile up behind a slow peer. */
+  #answerPing(payload: Uint8Array): void {
+    if (this.#sent) return;
+    const isQueued = this.#pong !== undefined;
+    this.#pong = payload;
+    if (isQueued) return;
+    this.#writing = this.#writing.then(() => {
+      const pong = this.#pong ?? new Uint8Array(0);
+      this.#pong = undefined;
+      return this.#writeNow(OPCODE.pong, pong, true);
+    }).catch(() => {});
+  }
+
+  #sendClose(frame: CloseFrame, initiator: "local" | "peer"): void {
+    if (this.#sent || this.#record) return;
+    this.#sent = frame;
+    this.#initiator ??= initiator;
+    this.#room?.resolve();
+    this.#write(OPCODE.close, encodeClosePayload(frame.code, frame.reason)).catch(() => {});
+  }
+
+  /** Puts a frame behind those that are being written. */
+  #write(opcode: number, payload: Uint8Array, final = true): Promise<void> {
+    const written = this.#writing.then(() => this.#writeNow(opcode, payload, final));
+    this.#writing = written.catch(() => {});
+    return written;
+  }
+
+  async #writeNow(opcode: number, payload: Uint8Array, final: boolean): Promise<void> {
+    if (this.#record) throw new ConnectionClosedError(this.#record);
+    const maskingKey = nextMaskingKey();
+    const frame = encodeFrame(opcode, payload, { final, maskingKey });
+    this.#trace("out", { final, reserved: 0, opcode, isMasked: true, length: payload.byteLength }, payload);
+    try {
+      await writeAll(this.#tcp, frame);
+    } catch {
+      // What was the matter is seen by the reader, who may still find a close frame.
+      throw new ConnectionClosedError(await this.closed);
+    }
+  }
+
+  async #readAll(rest: Uint8Array<ArrayBuffer>): Promise<void> {
+    let tcpEnd: TcpEnd = "peer";
+    let detail = "";
+    try {
+      this.#decoder.push(rest);
+      const buffer = new Uint8Array(READ_BYTES);
+      while (!this.#isOver()) {
+        while (this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES && !this.#sent) await this.#hasRoom();
+        const read = await this.#tcp.read(buffer);
+        if (read === null) break;
+        this.#decoder.push(buffer.subarray(0, read));
+      }
+      if (this.#isOver()) tcpEnd = await this.#peerEnds(buffer);
+    } catch (error) {
+      if (error instanceof ProtocolError) return await this.#fail(error);
+      tcpEnd = "reset";
+      detail = error instanceof Error ? error.message : String(error);
+    }
+    if (this.#received) this.#settle("close-frame", detail, tcpEnd);
+    else this.#settle("no-close-frame", detail || "Unexpected EOF", tcpEnd);
+  }
+
+  #isOver(): boolean {
+    return this.#received !== undefined || this.#record !== undefined;
+  }
+
+  /** After both close frames the server ends TCP (RFC 6455 section 7.1.1), and nothing may come before. */
+  async #peerEnds(buffer: Uint8Array<ArrayBuffer>): Promise<TcpEnd> {
+    if (this.#decoder.isInsideFrame) throw new ProtocolError("data-after-close", "Bytes came after the close frame");
+    await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
+    try {
+      const read = await within(this.#tcp.read(buffer), "end of TCP", { timeoutMs: TCP_END_TIMEOUT_MS });
+      if (read === null) return "peer";
+    } catch (error) {
+      return error instanceof TimeoutError ? "local" : "reset";
+    }
+    throw new ProtocolError("data-after-close", "Bytes came after the close frame");
+  }
+
+  /** Fails the connection (RFC 6455 section 7.1.7): a close frame that says why, then the end of TCP. */
+  async #fail(error: ProtocolError): Promise<void> {
+    this.#failure = error;
+    if (error.code === "message-too-big") this.#inbox.fail(error);
+    this.#sendClose({ code: error.closeCode, reason: error.message.slice(0, 123) }, "local");
+    await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
+    this.#settle("protocol-error", error.message, "local");
+  }
+
+  #hasRoom(): Promise<void> {
+    this.#room ??= Promise.withResolvers<void>();
+    return this.#room.promise.finally(() => this.#room = undefined);
+  }
+
+  #settle(end: CloseEnd, detail: string, tcp: TcpEnd): void {
+    if (this.#record) return;
+    this.#record = {
+      sent: this.#sent ?? null,
+      received: this.#received ?? null,
+      initiator: this.#initiator,
+      end,
+      tcp,
+      detail,
+    };
+    closeQuietly(this.#tcp);
+    this.#room?.resolve();
+    this.#inbox.end(this.#record);
+    this.#end.resolve(this.#record);
+  }
+
+  #trace(direction: FrameTrace["direction"], header: FrameHeader, payload: Uint8Array): void {
+    this.#onFrame?.({ direction, header, start: payload.slice(0, TRACED_BYTES) });
+  }
+}
+
+function kindOfOpcode(opcode: number): "text" | "binary" | "continuation" {
+  return opcode === OPCODE.text ? "text" : opcode === OPCODE.binary ? "binary" : "continuation";
+}
+
+/** Random bytes for many masking keys at once: asking for four at a time would cost more than a small frame. */
+const KEY_POOL_BYTES = 4096;
+const keyPool = new Uint8Array(KEY_POOL_BYTES);
+let keyAt = KEY_POOL_BYTES;
+
+/** A masking key that nobody can foresee (RFC 6455 section 5.3). */
+function nextMaskingKey(): Uint8Array {
+  if (keyAt === KEY_POOL_BYTES) {
+    crypto.getRandomValues(keyPool);
+    keyAt = 0;
+  }
+  keyAt += 4;
+  return keyPool.subarray(keyAt - 4, keyAt);
+}
