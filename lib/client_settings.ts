@@ -351,7 +351,7 @@ function readClose(line: CommandLine, transport: TransportName): CloseFrame {
   const reason = line.value("close-reason") ?? "";
   if (transport === "builtin" && code !== 1000 && !(code >= 3000 && code <= 4999)) {
     throw new UsageError(
-      `Option --close-code cannot be "${code}": the built-in WebSocket closes with 1000 or 3000-4999, --transport wire with more`,
+      `Option --close-code cannot be "${code}": give 1000 or 3000-4999, or use --transport wire`,
     );
   }
   try {

@@ -38,6 +38,7 @@ Deno.test("readClientSettings() asks for one Hello world and its echo, when the 
   assertEquals(settings, { url: undefined, totalBytes: 11, ...output });
   assertEquals([...headers ?? []], []);
   assertEquals(exchange, {
+    transport: "builtin",
     protocols: [],
     windowBytes: 0,
     expectation: { type: "echo" },
@@ -49,6 +50,9 @@ Deno.test("readClientSettings() asks for one Hello world and its echo, when the 
 });
 
 const EFFECTS: readonly { args: string[]; exchange: ExchangeOptions }[] = [
+  { args: ["--transport", "wire"], exchange: { transport: "wire" } },
+  { args: ["--transport", "wire", "--fragment", "1KiB"], exchange: { fragmentBytes: 1024 } },
+  { args: ["--transport", "wire", "--close-code", "1001"], exchange: { close: { code: 1001, reason: "" } } },
   { args: ["--reply", "pong"], exchange: { expectation: { type: "text", text: "pong" } } },
   { args: ["--reply", ""], exchange: { expectation: { type: "text", text: "" } } },
   { args: ["--reply-match", "^p.n"], exchange: { expectation: { type: "match", pattern: /^p.n/u } } },
@@ -221,11 +225,19 @@ const USAGE_ERRORS: readonly Refusal[] = [
   { args: ["--cert", "a"], message: "Options --cert and --key belong together: give both" },
   { args: ["--key", "a"], message: "Options --cert and --key belong together: give both" },
   ...["a:1", "ftp://a"].map((text) => cannotBe("--proxy", text, "give a URL such as http://host:port")),
+  cannotBe("--transport", "tcp", "give builtin or wire"),
+  { args: ["--trace"], message: "Option --trace needs --transport wire" },
+  { args: ["--fragment", "9"], message: "Option --fragment needs --transport wire" },
+  {
+    args: ["--transport", "wire", "--fragment", "0"],
+    message: 'Option --fragment cannot be "0": give at least 1 byte',
+  },
+  { args: ["--transport", "wire", "--close-code", "1006"], message: "Cannot close with code 1006" },
   cannotBe("--reply-match", "(", "Invalid regular expression"),
   ...["x", "65536"].map((text) => cannotBe("--close-code", text, "give a whole number from 0 to 65535")),
   ...["x", "65536"].map((text) => cannotBe("--expect-close", text, "give a whole number from 0 to 65535")),
   ...["999", "1001", "2999", "5000"].map((text) =>
-    cannotBe("--close-code", text, "a client closes with 1000 or 3000-4999")
+    cannotBe("--close-code", text, "give 1000 or 3000-4999, or use --transport wire")
   ),
   ...["999", "1004", "1005", "1006", "1015", "2999", "5000"].map((text) =>
     cannotBe("--expect-close", text, "a close frame has 1000-1003, 1007-1014 or 3000-4999")

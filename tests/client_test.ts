@@ -673,7 +673,7 @@ for (
       ["-f", "/no/such/file"],
       'Cannot read "/no/such/file": no such file',
     ],
-    [["--close-code", "1001"], 'Option --close-code cannot be "1001": a client closes with 1000 or 3000-4999'],
+    [["--close-code", "1001"], 'Option --close-code cannot be "1001": give 1000 or 3000-4999, or use --transport wire'],
     [["-f", "-", "ws://127.0.0.1:1/"], "Input is not UTF-8 at byte 1, so it cannot be sent as text: use --binary"],
   ] as const
 ) {

@@ -74,6 +74,38 @@ Deno.test("client -i exits with 5 when replies to a pipe stay out", async () => 
   assertStringIncludes(stderr, "no-reply (exit 5): No complete message within 0.3 s");
 });
 
+Deno.test("client -i pings with /ping over wire, and says that the built-in WebSocket cannot", async () => {
+  const server = serveEcho({ port: 0 });
+  const wire = await client(["-i", "--transport", "wire", server.url], "/ping\n");
+  assertMatch(wire.stderr, new RegExp(`^${CLOCK} pong after [\\d.]+ ms$`, "m"));
+  const builtin = await client(["-i", server.url], "/ping\n");
+  assertMatch(builtin.stderr, /cannot ping: use --transport wire/);
+  assertEquals([wire.code, builtin.code], [0, 0]);
+  await server.shutdown();
+});
+
+Deno.test("client -i closes with /close CODE REASON, and says what is wrong about a code", async () => {
+  const server = serveEcho({ port: 0 });
+  const wire = await client(
+    ["-i", "--transport", "wire", server.url],
+    "/close 1006\n/close 1001 going home\nnever sent\n",
+  );
+  assertEquals([wire.code, wire.stdout], [0, ""]);
+  assertMatch(wire.stderr, /Cannot close with code 1006/);
+  assertMatch(wire.stderr, /closed with 1001 \(going away\), reason "going home", confirmed by the peer/);
+  const builtin = await client(["-i", server.url], "/close 1001\n/close\n");
+  assertEquals(builtin.code, 0);
+  assertMatch(builtin.stderr, /Cannot close with code 1001 over the built-in WebSocket/);
+  await server.shutdown();
+});
+
+Deno.test("client -i sends a line that looks like a command when its slash is doubled, and other slashes as they are", async () => {
+  const server = serveEcho({ port: 0 });
+  const { stdout } = await client(["-i", server.url], "//ping\n//close 1000\n/join\n//x\n");
+  assertEquals(withoutClock(stdout), "< /ping\n< /close 1000\n< /join\n< //x\n");
+  await server.shutdown();
+});
+
 Deno.test("client -i does not wait for replies with --reply-none", async () => {
   await using peer = upgraded(async (socket) => {
     await socket.readFrame();
