@@ -165,6 +165,7 @@ export async function readClientSettings(line: CommandLine): Promise<ClientSetti
       transport,
       ...open,
       messages: payload.messages,
+      ...(payload.onVerified && { onVerified: payload.onVerified }),
       windowBytes: line.value("split") === undefined ? 0 : SPLIT_WINDOW_BYTES,
       expectation,
       close,
@@ -374,6 +375,7 @@ function readExpectedClose(line: CommandLine, close: CloseFrame): ExpectedClose 
 }
 
 interface Payload {
+  readonly onVerified?: (message: Message) => void;
   readonly messages: Iterable<Message> | AsyncIterable<Message>;
   readonly totalBytes: number | undefined;
 }
@@ -410,7 +412,11 @@ async function readPayload(line: CommandLine, maxMessageBytes: number): Promise<
     throw new UsageError("Option --count cannot repeat a standard input that is split: save it to a file first");
   }
   const totalBytes = source.bytes === undefined ? undefined : source.bytes * count;
-  return { messages: repeat(count, () => cut(source.chunks(), kind, partBytes)), totalBytes };
+  const pool: Uint8Array<ArrayBuffer>[] = [];
+  const onVerified = (message: Message) => {
+    if (typeof message !== "string" && message.byteLength === partBytes) pool.push(message);
+  };
+  return { messages: repeat(count, () => cut(source.chunks(), kind, partBytes, pool)), totalBytes, onVerified };
 }
 
 interface Source {

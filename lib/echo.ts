@@ -113,8 +113,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
       return [...connections];
     },
     fetch(request, info) {
-      if (isClosing) return refuse(request, STATUS_CODE.ServiceUnavailable, "The server is shutting down.");
-      const refusal = refusalOf(request);
+      const refusal = refusalOf(request, isClosing);
       if (refusal) return refusal;
       // Copied before the upgrade: afterwards the request's headers and the remote address cannot be read.
       const { pathname, search } = new URL(request.url);
@@ -123,7 +122,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
         id: ++count,
         peer: describeAddr(info.remoteAddr),
         path: pathname + search,
-        protocol: tokensOf(request, "sec-websocket-protocol")[0] ?? "",
+        protocol: subprotocolOf(request),
       };
       const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = policy;
       const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: idleTimeoutSeconds });
@@ -240,8 +239,23 @@ export class EchoConnection {
   }
 }
 
-/** What is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4); `undefined` if nothing. */
-function refusalOf(request: Request): Response | undefined {
+/**
+ * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
+ *
+ * @param request The request.
+ * @param isClosing Whether the server takes no new connections; everything is answered with 503 then.
+ * @returns The answer, or `undefined` if the request can be upgraded.
+ *
+ * @example
+ * ```ts
+ * import { refusalOf } from "./echo.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
+ * ```
+ */
+export function refusalOf(request: Request, isClosing = false): Response | undefined {
+  if (isClosing) return refuse(request, STATUS_CODE.ServiceUnavailable, "The server is shutting down.");
   const { headers } = request;
   const wantsUpgrade = tokensOf(request, "upgrade").includes("websocket");
   if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
@@ -291,6 +305,39 @@ function tokensOf(request: Request, field: string): string[] {
   return field === "sec-websocket-protocol" ? tokens : tokens.map((token) => token.toLowerCase());
 }
 
-function describeAddr(addr: Deno.Addr): string {
+/**
+ * Selects a subprotocol: the first that the client offers (RFC 6455 section 4.2.2).
+ *
+ * @param request The request.
+ * @returns The subprotocol; empty if none is offered.
+ *
+ * @example
+ * ```ts
+ * import { subprotocolOf } from "./echo.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const headers = { "sec-websocket-protocol": "chat, superchat" };
+ * assertEquals(subprotocolOf(new Request("http://127.0.0.1/", { headers })), "chat");
+ * ```
+ */
+export function subprotocolOf(request: Request): string {
+  return tokensOf(request, "sec-websocket-protocol")[0] ?? "";
+}
+
+/**
+ * Puts the address of a peer into words.
+ *
+ * @param addr The address.
+ * @returns Host and port, or the kind of the transport where it has none.
+ *
+ * @example
+ * ```ts
+ * import { describeAddr } from "./echo.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(describeAddr({ transport: "tcp", hostname: "127.0.0.1", port: 6455 }), "127.0.0.1:6455");
+ * ```
+ */
+export function describeAddr(addr: Deno.Addr): string {
   return "hostname" in addr ? `${addr.hostname}:${addr.port}` : addr.transport;
 }

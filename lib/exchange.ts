@@ -37,6 +37,9 @@ export const MAX_MESSAGE_RECORDS = 1000;
 /** After a wrong reply, how long to wait for the right one, which would show that it only came late: 500 ms. */
 export const SECOND_LOOK_MS = 500;
 
+/** From this size on, in bytes, the memory of a verified reply is given back: 64 KiB. */
+const RECYCLED_BYTES = 64 * 1024;
+
 /** How long an interrupted exchange waits for the answer to its close frame, in milliseconds: 2 s. */
 export const INTERRUPTED_CLOSE_TIMEOUT_MS = 2000;
 
@@ -124,6 +127,7 @@ export type ExchangeEventKind =
   | { readonly type: "connected" }
   | { readonly type: "upgraded"; readonly protocol: string }
   | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
+  /** With `windowBytes`, the message is good only until the next one is received. */
   | { readonly type: "received"; readonly message: Message; readonly total: Totals }
   | { readonly type: "closing"; readonly frame: CloseFrame }
   | { readonly type: "closed"; readonly record: CloseRecord }
@@ -151,6 +155,8 @@ export interface ExchangeOptions extends OpenOptions {
   expectedClose?: ExpectedClose;
   /** Whether the report has the SHA-256 of each message; `false` by default. */
   digest?: boolean;
+  /** Told when a message has got its right reply and is not needed any more, for those who want to use its memory again. */
+  onVerified?: (message: Message) => void;
   /** Told of each event as it happens. */
   onEvent?: (event: ExchangeEvent) => void;
 }
@@ -215,6 +221,7 @@ class Run {
   readonly #awaited: Awaited[] = [];
   #awaitedBytes = 0;
   #previous: Message | undefined;
+  #lastReply: Message | undefined;
   #protocol = "";
   #refusal: HandshakeRefusal | null = null;
   #close: CloseRecord | null = null;
@@ -378,11 +385,23 @@ class Run {
     const verifying = performance.now();
     const difference = differenceOf(this.#expectation, awaited.message, reply);
     this.#stages.verify.ms = (this.#stages.verify.ms ?? 0) + performance.now() - verifying;
+    this.#recycle(connection, reply);
     const isEcho = this.#expectation.type === "echo" && difference === undefined;
     await this.#recordReceived(reply, isEcho ? awaited.sha256 ?? undefined : undefined);
-    if (difference === undefined) return reply;
+    if (difference === undefined) {
+      this.#options.onVerified?.(awaited.message);
+      return reply;
+    }
     await this.#failForReply(connection, awaited.message, reply, difference);
     return undefined;
+  }
+
+  /** Gives back the memory of the reply before this one, where many come. */
+  #recycle(connection: Connection, reply: Message): void {
+    if (!this.#options.windowBytes) return;
+    const former = this.#lastReply;
+    if (former instanceof Uint8Array && former.byteLength >= RECYCLED_BYTES) connection.recycle(former);
+    this.#lastReply = reply;
   }
 
   async #failForReply(connection: Connection, sent: Message, reply: Message, difference: Difference): Promise<void> {

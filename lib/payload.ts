@@ -21,6 +21,7 @@ export class PayloadError extends Error {
  * @param kind The kind of the messages.
  * @param partBytes The size of each message but the last, in bytes; for text, up to three bytes less so that no character
  * is cut. At least 1, for text 4.
+ * @param pool Parts that are not needed any more, to be filled again: fresh memory costs more than the copying.
  * @returns The messages; one empty message if there are no bytes.
  * @throws {PayloadError} If text was asked for and the bytes are not UTF-8.
  * @throws {RangeError} If `partBytes` is below the least.
@@ -38,10 +39,12 @@ export async function* cut(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   kind: MessageKind,
   partBytes: number,
+  pool: Uint8Array<ArrayBuffer>[] = [],
 ): AsyncGenerator<Message> {
   const least = kind === "text" ? LONGEST_CHARACTER_BYTES : 1;
   if (partBytes < least) throw new RangeError(`Cannot cut ${kind} into parts of ${partBytes} bytes: at least ${least}`);
-  let part = new Uint8Array(partBytes);
+  const empty = () => pool.pop() ?? new Uint8Array(partBytes);
+  let part = empty();
   let filled = 0;
   let offset = 0;
   let isEmpty = true;
@@ -56,7 +59,7 @@ export async function* cut(
       yield messageFrom(part.subarray(0, end), kind, offset);
       isEmpty = false;
       const rest = part.subarray(end);
-      part = new Uint8Array(partBytes);
+      part = empty();
       part.set(rest);
       filled = rest.byteLength;
       offset += end;

@@ -7,9 +7,19 @@
 
 import { ProtocolError } from "./error.ts";
 import { exceeds, type Message, type MessageKind } from "./message.ts";
+import { decodeUtf8, isUtf8, Utf8Checker } from "./utf8.ts";
 
 /** The longest message that is accepted unless told otherwise, in bytes: 16 MiB. */
 export const DEFAULT_MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+/** The least room that is made for a message in several fragments, in bytes: 1 KiB. */
+const MIN_ROOM_BYTES = 1024;
+
+/** Up to this much room is made for a fragment as soon as it is announced, in bytes: 64 KiB. */
+const MAX_UNPROVEN_ROOM_BYTES = 64 * 1024;
+
+/** More room is made for an announced fragment as it comes: at most 32 times what has arrived. */
+const MAX_ROOM_RATIO = 32;
 
 /** A part of a message, with `final` on the last one. */
 export interface Fragment {
@@ -59,7 +69,9 @@ export class MessageAssembler {
   #kind: MessageKind | undefined;
   #bytes = new Uint8Array(0);
   #length = 0;
-  #decoder: TextDecoder | undefined;
+  #announcedLength = 0;
+  #spare: Uint8Array<ArrayBuffer> | undefined;
+  #checker: Utf8Checker | undefined;
 
   /**
    * Begins without a message under way.
@@ -81,7 +93,9 @@ export class MessageAssembler {
   }
 
   /**
-   * Checks whether a fragment may come next, before any of it is there: what its header says decides.
+   * Checks whether a fragment may come next, before any of it is there: what its header says decides. If it then comes in
+   * pieces, each pushed as a fragment, room for all of it is made at once up to 64 KiB, and up to 32 times what has arrived
+   * beyond.
    *
    * @param kind What the fragment announces.
    * @param bytes How long it will be, in bytes.
@@ -89,8 +103,8 @@ export class MessageAssembler {
    * @throws {ProtocolError} `unexpected-continuation`, `unfinished-message` or `message-too-big`, as in `push`.
    */
   check(kind: Fragment["kind"], bytes: number): MessageKind {
-    const of = this.#kindFor(kind);
-    if (bytes > this.#maxMessageBytes - this.#length) throw this.#tooBig();
+    const of = this.#admit(kind, bytes);
+    this.#announcedLength = this.#length + bytes;
     return of;
   }
 
@@ -104,7 +118,7 @@ export class MessageAssembler {
    * @throws {ProtocolError} As in `check`.
    */
   skip(kind: Fragment["kind"], bytes: number, final: boolean): void {
-    const of = this.check(kind, bytes);
+    const of = this.#admit(kind, bytes);
     this.#kind = final ? undefined : of;
     this.#length = final ? 0 : this.#length + bytes;
   }
@@ -124,7 +138,9 @@ export class MessageAssembler {
     if (exceeds(payload, this.#maxMessageBytes - this.#length)) throw this.#tooBig();
     if (this.#kind === undefined && final) return whole(kind, payload);
     const message = this.#store(kind, typeof payload === "string" ? new TextEncoder().encode(payload) : payload, final);
-    return message && whole(kind, message);
+    if (message === undefined || kind === "binary") return message;
+    this.recycle(message);
+    return whole(kind, message);
   }
 
   /**
@@ -142,9 +158,9 @@ export class MessageAssembler {
     payload: Uint8Array<ArrayBuffer>,
     final: boolean,
   ): Uint8Array<ArrayBuffer> | undefined {
-    const of = this.check(kind, payload.byteLength);
+    const of = this.#admit(kind, payload.byteLength);
     if (this.#kind !== undefined || !final) return this.#store(of, payload, final);
-    if (of === "text" && !isAscii(payload)) decode(textDecoder(), payload, false);
+    if (of === "text" && !isUtf8(payload)) throw notUtf8();
     return payload;
   }
 
@@ -152,11 +168,17 @@ export class MessageAssembler {
     this.#kind = kind;
     this.#append(bytes);
     if (kind === "text") {
-      // Decoded fragment by fragment so that a mistake is found when it arrives, not when the message ends.
-      this.#decoder ??= textDecoder();
-      decode(this.#decoder, bytes, !final);
+      // Fragment by fragment, so that a mistake is found when it arrives, not when the message ends.
+      this.#checker ??= new Utf8Checker();
+      if (!this.#checker.push(bytes) || (final && !this.#checker.isBetweenCharacters)) throw notUtf8();
     }
     return final ? this.#complete() : undefined;
+  }
+
+  #admit(kind: Fragment["kind"], bytes: number): MessageKind {
+    const of = this.#kindFor(kind);
+    if (bytes > this.#maxMessageBytes - this.#length) throw this.#tooBig();
+    return of;
   }
 
   #tooBig(): ProtocolError {
@@ -179,11 +201,27 @@ export class MessageAssembler {
     return kind;
   }
 
+  /**
+   * Takes back the bytes of a message that it gave and that nobody looks at any more, to put the next message there:
+   * fresh memory costs more than the copying.
+   *
+   * @param message The message.
+   */
+  recycle(message: Uint8Array<ArrayBuffer>): void {
+    this.#spare = new Uint8Array(message.buffer);
+  }
+
+  #memory(bytes: number): Uint8Array<ArrayBuffer> {
+    const spare = this.#spare;
+    if (spare === undefined || spare.byteLength < bytes) return new Uint8Array(bytes);
+    this.#spare = undefined;
+    return spare;
+  }
+
   #append(bytes: Uint8Array): void {
     const length = this.#length + bytes.byteLength;
     if (length > this.#bytes.byteLength) {
-      const room = Math.min(this.#maxMessageBytes, Math.max(length, this.#bytes.byteLength * 2, 1024));
-      const larger = new Uint8Array(room);
+      const larger = this.#memory(this.#roomFor(length));
       larger.set(this.#bytes.subarray(0, this.#length));
       this.#bytes = larger;
     }
@@ -191,12 +229,21 @@ export class MessageAssembler {
     this.#length = length;
   }
 
+  /** At least twice the room there is, so that all moves together copy no more than the message has bytes. */
+  #roomFor(length: number): number {
+    const ahead = this.#announcedLength > length
+      ? Math.min(this.#announcedLength, Math.max(MAX_ROOM_RATIO * length, MAX_UNPROVEN_ROOM_BYTES))
+      : Math.max(length, MIN_ROOM_BYTES);
+    return Math.min(this.#maxMessageBytes, Math.max(ahead, 2 * this.#bytes.byteLength));
+  }
+
   #complete(): Uint8Array<ArrayBuffer> {
     const bytes = this.#bytes.subarray(0, this.#length);
     this.#kind = undefined;
     this.#bytes = new Uint8Array(0);
     this.#length = 0;
-    this.#decoder = undefined;
+    this.#announcedLength = 0;
+    this.#checker = undefined;
     return bytes;
   }
 }
@@ -204,30 +251,12 @@ export class MessageAssembler {
 /** Makes a message from the bytes or the text of all its fragments. */
 function whole(kind: MessageKind, payload: Uint8Array<ArrayBuffer> | string): Message {
   if (kind === "binary") return typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
-  return typeof payload === "string" ? payload : decode(textDecoder(), payload, false);
+  if (typeof payload === "string") return payload;
+  const text = decodeUtf8(payload);
+  if (text === undefined) throw notUtf8();
+  return text;
 }
 
-/** Whether bytes are ASCII, and so UTF-8 for certain: most text is, and this takes a tenth of the time of a decoder. */
-function isAscii(bytes: Uint8Array<ArrayBuffer>): boolean {
-  const { buffer, byteOffset, byteLength } = bytes;
-  const head = Math.min(-byteOffset & 3, byteLength);
-  const words = new Int32Array(buffer, byteOffset + head, (byteLength - head) >> 2);
-  let seen = 0;
-  for (let word = 0; word < words.length; word++) seen |= words[word] ?? 0;
-  for (let at = 0; at < head; at++) seen |= bytes[at] ?? 0;
-  for (let at = head + words.length * 4; at < byteLength; at++) seen |= bytes[at] ?? 0;
-  return (seen & 0x80808080) === 0;
-}
-
-/** A byte order mark is a character of the message like any other, and stays. */
-function textDecoder(): TextDecoder {
-  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-}
-
-function decode(decoder: TextDecoder, bytes: Uint8Array<ArrayBuffer>, stream: boolean): string {
-  try {
-    return decoder.decode(bytes, { stream });
-  } catch {
-    throw new ProtocolError("invalid-utf8", "Text message is not UTF-8");
-  }
+function notUtf8(): ProtocolError {
+  return new ProtocolError("invalid-utf8", "Text message is not UTF-8");
 }

@@ -198,6 +198,10 @@ class BuiltinConnection implements Connection {
     return this.#inbox.receive(options);
   }
 
+  recycle(message: Uint8Array<ArrayBuffer>): void {
+    message.buffer.transfer(0);
+  }
+
   drain(): Message[] {
     return this.#inbox.drain();
   }

@@ -78,7 +78,8 @@ export interface Connection {
   /** Resolves when the connection has ended, however it ended. It never rejects. */
   readonly closed: Promise<CloseRecord>;
   /**
-   * Sends a message; waits while too much is waiting to go out already.
+   * Sends a message; waits while too much is waiting to go out already. Its bytes must not be changed afterwards: they may
+   * still be waiting.
    *
    * @throws {ConnectionClosedError} If the connection has ended.
    * @throws {TimeoutError} If what is waiting does not go out in time.
@@ -92,6 +93,11 @@ export interface Connection {
    * @throws {ProtocolError} If a message is longer than the limit; the connection is closed then.
    */
   receive(options?: WaitOptions): Promise<Message>;
+  /**
+   * Gives back the memory of a received message that nobody looks at any more. What waits for the garbage collector piles
+   * up where many large messages come.
+   */
+  recycle(message: Uint8Array<ArrayBuffer>): void;
   /** Gives the messages that have arrived and that nobody received. */
   drain(): Message[];
   /**

@@ -16,13 +16,22 @@ import {
   type TcpEnd,
 } from "../protocol/close.ts";
 import { ProtocolError } from "../protocol/error.ts";
-import { encodeFrame, FrameDecoder, type FrameHeader, type FrameSink, OPCODE } from "../protocol/frame.ts";
+import {
+  applyMask,
+  FrameDecoder,
+  type FrameHeader,
+  type FrameSink,
+  MAX_HEADER_BYTES,
+  OPCODE,
+  writeHeader,
+} from "../protocol/frame.ts";
 import { acceptKeyFor, createKey, encodeRequest, parseHead, verifyResponse } from "../protocol/handshake.ts";
 import type { Message } from "../protocol/message.ts";
 import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
+  DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
   OpenError,
@@ -37,6 +46,9 @@ export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
 
 /** How much is read from the connection at once, in bytes: 256 KiB. */
 const READ_BYTES = 256 * 1024;
+
+/** How much is written to the connection at once, in bytes: 256 KiB and the longest header. */
+const WRITE_BYTES = 256 * 1024 + MAX_HEADER_BYTES;
 
 /** With more than this unread, in bytes, nothing is read from the connection until it is received: 8 MiB. */
 export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
@@ -154,6 +166,7 @@ class WireConnection implements Connection, FrameSink {
   readonly #tcp: Deno.Conn;
   readonly #decoder: FrameDecoder;
   readonly #assembler: MessageAssembler;
+  readonly #maxBufferedBytes: number;
   readonly #fragmentBytes: number;
   readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
   readonly #inbox = new Inbox(() => this.#room?.resolve());
@@ -161,6 +174,8 @@ class WireConnection implements Connection, FrameSink {
   readonly #pings = new Map<string, () => void>();
   #room: PromiseWithResolvers<void> | undefined;
   #writing: Promise<unknown> = Promise.resolve();
+  #queuedBytes = 0;
+  #outgoing: Uint8Array | undefined;
   #pong: Uint8Array | undefined;
   #sent: CloseFrame | undefined;
   #received: CloseFrame | undefined;
@@ -169,12 +184,14 @@ class WireConnection implements Connection, FrameSink {
   #record: CloseRecord | undefined;
 
   constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
-    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, fragmentBytes = Infinity, onFrame } = options;
+    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } = options;
+    const { fragmentBytes = Infinity, onFrame } = options;
     this.protocol = protocol;
     this.closed = this.#end.promise;
     this.#tcp = tcp;
     this.#decoder = new FrameDecoder("server", this);
     this.#assembler = new MessageAssembler({ maxMessageBytes });
+    this.#maxBufferedBytes = maxBufferedBytes;
     this.#fragmentBytes = fragmentBytes;
     this.#onFrame = onFrame;
     this.#readAll(rest);
@@ -184,21 +201,26 @@ class WireConnection implements Connection, FrameSink {
     if (this.#record || this.#sent) throw new ConnectionClosedError(await this.closed);
     const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
     let opcode: number = typeof message === "string" ? OPCODE.text : OPCODE.binary;
-    let written: Promise<void>;
     let at = 0;
     do {
       const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
-      written = this.#write(opcode, payload.subarray(at, end), end === payload.byteLength);
+      const former = this.#writing;
+      const written = this.#write(opcode, payload.subarray(at, end), end === payload.byteLength);
+      // How a write fails is told by the end of the connection.
+      written.catch(() => {});
+      // While this frame goes out the next one may be made, but no more than that.
+      if (this.#queuedBytes > this.#maxBufferedBytes) await within(former, "room to send", options);
       at = end;
       opcode = OPCODE.continuation;
-      // A message of many frames is not made before there is room for it.
-      if (at < payload.byteLength) await within(written, "room to send", options);
     } while (at < payload.byteLength);
-    await within(written, "room to send", options);
   }
 
   receive(options: WaitOptions = {}): Promise<Message> {
     return this.#inbox.receive(options);
+  }
+
+  recycle(message: Uint8Array<ArrayBuffer>): void {
+    this.#assembler.recycle(message);
   }
 
   drain(): Message[] {
@@ -292,18 +314,37 @@ class WireConnection implements Connection, FrameSink {
 
   /** Puts a frame behind those that are being written. */
   #write(opcode: number, payload: Uint8Array, final = true): Promise<void> {
-    const written = this.#writing.then(() => this.#writeNow(opcode, payload, final));
+    this.#queuedBytes += payload.byteLength;
+    const written = this.#writing
+      .then(() => this.#writeNow(opcode, payload, final))
+      .finally(() => this.#queuedBytes -= payload.byteLength);
     this.#writing = written.catch(() => {});
     return written;
   }
 
+  /**
+   * Writes a frame, masked. Header and payload go out in one write; a payload over 256 KiB goes through the same buffer a
+   * piece at a time, which is faster than a copy of all of it.
+   */
   async #writeNow(opcode: number, payload: Uint8Array, final: boolean): Promise<void> {
     if (this.#record) throw new ConnectionClosedError(this.#record);
+    const header = { final, reserved: 0, opcode, isMasked: true, length: payload.byteLength };
+    this.#trace("out", header, payload);
     const maskingKey = nextMaskingKey();
-    const frame = encodeFrame(opcode, payload, { final, maskingKey });
-    this.#trace("out", { final, reserved: 0, opcode, isMasked: true, length: payload.byteLength }, payload);
+    const key = new DataView(maskingKey.buffer, maskingKey.byteOffset).getInt32(0, true);
+    this.#outgoing ??= new Uint8Array(WRITE_BYTES);
+    let at = writeHeader(this.#outgoing, 0, header, maskingKey);
+    let taken = 0;
     try {
-      await writeAll(this.#tcp, frame);
+      do {
+        const piece = payload.subarray(taken, taken + this.#outgoing.byteLength - at);
+        const end = at + piece.byteLength;
+        this.#outgoing.set(piece, at);
+        applyMask(this.#outgoing.subarray(at, end), key, taken);
+        await writeAll(this.#tcp, this.#outgoing.subarray(0, end));
+        taken += piece.byteLength;
+        at = 0;
+      } while (taken < payload.byteLength);
     } catch {
       // What was the matter is seen by the reader, who may still find a close frame.
       throw new ConnectionClosedError(await this.closed);

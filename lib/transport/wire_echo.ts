@@ -17,6 +17,7 @@ import {
   OPCODE,
   writeHeader,
 } from "../protocol/frame.ts";
+import { writeAll } from "./dial.ts";
 
 /** How long a peer may take to answer a close frame of the server, and to end its side of TCP, in milliseconds: 2 s. */
 export const CLOSE_ANSWER_TIMEOUT_MS = 2000;
@@ -157,7 +158,7 @@ export class WireEcho {
       await this.#flush();
       while (!this.#isOver) {
         const count = await this.#conn.read(this.#readable);
-        if (count === null) throw new Deno.errors.UnexpectedEof("Unexpected EOF");
+        if (count === null) throw new Error("Unexpected EOF");
         this.#hasMoved = true;
         this.#decode(count);
         await this.#flush();
@@ -177,10 +178,12 @@ export class WireEcho {
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
-   * @param timeoutMs How long the peer may take to answer, in milliseconds.
+   * @param options How long the peer may take to answer, in milliseconds, and what the {@linkcode WireEnd} says of it.
    */
-  close(code: number, reason: string, timeoutMs: number = CLOSE_ANSWER_TIMEOUT_MS): void {
+  close(code: number, reason: string, options: { timeoutMs?: number; error?: string } = {}): void {
+    const { timeoutMs = CLOSE_ANSWER_TIMEOUT_MS, error = "" } = options;
     if (this.#isOver || this.#sent) return;
+    this.#error ||= error;
     this.#sent = { code, reason };
     this.#dueAt = performance.now() + timeoutMs;
     this.#closeWaiting = encodeFrame(OPCODE.close, encodeClosePayload(code, reason));
@@ -188,9 +191,14 @@ export class WireEcho {
     if (!this.#isWriting && !this.#isInsideEcho) this.#writeAside(this.#takeClose());
   }
 
-  /** Drops the connection at once; what is under way fails. */
-  destroy(): void {
+  /**
+   * Drops the connection at once; what is under way fails.
+   *
+   * @param error Why, for the {@linkcode WireEnd}.
+   */
+  destroy(error = ""): void {
     if (this.#isGone) return;
+    this.#error ||= error;
     this.#isGone = true;
     this.#conn.close();
   }
@@ -201,7 +209,7 @@ export class WireEcho {
    * @param now The time, in milliseconds, as of `performance.now()`.
    */
   tick(now: number): void {
-    if (now >= this.#dueAt) return this.#drop(this.#isOver ? "" : "No answer to the close frame");
+    if (now >= this.#dueAt) return this.destroy(NO_ANSWER);
     if (this.#hasMoved) {
       // When exactly does not matter: it is only ever taken as later than it was.
       this.#hasMoved = false;
@@ -211,43 +219,33 @@ export class WireEcho {
     const { idleTimeoutMs } = this.#limits;
     const silentMs = now - this.#movedAt;
     if (idleTimeoutMs === 0 || silentMs < idleTimeoutMs || this.#sent || this.#isOver) return;
-    if (this.#isWriting) return this.#drop("Peer does not read");
+    if (this.#isWriting) return this.destroy("Peer does not read");
     if (!this.#isPinged) {
       this.#isPinged = true;
       if (!this.#isInsideEcho) this.#writeAside(PING);
     } else if (silentMs >= 2 * idleTimeoutMs) {
-      if (this.#isInsideEcho) return this.#drop(NO_PONG);
-      this.#error = NO_PONG;
-      this.close(1001, "no answer to the ping");
+      if (this.#isInsideEcho) return this.destroy(NO_PONG);
+      this.close(1001, "no answer to the ping", { error: NO_PONG });
       this.#aside?.finally(() => this.destroy());
     }
-  }
-
-  #drop(error: string): void {
-    this.#error ||= error;
-    this.destroy();
   }
 
   #report(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    const { received, sent, error, messages, bytes } = { ...this.#facts() };
-    this.#end.resolve({ received, sent, error, messages, bytes });
-  }
-
-  #facts(): WireEnd {
-    return {
+    this.#end.resolve({
       received: this.#received,
       sent: this.#sent,
       error: this.#error,
       messages: this.#messages,
       bytes: this.#bytes,
-    };
+    });
   }
 
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
   async #drain(): Promise<void> {
     this.#dueAt = Math.min(this.#dueAt, performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
+    await this.#aside;
     await this.#conn.closeWrite();
     while (await this.#conn.read(this.#readable) !== null);
   }
@@ -268,7 +266,7 @@ export class WireEcho {
     if (error === CLOSED) return;
     if (!(error instanceof ProtocolError)) throw error;
     // What comes after the close frames of both sides is nobody's business.
-    if (this.#sent || this.#received) return;
+    if (this.#sent || this.#received) return void (this.#error ||= error.message);
     const isTooBig = error.code === "message-too-big";
     if (!isTooBig) this.#error = error.message;
     const reason = isTooBig ? `at most ${this.#limits.maxMessageBytes} bytes` : error.message;
@@ -324,7 +322,7 @@ export class WireEcho {
 
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
     if (header.opcode === OPCODE.close) return this.#onClose(payload);
-    if (header.opcode === OPCODE.ping && !this.#isDiscarding) this.#enqueue(encodeFrame(OPCODE.pong, payload));
+    if (header.opcode === OPCODE.ping && !this.#isDiscarding) this.#pong(header, payload);
   }
 
   #onClose(payload: Uint8Array<ArrayBuffer>): void {
@@ -338,8 +336,14 @@ export class WireEcho {
     throw CLOSED;
   }
 
+  #pong(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
+    // One that came in two reads does not stand in the read buffer.
+    if (payload.buffer !== this.#buffer.buffer) return this.#enqueue(encodeFrame(OPCODE.pong, payload));
+    this.#echo(header, payload, true, OPCODE.pong);
+  }
+
   /** Puts a piece of an echo behind those that stand in the read buffer; the first is not moved at all. */
-  #echo(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean): void {
+  #echo(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, opcode = header.opcode): void {
     const { byteOffset: at, byteLength: length } = piece;
     const buffer = this.#buffer;
     if (this.#outStart === -1) {
@@ -348,7 +352,7 @@ export class WireEcho {
     if (isFirst) {
       const scratch = this.#scratch;
       scratch.final = header.final;
-      scratch.opcode = header.opcode;
+      scratch.opcode = opcode;
       scratch.length = header.length;
       this.#outEnd = writeHeader(buffer, this.#outEnd, scratch);
     }
@@ -382,7 +386,7 @@ export class WireEcho {
       if (this.#aside) await this.#aside;
       const queue = this.#queue;
       this.#queue = [];
-      for (const bytes of queue) await this.#write(bytes);
+      for (const bytes of queue.length === 1 ? queue : coalesce(queue)) await this.#write(bytes);
       if (this.#closeWaiting && !this.#isInsideEcho) await this.#write(this.#takeClose());
       this.#isWriting = false;
     }
@@ -391,6 +395,7 @@ export class WireEcho {
 
   async #write(bytes: Uint8Array): Promise<void> {
     let written = await this.#conn.write(bytes);
+    // A peer that takes its echoes, however slowly, is not idle.
     this.#hasMoved = true;
     while (written < bytes.byteLength) {
       written += await this.#conn.write(bytes.subarray(written));
@@ -400,16 +405,10 @@ export class WireEcho {
 
   /** Writes while the loop does not: it waits in a read. */
   #writeAside(bytes: Uint8Array): void {
-    const before = this.#aside;
-    const aside = (async () => {
-      await before;
-      try {
-        await this.#write(bytes);
-      } catch {
-        // The read of the loop finds out why.
-      }
+    // Why it fails is found out by the loop.
+    const aside = Promise.resolve(this.#aside).then(() => writeAll(this.#conn, bytes)).catch(() => {}).finally(() => {
       if (this.#aside === aside) this.#aside = undefined;
-    })();
+    });
     this.#aside = aside;
   }
 
@@ -420,7 +419,43 @@ export class WireEcho {
   }
 }
 
+/** What a {@linkcode WireEnd} says of a peer that did not answer the close frame of the server in time. */
+export const NO_ANSWER = "No answer to the close frame";
+
 const NO_PONG = "No answer to the ping";
+
+/** Joins small neighbours: many small echoes are one write, and a large one is not copied. */
+function coalesce(parts: readonly Uint8Array[]): Uint8Array[] {
+  const writes: Uint8Array[] = [];
+  let small: Uint8Array[] = [];
+  let length = 0;
+  const join = () => {
+    if (small.length > 0) writes.push(concat(small, length));
+    small = [];
+    length = 0;
+  };
+  for (const part of parts) {
+    if (length + part.byteLength > MIN_READ_BYTES) join();
+    if (part.byteLength > MIN_READ_BYTES) {
+      writes.push(part);
+    } else {
+      small.push(part);
+      length += part.byteLength;
+    }
+  }
+  join();
+  return writes;
+}
+
+function concat(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const joined = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.byteLength;
+  }
+  return joined;
+}
 
 /** Ends the decoding: a close frame is the last. */
 const CLOSED = Symbol("closed");

@@ -1,0 +1,228 @@
+/**
+ * The steps that answer messages, and those that shape the answers.
+ *
+ * @module
+ */
+
+import { OPCODE } from "../protocol/frame.ts";
+import { isData, type LabFrame, type LabMessage, type MessageShape } from "./frame.ts";
+import type { LabPeer } from "./peer.ts";
+import type { LabStep } from "./step.ts";
+
+/** The size of a message of `flood`: 1 KiB. */
+export const FLOOD_MESSAGE_BYTES = 1024;
+
+const MIB = 1024 * 1024;
+const MAX_WAIT_MS = 60_000;
+const MAX_TEXT_BYTES = 4096;
+
+/** The steps of the messages. */
+export const MESSAGE_STEPS: readonly LabStep[] = [
+  {
+    name: "echo",
+    number: { name: "N", min: 1, max: 1_000_000, isOptional: true },
+    help: "echoes N messages, or all until the close; the end of every path that does not end otherwise",
+    example: "/echo/2/close/1001",
+    last: "messages",
+    on: "turn",
+    run: (peer, { number }) => peer.echo(number),
+  },
+  {
+    name: "greet",
+    text: { name: "TEXT", maxBytes: MAX_TEXT_BYTES },
+    help: "sends this text (at most 4096 bytes) without being asked",
+    example: "/greet/welcome",
+    on: "turn",
+    run: (peer, { text }) => peer.send({ kind: "text", payload: new TextEncoder().encode(text) }),
+  },
+  {
+    name: "mute",
+    help: "reads and never answers a message",
+    example: "/mute",
+    last: "messages",
+    on: "turn",
+    run: (peer) => peer.receiveClose(),
+  },
+  {
+    name: "delay",
+    number: { name: "MS", min: 1, max: MAX_WAIT_MS },
+    help: "waits this many milliseconds (at most 60000) before each message",
+    example: "/delay/500",
+    on: "turn",
+    run: (peer, { number }) => void Object.assign(peer, { delayMs: number }),
+  },
+  {
+    name: "slow",
+    number: { name: "BYTES_PER_SECOND", min: 1, max: 1_000_000_000 },
+    help: "writes this many bytes a second",
+    example: "/slow/10",
+    on: "turn",
+    run: (peer, { number }) => void Object.assign(peer, { bytesPerSecond: number }),
+  },
+  {
+    name: "fragment",
+    number: { name: "BYTES", min: 1, max: 16 * MIB },
+    help: "sends messages in fragments of this many bytes",
+    example: "/fragment/3",
+    on: "turn",
+    run: (peer, { number }) => void peer.frameShapes.push((frames) => cutEvery(frames, number)),
+  },
+  {
+    name: "split-utf8",
+    help: "sends text in fragments that end inside each character of several bytes",
+    example: "/split-utf8",
+    on: "turn",
+    run: (peer) => void peer.frameShapes.push(cutInsideCharacters),
+  },
+  {
+    name: "interleave-ping",
+    help: "sends a ping between any two fragments; a message in one piece is cut in two",
+    example: "/fragment/3/interleave-ping",
+    on: "turn",
+    run: (peer) => void peer.frameShapes.push(withPings),
+  },
+  {
+    name: "unfinished",
+    help: "never sends the final fragment of a message",
+    example: "/unfinished",
+    on: "turn",
+    run: (peer) => void peer.frameShapes.push(withoutEnd),
+  },
+  {
+    name: "corrupt",
+    help: "changes one bit of the last byte of a message; text stays UTF-8",
+    example: "/corrupt",
+    on: "turn",
+    run: (peer) => reshape(peer, corrupt),
+  },
+  {
+    name: "truncate",
+    number: { name: "BYTES", min: 0, max: 16 * MIB },
+    help: "sends only the first so many bytes of a message",
+    example: "/truncate/5",
+    on: "turn",
+    run: (peer, { number }) => reshape(peer, (payload) => payload.subarray(0, number)),
+  },
+  {
+    name: "extend",
+    number: { name: "BYTES", min: 1, max: MIB },
+    help: 'adds so many bytes "x" to a message, at most 1 MiB',
+    example: "/extend/1",
+    on: "turn",
+    run: (peer, { number }) => reshape(peer, (payload) => extend(payload, number)),
+  },
+  {
+    name: "duplicate",
+    help: "sends messages twice",
+    example: "/duplicate",
+    on: "turn",
+    run: (peer) => void peer.messageShapes.push((message) => [message, message]),
+  },
+  {
+    name: "swap-kind",
+    help: "sends text as binary and binary as text",
+    example: "/swap-kind",
+    on: "turn",
+    run: (peer) => void peer.messageShapes.push(swapKind),
+  },
+  {
+    name: "reorder",
+    help: "holds a message back until the next one is sent",
+    example: "/reorder",
+    on: "turn",
+    run: (peer) => void peer.messageShapes.push(inPairs()),
+  },
+  {
+    name: "flood",
+    number: { name: "N", min: 1, max: 1_000_000 },
+    help: "sends N binary messages of 1 KiB, as fast as they are taken, and reads nothing meanwhile",
+    example: "/flood/1000",
+    on: "turn",
+    run: (peer, { number }) => peer.sendFrames(repeat(FLOOD_FRAME, number)),
+  },
+];
+
+const FLOOD_FRAME: LabFrame = { opcode: OPCODE.binary, payload: new Uint8Array(FLOOD_MESSAGE_BYTES) };
+
+/** The ping that goes between fragments. */
+const PING: LabFrame = { opcode: OPCODE.ping, payload: new TextEncoder().encode("lab") };
+
+/** Makes the frames of one, many times. */
+function* repeat(frame: LabFrame, count: number): Iterable<LabFrame> {
+  for (let made = 0; made < count; made++) yield frame;
+}
+
+/** Lets every message go out with another payload. */
+function reshape(peer: LabPeer, change: (payload: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>): void {
+  peer.messageShapes.push(({ kind, payload }) => [{ kind, payload: change(payload) }]);
+}
+
+/** The last byte of UTF-8 is ASCII or continues a character: either stays what it is when its lowest bit changes. */
+function corrupt(payload: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const changed = payload.slice();
+  const last = changed.byteLength - 1;
+  if (last >= 0) changed[last] = (changed[last] ?? 0) ^ 1;
+  return changed;
+}
+
+function extend(payload: Uint8Array<ArrayBuffer>, bytes: number): Uint8Array<ArrayBuffer> {
+  const longer = new Uint8Array(payload.byteLength + bytes).fill("x".charCodeAt(0));
+  longer.set(payload);
+  return longer;
+}
+
+function swapKind({ kind, payload }: LabMessage): LabMessage[] {
+  return [{ kind: kind === "text" ? "binary" : "text", payload }];
+}
+
+function inPairs(): MessageShape {
+  let held: LabMessage | undefined;
+  return (message) => {
+    const pair = held && [message, held];
+    held = pair ? undefined : message;
+    return pair ?? [];
+  };
+}
+
+/** Cuts every data frame where the function says; the parts have the opcode and FIN that their place wants. */
+function* cut(frames: Iterable<LabFrame>, nextCut: (payload: Uint8Array, from: number) => number): Iterable<LabFrame> {
+  for (const frame of frames) {
+    const { payload, final = true } = frame;
+    let at = 0;
+    while (isData(frame) && at < payload.byteLength) {
+      const end = Math.min(payload.byteLength, nextCut(payload, at));
+      const isLast = end === payload.byteLength;
+      const opcode = at === 0 ? frame.opcode : OPCODE.continuation;
+      yield { ...frame, opcode, payload: payload.subarray(at, end), final: isLast && final };
+      at = end;
+    }
+    if (at === 0) yield frame;
+  }
+}
+
+function cutEvery(frames: Iterable<LabFrame>, bytes: number): Iterable<LabFrame> {
+  return cut(frames, (_, from) => from + bytes);
+}
+
+function cutInsideCharacters(frames: Iterable<LabFrame>): Iterable<LabFrame> {
+  return cut(frames, (payload, from) => {
+    let end = from + 1;
+    while (end < payload.byteLength && ((payload[end] ?? 0) & 0xc0) !== 0x80) end++;
+    return end;
+  });
+}
+
+function* withPings(frames: Iterable<LabFrame>): Iterable<LabFrame> {
+  for (const frame of frames) {
+    const isWhole = frame.opcode !== OPCODE.continuation && (frame.final ?? true);
+    const parts = isWhole && isData(frame) ? cutEvery([frame], Math.ceil(frame.payload.byteLength / 2)) : [frame];
+    for (const part of parts) {
+      yield part;
+      if (isData(part) && part.final === false) yield PING;
+    }
+  }
+}
+
+function* withoutEnd(frames: Iterable<LabFrame>): Iterable<LabFrame> {
+  for (const frame of frames) yield isData(frame) ? { ...frame, final: false } : frame;
+}

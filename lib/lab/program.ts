@@ -1,0 +1,249 @@
+/**
+ * The path of a URL as a program of the lab: its segments are steps and their values, from left to right.
+ *
+ * @module
+ */
+
+import { quote } from "../protocol/message.ts";
+import { END_STEPS } from "./end_steps.ts";
+import { FAULT_STEPS } from "./fault_steps.ts";
+import { HANDSHAKE_STEPS } from "./handshake_steps.ts";
+import { MESSAGE_STEPS } from "./message_steps.ts";
+import { type LabStep, type NumberParameter, type StepArguments, type StepGroup, usageOf } from "./step.ts";
+
+/** How many steps a path may have. */
+export const MAX_STEPS = 32;
+
+/** Every step of the lab, by the group that it stands in. */
+export const LAB_STEPS: Readonly<Record<StepGroup, readonly LabStep[]>> = {
+  handshake: HANDSHAKE_STEPS,
+  messages: MESSAGE_STEPS,
+  faults: FAULT_STEPS,
+  end: END_STEPS,
+};
+
+/** What the groups are called. */
+export const GROUP_TITLES: Readonly<Record<StepGroup, string>> = {
+  handshake: "The handshake (these come first in a path)",
+  messages: "Messages",
+  faults: "Faults in the frames of the messages that follow",
+  end: "The end",
+};
+
+const STEPS: ReadonlyMap<string, LabStep> = new Map(
+  Object.values(LAB_STEPS).flat().map((step) => [step.name, step]),
+);
+
+/** A step of a path, with its values. */
+export interface PlannedStep {
+  /** The step. */
+  readonly step: LabStep;
+  /** Its values. */
+  readonly values: StepArguments;
+}
+
+/**
+ * Thrown when a path is not made of steps; the message says which segment is wrong, and why.
+ *
+ * @example
+ * ```ts
+ * import { parseLabPath } from "./program.ts";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => parseLabPath("/refuse/99"), Error, 'Segment 2, "99", is not the STATUS of refuse/STATUS');
+ * ```
+ */
+export class LabPathError extends Error {
+  /** The name of the class. */
+  override readonly name = "LabPathError";
+}
+
+/**
+ * Reads a path.
+ *
+ * @param path The path, without the query; its segments are percent-decoded, an empty one at its end is left out.
+ * @returns The steps.
+ * @throws {LabPathError} If it has a segment that is no step, a value that is missing or out of its range, a step that is
+ * not in its place, or more than 32 steps.
+ *
+ * @example
+ * ```ts
+ * import { parseLabPath } from "./program.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const steps = parseLabPath("/greet/hello%20there/echo/2");
+ * assertEquals(steps.map(({ step, values }) => [step.name, values]), [
+ *   ["greet", { number: 0, text: "hello there" }],
+ *   ["echo", { number: 2, text: "" }],
+ * ]);
+ * ```
+ */
+export function parseLabPath(path: string): PlannedStep[] {
+  const segments = path.replace(/^\//, "").replace(/\/$/, "").split("/");
+  if (segments.length === 1 && segments[0] === "") return [];
+  const steps: PlannedStep[] = [];
+  for (let at = 0; at < segments.length;) {
+    const step = STEPS.get(decode(segments, at));
+    if (step === undefined) throw wrongSegment(segments, at, "is not a step");
+    assertPlace(step, steps, segments, at);
+    at++;
+    const number = readNumber(step, segments, at);
+    if (number !== undefined) at++;
+    const text = readText(step, segments, at);
+    if (text !== undefined) at++;
+    const left = step.number?.isOptional ? Infinity : 0;
+    steps.push({ step, values: { number: number ?? left, text: text ?? "" } });
+  }
+  return steps;
+}
+
+function wrongSegment(segments: readonly string[], at: number, why: string): LabPathError {
+  return new LabPathError(`Segment ${at + 1}, ${quote(segments[at] ?? "", MAX_SHOWN_CHARS)}, ${why}`);
+}
+
+const MAX_SHOWN_CHARS = 100;
+
+function decode(segments: readonly string[], at: number): string {
+  try {
+    return decodeURIComponent(segments[at] ?? "");
+  } catch {
+    throw wrongSegment(segments, at, "is not UTF-8 in percent-encoding");
+  }
+}
+
+function assertPlace(step: LabStep, before: readonly PlannedStep[], segments: readonly string[], at: number): void {
+  const refuse = (why: string) => wrongSegment(segments, at, why);
+  if (before.length === MAX_STEPS) throw refuse(`is one step too many: a path has at most ${MAX_STEPS}`);
+  if (step.on === "handshake" && before.some((one) => one.step.on !== "handshake")) {
+    throw refuse("is a step of the handshake: those come first");
+  }
+  if (step.on === "close" && before.some((one) => one.step.on === "close")) {
+    throw refuse("is the second step that meets the close frame: only one can");
+  }
+  const last = before.find(endsSomething);
+  if (last === undefined || (last.step.last === "messages" && step.on === "close")) return;
+  throw refuse(`is never reached: it comes after ${usageOf(last.step)}, which does not let anything follow`);
+}
+
+/** A number that was given where none was needed says when the step is done. */
+function endsSomething({ step, values }: PlannedStep): boolean {
+  return step.last !== undefined && !(step.number?.isOptional && values.number !== Infinity);
+}
+
+function readNumber(step: LabStep, segments: readonly string[], at: number): number | undefined {
+  const { number: parameter } = step;
+  if (parameter === undefined) return undefined;
+  const isThere = at < segments.length;
+  const text = isThere ? decode(segments, at) : "";
+  if (parameter.isOptional && !/^\d/.test(text)) return undefined;
+  if (!isThere) throw new LabPathError(`The ${parameter.name} of ${usageOf(step)} is missing: ${rangeOf(parameter)}`);
+  const value = /^\d+$/.test(text) ? Number(text) : NaN;
+  const { min, max, except } = parameter;
+  const isAllowed = value >= min && value <= max && !(except && value >= except.min && value <= except.max);
+  if (isAllowed) return value;
+  throw wrongSegment(segments, at, `is not the ${parameter.name} of ${usageOf(step)}: ${rangeOf(parameter)}`);
+}
+
+function rangeOf({ min, max, except }: NumberParameter): string {
+  const but = except ? `, but not ${except.min} to ${except.max}` : "";
+  return `a whole number from ${min} to ${max}${but}`;
+}
+
+function readText(step: LabStep, segments: readonly string[], at: number): string | undefined {
+  const { text: parameter } = step;
+  if (parameter === undefined) return undefined;
+  if (at >= segments.length) {
+    if (parameter.isOptional) return undefined;
+    throw new LabPathError(`The ${parameter.name} of ${usageOf(step)} is missing`);
+  }
+  const text = decode(segments, at);
+  const bytes = new TextEncoder().encode(text).byteLength;
+  if (bytes <= parameter.maxBytes) return text;
+  throw wrongSegment(segments, at, `has ${bytes} bytes: ${parameter.name} has at most ${parameter.maxBytes}`);
+}
+
+/**
+ * Lists every step, for a person.
+ *
+ * @param url Where the lab listens, as a `ws:` URL; the examples begin with it.
+ * @returns Lines.
+ *
+ * @example
+ * ```ts
+ * import { describeSteps } from "./program.ts";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * assertStringIncludes(describeSteps("ws://127.0.0.1:6455/"), "ws://127.0.0.1:6455/refuse/403");
+ * ```
+ */
+export function describeSteps(url: string): string {
+  const base = url.replace(/\/$/, "");
+  const groups = GROUPS.flatMap((group) => [
+    "",
+    GROUP_TITLES[group],
+    ...LAB_STEPS[group].flatMap((step) => [
+      `  ${usageOf(step).padEnd(USAGE_COLUMNS)} ${step.help}`,
+      `  ${"".padEnd(USAGE_COLUMNS)} ${base}${step.example}`,
+    ]),
+  ]);
+  return [...INTRODUCTION, ...groups].join("\n");
+}
+
+const GROUPS: readonly StepGroup[] = ["handshake", "messages", "faults", "end"];
+
+const USAGE_COLUMNS = 29;
+
+const INTRODUCTION = [
+  "wsproof's lab: a WebSocket peer that misbehaves on request.",
+  "",
+  "The path of the URL says, step by step from left to right, what it does. A step that",
+  "shapes messages holds for all that are sent after it; once the steps are through, every",
+  "message is echoed and the close frame is answered. A connection lives 60 seconds at most.",
+];
+
+/**
+ * Lists every step, for a program.
+ *
+ * @param url Where the lab listens, as a `ws:` URL; the examples begin with it.
+ * @returns One object a step.
+ *
+ * @example
+ * ```ts
+ * import { listSteps } from "./program.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(listSteps("ws://127.0.0.1:6455/")[0], {
+ *   name: "refuse",
+ *   usage: "refuse/STATUS",
+ *   group: "handshake",
+ *   help: "answers with this HTTP status (200 to 599) instead of 101",
+ *   example: "ws://127.0.0.1:6455/refuse/403",
+ * });
+ * ```
+ */
+export function listSteps(url: string): StepListing[] {
+  const base = url.replace(/\/$/, "");
+  return GROUPS.flatMap((group) =>
+    LAB_STEPS[group].map((step) => ({
+      name: step.name,
+      usage: usageOf(step),
+      group,
+      help: step.help,
+      example: `${base}${step.example}`,
+    }))
+  );
+}
+
+/** A step as a program reads it. */
+export interface StepListing {
+  /** The segment that names it. */
+  readonly name: string;
+  /** Its segments, with those that can be left out in brackets. */
+  readonly usage: string;
+  /** The part of the list that it stands in. */
+  readonly group: StepGroup;
+  /** What the lab does, in one line. */
+  readonly help: string;
+  /** A URL that shows it. */
+  readonly example: string;
+}

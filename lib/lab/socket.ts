@@ -1,0 +1,163 @@
+/**
+ * The lab's end of a TCP connection: reads when asked to, writes no faster than the other side reads, and can end in
+ * every way that TCP knows.
+ *
+ * It stands on `node:net`, as `Deno.Conn` cannot reset a connection.
+ *
+ * @module
+ */
+
+import type { Socket } from "node:net";
+import { within } from "../transport/deadline.ts";
+
+/** How long a connection that is being ended waits for the other side to end it too, in milliseconds: 2 s. */
+export const LINGER_MS = 2000;
+
+/**
+ * Thrown when something is wanted of a connection that has ended.
+ *
+ * @example
+ * ```ts
+ * import { PeerGoneError } from "./socket.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new PeerGoneError("Client ended the connection").name, "PeerGoneError");
+ * ```
+ */
+export class PeerGoneError extends Error {
+  /** The name of the class. */
+  override readonly name = "PeerGoneError";
+}
+
+/**
+ * A TCP connection of the lab. Everything that waits ends with the signal.
+ *
+ * @example
+ * ```ts
+ * import { createServer } from "node:net";
+ * import { LabSocket } from "./socket.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = createServer({ allowHalfOpen: true }, async (accepted) => {
+ *   const socket = new LabSocket(accepted, AbortSignal.timeout(5000));
+ *   await socket.write(new TextEncoder().encode("hi"));
+ *   await socket.end();
+ * });
+ * await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+ * const address = server.address();
+ * const port = typeof address === "object" && address !== null ? address.port : 0;
+ * const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+ * assertEquals(await new Response(connection.readable).text(), "hi");
+ * await new Promise((resolve) => server.close(resolve));
+ * ```
+ */
+export class LabSocket {
+  /** Ends every wait. */
+  readonly signal: AbortSignal;
+  readonly #socket: Socket;
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #isOver = false;
+
+  /**
+   * Takes over a connection.
+   *
+   * @param socket The connection; its server allows it to be half open.
+   * @param signal Drops the connection and ends every wait.
+   */
+  constructor(socket: Socket, signal: AbortSignal) {
+    this.signal = signal;
+    this.#socket = socket;
+    this.#chunks = socket.iterator({ destroyOnReturn: false });
+    socket.setNoDelay(true);
+    // What went wrong is thrown by the read or write that met it; unheard, the event would end the process.
+    socket.on("error", () => {});
+    if (signal.aborted) this.destroy();
+    signal.addEventListener("abort", () => this.destroy(), { once: true });
+  }
+
+  /** Whether the lab has ended its side. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /**
+   * Reads what has arrived, or waits for it.
+   *
+   * @returns The bytes, at most 64 KiB.
+   * @throws {PeerGoneError} If the other side has ended the connection.
+   */
+  async read(): Promise<Uint8Array<ArrayBuffer>> {
+    const chunk = await this.#wait(this.#chunks.next());
+    if (chunk.done) throw new PeerGoneError("Client ended the connection");
+    return new Uint8Array(chunk.value);
+  }
+
+  /**
+   * Writes, and waits until the system has taken the bytes.
+   *
+   * @param bytes The bytes.
+   * @throws {PeerGoneError} If the other side has ended the connection.
+   */
+  async write(bytes: Uint8Array): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#socket.write(bytes, (error) => error ? reject(error) : resolve());
+    await this.#wait(promise);
+  }
+
+  /**
+   * Waits.
+   *
+   * @param ms How long, in milliseconds.
+   */
+  async pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    try {
+      await this.#wait(promise);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Reads and forgets until the other side ends the connection. */
+  async discard(): Promise<void> {
+    try {
+      while (true) await this.read();
+    } catch (error) {
+      if (!(error instanceof PeerGoneError)) throw error;
+    }
+  }
+
+  /**
+   * Ends the connection in order (TCP FIN). To close it with bytes unread would turn the end into a reset, so that what
+   * still comes is read for a while.
+   */
+  async end(): Promise<void> {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#socket.end();
+    await within(this.discard(), "end of the client", { timeoutMs: LINGER_MS }).catch(() => {});
+    this.#socket.destroy();
+  }
+
+  /** Ends the connection with a reset (TCP RST): what the other side has not read yet is lost. */
+  reset(): void {
+    this.#isOver = true;
+    this.#socket.resetAndDestroy();
+  }
+
+  /** Lets go of the connection, whatever state it is in. */
+  destroy(): void {
+    this.#isOver = true;
+    this.#socket.destroy();
+  }
+
+  async #wait<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await within(promise, "answer", { signal: this.signal });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new PeerGoneError(this.signal.aborted ? reason : `Client is gone (${reason})`, { cause: error });
+    }
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * What a step of the lab is: one segment of a path, or a few, that says what the lab does.
+ *
+ * @module
+ */
+
+import type { LabPeer } from "./peer.ts";
+
+/** The answer to the opening handshake; the steps change it before it is sent. */
+export interface HandshakeAnswer {
+  /** The first line. */
+  startLine: string;
+  /** The fields, by name. */
+  readonly fields: Map<string, string>;
+  /** How much of it is sent: 1 for all. */
+  portion: number;
+  /** How long each line waits before it goes out, in milliseconds; 0 sends them together. */
+  linePauseMs: number;
+  /** What happens once it is sent: the WebSocket connection begins, nothing ever does, or the connection ends. */
+  then: "open" | "silence" | "end";
+}
+
+/** The values that a path gives to a step. */
+export interface StepArguments {
+  /** The number; infinite if it was left out, 0 if the step has none. */
+  readonly number: number;
+  /** The text; empty if it was left out or the step has none. */
+  readonly text: string;
+}
+
+/** What a step does, and when. */
+export type StepEffect =
+  /** It changes the answer to the handshake; such steps come first in a path. */
+  | { readonly on: "handshake"; readonly run: (answer: HandshakeAnswer, values: StepArguments) => void }
+  /** It acts in its turn, or shapes the messages that are sent after it. */
+  | { readonly on: "turn"; readonly run: (peer: LabPeer, values: StepArguments) => Promise<void> | void }
+  /** It meets the client's close frame, wherever in a path it stands. */
+  | { readonly on: "close"; readonly run: (peer: LabPeer, values: StepArguments) => Promise<void> };
+
+/** A number that a step takes. */
+export interface NumberParameter {
+  /** What the list calls it, with its unit. */
+  readonly name: string;
+  /** The least that is allowed. */
+  readonly min: number;
+  /** The most that is allowed. */
+  readonly max: number;
+  /** A part of the range that is not allowed. */
+  readonly except?: { readonly min: number; readonly max: number };
+  /** Whether it may be left out; `false` by default. */
+  readonly isOptional?: boolean;
+}
+
+/** A text that a step takes. */
+export interface TextParameter {
+  /** What the list calls it. */
+  readonly name: string;
+  /** The most that is allowed, in bytes of UTF-8. */
+  readonly maxBytes: number;
+  /** Whether it may be left out; `false` by default. */
+  readonly isOptional?: boolean;
+}
+
+/** The parts of the list of steps. */
+export type StepGroup = "handshake" | "messages" | "faults" | "end";
+
+/** A step: one entry of the list. */
+export type LabStep = StepEffect & {
+  /** The segment that names it. */
+  readonly name: string;
+  /** The number that follows. */
+  readonly number?: NumberParameter;
+  /** The text that follows, after the number if there is one. */
+  readonly text?: TextParameter;
+  /** What the lab does, in one line. */
+  readonly help: string;
+  /** A path that shows it. */
+  readonly example: string;
+  /**
+   * What ends with it: after the last of the messages only a step that meets the close frame can stand, after that of the
+   * connection nothing. A number that is optional makes it end nothing where it is given.
+   */
+  readonly last?: "messages" | "connection";
+};
+
+/**
+ * Writes how a step is used.
+ *
+ * @param step The step.
+ * @returns Its segments, with those that can be left out in brackets.
+ *
+ * @example
+ * ```ts
+ * import { usageOf } from "./step.ts";
+ * import { END_STEPS } from "./end_steps.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const close = END_STEPS.find(({ name }) => name === "close");
+ * assertEquals(close && usageOf(close), "close/CODE[/REASON]");
+ * ```
+ */
+export function usageOf({ name, number, text }: LabStep): string {
+  const segments = [number, text].filter((parameter) => parameter !== undefined);
+  return name + segments.map((one) => one.isOptional ? `[/${one.name}]` : `/${one.name}`).join("");
+}
