@@ -14,6 +14,7 @@ import { parseCommandLine, UsageError } from "./lib/command_line.ts";
 import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
+import { withoutPassword } from "./lib/protocol/message.ts";
 import { formatEvent, formatFrame, formatJson, formatMs, formatReport } from "./lib/report.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { within } from "./lib/transport/deadline.ts";
@@ -91,10 +92,12 @@ function interruption(): AbortSignal {
 }
 
 /** A bar is for a person, and for work of which the end is known. */
-async function progressOf({ output, verbose, totalBytes = 0 }: ClientSettings): Promise<Progress | undefined> {
+async function progressOf(
+  { output, verbose, totalBytes = 0, exchange }: ClientSettings,
+): Promise<Progress | undefined> {
   if (output === "nothing" || verbose || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
   const { Progress } = await import("./lib/progress.ts");
-  return new Progress(totalBytes);
+  return new Progress(totalBytes, exchange.expectation?.type === "echo");
 }
 
 function tell(report: ExchangeReport, { output }: ClientSettings): void {
@@ -124,7 +127,7 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
     const { transport = "builtin" } = options;
     const connection = await openConnection(url, transport, { ...options, ...tracing(settings), signal });
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
-    notice(`Connected to ${url} in ${formatMs(performance.now() - start)}${protocol}`);
+    notice(`Connected to ${withoutPassword(url)} in ${formatMs(performance.now() - start)}${protocol}`);
     if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     const { converse, splitLines } = await import("./lib/interactive.ts");
     const lines = Deno.stdin.readable
@@ -147,12 +150,22 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
   }
 }
 
+/** What the runtime throws when a line cannot be printed, as on a disk that is full. */
+function isOutputError(error: unknown): error is Error {
+  return error instanceof Error && /No space left on device|Broken pipe/.test(error.message);
+}
+
 /** Says in one line what is wrong, and gives the exit code for it. */
 function fail(error: unknown): number {
   const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];
   if (error instanceof Error && expected.some((ErrorClass) => error instanceof ErrorClass)) {
     console.error(`wsproof: ${error.message}`);
     return EXIT_CODES.usage;
+  }
+  if (isOutputError(error)) {
+    // Where the error output is the one that is full, not even this can be said.
+    console.error(`wsproof: Cannot write to the standard output: ${error.message}`);
+    return EXIT_CODES["internal-error"];
   }
   console.error(error);
   console.error(REPORT_A_BUG);

@@ -25,7 +25,7 @@ import {
   unreadable,
 } from "./payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "./protocol/close.ts";
-import { byteLengthOf, type Message, type MessageKind } from "./protocol/message.ts";
+import { byteLengthOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
 import type { OpenOptions, TransportName } from "./transport/connection.ts";
 
@@ -45,7 +45,7 @@ export const CLIENT_OPTIONS: readonly OptionSpec[] = [
   { name: "reply", value: "TEXT", help: ["Expect this text instead of the echo"] },
   { name: "reply-match", value: "REGEX", help: ["Expect text that matches"] },
   { name: "reply-any", help: ["Expect a message, whatever it says"] },
-  { name: "reply-none", help: ["Expect no message at all"] },
+  { name: "reply-none", help: ["Expect no message until the close is confirmed"] },
   { name: "skip", value: "N", help: ["Skip N messages that come first (a greeting)"] },
   { name: "header", short: "H", value: "FIELD", help: ['Add "Name: value" to the request; repeatable'] },
   { name: "protocol", short: "p", value: "NAME", help: ["Offer a subprotocol; repeatable"] },
@@ -150,10 +150,11 @@ export async function readClientSettings(line: CommandLine): Promise<ClientSetti
   for (const group of EXCLUSIVE_OPTIONS) refuseTogether(line, group);
   for (const name of NOT_INTERACTIVE_OPTIONS) refuseTogether(line, ["interactive", name]);
   const transport = readTransport(line);
-  const open = readOpenOptions(line);
+  const open = readOpenOptions(line, transport);
   const expectation = readExpectation(line);
   const isEcho = expectation.type === "echo";
-  const payload = await readPayload(
+  // A conversation takes its messages from the standard input.
+  const payload: Payload = line.has("interactive") ? { messages: [], totalBytes: undefined } : await readPayload(
     line,
     isEcho ? open.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES : MAX_BUILTIN_FRAME_BYTES,
   );
@@ -203,7 +204,6 @@ const NOT_INTERACTIVE_OPTIONS = [
   "reply",
   "reply-match",
   "reply-any",
-  "skip",
   "json",
 ];
 
@@ -232,18 +232,19 @@ function readUrl(line: CommandLine): string | undefined {
   if (extra !== undefined) throw new UsageError(`There is more than one URL: leave out "${extra}"`);
   if (text === undefined) return line.value("unix") === undefined ? undefined : "ws://localhost/";
   const url = URL.parse(text);
+  const shown = withoutPassword(text);
   if (!/^(wss?|https?):\/\//i.test(text)) {
-    throw new UsageError(
-      `URL "${text}" does not begin with ws:// or wss://: try "ws://${text.replace(/^\w*:?\/\//, "")}"`,
-    );
+    const suggestion = `ws://${shown.replace(/^(\w+:\/\/|\/\/|(wss?|https?):\/*)/i, "")}`;
+    const advice = URL.canParse(suggestion) ? `: try "${suggestion}"` : ", as in ws://host:port/path";
+    throw new UsageError(`URL "${shown}" does not begin with ws:// or wss://${advice}`);
   }
-  if (url === null) throw new UsageError(`URL "${text}" is not valid: it should look like ws://host:port/path`);
+  if (url === null) throw new UsageError(`URL "${shown}" is not valid: it should look like ws://host:port/path`);
   if (url.protocol.startsWith("http")) url.protocol = url.protocol.replace("http", "ws");
   if (url.hash !== "") url.hash = "";
   return url.href;
 }
 
-function readOpenOptions(line: CommandLine): OpenOptions {
+function readOpenOptions(line: CommandLine, transport: TransportName): OpenOptions {
   const protocols = line.values("protocol").flatMap((names) => names.split(",")).map((name) => name.trim());
   for (const [index, name] of protocols.entries()) {
     if (!TOKEN.test(name)) {
@@ -264,7 +265,7 @@ function readOpenOptions(line: CommandLine): OpenOptions {
     ...option(line, "unix", (_, unixPath) => ({ unixPath })),
     ...option(line, "fragment", (name, text) => ({ fragmentBytes: readFragmentBytes(name, text) })),
     ...option(line, "connect-timeout", (name, text) => ({ connectTimeoutMs: parseSeconds(name, text) })),
-    ...option(line, "max-message", (name, text) => ({ maxMessageBytes: parseSize(name, text) })),
+    ...option(line, "max-message", (name, text) => ({ maxMessageBytes: readMaxMessage(name, text, transport) })),
   };
 }
 
@@ -275,7 +276,7 @@ const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const BYTES = /^[\0-\xff]*$/;
 
 /** Fields that the opening handshake sets itself. */
-const HANDSHAKE_FIELD = /^(sec-websocket-.*|upgrade|connection)$/i;
+const HANDSHAKE_FIELD = /^(sec-websocket-.*|upgrade|connection|content-length|transfer-encoding)$/i;
 
 function readHeaders(line: CommandLine): Headers {
   const headers = new Headers();
@@ -327,7 +328,7 @@ function readPem(name: string, path: string, label: string): string {
 function readProxy(name: string, text: string): string {
   const url = URL.parse(text);
   if (url === null || !/^(https?|socks5h?):$/.test(url.protocol)) {
-    throw new UsageError(`Option ${name} cannot be "${text}": give a URL such as http://host:port`);
+    throw new UsageError(`Option ${name} cannot be "${withoutPassword(text)}": give a URL such as http://host:port`);
   }
   return text;
 }
@@ -392,6 +393,16 @@ function readTransport(line: CommandLine): TransportName {
   return name;
 }
 
+function readMaxMessage(name: string, text: string, transport: TransportName): number {
+  const bytes = parseSize(name, text);
+  const most = transport === "wire" ? MAX_WIRE_MESSAGE_BYTES : MAX_BUILTIN_FRAME_BYTES;
+  if (bytes <= most) return bytes;
+  throw new UsageError(`Option ${name} cannot be "${text}": at most ${most} bytes over ${transport}`);
+}
+
+/** The longest message that `--max-message` allows over wire, in bytes: 1 GiB, as it is held in memory. */
+const MAX_WIRE_MESSAGE_BYTES = 1024 ** 3;
+
 function readFragmentBytes(name: string, text: string): number {
   const bytes = parseSize(name, text);
   if (bytes > 0) return bytes;
@@ -449,6 +460,7 @@ function sizeOf(path: string): number | undefined {
 function readPartBytes(name: string, text: string, kind: MessageKind, maxMessageBytes: number): number {
   const bytes = parseSize(name, text);
   const least = kind === "text" ? LONGEST_CHARACTER_BYTES : 1;
+  if (maxMessageBytes < least) throw new UsageError(`Option ${name} needs a --max-message of at least ${least} bytes`);
   if (bytes < least || bytes > maxMessageBytes) {
     throw new UsageError(`Option ${name} cannot be "${text}": give ${least} to ${maxMessageBytes} bytes`);
   }

@@ -17,17 +17,19 @@ import {
   verifyClose,
 } from "./protocol/close.ts";
 import { ProtocolError } from "./protocol/error.ts";
-import { byteLengthOf, kindOf, type Message, type MessageKind } from "./protocol/message.ts";
+import { byteLengthOf, kindOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
 import {
   type Connection,
   ConnectionClosedError,
   DEFAULT_TIMEOUT_MS,
   type HandshakeRefusal,
+  INTERRUPTED_CLOSE_TIMEOUT_MS,
   OpenError,
   type OpenOptions,
   type TransportName,
 } from "./transport/connection.ts";
 import { TimeoutError } from "./transport/deadline.ts";
+import { MESSAGE_OVERHEAD_BYTES } from "./transport/inbox.ts";
 import { openConnection } from "./transport/open.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
@@ -39,9 +41,6 @@ export const SECOND_LOOK_MS = 500;
 
 /** From this size on, in bytes, the memory of a verified reply is given back: 64 KiB. */
 const RECYCLED_BYTES = 64 * 1024;
-
-/** How long an interrupted exchange waits for the answer to its close frame, in milliseconds: 2 s. */
-export const INTERRUPTED_CLOSE_TIMEOUT_MS = 2000;
 
 /** The steps of an exchange, in their order. */
 export type StageName = "connect" | "upgrade" | "send" | "receive" | "verify" | "close";
@@ -286,8 +285,9 @@ class Run {
       for await (const message of messages) {
         const bytes = byteLengthOf(message);
         stage = receive;
-        while (this.#awaited.length > 0 && this.#awaitedBytes + bytes > windowBytes) {
-          if (!await this.#receiveReply(connection)) return;
+        // What a message costs besides its bytes counts as well, or a window would hold millions of small ones.
+        while (this.#awaited.length > 0 && this.#awaitedBytes + bytes + MESSAGE_OVERHEAD_BYTES > windowBytes) {
+          if (await this.#receiveReply(connection) === undefined) return;
         }
         stage = send;
         await this.#send(connection, message, bytes);
@@ -365,7 +365,7 @@ class Run {
     this.#previous = message;
     if (this.#expectation.type === "none") return;
     this.#awaited.push({ message, bytes, sha256 });
-    this.#awaitedBytes += bytes;
+    this.#awaitedBytes += bytes + MESSAGE_OVERHEAD_BYTES;
   }
 
   async #receive(connection: Connection): Promise<Message> {
@@ -381,7 +381,7 @@ class Run {
     const reply = await this.#timed(this.#stages.receive, () => connection.receive(wait));
     const awaited = this.#awaited.shift();
     if (awaited === undefined) return undefined;
-    this.#awaitedBytes -= awaited.bytes;
+    this.#awaitedBytes -= awaited.bytes + MESSAGE_OVERHEAD_BYTES;
     const verifying = performance.now();
     const difference = differenceOf(this.#expectation, awaited.message, reply);
     this.#stages.verify.ms = (this.#stages.verify.ms ?? 0) + performance.now() - verifying;
@@ -440,7 +440,7 @@ class Run {
     for (const message of surplus) await this.#recordReceived(message, undefined);
     if (first === undefined || this.#failure) return;
     const { type } = this.#expectation;
-    if (type !== "echo" && type !== "none") return;
+    if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) return;
     const number = surplus.length === 1 ? "A message" : `${surplus.length} messages`;
     const problem = `${number} came that nothing asked for: ${describe(first)}`;
     const isTwin = type === "echo" && this.#previous !== undefined &&
@@ -458,13 +458,8 @@ class Run {
       const waiting = this.#awaited.length > 1 ? ` (${this.#awaited.length} messages wait for their replies)` : "";
       this.#fail(stage, "no-reply", `${error.message}${waiting}`);
     } else if (error instanceof ProtocolError) {
-      const verdict = error.code === "message-too-big" ? "wrong-reply" : "connection-lost";
-      this.#fail(
-        stage,
-        verdict,
-        error.message,
-        verdict === "wrong-reply" ? "to accept longer ones use --max-message" : "",
-      );
+      const hint = error.code === "message-too-big" ? "to accept longer ones use --max-message" : "";
+      this.#fail(stage, "wrong-reply", error.message, hint);
     } else if (error instanceof PayloadError) {
       this.#fail(stage, "usage", error.message);
     } else {
@@ -539,13 +534,6 @@ function totalsText({ messages, bytes }: Totals, only: Message | undefined): str
   return messages === 0 ? "no message" : `${messages} ${messages === 1 ? "message" : "messages"}, ${bytes} bytes`;
 }
 
-function withoutPassword(url: string): string {
-  const parsed = URL.parse(url);
-  if (!parsed?.password) return url;
-  parsed.password = "***";
-  return parsed.href;
-}
-
 function describeOutcome(outcome: CloseOutcome, record: CloseRecord, expected: ExpectedClose): string {
   if (outcome === "other-code" || outcome === "other-reason") {
     return `${describeEnd(record)}, instead of ${describeCloseFrame({ reason: "", ...expected })}`;
@@ -565,6 +553,11 @@ function hintForCode(code: number): string {
 }
 
 function hintForOpening({ message, status }: OpenError): string {
+  if (/InvalidContentType/.test(message)) return "the server does not speak TLS: try ws:// instead of wss://";
+  if (/tcp connect error|Connection refused/.test(message)) {
+    return "nothing listens there, or a firewall is in between: check host and port";
+  }
+  if (/dns error|failed to lookup/.test(message)) return "the name does not exist: check the host";
   if (/UnknownIssuer/.test(message)) return "to trust the authority that signed the server's certificate use --ca";
   if (status === undefined) return "";
   if (status >= 300 && status < 400) return "redirects are not followed: use the URL that it points to";

@@ -12,13 +12,21 @@ import {
   type ExpectedClose,
   verifyClose,
 } from "./protocol/close.ts";
+import { ProtocolError } from "./protocol/error.ts";
 import { byteLengthOf, type Message, quote } from "./protocol/message.ts";
-import { type Connection, ConnectionClosedError, DEFAULT_TIMEOUT_MS } from "./transport/connection.ts";
-import { TimeoutError, within } from "./transport/deadline.ts";
+import {
+  type Connection,
+  ConnectionClosedError,
+  DEFAULT_TIMEOUT_MS,
+  INTERRUPTED_CLOSE_TIMEOUT_MS,
+} from "./transport/connection.ts";
+import { TimeoutError, type WaitOptions, within } from "./transport/deadline.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** Options of {@linkcode converse}. */
 export interface ConverseOptions {
+  /** How many messages come first, unasked, and are no replies; 0 by default. */
+  skip?: number;
   /** Shows a message of the peer. */
   onMessage: (line: string) => void;
   /** Shows what happens to the connection. */
@@ -83,19 +91,24 @@ export async function converse(
   const {
     onMessage,
     onNotice,
+    skip = 0,
     replyTimeoutMs = DEFAULT_TIMEOUT_MS,
     closeTimeoutMs = DEFAULT_TIMEOUT_MS,
     close = { code: 1000, reason: "" },
     signal,
   } = options;
-  const counts: Counts = { sent: 0, received: 0, isOver: false, wake: () => {} };
+  const counts: Counts = { sent: 0, received: -skip, isOver: false, fault: undefined, wake: () => {} };
   const receiving = showMessages(connection, counts, onMessage);
   const reader = lines.getReader();
   let problem: Conversation | undefined;
   let frame = close;
+  let isAllSent = false;
   try {
-    const sending = sendLines(connection, reader, counts, replyTimeoutMs, onNotice).then((asked) =>
-      frame = asked ?? close
+    const sending = sendLines(connection, reader, counts, { timeoutMs: replyTimeoutMs, signal }, onNotice).then(
+      (asked) => {
+        frame = asked ?? close;
+        isAllSent = true;
+      },
     );
     await within(Promise.race([sending, connection.closed]), "end", { signal });
     if (options.awaitReplies) await repliesCame(counts, options);
@@ -104,8 +117,9 @@ export async function converse(
   }
   const record = await connection.close({
     ...frame,
-    timeoutMs: closeTimeoutMs,
-    ...(signal?.aborted ? {} : { signal }),
+    ...(signal?.aborted
+      ? { timeoutMs: Math.min(closeTimeoutMs, INTERRUPTED_CLOSE_TIMEOUT_MS) }
+      : { timeoutMs: closeTimeoutMs, signal }),
   });
   reader.cancel().catch(() => {});
   await receiving;
@@ -117,6 +131,13 @@ export async function converse(
   );
   if (signal?.aborted) return { verdict: "interrupted", problem: "Interrupted" };
   if (problem) return problem;
+  if (counts.fault) return { verdict: "wrong-reply", problem: counts.fault.message };
+  if (options.awaitReplies && (!isAllSent || counts.received < counts.sent)) {
+    const { sent } = counts;
+    const lines = `${Math.max(0, counts.received)} replies to ${sent} ${sent === 1 ? "line" : "lines"}`;
+    const verdict = outcome === "confirmed" || record.end !== "close-frame" ? "connection-lost" : "close-not-confirmed";
+    return { verdict, problem: `${describeEnd(record)}, after ${lines}` };
+  }
   if (outcome === "confirmed") return { verdict: "proven", problem: "" };
   const verdict = record.initiator !== "local" && record.end !== "close-frame"
     ? "connection-lost"
@@ -129,6 +150,8 @@ interface Counts {
   received: number;
   /** No message will come any more. */
   isOver: boolean;
+  /** What made the connection fail, if a message of the peer did. */
+  fault: ProtocolError | undefined;
   /** Called when a message has arrived, or none will. */
   wake: () => void;
 }
@@ -140,8 +163,9 @@ async function showMessages(connection: Connection, counts: Counts, show: (line:
       show(`${clock()} < ${readable(message)}`);
       counts.wake();
     }
-  } catch {
-    // How the connection ended is in its close record, which is shown and judged.
+  } catch (error) {
+    // How else the connection ended is in its close record, which is shown and judged.
+    if (error instanceof ProtocolError) counts.fault = error;
   }
   counts.isOver = true;
   counts.wake();
@@ -157,7 +181,7 @@ async function sendLines(
   connection: Connection,
   reader: ReadableStreamDefaultReader<string>,
   counts: Counts,
-  timeoutMs: number,
+  wait: WaitOptions,
   notice: (line: string) => void,
 ): Promise<CloseFrame | undefined> {
   while (true) {
@@ -170,10 +194,10 @@ async function sendLines(
       if (mistake === undefined) return { code: Number(close), reason };
       notice(`${clock()} ${mistake}`);
     } else if (/^\/ping *$/.test(value)) {
-      notice(`${clock()} ${await pinged(connection, timeoutMs)}`);
+      notice(`${clock()} ${await pinged(connection, wait)}`);
     } else {
       // A line that looks like a command is sent when its slash is doubled.
-      await connection.send(value.replace(/^\/(\/(ping|close)\b)/, "$1"), { timeoutMs });
+      await connection.send(value.replace(/^\/(\/(ping|close)\b)/, "$1"), wait);
       counts.sent++;
     }
   }
@@ -191,10 +215,10 @@ function mistakeOf(connection: Connection, code: number, reason: string): string
     : `Cannot close with code ${code} over the built-in WebSocket: use 1000, 3000-4999 or --transport wire`;
 }
 
-async function pinged(connection: Connection, timeoutMs: number): Promise<string> {
+async function pinged(connection: Connection, wait: WaitOptions): Promise<string> {
   if (connection.ping === undefined) return "The built-in WebSocket cannot ping: use --transport wire";
   try {
-    return `pong after ${(await connection.ping({ timeoutMs })).toFixed(2)} ms`;
+    return `pong after ${(await connection.ping(wait)).toFixed(2)} ms`;
   } catch (error) {
     if (error instanceof TimeoutError) return error.message;
     throw error;
@@ -213,6 +237,7 @@ async function repliesCame(counts: Counts, options: ConverseOptions): Promise<vo
 function problemOf(error: unknown, signal: AbortSignal | undefined): Conversation | undefined {
   // The end of the connection, and an interruption, are judged with the close record.
   if (signal?.aborted || error instanceof ConnectionClosedError) return undefined;
+  if (error instanceof ProtocolError) return { verdict: "wrong-reply", problem: error.message };
   if (error instanceof TimeoutError) return { verdict: "no-reply", problem: error.message };
   // The decoder of the lines throws a TypeError.
   const reason = error instanceof TypeError ? "the input is not UTF-8" : error instanceof Error ? error.message : error;
@@ -233,6 +258,9 @@ function clock(): string {
   return `${time}.${digits(now.getMilliseconds(), 3)}`;
 }
 
+/** The longest line, in characters: 16 MiB of them. */
+export const MAX_LINE_CHARS = 16 * 1024 * 1024;
+
 /**
  * Cuts text into lines.
  *
@@ -248,15 +276,30 @@ function clock(): string {
  * ```
  */
 export function splitLines(): TransformStream<string, string> {
-  let rest = "";
+  let pieces: string[] = [];
+  let length = 0;
+  const keep = (piece: string) => {
+    length += piece.length;
+    if (length > MAX_LINE_CHARS) throw new RangeError(`A line is longer than ${MAX_LINE_CHARS} characters`);
+    pieces.push(piece);
+  };
+  const line = () => {
+    const text = pieces.join("");
+    pieces = [];
+    length = 0;
+    return text;
+  };
   return new TransformStream({
     transform(piece, controller) {
-      const lines = (rest + piece).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) controller.enqueue(line.replace(/\r$/, ""));
+      const [first = "", ...others] = piece.split("\n");
+      keep(first);
+      for (const next of others) {
+        controller.enqueue(line().replace(/\r$/, ""));
+        keep(next);
+      }
     },
     flush(controller) {
-      if (rest !== "") controller.enqueue(rest);
+      if (length > 0) controller.enqueue(line());
     },
   });
 }

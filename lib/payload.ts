@@ -248,7 +248,9 @@ export async function collect(
   for await (const chunk of chunks) {
     length += chunk.byteLength;
     if (length > maxBytes) {
-      throw new PayloadError(`Input is longer than ${maxBytes} bytes, too long for one message: use --split`);
+      throw new PayloadError(
+        `Input is longer than ${maxBytes} bytes, which is the most for one message: use --split or --max-message`,
+      );
     }
     kept.push(chunk);
   }

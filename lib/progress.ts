@@ -17,7 +17,7 @@ export const PROGRESS_DELAY_MS = 1000;
  * ```ts
  * import { Progress } from "./progress.ts";
  *
- * const progress = new Progress(1024);
+ * const progress = new Progress(1024, true);
  * progress.onEvent({ atMs: 5, type: "sent", message: "Hello world", total: { messages: 1, bytes: 11 } });
  * await progress.stop();
  * ```
@@ -25,16 +25,19 @@ export const PROGRESS_DELAY_MS = 1000;
 export class Progress {
   readonly #totalBytes: number;
   #bar: Promise<ProgressBar> | undefined;
+  readonly #isEcho: boolean;
   #sentBytes = 0;
   #receivedBytes = 0;
 
   /**
    * Draws nothing yet.
    *
-   * @param totalBytes How many bytes will go out, and come back, in all.
+   * @param totalBytes How many bytes will go out in all.
+   * @param isEcho Whether as many come back, which then says how far the work is.
    */
-  constructor(totalBytes: number) {
+  constructor(totalBytes: number, isEcho: boolean) {
     this.#totalBytes = totalBytes;
+    this.#isEcho = isEcho;
   }
 
   /**
@@ -48,7 +51,7 @@ export class Progress {
     else return;
     if (event.atMs < PROGRESS_DELAY_MS) return;
     this.#bar ??= draw(this.#totalBytes, this.#doneBytes());
-    this.#bar.then((bar) => bar.value = this.#doneBytes());
+    this.#bar.then((bar) => bar.value = this.#doneBytes(), () => {});
   }
 
   /** Removes the bar. */
@@ -56,9 +59,8 @@ export class Progress {
     await (await this.#bar)?.stop();
   }
 
-  /** Where replies come back, work is done when they have; where none do, when it is sent. */
   #doneBytes(): number {
-    return this.#receivedBytes || this.#sentBytes;
+    return this.#isEcho ? this.#receivedBytes : this.#sentBytes;
   }
 }
 

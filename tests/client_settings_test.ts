@@ -199,7 +199,7 @@ const USAGE_ERRORS: readonly Refusal[] = [
   excluded("verbose", "quiet"),
   excluded("proxy", "unix", "1"),
   ...["binary", "reply-any", "json"].map((name) => excluded("interactive", name)),
-  ...["message", "file", "size", "count", "split", "reply", "reply-match", "skip"].map((name) =>
+  ...["message", "file", "size", "count", "split", "reply", "reply-match"].map((name) =>
     excluded("interactive", name, "1")
   ),
   { args: ["ws://a/", "ws://b/"], message: 'There is more than one URL: leave out "ws://b/"' },
@@ -265,7 +265,7 @@ for (const { args, message } of USAGE_ERRORS) {
 
 for (const [args, bytes] of [["-m aaaaaa --max-message 5", 5], ["--size 64MiB", 67_108_863]] as const) {
   Deno.test(`readClientSettings() throws PayloadError, when told ${args}`, async () => {
-    const message = `Input is longer than ${bytes} bytes, too long for one message: use --split`;
+    const message = `Input is longer than ${bytes} bytes, which is the most for one message: use --split`;
     await assertRejects(() => settingsFor(args.split(" ")), PayloadError, message);
   });
 }

@@ -1,7 +1,7 @@
 /** Every verdict that the built-in transport can reach, through the real command line against real sockets. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { client, outcomeOf, reportOf, start } from "./support/command.ts";
+import { client, outcomeOf, reportOf, standIns, start } from "./support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { EXIT_CODES, type Verdict } from "../lib/verdict.ts";
@@ -668,6 +668,18 @@ for (
     [["--size", "10XB"], 'Option --size cannot be "10XB": give bytes, or a number with KiB, MiB or GiB'],
     [["--reply-timeout", "0"], 'Option --reply-timeout cannot be "0": give seconds, above 0 and at most 86400'],
     [["localhost:80"], 'URL "localhost:80" does not begin with ws:// or wss://: try "ws://localhost:80"'],
+    [["ws:/host"], 'URL "ws:/host" does not begin with ws:// or wss://: try "ws://host"'],
+    [[""], 'URL "" does not begin with ws:// or wss://, as in ws://host:port/path'],
+    [
+      ["ws://user:secret@host:99999/"],
+      'URL "ws://user:***@host:99999/" is not valid: it should look like ws://host:port/path',
+    ],
+    [["--proxy", "foo://u:secret@h"], 'Option --proxy cannot be "foo://u:***@h": give a URL such as http://host:port'],
+    [
+      ["-H", "Content-Length: 5"],
+      "Option --header cannot set Content-Length: the handshake does that; for subprotocols use --protocol",
+    ],
+    [["--max-message", "64MiB"], 'Option --max-message cannot be "64MiB": at most 67108863 bytes over builtin'],
     [["-m", "a", "-f", "b"], "Options --message and --file exclude each other: give one of them"],
     [
       ["-f", "/no/such/file"],
@@ -692,6 +704,22 @@ Deno.test("client says usage when the split input turns out not to be UTF-8, and
   const report = reportOf(outcome);
   assertEquals([outcome.code, report.verdict, report.stages.at(-1).ok], [2, "usage", true]);
   assertStringIncludes(report.problem, "not UTF-8 at byte 5");
+});
+
+Deno.test({
+  name: "client says in one line that the standard output is full",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const server = serveEcho({ port: 0 });
+    const deno = `${Deno.execPath()} run --no-prompt ${standIns.join(" ")} --allow-net --allow-read main.ts`;
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: ["-c", `${deno} ${server.url} > /dev/full`],
+      cwd: new URL("..", import.meta.url),
+    }).output();
+    await server.shutdown();
+    assertEquals(code, 1);
+    assertMatch(new TextDecoder().decode(stderr), /^wsproof: Cannot write to the standard output: No space left.*\n$/);
+  },
 });
 
 Deno.test("client shows its help and version", async () => {

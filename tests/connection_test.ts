@@ -1,7 +1,14 @@
 /** What a connection does over either transport. */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Connection, ConnectionClosedError, OpenError, type TransportName } from "../lib/transport/connection.ts";
+import { ProtocolError } from "../lib/protocol/error.ts";
+import {
+  type Connection,
+  ConnectionClosedError,
+  OpenError,
+  type OpenOptions,
+  type TransportName,
+} from "../lib/transport/connection.ts";
 import { TimeoutError } from "../lib/transport/deadline.ts";
 import { openConnection } from "../lib/transport/open.ts";
 import { BINARY, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
@@ -10,12 +17,17 @@ const WAIT = { timeoutMs: 10_000 };
 const SHORT = { timeoutMs: 100 };
 
 /** Runs a test over a connection to a peer that has upgraded it. */
-async function connected(transport: TransportName, script: Script, test: (connection: Connection) => Promise<void>) {
+async function connected(
+  transport: TransportName,
+  script: Script,
+  test: (connection: Connection) => Promise<void>,
+  options: OpenOptions = {},
+) {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await script(socket);
   });
-  await test(await openConnection(peer.url, transport));
+  await test(await openConnection(peer.url, transport, options));
 }
 
 const untilGone: Script = (socket) => socket.untilGone();
@@ -177,5 +189,21 @@ for (const transport of ["builtin", "wire"] as const) {
         assertEquals(sent, received);
       },
     );
+  });
+
+  Deno.test(`send() says what failed a connection, and does not wait for a peer that does not answer, over ${transport}`, async () => {
+    await connected(transport, async (socket) => {
+      await socket.frame(TEXT, "too long");
+      await socket.untilGone();
+    }, async (connection) => {
+      await assertRejects(() => connection.receive(WAIT), ProtocolError, "limit of 4 bytes");
+      await assertRejects(() => connection.send("x", SHORT), ProtocolError, "limit of 4 bytes");
+      await connection.close(SHORT);
+    }, { maxMessageBytes: 4 });
+    await connected(transport, untilGone, async (connection) => {
+      const closing = connection.close({ timeoutMs: 500 });
+      await assertRejects(() => connection.send("x", SHORT), TimeoutError);
+      await closing;
+    });
   });
 }

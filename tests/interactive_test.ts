@@ -1,6 +1,7 @@
 /** Conversations: through the real command line with a pipe, in a real terminal, and as a function. */
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { MAX_LINE_CHARS, splitLines } from "../lib/interactive.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { client, outcomeOf, standIns, start } from "./support/command.ts";
 import { rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
@@ -52,8 +53,61 @@ Deno.test("client -i shows the peer's close with code and reason, and exits with
   assertStringIncludes(stderr, "close-not-confirmed (exit 8): ");
 });
 
+Deno.test("client -i says how many replies came when the peer closes before the lines are through", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.readFrame();
+    await socket.closeFrame(1000);
+    await socket.untilGone();
+  });
+  const { code, stderr } = await client(["-i", peer.url], "one\ntwo\nthree\n");
+  assertEquals(code, 7);
+  assertMatch(
+    stderr,
+    /connection-lost \(exit 7\): Peer closed with 1000 \(normal closure\), after 0 replies to \d lines?\n/,
+  );
+});
+
+Deno.test("client -i does not take a greeting for a reply with --skip", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.frame(TEXT, "welcome");
+    await socket.echoOne();
+    await socket.echoOne();
+    await socket.answerClose();
+  });
+  const { code, stdout } = await client(["-i", "--skip", "1", peer.url], "one\ntwo\n");
+  assertEquals([code, withoutClock(stdout)], [0, "< welcome\n< one\n< two\n"]);
+});
+
+Deno.test("client -i says that a message is too long", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.frame(TEXT, "too long");
+    await socket.answerClose();
+  });
+  const { code, stderr } = await client(["-i", "--max-message", "4", peer.url], "one\n");
+  assertEquals(code, 6);
+  assertStringIncludes(stderr, "wrong-reply (exit 6): Message is longer than the limit of 4 bytes");
+});
+
+Deno.test("client -i does not show a password", async () => {
+  const server = serveEcho({ port: 0 });
+  const { stderr } = await client(["-i", server.url.replace("ws://", "ws://user:secret@")]);
+  await server.shutdown();
+  assertStringIncludes(stderr, "Connected to ws://user:***@127.0.0.1:");
+});
+
+Deno.test("splitLines() refuses a line without an end, at 16 MiB characters", async () => {
+  assertEquals(MAX_LINE_CHARS, 16_777_216);
+  const lines = (text: string) => Array.fromAsync(ReadableStream.from([text]).pipeThrough(splitLines()));
+  assertEquals((await lines("x".repeat(MAX_LINE_CHARS))).length, 1);
+  await assertRejects(() => lines("x".repeat(MAX_LINE_CHARS + 1)), RangeError, "longer than 16777216 characters");
+});
+
 Deno.test("client -i exits with 0 when the peer closes with the code that is expected", async () => {
-  await using peer = upgraded((socket) => socket.closeFrame(4001).then(() => socket.untilGone()));
+  await using peer = upgraded(async (socket) => {
+    await socket.echoOne();
+    await socket.closeFrame(4001);
+    await socket.untilGone();
+  });
   assertEquals((await client(["-i", "--expect-close", "4001", peer.url], "one\n")).code, 0);
 });
 
@@ -140,6 +194,21 @@ Deno.test("client -i says usage when the input is not UTF-8", async () => {
   await server.shutdown();
   assertEquals(code, 2);
   assertMatch(stderr, /usage \(exit 2\): .*UTF-8/);
+});
+
+Deno.test("client -i waits at most 2 s for the answer to its close frame after Ctrl-C", async () => {
+  await using peer = upgraded(async (socket) => {
+    await socket.readFrame();
+    child.kill("SIGINT");
+    await socket.untilGone();
+  });
+  // Were the close timeout what counts, the test would give up on the command.
+  const child = start("main.ts", ["-i", "--close-timeout", "3600", peer.url], { stdin: "piped" });
+  const outcome = outcomeOf(child);
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("one\n"));
+  assertEquals((await outcome).code, 130);
+  await writer.close().catch(() => {});
 });
 
 Deno.test("client -i closes the connection at Ctrl-C and exits with 130", async () => {

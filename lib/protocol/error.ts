@@ -4,6 +4,13 @@
  * @module
  */
 
+/** The codes that are answered with another close code than 1002 (RFC 6455 section 7.4.1). */
+const CLOSE_CODES = new Map<ProtocolErrorCode, 1007 | 1008 | 1009>([
+  ["invalid-utf8", 1007],
+  ["too-much-unread", 1008],
+  ["message-too-big", 1009],
+]);
+
 /** What was broken, as a stable word that programs can compare. */
 export type ProtocolErrorCode =
   | "unexpected-continuation"
@@ -20,11 +27,12 @@ export type ProtocolErrorCode =
   | "length-too-large"
   | "unmasked-frame"
   | "masked-frame"
-  | "data-after-close";
+  | "data-after-close"
+  | "too-much-unread";
 
 /**
  * Thrown when what a peer sent breaks RFC 6455. It carries the close code with which section 7.4.1 wants the
- * connection failed: 1002 (protocol error), 1007 (invalid data) or 1009 (message too big).
+ * connection failed: 1002 (protocol error), 1007 (invalid data), 1008 (policy) or 1009 (message too big).
  *
  * @example
  * ```ts
@@ -39,7 +47,7 @@ export class ProtocolError extends Error {
   /** What was broken. */
   readonly code: ProtocolErrorCode;
   /** The close code that answers it. */
-  readonly closeCode: 1002 | 1007 | 1009;
+  readonly closeCode: 1002 | 1007 | 1008 | 1009;
 
   /**
    * Makes the error.
@@ -51,6 +59,6 @@ export class ProtocolError extends Error {
     super(message);
     this.name = "ProtocolError";
     this.code = code;
-    this.closeCode = code === "invalid-utf8" ? 1007 : code === "message-too-big" ? 1009 : 1002;
+    this.closeCode = CLOSE_CODES.get(code) ?? 1002;
   }
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { quote } from "./message.ts";
+
 /** The longest head of a request or response, in bytes: 16 KiB. */
 export const MAX_HEAD_BYTES = 16 * 1024;
 
@@ -45,7 +47,7 @@ export function endOfHead(bytes: Uint8Array, from = 0): number {
  *
  * @param bytes The head, with or without its empty line.
  * @returns Its first line and fields.
- * @throws {SyntaxError} If a line is not a field.
+ * @throws {SyntaxError} If a line is not a field, or has a control character.
  *
  * @example
  * ```ts
@@ -57,13 +59,25 @@ export function endOfHead(bytes: Uint8Array, from = 0): number {
  * ```
  */
 export function parseHead(bytes: Uint8Array): HttpHead {
-  const [startLine = "", ...lines] = latin1(bytes).replace(/(\r\n)+$/, "").split("\r\n");
-  const fields = lines.map((line) => {
-    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
-    if (name === undefined || value === undefined) throw new SyntaxError(`Line is not a header field: ${line}`);
-    return [name, value] as const;
-  });
-  return { startLine, fields };
+  let text = latin1(bytes);
+  while (text.endsWith("\r\n")) text = text.slice(0, -2);
+  const [startLine = "", ...lines] = text.split("\r\n");
+  if (CONTROL.test(startLine)) throw new SyntaxError(`First line has a control character: ${quoteLine(startLine)}`);
+  return { startLine, fields: lines.map(parseField) };
+}
+
+// deno-lint-ignore no-control-regex -- they are what is looked for; a tab is allowed
+const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
+
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+function parseField(line: string): readonly [name: string, value: string] {
+  const colon = line.indexOf(":");
+  const name = line.slice(0, Math.max(0, colon));
+  if (!TOKEN.test(name) || CONTROL.test(line)) {
+    throw new SyntaxError(`Line is not a header field: ${quoteLine(line)}`);
+  }
+  return [name, trim(line.slice(colon + 1))];
 }
 
 /** Header fields are bytes: one character each. */
@@ -71,6 +85,23 @@ function latin1(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return text;
+}
+
+function quoteLine(line: string): string {
+  return quote(line, 80);
+}
+
+/** Takes off spaces and tabs, and only those. No pattern does it in linear time. */
+function trim(text: string): string {
+  let from = 0;
+  let to = text.length;
+  while (from < to && isBlank(text.charCodeAt(from))) from++;
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
+  return text.slice(from, to);
+}
+
+function isBlank(unit: number): boolean {
+  return unit === 0x20 || unit === 0x09;
 }
 
 /**
@@ -92,8 +123,12 @@ function latin1(bytes: Uint8Array): string {
  * ```
  */
 export function listOf(head: HttpHead, name: string): string[] {
-  const values = head.fields.filter(([field]) => field.toLowerCase() === name.toLowerCase()).map(([, value]) => value);
-  return values.flatMap((value) => value.split(",")).map((value) => value.trim()).filter((value) => value !== "");
+  return valuesOf(head, name).flatMap((value) => value.split(",")).map(trim).filter((value) => value !== "");
+}
+
+/** The value of each line with a field. */
+function valuesOf(head: HttpHead, name: string): string[] {
+  return head.fields.filter(([field]) => field.toLowerCase() === name.toLowerCase()).map(([, value]) => value);
 }
 
 /**
@@ -151,7 +186,8 @@ export interface UpgradeRequest {
  * Writes the request of the opening handshake (RFC 6455 section 4.1).
  *
  * @param request What is asked for.
- * @returns The head, to be sent as it is.
+ * @returns The head; each of its characters is one byte to be sent (ISO 8859-1).
+ * @throws {RangeError} If a subprotocol is not a token or is there twice, or the key is not one (section 4.1).
  *
  * @example
  * ```ts
@@ -164,6 +200,8 @@ export interface UpgradeRequest {
  */
 export function encodeRequest(request: UpgradeRequest): string {
   const { url, key, protocols = [], headers = new Headers() } = request;
+  assertKey(key);
+  assertProtocols(protocols);
   const lines = [
     `GET ${url.pathname}${url.search} HTTP/1.1`,
     `Host: ${headers.get("host") ?? url.host}`,
@@ -173,14 +211,33 @@ export function encodeRequest(request: UpgradeRequest): string {
     `Sec-WebSocket-Key: ${key}`,
   ];
   if (protocols.length > 0) lines.push(`Sec-WebSocket-Protocol: ${protocols.join(", ")}`);
-  if (url.username !== "" && !headers.has("authorization")) {
-    const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
-    lines.push(`Authorization: Basic ${base64(new TextEncoder().encode(credentials))}`);
+  if (url.username + url.password !== "" && !headers.has("authorization")) {
+    lines.push(`Authorization: Basic ${base64(percentDecoded(`${url.username}:${url.password}`))}`);
   }
   for (const [name, value] of headers) {
     if (!HANDSHAKE_FIELD.test(name)) lines.push(`${name}: ${value}`);
   }
   return [...lines, "", ""].join("\r\n");
+}
+
+function assertKey(key: string): void {
+  if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key)) {
+    throw new RangeError(`Cannot use ${quoteLine(key)} as key: it must be 16 bytes in Base64`);
+  }
+}
+
+function assertProtocols(protocols: readonly string[]): void {
+  const wrong = protocols.find((protocol, at) => !TOKEN.test(protocol) || protocols.indexOf(protocol) < at);
+  if (wrong !== undefined) {
+    throw new RangeError(`Cannot offer the subprotocol ${quoteLine(wrong)}: each must be a token, and there once`);
+  }
+}
+
+/** The bytes that a part of a URL stands for: a % that begins no escape, and bytes that are not UTF-8, stay. */
+function percentDecoded(text: string): Uint8Array {
+  const characters = text.replace(/%([0-9A-Fa-f]{2})/g, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
+  // A URL is ASCII, so that each character is a byte.
+  return Uint8Array.from(characters, (character) => character.charCodeAt(0));
 }
 
 const HANDSHAKE_FIELD = /^(host|upgrade|connection|sec-websocket-(key|version|protocol|extensions|accept))$/i;
@@ -229,33 +286,36 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   if (status !== 101) return { status, protocol: "", problems: [`status ${status} instead of 101`] };
   const problems: string[] = [];
   if (version !== "1.1") problems.push(`HTTP/${version} instead of HTTP/1.1`);
-  if (!hasToken(head, "upgrade", "websocket")) problems.push('the field Upgrade is not "websocket"');
-  if (!hasToken(head, "connection", "upgrade")) problems.push('the field Connection does not have "Upgrade"');
+  const upgrades = listOf(head, "upgrade");
+  if (upgrades.length === 0 || !upgrades.every((value) => value.toLowerCase() === "websocket")) {
+    problems.push('the field Upgrade is not "websocket"');
+  }
+  if (!listOf(head, "connection").some((value) => value.toLowerCase() === "upgrade")) {
+    problems.push('the field Connection does not have "Upgrade"');
+  }
   problems.push(...acceptProblems(head, expected.acceptKey));
   const [extension] = listOf(head, "sec-websocket-extensions");
-  if (extension !== undefined) problems.push(`the extension "${extension}" was not asked for`);
-  const selected = listOf(head, "sec-websocket-protocol");
+  if (extension !== undefined) problems.push(`the extension ${quoteLine(extension)} was not asked for`);
+  const selected = valuesOf(head, "sec-websocket-protocol").flatMap((value) => value.split(",")).map(trim);
   problems.push(...protocolProblems(selected, expected.protocols));
   return { status, protocol: selected[0] ?? "", problems };
 }
 
-function hasToken(head: HttpHead, name: string, token: string): boolean {
-  return listOf(head, name).some((value) => value.toLowerCase() === token);
-}
-
 function acceptProblems(head: HttpHead, acceptKey: string): string[] {
-  const values = listOf(head, "sec-websocket-accept");
+  const values = valuesOf(head, "sec-websocket-accept");
   if (values.length === 0) return ["the field Sec-WebSocket-Accept is missing"];
   if (values.length > 1) return ["the field Sec-WebSocket-Accept is there more than once"];
   return values[0] === acceptKey ? [] : ["the field Sec-WebSocket-Accept does not fit the key that was sent"];
 }
 
 function protocolProblems(selected: readonly string[], offered: readonly string[]): string[] {
-  const names = offered.map((name) => `"${name}"`).join(", ");
+  const names = offered.map((name) => quoteLine(name)).join(", ");
   const [protocol, second] = selected;
   if (second !== undefined) return ["more than one subprotocol is selected"];
   if (protocol === undefined) {
     return offered.length === 0 ? [] : [`none of the subprotocols that were offered is selected: ${names}`];
   }
-  return offered.includes(protocol) ? [] : [`the subprotocol "${protocol}" was not offered${names && `: ${names}`}`];
+  return offered.includes(protocol)
+    ? []
+    : [`the subprotocol ${quoteLine(protocol)} was not offered${names && `: ${names}`}`];
 }

@@ -111,6 +111,24 @@ export function quote(text: string, maxChars = Infinity): string {
   return cut ? `${quoted.slice(0, -1)}..."` : quoted;
 }
 
+/**
+ * Hides the password in a URL, also in text that is no valid URL.
+ *
+ * @param text The URL.
+ * @returns The same, with three asterisks instead of the password.
+ *
+ * @example
+ * ```ts
+ * import { withoutPassword } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutPassword("ws://user:secret@host/"), "ws://user:***@host/");
+ * ```
+ */
+export function withoutPassword(text: string): string {
+  return text.replace(/^(\w*:?\/{0,2}[^/?#:@]*):[^/?#]*@/, "$1:***@");
+}
+
 function isLowSurrogate(unit: number): boolean {
   return unit >= 0xdc00 && unit <= 0xdfff;
 }

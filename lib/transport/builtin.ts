@@ -13,7 +13,7 @@ import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { MessageAssembler } from "../protocol/assembler.ts";
 import { assertSendableClose, type CloseEnd, type CloseFrame, type CloseRecord } from "../protocol/close.ts";
 import { ProtocolError } from "../protocol/error.ts";
-import { kindOf, type Message } from "../protocol/message.ts";
+import { kindOf, type Message, quote, withoutPassword } from "../protocol/message.ts";
 import {
   type CloseOptions,
   type Connection,
@@ -33,6 +33,7 @@ export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
 
 // A browser-style WebSocket may close with 1000 or 3000-4999 only; 4000 plus the last digits of what it cannot send.
 const PROTOCOL_ERROR = 4002;
+const POLICY_VIOLATION = 4008;
 const MESSAGE_TOO_BIG = 4009;
 
 /** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
@@ -76,11 +77,14 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
     client?.close();
     throw error;
   }
+  const { proxy, unixPath, connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const deadline = performance.now() + connectTimeoutMs;
   try {
     await connection.opened(options);
   } catch (error) {
-    if (error instanceof OpenError && /NoApplicationProtocol/.test(error.message)) throw await explainTls(url, options);
-    throw error;
+    const isHidden = error instanceof OpenError && /NoApplicationProtocol/.test(error.message);
+    if (!isHidden || proxy !== undefined || unixPath !== undefined) throw error;
+    throw await explainTls(url, { ...options, connectTimeoutMs: Math.max(1, deadline - performance.now()) });
   }
   return connection;
 }
@@ -100,6 +104,7 @@ async function explainTls(url: string | URL, options: OpenOptions): Promise<Open
     await within(connection.handshake(), "TLS handshake", { timeoutMs, signal });
     return new OpenError("handshake-refused", HIDDEN_ANSWER_TEXT);
   } catch (error) {
+    if (options.signal?.aborted) throw error;
     return openErrorOf(messageOf(error));
   }
 }
@@ -116,6 +121,11 @@ function createClient(options: OpenOptions): Deno.HttpClient | undefined {
       ...(unixPath !== undefined && { proxy: { transport: "unix", path: unixPath } }),
     });
   } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new OptionError(
+        `Cannot use the unix socket without permission to read and write: use "deno task client:unix"`,
+      );
+    }
     throw new OptionError(`Cannot use the TLS, proxy or unix socket options: ${messageOf(error)}`, { cause: error });
   }
 }
@@ -125,7 +135,7 @@ function createSocket(url: string | URL, options: OpenOptions, client: Deno.Http
   try {
     return new WebSocket(url, { protocols: [...protocols], ...(headers && { headers }), ...(client && { client }) });
   } catch (error) {
-    throw new OptionError(`Cannot open the connection: ${messageOf(error)}`, { cause: error });
+    throw new OptionError(`Cannot open the connection: ${withoutPassword(messageOf(error))}`, { cause: error });
   }
 }
 
@@ -189,8 +199,9 @@ class BuiltinConnection implements Connection {
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#socket.bufferedAmount > this.#maxBufferedBytes) await this.#flushed(options);
+    if (this.#inbox.fault) throw this.#inbox.fault;
     // After close() the runtime drops silently what is sent.
-    if (this.#record || this.#sent) throw new ConnectionClosedError(await this.closed);
+    if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
     this.#socket.send(message);
   }
 
@@ -237,11 +248,14 @@ class BuiltinConnection implements Connection {
     const payload = data instanceof ArrayBuffer ? new Uint8Array(data) : String(data);
     try {
       const message = this.#assembler.push({ kind: kindOf(payload), payload, final: true });
-      if (message !== undefined) this.#inbox.add(message);
+      if (message === undefined) return;
+      if (this.#sent) this.#inbox.addSurplus(message);
+      else this.#inbox.add(message);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#inbox.fail(error);
-      this.#sendClose(MESSAGE_TOO_BIG, "message too big");
+      const isUnread = error.code === "too-much-unread";
+      this.#sendClose(isUnread ? POLICY_VIOLATION : MESSAGE_TOO_BIG, isUnread ? "too much unread" : "message too big");
     }
   }
 
@@ -297,7 +311,7 @@ class BuiltinConnection implements Connection {
       return `Server selected none of the subprotocols that were offered: ${offered}`;
     }
     if (selected === "" || this.#offered.includes(selected)) return undefined;
-    return `Server selected the subprotocol "${selected}", which was not offered${offered && `: ${offered}`}`;
+    return `Server selected the subprotocol ${quote(selected)}, which was not offered${offered && `: ${offered}`}`;
   }
 }
 

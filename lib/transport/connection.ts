@@ -15,6 +15,9 @@ export const DEFAULT_PORT = 6455;
 /** How long a step may take unless told otherwise, in milliseconds: 10 s. */
 export const DEFAULT_TIMEOUT_MS = 10_000;
 
+/** How long whoever is interrupted waits for the answer to the close frame, in milliseconds: 2 s. */
+export const INTERRUPTED_CLOSE_TIMEOUT_MS = 2000;
+
 /** More than this many bytes waiting to go out make `send` wait, in bytes: 1 MiB. */
 export const DEFAULT_MAX_BUFFERED_BYTES = 1024 * 1024;
 

@@ -13,8 +13,11 @@ import { type WaitOptions, within } from "./deadline.ts";
 /** How much may have arrived without being received, in UTF-16 units or bytes: 64 MiB. Beyond, the peer is cut off. */
 export const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
 
-/** What an unread message costs besides its payload, so that empty ones are bounded as well. */
-const UNREAD_MESSAGE_OVERHEAD_BYTES = 64;
+/** What an unread message costs besides its payload, in bytes, so that empty ones are bounded as well: 64. */
+export const MESSAGE_OVERHEAD_BYTES = 64;
+
+/** How many messages are kept that come after our own close frame, which nobody waits for: 1000. */
+export const MAX_SURPLUS_MESSAGES = 1000;
 
 /**
  * The messages that have arrived and that nobody has received: first in first out, bounded, and with the end of the
@@ -36,6 +39,7 @@ export class Inbox {
   #arriving: Message[] = [];
   #leaving: Message[] = [];
   #bytes = 0;
+  #surplus = 0;
   #arrival: PromiseWithResolvers<void> | undefined;
   #fault: ProtocolError | undefined;
   #record: CloseRecord | undefined;
@@ -64,16 +68,23 @@ export class Inbox {
    * Keeps a message.
    *
    * @param message The message.
-   * @throws {ProtocolError} `message-too-big` if more than 64 MiB would be there, and not just this one.
+   * @throws {ProtocolError} `too-much-unread` if more than 64 MiB would be there, and not just this one.
    */
   add(message: Message): void {
-    const bytes = message.length + UNREAD_MESSAGE_OVERHEAD_BYTES;
+    const bytes = message.length + MESSAGE_OVERHEAD_BYTES;
     if (this.#bytes > 0 && this.#bytes + bytes > MAX_UNREAD_BYTES) {
-      throw new ProtocolError("message-too-big", `More than ${MAX_UNREAD_BYTES} bytes arrived unread`);
+      throw new ProtocolError("too-much-unread", `More than ${MAX_UNREAD_BYTES} bytes arrived unread`);
     }
-    this.#bytes += bytes;
-    this.#arriving.push(message);
-    this.#wake();
+    this.#put(message);
+  }
+
+  /**
+   * Keeps a message that comes after our own close frame, unless there are enough of them.
+   *
+   * @param message The message.
+   */
+  addSurplus(message: Message): void {
+    if (this.#surplus++ < MAX_SURPLUS_MESSAGES && this.#bytes < MAX_UNREAD_BYTES) this.#put(message);
   }
 
   /**
@@ -138,6 +149,12 @@ export class Inbox {
     }
   }
 
+  #put(message: Message): void {
+    this.#bytes += message.length + MESSAGE_OVERHEAD_BYTES;
+    this.#arriving.push(message);
+    this.#wake();
+  }
+
   #take(): Message | undefined {
     // Turning the pile over once for many messages keeps each step cheap, however long the queue is.
     if (this.#leaving.length === 0) {
@@ -146,7 +163,7 @@ export class Inbox {
     }
     const message = this.#leaving.pop();
     if (message === undefined) return undefined;
-    this.#bytes -= message.length + UNREAD_MESSAGE_OVERHEAD_BYTES;
+    this.#bytes -= message.length + MESSAGE_OVERHEAD_BYTES;
     this.#onTake();
     return message;
   }

@@ -198,7 +198,8 @@ class WireConnection implements Connection, FrameSink {
   }
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
-    if (this.#record || this.#sent) throw new ConnectionClosedError(await this.closed);
+    if (this.#inbox.fault) throw this.#inbox.fault;
+    if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
     const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
     let opcode: number = typeof message === "string" ? OPCODE.text : OPCODE.binary;
     let at = 0;
@@ -272,9 +273,9 @@ class WireConnection implements Connection, FrameSink {
     // The piece is a part of the read buffer: what the assembler hands on as it is has to be copied.
     const isWhole = isFirst && final && kind === "binary";
     const message = this.#assembler.push({ kind, payload: isWhole ? payload.slice() : payload, final });
-    // What comes after our close frame is kept as long as there is room, and then dropped: nobody waits for it.
-    if (message === undefined || (this.#sent && this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES)) return;
-    this.#inbox.add(message);
+    if (message === undefined) return;
+    if (this.#sent) this.#inbox.addSurplus(message);
+    else this.#inbox.add(message);
   }
 
   onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
@@ -393,7 +394,7 @@ class WireConnection implements Connection, FrameSink {
   /** Fails the connection (RFC 6455 section 7.1.7): a close frame that says why, then the end of TCP. */
   async #fail(error: ProtocolError): Promise<void> {
     this.#failure = error;
-    if (error.code === "message-too-big") this.#inbox.fail(error);
+    if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
     this.#sendClose({ code: error.closeCode, reason: error.message.slice(0, 123) }, "local");
     await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
     this.#settle("protocol-error", error.message, "local");
