@@ -10,6 +10,7 @@
 
 import config from "./deno.json" with { type: "json" };
 import {
+  type CommandLine,
   describeOptions,
   type OptionSpec,
   parseCommandLine,
@@ -22,8 +23,9 @@ import type { EchoEvent } from "./lib/echo.ts";
 import { describeCloseFrame } from "./lib/protocol/close.ts";
 import { quote } from "./lib/protocol/message.ts";
 import { formatMs } from "./lib/report.ts";
-import { serveEcho, type ServeEchoOptions } from "./lib/serve.ts";
+import { type EchoServer, serveEcho, type ServeEchoOptions } from "./lib/serve.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./lib/transport/builtin.ts";
+import type { TransportName } from "./lib/transport/connection.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 
 const OPTIONS: readonly OptionSpec[] = [
@@ -32,13 +34,27 @@ const OPTIONS: readonly OptionSpec[] = [
   {
     name: "max-message",
     value: "BYTES",
-    help: ["Longest message; KiB, MiB as suffix", "(default 16MiB, at most 64MiB less 1)"],
+    help: [
+      "Longest message; KiB, MiB as suffix",
+      "(default 16MiB, at most 64MiB less 1;",
+      "with --transport wire 1GiB)",
+    ],
   },
   {
     name: "idle-timeout",
     value: "S",
     help: ["Seconds without traffic before a peer is", "pinged and dropped; 0 for never (default 120)"],
   },
+  {
+    name: "transport",
+    value: "NAME",
+    help: ["builtin (default): the runtime's WebSocket;", "wire: own frames, strict and bounded"],
+  },
+  {
+    name: "lab",
+    help: ["Be a peer that misbehaves on request, to test", "clients with; GET / lists what its paths do"],
+  },
+  { name: "lab-public", help: ["Let --lab listen on an address that is not", "a loopback address"] },
   { name: "log", value: "FORM", help: ["text (default), json or none"] },
   { name: "quiet", short: "q", help: ["The same as --log none"] },
   { name: "help", short: "h", help: ["Show this help"] },
@@ -71,12 +87,17 @@ async function main(args: readonly string[]): Promise<number> {
   const onEvent = readLog(line.has("quiet") ? "none" : line.value("log") ?? "text");
   const options: ServeEchoOptions = { onEvent };
   const [host, port, size, idle] = ["host", "port", "max-message", "idle-timeout"].map((name) => line.value(name));
+  options.transport = readTransport(line.value("transport") ?? "builtin");
+  if (host === "") throw new UsageError('Option --host cannot be "": give an address or a name');
   if (host !== undefined) options.hostname = host.replace(/^\[(.*)\]$/, "$1");
   if (port !== undefined) options.port = parseWhole("--port", port, 0, 65535);
-  if (size !== undefined) options.maxMessageBytes = readMaxMessage(size);
-  if (idle !== undefined) options.idleTimeoutSeconds = /^0+$/.test(idle) ? 0 : readIdleTimeout(idle);
+  if (size !== undefined) options.maxMessageBytes = readMaxMessage(size, options.transport);
+  if (idle !== undefined) options.idleTimeoutSeconds = Number(idle) === 0 && idle !== "" ? 0 : readIdleTimeout(idle);
 
-  const server = serveEcho(options);
+  if (line.has("lab-public") && !line.has("lab")) {
+    throw new UsageError("Option --lab-public belongs to --lab: give both");
+  }
+  const server = line.has("lab") ? await startLab(line, options) : serveEcho(options);
   console.log(`Listening on ${server.url}`);
 
   await untilSignal();
@@ -87,23 +108,49 @@ async function main(args: readonly string[]): Promise<number> {
   return EXIT_CODES.proven;
 }
 
+/** Starts the lab; loaded here, as the echo server has no need of it. */
+async function startLab(line: CommandLine, { hostname, port, onEvent }: ServeEchoOptions): Promise<EchoServer> {
+  for (const name of ["max-message", "idle-timeout", "transport"]) {
+    if (line.value(name) !== undefined) throw new UsageError(`Option --${name} does not go with --lab: leave it out`);
+  }
+  const { isLoopback, serveLab } = await import("./lib/lab.ts");
+  if (hostname !== undefined && !isLoopback(hostname) && !line.has("lab-public")) {
+    throw new UsageError(
+      `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,
+    );
+  }
+  return await serveLab({
+    ...(hostname && { hostname }),
+    ...(port !== undefined && { port }),
+    ...(onEvent && { onEvent }),
+  });
+}
+
 function print(text: string): number {
   console.log(text);
   return EXIT_CODES.proven;
 }
 
 function readLog(form: string): (event: EchoEvent) => void {
-  const log = LOGS[form];
+  const log = Object.hasOwn(LOGS, form) ? LOGS[form] : undefined;
   if (log === undefined) throw new UsageError(`Option --log cannot be "${form}": give text, json or none`);
   return log;
 }
 
-function readMaxMessage(text: string): number {
+function readTransport(name: string): TransportName {
+  if (name === "builtin" || name === "wire") return name;
+  throw new UsageError(`Option --transport cannot be "${name}": give builtin or wire`);
+}
+
+/** The longest message that `--max-message` may allow over our own frames, in bytes: 1 GiB. */
+const MAX_WIRE_MESSAGE_BYTES = 1024 ** 3;
+
+function readMaxMessage(text: string, transport: TransportName): number {
   const bytes = parseSize("--max-message", text);
-  if (bytes <= MAX_BUILTIN_FRAME_BYTES) return bytes;
-  throw new UsageError(
-    `Option --max-message cannot be "${text}": the runtime takes at most ${MAX_BUILTIN_FRAME_BYTES} bytes`,
-  );
+  const most = transport === "wire" ? MAX_WIRE_MESSAGE_BYTES : MAX_BUILTIN_FRAME_BYTES;
+  if (bytes <= most) return bytes;
+  const who = transport === "wire" ? "the server" : "the runtime";
+  throw new UsageError(`Option --max-message cannot be "${text}": ${who} takes at most ${most} bytes`);
 }
 
 /** The runtime counts whole seconds. */
@@ -115,7 +162,7 @@ function readIdleTimeout(text: string): number {
 function describeEvent(event: EchoEvent): string {
   const time = new Date().toISOString();
   if (event.type === "opened") {
-    const protocol = event.protocol === "" ? "" : ` subprotocol ${event.protocol}`;
+    const protocol = event.protocol === "" ? "" : ` subprotocol ${quote(event.protocol)}`;
     return `${time} #${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}`;
   }
   const { received, sent, error, messages, bytes, ms } = event;

@@ -9,9 +9,13 @@ import { STATUS_CODE } from "@std/http/status";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 import type { CloseFrame } from "./protocol/close.ts";
 import { exceeds, type Message } from "./protocol/message.ts";
+import { within } from "./transport/deadline.ts";
 
 /** A connection without traffic for this long is closed with 1001 unless told otherwise, in seconds: 120. */
 export const DEFAULT_IDLE_TIMEOUT_SECONDS = 120;
+
+/** How long an accepted upgrade may take to become an open connection, in milliseconds: 10 s. */
+const OPEN_TIMEOUT_MS = 10_000;
 
 /** From this size on, the memory of a message is given back as soon as it is echoed, in bytes: 64 KiB. */
 const RELEASE_BYTES = 64 * 1024;
@@ -144,6 +148,7 @@ export class EchoConnection {
   readonly #opened: EchoOpened;
   readonly #maxMessageBytes: number;
   readonly #onEvent: (event: EchoEvent) => void;
+  readonly #opening = Promise.withResolvers<void>();
   readonly #end = Promise.withResolvers<EchoClosed>();
   readonly #since = performance.now();
   #messages = 0;
@@ -172,6 +177,8 @@ export class EchoConnection {
     socket.onmessage = (event) => this.#guard(() => this.#echo(event.data));
     socket.onerror = (event) => this.#error ||= event instanceof ErrorEvent ? event.message : "";
     socket.onclose = (event) => this.#onClose(event);
+    // Of a peer that is gone before the socket is open the runtime tells nothing at all.
+    within(this.#opening.promise, "open socket", { timeoutMs: OPEN_TIMEOUT_MS }).catch(() => this.#neverOpened());
   }
 
   /**
@@ -183,13 +190,20 @@ export class EchoConnection {
   close(code: number, reason: string): void {
     if (this.#sent || this.#isOver) return;
     this.#sent = { code, reason };
-    this.#socket.close(code, reason);
+    if (this.#socket.readyState === WebSocket.CONNECTING) this.#neverOpened();
+    else this.#socket.close(code, reason);
+  }
+
+  #neverOpened(): void {
+    this.#error ||= "gone before the connection was open";
+    this.#onClose({ code: 0, reason: "" });
   }
 
   #onOpen(): void {
+    this.#opening.resolve();
     // A close that was asked for before the socket was open had no effect.
     if (this.#sent) this.#socket.close(this.#sent.code, this.#sent.reason);
-    this.#onEvent(this.#opened);
+    if (!this.#isOver) this.#onEvent(this.#opened);
   }
 
   #guard(handle: () => void): void {
@@ -202,7 +216,8 @@ export class EchoConnection {
   }
 
   #echo(data: string | ArrayBuffer): void {
-    if (this.#sent) return;
+    // While the peer's close frame is answered, what would be sent is dropped, and does not count as echoed.
+    if (this.#sent || this.#socket.readyState !== WebSocket.OPEN) return;
     const message: Message = typeof data === "string" ? data : new Uint8Array(data);
     if (exceeds(message, this.#maxMessageBytes)) {
       this.close(1009, `at most ${this.#maxMessageBytes} bytes`);
@@ -218,9 +233,10 @@ export class EchoConnection {
   }
 
   /** The runtime can report one end twice, the first report is the true one; abnormal ends have code 0. */
-  #onClose({ code, reason }: CloseEvent): void {
+  #onClose({ code, reason }: Pick<CloseEvent, "code" | "reason">): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#opening.resolve();
     // 1005 after our own close is an empty close frame or a dropped connection: not known, so not claimed.
     const isKnown = code !== 0 && !(code === 1005 && this.#sent) && this.#error === "";
     const closed: EchoClosed = {
@@ -256,6 +272,7 @@ export class EchoConnection {
  */
 export function refusalOf(request: Request, isClosing = false): Response | undefined {
   if (isClosing) return refuse(request, STATUS_CODE.ServiceUnavailable, "The server is shutting down.");
+  if (!URL.canParse(request.url)) return refuse(request, STATUS_CODE.BadRequest, "The host or the path is not valid.");
   const { headers } = request;
   const wantsUpgrade = tokensOf(request, "upgrade").includes("websocket");
   if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
@@ -269,6 +286,7 @@ export function refusalOf(request: Request, isClosing = false): Response | undef
       UPGRADE,
     );
   }
+  if (!headers.has("host")) return refuse(request, STATUS_CODE.BadRequest, "The field Host is missing.");
   if (!tokensOf(request, "connection").includes("upgrade")) {
     return refuse(request, STATUS_CODE.BadRequest, 'The field Connection does not have the token "Upgrade".');
   }
@@ -278,8 +296,14 @@ export function refusalOf(request: Request, isClosing = false): Response | undef
   if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
     return refuse(request, STATUS_CODE.BadRequest, "The field Sec-WebSocket-Key is not 16 bytes in Base64.");
   }
+  if (!tokensOf(request, "sec-websocket-protocol").every((name) => TOKEN.test(name))) {
+    return refuse(request, STATUS_CODE.BadRequest, "The field Sec-WebSocket-Protocol has a name that is not a token.");
+  }
   return undefined;
 }
+
+/** A token of RFC 9110 section 5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
 

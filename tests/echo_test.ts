@@ -4,21 +4,26 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../lib/echo.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { openBuiltin } from "../lib/transport/builtin.ts";
+import type { TransportName } from "../lib/transport/connection.ts";
 import { BINARY, CLOSE, connectRaw, rawClient, requestHead, TEXT } from "./support/raw_peer.ts";
+import { testBoth } from "./support/transports.ts";
 
 const WAIT = { timeoutMs: 10_000 };
 const TEXT_TYPE = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
 const UPGRADE = { "connection": "Upgrade", "sec-websocket-version": "13", "upgrade": "websocket" };
 
 /** Sends a head and reads the answer: its status line and the fields that are not of the transport. */
-async function answerTo(head: string): Promise<[string, Record<string, string>]> {
-  const server = serveEcho({ port: 0 });
+async function answerTo(transport: TransportName, head: string): Promise<[string, Record<string, string>]> {
+  const server = serveEcho({ transport, port: 0 });
   const socket = await connectRaw(server.url);
   await socket.write(head);
   const [status = "", ...lines] = (await socket.readHead()).split("\r\n");
   socket.close();
   await server.shutdown();
-  const fields = lines.map((line) => line.split(": ")).map(([name = "", value = ""]) => [name.toLowerCase(), value]);
+  // Over our own frames each connection takes one request, and says so.
+  const fields = lines.filter((line) => line !== "connection: close")
+    .map((line) => line.replace(/^(connection: .*), close$/, "$1").split(": "))
+    .map(([name = "", value = ""]) => [name.toLowerCase(), value]);
   return [
     status,
     Object.fromEntries(fields.filter(([name]) => !["date", "vary", "content-length"].includes(name ?? ""))),
@@ -32,6 +37,9 @@ for (
     ["POST with an upgrade", requestHead({}, "POST / HTTP/1.1"), "405 Method Not Allowed", { allow: "GET" }],
     ["DELETE", requestHead({ Upgrade: undefined }, "DELETE / HTTP/1.1"), "405 Method Not Allowed", { allow: "GET" }],
     ["Connection without upgrade", requestHead({ Connection: "keep-alive" }), "400 Bad Request", {}],
+    ["no Host", requestHead({ Host: undefined }), "400 Bad Request", {}],
+    ["a Host that is none", requestHead({ Host: "[::" }), "400 Bad Request", {}],
+    ["a subprotocol that is no token", requestHead({ "Sec-WebSocket-Protocol": 'a b; "x"' }), "400 Bad Request", {}],
     ["no version", requestHead({ "Sec-WebSocket-Version": undefined }), "426 Upgrade Required", UPGRADE],
     ["version 8", requestHead({ "Sec-WebSocket-Version": "8" }), "426 Upgrade Required", UPGRADE],
     ["no key", requestHead({ "Sec-WebSocket-Key": undefined }), "400 Bad Request", {}],
@@ -44,37 +52,37 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`createEcho() answers ${status} to ${what}`, async () => {
-    assertEquals(await answerTo(head), [`HTTP/1.1 ${status}`, { ...TEXT_TYPE, ...fields }]);
+  testBoth(`createEcho() answers ${status} to ${what}`, async (transport) => {
+    assertEquals(await answerTo(transport, head), [`HTTP/1.1 ${status}`, { ...TEXT_TYPE, ...fields }]);
   });
 }
 
-Deno.test("createEcho() answers with JSON to a client that prefers it", async () => {
-  const server = serveEcho({ port: 0 });
+testBoth("createEcho() answers with JSON to a client that prefers it", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
   const answer = await fetch(server.url.replace("ws:", "http:"), { headers: { accept: "application/json" } });
   assertEquals([answer.status, answer.headers.get("content-type")], [426, "application/json"]);
   assertEquals(await answer.json(), { status: 426, error: "This is a WebSocket echo server: ask for the upgrade." });
   await server.shutdown();
 });
 
-Deno.test("createEcho() upgrades whatever the case of the tokens, on any path", async () => {
+testBoth("createEcho() upgrades whatever the case of the tokens, on any path", async (transport) => {
   const head = requestHead(
     { Upgrade: "WebSocket", Connection: "keep-alive, uPGRADE" },
     "GET /WinHttpWebSocketSample/EchoWebSocket.ashx HTTP/1.1",
   );
-  const [status, fields] = await answerTo(head);
+  const [status, fields] = await answerTo(transport, head);
   assertEquals(status, "HTTP/1.1 101 Switching Protocols");
   assertEquals(fields["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
   assertEquals(fields["sec-websocket-protocol"], undefined);
 });
 
-Deno.test("createEcho() selects the first subprotocol of the offer, also without spaces", async () => {
-  const [status, fields] = await answerTo(requestHead({ "Sec-WebSocket-Protocol": "Chat,superchat" }));
+testBoth("createEcho() selects the first subprotocol of the offer, also without spaces", async (transport) => {
+  const [status, fields] = await answerTo(transport, requestHead({ "Sec-WebSocket-Protocol": "Chat,superchat" }));
   assertEquals([status, fields["sec-websocket-protocol"]], ["HTTP/1.1 101 Switching Protocols", "Chat"]);
 });
 
-Deno.test("createEcho() still answers after a request that it refused", async () => {
-  const server = serveEcho({ port: 0 });
+testBoth("createEcho() still answers after a request that it refused", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
   const refused = await fetch(server.url.replace("ws:", "http:"), { method: "POST", body: "x" });
   await refused.body?.cancel();
   const connection = await openBuiltin(server.url);
@@ -84,8 +92,8 @@ Deno.test("createEcho() still answers after a request that it refused", async ()
   await server.shutdown();
 });
 
-Deno.test("EchoConnection sends back the same kinds and bytes in the same order", async () => {
-  const server = serveEcho({ port: 0 });
+testBoth("EchoConnection sends back the same kinds and bytes in the same order", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
   const connection = await openBuiltin(server.url);
   const sent = [
     "",
@@ -103,9 +111,13 @@ Deno.test("EchoConnection sends back the same kinds and bytes in the same order"
   await server.shutdown();
 });
 
-Deno.test("EchoConnection counts messages and bytes of UTF-8, and reports the close frame", async () => {
+testBoth("EchoConnection counts messages and bytes of UTF-8, and reports the close frame", async (transport) => {
   const closed = Promise.withResolvers<EchoClosed>();
-  const server = serveEcho({ port: 0, onEvent: (event) => event.type === "closed" && closed.resolve(event) });
+  const server = serveEcho({
+    transport,
+    port: 0,
+    onEvent: (event) => event.type === "closed" && closed.resolve(event),
+  });
   const connection = await openBuiltin(server.url);
   await connection.send("é€😀");
   await connection.send(new Uint8Array(1000));
@@ -121,24 +133,29 @@ Deno.test("EchoConnection counts messages and bytes of UTF-8, and reports the cl
   await server.shutdown();
 });
 
-Deno.test("EchoConnection takes a message of maxMessageBytes, and closes with 1009 for one byte more", async () => {
-  for (const [most, over] of [["é".repeat(4), `${"é".repeat(4)}x`], [new Uint8Array(8), new Uint8Array(9)]] as const) {
-    const closed = Promise.withResolvers<EchoClosed>();
-    const onEvent = (event: EchoEvent) => event.type === "closed" && closed.resolve(event);
-    const server = serveEcho({ port: 0, maxMessageBytes: 8, onEvent });
-    const connection = await openBuiltin(server.url);
-    await connection.send(most);
-    assertEquals(await connection.receive(WAIT), most);
-    await connection.send(over);
-    assertEquals((await connection.closed).received, { code: 1009, reason: "at most 8 bytes" });
-    const { messages, sent } = await closed.promise;
-    assertEquals([messages, sent?.code], [1, 1009]);
-    await server.shutdown();
-  }
-});
+testBoth(
+  "EchoConnection takes a message of maxMessageBytes, and closes with 1009 for one byte more",
+  async (transport) => {
+    for (
+      const [most, over] of [["é".repeat(4), `${"é".repeat(4)}x`], [new Uint8Array(8), new Uint8Array(9)]] as const
+    ) {
+      const closed = Promise.withResolvers<EchoClosed>();
+      const onEvent = (event: EchoEvent) => event.type === "closed" && closed.resolve(event);
+      const server = serveEcho({ transport, port: 0, maxMessageBytes: 8, onEvent });
+      const connection = await openBuiltin(server.url);
+      await connection.send(most);
+      assertEquals(await connection.receive(WAIT), most);
+      await connection.send(over);
+      assertEquals((await connection.closed).received, { code: 1009, reason: "at most 8 bytes" });
+      const { messages, sent } = await closed.promise;
+      assertEquals([messages, sent?.code], [1, 1009]);
+      await server.shutdown();
+    }
+  },
+);
 
-Deno.test("EchoConnection takes 16 MiB by default", async () => {
-  const server = serveEcho({ port: 0 });
+testBoth("EchoConnection takes 16 MiB by default", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
   const connection = await openBuiltin(server.url);
   const most = new Uint8Array(16_777_216);
   await connection.send(most);
@@ -149,14 +166,14 @@ Deno.test("EchoConnection takes 16 MiB by default", async () => {
   await server.shutdown();
 });
 
-Deno.test("EchoConnection closes with 1011 when a handler throws, and the server goes on", async () => {
+testBoth("EchoConnection closes with 1011 when a handler throws, and the server goes on", async (transport) => {
   let isFirst = true;
   const onEvent = () => {
     if (!isFirst) return;
     isFirst = false;
     throw new Error("broken log");
   };
-  const server = serveEcho({ port: 0, onEvent });
+  const server = serveEcho({ transport, port: 0, onEvent });
   const broken = await openBuiltin(server.url);
   assertEquals((await broken.closed).received, { code: 1011, reason: "internal error" });
   const connection = await openBuiltin(server.url);
@@ -166,9 +183,13 @@ Deno.test("EchoConnection closes with 1011 when a handler throws, and the server
   await server.shutdown();
 });
 
-Deno.test("EchoConnection reports a peer that vanishes, without a close frame", async () => {
+testBoth("EchoConnection reports a peer that vanishes, without a close frame", async (transport) => {
   const closed = Promise.withResolvers<EchoClosed>();
-  const server = serveEcho({ port: 0, onEvent: (event) => event.type === "closed" && closed.resolve(event) });
+  const server = serveEcho({
+    transport,
+    port: 0,
+    onEvent: (event) => event.type === "closed" && closed.resolve(event),
+  });
   const socket = await rawClient(server.url);
   await socket.frame(BINARY, "x");
   assertEquals((await socket.readFrame()).opcode, BINARY);
@@ -179,9 +200,13 @@ Deno.test("EchoConnection reports a peer that vanishes, without a close frame", 
   await server.shutdown();
 });
 
-Deno.test("EchoConnection answers an empty close frame, and reports 1005", async () => {
+testBoth("EchoConnection answers an empty close frame, and reports 1005", async (transport) => {
   const closed = Promise.withResolvers<EchoClosed>();
-  const server = serveEcho({ port: 0, onEvent: (event) => event.type === "closed" && closed.resolve(event) });
+  const server = serveEcho({
+    transport,
+    port: 0,
+    onEvent: (event) => event.type === "closed" && closed.resolve(event),
+  });
   const socket = await rawClient(server.url);
   await socket.frame(CLOSE);
   assertEquals((await socket.readFrame()).opcode, CLOSE);
@@ -190,8 +215,8 @@ Deno.test("EchoConnection answers an empty close frame, and reports 1005", async
   await server.shutdown();
 });
 
-Deno.test("shutdown() closes every connection with 1001 and refuses new ones", async () => {
-  const server = serveEcho({ port: 0 });
+testBoth("shutdown() closes every connection with 1001 and refuses new ones", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
   const connections = await Promise.all([1, 2, 3].map(() => openBuiltin(server.url)));
   const held = await rawClient(server.url);
   const stopping = server.shutdown({ timeoutMs: 5000 });
@@ -209,18 +234,18 @@ Deno.test("shutdown() closes every connection with 1001 and refuses new ones", a
   held.close();
 });
 
-Deno.test("shutdown() gives the number of peers that did not answer in time", async () => {
-  const server = serveEcho({ port: 0 });
+testBoth("shutdown() gives the number of peers that did not answer in time", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
   const socket = await rawClient(server.url);
   assertEquals(await server.shutdown({ timeoutMs: 100 }), 1);
   socket.close();
 });
 
-Deno.test("serveEcho() says that the port is taken", async () => {
-  const server = serveEcho({ port: 0 });
+testBoth("serveEcho() says that the port is taken", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
   const port = Number(new URL(server.url).port);
   try {
-    serveEcho({ port });
+    serveEcho({ transport, port });
     assert(false, "it listened twice");
   } catch (error) {
     assertEquals(
@@ -231,14 +256,14 @@ Deno.test("serveEcho() says that the port is taken", async () => {
   await server.shutdown();
 });
 
-Deno.test("serveEcho() gives the URL of an IPv6 address in brackets", async () => {
-  const server = serveEcho({ hostname: "::1", port: 0 });
+testBoth("serveEcho() gives the URL of an IPv6 address in brackets", async (transport) => {
+  const server = serveEcho({ transport, hostname: "::1", port: 0 });
   assertMatch(server.url, /^ws:\/\/\[::1\]:\d+\/$/);
   await server.shutdown();
 });
 
-Deno.test("EchoConnection leaves messages unanswered that come after its own close frame", async () => {
-  const server = serveEcho({ port: 0, maxMessageBytes: 1 });
+testBoth("EchoConnection leaves messages unanswered that come after its own close frame", async (transport) => {
+  const server = serveEcho({ transport, port: 0, maxMessageBytes: 1 });
   const socket = await rawClient(server.url);
   await socket.frame(TEXT, "too long");
   await socket.frame(TEXT, "x");
@@ -247,4 +272,16 @@ Deno.test("EchoConnection leaves messages unanswered that come after its own clo
   await socket.frame(CLOSE, payload);
   socket.close();
   await server.shutdown();
+});
+
+Deno.test("shutdown() does not wait for peers that were gone before their connection was open", async () => {
+  const server = serveEcho({ port: 0 });
+  const sockets = await Promise.all(Array.from({ length: 100 }, () => connectRaw(server.url)));
+  // Closed with the answer unread, the connection is reset.
+  await Promise.all(sockets.map((socket) => socket.write(requestHead())));
+  for (const socket of sockets) socket.close();
+  // A clean exchange behind them shows that they were all looked at.
+  const connection = await openBuiltin(server.url);
+  await connection.close(WAIT);
+  assertEquals(await server.shutdown({ timeoutMs: 2000 }), 0);
 });

@@ -3,17 +3,21 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { outcomeOf, serverProcess, start } from "./support/command.ts";
 import { openBuiltin } from "../lib/transport/builtin.ts";
-import { rawClient, TEXT } from "./support/raw_peer.ts";
+import { rawClient, type RawSocket, TEXT } from "./support/raw_peer.ts";
+import { testBoth } from "./support/transports.ts";
 
 const WAIT = { timeoutMs: 10_000 };
 
-Deno.test("server logs one line when a connection opens and one when it closes", async () => {
-  await using server = await serverProcess();
+testBoth("server logs one line when a connection opens and one when it closes", async (transport) => {
+  await using server = await serverProcess("--transport", transport);
   const connection = await openBuiltin(`${server.url}some/path?x=1`, { protocols: ["chat"] });
   await connection.send("é");
   await connection.receive(WAIT);
   await connection.close({ code: 4000, reason: "bye\u001b[31m", ...WAIT });
-  assertMatch(await server.nextLine(), /^\S+Z #1 opened by 127\.0\.0\.1:\d+ for "\/some\/path\?x=1" subprotocol chat$/);
+  assertMatch(
+    await server.nextLine(),
+    /^\S+Z #1 opened by 127\.0\.0\.1:\d+ for "\/some\/path\?x=1" subprotocol "chat"$/,
+  );
   const closed = await server.nextLine();
   assertMatch(
     closed,
@@ -21,8 +25,8 @@ Deno.test("server logs one line when a connection opens and one when it closes",
   );
 });
 
-Deno.test("server logs JSON with --log json", async () => {
-  await using server = await serverProcess("--log", "json");
+testBoth("server logs JSON with --log json", async (transport) => {
+  await using server = await serverProcess("--transport", transport, "--log", "json");
   const connection = await openBuiltin(server.url);
   await connection.close(WAIT);
   const [opened, closed] = [JSON.parse(await server.nextLine()), JSON.parse(await server.nextLine())];
@@ -33,8 +37,8 @@ Deno.test("server logs JSON with --log json", async () => {
   }]);
 });
 
-Deno.test("server closes with 1009 over --max-message, and not at it", async () => {
-  await using server = await serverProcess("--max-message", "8");
+testBoth("server closes with 1009 over --max-message, and not at it", async (transport) => {
+  await using server = await serverProcess("--transport", transport, "--max-message", "8");
   const connection = await openBuiltin(server.url);
   await connection.send("12345678");
   assertEquals(await connection.receive(WAIT), "12345678");
@@ -43,8 +47,8 @@ Deno.test("server closes with 1009 over --max-message, and not at it", async () 
   assertEquals(received, { code: 1009, reason: "at most 8 bytes" });
 });
 
-Deno.test("server pings an idle peer and drops it after --idle-timeout", async () => {
-  await using server = await serverProcess("--idle-timeout", "1", "--log", "json");
+testBoth("server pings an idle peer and drops it after --idle-timeout", async (transport) => {
+  await using server = await serverProcess("--transport", transport, "--idle-timeout", "1", "--log", "json");
   // A peer that never answers a ping.
   const socket = await rawClient(server.url);
   assertEquals(JSON.parse(await server.nextLine()).type, "opened");
@@ -55,11 +59,10 @@ Deno.test("server pings an idle peer and drops it after --idle-timeout", async (
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test({
-    name: `server closes every connection with 1001 at ${signal} and exits with 0`,
-    ignore: Deno.build.os === "windows",
-    fn: async () => {
-      await using server = await serverProcess("-q");
+  testBoth(
+    `server closes every connection with 1001 at ${signal} and exits with 0`,
+    async (transport) => {
+      await using server = await serverProcess("-q", "--transport", transport);
       const connections = await Promise.all([1, 2, 3].map(() => openBuiltin(server.url)));
       for (const connection of connections) {
         await connection.send("x");
@@ -71,26 +74,37 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       }
       assertEquals(await server.ended(), { code: 0, stderr: "" });
     },
-  });
+    { ignore: Deno.build.os === "windows" },
+  );
 }
 
-Deno.test({
-  name: "server exits with 0 within 5 s when a peer neither reads nor answers the close",
-  ignore: Deno.build.os === "windows",
-  fn: async () => {
-    await using server = await serverProcess("-q");
+async function sendMany(socket: RawSocket, count: number, payload: Uint8Array): Promise<void> {
+  try {
+    while (count-- > 0) await socket.frame(TEXT, payload);
+  } catch {
+    // The server is gone.
+  }
+}
+
+testBoth(
+  "server exits with 0 within 5 s when a peer neither reads nor answers the close",
+  async (transport) => {
+    await using server = await serverProcess("-q", "--transport", transport);
     const socket = await rawClient(server.url);
-    // More echoes than the socket buffers hold, none of which is read.
-    for (let sent = 0; sent < 64; sent++) await socket.frame(TEXT, new Uint8Array(256 * 1024), 0x80);
+    // More echoes than the socket buffers hold, none of which is read. Over our own frames the server stops reading then.
+    const sending = sendMany(socket, 64, new Uint8Array(256 * 1024));
+    if (transport === "builtin") await sending;
     const from = performance.now();
     server.child.kill("SIGTERM");
     const { code, stderr } = await server.ended();
+    await sending;
     socket.close();
     assertEquals([code, stderr], [0, "wsproof: 1 peer did not answer the close frame in time\n"]);
     // Not a measurement but the contract: a deadline of 5 s that holds whatever a peer does.
     assert(performance.now() - from < 5000);
   },
-});
+  { ignore: Deno.build.os === "windows" },
+);
 
 Deno.test({
   name: "server ends at once at the second signal",
@@ -112,11 +126,19 @@ for (
     [["--port", "99999"], 2, 'Option --port cannot be "99999": give a whole number from 0 to 65535'],
     [["--max-message", "64MiB"], 2, 'Option --max-message cannot be "64MiB": the runtime takes at most 67108863 bytes'],
     [
+      ["--transport", "wire", "--max-message", "2GiB"],
+      2,
+      'Option --max-message cannot be "2GiB": the server takes at most 1073741824 bytes',
+    ],
+    [["--transport", "tcp"], 2, 'Option --transport cannot be "tcp": give builtin or wire'],
+    [
       ["--idle-timeout", "never"],
       2,
       'Option --idle-timeout cannot be "never": give seconds, above 0 and at most 86400',
     ],
     [["--log", "xml"], 2, 'Option --log cannot be "xml": give text, json or none'],
+    [["--log", "toString"], 2, 'Option --log cannot be "toString": give text, json or none'],
+    [["--host", ""], 2, 'Option --host cannot be "": give an address or a name'],
     [["8080"], 2, 'The server takes no operand: leave out "8080"'],
     [["--prot", "1"], 2, "Option --prot does not exist: did you mean --port?"],
     [["--host", "no-such-host.invalid"], 1, 'Cannot listen on host "no-such-host.invalid", port 0: '],
@@ -146,7 +168,9 @@ Deno.test("server shows its help within 80 columns, and its version", async () =
   const help = await outcomeOf(start("server.ts", ["--help"]));
   assertEquals([help.code, help.stderr], [0, ""]);
   assertEquals(help.stdout.split("\n").filter((line) => line.length > 80), []);
-  for (const option of ["--port", "--host", "--max-message", "--idle-timeout", "--log", "-q", "-h", "-V"]) {
+  for (
+    const option of ["--port", "--host", "--max-message", "--idle-timeout", "--transport", "--log", "-q", "-h", "-V"]
+  ) {
     assertStringIncludes(help.stdout, option);
   }
   assertMatch((await outcomeOf(start("server.ts", ["--version"]))).stdout, /^wsproof \d+\.\d+\.\d+ /);

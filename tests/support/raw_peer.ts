@@ -77,13 +77,13 @@ export function requestHead(fields: Record<string, string | undefined> = {}, lin
 /** Connects to a server by hand. */
 export async function connectRaw(url: string): Promise<RawSocket> {
   const { hostname, port } = new URL(url);
-  return new RawSocket(await Deno.connect({ hostname, port: Number(port) }));
+  return new RawSocket(await Deno.connect({ hostname, port: Number(port) }), { masks: true });
 }
 
 /** Connects to a server by hand and lets it upgrade. */
 export async function rawClient(url: string): Promise<RawSocket> {
   const socket = await connectRaw(url);
-  await socket.write(requestHead());
+  await socket.write(requestHead({}, `GET ${new URL(url).pathname} HTTP/1.1`));
   await socket.readHead();
   return socket;
 }
@@ -102,10 +102,12 @@ export class RawSocket {
   readonly #connection: Deno.Conn;
   #unread = new Uint8Array(0);
   readonly #stopped = Promise.withResolvers<void>();
+  readonly #masks: boolean;
   #isClosed = false;
 
-  constructor(connection: Deno.Conn) {
+  constructor(connection: Deno.Conn, { masks = false }: { masks?: boolean } = {}) {
     this.#connection = connection;
+    this.#masks = masks;
   }
 
   /** Reads the request, to the empty line. */
@@ -147,14 +149,21 @@ export class RawSocket {
     return { opcode: first & 15, payload };
   }
 
-  /** Writes one unmasked frame; `firstByte` replaces FIN and the reserved bits. */
+  /** Writes one frame, masked if this is a client; `firstByte` replaces FIN and the reserved bits. */
   async frame(opcode: number, payload: string | Uint8Array = "", firstByte = 0x80): Promise<void> {
     const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
     const header = [firstByte | opcode];
     if (bytes.byteLength < 126) header.push(bytes.byteLength);
     else if (bytes.byteLength < 65536) header.push(126, bytes.byteLength >> 8, bytes.byteLength & 255);
     else header.push(127, ...new Uint8Array(new BigUint64Array([BigInt(bytes.byteLength)]).buffer).reverse());
-    await this.write(new Uint8Array([...header, ...bytes]));
+    const mask = this.#masks ? [0x12, 0x34, 0x56, 0x78] : [];
+    if (this.#masks) header[1] = (header[1] ?? 0) | 0x80;
+    const frame = new Uint8Array(header.length + mask.length + bytes.byteLength);
+    frame.set([...header, ...mask]);
+    for (const [index, byte] of bytes.entries()) {
+      frame[header.length + mask.length + index] = byte ^ (mask[index & 3] ?? 0);
+    }
+    await this.write(frame);
   }
 
   /** Writes a close frame. */
@@ -184,6 +193,19 @@ export class RawSocket {
   /** Reads and forgets, until the client is gone. */
   async untilGone(): Promise<void> {
     while (true) await this.#readMore();
+  }
+
+  /** Reads what comes until the peer ends the connection. */
+  async readToEnd(): Promise<Uint8Array<ArrayBuffer>> {
+    while (await this.#readSome()) {
+      // Everything is kept.
+    }
+    return this.#unread;
+  }
+
+  /** Ends the own side of the connection. */
+  closeWrite(): Promise<void> {
+    return this.#connection.closeWrite();
   }
 
   /** Hands on what arrives to another socket, until either is gone. */
@@ -220,12 +242,17 @@ export class RawSocket {
   }
 
   async #readMore(): Promise<void> {
+    if (!await this.#readSome()) throw new Error("The client is gone");
+  }
+
+  async #readSome(): Promise<boolean> {
     const buffer = new Uint8Array(65536);
     const length = await this.#connection.read(buffer);
-    if (length === null) throw new Error("The client is gone");
+    if (length === null) return false;
     const joined = new Uint8Array(this.#unread.byteLength + length);
     joined.set(this.#unread);
     joined.set(buffer.subarray(0, length), this.#unread.byteLength);
     this.#unread = joined;
+    return true;
   }
 }
