@@ -1,5 +1,6 @@
 /** The echo server's answers and its echo loop, over real sockets. */
 
+import { connect } from "node:net";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../lib/echo.ts";
 import { serveEcho } from "../lib/serve.ts";
@@ -274,14 +275,23 @@ testBoth("EchoConnection leaves messages unanswered that come after its own clos
   await server.shutdown();
 });
 
-Deno.test("shutdown() does not wait for peers that were gone before their connection was open", async () => {
-  const server = serveEcho({ port: 0 });
-  const sockets = await Promise.all(Array.from({ length: 100 }, () => connectRaw(server.url)));
-  // Closed with the answer unread, the connection is reset.
-  await Promise.all(sockets.map((socket) => socket.write(requestHead())));
-  for (const socket of sockets) socket.close();
-  // A clean exchange behind them shows that they were all looked at.
-  const connection = await openBuiltin(server.url);
-  await connection.close(WAIT);
-  assertEquals(await server.shutdown({ timeoutMs: 2000 }), 0);
+Deno.test({
+  name: "shutdown() does not wait for peers that were gone before their connection was open",
+  // The runtime never completes the upgrade of a connection that is reset before.
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async () => {
+    const server = serveEcho({ port: 0 });
+    const port = Number(new URL(server.url).port);
+    await Promise.all(Array.from({ length: 100 }, async () => {
+      const socket = connect(port, "127.0.0.1");
+      await new Promise<void>((resolve) => socket.once("connect", () => socket.write(requestHead(), () => resolve())));
+      socket.on("error", () => {});
+      socket.resetAndDestroy();
+    }));
+    // A clean exchange behind them shows that they were all looked at.
+    const connection = await openBuiltin(server.url);
+    await connection.close(WAIT);
+    assertEquals(await server.shutdown({ timeoutMs: 2000 }), 0);
+  },
 });
