@@ -6,6 +6,9 @@ import { serveEcho } from "../lib/serve.ts";
 import { client, outcomeOf, standIns, start } from "./support/command.ts";
 import { rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 
+/** A terminal is made by `script` of util-linux, which every Debian has. */
+const hasScript = Deno.build.os === "linux" && await Deno.stat("/usr/bin/script").then(() => true, () => false);
+
 const CLOCK = String.raw`\d\d:\d\d:\d\d\.\d{3}`;
 
 /** The lines on a stream without their clock times. */
@@ -229,8 +232,7 @@ Deno.test("client -i closes the connection at Ctrl-C and exits with 130", async 
 
 Deno.test({
   name: "client -i holds a conversation in a terminal until Ctrl-D",
-  // A terminal is made by `script` of util-linux.
-  ignore: Deno.build.os !== "linux",
+  ignore: !hasScript,
   fn: async () => {
     const server = serveEcho({ port: 0 });
     const deno = `${Deno.execPath()} run --no-prompt ${standIns.join(" ")} --allow-net --allow-read main.ts`;
@@ -264,7 +266,7 @@ Deno.test({
 
 Deno.test({
   name: "client draws a progress bar in a terminal when the work takes longer than a second, and removes it",
-  ignore: Deno.build.os !== "linux",
+  ignore: !hasScript,
   fn: async () => {
     // Four replies of which each takes 0.4 s.
     await using peer = upgraded(async (socket) => {

@@ -32,10 +32,12 @@ for (
     ["-p", "chat", "-p", "soap"],
   ]
 ) {
-  Deno.test(`client proves an exchange with the server of npm ws with ${args.join(" ")}`, async () => {
-    const outcome = await againstWs(args);
-    assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
-  });
+  for (const transport of ["builtin", "wire"]) {
+    Deno.test(`client proves an exchange over ${transport} with the server of npm ws with ${args.join(" ")}`, async () => {
+      const outcome = await againstWs(["--transport", transport, ...args]);
+      assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
+    });
+  }
 }
 
 Deno.test("client loses the connection with 1009 to a server of npm ws that takes less", async () => {
@@ -114,35 +116,83 @@ async function withFiles(texts: readonly string[], test: (paths: string[]) => Pr
   }
 }
 
-Deno.test("client says no-connection when the certificate is not trusted", async () => {
-  await overTls(async (url) => {
-    const outcome = await client(["--json", url]);
-    assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
-    assertMatch(reportOf(outcome).problem, /invalid peer certificate: UnknownIssuer/);
-    assertMatch(reportOf(outcome).hint, /--ca/);
+/** Debian's python3-websockets; the gate installs it. */
+const hasPythonWebsockets = await new Deno.Command("/usr/bin/python3", {
+  args: ["-c", "import websockets"],
+  stderr: "null",
+})
+  .output().then(({ success }) => success, () => false);
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client proves an exchange over TLS and ${transport} with --ca`, async () => {
+    await overTls((url, authority) =>
+      withFiles([authority], async ([ca = ""]) => {
+        const outcome = await client(["--json", "--transport", transport, "--ca", ca, url]);
+        assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
+      })
+    );
   });
-});
 
-Deno.test("client proves an exchange over TLS with --ca", async () => {
-  await overTls((url, authority) =>
-    withFiles([authority], async ([ca = ""]) => {
-      const outcome = await client(["--json", "--ca", ca, url]);
-      assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
-    })
-  );
-});
-
-Deno.test("client presents its certificate with --cert and --key", async () => {
-  await overTls(async (url, authority, sign) => {
-    const { cert, key } = await sign("client");
-    await withFiles([authority, cert, key], async ([ca = "", certPath = "", keyPath = ""]) => {
-      const args = ["--json", "--ca", ca, url];
-      assertEquals(reportOf(await client(["--cert", certPath, "--key", keyPath, ...args])).verdict, "proven");
-      const refused = reportOf(await client(args));
-      assertEquals(refused.verdict, "handshake-refused");
+  Deno.test(`client says no-connection over ${transport} when the certificate is not trusted`, async () => {
+    await overTls(async (url) => {
+      const outcome = await client(["--json", "--transport", transport, url]);
+      assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
+      assertMatch(reportOf(outcome).problem, /invalid peer certificate: UnknownIssuer/);
+      assertMatch(reportOf(outcome).hint, /--ca/);
     });
-  }, { requestCert: true, rejectUnauthorized: true });
-});
+  });
+
+  for (const isSecure of [false, true]) {
+    Deno.test({
+      name: `client proves an exchange over ${transport} with the ${
+        isSecure ? "wss" : "ws"
+      } server of Python's websockets`,
+      ignore: !hasPythonWebsockets,
+      fn: async () => {
+        const authority = await createAuthority();
+        const { cert, key } = await authority.sign("server");
+        await withFiles([authority.cert, cert, key], async ([ca = "", certPath = "", keyPath = ""]) => {
+          const script = new URL("support/echo.py", import.meta.url).pathname;
+          const command = new Deno.Command("/usr/bin/python3", {
+            args: [script, ...(isSecure ? [certPath, keyPath] : [])],
+            stdout: "piped",
+          });
+          const python = command.spawn();
+          const reader = python.stdout.pipeThrough(new TextDecoderStream()).getReader();
+          const port = Number((await reader.read()).value);
+          const url = `${isSecure ? "wss" : "ws"}://127.0.0.1:${port}/`;
+          try {
+            for (const args of [["-m", "é€😀"], ["--size", "3MiB", "--split", "100KiB"], ["-n", "5"]]) {
+              const outcome = await client(["--json", "--transport", transport, "--ca", ca, ...args, url]);
+              assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
+            }
+          } finally {
+            python.kill();
+            await reader.cancel();
+            await python.status;
+          }
+        });
+      },
+    });
+  }
+}
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client presents its certificate over ${transport} with --cert and --key`, async () => {
+    await overTls(async (url, authority, sign) => {
+      const { cert, key } = await sign("client");
+      await withFiles([authority, cert, key], async ([ca = "", certPath = "", keyPath = ""]) => {
+        const args = ["--json", "--transport", transport, "--ca", ca, url];
+        assertEquals(reportOf(await client(["--cert", certPath, "--key", keyPath, ...args])).verdict, "proven");
+        const refused = reportOf(await client(args));
+        assertMatch(
+          refused.verdict,
+          transport === "wire" ? /^(no-connection|connection-lost)$/ : /^handshake-refused$/,
+        );
+      });
+    }, { requestCert: true, rejectUnauthorized: true });
+  });
+}
 
 Deno.test("client says handshake-refused over TLS, by a server without HTTP/2 and by one with it", async () => {
   await overTls(

@@ -126,15 +126,18 @@ function startOfLastCharacter(bytes: Uint8Array): number {
 
 function isAscii(bytes: Uint8Array<ArrayBuffer>): boolean {
   const { buffer, byteOffset, byteLength } = bytes;
-  const head = Math.min(-byteOffset & 3, byteLength);
-  const words = new Int32Array(buffer, byteOffset + head, Math.floor((byteLength - head) / 4));
-  const fours = words.length - words.length % 4;
-  for (let at = 0; at < fours; at += 4) {
-    const bits = (words[at] ?? 0) | (words[at + 1] ?? 0) | (words[at + 2] ?? 0) | (words[at + 3] ?? 0);
-    if ((bits & 0x80808080) !== 0) return false;
-  }
   let bits = 0;
-  for (let at = 0; at < head; at++) bits |= bytes[at] ?? 0;
-  for (let at = head + fours * 4; at < byteLength; at++) bits |= bytes[at] ?? 0;
+  let at = 0;
+  if (byteLength >= MIN_BULK_BYTES) {
+    for (; ((byteOffset + at) & 3) !== 0; at++) bits |= bytes[at] ?? 0;
+    const words = new Int32Array(buffer, byteOffset + at, (byteLength - at) >> 2);
+    const fours = words.length - words.length % 4;
+    for (let word = 0; word < fours; word += 4) {
+      const four = (words[word] ?? 0) | (words[word + 1] ?? 0) | (words[word + 2] ?? 0) | (words[word + 3] ?? 0);
+      if ((four & 0x80808080) !== 0) return false;
+    }
+    at += fours * 4;
+  }
+  for (; at < byteLength; at++) bits |= bytes[at] ?? 0;
   return bits < 0x80;
 }
