@@ -18,12 +18,10 @@ import { acceptKeyFor } from "./protocol/handshake.ts";
 import { type EchoServer, ListenError } from "./serve.ts";
 import { DEFAULT_PORT } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
+import { HEAD_TIMEOUT_MS } from "./transport/wire_server.ts";
 
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
-
-/** How long the request of a connection may take, in milliseconds: 10 s. */
-export const REQUEST_TIMEOUT_MS = 10_000;
 
 /** How many connections the lab has at once; more are dropped. */
 export const MAX_CONNECTIONS = 256;
@@ -153,7 +151,7 @@ class Visit {
 
   async run(): Promise<void> {
     try {
-      const { request, rest } = await within(readRequest(this.#socket), "request", { timeoutMs: REQUEST_TIMEOUT_MS });
+      const { request, rest } = await within(readRequest(this.#socket), "request", { timeoutMs: HEAD_TIMEOUT_MS });
       const program = request ? this.#programOf(request) : badRequest();
       if (program instanceof Response) await sendResponse(this.#socket, request, program);
       else if (request) await this.#perform(request, rest, program);

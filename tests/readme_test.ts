@@ -3,6 +3,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../lib/client_settings.ts";
 import { exchange } from "../lib/exchange.ts";
+import { LAB_STEPS } from "../lib/lab/program.ts";
+import { usageOf } from "../lib/lab/step.ts";
 import { formatJson } from "../lib/report.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { EXIT_CODES } from "../lib/verdict.ts";
@@ -40,8 +42,17 @@ Deno.test("the README lists every option of the server", async () => {
   const help = (await outcomeOf(start("server.ts", ["--help"]))).stdout;
   const table = section("## The server");
   const options = [...help.matchAll(/^ {2}(?:-\w, | {4})(--[a-z-]+( [A-Z]+)?)/gm)];
-  assertEquals(options.length, 8, help);
+  assertEquals(options.length, 11, help);
   for (const [, option] of options) assertStringIncludes(table, `\`${option}\``);
+});
+
+Deno.test("the README lists every step of the lab, and what it does", () => {
+  const rows = section("## The lab: test your own client against a peer that misbehaves")
+    .matchAll(/^\| `([a-z][^`]*)` +\| (.*?) +\|$/gm);
+  assertEquals(
+    [...rows].map(([, usage, help]) => [usage, help]),
+    Object.values(LAB_STEPS).flat().map((step) => [usageOf(step), step.help]),
+  );
 });
 
 Deno.test("the README lists every verdict with its exit code", () => {

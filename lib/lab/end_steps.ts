@@ -5,6 +5,7 @@
  */
 
 import { MAX_CLOSE_REASON_BYTES } from "../protocol/close.ts";
+import { OPCODE } from "../protocol/frame.ts";
 import { closePayload, type LabPeer } from "./peer.ts";
 import type { LabStep, NumberParameter, TextParameter } from "./step.ts";
 
@@ -95,10 +96,7 @@ export const END_STEPS: readonly LabStep[] = [
     help: "answers the close frame, and sends a text message after it",
     example: "/data-after-close",
     on: "close",
-    run: async (peer) => {
-      await peer.sendClose(peer.receivedPayload);
-      await peer.send({ kind: "text", payload: new TextEncoder().encode("after the close") });
-    },
+    run: (peer) => peer.sendClose(peer.receivedPayload, LATE_MESSAGE),
   },
   {
     name: "drop",
@@ -128,6 +126,8 @@ export const END_STEPS: readonly LabStep[] = [
     run: (peer) => void Object.assign(peer, { dropsMidMessage: true }),
   },
 ];
+
+const LATE_MESSAGE = { opcode: OPCODE.text, payload: new TextEncoder().encode("after the close") };
 
 async function close(peer: LabPeer, payload: Uint8Array<ArrayBuffer>): Promise<void> {
   await peer.sendClose(payload);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isStatus, STATUS_TEXT } from "@std/http/status";
+import { statusLine } from "./request.ts";
 import type { HandshakeAnswer, LabStep } from "./step.ts";
 
 /** An accept key that fits no key: twenty bytes of zero. */
@@ -94,7 +94,7 @@ export const HANDSHAKE_STEPS: readonly LabStep[] = [
 ];
 
 function refuse(answer: HandshakeAnswer, status: number): void {
-  answer.startLine = `HTTP/1.1 ${status} ${isStatus(status) ? STATUS_TEXT[status] : ""}`;
+  answer.startLine = statusLine(status);
   answer.fields.clear();
   answer.fields.set("Content-Length", "0");
   answer.fields.set("Connection", "close");

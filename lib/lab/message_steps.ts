@@ -10,7 +10,7 @@ import type { LabPeer } from "./peer.ts";
 import type { LabStep } from "./step.ts";
 
 /** The size of a message of `flood`: 1 KiB. */
-export const FLOOD_MESSAGE_BYTES = 1024;
+const FLOOD_MESSAGE_BYTES = 1024;
 
 const MIB = 1024 * 1024;
 const MAX_WAIT_MS = 60_000;

@@ -13,7 +13,7 @@ import { encodeLabFrame, type FrameShape, type LabFrame, type LabMessage, type M
 import type { LabSocket } from "./socket.ts";
 
 /** Frames go out together until they have this many bytes: 64 KiB. */
-export const BATCH_BYTES = 64 * 1024;
+const BATCH_BYTES = 64 * 1024;
 
 /** How often a slow connection writes, in milliseconds: 50 ms. */
 const SLOW_BEAT_MS = 50;
@@ -177,11 +177,12 @@ export class LabPeer {
    * Sends a close frame.
    *
    * @param payload Its payload, legal or not.
+   * @param after Frames that follow in the same write: a client that has ended the connection would not see them.
    */
-  async sendClose(payload: Uint8Array<ArrayBuffer>): Promise<void> {
+  async sendClose(payload: Uint8Array<ArrayBuffer>, ...after: LabFrame[]): Promise<void> {
     if (!this.#hasSentClose && this.#received === null) this.#began = closeFrameOf(payload);
     this.#hasSentClose = true;
-    await this.sendFrames([{ opcode: OPCODE.close, payload }]);
+    await this.sendFrames([{ opcode: OPCODE.close, payload }, ...after]);
   }
 
   *#shaped(message: LabMessage): Iterable<LabMessage> {

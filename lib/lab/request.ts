@@ -4,7 +4,7 @@
  * @module
  */
 
-import { STATUS_TEXT } from "@std/http/status";
+import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { endOfHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
 import type { LabSocket } from "./socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
@@ -86,6 +86,7 @@ function requestOf(bytes: Uint8Array): Request | undefined {
  *   },
  * });
  * assertEquals(answer.status, 418);
+ * await answer.body?.cancel();
  * await lab.shutdown();
  * ```
  */
@@ -98,6 +99,24 @@ export async function sendAnswer(socket: LabSocket, answer: HandshakeAnswer): Pr
     if (answer.linePauseMs > 0) await socket.pause(answer.linePauseMs);
     await socket.write(latin1(piece));
   }
+}
+
+/**
+ * Writes the first line of a response.
+ *
+ * @param status The status.
+ * @returns The line, without its end; a status that has no text of its own has none.
+ *
+ * @example
+ * ```ts
+ * import { statusLine } from "./request.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(statusLine(403), "HTTP/1.1 403 Forbidden");
+ * ```
+ */
+export function statusLine(status: number): string {
+  return `HTTP/1.1 ${status} ${isStatus(status) ? STATUS_TEXT[status] : ""}`;
 }
 
 /** A character of a head is a byte. */
@@ -133,7 +152,7 @@ export async function sendResponse(
   const lines = [...headers].map(([name, value]) => `${name}: ${value}`);
   // "Connection: Upgrade" belongs to 426, and to a request that is answered with a refusal the connection ends anyway.
   if (!headers.has("connection")) lines.push("connection: close");
-  const head = [`HTTP/1.1 ${status} ${STATUS_TEXT[status]}`, ...lines, `content-length: ${body.byteLength}`, "", ""];
+  const head = [statusLine(status), ...lines, `content-length: ${body.byteLength}`, "", ""];
   await socket.write(latin1(head.join("\r\n")));
   if (request?.method !== "HEAD" && body.byteLength > 0) await socket.write(body);
   await socket.end();

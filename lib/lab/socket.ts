@@ -11,7 +11,7 @@ import type { Socket } from "node:net";
 import { within } from "../transport/deadline.ts";
 
 /** How long a connection that is being ended waits for the other side to end it too, in milliseconds: 2 s. */
-export const LINGER_MS = 2000;
+const LINGER_MS = 2000;
 
 /**
  * Thrown when something is wanted of a connection that has ended.
@@ -119,12 +119,16 @@ export class LabSocket {
     }
   }
 
-  /** Reads and forgets until the other side ends the connection. */
+  /**
+   * Reads and forgets until the other side ends the connection.
+   *
+   * @throws {PeerGoneError} If the signal does.
+   */
   async discard(): Promise<void> {
     try {
       while (true) await this.read();
     } catch (error) {
-      if (!(error instanceof PeerGoneError)) throw error;
+      if (this.signal.aborted || !(error instanceof PeerGoneError)) throw error;
     }
   }
 
@@ -156,8 +160,11 @@ export class LabSocket {
     try {
       return await within(promise, "answer", { signal: this.signal });
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw new PeerGoneError(this.signal.aborted ? reason : `Client is gone (${reason})`, { cause: error });
+      // What ends with the signal may fail before or after the wait does; the reason is one.
+      const { aborted, reason } = this.signal;
+      const cause = aborted ? reason : error;
+      const text = cause instanceof Error ? cause.message : String(cause);
+      throw new PeerGoneError(aborted ? text : `Client is gone (${text})`, { cause });
     }
   }
 }

@@ -261,7 +261,7 @@ class WireConnection implements Connection, FrameSink {
   }
 
   onHeader(header: FrameHeader): void {
-    if (this.#received) throw new ProtocolError("data-after-close", "Frame came after the close frame");
+    if (this.#received) throw new ProtocolError("data-after-close", "Bytes came after the close frame");
     const { opcode, length } = header;
     if (opcode < OPCODE.close) this.#assembler.check(kindOfOpcode(opcode), length);
   }
