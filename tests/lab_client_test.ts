@@ -211,7 +211,7 @@ const ROWS: readonly Row[] = [
   { path: "/late-close/50", wire: PROVEN },
   {
     path: "/data-after-close",
-    wire: unconfirmed(/broke the protocol \(Frame came after the close frame\)/),
+    wire: unconfirmed(/broke the protocol \(Bytes came after the close frame\)/),
     builtin: fooled("it looks at nothing that comes after the close frame"),
   },
 ];
