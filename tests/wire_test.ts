@@ -318,6 +318,30 @@ Deno.test("openWire() asks an HTTP proxy for a tunnel, with the credentials of i
   assertMatch(heads[1] ?? "", /^GET \/x HTTP\/1\.1\r\nHost: server\.test\r\n/);
 });
 
+Deno.test("openWire() sends credentials of any characters to a proxy", async () => {
+  const sent = Promise.withResolvers<string>();
+  await using peer = rawPeer(async (socket) => {
+    sent.resolve(/Proxy-Authorization: Basic (\S+)/.exec(await socket.readHead())?.[1] ?? "");
+    await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+  });
+  const proxy = `http://us%E2%82%ACer:100%@127.0.0.1:${peer.port}`;
+  await assertRejects(() => openWire("ws://server.test/", { proxy }), OpenError);
+  assertEquals(new TextDecoder().decode(Uint8Array.fromBase64(await sent.promise)), "us€er:100%");
+});
+
+Deno.test("openWire() sends header values as bytes, and refuses a subprotocol that is no token", async () => {
+  const value = Promise.withResolvers<string>();
+  await using peer = rawPeer(async (socket) => {
+    value.resolve(/x-name: (.*)/i.exec(await socket.upgrade())?.[1] ?? "");
+    await socket.answerClose();
+  });
+  const connection = await openWire(peer.url, { headers: new Headers({ "X-Name": "caf\u00e9" }) });
+  await connection.close(WAIT);
+  // One byte, which is no UTF-8: the raw peer shows U+FFFD for it.
+  assertEquals(await value.promise, "caf\ufffd");
+  await assertRejects(() => openWire(peer.url, { protocols: ["a b"] }), OptionError, "Cannot ask for the upgrade");
+});
+
 Deno.test("openWire() says what a proxy answered instead of a tunnel, and which proxies it takes", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();

@@ -280,8 +280,9 @@ export class FrameDecoder {
    *
    * @param chunk The bytes.
    * @throws {ProtocolError} With the close code 1002 for what breaks RFC 6455 section 5.2 to 5.5: `reserved-bits`,
-   * `unknown-opcode`, `fragmented-control`, `control-too-long`, `length-not-minimal`, `length-too-large`,
-   * `unmasked-frame`, `masked-frame`; and whatever the sink throws. After an error the decoder is spent.
+   * `unknown-opcode`, `fragmented-control`, `control-too-long`, `invalid-close-payload`, `length-not-minimal`,
+   * `length-too-large`, `unmasked-frame`, `masked-frame`, each at the first byte that proves it; and whatever the sink
+   * throws. After an error the decoder is spent.
    */
   push(chunk: Uint8Array<ArrayBuffer>): void {
     let at = 0;
@@ -330,9 +331,9 @@ export class FrameDecoder {
     }
     while (at < chunk.byteLength) {
       this.#head[this.#headLength++] = chunk[at++] ?? 0;
+      // What is wrong so far is certain now, whatever follows.
+      this.#check(this.#head, 0, this.#headLength);
       if (this.#headLength === 1) continue;
-      // What is wrong with the first two bytes is certain now, whatever follows.
-      if (this.#headLength === 2) this.#checkStart(this.#head, 0);
       const size = sizeOfHeader(this.#head[1] ?? 0);
       if (this.#headLength < size) continue;
       this.#headLength = 0;
@@ -343,7 +344,7 @@ export class FrameDecoder {
   }
 
   #begin(bytes: Uint8Array, at: number, size: number): void {
-    this.#checkStart(bytes, at);
+    this.#check(bytes, at, size);
     const first = bytes[at] ?? 0;
     const second = bytes[at + 1] ?? 0;
     const header: FrameHeader = {
@@ -359,9 +360,9 @@ export class FrameDecoder {
     this.#header = header;
   }
 
-  #checkStart(bytes: Uint8Array, at: number): void {
+  /** Checks a header of which `count` bytes are there, at least one. */
+  #check(bytes: Uint8Array, at: number, count: number): void {
     const first = bytes[at] ?? 0;
-    const second = bytes[at + 1] ?? 0;
     const opcode = first & 15;
     if ((first & 0x70) !== 0) throw new ProtocolError("reserved-bits", "Frame has a reserved bit set");
     if (opcode > 10 || (opcode > 2 && opcode < 8)) {
@@ -370,13 +371,37 @@ export class FrameDecoder {
     if (opcode >= 8 && (first & 0x80) === 0) {
       throw new ProtocolError("fragmented-control", "Control frame is fragmented");
     }
-    if (opcode >= 8 && (second & 0x7f) > MAX_CONTROL_PAYLOAD_BYTES) {
+    if (count === 1) return;
+    const second = bytes[at + 1] ?? 0;
+    const short = second & 0x7f;
+    if (opcode >= 8 && short > MAX_CONTROL_PAYLOAD_BYTES) {
       throw new ProtocolError("control-too-long", `Control frame is longer than ${MAX_CONTROL_PAYLOAD_BYTES} bytes`);
     }
-    if ((second & 0x80) !== 0 === this.#isMasked) return;
-    throw this.#isMasked
-      ? new ProtocolError("unmasked-frame", "Frame of a client is not masked")
-      : new ProtocolError("masked-frame", "Frame of a server is masked");
+    if (opcode === OPCODE.close && short === 1) {
+      throw new ProtocolError("invalid-close-payload", "Close frame has a payload of one byte");
+    }
+    if ((second & 0x80) !== 0 !== this.#isMasked) {
+      throw this.#isMasked
+        ? new ProtocolError("unmasked-frame", "Frame of a client is not masked")
+        : new ProtocolError("masked-frame", "Frame of a server is masked");
+    }
+    if (short >= 126) checkLength(bytes, at, count);
+  }
+}
+
+function checkLength(bytes: Uint8Array, at: number, count: number): void {
+  const isLong = ((bytes[at + 1] ?? 0) & 0x7f) === 127;
+  if (isLong && count > 2 && (bytes[at + 2] ?? 0) >= 0x80) {
+    throw new ProtocolError("length-too-large", "Frame has a length over 2^63 - 1");
+  }
+  // Of a length in 8 bytes the first 6 decide, of one in 2 bytes both.
+  const decisive = isLong ? 6 : 2;
+  if (count < 2 + decisive) return;
+  let start = 0;
+  for (let index = 0; index < decisive; index++) start = start * 256 + (bytes[at + 2 + index] ?? 0);
+  if (start < (isLong ? 1 : 126)) {
+    const length = isLong ? "a length below 65536" : `the length ${start}`;
+    throw new ProtocolError("length-not-minimal", `Frame has ${length} in more bytes than it needs`);
   }
 }
 
@@ -391,12 +416,6 @@ function readLength(bytes: Uint8Array, at: number): number {
   let length = 0;
   const size = short === 126 ? 2 : 8;
   for (let index = 0; index < size; index++) length = length * 256 + (bytes[at + 2 + index] ?? 0);
-  if (size === 8 && (bytes[at + 2] ?? 0) >= 0x80) {
-    throw new ProtocolError("length-too-large", "Frame has a length over 2^63 - 1");
-  }
-  if (length < (size === 2 ? 126 : 65536)) {
-    throw new ProtocolError("length-not-minimal", `Frame has the length ${length} in more bytes than it needs`);
-  }
   // Above 2^53 a number is not exact, but far above any limit, and the limit is what is compared.
   return length;
 }

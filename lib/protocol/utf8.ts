@@ -7,6 +7,9 @@
 /** A byte order mark is a character of the message like any other, and stays. */
 const DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Takes a sixth of the time where nothing can be wrong. */
+const LENIENT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
+
 /** From this length on, whole words and the runtime's decoder are faster than byte after byte. */
 const MIN_BULK_BYTES = 64;
 
@@ -26,6 +29,7 @@ const MIN_BULK_BYTES = 64;
  * ```
  */
 export function decodeUtf8(bytes: Uint8Array<ArrayBuffer>): string | undefined {
+  if (isAscii(bytes)) return LENIENT_DECODER.decode(bytes);
   try {
     return DECODER.decode(bytes);
   } catch {

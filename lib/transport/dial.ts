@@ -106,7 +106,8 @@ async function tunnel(proxy: URL, { hostname, port }: Target): Promise<Deno.TcpC
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     const lines = [`CONNECT ${host} HTTP/1.1`, `Host: ${host}`];
     if (proxy.username !== "") {
-      lines.push(`Proxy-Authorization: Basic ${btoa(decodeURIComponent(`${proxy.username}:${proxy.password}`))}`);
+      const credentials = new TextEncoder().encode(`${decoded(proxy.username)}:${decoded(proxy.password)}`);
+      lines.push(`Proxy-Authorization: Basic ${credentials.toBase64()}`);
     }
     await writeAll(connection, new TextEncoder().encode([...lines, "", ""].join("\r\n")));
     const { bytes, bodyAt } = await readHead(connection);
@@ -117,6 +118,15 @@ async function tunnel(proxy: URL, { hostname, port }: Target): Promise<Deno.TcpC
   } catch (error) {
     connection.close();
     throw error;
+  }
+}
+
+/** A percent sign that escapes nothing stands for itself. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 

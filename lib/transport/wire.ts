@@ -25,7 +25,14 @@ import {
   OPCODE,
   writeHeader,
 } from "../protocol/frame.ts";
-import { acceptKeyFor, createKey, encodeRequest, parseHead, verifyResponse } from "../protocol/handshake.ts";
+import {
+  acceptKeyFor,
+  createKey,
+  encodeRequest,
+  parseHead,
+  type UpgradeRequest,
+  verifyResponse,
+} from "../protocol/handshake.ts";
 import type { Message } from "../protocol/message.ts";
 import {
   type CloseOptions,
@@ -36,6 +43,7 @@ import {
   type FrameTrace,
   OpenError,
   type OpenOptions,
+  OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "./deadline.ts";
 import { dial, excerpt, type ReadHead, readHead, writeAll } from "./dial.ts";
@@ -116,9 +124,9 @@ async function upgrade(
   { protocols = [], headers }: OpenOptions,
 ): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
   const key = createKey();
-  const request = encodeRequest({ url, key, protocols, ...(headers && { headers }) });
+  const request = requestFor({ url, key, protocols, ...(headers && { headers }) });
   try {
-    await writeAll(tcp, new TextEncoder().encode(request));
+    await writeAll(tcp, request);
   } catch {
     // The answer, or the end of the connection, says why.
   }
@@ -134,6 +142,15 @@ async function upgrade(
   const { status, protocol, problems } = verifyResponse(head, { acceptKey: await acceptKeyFor(key), protocols });
   if (problems.length > 0) throw refused(answer, status, problems, head.fields);
   return { protocol, rest: bytes.subarray(bodyAt) };
+}
+
+/** The head as it goes out: one byte a character. */
+function requestFor(request: UpgradeRequest): Uint8Array {
+  try {
+    return Uint8Array.from(encodeRequest(request), (char) => char.charCodeAt(0));
+  } catch (error) {
+    throw new OptionError(`Cannot ask for the upgrade: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 function refused(
