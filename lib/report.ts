@@ -42,7 +42,8 @@ export interface ReportLines {
  * import { assertEquals } from "@std/assert";
  *
  * const report = await exchange("ws://127.0.0.1:1/");
- * assertEquals(formatReport(report).verdict, ["no-connection (exit 3): No connection: tcp connect error"]);
+ * const [verdict] = formatReport(report).verdict;
+ * assertEquals(verdict, "no-connection (exit 3): No connection to 127.0.0.1:1: tcp connect error");
  * ```
  */
 export function formatReport(report: ExchangeReport, options: FormatOptions = {}): ReportLines {

@@ -91,7 +91,7 @@ Deno.test("openWire() tells a silent server from none", async () => {
     "Connected, but no answer",
   );
   assertEquals([silent.failure, silent.stage], ["no-connection", "upgrade"]);
-  const none = await assertRejects(() => openWire("ws://127.0.0.1:1/"), OpenError, "No connection: ");
+  const none = await assertRejects(() => openWire("ws://127.0.0.1:1/"), OpenError, "No connection to 127.0.0.1:1: ");
   assertEquals([none.failure, none.stage], ["no-connection", "connect"]);
 });
 

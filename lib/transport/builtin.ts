@@ -24,6 +24,7 @@ import {
   type OpenFailure,
   type OpenOptions,
   OptionError,
+  placeOf,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "./deadline.ts";
 import { Inbox } from "./inbox.ts";
@@ -72,7 +73,7 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
   const client = createClient(options);
   let connection: BuiltinConnection;
   try {
-    connection = new BuiltinConnection(createSocket(url, options, client), client, options);
+    connection = new BuiltinConnection(createSocket(url, options, client), client, url, options);
   } catch (error) {
     client?.close();
     throw error;
@@ -105,7 +106,7 @@ async function explainTls(url: string | URL, options: OpenOptions): Promise<Open
     return new OpenError("handshake-refused", HIDDEN_ANSWER_TEXT);
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    return openErrorOf(messageOf(error));
+    return openErrorOf(messageOf(error), placeOf(url, options));
   }
 }
 
@@ -145,6 +146,7 @@ class BuiltinConnection implements Connection {
 
   readonly #socket: WebSocket;
   readonly #client: Deno.HttpClient | undefined;
+  readonly #place: string;
   readonly #offered: readonly string[];
   readonly #assembler: MessageAssembler;
   readonly #maxBufferedBytes: number;
@@ -155,12 +157,13 @@ class BuiltinConnection implements Connection {
   #sent: CloseFrame | undefined;
   #record: CloseRecord | undefined;
 
-  constructor(socket: WebSocket, client: Deno.HttpClient | undefined, options: OpenOptions) {
+  constructor(socket: WebSocket, client: Deno.HttpClient | undefined, url: string | URL, options: OpenOptions) {
     const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } =
       options;
     this.closed = this.#end.promise;
     this.#socket = socket;
     this.#client = client;
+    this.#place = placeOf(url, options);
     this.#offered = protocols;
     this.#assembler = new MessageAssembler({ maxMessageBytes });
     this.#maxBufferedBytes = maxBufferedBytes;
@@ -261,7 +264,7 @@ class BuiltinConnection implements Connection {
 
   #onClose({ code, reason }: CloseEvent): void {
     // The runtime reports every abnormal end with code 0, a failed handshake among them.
-    this.#open.reject(openErrorOf(this.#error));
+    this.#open.reject(openErrorOf(this.#error, this.#place));
     if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, this.#error));
     else if (code === 1005 && this.#sent) this.#settle(this.#recordOf("not-known", null, ""));
     else this.#settle(this.#recordOf("close-frame", { code, reason }, this.#error));
@@ -318,7 +321,7 @@ class BuiltinConnection implements Connection {
 const CONNECT_PREFIX = "NetworkError: failed to connect to WebSocket: ";
 
 /** Sorts the runtime's words for a failed opening; what is not known to be an answer was no connection. */
-function openErrorOf(error: string): OpenError {
+function openErrorOf(error: string, place: string): OpenError {
   const cause = error.startsWith(CONNECT_PREFIX) ? error.slice(CONNECT_PREFIX.length) : error;
   const status = Number(/^Invalid status code: (\d{3})/.exec(cause)?.[1]);
   if (status) {
@@ -329,7 +332,10 @@ function openErrorOf(error: string): OpenError {
   }
   if (HIDDEN_ANSWER.test(cause)) return new OpenError("handshake-refused", HIDDEN_ANSWER_TEXT);
   const failure = openFailureOf(cause);
-  return new OpenError(failure, `${OPEN_FAILURE_TEXT[failure]}: ${cause || "no cause given"}`);
+  return new OpenError(
+    failure,
+    `${OPEN_FAILURE_TEXT[failure]}${failure === "no-connection" ? place : ""}: ${cause || "no cause given"}`,
+  );
 }
 
 /** What the second attempt of a failed opening over TLS says of a server without HTTP/2, and of one that has it. */

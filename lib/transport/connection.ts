@@ -237,3 +237,24 @@ export class OptionError extends Error {
   /** The name of the class. */
   override readonly name = "OptionError";
 }
+
+/**
+ * Says where a connection should have gone, for the error that it did not.
+ *
+ * @param url The URL.
+ * @param options The proxy or the unix socket.
+ * @returns Words that follow "No connection".
+ *
+ * @example
+ * ```ts
+ * import { placeOf } from "./connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(placeOf("ws://user:secret@host:80/path", { proxy: "http://proxy:3128" }), " to host through proxy:3128");
+ * ```
+ */
+export function placeOf(url: string | URL, { proxy, unixPath }: Pick<OpenOptions, "proxy" | "unixPath">): string {
+  if (unixPath !== undefined) return ` to ${unixPath}`;
+  const way = proxy === undefined ? "" : ` through ${URL.parse(proxy)?.host ?? "the proxy"}`;
+  return ` to ${new URL(url).host}${way}`;
+}

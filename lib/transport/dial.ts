@@ -5,7 +5,7 @@
  */
 
 import { endOfHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
-import { OpenError, type OpenOptions, OptionError } from "./connection.ts";
+import { OpenError, type OpenOptions, OptionError, placeOf } from "./connection.ts";
 
 /**
  * Makes the connection that an opening handshake goes over, without waiting for small writes to be joined (Nagle).
@@ -46,7 +46,7 @@ export async function dial(url: URL, options: OpenOptions): Promise<Deno.Conn> {
     if (error instanceof OpenError || error instanceof OptionError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     if (error instanceof Deno.errors.NotCapable) throw new OptionError(`Cannot open the connection: ${reason}`);
-    throw new OpenError("no-connection", `No connection: ${reason}`, { cause: error });
+    throw new OpenError("no-connection", `No connection${placeOf(url, options)}: ${reason}`, { cause: error });
   }
 }
 
