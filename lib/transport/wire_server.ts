@@ -7,6 +7,7 @@
 import { STATUS_TEXT } from "@std/http/status";
 import { acceptKeyFor, endOfHead, type HttpHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
 import { writeAll } from "./dial.ts";
+import { Turns } from "./turns.ts";
 import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
 
 /** How long the head of a request may take, and the answer to one that is refused, in milliseconds: 10 s. */
@@ -81,6 +82,7 @@ export class WireServer {
   readonly #running = new Map<Timed, Promise<void>>();
   readonly #echoes = new Set<WireEcho>();
   #clock: ReturnType<typeof setInterval> | undefined;
+  readonly #turns = new Turns();
   #isStopped = false;
 
   /**
@@ -120,8 +122,8 @@ export class WireServer {
    * @param error Why, for the ends of those that had not ended.
    */
   async stop(error = ""): Promise<void> {
+    if (!this.#isStopped) this.#listener.close();
     this.#isStopped = true;
-    this.#listener.close();
     for (const timed of this.#running.keys()) timed.destroy(error);
     await Promise.all(this.#running.values());
     await this.#accepting;
@@ -174,7 +176,7 @@ export class WireServer {
       // A peer that is gone, or too slow, needs no answer.
     }
     if (upgrade === undefined || this.#isStopped) return reception.destroy();
-    const echo = new WireEcho(reception.conn, this.#options);
+    const echo = new WireEcho(reception.conn, this.#options, this.#turns);
     this.#run(echo, this.#echo(echo, upgrade, reception.conn.remoteAddr));
   }
 
