@@ -15,7 +15,7 @@ import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchang
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
 import { withoutPassword } from "./lib/protocol/message.ts";
-import { formatEvent, formatFrame, formatJson, formatMs, formatReport } from "./lib/report.ts";
+import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { within } from "./lib/transport/deadline.ts";
 import { openConnection } from "./lib/transport/open.ts";
@@ -39,7 +39,7 @@ async function main(args: readonly string[]): Promise<number> {
     progress?.onEvent(event);
     if (settings.verbose) console.error(formatEvent(event));
   };
-  const report = await exchange(url, { ...settings.exchange, ...tracing(settings), signal, onEvent });
+  const report = await exchange(url, { ...settings.exchange, ...(await tracing(settings)), signal, onEvent });
   await progress?.stop();
 
   // What was proven, or what failed and why?
@@ -53,8 +53,9 @@ function print(text: string): number {
 }
 
 /** With --trace each frame is a line on the standard error output. */
-function tracing({ trace }: ClientSettings): { onFrame?: (frame: FrameTrace) => void } {
+async function tracing({ trace }: ClientSettings): Promise<{ onFrame?: (frame: FrameTrace) => void }> {
   if (!trace) return {};
+  const { formatFrame } = await import("./lib/trace.ts");
   const start = performance.now();
   return { onFrame: (frame) => console.error(formatFrame(frame, performance.now() - start)) };
 }
@@ -125,7 +126,7 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
   const start = performance.now();
   try {
     const { transport = "builtin" } = options;
-    const connection = await openConnection(url, transport, { ...options, ...tracing(settings), signal });
+    const connection = await openConnection(url, transport, { ...options, ...(await tracing(settings)), signal });
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
     notice(`Connected to ${withoutPassword(url)} in ${formatMs(performance.now() - start)}${protocol}`);
     if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
