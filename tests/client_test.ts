@@ -517,31 +517,33 @@ Deno.test("client says no-connection when the name does not exist", async () => 
   assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
 });
 
-Deno.test("client says interrupted when Ctrl-C comes, and closes the connection first", async () => {
-  const closed = Promise.withResolvers<number>();
-  await using peer = rawPeer(async (socket) => {
-    await socket.upgrade();
-    await socket.readFrame();
-    child.kill("SIGINT");
-    const { payload } = await socket.answerClose();
-    closed.resolve(new DataView(payload.buffer).getUint16(0));
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client says interrupted when Ctrl-C comes, and closes the connection first, over ${transport}`, async () => {
+    const closed = Promise.withResolvers<number>();
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      child.kill("SIGINT");
+      const { payload } = await socket.answerClose();
+      closed.resolve(new DataView(payload.buffer).getUint16(0));
+    });
+    const child = start("main.ts", ["--json", "--transport", transport, peer.url]);
+    const outcome = await outcomeOf(child);
+    assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
+    assertEquals(await closed.promise, 1000);
   });
-  const child = start("main.ts", ["--json", peer.url]);
-  const outcome = await outcomeOf(child);
-  assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
-  assertEquals(await closed.promise, 1000);
-});
 
-Deno.test("client says interrupted when Ctrl-C comes while it connects", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    child.kill("SIGINT");
-    await socket.untilGone();
+  Deno.test(`client says interrupted when Ctrl-C comes while it connects, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.readHead();
+      child.kill("SIGINT");
+      await socket.untilGone();
+    });
+    const child = start("main.ts", ["--json", "--transport", transport, peer.url]);
+    const outcome = await outcomeOf(child);
+    assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
   });
-  const child = start("main.ts", ["--json", peer.url]);
-  const outcome = await outcomeOf(child);
-  assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
-});
+}
 
 Deno.test("client ends at once when Ctrl-C comes twice", async () => {
   await using peer = rawPeer(async (socket) => {

@@ -3,6 +3,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createEcho } from "../lib/echo.ts";
 import { serveEcho } from "../lib/serve.ts";
+import { createAuthority } from "./support/certificates.ts";
 import { client, reportOf } from "./support/command.ts";
 import { connectRaw, rawPeer } from "./support/raw_peer.ts";
 
@@ -52,9 +53,11 @@ Deno.test({
       const remoteAddr = { transport: "tcp", hostname: "unix", port: 0 } as const;
       return echo.fetch(request, { remoteAddr, completed: Promise.resolve() });
     });
-    const outcome = await client(["--json", "--unix", path], "", ["--allow-write"]);
-    assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
-    assertEquals(reportOf(outcome).url, "ws://localhost/");
+    for (const transport of ["builtin", "wire"]) {
+      const outcome = await client(["--json", "--transport", transport, "--unix", path], "", ["--allow-write"]);
+      assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
+      assertEquals(reportOf(outcome).url, "ws://localhost/");
+    }
     const refused = await client(["--json", "--unix", path]);
     assertEquals([refused.code, refused.stdout], [2, ""]);
     assertMatch(refused.stderr, /^wsproof: .*write.*\n$/);
@@ -63,4 +66,26 @@ Deno.test({
     await server.shutdown();
     await Deno.remove(folder, { recursive: true });
   },
+});
+
+Deno.test("client goes through a tunnel of an HTTP proxy to a wss server, over both transports", async () => {
+  const authority = await createAuthority();
+  const { cert, key } = await authority.sign("server");
+  const echo = createEcho();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, cert, key, onListen() {} }, echo.fetch);
+  await using proxy = rawPeer(async (socket) => {
+    const [, port = ""] = /^CONNECT localhost:(\d+) /.exec(await socket.readHead()) ?? [];
+    const target = await connectRaw(`http://127.0.0.1:${port}/`);
+    await socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
+    await Promise.all([socket.pipeTo(target), target.pipeTo(socket)]);
+  });
+  const ca = await Deno.makeTempFile();
+  await Deno.writeTextFile(ca, authority.cert);
+  for (const transport of ["builtin", "wire"]) {
+    const args = ["--json", "--transport", transport, "--ca", ca, "--proxy", `http://127.0.0.1:${proxy.port}`];
+    const outcome = await client([...args, `wss://localhost:${server.addr.port}/`]);
+    assertEquals([reportOf(outcome).verdict, outcome.code], ["proven", 0], outcome.stderr);
+  }
+  await server.shutdown();
+  await Deno.remove(ca);
 });
