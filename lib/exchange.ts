@@ -144,7 +144,10 @@ export interface ExchangeOptions extends OpenOptions {
   skip?: number;
   /** How many bytes may be on their way at once; by default each reply is awaited before the next message. */
   windowBytes?: number;
-  /** How long each reply may take, and each message to be taken by the peer, in milliseconds; 10 s by default. */
+  /**
+   * How long each reply may take after its message was handed over, and how long a message may wait for room to be handed
+   * over, in milliseconds; 10 s by default. A large message over a slow path needs more.
+   */
   replyTimeoutMs?: number;
   /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
   closeTimeoutMs?: number;

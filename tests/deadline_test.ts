@@ -9,6 +9,16 @@ const never = () => new Promise<never>(() => {});
 /** Longer than any test runs: a timer that is left behind is found by the sanitizer. */
 const HOUR_MS = 3_600_000;
 
+Deno.test("within() ends in time, when the timer of an earlier wait has rung while nobody waited", async () => {
+  await within(Promise.resolve(), "value", { timeoutMs: 20 });
+  // Longer than that timer: it rings, and nobody listens.
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  const never = new Promise<never>(() => {});
+  const patience = setTimeout(() => Deno.exit(1), 30_000);
+  await assertRejects(() => within(never, "value", { timeoutMs: 100 }), TimeoutError);
+  clearTimeout(patience);
+});
+
 Deno.test("within() returns the value and leaves no timer, when the promise is in time", async () => {
   assertEquals(await within(Promise.resolve(42), "number", { timeoutMs: HOUR_MS }), 42);
 });

@@ -566,3 +566,20 @@ Deno.test("wire server is fair: of 100 busy connections each is served", async (
   }));
   await server.shutdown();
 });
+
+for (
+  const [what, bytes] of [
+    ["a TLS handshake", Uint8Array.of(0x16, 3, 1, 0, 200, 1)],
+    ["zeros", new Uint8Array(10)],
+    ["an upgrade of HTTP/1.0", utf8(requestHead({}, "GET / HTTP/1.0"))],
+  ] as const
+) {
+  Deno.test(`the server over wire answers 400 at once to ${what}`, async () => {
+    const server = serveEcho({ transport: "wire", port: 0 });
+    const socket = await connectRaw(server.url);
+    await socket.write(bytes);
+    assertMatch(await socket.readHead(), /^HTTP\/1\.1 400 Bad Request\r\n/);
+    socket.close();
+    await server.shutdown();
+  });
+}

@@ -167,6 +167,74 @@ Deno.test("ping() resolves with the round-trip time of its own pong", async () =
   });
 });
 
+Deno.test("send() puts no data behind the close frame when the peer closes in the middle of a message", async () => {
+  const behind = Promise.withResolvers<number>();
+  await connected(async (socket) => {
+    for (let frame = 0; frame < 100; frame++) await socket.readFrame();
+    await socket.closeFrame(1001);
+    while ((await socket.readFrame()).opcode !== CLOSE);
+    let count = 0;
+    try {
+      while (true) {
+        await socket.readFrame();
+        count++;
+      }
+    } catch {
+      behind.resolve(count);
+    }
+  }, async (connection) => {
+    await assertRejects(() => connection.send(new Uint8Array(20_000_000), WAIT), ConnectionClosedError, "1001");
+  }, { fragmentBytes: 1000 });
+  assertEquals(await behind.promise, 0);
+});
+
+Deno.test("ping() keeps its deadline when it cannot even be sent", async () => {
+  await connected((socket) => socket.untilStopped(), async (connection) => {
+    await connection.send(new Uint8Array(32 * 1024 * 1024));
+    await assertRejects(async () => await connection.ping?.(SHORT), TimeoutError, "No pong within 0.1 s");
+    await connection.close(SHORT);
+  });
+});
+
+Deno.test("openWire() blames the proxy for what the proxy does", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write("SSH-2.0-OpenSSH_9.2\r\n");
+    await socket.untilGone();
+  });
+  const proxy = `http://127.0.0.1:${peer.port}`;
+  const error = await assertRejects(
+    () => openWire("ws://server.test/", { proxy }),
+    OpenError,
+    "Proxy did not answer with a",
+  );
+  assertEquals([error.failure, error.stage], ["handshake-refused", "connect"]);
+});
+
+Deno.test("openWire() says that a server speaks TLS", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write(Uint8Array.of(21, 3, 1, 0, 2, 2, 10));
+    await socket.untilGone();
+  });
+  await assertRejects(() => openWire(peer.url), OpenError, "it is TLS and not HTTP: try wss://");
+});
+
+Deno.test("a connection goes on when the listener of its frames throws", async () => {
+  await connected(async (socket) => {
+    await socket.echoOne();
+    await socket.answerClose();
+  }, async (connection) => {
+    await connection.send("still here");
+    assertEquals(await connection.receive(WAIT), "still here");
+    await connection.close(WAIT);
+  }, {
+    onFrame: () => {
+      throw new Error("broken listener");
+    },
+  });
+});
+
 Deno.test("a reader that stops stops the peer, and nothing is lost when it goes on", async () => {
   const part = new Uint8Array(1024 * 1024);
   const parts = 64;

@@ -103,7 +103,8 @@ function schedule(ms: number, ring: () => void): () => void {
 }
 
 function arm(dueAt: number): void {
-  if (timer === undefined || dueAt < timer.dueAt) {
+  // One that has rung while nobody listened will not ring again.
+  if (timer === undefined || timer.signal.aborted || dueAt < timer.dueAt) {
     timer?.signal.removeEventListener("abort", onTimer);
     timer = { dueAt, signal: AbortSignal.timeout(Math.max(0, Math.ceil(dueAt - performance.now()))) };
   }

@@ -12,6 +12,7 @@ import { OpenError, type OpenOptions, OptionError, placeOf } from "./connection.
  *
  * @param url Where to, with the scheme `ws:` or `wss:`.
  * @param options TLS, proxy and unix socket.
+ * @param onProgress Told of a connection before it is ready, for those who give up meanwhile and have to close it.
  * @returns The connection; closing it is up to the caller.
  * @throws {OpenError} If there is no connection to be had.
  * @throws {OptionError} If an option cannot be used.
@@ -29,7 +30,11 @@ import { OpenError, type OpenOptions, OptionError, placeOf } from "./connection.
  * listener.close();
  * ```
  */
-export async function dial(url: URL, options: OpenOptions): Promise<Deno.Conn> {
+export async function dial(
+  url: URL,
+  options: OpenOptions,
+  onProgress: (connection: Deno.Conn) => void = () => {},
+): Promise<Deno.Conn> {
   const { proxy, unixPath, clientCertificate } = options;
   const isSecure = url.protocol === "wss:";
   if (clientCertificate && isSecure && (proxy !== undefined || unixPath !== undefined)) {
@@ -39,9 +44,11 @@ export async function dial(url: URL, options: OpenOptions): Promise<Deno.Conn> {
   const target = targetOf(url);
   try {
     if (unixPath !== undefined) return await Deno.connect({ transport: "unix", path: unixPath });
-    if (proxy !== undefined) return await secured(await tunnel(new URL(proxy), target), url, options);
-    if (clientCertificate && isSecure) return await presenting(target, options, clientCertificate);
-    return await secured(await connectTcp(target), url, options);
+    if (proxy !== undefined) {
+      return await secured(await tunnel(new URL(proxy), target, onProgress), url, options, onProgress);
+    }
+    if (clientCertificate && isSecure) return await presenting(target, options, clientCertificate, onProgress);
+    return await secured(await connectTcp(target, onProgress), url, options, onProgress);
   } catch (error) {
     if (error instanceof OpenError || error instanceof OptionError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
@@ -64,29 +71,43 @@ function targetOf(url: URL): Target {
   };
 }
 
-async function connectTcp(target: Target): Promise<Deno.TcpConn> {
+type OnProgress = (connection: Deno.Conn) => void;
+
+async function connectTcp(target: Target, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await Deno.connect(target);
+  onProgress(connection);
   connection.setNoDelay(true);
   return connection;
 }
 
-async function secured(connection: Deno.TcpConn, url: URL, { caCerts }: OpenOptions): Promise<Deno.Conn> {
+async function secured(
+  connection: Deno.TcpConn,
+  url: URL,
+  { caCerts }: OpenOptions,
+  onProgress: OnProgress,
+): Promise<Deno.Conn> {
   if (url.protocol !== "wss:") return connection;
   const { hostname } = targetOf(url);
   const ca = caCerts && { caCerts: [...caCerts] };
-  return await handshaken(await Deno.startTls(connection, { hostname, alpnProtocols: ["http/1.1"], ...ca }));
+  return await handshaken(
+    await Deno.startTls(connection, { hostname, alpnProtocols: ["http/1.1"], ...ca }),
+    onProgress,
+  );
 }
 
 async function presenting(
   target: Target,
   { caCerts }: OpenOptions,
   certificate: { cert: string; key: string },
+  onProgress: OnProgress,
 ): Promise<Deno.Conn> {
   const ca = caCerts && { caCerts: [...caCerts] };
-  return await handshaken(await Deno.connectTls({ ...target, alpnProtocols: ["http/1.1"], ...ca, ...certificate }));
+  const tls = await Deno.connectTls({ ...target, alpnProtocols: ["http/1.1"], ...ca, ...certificate });
+  return await handshaken(tls, onProgress);
 }
 
-async function handshaken(tls: Deno.TlsConn): Promise<Deno.TlsConn> {
+async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<Deno.TlsConn> {
+  onProgress(tls);
   try {
     await tls.handshake();
     return tls;
@@ -97,11 +118,11 @@ async function handshaken(tls: Deno.TlsConn): Promise<Deno.TlsConn> {
 }
 
 /** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 wants it for both schemes. */
-async function tunnel(proxy: URL, { hostname, port }: Target): Promise<Deno.TcpConn> {
+async function tunnel(proxy: URL, { hostname, port }: Target, onProgress: OnProgress): Promise<Deno.TcpConn> {
   if (proxy.protocol !== "http:") {
     throw new OptionError(`Cannot use the proxy "${proxy.protocol}//${proxy.host}" over wire: give an http: URL`);
   }
-  const connection = await connectTcp(targetOf(proxy));
+  const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     const lines = [`CONNECT ${host} HTTP/1.1`, `Host: ${host}`];
@@ -114,10 +135,17 @@ async function tunnel(proxy: URL, { hostname, port }: Target): Promise<Deno.TcpC
     const { startLine } = parseHead(bytes.subarray(0, bodyAt));
     const status = Number(/^HTTP\/1\.\d (\d{3})/.exec(startLine)?.[1] ?? 0);
     if (status >= 200 && status < 300) return connection;
-    throw new OpenError("handshake-refused", `Proxy answered with status ${status} instead of a tunnel`, { status });
+    const message = `Proxy answered with status ${status} instead of a tunnel`;
+    throw new OpenError("handshake-refused", message, { status, stage: "connect" });
   } catch (error) {
-    connection.close();
-    throw error;
+    try {
+      connection.close();
+    } catch {
+      // Whoever gave up meanwhile has closed it.
+    }
+    if (!(error instanceof OpenError) || error.stage === "connect") throw error;
+    const message = `Proxy did not answer with a tunnel: ${error.message}`;
+    throw new OpenError(error.failure, message, { stage: "connect", cause: error });
   }
 }
 
@@ -189,8 +217,9 @@ export async function readHead(connection: { read(into: Uint8Array): Promise<num
     length += read;
     const start = String.fromCharCode(...buffer.subarray(0, Math.min(length, HTTP.length)));
     if (!HTTP.startsWith(start)) {
-      throw new OpenError("handshake-refused", "Answer is not a valid upgrade: it is not HTTP", {
-        refusal: { status: 0, problems: ["it is not HTTP"], fields: [], body: excerpt(buffer.subarray(0, length)) },
+      const problem = isTls(buffer) ? "it is TLS and not HTTP: try wss://" : "it is not HTTP";
+      throw new OpenError("handshake-refused", `Answer is not a valid upgrade: ${problem}`, {
+        refusal: { status: 0, problems: [problem], fields: [], body: excerpt(buffer.subarray(0, length)) },
       });
     }
     const bodyAt = endOfHead(buffer.subarray(0, length), from);
@@ -203,6 +232,11 @@ export async function readHead(connection: { read(into: Uint8Array): Promise<num
 }
 
 const HTTP = "HTTP/";
+
+/** Whether bytes begin as an alert or a handshake of TLS does (RFC 8446 section 5.1). */
+function isTls(bytes: Uint8Array): boolean {
+  return (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
+}
 
 async function readOrLose(
   connection: { read(into: Uint8Array): Promise<number | null> },

@@ -12,6 +12,7 @@ import {
   type CloseFrame,
   type CloseRecord,
   encodeClosePayload,
+  MAX_CLOSE_REASON_BYTES,
   parseClosePayload,
   type TcpEnd,
 } from "../protocol/close.ts";
@@ -58,6 +59,9 @@ const READ_BYTES = 256 * 1024;
 /** How much is written to the connection at once, in bytes: 256 KiB and the longest header. */
 const WRITE_BYTES = 256 * 1024 + MAX_HEADER_BYTES;
 
+/** What a frame that waits costs besides its payload, in bytes, so that small ones are bounded as well: 512. */
+const FRAME_OVERHEAD_BYTES = 512;
+
 /** With more than this unread, in bytes, nothing is read from the connection until it is received: 8 MiB. */
 export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
 
@@ -96,17 +100,19 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
   const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
   const target = new URL(url);
   const since = performance.now();
-  const dialing = dial(target, options);
+  let latest: Deno.Conn | undefined;
+  const dialing = dial(target, options, (connection) => latest = connection);
   let tcp: Deno.Conn;
   try {
     tcp = await within(dialing, "connection", { timeoutMs, signal });
   } catch (error) {
-    // A connection that comes too late is not wanted any more.
-    dialing.then((late) => late.close(), () => {});
+    // A connection that is half made, or comes too late, is not wanted any more.
+    if (latest) closeQuietly(latest);
+    dialing.then(closeQuietly, () => {});
     throw error instanceof TimeoutError ? new OpenError("no-connection", error.message) : error;
   }
-  onConnected();
   try {
+    onConnected();
     const left = Math.max(1, timeoutMs - (performance.now() - since));
     const { protocol, rest } = await within(upgrade(tcp, target, options), "answer", { timeoutMs: left, signal });
     return new WireConnection(tcp, protocol, rest, options);
@@ -192,6 +198,7 @@ class WireConnection implements Connection, FrameSink {
   #room: PromiseWithResolvers<void> | undefined;
   #writing: Promise<unknown> = Promise.resolve();
   #queuedBytes = 0;
+  #isBroken = false;
   #outgoing: Uint8Array | undefined;
   #pong: Uint8Array | undefined;
   #sent: CloseFrame | undefined;
@@ -216,17 +223,18 @@ class WireConnection implements Connection, FrameSink {
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#inbox.fault) throw this.#inbox.fault;
-    if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
     const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
     let opcode: number = typeof message === "string" ? OPCODE.text : OPCODE.binary;
     let at = 0;
     do {
+      // The peer may close in the middle of the message: no data may follow the close frame (RFC 6455 section 5.5.1).
+      if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
       const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
       const former = this.#writing;
       const written = this.#write(opcode, payload.subarray(at, end), end === payload.byteLength);
       // How a write fails is told by the end of the connection.
       written.catch(() => {});
-      // While this frame goes out the next one may be made, but no more than that.
+      // What waits is bounded: then nothing is made before what came before is written.
       if (this.#queuedBytes > this.#maxBufferedBytes) await within(former, "room to send", options);
       at = end;
       opcode = OPCODE.continuation;
@@ -250,15 +258,18 @@ class WireConnection implements Connection, FrameSink {
   }
 
   async ping(options: WaitOptions = {}): Promise<number> {
+    if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
     const payload = crypto.getRandomValues(new Uint8Array(8));
     const key = payload.toHex();
     const pong = Promise.withResolvers<void>();
     this.#pings.set(key, pong.resolve);
-    const since = performance.now();
+    // The time begins when the ping goes out, not when it waits behind a message.
+    let since = performance.now();
+    const going = this.#writing.then(() => since = performance.now());
+    const answered = Promise.all([going, this.#write(OPCODE.ping, payload)]).then(() => pong.promise);
+    const ended = this.closed.then((record) => Promise.reject(new ConnectionClosedError(record)));
     try {
-      await this.#write(OPCODE.ping, payload);
-      const ended = this.closed.then((record) => Promise.reject(new ConnectionClosedError(record)));
-      await within(Promise.race([pong.promise, ended]), "pong", options);
+      await within(Promise.race([answered, ended]), "pong", options);
       return performance.now() - since;
     } finally {
       this.#pings.delete(key);
@@ -332,10 +343,11 @@ class WireConnection implements Connection, FrameSink {
 
   /** Puts a frame behind those that are being written. */
   #write(opcode: number, payload: Uint8Array, final = true): Promise<void> {
-    this.#queuedBytes += payload.byteLength;
+    const cost = payload.byteLength + FRAME_OVERHEAD_BYTES;
+    this.#queuedBytes += cost;
     const written = this.#writing
       .then(() => this.#writeNow(opcode, payload, final))
-      .finally(() => this.#queuedBytes -= payload.byteLength);
+      .finally(() => this.#queuedBytes -= cost);
     this.#writing = written.catch(() => {});
     return written;
   }
@@ -364,7 +376,9 @@ class WireConnection implements Connection, FrameSink {
         at = 0;
       } while (taken < payload.byteLength);
     } catch {
-      // What was the matter is seen by the reader, who may still find a close frame.
+      // What was the matter is seen by the reader, who may still find a close frame; it must not pause now.
+      this.#isBroken = true;
+      this.#room?.resolve();
       throw new ConnectionClosedError(await this.closed);
     }
   }
@@ -376,7 +390,7 @@ class WireConnection implements Connection, FrameSink {
       this.#decoder.push(rest);
       const buffer = new Uint8Array(READ_BYTES);
       while (!this.#isOver()) {
-        while (this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES && !this.#sent) await this.#hasRoom();
+        while (this.#mayPause()) await this.#hasRoom();
         const read = await this.#tcp.read(buffer);
         if (read === null) break;
         this.#decoder.push(buffer.subarray(0, read));
@@ -389,6 +403,11 @@ class WireConnection implements Connection, FrameSink {
     }
     if (this.#received) this.#settle("close-frame", detail, tcpEnd);
     else this.#settle("no-close-frame", detail || "Unexpected EOF", tcpEnd);
+  }
+
+  /** Whether so much is unread that the peer has to wait; not once the end is near. */
+  #mayPause(): boolean {
+    return this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES && !this.#sent && !this.#isBroken;
   }
 
   #isOver(): boolean {
@@ -412,7 +431,7 @@ class WireConnection implements Connection, FrameSink {
   async #fail(error: ProtocolError): Promise<void> {
     this.#failure = error;
     if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
-    this.#sendClose({ code: error.closeCode, reason: error.message.slice(0, 123) }, "local");
+    this.#sendClose({ code: error.closeCode, reason: asciiReason(error.message) }, "local");
     await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
     this.#settle("protocol-error", error.message, "local");
   }
@@ -439,8 +458,17 @@ class WireConnection implements Connection, FrameSink {
   }
 
   #trace(direction: FrameTrace["direction"], header: FrameHeader, payload: Uint8Array): void {
-    this.#onFrame?.({ direction, header, start: payload.slice(0, TRACED_BYTES) });
+    try {
+      this.#onFrame?.({ direction, header, start: payload.slice(0, TRACED_BYTES) });
+    } catch {
+      // A listener that fails is not the connection's fault, and does not end it.
+    }
   }
+}
+
+/** A reason has at most 123 bytes: what is not ASCII becomes a question mark, so that a cut is easy. */
+function asciiReason(message: string): string {
+  return message.replace(/[^ -~]/g, "?").slice(0, MAX_CLOSE_REASON_BYTES);
 }
 
 function kindOfOpcode(opcode: number): "text" | "binary" | "continuation" {

@@ -5,7 +5,7 @@
  */
 
 import { STATUS_TEXT } from "@std/http/status";
-import { acceptKeyFor, endOfHead, type HttpHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
+import { acceptKeyFor, endOfHead, type HttpHead, listOf, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
 import { writeAll } from "./dial.ts";
 import { Turns } from "./turns.ts";
 import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
@@ -83,6 +83,7 @@ export class WireServer {
   readonly #echoes = new Set<WireEcho>();
   #clock: ReturnType<typeof setInterval> | undefined;
   readonly #turns = new Turns();
+  #closing: { code: number; reason: string } | undefined;
   #isStopped = false;
 
   /**
@@ -112,6 +113,7 @@ export class WireServer {
    * @returns The connections that were open; without {@linkcode stop} they wait for the answer for ever.
    */
   closeAll(code: number, reason: string): WireEcho[] {
+    this.#closing = { code, reason };
     for (const echo of this.#echoes) echo.close(code, reason, { timeoutMs: Infinity });
     return [...this.#echoes];
   }
@@ -133,7 +135,13 @@ export class WireServer {
     while (!this.#isStopped) {
       try {
         const conn = await this.#listener.accept();
-        conn.setNoDelay(true);
+        try {
+          conn.setNoDelay(true);
+        } catch {
+          // A peer that is gone already.
+          conn.close();
+          continue;
+        }
         const reception = new Reception(conn, this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
         this.#run(reception, this.#receive(reception));
       } catch {
@@ -147,7 +155,8 @@ export class WireServer {
   #run(timed: Timed, running: Promise<void>): void {
     this.#running.set(
       timed,
-      running.finally(() => {
+      // What a handler throws ends its connection, and not the process.
+      running.catch(() => timed.destroy()).finally(() => {
         this.#running.delete(timed);
         if (this.#running.size > 0) return;
         clearInterval(this.#clock);
@@ -193,9 +202,14 @@ export class WireServer {
     } catch (error) {
       echo.close(1011, "internal error", { error: error instanceof Error ? error.message : String(error) });
     }
+    // One whose upgrade was under way when all were closed.
+    if (this.#closing) echo.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
     await echo.run(early);
   }
 }
+
+/** A character of a token (RFC 9110 section 5.6.2), or of the empty line that may come before a request. */
+const METHOD_START = /^[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]/;
 
 /** What has deadlines. */
 interface Timed {
@@ -234,6 +248,8 @@ class Reception {
       // The empty line may have begun in the read before.
       const end = endOfHead(buffer.subarray(0, length + count), length - 3);
       length += count;
+      // What cannot be the beginning of a method is not HTTP, as a rule TLS, and no empty line will come.
+      if (!METHOD_START.test(String.fromCharCode(buffer[0] ?? 0))) return 400;
       if (end === -1) continue;
       const request = requestOf(buffer.subarray(0, end));
       return request ? { request, early: buffer.subarray(end, length) } : 400;
@@ -301,7 +317,9 @@ function headOf(status: string, fields: readonly (readonly string[])[]): Uint8Ar
 function requestOf(bytes: Uint8Array): Request | undefined {
   try {
     const head = parseHead(bytes);
-    const [, method, target] = /^(\S+) (\S+) HTTP\/1\.[01]$/.exec(head.startLine) ?? [];
+    const [, method, target, minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
+    // The upgrade needs HTTP/1.1 (RFC 6455 section 4.2.1).
+    if (minor === "0" && listOf(head, "upgrade").length > 0) return undefined;
     const url = target && urlOf(target, head);
     return url
       ? new Request(url, { method: method ?? "", headers: head.fields.map(([...field]) => field) })
