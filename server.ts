@@ -25,7 +25,7 @@ import { quote } from "./lib/protocol/message.ts";
 import { formatMs } from "./lib/report.ts";
 import { type EchoServer, serveEcho, type ServeEchoOptions } from "./lib/serve.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./lib/transport/builtin.ts";
-import type { TransportName } from "./lib/transport/connection.ts";
+import { MAX_WIRE_MESSAGE_BYTES, type TransportName } from "./lib/transport/connection.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 
 const OPTIONS: readonly OptionSpec[] = [
@@ -141,9 +141,6 @@ function readTransport(name: string): TransportName {
   if (name === "builtin" || name === "wire") return name;
   throw new UsageError(`Option --transport cannot be "${name}": give builtin or wire`);
 }
-
-/** The longest message that `--max-message` may allow over our own frames, in bytes: 1 GiB. */
-const MAX_WIRE_MESSAGE_BYTES = 1024 ** 3;
 
 function readMaxMessage(text: string, transport: TransportName): number {
   const bytes = parseSize("--max-message", text);

@@ -26,8 +26,9 @@ import {
 } from "./payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "./protocol/close.ts";
 import { byteLengthOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
+import { isToken } from "./protocol/token.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
-import type { OpenOptions, TransportName } from "./transport/connection.ts";
+import { MAX_WIRE_MESSAGE_BYTES, type OpenOptions, type TransportName } from "./transport/connection.ts";
 
 /** The options of the client. */
 export const CLIENT_OPTIONS: readonly OptionSpec[] = [
@@ -247,7 +248,7 @@ function readUrl(line: CommandLine): string | undefined {
 function readOpenOptions(line: CommandLine, transport: TransportName): OpenOptions {
   const protocols = line.values("protocol").flatMap((names) => names.split(",")).map((name) => name.trim());
   for (const [index, name] of protocols.entries()) {
-    if (!TOKEN.test(name)) {
+    if (!isToken(name)) {
       throw new UsageError(`Option --protocol cannot be "${name}": a name has no spaces or separators`);
     }
     if (protocols.indexOf(name) !== index) {
@@ -269,9 +270,6 @@ function readOpenOptions(line: CommandLine, transport: TransportName): OpenOptio
   };
 }
 
-/** A token of RFC 9110 section 5.6.2. */
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-
 /** What a header value can have: Latin-1. */
 const BYTES = /^[\0-\xff]*$/;
 
@@ -282,7 +280,7 @@ function readHeaders(line: CommandLine): Headers {
   const headers = new Headers();
   for (const field of line.values("header")) {
     const [, name = "", value = ""] = /^([^:]*):\s*(.*)$/s.exec(field) ?? [];
-    if (!TOKEN.test(name) || /[\r\n\0]/.test(value)) {
+    if (!isToken(name) || /[\r\n\0]/.test(value)) {
       throw new UsageError(`Option --header cannot be "${field}": give "Name: value"`);
     }
     if (HANDSHAKE_FIELD.test(name)) {
@@ -399,9 +397,6 @@ function readMaxMessage(name: string, text: string, transport: TransportName): n
   if (bytes <= most) return bytes;
   throw new UsageError(`Option ${name} cannot be "${text}": at most ${most} bytes over ${transport}`);
 }
-
-/** The longest message that `--max-message` allows over wire, in bytes: 1 GiB, as it is held in memory. */
-const MAX_WIRE_MESSAGE_BYTES = 1024 ** 3;
 
 function readFragmentBytes(name: string, text: string): number {
   const bytes = parseSize(name, text);

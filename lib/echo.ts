@@ -9,6 +9,7 @@ import { STATUS_CODE } from "@std/http/status";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 import type { CloseFrame } from "./protocol/close.ts";
 import { exceeds, type Message } from "./protocol/message.ts";
+import { isToken } from "./protocol/token.ts";
 import { within } from "./transport/deadline.ts";
 
 /** A connection without traffic for this long is closed with 1001 unless told otherwise, in seconds: 120. */
@@ -296,14 +297,11 @@ export function refusalOf(request: Request, isClosing = false): Response | undef
   if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
     return refuse(request, STATUS_CODE.BadRequest, "The field Sec-WebSocket-Key is not 16 bytes in Base64.");
   }
-  if (!tokensOf(request, "sec-websocket-protocol").every((name) => TOKEN.test(name))) {
+  if (!tokensOf(request, "sec-websocket-protocol").every((name) => isToken(name))) {
     return refuse(request, STATUS_CODE.BadRequest, "The field Sec-WebSocket-Protocol has a name that is not a token.");
   }
   return undefined;
 }
-
-/** A token of RFC 9110 section 5.6.2. */
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
 

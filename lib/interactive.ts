@@ -187,11 +187,11 @@ async function sendLines(
   while (true) {
     const { done, value } = await reader.read();
     if (done) return undefined;
-    const [, close, reason = ""] = /^\/close(?: +(\d+)(?: +(.*))?)? *$/.exec(value) ?? [];
-    if (/^\/close *$/.test(value)) return { code: 1000, reason: "" };
-    if (close !== undefined) {
-      const mistake = mistakeOf(connection, Number(close), reason);
-      if (mistake === undefined) return { code: Number(close), reason };
+    const close = /^\/close(?: +(\d+)(?: +(.*))?)? *$/.exec(value);
+    if (close) {
+      const [, code = "1000", reason = ""] = close;
+      const mistake = mistakeOf(connection, Number(code), reason);
+      if (mistake === undefined) return { code: Number(code), reason };
       notice(`${clock()} ${mistake}`);
     } else if (/^\/ping *$/.test(value)) {
       notice(`${clock()} ${await pinged(connection, wait)}`);

@@ -13,7 +13,8 @@ import {
 } from "../lib/transport/connection.ts";
 import { TimeoutError } from "../lib/transport/deadline.ts";
 import { MAX_UNREAD_WIRE_BYTES, openWire } from "../lib/transport/wire.ts";
-import { client, reportOf } from "./support/command.ts";
+import { serveEcho } from "../lib/serve.ts";
+import { client, outcomeOf, reportOf, start } from "./support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 
 const WAIT = { timeoutMs: 10_000 };
@@ -186,6 +187,30 @@ Deno.test("send() puts no data behind the close frame when the peer closes in th
     await assertRejects(() => connection.send(new Uint8Array(20_000_000), WAIT), ConnectionClosedError, "1001");
   }, { fragmentBytes: 1000 });
   assertEquals(await behind.promise, 0);
+});
+
+Deno.test({
+  name: "client stays within 256 MiB when it cuts a message into a million fragments",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const server = serveEcho({ port: 0, transport: "wire" });
+    const child = start("main.ts", ["--transport", "wire", "--fragment", "1", "--size", "1000000", server.url]);
+    const outcome = outcomeOf(child);
+    let isOver = false;
+    let peakKibibytes = 0;
+    outcome.then(() => isOver = true);
+    while (!isOver) {
+      // The most so far: what the last look finds is the peak, but for the very end.
+      const { stdout } = await new Deno.Command("cat", { args: [`/proc/${child.pid}/status`], stderr: "null" })
+        .output();
+      const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout)) ?? [];
+      peakKibibytes = Math.max(peakKibibytes, Number(kibibytes ?? 0));
+    }
+    const { code, stderr } = await outcome;
+    await server.shutdown();
+    assertEquals(code, 0, stderr);
+    assert(peakKibibytes > 0 && peakKibibytes < 256 * 1024, `${peakKibibytes} KiB`);
+  },
 });
 
 Deno.test("ping() keeps its deadline when it cannot even be sent", async () => {

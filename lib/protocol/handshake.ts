@@ -5,6 +5,7 @@
  */
 
 import { quote } from "./message.ts";
+import { isToken } from "./token.ts";
 
 /** The longest head of a request or response, in bytes: 16 KiB. */
 export const MAX_HEAD_BYTES = 16 * 1024;
@@ -69,12 +70,10 @@ export function parseHead(bytes: Uint8Array): HttpHead {
 // deno-lint-ignore no-control-regex -- they are what is looked for; a tab is allowed
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
 
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-
 function parseField(line: string): readonly [name: string, value: string] {
   const colon = line.indexOf(":");
   const name = line.slice(0, Math.max(0, colon));
-  if (!TOKEN.test(name) || CONTROL.test(line)) {
+  if (!isToken(name) || CONTROL.test(line)) {
     throw new SyntaxError(`Line is not a header field: ${quoteLine(line)}`);
   }
   return [name, trim(line.slice(colon + 1))];
@@ -227,7 +226,7 @@ function assertKey(key: string): void {
 }
 
 function assertProtocols(protocols: readonly string[]): void {
-  const wrong = protocols.find((protocol, at) => !TOKEN.test(protocol) || protocols.indexOf(protocol) < at);
+  const wrong = protocols.find((protocol, at) => !isToken(protocol) || protocols.indexOf(protocol) < at);
   if (wrong !== undefined) {
     throw new RangeError(`Cannot offer the subprotocol ${quoteLine(wrong)}: each must be a token, and there once`);
   }

@@ -18,6 +18,9 @@ export const DEFAULT_TIMEOUT_MS = 10_000;
 /** How long whoever is interrupted waits for the answer to the close frame, in milliseconds: 2 s. */
 export const INTERRUPTED_CLOSE_TIMEOUT_MS = 2000;
 
+/** The longest message that may be asked for over wire, at either end, in bytes: 1 GiB, as it is held in memory. */
+export const MAX_WIRE_MESSAGE_BYTES = 1024 ** 3;
+
 /** More than this many bytes waiting to go out make `send` wait, in bytes: 1 MiB. */
 export const DEFAULT_MAX_BUFFERED_BYTES = 1024 * 1024;
 
@@ -82,7 +85,8 @@ export interface Connection {
   readonly closed: Promise<CloseRecord>;
   /**
    * Sends a message; waits while too much is waiting to go out already. Its bytes must not be changed afterwards: they may
-   * still be waiting.
+   * still be waiting. One message at a time; after an error a part of it may have gone out, so all that is left to do is
+   * to close.
    *
    * @throws {ConnectionClosedError} If the connection has ended.
    * @throws {TimeoutError} If what is waiting does not go out in time.

@@ -88,9 +88,9 @@ let timer: { readonly dueAt: number; readonly signal: AbortSignal } | undefined;
 
 /**
  * Calls back after a time, and gives the way to cancel it. All waits share one timer, and it is one of `AbortSignal`: the
- * first `setTimeout` of a process takes the runtime 4 ms, a fifth of a whole exchange. A timer of `AbortSignal` cannot be
- * cleared, so it is armed anew only for a wait that ends before it, and nothing listens to it while nobody waits: it does
- * not keep the process alive then.
+ * first `setTimeout` of a process makes the runtime load a module, which takes longer than the reply of a server nearby. A
+ * timer of `AbortSignal` cannot be cleared, so a wait that ends later uses the one that is armed, which then arms the next;
+ * nothing listens to it while nobody waits, so that it does not keep the process alive.
  */
 function schedule(ms: number, ring: () => void): () => void {
   const alarm: Alarm = { dueAt: performance.now() + Math.min(ms, MAX_TIMER_MS), ring };

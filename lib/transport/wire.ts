@@ -204,7 +204,6 @@ class WireConnection implements Connection, FrameSink {
   #sent: CloseFrame | undefined;
   #received: CloseFrame | undefined;
   #initiator: "local" | "peer" | null = null;
-  #failure: ProtocolError | undefined;
   #record: CloseRecord | undefined;
 
   constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
@@ -429,7 +428,6 @@ class WireConnection implements Connection, FrameSink {
 
   /** Fails the connection (RFC 6455 section 7.1.7): a close frame that says why, then the end of TCP. */
   async #fail(error: ProtocolError): Promise<void> {
-    this.#failure = error;
     if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
     this.#sendClose({ code: error.closeCode, reason: asciiReason(error.message) }, "local");
     await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});

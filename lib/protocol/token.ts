@@ -1,0 +1,24 @@
+/**
+ * Tokens: what names of header fields, methods and subprotocols are made of.
+ *
+ * @module
+ */
+
+/**
+ * Tells whether text is a token (RFC 9110 section 5.6.2), as a subprotocol has to be (RFC 6455 section 4.1).
+ *
+ * @param text The text.
+ * @returns Whether it is one.
+ *
+ * @example
+ * ```ts
+ * import { isToken } from "./token.ts";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * assert(isToken("chat.v2"));
+ * assertFalse(isToken("a b"));
+ * ```
+ */
+export function isToken(text: string): boolean {
+  return /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(text);
+}
