@@ -450,8 +450,10 @@ Deno.test("client --trace shows each frame with direction, opcode, bits, length 
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await socket.frame(PING, "hi");
-    await socket.readFrame();
-    await socket.echoOne();
+    // The client sends its message as soon as it is open, so the pong comes before or behind it.
+    for (const { opcode, payload } of [await socket.readFrame(), await socket.readFrame()]) {
+      if (opcode === TEXT) await socket.frame(TEXT, payload);
+    }
     await socket.closeFrame(1000, "done");
     await socket.untilGone();
   });
