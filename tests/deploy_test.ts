@@ -1,0 +1,172 @@
+/** The files of deploy/: that they are in order, and agree with the server and with each other. */
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { validate as problemsOf } from "npm:dockerfile-utils@0.16.3";
+import { loadAll } from "npm:js-yaml@5.5.0";
+import { Deployment } from "npm:kubernetes-models@5.1.0/apps/v1";
+import { PodDisruptionBudget } from "npm:kubernetes-models@5.1.0/policy/v1";
+import { Service } from "npm:kubernetes-models@5.1.0/v1";
+import { outcomeOf, start } from "./support/command.ts";
+
+const read = (path: string) => Deno.readTextFile(new URL(`../${path}`, import.meta.url));
+const manifest = await read("deploy/kubernetes.yaml");
+const unit = await read("deploy/wsproof.service");
+const containerfile = await read("deploy/Containerfile");
+const nginx = await read("deploy/nginx.conf");
+
+// deno-lint-ignore no-explicit-any -- the schemas say what it is, and the tests what they find in it
+type Document = any;
+
+const MODELS: Record<string, { prototype: { validate(): void } }> = { Deployment, PodDisruptionBudget, Service };
+
+/** The schemas let fields pass that they do not know. A field that no validator has asked for is one. */
+function watched(value: Document, path: string, unread: Set<string>): Document {
+  if (typeof value !== "object" || value === null) return value;
+  for (const name of Object.keys(value)) unread.add(`${path}.${name}`);
+  return new Proxy(value, {
+    get(target, name) {
+      if (typeof name === "symbol" || !Object.hasOwn(target, name)) return Reflect.get(target, name);
+      unread.delete(`${path}.${name}`);
+      return watched(target[name], `${path}.${name}`, unread);
+    },
+  });
+}
+
+/** Holds a document against the schema of its kind. */
+function validateDocument(document: Document): void {
+  const model = MODELS[document.kind];
+  if (model === undefined) throw new Error(`No schema for the kind ${document.kind}`);
+  const unread = new Set<string>();
+  model.prototype.validate.call(watched(document, document.kind, unread));
+  if (unread.size > 0) throw new Error(`Unknown: ${[...unread].join(", ")}`);
+}
+
+/** The first group of what is found; not to find it is an error. */
+function found(text: string, pattern: RegExp): string {
+  const value = pattern.exec(text)?.[1];
+  assert(value !== undefined, `${pattern} is missing`);
+  return value;
+}
+
+const documents: Document[] = loadAll(manifest);
+const deployment = documents.find(({ kind }) => kind === "Deployment");
+const pod = deployment.spec.template.spec;
+const [container] = pod.containers;
+const podEnv = new Map<string, string>(container.env.map((each: Document) => [each.name, each.value]));
+const help = await outcomeOf(start("server.ts", ["--help"]));
+
+Deno.test("kubernetes.yaml is valid, each document by the schema of its kind", () => {
+  assertEquals(documents.map(({ kind }) => kind), ["Deployment", "Service", "PodDisruptionBudget"]);
+  for (const document of documents) validateDocument(document);
+});
+
+for (
+  const [from, to, problem] of [
+    ["replicas: 2", "replicas: two", "spec/replicas must be integer"],
+    ["readinessProbe:", "readinesProbe:", "containers.0.readinesProbe"],
+    ["containerPort: 6455", "containerPort: http", "containerPort must be integer"],
+    ["memory: 1Gi", "memory: much", "limits/memory must match format"],
+    ["runAsNonRoot: true", 'runAsNonRoot: "yes"', "runAsNonRoot must be boolean"],
+    ["sleep:", "sleeps:", "preStop.sleeps"],
+    ["maxUnavailable: 1", "maxUnavailabel: 1", "PodDisruptionBudget.spec.maxUnavailabel"],
+    ["targetPort: http", "target: http", "Service.spec.ports.0.target"],
+  ] as const
+) {
+  Deno.test(`kubernetes.yaml would not be valid with "${to}"`, () => {
+    const broken = manifest.replace(from, to);
+    assert(broken !== manifest);
+    assertThrows(() => loadAll(broken).forEach(validateDocument), Error, problem);
+  });
+}
+
+Deno.test("kubernetes.yaml probes the port that the server listens on", () => {
+  for (const name of ["startupProbe", "readinessProbe", "livenessProbe"]) {
+    assertEquals(container[name].httpGet, { path: "/healthz", port: container.ports[0].name });
+  }
+  assertEquals(podEnv.get("WSPROOF_PORT"), `${container.ports[0].containerPort}`);
+  assertEquals(documents.find(({ kind }) => kind === "Service").spec.ports[0].targetPort, container.ports[0].name);
+});
+
+Deno.test("kubernetes.yaml selects its own pods in all documents", () => {
+  const { labels } = deployment.spec.template.metadata;
+  const [, service, budget] = documents;
+  for (
+    const selector of [deployment.spec.selector.matchLabels, service.spec.selector, budget.spec.selector.matchLabels]
+  ) {
+    assertEquals(selector, labels);
+  }
+});
+
+Deno.test("kubernetes.yaml gives a pod longer to end than it waits and the server takes", () => {
+  const timeout = Number(podEnv.get("WSPROOF_SHUTDOWN_TIMEOUT"));
+  const { seconds } = container.lifecycle.preStop.sleep;
+  assert(timeout > 0 && pod.terminationGracePeriodSeconds >= seconds + timeout + 5);
+});
+
+Deno.test("the service is given longer to stop than the server takes", () => {
+  const timeout = Number(found(unit, /WSPROOF_SHUTDOWN_TIMEOUT=(\d+)/));
+  assert(Number(found(unit, /^TimeoutStopSec=(\d+)$/m)) >= timeout + 5);
+});
+
+Deno.test("the service may open a descriptor for every connection", () => {
+  const most = Number(found(help.stdout, /--max-connections[^]*?\(default (\d+)\)/));
+  assert(Number(found(unit, /^LimitNOFILE=(\d+)$/m)) > most);
+});
+
+Deno.test("nginx is more patient with a silent connection than the server", () => {
+  const idle = Number(found(help.stdout, /--idle-timeout[^]*?\(default (\d+)\)/));
+  assert(Number(found(nginx, /proxy_read_timeout (\d+)s;/)) >= 2 * idle);
+});
+
+Deno.test("the files set no variable that the server does not know", () => {
+  const options = [...help.stdout.matchAll(/^ +(?:-\w, )?--([\w-]+)/gm)].map(([, name = ""]) => name);
+  const known = new Set(options.map((name) => `WSPROOF_${name.toUpperCase().replaceAll("-", "_")}`));
+  const used = new Set(
+    [manifest, unit, containerfile].flatMap((text) => text.match(/\bWSPROOF_[A-Z_]*[A-Z]\b/g) ?? []),
+  );
+  assert(used.size >= 5);
+  assertEquals([...used].filter((name) => !known.has(name)), []);
+});
+
+Deno.test("the image has the Deno of the README's quick start", async () => {
+  const version = found(await read("README.md"), /npx --yes deno@([\d.]+) task/);
+  assertEquals(found(containerfile, /^FROM denoland\/deno:(\S+)$/m), version);
+});
+
+Deno.test("Containerfile is in order", async () => {
+  assertEquals(problemsOf(containerfile), []);
+  assertEquals(problemsOf(containerfile.replace("EXPOSE", "EXPOZE")).length, 1);
+  // What a name that nobody has given would be in an image is root.
+  const user = Number(found(containerfile, /^USER (\d+)/m));
+  assertEquals(user, pod.securityContext.runAsUser);
+  assertEquals(found(containerfile, /^EXPOSE (\d+)$/m), podEnv.get("WSPROOF_PORT"));
+  const copied = found(containerfile, /^COPY (deno\.json .*) \.\/$/m).split(" ");
+  for (const path of [...copied, "lib"]) assert(await Deno.stat(new URL(`../${path}`, import.meta.url)));
+  const wanted = (await read("deploy/Containerfile.dockerignore")).match(/(?<=^!)[\w.]+/gm);
+  assertEquals(wanted, [...copied, "lib"]);
+});
+
+Deno.test("the image and the service start the server in the same way, without a shell", () => {
+  const entrypoint: string[] = JSON.parse(found(containerfile, /^ENTRYPOINT (\[.*\])$/m));
+  const command = found(unit, /^ExecStart=\/usr\/local\/bin\/(.*) --token %d\/token$/m);
+  assertEquals(entrypoint.join(" "), command);
+});
+
+Deno.test({
+  name: "the service is what systemd understands",
+  ignore: await Deno.stat("/usr/bin/systemd-analyze").then(() => false, () => true),
+  fn: async () => {
+    assertEquals(await complaintsOf(unit), []);
+    assertEquals((await complaintsOf(unit.replace("ProtectSystem", "ProtectSystm"))).length, 1);
+  },
+});
+
+/** What systemd says of a unit. It complains of what it ignores, and succeeds. */
+async function complaintsOf(text: string): Promise<string[]> {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/wsproof.service`;
+  await Deno.writeTextFile(path, text);
+  const { stderr } = await new Deno.Command("/usr/bin/systemd-analyze", { args: ["verify", path] }).output();
+  await Deno.remove(folder, { recursive: true });
+  return new TextDecoder().decode(stderr).split("\n").filter((line) => line.startsWith(path));
+}
