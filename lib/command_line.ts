@@ -141,7 +141,7 @@ function editsBetween(a: string, b: string): number {
  * Writes the option part of a help text.
  *
  * @param specs The options, in the order of the text.
- * @returns Lines; the options in one column, what they do in another.
+ * @returns Lines; the options in one column, what they do in another, below one that is too long for its column.
  *
  * @example
  * ```ts
@@ -156,7 +156,9 @@ export function describeOptions(specs: readonly OptionSpec[]): string[] {
   return specs.flatMap(({ name, short, value, help }) => {
     const letter = short === undefined ? "    " : `-${short}, `;
     const option = `  ${letter}--${name}${value === undefined ? "" : ` ${value}`}`;
-    return help.map((line, index) => `${(index === 0 ? option : "").padEnd(HELP_COLUMN)}${line}`);
+    const isLong = option.length >= HELP_COLUMN;
+    const lines = help.map((line, index) => `${(index === 0 && !isLong ? option : "").padEnd(HELP_COLUMN)}${line}`);
+    return isLong ? [option, ...lines] : lines;
   });
 }
 

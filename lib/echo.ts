@@ -1,82 +1,55 @@
 /**
- * What the echo server does: a `Request` in, a `Response` out, and the echo loop of one socket.
+ * What the echo server does over the runtime's WebSocket: a `Request` in, a `Response` out, and the echo loop of one socket.
  *
  * @module
  */
 
-import { accepts } from "@std/http/negotiation";
-import { STATUS_CODE } from "@std/http/status";
+import {
+  DEFAULT_IDLE_TIMEOUT_SECONDS,
+  DEFAULT_MAX_BUFFERED_BYTES,
+  DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+  type EchoClosed,
+  type EchoOpened,
+  type EchoPolicy,
+  type EchoStats,
+} from "./echo_policy.ts";
+import { type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 import type { CloseFrame } from "./protocol/close.ts";
-import { exceeds, type Message } from "./protocol/message.ts";
-import { isToken } from "./protocol/token.ts";
-import { within } from "./transport/deadline.ts";
-
-/** A connection without traffic for this long is closed with 1001 unless told otherwise, in seconds: 120. */
-export const DEFAULT_IDLE_TIMEOUT_SECONDS = 120;
+import { messageOf } from "./protocol/error.ts";
+import { exceeds } from "./protocol/message.ts";
+import { type Holder, MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./transport/budget.ts";
+import { describeRate, RateMeter } from "./transport/rate.ts";
+import { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./transport/wire_echo.ts";
 
 /** How long an accepted upgrade may take to become an open connection, in milliseconds: 10 s. */
 const OPEN_TIMEOUT_MS = 10_000;
 
+/** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
+const TICK_MS = 250;
+
+/**
+ * A message that comes while the runtime closes cuts the connection, and the peer may never see the close frame, nor what was
+ * sent before it. So the close waits until everything has gone out and no message has come for this long, in milliseconds, which
+ * is time for a round trip: 200.
+ */
+const QUIET_MS = 200;
+
+/** How long the close waits at most for a peer that goes on sending, or does not read, in milliseconds: 2 s. */
+const MAX_QUIET_WAIT_MS = 2000;
+
 /** From this size on, the memory of a message is given back as soon as it is echoed, in bytes: 64 KiB. */
 const RELEASE_BYTES = 64 * 1024;
 
-/** What happened to a connection of the echo server. */
-export type EchoEvent = EchoOpened | EchoClosed;
-
-/** A client's upgrade was accepted and the connection is open. */
-export interface EchoOpened {
-  /** What happened. */
-  readonly type: "opened";
-  /** The number of the connection, counted from 1. */
-  readonly id: number;
-  /** The address of the peer. */
-  readonly peer: string;
-  /** The path and query that it asked for. */
-  readonly path: string;
-  /** The subprotocol that was selected; empty if none. */
-  readonly protocol: string;
-}
-
-/** A connection has ended. */
-export interface EchoClosed {
-  /** What happened. */
-  readonly type: "closed";
-  /** The number of the connection. */
-  readonly id: number;
-  /** The address of the peer. */
-  readonly peer: string;
-  /** The close frame of the peer, or `null` if the connection ended without one that is known. */
-  readonly received: CloseFrame | null;
-  /** The close frame with which the server began, or `null` if the peer began. */
-  readonly sent: CloseFrame | null;
-  /** What the runtime says of an abnormal end; empty if nothing. */
-  readonly error: string;
-  /** How many messages were echoed. */
-  readonly messages: number;
-  /** How many payload bytes were echoed. */
-  readonly bytes: number;
-  /** How long the connection was open, in milliseconds. */
-  readonly ms: number;
-}
-
-/** What the echo server accepts. */
-export interface EchoPolicy {
-  /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
-  maxMessageBytes?: number;
-  /**
-   * How long a connection may be without traffic, in seconds, before it is pinged and closed with 1001; 0 for ever.
-   * 120 by default.
-   */
-  idleTimeoutSeconds?: number;
-  /** Told of every connection that opens or closes. If it throws, that connection is closed with 1011. */
-  onEvent?: (event: EchoEvent) => void;
-}
+/** What the end of a connection says of a peer that did not take its echoes. */
+const NOT_READING = "Peer does not read";
 
 /** The echo server's answers. */
 export interface Echo {
-  /** Answers a request: with the upgrade, or with what is wrong about it. */
-  fetch(request: Request, info: Deno.ServeHandlerInfo): Response;
+  /** Answers a request: with the upgrade, with a page, or with what is wrong about it. */
+  fetch(request: Request, info: Deno.ServeHandlerInfo): Promise<Response>;
+  /** What it has counted so far. */
+  stats(): EchoStats;
   /**
    * Closes every connection, and from now on answers new ones with 503.
    *
@@ -90,8 +63,8 @@ export interface Echo {
  * any path.
  *
  * Requests that are not a correct opening handshake (RFC 6455 section 4.2.1) are answered before the upgrade: 426 for
- * plain HTTP and other versions, 405 for other methods, 400 for a missing or malformed field. Of the subprotocols that
- * a client offers, the first is selected.
+ * plain HTTP and other versions, 405 for other methods, 400 for a missing or malformed field; and so is what the policy
+ * does not let in: 401, 403, 503. `GET /healthz` gets 200, or 503 while it shuts down.
  *
  * @param policy What it accepts.
  * @returns The handler, and the way to end what it began.
@@ -103,83 +76,178 @@ export interface Echo {
  *
  * const echo = createEcho();
  * const info = { remoteAddr: { transport: "tcp", hostname: "127.0.0.1", port: 1 }, completed: Promise.resolve() } as const;
- * const response = echo.fetch(new Request("http://127.0.0.1/"), info);
+ * const response = await echo.fetch(new Request("http://127.0.0.1/"), info);
  * assertEquals(response.status, 426);
  * ```
  */
 export function createEcho(policy: EchoPolicy = {}): Echo {
+  const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = policy;
+  const gate = new Gatekeeper(policy);
+  const budget = new MemoryBudget(policy.maxBufferedTotalBytes ?? DEFAULT_MAX_BUFFERED_TOTAL_BYTES);
   const connections = new Set<EchoConnection>();
-  let count = 0;
-  let isClosing = false;
+  let clock: ReturnType<typeof setInterval> | undefined;
+  let closing: CloseFrame | undefined;
+
+  /** One clock for all connections, for as long as there are any. */
+  function watch(connection: EchoConnection): void {
+    connections.add(connection);
+    clock ??= setInterval(() => {
+      const now = performance.now();
+      for (const each of connections) each.tick(now);
+    }, TICK_MS);
+    // What the runtime still holds of a connection must not keep a process that is done.
+    Deno.unrefTimer(clock);
+  }
+
+  function onGone(connection: EchoConnection): void {
+    connections.delete(connection);
+    if (connections.size > 0) return;
+    clearInterval(clock);
+    clock = undefined;
+  }
+
+  const options: EchoConnectionOptions = { ...policy, gate, budget, onGone };
   return {
+    stats: () => gate.stats(),
     closeAll(code, reason) {
-      isClosing = true;
-      for (const connection of connections) connection.close(code, reason);
-      return [...connections];
+      closing = { code, reason };
+      gate.drain();
+      const open = [...connections].filter(({ isOver }) => !isOver);
+      for (const connection of open) connection.close(code, reason, { timeoutMs: Infinity });
+      return open;
     },
-    fetch(request, info) {
-      const refusal = refusalOf(request, isClosing);
-      if (refusal) return refusal;
-      // Copied before the upgrade: afterwards the request's headers and the remote address cannot be read.
-      const { pathname, search } = new URL(request.url);
-      const opened: EchoOpened = {
-        type: "opened",
-        id: ++count,
-        peer: describeAddr(info.remoteAddr),
-        path: pathname + search,
-        protocol: subprotocolOf(request),
-      };
-      const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = policy;
-      const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: idleTimeoutSeconds });
-      if (opened.protocol !== "") response.headers.set("sec-websocket-protocol", opened.protocol);
-      const connection = new EchoConnection(socket, opened, policy);
-      connections.add(connection);
-      connection.closed.then(() => connections.delete(connection));
-      return response;
+    async fetch(request, { remoteAddr }) {
+      const opened = await gate.admit(request, remoteAddr);
+      if (opened instanceof Response) return opened;
+      try {
+        const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: idleTimeoutSeconds });
+        const connection = new EchoConnection(socket, opened, options);
+        watch(connection);
+        if (closing) connection.close(closing.code, closing.reason);
+        if (opened.protocol !== "") response.headers.set("sec-websocket-protocol", opened.protocol);
+        return response;
+      } catch (error) {
+        // A client that is gone, or a request that the runtime does not upgrade after all.
+        gate.leave(opened.id);
+        return new Response(`${messageOf(error)}\n`, { status: 400 });
+      }
     },
   };
 }
 
-/** One socket of the echo server. */
-export class EchoConnection {
-  /** Resolves when the connection has ended. */
-  readonly closed: Promise<EchoClosed>;
+/** What an {@linkcode EchoConnection} belongs to, and what it accepts. */
+export interface EchoConnectionOptions extends EchoPolicy {
+  /** Counts it. */
+  readonly gate: Gatekeeper;
+  /** Shared by all connections of a server. */
+  readonly budget: MemoryBudget;
+  /** The runtime holds nothing of it any more, which can be long after its end for a peer that does not read. */
+  onGone(connection: EchoConnection): void;
+}
 
+/** One socket of the echo server. */
+export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   readonly #socket: WebSocket;
   readonly #opened: EchoOpened;
+  readonly #options: EchoConnectionOptions;
   readonly #maxMessageBytes: number;
-  readonly #onEvent: (event: EchoEvent) => void;
-  readonly #opening = Promise.withResolvers<void>();
-  readonly #end = Promise.withResolvers<EchoClosed>();
+  readonly #maxBufferedBytes: number;
+  /** From so much that may wait on, it is asked for how much does. */
+  readonly #askFrom: number;
+  readonly #rate: RateMeter | undefined;
+  /** Made when somebody asks: ten thousand idle connections have none. */
+  #end: PromiseWithResolvers<EchoClosed> | undefined;
+  #closed: EchoClosed | undefined;
   readonly #since = performance.now();
   #messages = 0;
   #bytes = 0;
+  /** What can wait for the peer at most: what waited when it was asked for, and what was sent since. */
+  #mostWaiting = 0;
+  /** The time of the last tick. */
+  #now: number;
   #error = "";
   #sent: CloseFrame | null = null;
-  #isOver = false;
+  /** What it is being closed with: nothing is answered any more. */
+  #closing: CloseFrame | undefined;
+  #quietTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When a message came last, as far as the close has to know. */
+  #messageAt = -Infinity;
+  /** How many there had been when the clock looked last. */
+  #tickMessages = 0;
+  /** When it is reported as ended if nothing happens. */
+  #dueAt: number;
+  /** What was waiting for the peer when the close began: the runtime does not say it any more. */
+  #heldAtClose = 0;
+  /** How far the peer has read, and when that last changed. */
+  #readBytes = 0;
+  #readAt: number;
 
   /**
    * Begins to echo.
    *
    * @param socket The socket, as the upgrade gave it.
    * @param opened What is known of the connection.
-   * @param policy What it accepts.
+   * @param options What it accepts.
    */
-  constructor(socket: WebSocket, opened: EchoOpened, policy: EchoPolicy) {
-    const { maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES, onEvent = () => {} } = policy;
-    this.closed = this.#end.promise;
+  constructor(socket: WebSocket, opened: EchoOpened, options: EchoConnectionOptions) {
     this.#socket = socket;
     this.#opened = opened;
-    this.#maxMessageBytes = maxMessageBytes;
-    this.#onEvent = onEvent;
-    socket.binaryType = "arraybuffer";
-    // An exception that leaves a handler would end the process.
-    socket.onopen = () => this.#guard(() => this.#onOpen());
-    socket.onmessage = (event) => this.#guard(() => this.#echo(event.data));
-    socket.onerror = (event) => this.#error ||= event instanceof ErrorEvent ? event.message : "";
-    socket.onclose = (event) => this.#onClose(event);
+    this.#options = options;
+    this.#maxMessageBytes = options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
+    this.#maxBufferedBytes = options.maxBufferedBytes ?? DEFAULT_MAX_BUFFERED_BYTES;
+    this.#askFrom = Math.min(MIN_HELD_BYTES, this.#maxBufferedBytes);
+    this.#rate = options.rate && new RateMeter(options.rate, this.#since);
+    this.#readAt = this.#now = this.#since;
     // Of a peer that is gone before the socket is open the runtime tells nothing at all.
-    within(this.#opening.promise, "open socket", { timeoutMs: OPEN_TIMEOUT_MS }).catch(() => this.#neverOpened());
+    this.#dueAt = this.#since + OPEN_TIMEOUT_MS;
+    socket.binaryType = "arraybuffer";
+    // One listener for all: closures would be most of what an idle connection takes.
+    for (const type of ["open", "message", "error", "close"]) socket.addEventListener(type, this);
+  }
+
+  /**
+   * Takes what the runtime tells of the socket.
+   *
+   * @param event The event.
+   */
+  handleEvent(event: Event): void {
+    // An exception that leaves a listener would end the process.
+    try {
+      if (event instanceof MessageEvent) {
+        this.#echo(event.data);
+      } else if (event instanceof CloseEvent) {
+        this.#report(event);
+        this.#leave();
+      } else if (event instanceof ErrorEvent) {
+        this.#error ||= event.message;
+      } else if (event.type === "open") {
+        this.#onOpen();
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Resolves when the connection has ended, as far as it can be told. */
+  get closed(): Promise<EchoClosed> {
+    if (this.#closed) return Promise.resolve(this.#closed);
+    this.#end ??= Promise.withResolvers();
+    return this.#end.promise;
+  }
+
+  /** How many messages have been echoed. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  /** How many payload bytes have been echoed. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether it has ended, as far as it can be told. */
+  get isOver(): boolean {
+    return this.#closed !== undefined;
   }
 
   /**
@@ -187,60 +255,166 @@ export class EchoConnection {
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
+   * @param options How long the peer may take to answer, in milliseconds, 2 s by default; and what its end says of it.
    */
-  close(code: number, reason: string): void {
-    if (this.#sent || this.#isOver) return;
-    this.#sent = { code, reason };
-    if (this.#socket.readyState === WebSocket.CONNECTING) this.#neverOpened();
-    else this.#socket.close(code, reason);
+  close(code: number, reason: string, options: { timeoutMs?: number; error?: string } = {}): void {
+    if (this.#closing || this.isOver) return;
+    const { timeoutMs = CLOSE_ANSWER_TIMEOUT_MS, error = "" } = options;
+    const now = performance.now();
+    this.#error ||= error;
+    this.#closing = { code, reason };
+    this.#dueAt = now + MAX_QUIET_WAIT_MS + timeoutMs;
+    if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
+    if (this.#messages !== this.#tickMessages) this.#messageAt = now;
+    // Of a peer that does not read, nothing is worth to be waited for.
+    this.#closeWhenQuiet(error === "" ? now + MAX_QUIET_WAIT_MS : now);
+  }
+
+  /**
+   * Looks at the deadlines: called now and then for every connection, so that none needs a timer.
+   *
+   * @param now The time, in milliseconds, as of `performance.now()`.
+   */
+  tick(now: number): void {
+    this.#now = now;
+    if (this.isOver) return;
+    if (now >= this.#dueAt) {
+      if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
+      this.#error ||= NO_ANSWER;
+      return this.#report({ code: 0, reason: "" });
+    }
+    if (this.#messages !== this.#tickMessages) {
+      this.#tickMessages = this.#messages;
+      this.#messageAt = now;
+    }
+    const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = this.#options;
+    // Nothing was sent since nothing waited: that is asked for none of the idle ones.
+    if (this.#mostWaiting === 0 || idleTimeoutSeconds === 0 || this.#closing) return;
+    // The runtime's own idle timeout waits for a ping to go out, which for a peer that does not read it never does.
+    const waiting = this.#mostWaiting = this.#socket.bufferedAmount;
+    const readBytes = this.#bytes - waiting;
+    if (waiting === 0 || readBytes !== this.#readBytes) {
+      this.#readBytes = readBytes;
+      this.#readAt = now;
+    } else if (now - this.#readAt >= idleTimeoutSeconds * 1000) {
+      this.close(1001, "not reading", { error: NOT_READING });
+    }
+  }
+
+  /** How many bytes wait for the peer. */
+  heldBytes(): number {
+    return this.#sent ? this.#heldAtClose : this.#socket.bufferedAmount;
+  }
+
+  /** Gives nothing back: what waits for a peer goes when it reads, or when it leaves, and not before. */
+  shed(): boolean {
+    return false;
+  }
+
+  #closeWhenQuiet(limit: number): void {
+    if (this.isOver || !this.#closing) return;
+    const now = performance.now();
+    if (this.#socket.bufferedAmount > 0) this.#messageAt = now;
+    const waitMs = Math.min(this.#messageAt + QUIET_MS, limit) - now;
+    if (waitMs > 0) {
+      this.#quietTimer = setTimeout(() => this.#closeWhenQuiet(limit), waitMs);
+      return;
+    }
+    this.#heldAtClose = this.#socket.bufferedAmount;
+    this.#sent = this.#closing;
+    this.#socket.close(this.#closing.code, this.#closing.reason);
   }
 
   #neverOpened(): void {
     this.#error ||= "gone before the connection was open";
-    this.#onClose({ code: 0, reason: "" });
+    this.#report({ code: 0, reason: "" });
+    this.#leave();
   }
 
   #onOpen(): void {
-    this.#opening.resolve();
-    // A close that was asked for before the socket was open had no effect.
-    if (this.#sent) this.#socket.close(this.#sent.code, this.#sent.reason);
-    if (!this.#isOver) this.#onEvent(this.#opened);
-  }
-
-  #guard(handle: () => void): void {
-    try {
-      handle();
-    } catch (error) {
-      this.#error ||= error instanceof Error ? error.message : String(error);
-      this.close(1011, "internal error");
+    // It has been given up, and a close that was asked for before the socket was open had no effect.
+    if (this.isOver) {
+      return this.#socket.close(this.#closing?.code ?? 1001, this.#closing?.reason ?? "opened too late");
     }
+    this.#dueAt = Infinity;
+    this.#options.gate.opened(this.#opened, this);
   }
 
+  #fail(error: unknown): void {
+    this.#error ||= messageOf(error);
+    this.close(1011, "internal error");
+  }
+
+  /** The runtime hands over messages only while the socket is open. */
   #echo(data: string | ArrayBuffer): void {
-    // While the peer's close frame is answered, what would be sent is dropped, and does not count as echoed.
-    if (this.#sent || this.#socket.readyState !== WebSocket.OPEN) return;
-    const message: Message = typeof data === "string" ? data : new Uint8Array(data);
-    if (exceeds(message, this.#maxMessageBytes)) {
-      this.close(1009, `at most ${this.#maxMessageBytes} bytes`);
-      return;
+    if (this.#closing) {
+      this.#messageAt = performance.now();
+    } else if (typeof data === "string") {
+      this.#echoText(data);
+    } else {
+      this.#echoBinary(data);
     }
-    // What send() adds to the buffer is the size in bytes, which for text would take a second pass to count.
-    const before = this.#socket.bufferedAmount;
+  }
+
+  #echoBinary(data: ArrayBuffer): void {
+    const length = data.byteLength;
+    if (length > this.#maxMessageBytes) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
+    if (this.#rate && !this.#isInTime(this.#rate, length)) return;
+    // How much waits is asked for only when it can be much: that takes a sixth of the time of a short message.
+    this.#mostWaiting += length;
+    if (this.#mostWaiting >= this.#askFrom && !this.#hasRoom(this.#socket.bufferedAmount, length)) return;
     this.#socket.send(data);
-    this.#bytes += this.#socket.bufferedAmount - before;
+    this.#bytes += length;
     this.#messages++;
     // send() has copied the bytes. Given back at once, large ones do not pile up until the garbage is collected.
-    if (typeof data !== "string" && data.byteLength >= RELEASE_BYTES) data.transfer(0);
+    if (length >= RELEASE_BYTES) data.transfer(0);
+  }
+
+  #echoText(text: string): void {
+    if (exceeds(text, this.#maxMessageBytes)) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
+    if (this.#rate && !this.#isInTime(this.#rate, 0)) return;
+    const waiting = this.#socket.bufferedAmount;
+    if (!this.#hasRoom(waiting, text.length)) return;
+    this.#socket.send(text);
+    // What it adds to the buffer is the size in bytes, which would take a second pass to count.
+    const bytes = this.#socket.bufferedAmount - waiting;
+    this.#rate?.take(0, bytes, this.#now);
+    this.#mostWaiting = waiting + bytes;
+    this.#bytes += bytes;
+    this.#messages++;
+  }
+
+  /** Whether the peer keeps to the rate; the time of the last tick is good enough until it seems not to. */
+  #isInTime(rate: RateMeter, bytes: number): boolean {
+    if (rate.take(1, bytes, this.#now) || rate.take(1, bytes, performance.now())) return true;
+    this.#refuse(1008, describeRate(rate.limit, rate.passed));
+    return false;
+  }
+
+  /** Whether a message may wait behind the others; if not, the connection is closed. */
+  #hasRoom(waiting: number, length: number): boolean {
+    this.#mostWaiting = waiting + length;
+    if (waiting > this.#maxBufferedBytes) {
+      this.close(1008, "not reading", { error: NOT_READING });
+    } else if (waiting + length >= MIN_HELD_BYTES && !this.#options.budget.hold(this, waiting + length)) {
+      this.close(1013, SHED_REASON, { error: SHED_REASON });
+    }
+    return this.#closing === undefined;
+  }
+
+  /** Closes because of a message that has just come. */
+  #refuse(code: number, reason: string): void {
+    this.#messageAt = performance.now();
+    this.close(code, reason);
   }
 
   /** The runtime can report one end twice, the first report is the true one; abnormal ends have code 0. */
-  #onClose({ code, reason }: Pick<CloseEvent, "code" | "reason">): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#opening.resolve();
+  #report({ code, reason }: Pick<CloseEvent, "code" | "reason">): void {
+    if (this.isOver) return;
+    if (this.#quietTimer !== undefined) clearTimeout(this.#quietTimer);
     // 1005 after our own close is an empty close frame or a dropped connection: not known, so not claimed.
     const isKnown = code !== 0 && !(code === 1005 && this.#sent) && this.#error === "";
-    const closed: EchoClosed = {
+    this.#closed = {
       type: "closed",
       id: this.#opened.id,
       peer: this.#opened.peer,
@@ -251,115 +425,17 @@ export class EchoConnection {
       bytes: this.#bytes,
       ms: performance.now() - this.#since,
     };
-    this.#guard(() => this.#onEvent(closed));
-    this.#end.resolve(closed);
+    this.#end?.resolve(this.#closed);
+    try {
+      this.#options.gate.closed(this.#closed);
+    } catch {
+      // It is over: there is nobody to tell of an exception.
+    }
   }
-}
 
-/**
- * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
- *
- * @param request The request.
- * @param isClosing Whether the server takes no new connections; everything is answered with 503 then.
- * @returns The answer, or `undefined` if the request can be upgraded.
- *
- * @example
- * ```ts
- * import { refusalOf } from "./echo.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
- * ```
- */
-export function refusalOf(request: Request, isClosing = false): Response | undefined {
-  if (isClosing) return refuse(request, STATUS_CODE.ServiceUnavailable, "The server is shutting down.");
-  if (!URL.canParse(request.url)) return refuse(request, STATUS_CODE.BadRequest, "The host or the path is not valid.");
-  const { headers } = request;
-  const wantsUpgrade = tokensOf(request, "upgrade").includes("websocket");
-  if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
-    return refuse(request, STATUS_CODE.MethodNotAllowed, "A WebSocket begins with the method GET.", { allow: "GET" });
+  #leave(): void {
+    this.#options.gate.leave(this.#opened.id);
+    this.#options.budget.release(this);
+    this.#options.onGone(this);
   }
-  if (!wantsUpgrade) {
-    return refuse(
-      request,
-      STATUS_CODE.UpgradeRequired,
-      "This is a WebSocket echo server: ask for the upgrade.",
-      UPGRADE,
-    );
-  }
-  if (!headers.has("host")) return refuse(request, STATUS_CODE.BadRequest, "The field Host is missing.");
-  if (!tokensOf(request, "connection").includes("upgrade")) {
-    return refuse(request, STATUS_CODE.BadRequest, 'The field Connection does not have the token "Upgrade".');
-  }
-  if (headers.get("sec-websocket-version") !== "13") {
-    return refuse(request, STATUS_CODE.UpgradeRequired, "The only Sec-WebSocket-Version here is 13.", UPGRADE);
-  }
-  if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
-    return refuse(request, STATUS_CODE.BadRequest, "The field Sec-WebSocket-Key is not 16 bytes in Base64.");
-  }
-  if (!tokensOf(request, "sec-websocket-protocol").every((name) => isToken(name))) {
-    return refuse(request, STATUS_CODE.BadRequest, "The field Sec-WebSocket-Protocol has a name that is not a token.");
-  }
-  return undefined;
-}
-
-const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
-
-function refuse(request: Request, status: number, text: string, fields: Record<string, string> = {}): Response {
-  const headers = new Headers({ ...fields, "cache-control": "no-store" });
-  if (accepts(request, "text/plain", "application/json") === "application/json") {
-    headers.set("content-type", "application/json");
-    return new Response(`${JSON.stringify({ status, error: text })}\n`, { status, headers });
-  }
-  headers.set("content-type", "text/plain; charset=utf-8");
-  return new Response(`${text}\n`, { status, headers });
-}
-
-/** A nonce of 16 bytes in Base64 has 22 characters, of which the last carries two bits, and two of padding. */
-function isHandshakeKey(key: string | null): boolean {
-  return key !== null && /^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key);
-}
-
-/** The tokens of a list field, without case where the field has none (RFC 9110 section 5.6.1). */
-function tokensOf(request: Request, field: string): string[] {
-  const value = request.headers.get(field) ?? "";
-  const tokens = value.split(",").map((token) => token.trim()).filter((token) => token !== "");
-  return field === "sec-websocket-protocol" ? tokens : tokens.map((token) => token.toLowerCase());
-}
-
-/**
- * Selects a subprotocol: the first that the client offers (RFC 6455 section 4.2.2).
- *
- * @param request The request.
- * @returns The subprotocol; empty if none is offered.
- *
- * @example
- * ```ts
- * import { subprotocolOf } from "./echo.ts";
- * import { assertEquals } from "@std/assert";
- *
- * const headers = { "sec-websocket-protocol": "chat, superchat" };
- * assertEquals(subprotocolOf(new Request("http://127.0.0.1/", { headers })), "chat");
- * ```
- */
-export function subprotocolOf(request: Request): string {
-  return tokensOf(request, "sec-websocket-protocol")[0] ?? "";
-}
-
-/**
- * Puts the address of a peer into words.
- *
- * @param addr The address.
- * @returns Host and port, or the kind of the transport where it has none.
- *
- * @example
- * ```ts
- * import { describeAddr } from "./echo.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(describeAddr({ transport: "tcp", hostname: "127.0.0.1", port: 6455 }), "127.0.0.1:6455");
- * ```
- */
-export function describeAddr(addr: Deno.Addr): string {
-  return "hostname" in addr ? `${addr.hostname}:${addr.port}` : addr.transport;
 }

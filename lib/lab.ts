@@ -8,14 +8,15 @@
 import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import { createServer, type Server, type Socket } from "node:net";
-import { type EchoEvent, refusalOf, subprotocolOf } from "./echo.ts";
+import type { EchoEvent } from "./echo_policy.ts";
+import { refusalOf, subprotocolOf } from "./gatekeeper.ts";
 import { closePayloadFor, LabPeer } from "./lab/peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./lab/program.ts";
 import { readRequest, sendAnswer, sendResponse } from "./lab/request.ts";
 import { LabSocket, PeerGoneError } from "./lab/socket.ts";
 import type { HandshakeAnswer } from "./lab/step.ts";
 import { acceptKeyFor } from "./protocol/handshake.ts";
-import { type EchoServer, ListenError } from "./serve.ts";
+import { ListenError, type ListeningServer } from "./serve.ts";
 import { DEFAULT_PORT } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
 import { HEAD_TIMEOUT_MS } from "./transport/wire_server.ts";
@@ -76,7 +77,7 @@ export function isLoopback(hostname: string): boolean {
  * await lab.shutdown();
  * ```
  */
-export async function serveLab(options: ServeLabOptions = {}): Promise<EchoServer> {
+export async function serveLab(options: ServeLabOptions = {}): Promise<ListeningServer> {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, maxConnectionMs = DEFAULT_MAX_CONNECTION_MS } = options;
   const onEvent = options.onEvent ?? (() => {});
   const shutdown = new AbortController();

@@ -4,23 +4,25 @@
  * @module
  */
 
+import { createEcho } from "./echo.ts";
 import {
-  createEcho,
   DEFAULT_IDLE_TIMEOUT_SECONDS,
-  describeAddr,
+  DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
   type EchoOpened,
   type EchoPolicy,
-  refusalOf,
-  subprotocolOf,
-} from "./echo.ts";
+  type EchoStats,
+} from "./echo_policy.ts";
+import { describeAddr, Gatekeeper } from "./gatekeeper.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
+import { messageOf } from "./protocol/error.ts";
+import { MemoryBudget } from "./transport/budget.ts";
 import { DEFAULT_PORT, type TransportName } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
 import { NO_ANSWER } from "./transport/wire_echo.ts";
 import { type WireHandler, WireServer } from "./transport/wire_server.ts";
 
-/** How long a shutdown waits for the peers unless told otherwise, in milliseconds: 4 s. */
-export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 4000;
+/** How long a shutdown may take unless told otherwise, in milliseconds: 5 s. */
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000;
 
 /** Options of {@linkcode serveEcho}. */
 export interface ServeEchoOptions extends EchoPolicy {
@@ -30,17 +32,21 @@ export interface ServeEchoOptions extends EchoPolicy {
   port?: number;
   /** What moves the bytes: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
   transport?: TransportName;
+  /** The certificate chain with which it is a `wss:` server, as PEM text; `key` belongs to it. */
+  cert?: string;
+  /** The private key of the certificate, as PEM text. */
+  key?: string;
 }
 
-/** Options of {@linkcode EchoServer.shutdown}. */
+/** Options of {@linkcode ListeningServer.shutdown}. */
 export interface ShutdownOptions {
-  /** How long the peers may take to answer the close frame, in milliseconds; 4 s by default. */
+  /** How long it may take, in milliseconds, for which the peers have to answer the close frame; 5 s by default. */
   timeoutMs?: number;
 }
 
-/** An echo server that listens. */
-export interface EchoServer {
-  /** Where it listens, as a `ws:` URL with the real port. */
+/** A server that listens. */
+export interface ListeningServer {
+  /** Where it listens, as a `ws:` or `wss:` URL with the real port. */
   readonly url: string;
   /**
    * Closes every connection with 1001 (going away), waits for the answers, and stops listening.
@@ -49,6 +55,12 @@ export interface EchoServer {
    * that has to end then calls `Deno.exit`. With `wire` they are dropped.
    */
   shutdown(options?: ShutdownOptions): Promise<number>;
+}
+
+/** An echo server that listens. */
+export interface EchoServer extends ListeningServer {
+  /** What it has counted so far. */
+  stats(): EchoStats;
 }
 
 /**
@@ -71,11 +83,12 @@ export interface EchoServer {
  * ```
  */
 export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
-  const { hostname = "127.0.0.1", port = DEFAULT_PORT, transport = "builtin" } = options;
+  const { hostname = "127.0.0.1", port = DEFAULT_PORT, transport = "builtin", cert } = options;
   const door = listen(hostname, port, () => (transport === "wire" ? openWire : openBuiltin)(hostname, port, options));
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return {
-    url: `ws://${host}:${door.port}/`,
+    url: `${cert === undefined ? "ws" : "wss"}://${host}:${door.port}/`,
+    stats: () => door.stats(),
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       let left = 0;
       const gone = door.closeAll(1001, "server shutting down").map(async (ended) => {
@@ -83,7 +96,8 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
         await ended;
         left--;
       });
-      await within(Promise.all(gone), "answers to the close frames", { timeoutMs }).catch(() => {});
+      const patienceMs = Math.max(timeoutMs - SHUTDOWN_GRACE_MS, timeoutMs / 2);
+      await within(Promise.all(gone), "answers to the close frames", { timeoutMs: patienceMs }).catch(() => {});
       const unanswered = left;
       await door.stop();
       return unanswered;
@@ -91,19 +105,21 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
   };
 }
 
-/** What a shutdown needs of a listener. */
+/** What a server needs of a listener. */
 interface Door {
   readonly port: number;
+  stats(): EchoStats;
   /** Closes every connection and refuses new ones; each promise resolves when its connection has ended. */
   closeAll(code: number, reason: string): Promise<unknown>[];
   stop(): Promise<void>;
 }
 
-function openBuiltin(hostname: string, port: number, policy: EchoPolicy): Door {
-  const echo = createEcho(policy);
-  const server = Deno.serve({ hostname, port, onListen() {} }, echo.fetch);
+function openBuiltin(hostname: string, port: number, options: ServeEchoOptions): Door {
+  const echo = createEcho(options);
+  const server = Deno.serve({ hostname, port, ...tlsOf(options), onListen() {} }, echo.fetch);
   return {
     port: server.addr.port,
+    stats: () => echo.stats(),
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop() {
       // The runtime's own shutdown would wait for ever for a peer that does not read.
@@ -112,37 +128,61 @@ function openBuiltin(hostname: string, port: number, policy: EchoPolicy): Door {
   };
 }
 
-function openWire(hostname: string, port: number, policy: EchoPolicy): Door {
+function openWire(hostname: string, port: number, options: ServeEchoOptions): Door {
   const {
     maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES,
     idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS,
-    onEvent = () => {},
-  } = policy;
-  let count = 0;
-  let isClosing = false;
+    maxBufferedTotalBytes = DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+    rate,
+  } = options;
+  const gate = new Gatekeeper(options);
+  const admitted = new WeakMap<Request, EchoOpened>();
   const handler: WireHandler = {
-    decide: (request) => refusalOf(request, isClosing) ?? subprotocolOf(request),
-    follow(request, protocol, addr) {
-      const { pathname, search } = new URL(request.url);
+    async decide(request, addr) {
+      const opened = await gate.admit(request, addr);
+      if (opened instanceof Response) return opened;
+      admitted.set(request, opened);
+      return opened.protocol;
+    },
+    follow(request) {
+      const opened = admitted.get(request);
+      if (opened === undefined) throw new Error("Not admitted");
       const since = performance.now();
-      const [id, peer] = [++count, describeAddr(addr)];
-      const opened: EchoOpened = { type: "opened", id, peer, path: pathname + search, protocol };
       return {
-        onOpen: () => onEvent(opened),
-        onEnd: (end) => onEvent({ type: "closed", id, peer, ...end, ms: performance.now() - since }),
+        onOpen: (counts) => gate.opened(opened, counts),
+        onEnd(end) {
+          gate.leave(opened.id);
+          gate.closed({ type: "closed", id: opened.id, peer: opened.peer, ...end, ms: performance.now() - since });
+        },
       };
     },
+    abandoned(request) {
+      const opened = admitted.get(request);
+      if (opened) gate.leave(opened.id);
+    },
+    onRefused: (addr, status, cause) => gate.refused({ peer: describeAddr(addr), path: "", status, cause }),
   };
-  const limits = { maxMessageBytes, idleTimeoutMs: idleTimeoutSeconds * 1000 };
-  const server = new WireServer({ hostname, port, ...limits }, handler);
+  const limits = {
+    maxMessageBytes,
+    idleTimeoutMs: idleTimeoutSeconds * 1000,
+    budget: new MemoryBudget(maxBufferedTotalBytes),
+    ...(rate && { rate }),
+  };
+  const server = new WireServer({ hostname, port, ...tlsOf(options), ...limits }, handler);
   return {
     port: server.port,
+    stats: () => gate.stats(),
     closeAll(code, reason) {
-      isClosing = true;
+      gate.drain();
       return server.closeAll(code, reason).map(({ ended }) => ended);
     },
     stop: () => server.stop(NO_ANSWER),
   };
+}
+
+/** The two belong together: one alone is refused where it is used. */
+function tlsOf({ cert, key }: ServeEchoOptions): { cert: string; key: string } | undefined {
+  return cert === undefined && key === undefined ? undefined : { cert: cert ?? "", key: key ?? "" };
 }
 
 function listen(hostname: string, port: number, open: () => Door): Door {
@@ -150,14 +190,22 @@ function listen(hostname: string, port: number, open: () => Door): Door {
     return open();
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
-    const isTaken = error instanceof Deno.errors.AddrInUse;
-    const reason = isTaken
-      ? "it is taken; use --port with another, or 0"
-      : error instanceof Error
-      ? error.message
-      : error;
+    const message = messageOf(error);
+    if (error instanceof Deno.errors.InvalidData || /KeyMismatch|certificate/i.test(message)) {
+      const reason = message.includes("KeyMismatch") ? "the key does not belong to the certificate" : message;
+      throw new CertificateError(
+        `Cannot use the certificate and its key: ${reason}; give PEM files that belong together`,
+      );
+    }
+    const reason = error instanceof Deno.errors.AddrInUse ? "it is taken; use --port with another, or 0" : message;
     throw new ListenError(`Cannot listen on host "${hostname}", port ${port}: ${reason}`);
   }
+}
+
+/** Thrown when a server cannot be a `wss:` server with the certificate and the key that it was given. */
+export class CertificateError extends Error {
+  /** The name of the class. */
+  override readonly name = "CertificateError";
 }
 
 /** Thrown when a server cannot listen where it should; the message says where and why. */

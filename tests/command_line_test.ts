@@ -202,3 +202,12 @@ for (const text of ["", "x", "0", "65536", "-1", "+1", "1.0", "1e3", "0x10", " 1
     assertThrows(() => parseWhole("--port", text, 1, 65_535), UsageError, message);
   });
 }
+
+Deno.test("describeOptions() puts what a long option does below it", () => {
+  const specs = [{ name: "a-very-long-name", value: "SOMETHING", help: ["Does it", "well"] }];
+  assertEquals(describeOptions(specs), [
+    "      --a-very-long-name SOMETHING",
+    "                              Does it",
+    "                              well",
+  ]);
+});

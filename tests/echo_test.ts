@@ -2,11 +2,11 @@
 
 import { connect } from "node:net";
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { EchoClosed, EchoEvent } from "../lib/echo.ts";
+import type { EchoClosed, EchoEvent } from "../lib/echo_policy.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { openBuiltin } from "../lib/transport/builtin.ts";
 import type { TransportName } from "../lib/transport/connection.ts";
-import { BINARY, CLOSE, connectRaw, rawClient, requestHead, TEXT } from "./support/raw_peer.ts";
+import { BINARY, CLOSE, connectRaw, rawClient, type RawSocket, requestHead, TEXT } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
 const WAIT = { timeoutMs: 10_000 };
@@ -294,4 +294,43 @@ Deno.test({
     await connection.close(WAIT);
     assertEquals(await server.shutdown({ timeoutMs: 2000 }), 0);
   },
+});
+
+/** The close code of the next close frame; echoes before it are left out. */
+async function closeCodeOf(socket: RawSocket): Promise<number> {
+  while (true) {
+    const { opcode, payload } = await socket.readFrame();
+    if (opcode === CLOSE) return new DataView(payload.buffer).getUint16(0);
+  }
+}
+
+testBoth("shutdown() tells 1001 also to a peer that is sending", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
+  const socket = await rawClient(server.url);
+  await socket.frame(TEXT, "one");
+  assertEquals((await socket.readFrame()).opcode, TEXT);
+  const shutdown = server.shutdown();
+  // As a peer does that asks the next question as soon as it has the answer.
+  for (let count = 0; count < 3; count++) await socket.frame(TEXT, "two");
+  assertEquals(await closeCodeOf(socket), 1001);
+  await socket.frame(CLOSE, Uint8Array.of(0x03, 0xe9));
+  assertEquals(await shutdown, 0);
+  socket.close();
+});
+
+testBoth("EchoConnection tells 1009 and 1008 also to a peer that goes on sending", async (transport) => {
+  for (
+    const [options, payload, code] of [
+      [{ maxMessageBytes: 4 }, "too long", 1009],
+      [{ rate: { messagesPerSecond: 1, bytesPerSecond: Infinity } }, "fast", 1008],
+    ] as const
+  ) {
+    const server = serveEcho({ transport, port: 0, ...options });
+    const socket = await rawClient(server.url);
+    for (let count = 0; count < 5; count++) await socket.frame(TEXT, payload);
+    assertEquals(await closeCodeOf(socket), code);
+    await socket.frame(CLOSE, Uint8Array.of(code >> 8, code & 255));
+    socket.close();
+    await server.shutdown();
+  }
 });

@@ -1,7 +1,7 @@
 /** Every step of the lab, byte by byte, seen by a client written by hand. */
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import type { EchoClosed, EchoEvent, EchoOpened } from "../lib/echo.ts";
+import type { EchoClosed, EchoEvent, EchoOpened } from "../lib/echo_policy.ts";
 import { isLoopback, serveLab, type ServeLabOptions } from "../lib/lab.ts";
 import { LAB_STEPS, MAX_STEPS, parseLabPath } from "../lib/lab/program.ts";
 import { usageOf } from "../lib/lab/step.ts";
@@ -20,7 +20,10 @@ const CLOSED = "8802 03e8";
 async function startLab(options: ServeLabOptions = {}) {
   const opened = Promise.withResolvers<EchoOpened>();
   const closed = Promise.withResolvers<EchoClosed>();
-  const onEvent = (event: EchoEvent) => event.type === "opened" ? opened.resolve(event) : closed.resolve(event);
+  const onEvent = (event: EchoEvent) => {
+    if (event.type === "opened") opened.resolve(event);
+    if (event.type === "closed") closed.resolve(event);
+  };
   const lab = await serveLab({ port: 0, onEvent, ...options });
   return {
     ...lab,

@@ -1,12 +1,14 @@
 /** The README is true: its commands, its options, its tables and its example are those of the program. */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../lib/client_settings.ts";
 import { exchange } from "../lib/exchange.ts";
 import { LAB_STEPS } from "../lib/lab/program.ts";
 import { usageOf } from "../lib/lab/step.ts";
+import { createMetrics } from "../lib/metrics.ts";
 import { formatJson } from "../lib/report.ts";
 import { serveEcho } from "../lib/serve.ts";
+import { SERVER_OPTIONS } from "../lib/server_settings.ts";
 import { EXIT_CODES } from "../lib/verdict.ts";
 import { outcomeOf, start } from "./support/command.ts";
 
@@ -38,12 +40,27 @@ Deno.test("the README lists every option of the client, with its value and lette
   }
 });
 
-Deno.test("the README lists every option of the server", async () => {
+Deno.test("the README lists every option of the server, with its value and letter, and the help shows it", async () => {
   const help = (await outcomeOf(start("server.ts", ["--help"]))).stdout;
   const table = section("## The server");
-  const options = [...help.matchAll(/^ {2}(?:-\w, | {4})(--[a-z-]+( [A-Z]+)?)/gm)];
-  assertEquals(options.length, 11, help);
-  for (const [, option] of options) assertStringIncludes(table, `\`${option}\``);
+  for (const { name, short, value } of SERVER_OPTIONS) {
+    const option = `--${name}${value === undefined ? "" : ` ${value}`}`;
+    assertStringIncludes(table, `\`${option}\``);
+    assertMatch(
+      help,
+      new RegExp(`^ {2}${short === undefined ? "   " : `-${short},`} ${RegExp.escape(option)}\\s`, "m"),
+    );
+    if (short !== undefined) assertStringIncludes(table, `\`-${short}\`, \`--${name}`);
+  }
+});
+
+Deno.test("the README lists every metric, and no other", async () => {
+  const stats = { connections: 0, accepted: 0, messages: 0, bytes: 0, closes: [], refusals: [] };
+  using metrics = createMetrics(() => stats, "1.2.3");
+  const text = await (await metrics.respond(new Request("http://127.0.0.1/metrics"))).text();
+  const names = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+  const rows = section("## The server").matchAll(/^\| `([a-z_]+)` +\| (?:`wsproof| {2})/gm);
+  assertEquals([...rows].map(([, name]) => name), names);
 });
 
 Deno.test("the README lists every step of the lab, and what it does", () => {

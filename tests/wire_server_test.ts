@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { WebSocket as WsClient } from "npm:ws@8.23.0";
-import type { EchoClosed, EchoEvent } from "../lib/echo.ts";
+import type { EchoClosed, EchoEvent } from "../lib/echo_policy.ts";
 import { encodeFrame, type EncodeFrameOptions, OPCODE } from "../lib/protocol/frame.ts";
 import { MAX_HEAD_BYTES } from "../lib/protocol/handshake.ts";
 import { type EchoServer, serveEcho, type ServeEchoOptions } from "../lib/serve.ts";

@@ -62,3 +62,21 @@ export class ProtocolError extends Error {
     this.closeCode = CLOSE_CODES.get(code) ?? 1002;
   }
 }
+
+/**
+ * Puts what was thrown into words.
+ *
+ * @param error What was thrown.
+ * @returns Its message, or the thing itself as text if it is no error.
+ *
+ * @example
+ * ```ts
+ * import { messageOf } from "./error.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([messageOf(new Error("no")), messageOf(42)], ["no", "42"]);
+ * ```
+ */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -80,6 +80,25 @@ export function exceeds(message: Message, maxBytes: number): boolean {
   return byteLengthOf(message) > maxBytes;
 }
 
+/**
+ * Escapes what could steer a terminal or break a line, as JSON allows it inside strings: JSON stays JSON, with the same value.
+ *
+ * @param json The text.
+ * @returns The text with control and direction characters as escapes.
+ *
+ * @example
+ * ```ts
+ * import { escapeUnprintable } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // A one-character form of "escape" and "[", which JSON.stringify() leaves as it is.
+ * assertEquals(escapeUnprintable(JSON.stringify("\u009b31m")), '"\\u009b31m"');
+ * ```
+ */
+export function escapeUnprintable(json: string): string {
+  return json.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 /** Control characters, and those that reorder or break a line. Ranges, as named properties take long to set up. */
 // deno-lint-ignore no-control-regex -- they are what is looked for
 const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
@@ -104,10 +123,7 @@ export function quote(text: string, maxChars = Infinity): string {
   const cut = text.length > maxChars;
   // A pair that is cut in half would print as a replacement character.
   const shown = cut ? text.slice(0, maxChars).replace(/[\ud800-\udbff]$/, "") : text;
-  const quoted = JSON.stringify(shown).replace(
-    UNPRINTABLE,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  const quoted = escapeUnprintable(JSON.stringify(shown));
   return cut ? `${quoted.slice(0, -1)}..."` : quoted;
 }
 

@@ -17,17 +17,26 @@ import {
   OPCODE,
   writeHeader,
 } from "../protocol/frame.ts";
+import { type Holder, type MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./budget.ts";
 import { writeAll } from "./dial.ts";
+import { describeRate, type RateLimit, RateMeter } from "./rate.ts";
+import type { ByteStream } from "./tls.ts";
 import { Turns } from "./turns.ts";
 
 /** How long a peer may take to answer a close frame of the server, and to end its side of TCP, in milliseconds: 2 s. */
 export const CLOSE_ANSWER_TIMEOUT_MS = 2000;
 
-/** The smallest read buffer of a connection, in bytes: 64 KiB. */
-export const MIN_READ_BYTES = 64 * 1024;
+/** The first read buffer of a connection, in bytes: 4 KiB, so that many that are silent cost little. */
+export const MIN_READ_BYTES = 4 * 1024;
 
-/** The largest read buffer of a connection, in bytes: 128 KiB; more is not faster. */
+/** The largest read buffer of a connection, in bytes: 128 KiB, for those that fill it; more is not faster. */
 export const MAX_READ_BYTES = 128 * 1024;
+
+/** What is longer is written by itself, in bytes: 64 KiB; joining it with others would cost more than it saves. */
+const MAX_JOINED_BYTES = 64 * 1024;
+
+/** For text that is announced, room is made for up to 32 times what has arrived. */
+const ROOM_RATIO = 32;
 
 /** What a connection accepts. */
 export interface WireLimits {
@@ -35,6 +44,17 @@ export interface WireLimits {
   readonly maxMessageBytes: number;
   /** How long a peer may be silent before it is pinged, and then again before it is dropped, in milliseconds; 0 for ever. */
   readonly idleTimeoutMs: number;
+  /**
+   * How fast the peer may send: a message or control frame beyond it is answered with 1008. A fragment belongs to the message
+   * that has begun; one without payload counts as a message, unless it is the last. Without limit by default.
+   */
+  readonly rate?: RateLimit | undefined;
+  /**
+   * The memory that the peer shares with others: the room for text that is not complete, and text that the peer has not taken
+   * yet, count from 64 KiB on. Whoever
+   * holds the most when it is too much is answered with 1013. Without limit by default.
+   */
+  readonly budget?: MemoryBudget | undefined;
 }
 
 /** How a connection has ended. */
@@ -82,15 +102,15 @@ type Scratch = { -readonly [Field in keyof FrameHeader]: FrameHeader[Field] };
  * listener.close();
  * ```
  */
-export class WireEcho {
+export class WireEcho implements Holder {
   /** Resolves when the close handshake is through, or can no more come to its end. It never rejects. */
   readonly ended: Promise<WireEnd>;
 
-  readonly #conn: Deno.Conn;
+  readonly #conn: ByteStream;
   readonly #limits: WireLimits;
   readonly #turns: Turns;
   readonly #end = Promise.withResolvers<WireEnd>();
-  readonly #assembler: MessageAssembler;
+  #assembler: MessageAssembler;
   readonly #decoder: FrameDecoder;
   #buffer = new Uint8Array(READ_AT + MIN_READ_BYTES);
   #readable = this.#buffer.subarray(READ_AT);
@@ -101,6 +121,19 @@ export class WireEcho {
   /** What goes out before them and does not stand there. */
   #queue: Uint8Array[] = [];
   readonly #scratch: Scratch = { final: true, reserved: 0, opcode: 0, isMasked: false, length: 0 };
+
+  readonly #meter: RateMeter | undefined;
+  /** When the last bytes came, if they are metered. */
+  #readAt = 0;
+
+  /** The text that is not complete, in bytes, how long it is announced to be, and the room that is made for it. */
+  #assembledBytes = 0;
+  #announcedBytes = 0;
+  #roomBytes = 0;
+  /** Text of several reads that is complete and has not been written, in bytes. */
+  #waitingBytes = 0;
+  /** What the budget knows of the two. */
+  #notedBytes = 0;
 
   #isText = false;
   /** Inside a frame whose header went out and whose payload has not all gone: no other frame may go out. */
@@ -134,19 +167,30 @@ export class WireEcho {
    * @param limits What it accepts.
    * @param turns The queue of the server that it belongs to.
    */
-  constructor(conn: Deno.Conn, limits: WireLimits, turns: Turns = new Turns()) {
+  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns()) {
     this.#turns = turns;
     this.ended = this.#end.promise;
     this.#conn = conn;
     this.#limits = limits;
     this.#assembler = new MessageAssembler(limits);
     this.#movedAt = performance.now();
+    this.#meter = limits.rate && new RateMeter(limits.rate, this.#movedAt);
     const sink: FrameSink = {
       onHeader: (header) => this.#onHeader(header),
       onData: (header, piece, isFirst, isLast) => this.#onData(header, piece, isFirst, isLast),
       onControl: (header, payload) => this.#onControl(header, payload),
     };
     this.#decoder = new FrameDecoder("client", sink);
+  }
+
+  /** How many messages were echoed so far. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  /** How many payload bytes were echoed so far. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /**
@@ -157,10 +201,12 @@ export class WireEcho {
   async run(early: Uint8Array = new Uint8Array(0)): Promise<void> {
     this.#turns.enter();
     try {
-      // Early bytes are fewer than a head may have, and so fit.
-      this.#readable.set(early);
-      if (early.byteLength > 0) this.#decode(early.byteLength);
-      if (this.#hasMore()) await this.#flush();
+      for (let at = 0; at < early.byteLength && !this.#isOver; at += this.#readable.byteLength) {
+        const piece = early.subarray(at, at + this.#readable.byteLength);
+        this.#readable.set(piece);
+        this.#decode(piece.byteLength);
+        if (this.#hasMore()) await this.#flush();
+      }
       while (!this.#isOver) {
         const count = await this.#conn.read(this.#readable);
         if (count === null) throw new Error("Unexpected EOF");
@@ -186,6 +232,7 @@ export class WireEcho {
       this.#error ||= error instanceof Error ? error.message : String(error);
     }
     this.#turns.leave();
+    this.#forgetText();
     this.#report();
     this.destroy();
   }
@@ -207,6 +254,26 @@ export class WireEcho {
     this.#closeWaiting = encodeFrame(OPCODE.close, encodeClosePayload(code, reason));
     if (!this.#isInsideEcho) this.#isDiscarding = true;
     if (!this.#isWriting && !this.#isInsideEcho) this.#writeAside(this.#takeClose());
+  }
+
+  /** How many bytes it holds for text: the room for what is not complete, and what the peer has not taken. */
+  heldBytes(): number {
+    return this.#roomBytes + this.#waitingBytes;
+  }
+
+  /**
+   * Gives back what it holds, and closes with 1013, which the peer has {@linkcode CLOSE_ANSWER_TIMEOUT_MS} to answer. If the
+   * peer does not take its echo, nothing can be said inside the frame, and it is dropped.
+   *
+   * @returns Whether there was anything to give back.
+   */
+  shed(): boolean {
+    if (this.heldBytes() === 0) return false;
+    const isStuck = this.#waitingBytes > 0;
+    this.#forgetText();
+    if (isStuck) this.destroy(SHED_REASON);
+    else this.close(1013, SHED_REASON);
+    return true;
   }
 
   /**
@@ -262,6 +329,7 @@ export class WireEcho {
 
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
   async #drain(): Promise<void> {
+    this.#forgetText();
     this.#dueAt = Math.min(this.#dueAt, performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
     await this.#aside;
     await this.#conn.closeWrite();
@@ -270,6 +338,7 @@ export class WireEcho {
 
   #decode(count: number): void {
     if (this.#isSpent) return;
+    if (this.#meter !== undefined) this.#readAt = performance.now();
     try {
       this.#decoder.push(count === this.#readable.byteLength ? this.#readable : this.#readable.subarray(0, count));
     } catch (error) {
@@ -287,18 +356,37 @@ export class WireEcho {
     if (this.#sent || this.#received) return void (this.#error ||= error.message);
     const isTooBig = error.code === "message-too-big";
     if (!isTooBig) this.#error = error.message;
-    const reason = isTooBig ? `at most ${this.#limits.maxMessageBytes} bytes` : error.message;
-    this.#sent = { code: error.closeCode, reason };
-    this.#dueAt = performance.now() + CLOSE_ANSWER_TIMEOUT_MS;
-    this.#enqueue(encodeFrame(OPCODE.close, encodeClosePayload(error.closeCode, reason)));
+    this.#refuse(error.closeCode, isTooBig ? `at most ${this.#limits.maxMessageBytes} bytes` : error.message);
   }
 
-  #onHeader({ opcode, length, final }: FrameHeader): void {
-    if (opcode >= OPCODE.close || this.#isDiscarding) return;
+  /** Begins to close between two frames: behind the echoes of what came before. */
+  #refuse(code: number, reason: string): void {
+    this.#isDiscarding = true;
+    this.#sent = { code, reason };
+    this.#dueAt = performance.now() + CLOSE_ANSWER_TIMEOUT_MS;
+    this.#enqueue(encodeFrame(OPCODE.close, encodeClosePayload(code, reason)));
+  }
+
+  /** Whether a frame is within the rate. The peer's close frame always is. */
+  #isInTime(meter: RateMeter, { opcode, length, final }: FrameHeader): boolean {
+    if (opcode === OPCODE.close) return true;
+    const isMore = opcode === OPCODE.continuation && (length > 0 || final);
+    return meter.take(isMore ? 0 : 1, length, this.#readAt);
+  }
+
+  #onHeader(header: FrameHeader): void {
+    const { opcode, length, final } = header;
+    if (this.#isDiscarding) return;
+    const meter = this.#meter;
+    if (meter !== undefined && !this.#isInTime(meter, header)) {
+      return this.#refuse(1008, describeRate(meter.limit, meter.passed));
+    }
+    if (opcode >= OPCODE.close) return;
     const kind = opcode === OPCODE.text ? "text" : opcode === OPCODE.binary ? "binary" : "continuation";
     try {
       this.#isText = this.#assembler.check(kind, length) === "text";
-      if (!this.#isText) this.#assembler.skip(kind, length, final);
+      if (this.#isText) this.#announcedBytes = this.#assembledBytes + length;
+      else this.#assembler.skip(kind, length, final);
     } catch (error) {
       // The frame itself is in order, so that the frames behind it can be read: one of them is the peer's close frame.
       this.#fail(error);
@@ -324,7 +412,11 @@ export class WireEcho {
     const begins = isFirst && header.opcode === OPCODE.text;
     try {
       const message = this.#assembler.pushBytes(begins ? "text" : "continuation", piece, isEnd);
-      if (message === undefined) return;
+      if (message === undefined) {
+        this.#assembledBytes += piece.byteLength;
+        this.#measureRoom();
+        return this.#noteText();
+      }
       this.#messages++;
       this.#bytes += message.byteLength;
       if (message === piece) return this.#echo(header, piece, true);
@@ -333,9 +425,60 @@ export class WireEcho {
       writeHeader(head, 0, { final: true, reserved: 0, opcode: OPCODE.text, isMasked: false, length });
       this.#enqueue(head);
       this.#enqueue(message);
+      this.#assembledBytes = this.#roomBytes = 0;
+      this.#waitingBytes += length;
+      this.#noteText();
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Follows the rules of {@linkcode MessageAssembler.check}: memory that was made counts, and not what is in it. */
+  #measureRoom(): void {
+    const length = this.#assembledBytes;
+    if (length <= this.#roomBytes) return;
+    const ahead = Math.min(this.#announcedBytes, Math.max(ROOM_RATIO * length, MIN_HELD_BYTES));
+    this.#roomBytes = Math.min(this.#limits.maxMessageBytes, Math.max(length, ahead, 2 * this.#roomBytes));
+  }
+
+  /** Tells the budget of more text, now and then: it knows of all but the last 64 KiB. */
+  #noteText(): void {
+    const { budget } = this.#limits;
+    const held = this.heldBytes();
+    if (budget === undefined || held < this.#notedBytes + MIN_HELD_BYTES) return;
+    this.#notedBytes = held;
+    if (!budget.hold(this, held)) this.shed();
+  }
+
+  /** Text has memory of its own, which others may need before the garbage is collected. */
+  #forgetWritten(queue: readonly Uint8Array[]): void {
+    for (const { buffer } of queue) {
+      if (buffer instanceof ArrayBuffer && buffer !== this.#buffer.buffer) buffer.transfer(0);
+    }
+    this.#waitingBytes = 0;
+    this.#tellBudget();
+  }
+
+  #forgetText(): void {
+    if (this.#assembledBytes > 0) {
+      try {
+        // The end of the message gives its memory, unless it is in the middle of a character.
+        this.#assembler.pushBytes("continuation", new Uint8Array(0), true)?.buffer.transfer(0);
+      } catch {
+        // The collector finds it.
+      }
+      this.#assembler = new MessageAssembler(this.#limits);
+    }
+    this.#assembledBytes = this.#roomBytes = this.#waitingBytes = 0;
+    this.#tellBudget();
+  }
+
+  /** Tells the budget of less text. */
+  #tellBudget(): void {
+    if (this.#notedBytes === 0) return;
+    const held = this.heldBytes();
+    this.#notedBytes = held < MIN_HELD_BYTES ? 0 : held;
+    this.#limits.budget?.hold(this, this.#notedBytes);
   }
 
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
@@ -409,7 +552,12 @@ export class WireEcho {
     if (this.#aside) await this.#aside;
     const queue = this.#queue;
     this.#queue = [];
-    for (const bytes of queue.length === 1 ? queue : coalesce(queue)) await this.#write(bytes);
+    const isLong = this.#waitingBytes > 0;
+    try {
+      for (const bytes of queue.length === 1 ? queue : coalesce(queue)) await this.#write(bytes);
+    } finally {
+      if (isLong) this.#forgetWritten(queue);
+    }
     if (this.#closeWaiting && !this.#isInsideEcho) await this.#write(this.#takeClose());
     this.#isWriting = false;
     if (this.#received || (this.#isSpent && this.#sent)) this.#report();
@@ -457,8 +605,8 @@ function coalesce(parts: readonly Uint8Array[]): Uint8Array[] {
     length = 0;
   };
   for (const part of parts) {
-    if (length + part.byteLength > MIN_READ_BYTES) join();
-    if (part.byteLength > MIN_READ_BYTES) {
+    if (length + part.byteLength > MAX_JOINED_BYTES) join();
+    if (part.byteLength > MAX_JOINED_BYTES) {
       writes.push(part);
     } else {
       small.push(part);

@@ -5,13 +5,30 @@
  */
 
 import { STATUS_TEXT } from "@std/http/status";
+import { encodeClosePayload } from "../protocol/close.ts";
 import { acceptKeyFor, endOfHead, type HttpHead, listOf, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
 import { writeAll } from "./dial.ts";
+import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
 import { Turns } from "./turns.ts";
 import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
 
-/** How long the head of a request may take, and the answer to one that is refused, in milliseconds: 10 s. */
+/**
+ * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to one
+ * that is refused, in milliseconds: 10 s.
+ */
 export const HEAD_TIMEOUT_MS = 10_000;
+
+/** How many connections may be before their upgrade at once unless told otherwise: 1,024. */
+export const DEFAULT_MAX_HEADS = 1024;
+
+/** The longest body of an answer, in bytes: 1 MiB. A longer one is answered with 500 instead. */
+export const MAX_ANSWER_BYTES = 1024 * 1024;
+
+/** The room for a head before any of it has come, in bytes: it grows up to {@linkcode MAX_HEAD_BYTES}. */
+const MIN_HEAD_BYTES = 2048;
+
+/** How much of what comes behind a request that is refused is read and forgotten at once, in bytes. */
+const FORGOTTEN_BYTES = 4096;
 
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 100;
@@ -22,14 +39,16 @@ const ACCEPT_RETRY_MS = 100;
 /** What a {@linkcode WireServer} does with a request, and tells of its connections. */
 export interface WireHandler {
   /**
-   * Decides on a request.
+   * Decides on a request. A request that it lets through has exactly one end: `onEnd` of its follower, or `abandoned`. If it
+   * throws or rejects, the answer is 500; if it takes longer than the rest of the time for the head, there is none.
    *
    * @param request The request, without its body.
+   * @param addr The address of the peer.
    * @returns A response that refuses it, or the subprotocol with which it is upgraded, empty for none.
    */
-  decide(request: Request): Response | string;
+  decide(request: Request, addr: Deno.Addr): Decision | Promise<Decision>;
   /**
-   * Follows a connection that is upgraded.
+   * Follows a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
    *
    * @param request The request.
    * @param protocol The subprotocol.
@@ -37,13 +56,38 @@ export interface WireHandler {
    * @returns What is told of it.
    */
   follow(request: Request, protocol: string, addr: Deno.Addr): WireFollower;
+  /**
+   * Told of a request that `decide` let through and that nobody follows: the peer was gone before its upgrade was written, the
+   * server has stopped, there were too many others, or `follow` has thrown.
+   *
+   * @param request The request.
+   * @param addr The address of the peer.
+   */
+  abandoned?(request: Request, addr: Deno.Addr): void;
+  /**
+   * Told of a connection that `decide` was never asked about.
+   *
+   * @param addr The address of the peer.
+   * @param status The HTTP status of the answer; 0 if there was none.
+   * @param cause Why.
+   */
+  onRefused?(addr: Deno.Addr, status: number, cause: HeadRefusal): void;
 }
+
+/** A response that refuses a request, or the subprotocol with which it is upgraded, empty for none. */
+export type Decision = Response | string;
+
+/**
+ * Why a connection was refused before there was a request: its head, or its TLS handshake, is none (400, or 0 without TLS), is
+ * over 16 KiB (431), was not there in time (408, or 0 if nothing came), or it had waited longest of too many (0).
+ */
+export type HeadRefusal = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit";
 
 /** Told of one connection. If it throws, the connection is closed with 1011. */
 export interface WireFollower {
-  /** The connection is open. */
-  onOpen(): void;
-  /** The connection has ended. */
+  /** The connection is open; what it has echoed can be read at any time. */
+  onOpen(counts: Pick<WireEcho, "messages" | "bytes">): void;
+  /** The connection has ended; told exactly once, whatever `onOpen` did. */
   onEnd(end: WireEnd): void;
 }
 
@@ -53,8 +97,20 @@ export interface WireServerOptions extends WireLimits {
   readonly hostname: string;
   /** The port to listen on, 0 for any free one. */
   readonly port: number;
-  /** How long the head of a request may take, in milliseconds; 10 s by default. */
-  readonly headTimeoutMs?: number;
+  /**
+   * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to
+   * one that is refused, in milliseconds; 10 s by default.
+   */
+  readonly headTimeoutMs?: number | undefined;
+  /**
+   * How many connections may be before their upgrade at once: in their TLS handshake, without a complete head, or being
+   * answered. One more drops the one that has waited longest. 1,024 by default.
+   */
+  readonly maxHeads?: number | undefined;
+  /** The certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; without both there is no TLS. */
+  readonly cert?: string | undefined;
+  /** The private key for TLS as PEM text. */
+  readonly key?: string | undefined;
 }
 
 /**
@@ -77,10 +133,14 @@ export class WireServer {
   readonly #options: WireServerOptions;
   readonly #handler: WireHandler;
   readonly #listener: Deno.TcpListener;
+  /** How TLS begins on a connection, if there is TLS. */
+  readonly #secure: ((conn: Deno.TcpConn) => SecureConn) | undefined;
   readonly #accepting: Promise<void>;
   /** Everything that has a deadline, and the promise that it is gone. */
   readonly #running = new Map<Timed, Promise<void>>();
   readonly #echoes = new Set<WireEcho>();
+  /** Those before their upgrade, the one that has waited longest first. */
+  readonly #receptions = new Set<Reception>();
   #clock: ReturnType<typeof setInterval> | undefined;
   readonly #turns = new Turns();
   #closing: { code: number; reason: string } | undefined;
@@ -91,12 +151,21 @@ export class WireServer {
    *
    * @param options Where, and what is accepted.
    * @param handler Decides on requests, and is told of connections.
-   * @throws {Error} If it cannot listen there, as `Deno.listen` says it.
+   * @throws {Error} If it cannot listen there, or use the certificate and key, as `Deno.listen` and `Deno.listenTls` say it.
    */
   constructor(options: WireServerOptions, handler: WireHandler) {
     this.#options = options;
     this.#handler = handler;
-    this.#listener = Deno.listen({ hostname: options.hostname, port: options.port });
+    const { hostname, port, cert, key } = options;
+    // One of the two without the other is not taken for no TLS.
+    if (cert !== undefined || key !== undefined) {
+      const pair = [cert ?? "", key ?? ""] as const;
+      // What is wrong with them is said by the runtime's own listener, which is not used otherwise: see tls.ts.
+      Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
+      const context = contextOf(...pair);
+      this.#secure = (conn) => new SecureConn(conn, context);
+    }
+    this.#listener = Deno.listen({ hostname, port });
     this.#accepting = this.#accept();
   }
 
@@ -113,6 +182,8 @@ export class WireServer {
    * @returns The connections that were open; without {@linkcode stop} they wait for the answer for ever.
    */
   closeAll(code: number, reason: string): WireEcho[] {
+    // What cannot be sent is found out here, and not by a connection that comes later.
+    encodeClosePayload(code, reason);
     this.#closing = { code, reason };
     for (const echo of this.#echoes) echo.close(code, reason, { timeoutMs: Infinity });
     return [...this.#echoes];
@@ -142,8 +213,10 @@ export class WireServer {
           conn.close();
           continue;
         }
-        const reception = new Reception(conn, this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
-        this.#run(reception, this.#receive(reception));
+        if (this.#receptions.size >= (this.#options.maxHeads ?? DEFAULT_MAX_HEADS)) this.#dropOldest();
+        const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
+        this.#receptions.add(reception);
+        this.#run(reception, this.#receive(reception).finally(() => this.#receptions.delete(reception)));
       } catch {
         // One connection that could not be taken is not the end of the others.
         if (!this.#isStopped) await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
@@ -170,35 +243,85 @@ export class WireServer {
     if (this.#isStopped) timed.destroy();
   }
 
+  /** Whoever holds connections open without a word cannot keep others out. */
+  #dropOldest(): void {
+    const [oldest] = this.#receptions;
+    if (oldest === undefined) return;
+    this.#receptions.delete(oldest);
+    if (oldest.isWaiting) this.#tellRefused(oldest, 0, "head-limit");
+    oldest.destroy();
+  }
+
+  #tellRefused(reception: Reception, status: number, cause: HeadRefusal): void {
+    try {
+      this.#handler.onRefused?.(reception.addr, status, cause);
+    } catch {
+      // There is nobody to tell of an exception.
+    }
+  }
+
+  #tellAbandoned(reception: Reception, request: Request): void {
+    try {
+      this.#handler.abandoned?.(request, reception.addr);
+    } catch {
+      // There is nobody to tell of an exception.
+    }
+  }
+
   async #receive(reception: Reception): Promise<void> {
-    let upgrade: Upgrade | undefined;
     try {
       const received = await reception.read();
-      const answer = typeof received === "number" ? plain(received) : this.#handler.decide(received.request);
-      if (answer instanceof Response) {
-        await reception.refuse(answer, typeof received !== "number" && received.request.method === "HEAD");
-      } else if (typeof received !== "number") {
-        await reception.accept(received.request, answer);
-        upgrade = { ...received, protocol: answer };
+      if ("cause" in received) {
+        this.#tellRefused(reception, received.status, received.cause);
+        if (received.status > 0) await reception.refuse(plain(received.status), false);
+        return reception.destroy();
+      }
+      const { request } = received;
+      const decision = await this.#decide(reception, request);
+      if (decision instanceof Response) {
+        await reception.refuse(decision, request.method === "HEAD");
+      } else if (decision !== undefined) {
+        return await this.#upgrade(reception, { ...received, protocol: decision });
       }
     } catch {
       // A peer that is gone, or too slow, needs no answer.
     }
-    if (upgrade === undefined || this.#isStopped) return reception.destroy();
-    const echo = new WireEcho(reception.conn, this.#options, this.#turns);
-    this.#run(echo, this.#echo(echo, upgrade, reception.conn.remoteAddr));
+    reception.destroy();
   }
 
-  async #echo(echo: WireEcho, { request, protocol, early }: Upgrade, addr: Deno.Addr): Promise<void> {
+  /** Asks the handler; nothing comes of it if the peer is gone meanwhile. */
+  async #decide(reception: Reception, request: Request): Promise<Decision | undefined> {
+    const deciding = (async () => await this.#handler.decide(request, reception.addr))().catch(() => plain(500));
+    const decision = await Promise.race([deciding, reception.gone]);
+    if (decision === undefined) {
+      deciding.then((late) => typeof late === "string" && this.#tellAbandoned(reception, request));
+    }
+    return decision;
+  }
+
+  async #upgrade(reception: Reception, upgrade: Upgrade): Promise<void> {
+    const { request, protocol } = upgrade;
+    try {
+      await reception.accept(request, protocol);
+      if (this.#isStopped) throw new Error("Server has stopped");
+      const echo = new WireEcho(reception.stream, this.#options, this.#turns);
+      const follower = this.#handler.follow(request, protocol, reception.addr);
+      this.#run(echo, this.#echo(echo, follower, upgrade.early));
+    } catch {
+      reception.destroy();
+      this.#tellAbandoned(reception, request);
+    }
+  }
+
+  async #echo(echo: WireEcho, follower: WireFollower, early: Uint8Array): Promise<void> {
     this.#echoes.add(echo);
-    const follower = this.#handler.follow(request, protocol, addr);
     echo.ended.then((end) => {
       this.#echoes.delete(echo);
       // It is over: there is nobody to tell of an exception.
       follower.onEnd(end);
     }).catch(() => {});
     try {
-      follower.onOpen();
+      follower.onOpen(echo);
     } catch (error) {
       echo.close(1011, "internal error", { error: error instanceof Error ? error.message : String(error) });
     }
@@ -227,34 +350,77 @@ interface Upgrade extends Received {
   readonly protocol: string;
 }
 
+/** What is no request, and the answer to it. */
+interface Unreadable {
+  readonly status: number;
+  readonly cause: HeadRefusal;
+}
+
 /** A connection before the upgrade. */
 class Reception {
-  readonly conn: Deno.TcpConn;
-  readonly #dueAt: number;
+  /** The connection, or the TLS over it. */
+  readonly stream: ByteStream;
+  readonly addr: Deno.Addr;
+  /** Resolves when it is destroyed. */
+  readonly gone: Promise<undefined>;
+  readonly #secure: SecureConn | undefined;
+  readonly #timeoutMs: number;
+  readonly #leave = Promise.withResolvers<undefined>();
+  readonly #late = Promise.withResolvers<Unreadable>();
+  #dueAt: number;
+  #length = 0;
+  #isWaiting = true;
   #isGone = false;
 
-  constructor(conn: Deno.TcpConn, timeoutMs: number) {
-    this.conn = conn;
+  constructor(conn: Deno.TcpConn, secure: SecureConn | undefined, timeoutMs: number) {
+    this.stream = secure ?? conn;
+    this.#secure = secure;
+    this.addr = conn.remoteAddr;
+    this.gone = this.#leave.promise;
+    this.#timeoutMs = timeoutMs;
     this.#dueAt = performance.now() + timeoutMs;
   }
 
-  /** Reads the head, or gives the status of the answer to what is none. */
-  async read(): Promise<Received | number> {
-    const buffer = new Uint8Array(MAX_HEAD_BYTES);
-    let length = 0;
-    while (length < buffer.byteLength) {
-      const count = await this.conn.read(buffer.subarray(length));
+  /** Whether its head is not complete. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
+  }
+
+  /** Reads the head; rejects if the peer goes before it has ended. */
+  async read(): Promise<Received | Unreadable> {
+    const received = await Promise.race([this.#late.promise, this.#readHead()]);
+    this.#isWaiting = false;
+    return received;
+  }
+
+  async #readHead(): Promise<Received | Unreadable> {
+    try {
+      await this.#secure?.handshake();
+    } catch (error) {
+      // A peer that has gone is not told of.
+      if (/^ERR_(SSL|TLS)_/.test(codeOf(error))) return { status: 0, cause: "bad-handshake" };
+      throw error;
+    }
+    let buffer = new Uint8Array(MIN_HEAD_BYTES);
+    // One that is late is answered, and whoever answers reads on.
+    while (this.#length < MAX_HEAD_BYTES && this.#isWaiting) {
+      if (this.#length === buffer.byteLength) {
+        const larger = new Uint8Array(2 * this.#length);
+        larger.set(buffer);
+        buffer = larger;
+      }
+      const count = await this.stream.read(buffer.subarray(this.#length));
       if (count === null) throw new Error("Unexpected EOF");
       // The empty line may have begun in the read before.
-      const end = endOfHead(buffer.subarray(0, length + count), length - 3);
-      length += count;
+      const end = endOfHead(buffer.subarray(0, this.#length + count), this.#length - 3);
+      this.#length += count;
       // What cannot be the beginning of a method is not HTTP, as a rule TLS, and no empty line will come.
-      if (!METHOD_START.test(String.fromCharCode(buffer[0] ?? 0))) return 400;
+      if (!METHOD_START.test(String.fromCharCode(buffer[0] ?? 0))) return BAD_REQUEST;
       if (end === -1) continue;
-      const request = requestOf(buffer.subarray(0, end));
-      return request ? { request, early: buffer.subarray(end, length) } : 400;
+      const request = requestOf(buffer.subarray(0, end), this.#secure !== undefined);
+      return request ? { request, early: buffer.subarray(end, this.#length) } : BAD_REQUEST;
     }
-    return 431;
+    return { status: 431, cause: "head-too-long" };
   }
 
   async accept(request: Request, protocol: string): Promise<void> {
@@ -264,39 +430,76 @@ class Reception {
       await acceptKeyFor(key),
     ]];
     if (protocol !== "") fields.push(["Sec-WebSocket-Protocol", protocol]);
-    await writeAll(this.conn, headOf("101 Switching Protocols", fields));
+    await writeAll(this.stream, headOf("101 Switching Protocols", fields));
   }
 
+  /** Answers, and waits for the peer's end of the connection. */
   async refuse(response: Response, isHead: boolean): Promise<void> {
-    const body = new Uint8Array(await response.arrayBuffer());
-    const text = statusTextOf(response.status);
-    const fields = [...response.headers].filter(([name]) => name !== "connection");
-    const connection = [response.headers.get("connection"), "close"].filter((token) => token !== null).join(", ");
-    fields.push(["connection", connection], ["content-length", `${body.byteLength}`], [
-      "date",
-      new Date().toUTCString(),
-    ]);
-    const head = headOf(`${response.status} ${text}`, fields);
+    this.#dueAt = performance.now() + this.#timeoutMs;
+    const body = await this.#bodyOf(response);
+    if (body === undefined) return this.refuse(plain(500), isHead);
+    const { status, headers } = response;
+    const fields = [...headers].filter(([name]) => !OWN_FIELDS.has(name));
+    const connection = [headers.get("connection"), "close"].filter((token) => token !== null).join(", ");
+    fields.push(["connection", connection]);
+    // An answer that never has a body has no length either (RFC 9110 section 8.6).
+    if (status !== 204 && status !== 304) {
+      const isUnknown = isHead && response.body === null;
+      fields.push(["content-length", (isUnknown && headers.get("content-length")) || `${body.byteLength}`]);
+    }
+    fields.push(["date", new Date().toUTCString()]);
+    const head = headOf(`${status} ${statusTextOf(status)}`, fields);
     const answer = new Uint8Array(head.byteLength + body.byteLength);
     answer.set(head);
     answer.set(body, head.byteLength);
-    await writeAll(this.conn, isHead ? head : answer);
+    await writeAll(this.stream, isHead ? head : answer);
     // A socket that is closed with something unread takes the answer back.
-    await this.conn.closeWrite();
-    const forgotten = new Uint8Array(MAX_HEAD_BYTES);
-    while (await this.conn.read(forgotten) !== null);
+    await this.stream.closeWrite();
+    const forgotten = new Uint8Array(FORGOTTEN_BYTES);
+    while (await this.stream.read(forgotten) !== null);
+  }
+
+  /** Reads a body to its end, as long as the peer is there; `undefined` if it is too long. */
+  async #bodyOf({ body }: Response): Promise<Uint8Array | undefined> {
+    if (body === null) return new Uint8Array(0);
+    const reader = body.getReader();
+    this.gone.then(() => reader.cancel()).catch(() => {});
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let length = 0;
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      pieces.push(piece.value);
+      length += piece.value.byteLength;
+      if (length <= MAX_ANSWER_BYTES) continue;
+      reader.cancel().catch(() => {});
+      return undefined;
+    }
+    return new Uint8Array(await new Blob(pieces).arrayBuffer());
   }
 
   tick(now: number): void {
-    if (now >= this.#dueAt) this.destroy();
+    if (now < this.#dueAt) return;
+    if (!this.#isWaiting) return this.destroy();
+    this.#isWaiting = false;
+    this.#late.resolve({ status: this.#length > 0 ? 408 : 0, cause: "head-timeout" });
   }
 
   destroy(): void {
     if (this.#isGone) return;
     this.#isGone = true;
-    this.conn.close();
+    this.stream.close();
+    this.#leave.resolve(undefined);
   }
 }
+
+/** The code of an error of the runtime's TLS; empty if it has none. */
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
+
+const BAD_REQUEST: Unreadable = { status: 400, cause: "bad-handshake" };
+
+/** The fields that the server writes itself. */
+const OWN_FIELDS = new Set(["connection", "content-length", "date", "transfer-encoding"]);
 
 function statusTextOf(status: number): string {
   const texts: Record<number, string> = STATUS_TEXT;
@@ -314,13 +517,13 @@ function headOf(status: string, fields: readonly (readonly string[])[]): Uint8Ar
 }
 
 /** Makes a request of a head (RFC 9112 section 3); `undefined` if it is none. */
-function requestOf(bytes: Uint8Array): Request | undefined {
+function requestOf(bytes: Uint8Array, isSecure: boolean): Request | undefined {
   try {
     const head = parseHead(bytes);
     const [, method, target, minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
     // The upgrade needs HTTP/1.1 (RFC 6455 section 4.2.1).
     if (minor === "0" && listOf(head, "upgrade").length > 0) return undefined;
-    const url = target && urlOf(target, head);
+    const url = target && urlOf(target, head, isSecure);
     return url
       ? new Request(url, { method: method ?? "", headers: head.fields.map(([...field]) => field) })
       : undefined;
@@ -331,10 +534,10 @@ function requestOf(bytes: Uint8Array): Request | undefined {
 }
 
 /** A path belongs to the host of the field, an absolute URL stands for itself (RFC 9112 section 3.2). */
-function urlOf(target: string, head: HttpHead): string | undefined {
+function urlOf(target: string, head: HttpHead, isSecure: boolean): string | undefined {
   const hosts = head.fields.filter(([name]) => name.toLowerCase() === "host");
   const [host] = hosts;
   if (host === undefined || hosts.length > 1) return undefined;
-  if (target.startsWith("/")) return `http://${host[1]}${target}`;
+  if (target.startsWith("/")) return `${isSecure ? "https" : "http"}://${host[1]}${target}`;
   return /^https?:\/\//i.test(target) ? target : undefined;
 }

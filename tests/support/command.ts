@@ -27,20 +27,25 @@ export interface StartOptions {
   readonly stdin?: "piped" | "null";
   /** Permissions besides those of its task. */
   readonly permissions?: readonly string[];
+  /** Variables of its environment besides those of the test. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-const PERMISSIONS = { "main.ts": ["--allow-net", "--allow-read"], "server.ts": ["--allow-net"] };
+const PERMISSIONS = {
+  "main.ts": ["--allow-net", "--allow-read"],
+  "server.ts": ["--allow-net", "--allow-read", "--allow-env=WSPROOF_*"],
+};
 
 /** Starts a script of the project. */
 export function start(
   script: keyof typeof PERMISSIONS,
   args: readonly string[],
-  { stdin = "null", permissions = [] }: StartOptions = {},
+  { stdin = "null", permissions = [], env = {} }: StartOptions = {},
 ): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", ...standIns, ...PERMISSIONS[script], ...permissions, script, ...args],
     cwd: ROOT,
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
     stdin,
     stdout: "piped",
     stderr: "piped",
@@ -91,8 +96,13 @@ export interface ServerProcess extends AsyncDisposable {
 }
 
 /** Starts the echo server on a free port. */
-export async function serverProcess(...args: string[]): Promise<ServerProcess> {
-  const child = start("server.ts", ["--port", "0", ...args]);
+export function serverProcess(...args: string[]): Promise<ServerProcess> {
+  return serverProcessWith({}, ...args);
+}
+
+/** Starts the echo server on a free port, with variables in its environment. */
+export async function serverProcessWith(env: Record<string, string>, ...args: string[]): Promise<ServerProcess> {
+  const child = start("server.ts", ["--port", "0", ...args], { env });
   const stderr = new Response(child.stderr).text();
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -114,9 +124,10 @@ export async function serverProcess(...args: string[]): Promise<ServerProcess> {
     return { code, stderr: await stderr };
   };
   const first = await nextLine();
-  assertMatch(first, /^Listening on ws:\/\/127\.0\.0\.1:\d+\/$/);
+  const url = first.startsWith("{") ? JSON.parse(first).url : first.slice("Listening on ".length);
+  assertMatch(url, /^wss?:\/\/127\.0\.0\.1:\d+\/$/, first);
   return {
-    url: first.slice("Listening on ".length),
+    url,
     child,
     nextLine,
     ended,

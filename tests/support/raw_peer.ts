@@ -137,6 +137,11 @@ export class RawSocket {
     return head;
   }
 
+  /** Reads so many bytes. */
+  readBytes(count: number): Promise<Uint8Array> {
+    return this.#take(count);
+  }
+
   /** Reads one frame and unmasks it. */
   async readFrame(): Promise<RawFrame> {
     const [first = 0, second = 0] = await this.#take(2);

@@ -1,0 +1,50 @@
+/**
+ * The echo server for `deno serve` and for hosting platforms, with its policy from the environment.
+ *
+ * ```sh
+ * WSPROOF_MAX_MESSAGE=1MiB deno task serve
+ * ```
+ *
+ * Where it listens is the business of who calls it. With `deno serve --parallel` there is one of it for each worker, which
+ * knows of its own connections only: `WSPROOF_MAX_CONNECTIONS` and the memory limits hold for each worker, the numbers in the
+ * log begin at 1 in each, and `GET /metrics` is left out, as each scrape would meet another worker.
+ *
+ * @module
+ */
+
+import { UsageError } from "./lib/command_line.ts";
+import { createEcho } from "./lib/echo.ts";
+import { logLine } from "./lib/event_log.ts";
+import { createPage } from "./lib/page.ts";
+import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
+import { EXIT_CODES } from "./lib/verdict.ts";
+
+/** What the one who calls the handler decides, and what it cannot be. */
+const NOT_HERE = ["port", "host", "cert", "key", "shutdown-timeout", "lab", "lab-public"];
+
+async function createHandler(): Promise<Deno.ServeDefaultExport> {
+  const line = parseServerLine([], PROCESS);
+  for (const name of NOT_HERE.filter((name) => line.variables.has(name))) {
+    throw new UsageError(`Variable ${variableOf(name)} does not go with deno serve: leave it out`);
+  }
+  const { serve, log } = await readServerSettings(line, PROCESS);
+  if (serve.transport === "wire") {
+    throw new UsageError(`Variable ${variableOf("transport")} cannot be "wire" with deno serve: use server.ts`);
+  }
+  const echo = createEcho({
+    ...serve,
+    routes: { "/": createPage({ ...serve, needsToken: serve.token !== undefined }) },
+    onEvent(event) {
+      const text = logLine(log, event, new Date());
+      if (text !== undefined) console.log(text);
+    },
+  });
+  return { fetch: echo.fetch };
+}
+
+const handler: Deno.ServeDefaultExport = await createHandler().catch((error) => {
+  console.error(`wsproof: ${error instanceof Error ? error.message : error}`);
+  Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);
+});
+
+export default handler;

@@ -1,0 +1,357 @@
+/**
+ * Who gets in: what an echo server decides before an upgrade, the same for both front doors, and what it counts.
+ *
+ * @module
+ */
+
+import { accepts } from "@std/http/negotiation";
+import { STATUS_CODE } from "@std/http/status";
+import {
+  DEFAULT_MAX_CONNECTIONS,
+  type EchoClosed,
+  type EchoEvent,
+  type EchoOpened,
+  type EchoPolicy,
+  type EchoStats,
+  type RefusalCause,
+} from "./echo_policy.ts";
+import { isAllowedOrigin } from "./origin.ts";
+import { messageOf } from "./protocol/error.ts";
+import { isToken } from "./protocol/token.ts";
+import { createTokenCheck, isTokenProtocol } from "./token.ts";
+
+/** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
+export const RETRY_AFTER_SECONDS = 5;
+
+/** The close code that stands for an end without a close frame (RFC 6455 section 7.4.1). */
+const ABNORMAL = 1006;
+
+/** What a connection has echoed so far. */
+export interface EchoCounts {
+  /** Messages. */
+  readonly messages: number;
+  /** Payload bytes. */
+  readonly bytes: number;
+}
+
+/** The policy of an echo server at its door. */
+export class Gatekeeper {
+  readonly #policy: EchoPolicy;
+  readonly #hasToken: ((request: Request) => Promise<boolean>) | undefined;
+  readonly #onEvent: (event: EchoEvent) => void;
+  /** The connections that have a place, by their numbers; without counts as long as they are not open. */
+  readonly #places = new Map<number, EchoCounts | undefined>();
+  readonly #refusals = new Map<RefusalCause, number>();
+  readonly #closes = new Map<string, number>();
+  #accepted = 0;
+  #messages = 0;
+  #bytes = 0;
+  #isDraining = false;
+
+  /**
+   * @param policy What it lets in.
+   */
+  constructor(policy: EchoPolicy) {
+    this.#policy = policy;
+    this.#hasToken = policy.token === undefined ? undefined : createTokenCheck(policy.token);
+    this.#onEvent = policy.onEvent ?? (() => {});
+  }
+
+  /**
+   * Decides on a request.
+   *
+   * @param request The request.
+   * @param addr Who asks.
+   * @returns The answer, if it is not upgraded; or what is to be told of the connection, which has a place from now on until
+   * {@linkcode leave}.
+   */
+  async admit(request: Request, addr: Deno.Addr): Promise<Response | EchoOpened> {
+    const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
+    const peer = describeAddr(addr);
+    const path = url ? url.pathname + url.search : "";
+    const page = url && !asksForUpgrade(request) ? await this.#pageFor(request, url.pathname) : undefined;
+    if (page instanceof Response) return page;
+    const problem = this.#isDraining ? DRAINING : handshakeProblemOf(request);
+    const refusal = page ?? problem ?? await this.#refusalOfStranger(request);
+    // Nothing is waited for between this and the place.
+    const isFull = this.#places.size >= (this.#policy.maxConnections ?? DEFAULT_MAX_CONNECTIONS);
+    const answer = refusal ?? (this.#isDraining ? DRAINING : isFull ? FULL : undefined);
+    if (answer === undefined) {
+      const id = ++this.#accepted;
+      this.#places.set(id, undefined);
+      return { type: "opened", id, peer, path, protocol: subprotocolOf(request, this.#policy.protocols) };
+    }
+    this.refused({ peer, path, status: answer.status, cause: answer.cause });
+    return refuse(request, answer);
+  }
+
+  /**
+   * A connection is open.
+   *
+   * @param opened What {@linkcode admit} said of it.
+   * @param counts What it has echoed, at any time.
+   */
+  opened(opened: EchoOpened, counts: EchoCounts): void {
+    this.#places.set(opened.id, counts);
+    this.#onEvent(opened);
+  }
+
+  /**
+   * A connection has ended.
+   *
+   * @param closed How.
+   */
+  closed(closed: EchoClosed): void {
+    this.#messages += closed.messages;
+    this.#bytes += closed.bytes;
+    if (this.#places.has(closed.id)) this.#places.set(closed.id, undefined);
+    const { sent, received } = closed;
+    const code = (sent ?? received)?.code ?? ABNORMAL;
+    const key = `${code} ${sent ? "server" : received ? "peer" : "none"}`;
+    this.#closes.set(key, (this.#closes.get(key) ?? 0) + 1);
+    this.#onEvent(closed);
+  }
+
+  /**
+   * A connection holds nothing any more: its place is free.
+   *
+   * @param id Its number.
+   */
+  leave(id: number): void {
+    this.#places.delete(id);
+  }
+
+  /**
+   * A request was refused.
+   *
+   * @param refused Whose, how and why.
+   */
+  refused(refused: { peer: string; path: string; status: number; cause: RefusalCause }): void {
+    this.#refusals.set(refused.cause, (this.#refusals.get(refused.cause) ?? 0) + 1);
+    this.#onEvent({ type: "refused", ...refused });
+  }
+
+  /** From now on nobody is let in. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  /** What has been counted so far. */
+  stats(): EchoStats {
+    let [messages, bytes] = [this.#messages, this.#bytes];
+    for (const counts of this.#places.values()) {
+      messages += counts?.messages ?? 0;
+      bytes += counts?.bytes ?? 0;
+    }
+    return {
+      connections: this.#places.size,
+      accepted: this.#accepted,
+      messages,
+      bytes,
+      closes: [...this.#closes].map(([key, count]) => {
+        const [code, initiator] = key.split(" ");
+        return {
+          code: Number(code),
+          initiator: initiator === "server" || initiator === "peer" ? initiator : "none",
+          count,
+        };
+      }),
+      refusals: [...this.#refusals].map(([cause, count]) => ({ cause, count })),
+    };
+  }
+
+  /** What a plain request gets: a page, or a refusal, or nothing of its own. */
+  async #pageFor(request: Request, path: string): Promise<Response | Refusal | undefined> {
+    if (request.method !== "GET" && request.method !== "HEAD") return undefined;
+    if (path === "/healthz") return health(this.#isDraining);
+    const { routes = {} } = this.#policy;
+    const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+    if (route === undefined) return undefined;
+    const refusal = path === "/" ? undefined : await this.#refusalOfStranger(request);
+    if (refusal) return refusal;
+    try {
+      return await route(request);
+    } catch (error) {
+      return new Response(`${messageOf(error)}\n`, {
+        status: STATUS_CODE.InternalServerError,
+        headers: PLAIN,
+      });
+    }
+  }
+
+  async #refusalOfStranger(request: Request): Promise<Refusal | undefined> {
+    const { allowOrigins = ["*"], requireOrigin = false } = this.#policy;
+    const origin = request.headers.get("origin");
+    // A page that is asked for like any other has no Origin.
+    if (origin === null && requireOrigin && asksForUpgrade(request)) return NO_ORIGIN;
+    if (origin !== null && !isAllowedOrigin(origin, allowOrigins)) return FOREIGN_ORIGIN;
+    return this.#hasToken && !await this.#hasToken(request) ? NO_TOKEN : undefined;
+  }
+}
+
+/** What is wrong about a request, and the answer to it. */
+interface Refusal {
+  readonly cause: RefusalCause;
+  readonly status: number;
+  readonly text: string;
+  readonly fields?: Record<string, string>;
+}
+
+const PLAIN = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
+const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
+const RETRY_AFTER = { "retry-after": `${RETRY_AFTER_SECONDS}` };
+const DRAINING: Refusal = {
+  cause: "draining",
+  status: STATUS_CODE.ServiceUnavailable,
+  text: "The server is shutting down.",
+  fields: RETRY_AFTER,
+};
+const FULL: Refusal = {
+  cause: "connections",
+  status: STATUS_CODE.ServiceUnavailable,
+  text: "The server has as many connections as it takes.",
+  fields: RETRY_AFTER,
+};
+const FOREIGN_ORIGIN: Refusal = {
+  cause: "origin",
+  status: STATUS_CODE.Forbidden,
+  text: "Pages of this origin may not connect.",
+};
+const NO_ORIGIN: Refusal = {
+  cause: "origin",
+  status: STATUS_CODE.Forbidden,
+  text: "The field Origin is missing, which is wanted here.",
+};
+const NO_TOKEN: Refusal = {
+  cause: "token",
+  status: STATUS_CODE.Unauthorized,
+  text: "The token is missing or wrong.",
+  fields: { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' },
+};
+
+/** What is wrong about an opening handshake (RFC 6455 sections 4.2.1 and 4.4). */
+function handshakeProblemOf(request: Request): Refusal | undefined {
+  if (!URL.canParse(request.url)) return badHandshake("The host or the path is not valid.");
+  const { headers } = request;
+  const wantsUpgrade = asksForUpgrade(request);
+  if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
+    const text = "A WebSocket begins with the method GET.";
+    return { cause: "method", status: STATUS_CODE.MethodNotAllowed, text, fields: { allow: "GET" } };
+  }
+  if (!wantsUpgrade) {
+    const text = "This is a WebSocket echo server: ask for the upgrade.";
+    return { cause: "plain-http", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
+  }
+  // has() would make the runtime list all fields of the request, which it keeps as long as the connection: 2 KiB.
+  if (headers.get("host") === null) return badHandshake("The field Host is missing.");
+  if (!tokensOf(request, "connection").includes("upgrade")) {
+    return badHandshake('The field Connection does not have the token "Upgrade".');
+  }
+  if (headers.get("sec-websocket-version") !== "13") {
+    const text = "The only Sec-WebSocket-Version here is 13.";
+    return { cause: "version", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
+  }
+  if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
+    return badHandshake("The field Sec-WebSocket-Key is not 16 bytes in Base64.");
+  }
+  if (!tokensOf(request, "sec-websocket-protocol").every((name) => isToken(name))) {
+    return badHandshake("The field Sec-WebSocket-Protocol has a name that is not a token.");
+  }
+  return undefined;
+}
+
+function badHandshake(text: string): Refusal {
+  return { cause: "bad-handshake", status: STATUS_CODE.BadRequest, text };
+}
+
+/**
+ * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
+ *
+ * @param request The request.
+ * @returns The answer, or `undefined` if the request can be upgraded.
+ *
+ * @example
+ * ```ts
+ * import { refusalOf } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
+ * ```
+ */
+export function refusalOf(request: Request): Response | undefined {
+  const problem = handshakeProblemOf(request);
+  return problem && refuse(request, problem);
+}
+
+function refuse(request: Request, { status, text, fields }: Refusal): Response {
+  const headers = new Headers({ ...fields, "cache-control": "no-store" });
+  if (accepts(request, "text/plain", "application/json") === "application/json") {
+    headers.set("content-type", "application/json");
+    return new Response(`${JSON.stringify({ status, error: text })}\n`, { status, headers });
+  }
+  headers.set("content-type", "text/plain; charset=utf-8");
+  return new Response(`${text}\n`, { status, headers });
+}
+
+/** What a health probe gets: whether new connections are welcome. */
+function health(isDraining: boolean): Response {
+  return isDraining
+    ? new Response("draining\n", { status: STATUS_CODE.ServiceUnavailable, headers: { ...PLAIN, ...RETRY_AFTER } })
+    : new Response("ok\n", { headers: PLAIN });
+}
+
+function asksForUpgrade(request: Request): boolean {
+  return tokensOf(request, "upgrade").includes("websocket");
+}
+
+/** A nonce of 16 bytes in Base64 has 22 characters, of which the last carries two bits, and two of padding. */
+function isHandshakeKey(key: string | null): boolean {
+  return key !== null && /^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key);
+}
+
+/** The tokens of a list field, without case where the field has none (RFC 9110 section 5.6.1). */
+function tokensOf(request: Request, field: string): string[] {
+  const value = request.headers.get(field) ?? "";
+  const tokens = value.split(",").map((token) => token.trim()).filter((token) => token !== "");
+  return field === "sec-websocket-protocol" ? tokens : tokens.map((token) => token.toLowerCase());
+}
+
+/**
+ * Selects a subprotocol (RFC 6455 section 4.2.2).
+ *
+ * @param request The request.
+ * @param protocols Those of the server, best first; by default the first that the client offers is selected.
+ * @returns The subprotocol; empty if none fits. One that carries a token is never selected.
+ *
+ * @example
+ * ```ts
+ * import { subprotocolOf } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = new Request("http://127.0.0.1/", { headers: { "sec-websocket-protocol": "chat, superchat" } });
+ * assertEquals(subprotocolOf(request), "chat");
+ * assertEquals(subprotocolOf(request, ["superchat", "chat"]), "superchat");
+ * ```
+ */
+export function subprotocolOf(request: Request, protocols?: readonly string[]): string {
+  const offered = tokensOf(request, "sec-websocket-protocol").filter((name) => !isTokenProtocol(name));
+  return (protocols ? protocols.find((name) => offered.includes(name)) : offered[0]) ?? "";
+}
+
+/**
+ * Puts the address of a peer into words.
+ *
+ * @param addr The address.
+ * @returns Host and port, or the kind of the transport where it has none.
+ *
+ * @example
+ * ```ts
+ * import { describeAddr } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(describeAddr({ transport: "tcp", hostname: "127.0.0.1", port: 6455 }), "127.0.0.1:6455");
+ * ```
+ */
+export function describeAddr(addr: Deno.Addr): string {
+  return "hostname" in addr ? `${addr.hostname}:${addr.port}` : addr.transport;
+}

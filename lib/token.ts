@@ -1,0 +1,94 @@
+/**
+ * The secret that lets a client in: where a request carries it, and whether it is the right one.
+ *
+ * @module
+ */
+
+/** The subprotocol with which a page, which cannot send the field Authorization, offers its token begins so. */
+export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
+
+/**
+ * Makes the check of a secret. A request may carry it as `Authorization: Bearer TOKEN` (RFC 6750), as the password of
+ * Basic authentication with any user name (RFC 7617), or as an offered subprotocol: {@linkcode TOKEN_PROTOCOL_PREFIX} and the
+ * base64url form (RFC 4648 section 5) of the token, without padding.
+ *
+ * @param token The secret.
+ * @returns Says whether a request carries it, in a time that does not depend on how much of it is right.
+ *
+ * @example
+ * ```ts
+ * import { createTokenCheck } from "./token.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const check = createTokenCheck("open sesame");
+ * const request = (authorization: string) => new Request("http://127.0.0.1/", { headers: { authorization } });
+ * assertEquals(await check(request("Bearer open sesame")), true);
+ * assertEquals(await check(request(`Basic ${btoa("ali:open sesame")}`)), true);
+ * assertEquals(await check(request("Bearer open barley")), false);
+ * ```
+ */
+export function createTokenCheck(token: string): (request: Request) => Promise<boolean> {
+  return async (request) => {
+    // Digests have one length, whatever was sent.
+    const wanted = await digest(new TextEncoder().encode(token));
+    let isRight = false;
+    for (const candidate of candidatesOf(request)) {
+      if (areEqual(await digest(candidate), wanted)) isRight = true;
+    }
+    return isRight;
+  };
+}
+
+/** What a request carries, as bytes: those of a field come as one character each. */
+function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>> {
+  const [, scheme = "", credentials = ""] = /^(\S+) +(.*?) *$/.exec(headers.get("authorization") ?? "") ?? [];
+  if (scheme.toLowerCase() === "bearer") yield Uint8Array.from(credentials, (char) => char.charCodeAt(0));
+  if (scheme.toLowerCase() === "basic") {
+    const pair = decodeBase64(credentials, "base64");
+    const colon = pair?.indexOf(":".charCodeAt(0)) ?? -1;
+    if (pair && colon !== -1) yield pair.slice(colon + 1);
+  }
+  for (const protocol of (headers.get("sec-websocket-protocol") ?? "").split(",")) {
+    const name = protocol.trim();
+    if (!isTokenProtocol(name)) continue;
+    const decoded = decodeBase64(name.slice(TOKEN_PROTOCOL_PREFIX.length), "base64url");
+    if (decoded) yield decoded;
+  }
+}
+
+/**
+ * Says whether an offered subprotocol is a token, which is neither selected nor shown.
+ *
+ * @param name The name of the subprotocol.
+ * @returns Whether it is.
+ *
+ * @example
+ * ```ts
+ * import { isTokenProtocol } from "./token.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["wsproof.bearer.b3Blbg", "chat"].map(isTokenProtocol), [true, false]);
+ * ```
+ */
+export function isTokenProtocol(name: string): boolean {
+  return name.startsWith(TOKEN_PROTOCOL_PREFIX);
+}
+
+function decodeBase64(text: string, alphabet: "base64" | "base64url"): Uint8Array<ArrayBuffer> | undefined {
+  try {
+    return Uint8Array.fromBase64(text, { alphabet });
+  } catch {
+    return undefined;
+  }
+}
+
+async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+}
+
+/** Compares in a time that does not depend on where they differ. */
+function areEqual(a: Uint8Array, b: Uint8Array): boolean {
+  let difference = a.byteLength ^ b.byteLength;
+  for (const [index, byte] of a.entries()) difference |= byte ^ (b[index] ?? 0);
+  return difference === 0;
+}

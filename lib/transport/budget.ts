@@ -1,0 +1,177 @@
+/**
+ * How much memory all peers of a server may take together.
+ *
+ * @module
+ */
+
+/** Holdings below this are not counted, in bytes: 64 KiB. */
+export const MIN_HELD_BYTES = 64 * 1024;
+
+/** How long the holdings as they were measured are good enough, in milliseconds: 10. */
+const MEASURE_INTERVAL_MS = 10;
+
+/** The reason with which the one that holds the most is closed, with the close code 1013. */
+export const SHED_REASON = "too much waits for all peers, try again later";
+
+/** What holds memory for one peer. */
+export interface Holder {
+  /** How many bytes it holds now, measured anew. */
+  heldBytes(): number;
+  /**
+   * Closes it, as it holds the most, with the close code 1013. It must not throw.
+   *
+   * @returns Whether it gives anything back; one that does is never asked again, and one that does not for 10 ms.
+   */
+  shed(): boolean;
+}
+
+/** What is known of a holder. */
+interface Holding {
+  bytes: number;
+  /** Whether it was shed, or asked to and could not. */
+  state: "open" | "shed" | "stubborn";
+}
+
+/**
+ * Counts what waits for all peers together, and closes the one that holds the most when it is too much. Those who hold less
+ * than 64 KiB are not counted: small messages never come here, and are never refused.
+ *
+ * As long as everything fits, nobody is measured: what the holders said last is added up. Only when it does not fit, all
+ * are measured anew, and at most once in 10 ms; there are at most `maxBytes` / 64 KiB of them.
+ *
+ * @example
+ * ```ts
+ * import { type Holder, MemoryBudget } from "./budget.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const MIB = 1024 * 1024;
+ * class Peer implements Holder {
+ *   constructor(public bytes: number) {}
+ *   heldBytes = () => this.bytes;
+ *   shed = () => {
+ *     this.bytes = 0;
+ *     return true;
+ *   };
+ * }
+ * const [large, small] = [new Peer(3 * MIB), new Peer(2 * MIB)];
+ * const budget = new MemoryBudget(4 * MIB);
+ * assertEquals(budget.hold(large, large.bytes), true);
+ * // The larger one has to go, so that there is room.
+ * assertEquals(budget.hold(small, small.bytes), true);
+ * assertEquals([large.bytes, budget.totalBytes], [0, 2 * MIB]);
+ * ```
+ */
+export class MemoryBudget {
+  readonly #maxBytes: number;
+  readonly #now: () => number;
+  readonly #holdings = new Map<Holder, Holding>();
+  #totalBytes = 0;
+  #measuredAt = -Infinity;
+  /** Those that can be shed, the largest last, as they were measured. */
+  #bySize: [holder: Holder, bytes: number][] = [];
+  /** Nobody was taken from them since. */
+  #isFresh = true;
+
+  /**
+   * Begins without holders.
+   *
+   * @param maxBytes How many bytes all may hold together; `Infinity` for no limit.
+   * @param now The clock, in milliseconds.
+   */
+  constructor(maxBytes: number, now: () => number = () => performance.now()) {
+    this.#maxBytes = maxBytes;
+    this.#now = now;
+  }
+
+  /** How many bytes all hold together, by what they said last; what is below 64 KiB is not in it. */
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
+  /**
+   * Notes how much a holder holds now. If all together then hold too much, those that hold the most are shed until it fits;
+   * the one that asks may be among them.
+   *
+   * @param holder The holder.
+   * @param bytes How many bytes it holds; less than 64 KiB is as good as nothing.
+   * @returns Whether all fits now. If not, nobody is left that could give anything back, and the caller should let go.
+   */
+  hold(holder: Holder, bytes: number): boolean {
+    this.#note(holder, bytes);
+    return this.#totalBytes <= this.#maxBytes || bytes < MIN_HELD_BYTES || this.#makeRoom(holder);
+  }
+
+  /**
+   * Forgets a holder, as it holds nothing any more.
+   *
+   * @param holder The holder; one that is not known does no harm.
+   */
+  release(holder: Holder): void {
+    this.#totalBytes -= this.#holdings.get(holder)?.bytes ?? 0;
+    this.#holdings.delete(holder);
+  }
+
+  #note(holder: Holder, bytes: number): void {
+    if (bytes < MIN_HELD_BYTES) return this.release(holder);
+    const holding = this.#holdings.get(holder);
+    if (holding === undefined) {
+      this.#holdings.set(holder, { bytes, state: "open" });
+      this.#totalBytes += bytes;
+    } else {
+      this.#totalBytes += bytes - holding.bytes;
+      holding.bytes = bytes;
+    }
+  }
+
+  /** Sheds the largest until all fits. */
+  #makeRoom(asking: Holder): boolean {
+    const now = this.#now();
+    if (now - this.#measuredAt >= MEASURE_INTERVAL_MS) {
+      this.#measuredAt = now;
+      for (const holding of this.#holdings.values()) if (holding.state === "stubborn") holding.state = "open";
+      this.#measure();
+    }
+    while (this.#totalBytes > this.#maxBytes) {
+      const largest = this.#takeLargest(asking);
+      if (largest === undefined) return false;
+      const holding = this.#holdings.get(largest);
+      if (holding) holding.state = "shed";
+      const hasGiven = largest.shed();
+      if (holding && !hasGiven) holding.state = "stubborn";
+      // It may have released itself.
+      if (this.#holdings.has(largest)) this.#note(largest, largest.heldBytes());
+    }
+    return true;
+  }
+
+  #measure(): void {
+    this.#isFresh = true;
+    this.#bySize = [];
+    for (const [holder, holding] of this.#holdings) {
+      const bytes = holder.heldBytes();
+      this.#note(holder, bytes);
+      if (bytes >= MIN_HELD_BYTES && holding.state === "open") this.#bySize.push([holder, bytes]);
+    }
+    this.#bySize.sort(([, a], [, b]) => a - b);
+  }
+
+  #takeLargest(asking: Holder): Holder | undefined {
+    const own = this.#holdings.get(asking);
+    const ownBytes = own?.state === "open" ? own.bytes : 0;
+    while (true) {
+      const last = this.#bySize.at(-1);
+      if (ownBytes > 0 && ownBytes >= (last?.[1] ?? (this.#isFresh ? 0 : Infinity))) return asking;
+      if (last === undefined) {
+        if (this.#isFresh) return undefined;
+        // All that were measured are gone: those who have become large since are looked at before the one that asks.
+        this.#measure();
+        continue;
+      }
+      this.#bySize.pop();
+      this.#isFresh = false;
+      const holding = this.#holdings.get(last[0]);
+      // One that holds less than it did has let go by itself.
+      if (holding?.state === "open" && holding.bytes >= last[1]) return last[0];
+    }
+  }
+}

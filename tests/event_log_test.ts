@@ -1,0 +1,81 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import type { EchoClosed } from "../lib/echo_policy.ts";
+import { logLine, type ServerEvent } from "../lib/event_log.ts";
+
+const TIME = new Date(0);
+const CLOSED: EchoClosed = {
+  type: "closed",
+  id: 7,
+  peer: "127.0.0.1:50000",
+  received: { code: 1000, reason: "" },
+  sent: null,
+  error: "",
+  messages: 1,
+  bytes: 2,
+  ms: 3,
+};
+
+for (
+  const [event, line] of [
+    [
+      { type: "opened", id: 1, peer: "[::1]:50000", path: "/a?b", protocol: "" },
+      '#1 opened by [::1]:50000 for "/a?b"',
+    ],
+    [
+      { type: "opened", id: 1, peer: "p", path: "/", protocol: "chat" },
+      '#1 opened by p for "/" subprotocol "chat"',
+    ],
+    [CLOSED, "#7 closed: 1000 (normal closure); 1 message, 2 bytes in 3.00 ms"],
+    [
+      { ...CLOSED, received: null, sent: { code: 1008, reason: "at most 5 messages a second" }, messages: 5 },
+      "#7 closed: no close frame that is known, after our " +
+      '1008 (policy violation), reason "at most 5 messages a second"; 5 messages, 2 bytes in 3.00 ms',
+    ],
+    [
+      { ...CLOSED, received: null, error: "Unexpected EOF" },
+      '#7 closed: "Unexpected EOF"; 1 message, 2 bytes in 3.00 ms',
+    ],
+    [
+      { type: "refused", peer: "p", path: "/x", status: 403, cause: "origin" },
+      'refused p for "/x": 403 (origin)',
+    ],
+    [
+      { type: "refused", peer: "p", path: "", status: 0, cause: "head-timeout" },
+      "refused p: no answer (head-timeout)",
+    ],
+    [{ type: "draining" }, "draining"],
+    [{ type: "stopped", unanswered: 0 }, "stopped"],
+    [{ type: "stopped", unanswered: 2 }, "stopped: 2 peers did not answer the close frame in time"],
+  ] as [ServerEvent, string][]
+) {
+  Deno.test(`logLine() writes as text: ${line}`, () => {
+    assertEquals(logLine("text", event, TIME), `1970-01-01T00:00:00.000Z ${line}`);
+    assertEquals(logLine("none", event, TIME), undefined);
+    assertEquals(JSON.parse(logLine("json", event, TIME) ?? ""), { time: TIME.toISOString(), ...event });
+  });
+}
+
+Deno.test("logLine() says where the server listens in every form", () => {
+  const event = { type: "listening", url: "wss://127.0.0.1:1/" } as const;
+  assertEquals(logLine("text", event, TIME), "Listening on wss://127.0.0.1:1/");
+  assertEquals(logLine("none", event, TIME), "Listening on wss://127.0.0.1:1/");
+  assertEquals(JSON.parse(logLine("json", event, TIME) ?? ""), { time: TIME.toISOString(), ...event });
+});
+
+Deno.test("logLine() keeps whatever a peer wrote on its line, without control characters", () => {
+  const nasty = '%s%n\n\r\u001b[2J\u0007\u007f\u009b31m\u2028\u202e\ufeff"\\ {} ${x}';
+  const events: ServerEvent[] = [
+    { type: "opened", id: 1, peer: "p", path: nasty, protocol: nasty },
+    { ...CLOSED, received: { code: 4000, reason: nasty } },
+    { ...CLOSED, received: null, error: nasty },
+    { type: "refused", peer: "p", path: nasty, status: 400, cause: "bad-handshake" },
+  ];
+  for (const event of events) {
+    for (const form of ["text", "json"] as const) {
+      const line = logLine(form, event, TIME) ?? "";
+      // deno-lint-ignore no-control-regex -- they are what is looked for
+      assertMatch(line, /^[^\0-\x1f\x7f-\x9f\u2028\u202e\ufeff]+$/);
+      if (form === "json") assertEquals(JSON.parse(line), { time: TIME.toISOString(), ...event });
+    }
+  }
+});

@@ -1,0 +1,94 @@
+/** A server over our own frames whose handler keeps what it is told, for the tests of what the server guarantees. */
+
+import { encodeFrame, type EncodeFrameOptions } from "../../lib/protocol/frame.ts";
+import { within } from "../../lib/transport/deadline.ts";
+import type { WireEnd } from "../../lib/transport/wire_echo.ts";
+import { type WireHandler, WireServer, type WireServerOptions } from "../../lib/transport/wire_server.ts";
+import { connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
+
+export const WAIT = { timeoutMs: 20_000 };
+
+/** Something the server told. */
+export type Told =
+  | { readonly type: "end"; readonly end: WireEnd }
+  | { readonly type: "abandoned"; readonly url: string }
+  | { readonly type: "refused"; readonly status: number; readonly cause: string; readonly port: number };
+
+/** A server with its notes; dispose of it to stop it. */
+export interface WireScene extends AsyncDisposable {
+  readonly server: WireServer;
+  readonly url: string;
+  /** All that was told so far. */
+  readonly told: readonly Told[];
+  /** Waits until so much was told. */
+  untilTold(count: number): Promise<readonly Told[]>;
+  /** A peer whose upgrade is done. */
+  connect(): Promise<RawSocket>;
+}
+
+/** Starts a server that lets every request through, unless the handler says otherwise. */
+export function wireScene(options: Partial<WireServerOptions> = {}, handler: Partial<WireHandler> = {}): WireScene {
+  const told: Told[] = [];
+  let changed = Promise.withResolvers<void>();
+  const tell = (one: Told) => {
+    told.push(one);
+    changed.resolve();
+    changed = Promise.withResolvers();
+  };
+  const server = new WireServer({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxMessageBytes: 32 * 1024 * 1024,
+    idleTimeoutMs: 0,
+    ...options,
+  }, {
+    decide: () => "",
+    follow: () => ({ onOpen() {}, onEnd: (end) => tell({ type: "end", end }) }),
+    abandoned: (request) => tell({ type: "abandoned", url: request.url }),
+    onRefused: (addr, status, cause) => tell({ type: "refused", status, cause, port: (addr as Deno.NetAddr).port }),
+    ...handler,
+  });
+  const url = `ws://127.0.0.1:${server.port}/`;
+  const sockets: RawSocket[] = [];
+  return {
+    server,
+    url,
+    told,
+    async untilTold(count) {
+      while (told.length < count) await within(changed.promise, "news of the server", WAIT);
+      return told;
+    },
+    async connect() {
+      const socket = await connectRaw(url);
+      sockets.push(socket);
+      await socket.write(requestHead());
+      await within(socket.readHead(), "upgrade", WAIT);
+      return socket;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.close();
+      await within(server.stop(), "stop", WAIT);
+    },
+  };
+}
+
+/** A frame of a client. */
+export function frame(
+  opcode: number,
+  payload: string | Uint8Array = "",
+  options: EncodeFrameOptions = {},
+): Uint8Array<ArrayBuffer> {
+  const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+  return encodeFrame(opcode, bytes, { maskingKey: Uint8Array.of(0x37, 0xfa, 0x21, 0x3d), ...options });
+}
+
+/** Joins frames, so that they go out in one write. */
+export function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.byteLength;
+  }
+  return whole;
+}
