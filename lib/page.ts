@@ -13,6 +13,7 @@ import script from "./page/page.js" with { type: "text" };
 import style from "./page/page.css" with { type: "text" };
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 import { CLOSE_CODES, type CloseCodeInfo, describeCloseCode, MAX_CLOSE_REASON_BYTES } from "./protocol/close.ts";
+import { TOKEN_PROTOCOL_PREFIX } from "./token.ts";
 
 /** Options of {@linkcode createPage}. */
 export interface PageOptions {
@@ -50,6 +51,7 @@ export function createPage(options: PageOptions = {}): () => Response {
   const settings = JSON.stringify({
     protocols,
     needsToken,
+    tokenPrefix: TOKEN_PROTOCOL_PREFIX,
     maxMessageBytes,
     maxReasonBytes: MAX_CLOSE_REASON_BYTES,
     closeCodes: Object.fromEntries(CLOSE_CODES),

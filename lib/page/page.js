@@ -9,6 +9,7 @@
  * @typedef {object} Settings
  * @property {string[]} protocols The subprotocols that it selects from; empty if it takes any.
  * @property {boolean} needsToken Whether it wants a token.
+ * @property {string} tokenPrefix What it is offered as, before its base64url: a browser cannot send a field Authorization.
  * @property {number} maxMessageBytes The longest message that it takes, in bytes.
  * @property {number} maxReasonBytes The longest close reason, in bytes.
  * @property {Record<string, CodeInfo>} closeCodes What each close code with a name says.
@@ -51,9 +52,6 @@ const MAX_COMMAND_BYTES = 4096;
 
 /** How often a screen reader is told of new messages at most, in milliseconds: once in 2 s. */
 const ANNOUNCE_MS = 2000;
-
-/** What the token is offered as, before its base64url: a browser cannot send a field Authorization. */
-const TOKEN_PREFIX = "wsproof.bearer.";
 
 /** What is offered beside the token if nothing else is: browsers drop a connection of whose offers none is selected. */
 const PLAIN_PROTOCOL = "wsproof";
@@ -138,7 +136,7 @@ function isLive() {
 /** @param {WebSocket} socket */
 function showOpen({ protocol }) {
   // A server that selects the token itself has misunderstood; it is not shown even then.
-  const isToken = protocol.startsWith(TOKEN_PREFIX);
+  const isToken = protocol.startsWith(settings.tokenPrefix);
   const selected = isToken ? "Subprotocol: the token, by mistake of the server." : `Subprotocol: ${quote(protocol)}.`;
   showState("open", "Connected", protocol === "" ? "No subprotocol." : selected);
   showButtons();
@@ -294,7 +292,7 @@ function readOffers() {
   }
   const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
   const base64url = base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  return [...(chosen.length > 0 ? chosen : [PLAIN_PROTOCOL]), TOKEN_PREFIX + base64url];
+  return [...(chosen.length > 0 ? chosen : [PLAIN_PROTOCOL]), settings.tokenPrefix + base64url];
 }
 
 /**
