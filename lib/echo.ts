@@ -47,9 +47,11 @@ const NOT_READING = "Peer does not read";
 /** The echo server's answers. */
 export interface Echo {
   /** Answers a request: with the upgrade, with a page, or with what is wrong about it. */
-  fetch(request: Request, info: Deno.ServeHandlerInfo): Promise<Response>;
+  fetch(request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response>;
   /** What it has counted so far. */
   stats(): EchoStats;
+  /** Tells that connections cannot be taken, and why. */
+  troubled(error: string): void;
   /**
    * Closes every connection, and from now on answers new ones with 503.
    *
@@ -109,6 +111,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   const options: EchoConnectionOptions = { ...policy, gate, budget, onGone };
   return {
     stats: () => gate.stats(),
+    troubled: (error) => gate.troubled(error),
     closeAll(code, reason) {
       closing = { code, reason };
       gate.drain();
@@ -116,9 +119,9 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
       for (const connection of open) connection.close(code, reason, { timeoutMs: Infinity });
       return open;
     },
-    async fetch(request, { remoteAddr }) {
-      const opened = await gate.admit(request, remoteAddr);
-      if (opened instanceof Response) return opened;
+    fetch(request, { remoteAddr }) {
+      const opened = gate.admit(request, remoteAddr);
+      if (!("id" in opened)) return opened;
       try {
         const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: idleTimeoutSeconds });
         const connection = new EchoConnection(socket, opened, options);

@@ -69,7 +69,7 @@ export interface EchoPolicy {
 export type Route = (request: Request) => Response | Promise<Response>;
 
 /** What an echo server tells. */
-export type EchoEvent = EchoOpened | EchoClosed | EchoRefused;
+export type EchoEvent = EchoOpened | EchoClosed | EchoRefused | EchoTrouble;
 
 /** A client's upgrade was accepted and the connection is open. */
 export interface EchoOpened {
@@ -119,6 +119,14 @@ export interface EchoRefused {
   readonly status: number;
   /** Why. */
   readonly cause: RefusalCause;
+}
+
+/** Connections cannot be taken, as without free descriptors; the server goes on trying, and with those that it has. */
+export interface EchoTrouble {
+  /** What happened. */
+  readonly type: "trouble";
+  /** What the runtime says of it. */
+  readonly error: string;
 }
 
 /**

@@ -88,6 +88,8 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
       const asked = event.path === "" ? "" : ` for ${quote(event.path, MAX_PATH_CHARS)}`;
       return `refused ${event.peer}${asked}: ${event.status === 0 ? "no answer" : event.status} (${event.cause})`;
     }
+    case "trouble":
+      return `cannot take connections: ${quote(event.error)}`;
     case "draining":
       return "draining";
     case "stopped":

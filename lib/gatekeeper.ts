@@ -14,6 +14,7 @@ import {
   type EchoPolicy,
   type EchoStats,
   type RefusalCause,
+  type Route,
 } from "./echo_policy.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { messageOf } from "./protocol/error.ts";
@@ -37,7 +38,7 @@ export interface EchoCounts {
 /** The policy of an echo server at its door. */
 export class Gatekeeper {
   readonly #policy: EchoPolicy;
-  readonly #hasToken: ((request: Request) => Promise<boolean>) | undefined;
+  readonly #hasToken: ((request: Request) => boolean) | undefined;
   readonly #onEvent: (event: EchoEvent) => void;
   /** The connections that have a place, by their numbers; without counts as long as they are not open. */
   readonly #places = new Map<number, EchoCounts | undefined>();
@@ -58,31 +59,28 @@ export class Gatekeeper {
   }
 
   /**
-   * Decides on a request.
+   * Decides on a request. What asks for the upgrade is decided at once: a peer that is gone by the time of the runtime's upgrade
+   * would leave a descriptor behind.
    *
    * @param request The request.
    * @param addr Who asks.
    * @returns The answer, if it is not upgraded; or what is to be told of the connection, which has a place from now on until
    * {@linkcode leave}.
    */
-  async admit(request: Request, addr: Deno.Addr): Promise<Response | EchoOpened> {
+  admit(request: Request, addr: Deno.Addr): EchoOpened | Response | Promise<Response> {
     const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
-    const peer = describeAddr(addr);
-    const path = url ? url.pathname + url.search : "";
-    const page = url && !asksForUpgrade(request) ? await this.#pageFor(request, url.pathname) : undefined;
-    if (page instanceof Response) return page;
-    const problem = this.#isDraining ? DRAINING : handshakeProblemOf(request);
-    const refusal = page ?? problem ?? await this.#refusalOfStranger(request);
-    // Nothing is waited for between this and the place.
-    const isFull = this.#places.size >= (this.#policy.maxConnections ?? DEFAULT_MAX_CONNECTIONS);
-    const answer = refusal ?? (this.#isDraining ? DRAINING : isFull ? FULL : undefined);
-    if (answer === undefined) {
-      const id = ++this.#accepted;
-      this.#places.set(id, undefined);
-      return { type: "opened", id, peer, path, protocol: subprotocolOf(request, this.#policy.protocols) };
+    const who = { peer: describeAddr(addr), path: url ? url.pathname + url.search : "" };
+    const page = url && !asksForUpgrade(request) ? this.#pageFor(request, url.pathname) : undefined;
+    if (page instanceof Response || page instanceof Promise) return page;
+    const refusal = page ?? (this.#isDraining ? DRAINING : handshakeProblemOf(request)) ??
+      this.#refusalOfStranger(request) ?? (this.#isFull ? FULL : undefined);
+    if (refusal) {
+      this.refused({ ...who, status: refusal.status, cause: refusal.cause });
+      return refuse(request, refusal);
     }
-    this.refused({ peer, path, status: answer.status, cause: answer.cause });
-    return refuse(request, answer);
+    const id = ++this.#accepted;
+    this.#places.set(id, undefined);
+    return { type: "opened", id, ...who, protocol: subprotocolOf(request, this.#policy.protocols) };
   }
 
   /**
@@ -131,6 +129,15 @@ export class Gatekeeper {
     this.#onEvent({ type: "refused", ...refused });
   }
 
+  /**
+   * Connections cannot be taken.
+   *
+   * @param error What the runtime says of it.
+   */
+  troubled(error: string): void {
+    this.#onEvent({ type: "trouble", error });
+  }
+
   /** From now on nobody is let in. */
   drain(): void {
     this.#isDraining = true;
@@ -160,32 +167,36 @@ export class Gatekeeper {
     };
   }
 
+  get #isFull(): boolean {
+    return this.#places.size >= (this.#policy.maxConnections ?? DEFAULT_MAX_CONNECTIONS);
+  }
+
   /** What a plain request gets: a page, or a refusal, or nothing of its own. */
-  async #pageFor(request: Request, path: string): Promise<Response | Refusal | undefined> {
+  #pageFor(request: Request, path: string): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
     if (path === "/healthz") return health(this.#isDraining);
     const { routes = {} } = this.#policy;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     if (route === undefined) return undefined;
-    const refusal = path === "/" ? undefined : await this.#refusalOfStranger(request);
-    if (refusal) return refusal;
-    try {
-      return await route(request);
-    } catch (error) {
-      return new Response(`${messageOf(error)}\n`, {
-        status: STATUS_CODE.InternalServerError,
-        headers: PLAIN,
-      });
-    }
+    return (path === "/" ? undefined : this.#refusalOfStranger(request)) ?? answerOf(route, request);
   }
 
-  async #refusalOfStranger(request: Request): Promise<Refusal | undefined> {
+  #refusalOfStranger(request: Request): Refusal | undefined {
     const { allowOrigins = ["*"], requireOrigin = false } = this.#policy;
     const origin = request.headers.get("origin");
     // A page that is asked for like any other has no Origin.
     if (origin === null && requireOrigin && asksForUpgrade(request)) return NO_ORIGIN;
     if (origin !== null && !isAllowedOrigin(origin, allowOrigins)) return FOREIGN_ORIGIN;
-    return this.#hasToken && !await this.#hasToken(request) ? NO_TOKEN : undefined;
+    return this.#hasToken && !this.#hasToken(request) ? NO_TOKEN : undefined;
+  }
+}
+
+async function answerOf(route: Route, request: Request): Promise<Response> {
+  try {
+    return await route(request);
+  } catch (error) {
+    const status = STATUS_CODE.InternalServerError;
+    return new Response(`${messageOf(error)}\n`, { status, headers: PLAIN });
   }
 }
 

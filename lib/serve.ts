@@ -116,14 +116,46 @@ interface Door {
 
 function openBuiltin(hostname: string, port: number, options: ServeEchoOptions): Door {
   const echo = createEcho(options);
-  const server = Deno.serve({ hostname, port, ...tlsOf(options), onListen() {} }, echo.fetch);
+  const listen = (port: number) => Deno.serve({ hostname, port, ...tlsOf(options), onListen() {} }, echo.fetch);
+  let server = listen(port);
+  const bound = server.addr.port;
+  let isStopped = false;
+
+  /** Without free descriptors the runtime gives up listening, which would end the process; its connections live on. */
+  async function keepListening(): Promise<void> {
+    while (!isStopped) {
+      try {
+        await server.finished;
+        return;
+      } catch (error) {
+        echo.troubled(messageOf(error));
+      }
+      await listenAgain();
+    }
+  }
+
+  async function listenAgain(): Promise<void> {
+    while (!isStopped) {
+      await new Promise((resolve) => setTimeout(resolve, LISTEN_RETRY_MS));
+      try {
+        server = listen(bound);
+        return;
+      } catch {
+        // There is no descriptor for it yet.
+      }
+    }
+  }
+
+  const listening = keepListening();
   return {
-    port: server.addr.port,
+    port: bound,
     stats: () => echo.stats(),
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop() {
+      isStopped = true;
       // The runtime's own shutdown would wait for ever for a peer that does not read.
-      await within(server.shutdown(), "shutdown", { timeoutMs: SHUTDOWN_GRACE_MS }).catch(() => {});
+      const stopped = Promise.all([server.shutdown(), listening]);
+      await within(stopped, "shutdown", { timeoutMs: SHUTDOWN_GRACE_MS }).catch(() => {});
     },
   };
 }
@@ -138,9 +170,9 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
   const handler: WireHandler = {
-    async decide(request, addr) {
-      const opened = await gate.admit(request, addr);
-      if (opened instanceof Response) return opened;
+    decide(request, addr) {
+      const opened = gate.admit(request, addr);
+      if (!("id" in opened)) return opened;
       admitted.set(request, opened);
       return opened.protocol;
     },
@@ -156,6 +188,7 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
         },
       };
     },
+    onTrouble: (error) => gate.troubled(error),
     abandoned(request) {
       const opened = admitted.get(request);
       if (opened) gate.leave(opened.id);
@@ -191,7 +224,7 @@ function listen(hostname: string, port: number, open: () => Door): Door {
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     const message = messageOf(error);
-    if (error instanceof Deno.errors.InvalidData || /KeyMismatch|certificate/i.test(message)) {
+    if (error instanceof Deno.errors.InvalidData || /KeyMismatch|certificate|private key/i.test(message)) {
       const reason = message.includes("KeyMismatch") ? "the key does not belong to the certificate" : message;
       throw new CertificateError(
         `Cannot use the certificate and its key: ${reason}; give PEM files that belong together`,
@@ -213,6 +246,9 @@ export class ListenError extends Error {
   /** The name of the class. */
   override readonly name = "ListenError";
 }
+
+/** How long to wait before the runtime listens again after it gave up, in milliseconds: 200. */
+const LISTEN_RETRY_MS = 200;
 
 /** How long the runtime's shutdown may take once the peers are gone, in milliseconds. */
 const SHUTDOWN_GRACE_MS = 500;

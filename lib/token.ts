@@ -22,21 +22,18 @@ export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
  *
  * const check = createTokenCheck("open sesame");
  * const request = (authorization: string) => new Request("http://127.0.0.1/", { headers: { authorization } });
- * assertEquals(await check(request("Bearer open sesame")), true);
- * assertEquals(await check(request(`Basic ${btoa("ali:open sesame")}`)), true);
- * assertEquals(await check(request("Bearer open barley")), false);
+ * assertEquals(check(request("Bearer open sesame")), true);
+ * assertEquals(check(request(`Basic ${btoa("ali:open sesame")}`)), true);
+ * assertEquals(check(request("Bearer open barley")), false);
  * ```
  */
-export function createTokenCheck(token: string): (request: Request) => Promise<boolean> {
-  return async (request) => {
-    // Digests have one length, whatever was sent.
-    const wanted = await digest(new TextEncoder().encode(token));
-    let isRight = false;
-    for (const candidate of candidatesOf(request)) {
-      if (areEqual(await digest(candidate), wanted)) isRight = true;
-    }
-    return isRight;
-  };
+export function createTokenCheck(token: string): (request: Request) => boolean {
+  // Loaded here, as it takes the runtime 14 ms and most servers have no token.
+  const { createHash, timingSafeEqual } = process.getBuiltinModule("node:crypto");
+  const digest = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
+  const wanted = digest(new TextEncoder().encode(token));
+  // Digests have one length, whatever was sent. All candidates are looked at, also behind the right one.
+  return (request) => [...candidatesOf(request)].filter((bytes) => timingSafeEqual(digest(bytes), wanted)).length > 0;
 }
 
 /** What a request carries, as bytes: those of a field come as one character each. */
@@ -80,15 +77,4 @@ function decodeBase64(text: string, alphabet: "base64" | "base64url"): Uint8Arra
   } catch {
     return undefined;
   }
-}
-
-async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-}
-
-/** Compares in a time that does not depend on where they differ. */
-function areEqual(a: Uint8Array, b: Uint8Array): boolean {
-  let difference = a.byteLength ^ b.byteLength;
-  for (const [index, byte] of a.entries()) difference |= byte ^ (b[index] ?? 0);
-  return difference === 0;
 }

@@ -43,6 +43,7 @@ for (
       { type: "refused", peer: "p", path: "", status: 0, cause: "head-timeout" },
       "refused p: no answer (head-timeout)",
     ],
+    [{ type: "trouble", error: "Too many open files" }, 'cannot take connections: "Too many open files"'],
     [{ type: "draining" }, "draining"],
     [{ type: "stopped", unanswered: 0 }, "stopped"],
     [{ type: "stopped", unanswered: 2 }, "stopped: 2 peers did not answer the close frame in time"],

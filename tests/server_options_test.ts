@@ -100,7 +100,7 @@ testBoth("server --token lets in who has it, asks others for it, and never shows
 
 testBoth("server takes the token from WSPROOF_TOKEN, and every option from the environment", async (transport) => {
   const env = { WSPROOF_TOKEN: TOKEN, WSPROOF_TRANSPORT: transport, WSPROOF_MAX_MESSAGE: "8", WSPROOF_QUIET: "1" };
-  await using server = await serverProcessWith(env);
+  await using server = await serverProcessWith({ env });
   assertEquals((await refusalOf(server.url)).status, 401);
   const authorization = `Authorization: Bearer ${TOKEN}`;
   await assertProven("-H", authorization, "-m", "12345678", server.url);
@@ -343,3 +343,23 @@ testBoth("server logs with --log json from its first line to its last, whatever 
   }
   socket.close();
 });
+
+testBoth(
+  "server outlives a lack of descriptors, and says so in the log",
+  async (transport) => {
+    await using server = await serverProcessWith({ descriptors: 60 }, "--transport", transport, "--log", "json");
+    const held = await rawClient(server.url);
+    const { hostname, port } = new URL(server.url);
+    const silent = await Promise.all(Array.from({ length: 100 }, () => Deno.connect({ hostname, port: Number(port) })));
+    assertStringIncludes((await nextEvent(server, "trouble")).error, "Too many open files");
+    // Those who are in go on.
+    await held.frame(TEXT, "still here");
+    assertEquals((await held.readFrame()).opcode, TEXT);
+    for (const connection of silent) connection.close();
+    let code: number | undefined;
+    for (let tries = 0; code !== 0 && tries < 20; tries++) code = (await client(["-q", server.url])).code;
+    assertEquals(code, 0);
+    held.close();
+  },
+  { ignore: Deno.build.os === "windows" },
+);

@@ -4,8 +4,14 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { OPCODE } from "../lib/protocol/frame.ts";
 import { MemoryBudget, SHED_REASON } from "../lib/transport/budget.ts";
 import { within } from "../lib/transport/deadline.ts";
-import { WireEcho, type WireLimits } from "../lib/transport/wire_echo.ts";
-import { type Decision, MAX_ANSWER_BYTES, type WireHandler } from "../lib/transport/wire_server.ts";
+import { MAX_READ_BYTES, MIN_READ_BYTES, WireEcho, type WireLimits } from "../lib/transport/wire_echo.ts";
+import {
+  type Decision,
+  DEFAULT_MAX_HEADS,
+  HEAD_TIMEOUT_MS,
+  MAX_ANSWER_BYTES,
+  type WireHandler,
+} from "../lib/transport/wire_server.ts";
 import { CLOSE, connectRaw, type RawSocket, requestHead } from "./support/raw_peer.ts";
 import { frame, joined, type Told, WAIT, wireScene } from "./support/wire.ts";
 
@@ -77,17 +83,17 @@ for (
       "at most 3 messages a second",
     ],
     [
-      "counts a message in fragments once",
+      "counts a message in fragments once, if they have 128 bytes or are the last",
       rateOf(1, Infinity),
-      [begin("a"), more("b"), more("c"), last("")],
+      [begin("a"), more(letters(128)), more(letters(128)), last("")],
       [TEXT],
       1000,
       "",
     ],
     [
-      "counts empty fragments",
+      "counts fragments of less than 128 bytes as messages",
       rateOf(3, Infinity),
-      [begin(""), more(""), more(""), more("")],
+      [begin(""), more(""), more(letters(127)), more("")],
       [],
       1008,
       "at most 3 messages a second",
@@ -103,7 +109,7 @@ for (
     [
       "charges the fragments of a message, and refuses none of them",
       rateOf(Infinity, 10),
-      [begin(letters(50)), more(letters(50)), last(letters(50)), text("x")],
+      [begin(letters(50)), more(letters(128)), last(letters(50)), text("x")],
       [TEXT],
       1008,
       "at most 10 bytes a second",
@@ -700,6 +706,11 @@ Deno.test("WireServer waits for a body as long as for a head, and cancels it the
   await using scene = wireScene({ headTimeoutMs: 50 }, { decide: () => new Response(endless()) });
   assertEquals(await answerTo(scene.url, plainGet), "");
   await within(cancelled.promise, "cancel", WAIT);
+});
+
+Deno.test("the limits of a WireServer are as they are documented", () => {
+  assertEquals([DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES], [1024, 10_000, 1_048_576]);
+  assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [4096, 131_072]);
 });
 
 Deno.test("WireServer.closeAll() refuses a reason that no close frame can have", async () => {

@@ -1,9 +1,10 @@
 /** The server over our own frames behind TLS. */
 
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { OPCODE } from "../lib/protocol/frame.ts";
 import type { Connection } from "../lib/transport/connection.ts";
 import { within } from "../lib/transport/deadline.ts";
+import { contextOf, SecureConn } from "../lib/transport/tls.ts";
 import { openWire } from "../lib/transport/wire.ts";
 import { createAuthority } from "./support/certificates.ts";
 import { connectRaw, RawSocket, requestHead } from "./support/raw_peer.ts";
@@ -135,6 +136,22 @@ Deno.test("WireServer.stop() ends connections over TLS, and those in their hands
   const [told] = scene.told;
   assert(told?.type === "end");
   assertEquals(told.end.error, "stopped");
+});
+
+Deno.test("SecureConn.write() writes at most 32 KiB, and fails once it is closed", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const connecting = Deno.connectTls({ hostname: "127.0.0.1", port, caCerts });
+  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key));
+  const peer = await connecting;
+  await Promise.all([secure.handshake(), peer.handshake()]);
+  assertEquals(await within(secure.write(new Uint8Array(100_000)), "write", WAIT), 32_768);
+  const reading = secure.read(new Uint8Array(1)).catch((error) => error.message);
+  secure.close();
+  assertEquals(await within(reading, "end", WAIT), "Connection closed");
+  await assertRejects(() => within(secure.write(new Uint8Array(1)), "write", WAIT), Error);
+  peer.close();
+  listener.close();
 });
 
 Deno.test("new WireServer() throws what Deno.listenTls says of a certificate and key that cannot be used", async () => {

@@ -7,9 +7,8 @@
  * @module
  */
 
-import { Buffer } from "node:buffer";
-import { Duplex } from "node:stream";
-import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import type { Duplex } from "node:stream";
+import type { SecureContext, TLSSocket } from "node:tls";
 import { writeAll } from "./dial.ts";
 
 /** How much is read of TCP, and handed to TLS, at once, in bytes: 32 KiB, two records. */
@@ -27,6 +26,8 @@ export type ByteStream = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "clos
  * @returns The context.
  */
 export function contextOf(cert: string, key: string): SecureContext {
+  // Loaded here, as it takes the runtime 17 ms and most servers leave TLS to others.
+  const { createSecureContext } = process.getBuiltinModule("node:tls");
   return createSecureContext({ cert, key, minVersion: "TLSv1.2" });
 }
 
@@ -53,7 +54,8 @@ export class SecureConn implements ByteStream {
   readonly #tcp: Deno.TcpConn;
   readonly #tls: TLSSocket;
   readonly #secured = Promise.withResolvers<void>();
-  readonly #closed = Promise.withResolvers<never>();
+  /** Those who wait for a write. */
+  readonly #writing = new Set<(error: Error) => void>();
   #changed = Promise.withResolvers<void>();
   #rest: Uint8Array = new Uint8Array(0);
   #hasEnded = false;
@@ -68,9 +70,9 @@ export class SecureConn implements ByteStream {
    */
   constructor(tcp: Deno.TcpConn, context: SecureContext) {
     this.#tcp = tcp;
-    // Those who wait see these, and there need not be any.
+    // Who waits sees it, and there need not be anybody.
     this.#secured.promise.catch(() => {});
-    this.#closed.promise.catch(() => {});
+    const { TLSSocket } = process.getBuiltinModule("node:tls");
     const stream = streamOf(tcp);
     stream.on("error", (error) => this.#fail(error));
     this.#tls = new TLSSocket(stream, { isServer: true, secureContext: context, ALPNProtocols: ["http/1.1"] });
@@ -123,17 +125,13 @@ export class SecureConn implements ByteStream {
    */
   async write(bytes: Uint8Array): Promise<number> {
     const piece = bytes.subarray(0, PIECE_BYTES);
-    const written = Promise.withResolvers<void>();
-    this.#tls.write(piece, (error) => error ? written.reject(error) : written.resolve());
-    await Promise.race([written.promise, this.#closed.promise]);
+    await this.#untilDone((done) => this.#tls.write(piece, done));
     return piece.byteLength;
   }
 
   /** Ends the own side, with a `close_notify` (RFC 8446 section 6.1). */
   async closeWrite(): Promise<void> {
-    const ended = Promise.withResolvers<void>();
-    this.#tls.end(() => ended.resolve());
-    await Promise.race([ended.promise, this.#closed.promise]);
+    await this.#untilDone((done) => this.#tls.end(done));
   }
 
   /** Drops the connection at once, in whatever state it is. */
@@ -152,8 +150,22 @@ export class SecureConn implements ByteStream {
       // The stream has closed it.
     }
     this.#secured.reject(this.#error);
-    this.#closed.reject(this.#error);
+    for (const reject of this.#writing) reject(this.#error);
+    this.#writing.clear();
     this.#change();
+  }
+
+  /** Waits for a write, or for the end of the connection: what is destroyed may call nobody back. */
+  #untilDone(write: (done: (error?: Error | null) => void) => void): Promise<void> {
+    if (this.#isClosed) return Promise.reject(this.#error);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#writing.add(reject);
+    write((error) => {
+      this.#writing.delete(reject);
+      if (error) reject(error);
+      else resolve();
+    });
+    return promise;
   }
 
   #change(): void {
@@ -164,6 +176,8 @@ export class SecureConn implements ByteStream {
 
 /** TCP as the stream that the runtime's TLS for a server works on. */
 function streamOf(tcp: Deno.TcpConn): Duplex {
+  const { Duplex } = process.getBuiltinModule("node:stream");
+  const { Buffer } = process.getBuiltinModule("node:buffer");
   const into = new Uint8Array(PIECE_BYTES);
   return new Duplex({
     allowHalfOpen: true,

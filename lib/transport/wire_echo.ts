@@ -35,6 +35,9 @@ export const MAX_READ_BYTES = 128 * 1024;
 /** What is longer is written by itself, in bytes: 64 KiB; joining it with others would cost more than it saves. */
 const MAX_JOINED_BYTES = 64 * 1024;
 
+/** A fragment that is shorter costs as much as a message, in bytes: 128. */
+const MIN_FRAGMENT_BYTES = 128;
+
 /** For text that is announced, room is made for up to 32 times what has arrived. */
 const ROOM_RATIO = 32;
 
@@ -46,7 +49,7 @@ export interface WireLimits {
   readonly idleTimeoutMs: number;
   /**
    * How fast the peer may send: a message or control frame beyond it is answered with 1008. A fragment belongs to the message
-   * that has begun; one without payload counts as a message, unless it is the last. Without limit by default.
+   * that has begun; one shorter than 128 bytes counts as a message itself, unless it is the last. Without limit by default.
    */
   readonly rate?: RateLimit | undefined;
   /**
@@ -370,7 +373,7 @@ export class WireEcho implements Holder {
   /** Whether a frame is within the rate. The peer's close frame always is. */
   #isInTime(meter: RateMeter, { opcode, length, final }: FrameHeader): boolean {
     if (opcode === OPCODE.close) return true;
-    const isMore = opcode === OPCODE.continuation && (length > 0 || final);
+    const isMore = opcode === OPCODE.continuation && (length >= MIN_FRAGMENT_BYTES || final);
     return meter.take(isMore ? 0 : 1, length, this.#readAt);
   }
 

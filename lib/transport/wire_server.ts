@@ -7,6 +7,7 @@
 import { STATUS_TEXT } from "@std/http/status";
 import { encodeClosePayload } from "../protocol/close.ts";
 import { acceptKeyFor, endOfHead, type HttpHead, listOf, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
+import { messageOf } from "../protocol/error.ts";
 import { writeAll } from "./dial.ts";
 import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
 import { Turns } from "./turns.ts";
@@ -72,6 +73,12 @@ export interface WireHandler {
    * @param cause Why.
    */
   onRefused?(addr: Deno.Addr, status: number, cause: HeadRefusal): void;
+  /**
+   * Told when connections cannot be taken, as without free descriptors; it goes on trying.
+   *
+   * @param reason Why.
+   */
+  onTrouble?(reason: string): void;
 }
 
 /** A response that refuses a request, or the subprotocol with which it is upgraded, empty for none. */
@@ -203,9 +210,11 @@ export class WireServer {
   }
 
   async #accept(): Promise<void> {
+    let isInTrouble = false;
     while (!this.#isStopped) {
       try {
         const conn = await this.#listener.accept();
+        isInTrouble = false;
         try {
           conn.setNoDelay(true);
         } catch {
@@ -217,9 +226,12 @@ export class WireServer {
         const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
         this.#receptions.add(reception);
         this.#run(reception, this.#receive(reception).finally(() => this.#receptions.delete(reception)));
-      } catch {
+      } catch (error) {
         // One connection that could not be taken is not the end of the others.
-        if (!this.#isStopped) await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
+        if (this.#isStopped) return;
+        if (!isInTrouble) this.#handler.onTrouble?.(messageOf(error));
+        isInTrouble = true;
+        await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
       }
     }
   }
@@ -418,7 +430,8 @@ class Reception {
       if (!METHOD_START.test(String.fromCharCode(buffer[0] ?? 0))) return BAD_REQUEST;
       if (end === -1) continue;
       const request = requestOf(buffer.subarray(0, end), this.#secure !== undefined);
-      return request ? { request, early: buffer.subarray(end, this.#length) } : BAD_REQUEST;
+      // A copy, as the connection keeps what came early for as long as it lives.
+      return request ? { request, early: buffer.slice(end, this.#length) } : BAD_REQUEST;
     }
     return { status: 431, cause: "head-too-long" };
   }

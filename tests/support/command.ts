@@ -29,6 +29,8 @@ export interface StartOptions {
   readonly permissions?: readonly string[];
   /** Variables of its environment besides those of the test. */
   readonly env?: Readonly<Record<string, string>>;
+  /** How many descriptors it may have; not on Windows. */
+  readonly descriptors?: number;
 }
 
 const PERMISSIONS = {
@@ -40,10 +42,12 @@ const PERMISSIONS = {
 export function start(
   script: keyof typeof PERMISSIONS,
   args: readonly string[],
-  { stdin = "null", permissions = [], env = {} }: StartOptions = {},
+  { stdin = "null", permissions = [], env = {}, descriptors }: StartOptions = {},
 ): Deno.ChildProcess {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", ...standIns, ...PERMISSIONS[script], ...permissions, script, ...args],
+  const words = ["run", "--no-prompt", ...standIns, ...PERMISSIONS[script], ...permissions, script, ...args];
+  const limited = ["-c", `ulimit -n ${descriptors}; exec "$0" "$@"`, Deno.execPath(), ...words];
+  return new Deno.Command(descriptors === undefined ? Deno.execPath() : "sh", {
+    args: descriptors === undefined ? words : limited,
     cwd: ROOT,
     env: { NO_COLOR: "1", ...env },
     stdin,
@@ -100,9 +104,9 @@ export function serverProcess(...args: string[]): Promise<ServerProcess> {
   return serverProcessWith({}, ...args);
 }
 
-/** Starts the echo server on a free port, with variables in its environment. */
-export async function serverProcessWith(env: Record<string, string>, ...args: string[]): Promise<ServerProcess> {
-  const child = start("server.ts", ["--port", "0", ...args], { env });
+/** Starts the echo server on a free port, with more options for its process. */
+export async function serverProcessWith(options: StartOptions, ...args: string[]): Promise<ServerProcess> {
+  const child = start("server.ts", ["--port", "0", ...args], options);
   const stderr = new Response(child.stderr).text();
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
