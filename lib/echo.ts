@@ -4,6 +4,7 @@
  * @module
  */
 
+import { STATUS_CODE } from "@std/http/status";
 import {
   DEFAULT_IDLE_TIMEOUT_SECONDS,
   DEFAULT_MAX_BUFFERED_BYTES,
@@ -22,8 +23,8 @@ import { type Holder, MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./transp
 import { describeRate, RateMeter } from "./transport/rate.ts";
 import { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./transport/wire_echo.ts";
 
-/** How long an accepted upgrade may take to become an open connection, in milliseconds: 10 s. */
-const OPEN_TIMEOUT_MS = 10_000;
+/** How long an accepted upgrade may take to become an open connection, in milliseconds: 3 s. It waits for nothing of the peer. */
+const OPEN_TIMEOUT_MS = 3000;
 
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 250;
@@ -120,6 +121,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
       return open;
     },
     fetch(request, { remoteAddr }) {
+      if (isGone(remoteAddr)) return new Response(null, { status: STATUS_CODE.BadRequest });
       const opened = gate.admit(request, remoteAddr);
       if (!("id" in opened)) return opened;
       try {
@@ -132,10 +134,15 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
       } catch (error) {
         // A client that is gone, or a request that the runtime does not upgrade after all.
         gate.leave(opened.id);
-        return new Response(`${messageOf(error)}\n`, { status: 400 });
+        return new Response(`${messageOf(error)}\n`, { status: STATUS_CODE.BadRequest });
       }
     },
   };
+}
+
+/** Of a peer that has reset the connection the runtime has no address, and an upgrade would leave a descriptor behind for ever. */
+function isGone(addr: Deno.Addr): boolean {
+  return "port" in addr && addr.port === 0;
 }
 
 /** What an {@linkcode EchoConnection} belongs to, and what it accepts. */

@@ -3,6 +3,7 @@
 import { connect } from "node:net";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../lib/echo_policy.ts";
+import { createEcho } from "../lib/echo.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { openBuiltin } from "../lib/transport/builtin.ts";
 import type { TransportName } from "../lib/transport/connection.ts";
@@ -333,4 +334,12 @@ testBoth("EchoConnection tells 1009 and 1008 also to a peer that goes on sending
     socket.close();
     await server.shutdown();
   }
+});
+
+Deno.test("createEcho() does not upgrade for a peer that is gone already, of whom the runtime has no address", async () => {
+  const request = new Request("http://127.0.0.1/", { headers: { upgrade: "websocket" } });
+  const gone = { transport: "tcp", hostname: "0.0.0.0", port: 0 } as const;
+  const echo = createEcho();
+  const response = await echo.fetch(request, { remoteAddr: gone, completed: Promise.resolve() });
+  assertEquals([response.status, echo.stats().refusals], [400, []]);
 });

@@ -7,6 +7,7 @@ import { encodeFrame, type EncodeFrameOptions, OPCODE } from "../lib/protocol/fr
 import { MAX_HEAD_BYTES } from "../lib/protocol/handshake.ts";
 import { type EchoServer, serveEcho, type ServeEchoOptions } from "../lib/serve.ts";
 import { within } from "../lib/transport/deadline.ts";
+import { openWire } from "../lib/transport/wire.ts";
 import { WireServer } from "../lib/transport/wire_server.ts";
 import { serverProcess } from "./support/command.ts";
 import { CLOSE, connectRaw, type RawFrame, type RawSocket, requestHead } from "./support/raw_peer.ts";
@@ -583,3 +584,23 @@ for (
     await server.shutdown();
   });
 }
+
+Deno.test("wire server is not held up by peers that are gone before they are accepted", async () => {
+  const events: EchoEvent[] = [];
+  const server = serveEcho({ transport: "wire", port: 0, onEvent: (event) => events.push(event) });
+  // As long as this process waits it accepts nothing, so that all of them are gone by then.
+  const script = `import { connect } from "node:net";
+    const { hostname: host, port } = new URL(Deno.args[0]);
+    for (let count = 0; count < 50; count++) {
+      const socket = connect({ host, port: Number(port) }, () => socket.resetAndDestroy());
+      socket.on("error", () => {});
+    }`;
+  const { success } = new Deno.Command(Deno.execPath(), { args: ["eval", script, server.url] }).outputSync();
+  assert(success);
+  const connection = await openWire(server.url);
+  await connection.send("still here");
+  assertEquals(await connection.receive(WAIT), "still here");
+  await connection.close(WAIT);
+  await server.shutdown();
+  assertEquals(events.filter(({ type }) => type === "trouble"), []);
+});

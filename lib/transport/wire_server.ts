@@ -229,6 +229,8 @@ export class WireServer {
       } catch (error) {
         // One connection that could not be taken is not the end of the others.
         if (this.#isStopped) return;
+        // A peer that was gone before it was accepted costs nothing, and must not hold up the others.
+        if (isOfPeer(error)) continue;
         if (!isInTrouble) this.#handler.onTrouble?.(messageOf(error));
         isInTrouble = true;
         await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
@@ -341,6 +343,11 @@ export class WireServer {
     if (this.#closing) echo.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
     await echo.run(early);
   }
+}
+
+function isOfPeer(error: unknown): boolean {
+  const { ConnectionAborted, ConnectionReset, NotConnected } = Deno.errors;
+  return [ConnectionAborted, ConnectionReset, NotConnected].some((kind) => error instanceof kind);
 }
 
 /** A character of a token (RFC 9110 section 5.6.2), or of the empty line that may come before a request. */
