@@ -142,7 +142,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
 
 /** Of a peer that has reset the connection the runtime has no address, and an upgrade would leave a descriptor behind for ever. */
 function isGone(addr: Deno.Addr): boolean {
-  return "port" in addr && addr.port === 0;
+  return addr.transport === "tcp" && addr.port === 0;
 }
 
 /** What an {@linkcode EchoConnection} belongs to, and what it accepts. */

@@ -50,7 +50,7 @@ Deno.test({
     const path = `${folder}/echo.sock`;
     const echo = createEcho();
     const server = Deno.serve({ path, onListen() {} }, (request) => {
-      const remoteAddr = { transport: "tcp", hostname: "unix", port: 0 } as const;
+      const remoteAddr = { transport: "unix", path } as const;
       return echo.fetch(request, { remoteAddr, completed: Promise.resolve() });
     });
     for (const transport of ["builtin", "wire"]) {

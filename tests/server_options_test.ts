@@ -350,12 +350,15 @@ testBoth(
     await using server = await serverProcessWith({ descriptors: 60 }, "--transport", transport, "--log", "json");
     const held = await rawClient(server.url);
     const { hostname, port } = new URL(server.url);
-    const silent = await Promise.all(Array.from({ length: 100 }, () => Deno.connect({ hostname, port: Number(port) })));
+    // The last ones may be refused, as the runtime does not listen meanwhile.
+    const silent = await Promise.all(
+      Array.from({ length: 100 }, () => Deno.connect({ hostname, port: Number(port) }).catch(() => undefined)),
+    );
     assertStringIncludes((await nextEvent(server, "trouble")).error, "Too many open files");
     // Those who are in go on.
     await held.frame(TEXT, "still here");
     assertEquals((await held.readFrame()).opcode, TEXT);
-    for (const connection of silent) connection.close();
+    for (const connection of silent) connection?.close();
     let code: number | undefined;
     for (let tries = 0; code !== 0 && tries < 20; tries++) code = (await client(["-q", server.url])).code;
     assertEquals(code, 0);
