@@ -357,13 +357,11 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
 
   /** The runtime hands over messages only while the socket is open. */
   #echo(data: string | ArrayBuffer): void {
-    if (this.#closing) {
-      this.#messageAt = performance.now();
-    } else if (typeof data === "string") {
-      this.#echoText(data);
-    } else {
-      this.#echoBinary(data);
-    }
+    if (this.#closing) this.#messageAt = performance.now();
+    else if (typeof data === "string") this.#echoText(data);
+    else this.#echoBinary(data);
+    // send() has copied the bytes. Given back at once, large ones do not pile up until the garbage is collected.
+    if (typeof data !== "string" && data.byteLength >= RELEASE_BYTES) data.transfer(0);
   }
 
   #echoBinary(data: ArrayBuffer): void {
@@ -376,8 +374,6 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.#socket.send(data);
     this.#bytes += length;
     this.#messages++;
-    // send() has copied the bytes. Given back at once, large ones do not pile up until the garbage is collected.
-    if (length >= RELEASE_BYTES) data.transfer(0);
   }
 
   #echoText(text: string): void {

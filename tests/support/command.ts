@@ -49,7 +49,7 @@ export function start(
   return new Deno.Command(descriptors === undefined ? Deno.execPath() : "sh", {
     args: descriptors === undefined ? words : limited,
     cwd: ROOT,
-    env: { NO_COLOR: "1", ...env },
+    env: { NO_COLOR: "1", DENO_USE_WRITEV: "1", ...env },
     stdin,
     stdout: "piped",
     stderr: "piped",
