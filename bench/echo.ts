@@ -1,10 +1,23 @@
 /**
- * Measures the echo server over our own frames beside the ten lines of `bare_echo.ts`, in turns within one run, and prints a
- * table in Markdown: messages/s and latencies of both, and their ratios. Linux only; about four minutes.
+ * Measures the echo server beside the ten lines of `bare_echo.ts`, in turns within one run, and prints a table in Markdown:
+ * messages/s and latencies of both, and their ratios. Linux only; about four minutes.
  *
  * `echo.ts [SECONDS [BYTES [CONNECTIONS]]]`: how long each measurement takes (1.5 s), and the only size and number of
- * connections to measure. `echo.ts peers`: with 64 connections, beside npm ws on Node and bun, which it fetches from npm.
+ * connections to measure. `echo.ts policy ...`: both transports, with the whole policy on; about eight minutes.
+ * `echo.ts peers`: with 64 connections, beside npm ws on Node and bun, which it fetches from npm.
  */
+
+import {
+  deno,
+  median,
+  POLICY_FIELDS,
+  readMebibytes,
+  readStandIns,
+  type Server,
+  start,
+  startCommand,
+  startWithPolicy,
+} from "./support.ts";
 
 const SIZES = [20, 1024, 16 * 1024, 1024 * 1024];
 const CONNECTIONS = [1, 64, 500];
@@ -18,60 +31,26 @@ interface Load {
   readonly cpuShare: number;
 }
 
-interface Server extends AsyncDisposable {
-  readonly url: string;
-  readonly pid: number;
-}
-
-const deno = (args: readonly string[]) =>
-  new Deno.Command(Deno.execPath(), { args: [...args], stdin: "null", stdout: "piped", stderr: "inherit" });
-
-/** Starts a server on Deno. */
-function start(args: readonly string[]): Promise<Server> {
-  return startCommand(Deno.execPath(), ["run", "--no-prompt", "--allow-net", ...args]);
-}
-
-/** Starts a server that says where it listens. */
-async function startCommand(command: string, args: readonly string[]): Promise<Server> {
-  const child = new Deno.Command(command, { args: [...args], stdin: "null", stdout: "piped", stderr: "inherit" })
-    .spawn();
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  const [, url = ""] = /^Listening on (\S+)/.exec((await reader.read()).value ?? "") ?? [];
-  if (url === "") throw new Error(`${args.join(" ")} does not say where it listens`);
-  return {
-    url,
-    pid: child.pid,
-    async [Symbol.asyncDispose]() {
-      child.kill();
-      await reader.cancel();
-      await child.status;
-    },
-  };
-}
-
-async function measure(server: Server, size: number, connections: number, seconds: number): Promise<Load> {
-  const args = [server.url, size, connections, seconds].map(String);
+async function measure(
+  server: Server,
+  size: number,
+  connections: number,
+  seconds: number,
+  fields: readonly string[] = [],
+): Promise<Load> {
+  const args = [server.url, size, connections, seconds, ...fields].map(String);
   const { code, stdout } = await deno(["run", "--quiet", "--allow-ffi", "bench/echo_load.ts", ...args]).output();
   if (code !== 0) throw new Error(`The load of ${args.join(" ")} failed`);
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
 function medians(loads: readonly Load[]): Load {
-  const median = (pick: (load: Load) => number) => loads.map(pick).sort((a, b) => a - b)[loads.length >> 1] ?? NaN;
   return {
-    messagesPerSecond: median((load) => load.messagesPerSecond),
-    p50Ms: median((load) => load.p50Ms),
-    p99Ms: median((load) => load.p99Ms),
-    cpuShare: median((load) => load.cpuShare),
+    messagesPerSecond: median(loads.map((load) => load.messagesPerSecond)),
+    p50Ms: median(loads.map((load) => load.p50Ms)),
+    p99Ms: median(loads.map((load) => load.p99Ms)),
+    cpuShare: median(loads.map((load) => load.cpuShare)),
   };
-}
-
-/** The most memory that a process has had so far, in MiB. */
-async function peakMebibytes(pid: number): Promise<string> {
-  // Reading below /proc would need every permission there is.
-  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`], stderr: "null" }).output();
-  const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout)) ?? [];
-  return (Number(kibibytes) / 1024).toFixed(0);
 }
 
 function nameOf(bytes: number): string {
@@ -121,29 +100,42 @@ async function comparePeers(standIns: readonly string[], seconds: number): Promi
   }
 }
 
-async function compareWithBare(standIns: readonly string[], args: readonly string[]): Promise<void> {
-  const [seconds = 1.5, onlySize, onlyConnections] = args.map(Number);
+/** A server that is measured beside the bare one. */
+interface Door {
+  readonly name: string;
+  readonly server: Server;
+  /** What its handshake needs. */
+  readonly fields: readonly string[];
+}
 
+async function compareWithBare(doors: readonly Door[], args: readonly string[]): Promise<void> {
+  const [seconds = 1.5, onlySize, onlyConnections] = args.map(Number);
   await using bare = await start(["bench/bare_echo.ts"]);
-  await using wire = await start([...standIns, "server.ts", "--transport", "wire", "--quiet", "--port", "0"]);
   console.log(
-    "| message | connections | wire, messages/s | bare | ratio | wire, p50 / p99 ms | bare | p99 ratio | load's CPU |",
+    "| message | connections | server | messages/s | bare | ratio | p50 / p99 ms | bare | p99 ratio | load's CPU |",
   );
-  console.log("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-  for (const size of SIZES.filter((size) => onlySize === undefined || size === onlySize)) {
-    for (
-      const connections of CONNECTIONS.filter((count) => onlyConnections === undefined || count === onlyConnections)
-    ) {
-      const loads: { bare: Load[]; wire: Load[] } = { bare: [], wire: [] };
-      for (let round = 0; round < ROUNDS; round++) {
-        loads.bare.push(await measure(bare, size, connections, seconds));
-        loads.wire.push(await measure(wire, size, connections, seconds));
+  console.log("| ---: | ---: | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+  const points = SIZES.filter((size) => onlySize === undefined || size === onlySize).flatMap((size) =>
+    CONNECTIONS.filter((count) => onlyConnections === undefined || count === onlyConnections).map((count) =>
+      [size, count] as const
+    )
+  );
+  for (const [size, connections] of points) {
+    const loads = { bare: [] as Load[], doors: doors.map((): Load[] => []) };
+    for (let round = 0; round < ROUNDS; round++) {
+      loads.bare.push(await measure(bare, size, connections, seconds));
+      for (const [index, { server, fields }] of doors.entries()) {
+        loads.doors[index]?.push(await measure(server, size, connections, seconds, fields));
       }
-      const [ours, theirs] = [medians(loads.wire), medians(loads.bare)];
+    }
+    const theirs = medians(loads.bare);
+    for (const [index, { name }] of doors.entries()) {
+      const ours = medians(loads.doors[index] ?? []);
       const latencies = ({ p50Ms, p99Ms }: Load) => `${p50Ms.toFixed(2)} / ${p99Ms.toFixed(2)}`;
       const cells = [
         nameOf(size),
         connections,
+        name,
         ours.messagesPerSecond.toFixed(0),
         theirs.messagesPerSecond.toFixed(0),
         (ours.messagesPerSecond / theirs.messagesPerSecond).toFixed(2),
@@ -155,10 +147,22 @@ async function compareWithBare(standIns: readonly string[], args: readonly strin
       console.log(`| ${cells.join(" | ")} |`);
     }
   }
-  console.log(`\nPeak memory: wire ${await peakMebibytes(wire.pid)} MiB, bare ${await peakMebibytes(bare.pid)} MiB`);
+  const servers = [...doors, { name: "bare", server: bare }];
+  const peaks = await Promise.all(
+    servers.map(async ({ name, server }) => `${name} ${(await readMebibytes(server.pid, "VmHWM")).toFixed(0)} MiB`),
+  );
+  console.log(`\nPeak memory: ${peaks.join(", ")}`);
 }
 
-const standIns = new TextDecoder().decode((await deno(["task", "-q", "std"]).output()).stdout).trim().split(/\s+/)
-  .filter((word) => word !== "");
-if (Deno.args[0] === "peers") await comparePeers(standIns, 1);
-else await compareWithBare(standIns, Deno.args);
+const standIns = await readStandIns();
+const [mode = "", ...rest] = Deno.args;
+if (mode === "peers") await comparePeers(standIns, 1);
+else if (mode === "policy") {
+  await using builtin = await startWithPolicy("builtin", standIns);
+  await using wire = await startWithPolicy("wire", standIns);
+  const fields = POLICY_FIELDS;
+  await compareWithBare([{ name: "builtin", server: builtin, fields }, { name: "wire", server: wire, fields }], rest);
+} else {
+  await using wire = await start([...standIns, "server.ts", "--transport", "wire", "--quiet", "--port", "0"]);
+  await compareWithBare([{ name: "wire", server: wire, fields: [] }], Deno.args);
+}

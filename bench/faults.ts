@@ -1,0 +1,104 @@
+/**
+ * Lets clients that do everything wrong loose on the real server, over each transport in turn, and judges it: it answers a
+ * clean exchange afterwards, its log is whole, and it ends as asked. Prints its memory on the way. Linux only.
+ *
+ * `faults.ts [SECONDS]`: how long, 60 by default. `faults.ts memory`: the memory of a server, before, at most and after, with
+ * many peers of one kind; needs `ulimit -n` above 1,000.
+ */
+
+import type { TransportName } from "../lib/transport/connection.ts";
+import { faultedServer } from "../tests/support/faulted_server.ts";
+import { runFaults } from "../tests/support/faulty_clients.ts";
+import { median, POLICY_FIELDS, readMebibytes, readStandIns, startWithPolicy } from "./support.ts";
+
+const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
+const EXCHANGES = 7;
+const SETTLE_MS = 5000;
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function meetFaults(transport: TransportName, seconds: number): Promise<void> {
+  await using server = await faultedServer(transport);
+  const exchange = async () => {
+    const times: number[] = [];
+    for (let count = 0; count < EXCHANGES; count++) times.push(await server.proveExchange());
+    return median(times);
+  };
+  const look = async () => ({ mib: await server.residentMib(), descriptors: await server.descriptors() });
+  const beforeMs = await exchange();
+  const before = await look();
+  const line = ({ mib, descriptors }: typeof before) => `${mib.toFixed(0)} MiB, ${descriptors} descriptors`;
+  console.log(`\n${transport}\nbefore: ${line(before)}, a clean exchange takes ${beforeMs.toFixed(1)} ms`);
+
+  const stop = new AbortController();
+  const running = runFaults(server.url, stop.signal);
+  for (let at = 0; at < seconds; at += 5) {
+    await sleep(Math.min(5, seconds - at) * 1000);
+    console.log(`after ${Math.min(at + 5, seconds)} s: ${line(await look())}`);
+  }
+  stop.abort();
+  await running;
+
+  const from = performance.now();
+  await server.proveExchange();
+  const firstMs = performance.now() - from;
+  await server.untilDescriptors(before.descriptors);
+  await sleep(SETTLE_MS);
+  const afterMs = await exchange();
+  console.log(
+    `after: ${line(await look())}; the first exchange is proven ${firstMs.toFixed(0)} ms after the last fault,`,
+  );
+  console.log(
+    `a clean exchange takes ${afterMs.toFixed(1)} ms, ${(afterMs / beforeMs).toFixed(2)} times as long as before`,
+  );
+  const { opened, closed, neverOpened, refused } = await server.end();
+  const causes = [...refused].map(([cause, count]) => `${cause} ${count}`).join(", ");
+  console.log(`log: ${opened} opened, ${closed} closed, of which ${neverOpened} never opened; refused: ${causes}`);
+  console.log("no word on the standard error output, SIGTERM ended it with 0");
+}
+
+const KINDS = [
+  { name: "1,000 that send 1 KiB messages and never read", args: ["messages", "1024", "1000"], seconds: 10 },
+  { name: "1,000 that send 1 MiB messages and never read", args: ["messages", "1048576", "1000"], seconds: 20 },
+  { name: "1,000 that send half a head", args: ["heads", "0", "1000"], seconds: 40 },
+  {
+    name: "10 that send fragments without end, up to 128 MiB each",
+    args: ["fragments", "134217728", "10"],
+    seconds: 10,
+  },
+];
+
+async function measureMemory(): Promise<void> {
+  const standIns = await readStandIns();
+  console.log("| peers | server | before, MiB | at most | after | dropped by the server |");
+  console.log("| :--- | :--- | ---: | ---: | ---: | :--- |");
+  for (const { name, args, seconds } of KINDS) {
+    for (const transport of TRANSPORTS) {
+      await using server = await startWithPolicy(transport, standIns);
+      await sleep(1000);
+      const before = await readMebibytes(server.pid, "VmRSS");
+      const peers = new Deno.Command(Deno.execPath(), {
+        args: [
+          "run",
+          "--quiet",
+          "--allow-ffi",
+          "bench/flood_load.ts",
+          server.url,
+          ...args,
+          `${seconds}`,
+          ...POLICY_FIELDS,
+        ],
+        stdout: "piped",
+      });
+      const dropped = new TextDecoder().decode((await peers.output()).stdout).trim();
+      const peak = await readMebibytes(server.pid, "VmHWM");
+      await sleep(SETTLE_MS);
+      const after = await readMebibytes(server.pid, "VmRSS");
+      const cells = [name, transport, ...[before, peak, after].map((mib) => mib.toFixed(0)), dropped];
+      console.log(`| ${cells.join(" | ")} |`);
+    }
+  }
+}
+
+if (Deno.args[0] === "memory") await measureMemory();
+else for (const transport of TRANSPORTS) await meetFaults(transport, Number(Deno.args[0] ?? 60));

@@ -1,0 +1,90 @@
+/** What the measurements share: servers in processes of their own, and what Linux says of a process. */
+
+/** A server in a process of its own; dispose of it to kill it. */
+export interface Server extends AsyncDisposable {
+  readonly url: string;
+  readonly pid: number;
+}
+
+/** Makes a command of Deno, whose output is read. */
+export function deno(args: readonly string[]): Deno.Command {
+  return new Deno.Command(Deno.execPath(), { args: [...args], stdin: "null", stdout: "piped", stderr: "inherit" });
+}
+
+/** Which packages stand behind the @std names, in the words of the task that decides. */
+export async function readStandIns(): Promise<string[]> {
+  const { stdout } = await deno(["task", "-q", "std"]).output();
+  return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
+}
+
+/** Starts a server on Deno. */
+export function start(args: readonly string[], env: Record<string, string> = {}): Promise<Server> {
+  return startCommand(Deno.execPath(), ["run", "--no-prompt", "--allow-net", ...args], env);
+}
+
+/** Starts a server that says where it listens. */
+export async function startCommand(
+  command: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Server> {
+  const child = new Deno.Command(command, { args: [...args], env, stdin: "null", stdout: "piped", stderr: "inherit" })
+    .spawn();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const [, url = ""] = /^Listening on (\S+)/.exec((await reader.read()).value ?? "") ?? [];
+  if (url === "") throw new Error(`${args.join(" ")} does not say where it listens`);
+  return {
+    url,
+    pid: child.pid,
+    async [Symbol.asyncDispose]() {
+      child.kill();
+      await reader.cancel();
+      await child.status;
+    },
+  };
+}
+
+/** What Linux says of the memory of a process, in MiB: what is resident now, or the most that has been. */
+export async function readMebibytes(pid: number, which: "VmRSS" | "VmHWM"): Promise<number> {
+  // Reading below /proc would need every permission there is.
+  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`], stderr: "null" }).output();
+  const [, kibibytes] = new RegExp(`^${which}:\\s+(\\d+) kB$`, "m").exec(new TextDecoder().decode(stdout)) ?? [];
+  return Number(kibibytes) / 1024;
+}
+
+/** The one in the middle. */
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
+}
+
+const TOKEN = "open sesame";
+const ORIGIN = "https://app.example";
+const PROTOCOL = "echo";
+
+/** A server with everything of the policy on, and limits that nobody reaches. */
+export function startWithPolicy(
+  transport: "builtin" | "wire",
+  standIns: readonly string[],
+  more: readonly string[] = [],
+): Promise<Server> {
+  const limits = [
+    ["--max-connections", "20000"],
+    ["--max-message", "16MiB"],
+    ["--max-buffered", "16MiB"],
+    ["--max-buffered-total", "512MiB"],
+    ["--rate", "100000000,1000GiB"],
+    ["--allow-origin", ORIGIN],
+    ["--protocol", PROTOCOL],
+  ].flat();
+  const place = ["--transport", transport, "--quiet", "--port", "0"];
+  return start([...standIns, "--allow-env=WSPROOF_TOKEN", "server.ts", ...place, ...limits, ...more], {
+    WSPROOF_TOKEN: TOKEN,
+  });
+}
+
+/** The fields of a handshake that such a server lets in. */
+export const POLICY_FIELDS: readonly string[] = [
+  `Origin: ${ORIGIN}`,
+  `Authorization: Bearer ${TOKEN}`,
+  `Sec-WebSocket-Protocol: ${PROTOCOL}`,
+];

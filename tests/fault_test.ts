@@ -1,0 +1,33 @@
+/** The echo server among peers that do everything wrong at once; `deno task bench:faults` is the same for longer. */
+
+import { assert } from "@std/assert";
+import { faultedServer } from "./support/faulted_server.ts";
+import { runFaults } from "./support/faulty_clients.ts";
+import { testBoth } from "./support/transports.ts";
+
+const FAULTY_MS = 5000;
+/** What a server may keep after all of it, for its garbage and what the C library does not give back. */
+const KEPT_MIB = 600;
+
+testBoth("server answers as before after every fault of its peers at once", async (transport) => {
+  await using server = await faultedServer(transport);
+  await server.proveExchange();
+  const before = { mib: await server.residentMib(), descriptors: await server.descriptors() };
+
+  const stop = new AbortController();
+  const running = runFaults(server.url, stop.signal);
+  await new Promise((resolve) => setTimeout(resolve, FAULTY_MS));
+  stop.abort();
+  await running;
+
+  await server.untilDescriptors(before.descriptors);
+  await server.proveExchange();
+  const mib = await server.residentMib();
+  assert(mib - before.mib < KEPT_MIB, `${before.mib} MiB before, ${mib} MiB after`);
+
+  const { opened, refused } = await server.end();
+  assert(opened > 2, `${opened} were let in`);
+  for (const cause of ["token", "origin", "connections", "method", "version", "bad-handshake"]) {
+    assert(refused.has(cause), `nobody was refused for ${cause}: ${[...refused.keys()]}`);
+  }
+}, { ignore: Deno.build.os !== "linux" });

@@ -1,0 +1,188 @@
+/** The real echo server in its own process, as the public meets it, and what is true of it whatever its peers do. */
+
+import { assert, assertEquals } from "@std/assert";
+import type { TransportName } from "../../lib/transport/connection.ts";
+import { client, reportOf, type ServerProcess, serverProcessWith } from "./command.ts";
+import { ORIGIN, TOKEN } from "./faulty_clients.ts";
+
+/** A policy for the public: small enough that every limit is met. */
+const POLICY = [
+  ["--max-connections", "100"],
+  ["--max-message", "1MiB"],
+  ["--max-buffered", "1MiB"],
+  ["--max-buffered-total", "32MiB"],
+  ["--rate", "5000,256MiB"],
+  ["--idle-timeout", "2"],
+  ["--allow-origin", ORIGIN],
+  ["--shutdown-timeout", "3"],
+].flat();
+
+/** How long a server has to let go of everything, once its peers are gone. */
+const LET_GO_MS = 30_000;
+
+const CAUSES = [
+  "plain-http",
+  "method",
+  "bad-handshake",
+  "version",
+  "origin",
+  "token",
+  "connections",
+  "draining",
+  "head-too-long",
+  "head-timeout",
+  "head-limit",
+];
+
+/** What its log said. */
+export interface LogCounts {
+  opened: number;
+  closed: number;
+  /** Those that have ended before they were open. */
+  neverOpened: number;
+  readonly refused: Map<string, number>;
+}
+
+/** A server that meets faulty clients; dispose of it to kill it. */
+export interface FaultedServer extends AsyncDisposable {
+  readonly url: string;
+  /** Its resident memory in MiB, on Linux. */
+  residentMib(): Promise<number>;
+  /** How many descriptors it has, on Linux. */
+  descriptors(): Promise<number>;
+  /** Proves an exchange through the real client, and gives how long it took, in milliseconds. */
+  proveExchange(): Promise<number>;
+  /**
+   * Waits until it has no more descriptors than this. The runtime's own server never gives back that of a peer that goes while
+   * it is upgraded: those do not count, and what the log says of them is how many there may be.
+   */
+  untilDescriptors(most: number): Promise<void>;
+  /** Ends it as a service manager does, judges its end and its log, and gives what the log said. */
+  end(): Promise<LogCounts>;
+}
+
+/** Starts a server. */
+export async function faultedServer(transport: TransportName): Promise<FaultedServer> {
+  const args = ["--transport", transport, "--log", "json", ...POLICY];
+  const server = await serverProcessWith({ env: { WSPROOF_TOKEN: TOKEN } }, ...args);
+  // A log that nobody reads would hold the server up.
+  const log = new Log();
+  const reading = readAll(server, log);
+  const { pid } = server.child;
+  return {
+    url: server.url,
+    residentMib: () => residentMib(pid),
+    descriptors: () => descriptors(pid),
+    proveExchange: () => proveExchange(server.url),
+    async untilDescriptors(most) {
+      const until = Date.now() + LET_GO_MS;
+      const kept = () => transport === "builtin" ? log.neverOpened : 0;
+      let now = await descriptors(pid);
+      while (now > most + kept() && Date.now() < until) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        now = await descriptors(pid);
+      }
+      assert(now <= most + kept(), `${now} descriptors instead of ${most}, and ${kept()} that may be kept`);
+    },
+    async end() {
+      server.child.kill("SIGTERM");
+      await reading;
+      assertEquals(await server.ended(), { code: 0, stderr: "" });
+      return log.judge();
+    },
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await reading;
+    },
+  };
+}
+
+/** Reads lines up to the end of the process. */
+async function readAll(server: ServerProcess, log: Log): Promise<void> {
+  try {
+    while (true) log.take(await server.nextLine());
+  } catch {
+    // The end of its output.
+  }
+}
+
+/** Judges a log line by line. */
+class Log {
+  readonly #open = new Set<number>();
+  readonly #ids = new Set<number>();
+  readonly #problems: string[] = [];
+  readonly #counts: LogCounts = { opened: 0, closed: 0, neverOpened: 0, refused: new Map() };
+  #last = "";
+
+  /** How many connections have ended before they were open. */
+  get neverOpened(): number {
+    return this.#counts.neverOpened;
+  }
+
+  take(line: string): void {
+    try {
+      this.#judge(JSON.parse(line));
+    } catch (error) {
+      this.#problems.push(`${error instanceof Error ? error.message : error}: ${line.slice(0, 500)}`);
+    }
+  }
+
+  judge(): LogCounts {
+    assertEquals(this.#problems.slice(0, 10), []);
+    assertEquals([...this.#open], [], "opened and never closed");
+    assertEquals(this.#last, "stopped");
+    return this.#counts;
+  }
+
+  // deno-lint-ignore no-explicit-any -- it is what any program would find in the log
+  #judge(event: any): void {
+    assert(!Number.isNaN(Date.parse(event.time)), "time");
+    this.#last = event.type;
+    switch (event.type) {
+      case "opened":
+        assert(!this.#ids.has(event.id), "an id twice");
+        this.#ids.add(event.id);
+        this.#open.add(event.id);
+        this.#counts.opened++;
+        return;
+      case "closed":
+        if (!this.#open.delete(event.id)) {
+          assert(!this.#ids.has(event.id), "closed twice");
+          this.#ids.add(event.id);
+          this.#counts.neverOpened++;
+        }
+        this.#counts.closed++;
+        return;
+      case "refused": {
+        const { cause, status, peer } = event;
+        assert(CAUSES.includes(cause), "cause");
+        assert([0, 400, 401, 403, 405, 408, 426, 431, 503].includes(status), "status");
+        // The runtime's own server has no address of one that is gone before it is asked for.
+        assert(/^(127\.0\.0\.1:\d+|0\.0\.0\.0:0)$/.test(peer), "peer");
+        this.#counts.refused.set(cause, (this.#counts.refused.get(cause) ?? 0) + 1);
+        return;
+      }
+      default:
+        assert(["listening", "draining", "stopped"].includes(event.type), "type");
+    }
+  }
+}
+
+async function proveExchange(url: string): Promise<number> {
+  const credentials = ["--origin", ORIGIN, "-H", `Authorization: Bearer ${TOKEN}`];
+  const outcome = await client(["--json", ...credentials, "--size", "100KiB", "--count", "3", url]);
+  const report = reportOf(outcome);
+  assertEquals([outcome.code, report.verdict], [0, "proven"], report.problem);
+  return report.ms;
+}
+
+async function residentMib(pid: number): Promise<number> {
+  // Reading below /proc would need every permission there is.
+  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`], stderr: "null" }).output();
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout))?.[1]) / 1024;
+}
+
+async function descriptors(pid: number): Promise<number> {
+  const { stdout } = await new Deno.Command("ls", { args: [`/proc/${pid}/fd`], stderr: "null" }).output();
+  return new TextDecoder().decode(stdout).trim().split("\n").length;
+}
