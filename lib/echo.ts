@@ -39,9 +39,6 @@ const QUIET_MS = 200;
 /** How long the close waits at most for a peer that goes on sending, or does not read, in milliseconds: 2 s. */
 const MAX_QUIET_WAIT_MS = 2000;
 
-/** From this size on, the memory of a message is given back as soon as it is echoed, in bytes: 64 KiB. */
-const RELEASE_BYTES = 64 * 1024;
-
 /** What the end of a connection says of a peer that did not take its echoes. */
 const NOT_READING = "Peer does not read";
 
@@ -360,8 +357,9 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (this.#closing) this.#messageAt = performance.now();
     else if (typeof data === "string") this.#echoText(data);
     else this.#echoBinary(data);
-    // send() has copied the bytes. Given back at once, large ones do not pile up until the garbage is collected.
-    if (typeof data !== "string" && data.byteLength >= RELEASE_BYTES) data.transfer(0);
+    // send() has copied the bytes. Given back at once, they do not pile up until the garbage is collected, which takes longer
+    // than all the rest from 1 KiB on (bench/README.md).
+    if (typeof data !== "string") data.transfer(0);
   }
 
   #echoBinary(data: ArrayBuffer): void {
