@@ -14,7 +14,7 @@
 
 import { UsageError } from "./lib/command_line.ts";
 import { createEcho } from "./lib/echo.ts";
-import { logLine } from "./lib/event_log.ts";
+import { createLog } from "./lib/event_log.ts";
 import { createPage } from "./lib/page.ts";
 import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
@@ -27,17 +27,21 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
   for (const name of NOT_HERE.filter((name) => line.variables.has(name))) {
     throw new UsageError(`Variable ${variableOf(name)} does not go with deno serve: leave it out`);
   }
-  const { serve, log } = await readServerSettings(line, PROCESS);
+  const { serve, log, note } = await readServerSettings(line, PROCESS);
+  if (note) console.error(`wsproof: ${note}`);
   if (serve.transport === "wire") {
     throw new UsageError(`Variable ${variableOf("transport")} cannot be "wire" with deno serve: use server.ts`);
   }
   const echo = createEcho({
     ...serve,
-    routes: { "/": createPage({ ...serve, needsToken: serve.token !== undefined }) },
-    onEvent(event) {
-      const text = logLine(log, event, new Date());
-      if (text !== undefined) console.log(text);
+    routes: {
+      "/": createPage({
+        ...serve,
+        needsToken: serve.token !== undefined,
+        checksOrigin: serve.allowOrigins !== undefined,
+      }),
     },
+    onEvent: createLog(log, console.log, console.error),
   });
   return { fetch: echo.fetch };
 }

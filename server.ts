@@ -10,7 +10,7 @@
 
 import config from "./deno.json" with { type: "json" };
 import { describeOptions, UsageError } from "./lib/command_line.ts";
-import { logLine, type ServerEvent } from "./lib/event_log.ts";
+import { createLog, type ServerEvent } from "./lib/event_log.ts";
 import { CertificateError, type EchoServer, serveEcho } from "./lib/serve.ts";
 import {
   parseServerLine,
@@ -20,17 +20,19 @@ import {
   type ServerSettings,
 } from "./lib/server_settings.ts";
 import { createSite } from "./lib/site.ts";
+import { DEFAULT_PORT } from "./lib/transport/connection.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 
 const HELP = [
   "wsproof's echo server: every message comes back unchanged, on any path.",
-  "GET / is a page to try it with, GET /healthz and GET /metrics are for machines.",
+  "GET / is a page to try it with, GET /healthz and GET /metrics are for machines",
+  "(not with --lab).",
   "",
   "Usage: deno task server [OPTIONS]",
   "",
   ...describeOptions(SERVER_OPTIONS),
   "",
-  "Each option can stand in the environment: WSPROOF_MAX_MESSAGE=1MiB.",
+  "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
   "Ctrl-C and SIGTERM close every connection with 1001 and end the server.",
 ].join("\n");
 
@@ -39,10 +41,8 @@ async function main(args: readonly string[]): Promise<number> {
   if (line.has("help")) return print(HELP);
   if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
-  const log = (event: ServerEvent) => {
-    const text = logLine(settings.log, event, new Date());
-    if (text !== undefined) console.log(text);
-  };
+  if (settings.note) console.error(`wsproof: ${settings.note}`);
+  const log = createLog(settings.log, console.log, console.error);
 
   const server = settings.lab === "no" ? startEcho(settings, log) : await startLab(settings, log);
   log({ type: "listening", url: server.url });
@@ -72,6 +72,11 @@ function startEcho({ serve }: ServerSettings, onEvent: (event: ServerEvent) => v
 async function startLab({ serve, lab }: ServerSettings, onEvent: (event: ServerEvent) => void) {
   const { isLoopback, serveLab } = await import("./lib/lab.ts");
   const { hostname, port } = serve;
+  // Node's sockets, on which the lab stands, throw where nobody can catch it.
+  const host = `${hostname ?? "127.0.0.1"}:${port ?? DEFAULT_PORT}`;
+  if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+    throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+  }
   if (hostname !== undefined && !isLoopback(hostname) && lab !== "public") {
     throw new UsageError(
       `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,

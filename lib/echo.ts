@@ -42,6 +42,9 @@ const MAX_QUIET_WAIT_MS = 2000;
 /** What the end of a connection says of a peer that did not take its echoes. */
 const NOT_READING = "Peer does not read";
 
+/** What the runtime says of a peer that did not answer its ping. */
+const NO_PONG = "No response from ping frame.";
+
 /** The echo server's answers. */
 export interface Echo {
   /** Answers a request: with the upgrade, with a page, or with what is wrong about it. */
@@ -56,6 +59,8 @@ export interface Echo {
    * @returns The connections that were open, each of which says when it has ended.
    */
   closeAll(code: number, reason: string): EchoConnection[];
+  /** Takes every connection that has not ended for ended. */
+  giveUp(): void;
 }
 
 /**
@@ -116,6 +121,9 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
       const open = [...connections].filter(({ isOver }) => !isOver);
       for (const connection of open) connection.close(code, reason, { timeoutMs: Infinity });
       return open;
+    },
+    giveUp() {
+      for (const connection of connections) connection.giveUp();
     },
     fetch(request, { remoteAddr }) {
       if (isGone(remoteAddr)) return new Response(null, { status: STATUS_CODE.BadRequest });
@@ -287,8 +295,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (this.isOver) return;
     if (now >= this.#dueAt) {
       if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
-      this.#error ||= NO_ANSWER;
-      return this.#report({ code: 0, reason: "" });
+      return this.giveUp();
     }
     if (this.#messages !== this.#tickMessages) {
       this.#tickMessages = this.#messages;
@@ -316,6 +323,12 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   /** Gives nothing back: what waits for a peer goes when it reads, or when it leaves, and not before. */
   shed(): boolean {
     return false;
+  }
+
+  /** Does not wait any longer for the answer to the close frame. */
+  giveUp(): void {
+    this.#error ||= NO_ANSWER;
+    this.#report({ code: 0, reason: "" });
   }
 
   #closeWhenQuiet(limit: number): void {
@@ -416,6 +429,8 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   #report({ code, reason }: Pick<CloseEvent, "code" | "reason">): void {
     if (this.isOver) return;
     if (this.#quietTimer !== undefined) clearTimeout(this.#quietTimer);
+    // The runtime's idle timeout has sent a close frame of its own.
+    if (this.#error === NO_PONG) this.#sent ??= { code, reason };
     // 1005 after our own close is an empty close frame or a dropped connection: not known, so not claimed.
     const isKnown = code !== 0 && !(code === 1005 && this.#sent) && this.#error === "";
     this.#closed = {

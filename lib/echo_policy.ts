@@ -7,7 +7,7 @@
 import type { CloseFrame } from "./protocol/close.ts";
 import type { RateLimit } from "./transport/rate.ts";
 
-/** A connection without traffic for this long is pinged and closed unless told otherwise, in seconds: 120. */
+/** A connection without traffic for this long is closed unless told otherwise, in seconds: 120. */
 export const DEFAULT_IDLE_TIMEOUT_SECONDS = 120;
 
 /** How many connections are held at once unless told otherwise: 10,000. */
@@ -24,8 +24,8 @@ export interface EchoPolicy {
   /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
   maxMessageBytes?: number;
   /**
-   * How long a connection may be without traffic, in seconds, before it is pinged and closed with 1001; 0 for ever.
-   * 120 by default.
+   * How long a connection may be without traffic, in whole seconds, before it is closed with 1001, with a ping at half of it;
+   * 0 for ever. 120 by default.
    */
   idleTimeoutSeconds?: number;
   /** How many connections are held at once; more are answered with 503 and `Retry-After`. 10,000 by default. */

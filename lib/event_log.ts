@@ -6,6 +6,7 @@
 
 import type { EchoEvent } from "./echo_policy.ts";
 import { describeCloseFrame } from "./protocol/close.ts";
+import { messageOf } from "./protocol/error.ts";
 import { escapeUnprintable, quote } from "./protocol/message.ts";
 import { formatMs } from "./report.ts";
 
@@ -66,6 +67,52 @@ export function logLine(form: LogForm, event: ServerEvent, time: Date): string |
   // What a script waits for, and reads the port from.
   if (event.type === "listening") return `Listening on ${event.url}`;
   return form === "none" ? undefined : `${time.toISOString()} ${describeEvent(event)}`;
+}
+
+/**
+ * Makes a log. A line that cannot be written, as on a full disk, is lost and nothing else: that is said once.
+ *
+ * @param form The form.
+ * @param write Writes a line of the log.
+ * @param warn Writes a line for the operator.
+ * @returns Takes events; it never throws.
+ *
+ * @example
+ * ```ts
+ * import { createLog } from "./event_log.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const log = createLog("none", (line) => lines.push(line), console.error);
+ * log({ type: "listening", url: "ws://127.0.0.1:6455/" });
+ * assertEquals(lines, ["Listening on ws://127.0.0.1:6455/"]);
+ * ```
+ */
+export function createLog(
+  form: LogForm,
+  write: (line: string) => void,
+  warn: (line: string) => void,
+): (event: ServerEvent) => void {
+  let isBroken = false;
+  return (event) => {
+    const line = logLine(form, event, new Date());
+    if (line === undefined) return;
+    try {
+      write(line);
+      isBroken = false;
+    } catch (error) {
+      if (!isBroken) attempt(() => warn(`wsproof: Cannot write the log: ${messageOf(error)}`));
+      isBroken = true;
+    }
+  };
+}
+
+function attempt(action: () => void): void {
+  try {
+    action();
+  } catch {
+    // There is nowhere left to say it.
+  }
 }
 
 function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {

@@ -21,6 +21,8 @@ export interface PageOptions {
   protocols?: readonly string[];
   /** Whether the server wants a token. */
   needsToken?: boolean;
+  /** Whether the server lets in pages of some origins only. */
+  checksOrigin?: boolean;
   /** The longest message that the server takes, in bytes; 16 MiB by default. */
   maxMessageBytes?: number;
 }
@@ -47,10 +49,12 @@ export interface PageOptions {
  * ```
  */
 export function createPage(options: PageOptions = {}): () => Response {
-  const { protocols = [], needsToken = false, maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } = options;
+  const { protocols = [], needsToken = false, checksOrigin = false, maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } =
+    options;
   const settings = JSON.stringify({
     protocols,
     needsToken,
+    checksOrigin,
     tokenPrefix: TOKEN_PROTOCOL_PREFIX,
     maxMessageBytes,
     maxReasonBytes: MAX_CLOSE_REASON_BYTES,

@@ -153,6 +153,7 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop() {
       isStopped = true;
+      echo.giveUp();
       // The runtime's own shutdown would wait for ever for a peer that does not read.
       const stopped = Promise.all([server.shutdown(), listening]);
       await within(stopped, "shutdown", { timeoutMs: SHUTDOWN_GRACE_MS }).catch(() => {});
@@ -224,13 +225,14 @@ function listen(hostname: string, port: number, open: () => Door): Door {
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     const message = messageOf(error);
-    if (error instanceof Deno.errors.InvalidData || /KeyMismatch|certificate|private key/i.test(message)) {
+    if (error instanceof Deno.errors.InvalidData || /KeyMismatch|certificate|private key|'cert'/i.test(message)) {
       const reason = message.includes("KeyMismatch") ? "the key does not belong to the certificate" : message;
       throw new CertificateError(
-        `Cannot use the certificate and its key: ${reason}; give PEM files that belong together`,
+        `Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together`,
       );
     }
-    const reason = error instanceof Deno.errors.AddrInUse ? "it is taken; use --port with another, or 0" : message;
+    const isTaken = error instanceof Deno.errors.AddrInUse;
+    const reason = isTaken ? "it is taken; use --port with another, or 0" : `${message}; use --host with another`;
     throw new ListenError(`Cannot listen on host "${hostname}", port ${port}: ${reason}`);
   }
 }

@@ -69,7 +69,11 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
   {
     name: "idle-timeout",
     value: "S",
-    help: ["Seconds without traffic before a peer is", "pinged and dropped; 0 for never (default 120)"],
+    help: [
+      "Whole seconds without traffic before a peer",
+      "is dropped, with a ping at half of them; 0 for",
+      "never (default 120)",
+    ],
   },
   {
     name: "allow-origin",
@@ -89,7 +93,7 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
   {
     name: "shutdown-timeout",
     value: "S",
-    help: ["Seconds for the peers to answer the close", "when the server ends (default 5)"],
+    help: ["Seconds that the end of the server may take,", "for which peers can answer (default 5)"],
   },
   {
     name: "lab",
@@ -112,6 +116,8 @@ export interface ServerSettings {
   readonly log: LogForm;
   /** Whether it is the lab, and on which addresses the lab may listen. */
   readonly lab: "no" | "local" | "public";
+  /** What the operator should know; empty if nothing. */
+  readonly note: string;
 }
 
 /** The command line of a server, with what stands in the environment only. */
@@ -124,15 +130,17 @@ export interface ServerLine extends CommandLine {
 export interface SettingsSource {
   /** The value of a variable of the environment; `undefined` if there is none. */
   variable(name: string): string | undefined;
-  /** The text of a file. */
-  readTextFile(path: string): Promise<string>;
+  /** Whether there is a permission for a variable: without it there could be a value that nobody sees. */
+  mayRead(name: string): boolean;
+  /** The bytes of a file. */
+  readFile(path: string): Promise<Uint8Array>;
 }
 
 /** The environment and the files of this process, as far as its permissions go. */
 export const PROCESS: SettingsSource = {
-  variable: (name) =>
-    Deno.permissions.querySync({ name: "env", variable: name }).state === "granted" ? Deno.env.get(name) : undefined,
-  readTextFile: (path) => Deno.readTextFile(path),
+  variable: (name) => PROCESS.mayRead(name) ? Deno.env.get(name) : undefined,
+  mayRead: (name) => Deno.permissions.querySync({ name: "env", variable: name }).state === "granted",
+  readFile: (path) => Deno.readFile(path),
 };
 
 /**
@@ -205,7 +213,7 @@ const LISTS = new Set(["protocol", "allow-origin"]);
  * import { parseServerLine, readServerSettings } from "./server_settings.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const source = { variable: () => undefined, readTextFile: Deno.readTextFile };
+ * const source = { variable: () => undefined, mayRead: () => true, readFile: Deno.readFile };
  * const settings = await readServerSettings(parseServerLine(["--rate", "100,1MiB"], source), source);
  * assertEquals(settings.serve.rate, { messagesPerSecond: 100, bytesPerSecond: 1048576 });
  * ```
@@ -213,6 +221,9 @@ const LISTS = new Set(["protocol", "allow-origin"]);
 export async function readServerSettings(line: ServerLine, source: SettingsSource): Promise<ServerSettings> {
   return await inWordsOfSource(line, () => readSettings(line, source));
 }
+
+const NO_ENVIRONMENT =
+  "The environment cannot be read, so that no variable counts, WSPROOF_TOKEN neither: give --allow-env=WSPROOF_*";
 
 /** An option that stands in the environment is called by the name that it has there. */
 async function inWordsOfSource<T>({ variables }: ServerLine, read: () => Promise<T>): Promise<T> {
@@ -230,13 +241,14 @@ async function readSettings(line: ServerLine, source: SettingsSource): Promise<S
   if (operand !== undefined) throw new UsageError(`The server takes no operand: leave out "${operand}"`);
   const lab = !line.has("lab") ? "no" : line.has("lab-public") ? "public" : "local";
   if (line.has("lab-public") && lab === "no") throw new UsageError("Option --lab-public belongs to --lab: give both");
-  if (lab !== "no") refuseOptionsOfTheEcho(line);
+  if (lab !== "no") refuseOptionsOfTheEcho(line, source);
   const shutdown = line.value("shutdown-timeout");
   return {
     serve: { ...readPlace(line), ...await readPair(line, source), ...await readLimits(line, source) },
     shutdownTimeoutMs: shutdown === undefined ? undefined : parseSeconds("--shutdown-timeout", shutdown),
     log: readLog(line.has("quiet") ? "none" : line.value("log") ?? "text"),
     lab,
+    note: source.mayRead(variableOf("token")) ? "" : NO_ENVIRONMENT,
   };
 }
 
@@ -253,8 +265,8 @@ async function readSettings(line: ServerLine, source: SettingsSource): Promise<S
  * import { parseServerLine, readPolicy } from "./server_settings.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const source = { variable: () => undefined, readTextFile: Deno.readTextFile };
- * assertEquals(await readPolicy(parseServerLine(["--idle-timeout", "0.5"], source), source), { idleTimeoutSeconds: 1 });
+ * const source = { variable: () => undefined, mayRead: () => true, readFile: Deno.readFile };
+ * assertEquals(await readPolicy(parseServerLine(["--idle-timeout", "30"], source), source), { idleTimeoutSeconds: 30 });
  * ```
  */
 export async function readPolicy(line: ServerLine, source: SettingsSource): Promise<EchoPolicy> {
@@ -276,13 +288,10 @@ async function readLimits(line: CommandLine, source: SettingsSource): Promise<Ec
   if (connections !== undefined) {
     policy.maxConnections = parseWhole("--max-connections", connections, 1, MAX_CONNECTIONS);
   }
-  if (buffered !== undefined) policy.maxBufferedBytes = parseSize("--max-buffered", buffered);
-  if (total !== undefined) policy.maxBufferedTotalBytes = parseSize("--max-buffered-total", total);
+  if (buffered !== undefined) policy.maxBufferedBytes = atLeastOne("--max-buffered", buffered);
+  if (total !== undefined) policy.maxBufferedTotalBytes = atLeastOne("--max-buffered-total", total);
   if (rate !== undefined) policy.rate = readRate(rate);
-  // The runtime counts whole seconds.
-  if (idle !== undefined) {
-    policy.idleTimeoutSeconds = /^0+$/.test(idle) ? 0 : Math.ceil(parseSeconds("--idle-timeout", idle) / 1000);
-  }
+  if (idle !== undefined) policy.idleTimeoutSeconds = parseWhole("--idle-timeout", idle, 0, MAX_IDLE_SECONDS);
   const [origins, protocols] = [line.values("allow-origin"), line.values("protocol")];
   for (const origin of origins) {
     if (!isOriginPattern(origin)) {
@@ -292,7 +301,10 @@ async function readLimits(line: CommandLine, source: SettingsSource): Promise<Ec
     }
   }
   for (const name of protocols) {
-    if (!isToken(name) || isTokenProtocol(name)) {
+    if (isTokenProtocol(name)) {
+      throw new UsageError(`Option --protocol cannot be "${name}": names that begin so carry tokens, choose another`);
+    }
+    if (!isToken(name)) {
       throw new UsageError(`Option --protocol cannot be "${name}": give letters, digits or any of !#$%&'*+-.^_\`|~`);
     }
   }
@@ -305,8 +317,12 @@ async function readLimits(line: CommandLine, source: SettingsSource): Promise<Ec
 }
 
 const MAX_CONNECTIONS = 1_000_000;
+const MAX_IDLE_SECONDS = 86400;
 
-function refuseOptionsOfTheEcho(line: CommandLine): void {
+function refuseOptionsOfTheEcho(line: CommandLine, source: SettingsSource): void {
+  if (source.variable(variableOf("token")) !== undefined) {
+    throw new UsageError(`Variable ${variableOf("token")} does not go with --lab: leave it out`);
+  }
   for (const { name } of SERVER_OPTIONS) {
     if (!OPTIONS_OF_THE_LAB.has(name) && (line.has(name) || line.value(name) !== undefined)) {
       throw new UsageError(`Option --${name} does not go with --lab: leave it out`);
@@ -332,8 +348,14 @@ function readTransport(line: CommandLine): TransportName {
   throw new UsageError(`Option --transport cannot be "${name}": give builtin or wire`);
 }
 
+function atLeastOne(option: string, text: string): number {
+  const bytes = parseSize(option, text);
+  if (bytes === 0) throw new UsageError(`Option ${option} cannot be "${text}": give at least 1 byte`);
+  return bytes;
+}
+
 function readMaxMessage(text: string, isWire: boolean): number {
-  const bytes = parseSize("--max-message", text);
+  const bytes = atLeastOne("--max-message", text);
   const most = isWire ? MAX_WIRE_MESSAGE_BYTES : MAX_BUILTIN_FRAME_BYTES;
   if (bytes <= most) return bytes;
   throw new UsageError(
@@ -348,7 +370,7 @@ function readRate(text: string): RateLimit {
   }
   return {
     messagesPerSecond: messages === "" ? Infinity : parseWhole("--rate", messages, 1, MAX_MESSAGES_PER_SECOND),
-    bytesPerSecond: bytes === undefined ? Infinity : Math.max(1, parseSize("--rate", bytes)),
+    bytesPerSecond: bytes === undefined ? Infinity : atLeastOne("--rate", bytes),
   };
 }
 
@@ -371,24 +393,38 @@ async function readPair(line: CommandLine, source: SettingsSource): Promise<Pick
 
 async function readFile(option: string, path: string, source: SettingsSource): Promise<string> {
   try {
-    return await source.readTextFile(path);
+    const text = new TextDecoder().decode(await source.readFile(path));
+    if (text.trim() === "") throw new Error("it is empty");
+    return text;
   } catch (error) {
     throw new UsageError(`Option ${option} cannot be "${path}": ${messageOf(error)}`);
   }
 }
 
-/** A file may have been named by mistake that is the token itself: it is not shown. */
+/** An editor ends a file with a new line, and so does what fills a secret: no client could send that. */
 async function readToken(line: CommandLine, source: SettingsSource): Promise<string | undefined> {
   const path = line.value("token");
   const variable = source.variable(variableOf("token"));
-  if (path === undefined) return variable === "" ? undefined : variable;
-  const text = await source.readTextFile(path).catch((error) => {
+  if (path === undefined && variable === undefined) return undefined;
+  const [name, text] = path === undefined
+    ? [`Variable ${variableOf("token")}`, variable ?? ""]
+    : ["Option --token", await readTokenFile(path, source)];
+  const token = text.trim();
+  if (token === "") throw new UsageError(`${name} gives an empty token: nobody could be kept out with it`);
+  return token;
+}
+
+/** A file may have been named by mistake that is the token itself: it is not shown. */
+async function readTokenFile(path: string, source: SettingsSource): Promise<string> {
+  const bytes = await source.readFile(path).catch((error) => {
     const reason = error instanceof Error ? error.name : "it cannot be read";
     throw new UsageError(
       `Option --token names no file that can be read (${reason}): give the path of one with the token`,
     );
   });
-  const token = text.replace(/\r?\n$/, "");
-  if (token === "") throw new UsageError("Option --token names an empty file: write the token into it");
-  return token;
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new UsageError("Option --token names a file that is not text in UTF-8: write the token as text");
+  }
 }

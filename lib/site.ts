@@ -33,7 +33,8 @@ export function createSite(policy: EchoPolicy, stats: () => EchoStats, version: 
   const page = once(async () => {
     const { createPage } = await import("./page.ts");
     const { protocols = [], token, maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } = policy;
-    return createPage({ protocols, needsToken: token !== undefined, maxMessageBytes });
+    const checksOrigin = policy.allowOrigins !== undefined;
+    return createPage({ protocols, needsToken: token !== undefined, checksOrigin, maxMessageBytes });
   });
   const metrics = once(async () => {
     const { createMetrics } = await import("./metrics.ts");

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { EchoClosed } from "../lib/echo_policy.ts";
-import { logLine, type ServerEvent } from "../lib/event_log.ts";
+import { createLog, logLine, type ServerEvent } from "../lib/event_log.ts";
 
 const TIME = new Date(0);
 const CLOSED: EchoClosed = {
@@ -79,4 +79,26 @@ Deno.test("logLine() keeps whatever a peer wrote on its line, without control ch
       if (form === "json") assertEquals(JSON.parse(line), { time: TIME.toISOString(), ...event });
     }
   }
+});
+
+Deno.test("createLog() loses a line that cannot be written, and says so once", () => {
+  const [lines, warnings]: [string[], string[]] = [[], []];
+  let isFull = true;
+  const write = (line: string) => {
+    if (isFull) throw new Error("No space left on device");
+    lines.push(line);
+  };
+  const log = createLog("text", write, (line) => warnings.push(line));
+  log({ type: "draining" });
+  log({ type: "draining" });
+  assertEquals(warnings, ["wsproof: Cannot write the log: No space left on device"]);
+  isFull = false;
+  log({ type: "draining" });
+  isFull = true;
+  log({ type: "draining" });
+  assertEquals([lines.length, warnings.length], [1, 2]);
+  const silent = createLog("text", write, () => {
+    throw new Error("No space either");
+  });
+  silent({ type: "draining" });
 });

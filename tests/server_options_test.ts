@@ -265,7 +265,7 @@ testBoth(
       assertEquals(outcome, {
         code: 2,
         stdout: "",
-        stderr: `wsproof: Cannot use the certificate and its key: ${reason}; give PEM files that belong together\n`,
+        stderr: `wsproof: Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together\n`,
       });
     }
   },

@@ -3,19 +3,23 @@ import { UsageError } from "../lib/command_line.ts";
 import type { ServeEchoOptions } from "../lib/serve.ts";
 import { parseServerLine, readServerSettings, SERVER_OPTIONS, variableOf } from "../lib/server_settings.ts";
 
-const FILES: Record<string, string> = {
-  "token.txt": "s3cret\n",
-  "empty.txt": "\n",
-  "cert.pem": "CERT",
-  "key.pem": "KEY",
+const utf8 = (text: string) => new TextEncoder().encode(text);
+const FILES: Record<string, Uint8Array> = {
+  "token.txt": utf8("s3cret\n"),
+  "spaces.txt": utf8("\ufeff s3cret \r\n\r\n"),
+  "empty.txt": utf8("\n"),
+  "binary.txt": Uint8Array.of(0xff, 0xfe),
+  "cert.pem": utf8("CERT"),
+  "key.pem": utf8("KEY"),
 };
 
 function sourceOf(variables: Record<string, string> = {}) {
   return {
     variable: (name: string) => variables[name],
-    readTextFile: (path: string) =>
+    mayRead: () => true,
+    readFile: (path: string) =>
       path in FILES
-        ? Promise.resolve(FILES[path] ?? "")
+        ? Promise.resolve(FILES[path] ?? new Uint8Array(0))
         : Promise.reject(new Deno.errors.NotFound(`No such file: ${path}`)),
   };
 }
@@ -31,6 +35,7 @@ Deno.test("readServerSettings() leaves every default to those who have it", asyn
     shutdownTimeoutMs: undefined,
     log: "text",
     lab: "no",
+    note: "",
   });
 });
 
@@ -60,7 +65,7 @@ Deno.test("readServerSettings() reads every option", async () => {
     ...["--allow-origin", "https://a.example", "--allow-origin", "https://*.b.example", "--token", "token.txt"],
     ...["--shutdown-timeout", "2.5", "--log", "json"],
   ]);
-  assertEquals(settings, { serve: FULL, shutdownTimeoutMs: 2500, log: "json", lab: "no" });
+  assertEquals(settings, { serve: FULL, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
 });
 
 Deno.test("readServerSettings() reads every option from the environment as well", async () => {
@@ -83,7 +88,7 @@ Deno.test("readServerSettings() reads every option from the environment as well"
     WSPROOF_SHUTDOWN_TIMEOUT: "2.5",
     WSPROOF_LOG: "json",
   });
-  assertEquals(settings, { serve: FULL, shutdownTimeoutMs: 2500, log: "json", lab: "no" });
+  assertEquals(settings, { serve: FULL, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
 });
 
 Deno.test("parseServerLine() lets the command line stand over the environment, lists too", () => {
@@ -99,7 +104,8 @@ Deno.test("parseServerLine() lets the command line stand over the environment, l
 });
 
 Deno.test("variableOf() names a variable for each option, and empty ones count as not there", async () => {
-  const variables = Object.fromEntries(SERVER_OPTIONS.map(({ name }) => [variableOf(name), ""]));
+  const options = SERVER_OPTIONS.filter(({ name }) => name !== "token");
+  const variables = Object.fromEntries(options.map(({ name }) => [variableOf(name), ""]));
   assertEquals(await settingsOf([], variables), await settingsOf([]));
 });
 
@@ -113,18 +119,26 @@ for (
     [["--rate", "0"], 'Option --rate cannot be "0": give a whole number from 1 to 1000000000'],
     [["--rate", "5,"], 'Option --rate cannot be "5,": give messages a second, or both as 100,1MiB'],
     [["--rate", "5,x"], 'Option --rate cannot be "x": give bytes, or a number with KiB, MiB or GiB'],
-    [["--idle-timeout", "-1"], 'Option --idle-timeout cannot be "-1": give seconds, above 0 and at most 86400'],
+    [["--idle-timeout", "-1"], 'Option --idle-timeout cannot be "-1": give a whole number from 0 to 86400'],
+    [["--idle-timeout", "0.5"], 'Option --idle-timeout cannot be "0.5": give a whole number from 0 to 86400'],
+    [["--max-message", "0"], 'Option --max-message cannot be "0": give at least 1 byte'],
+    [["--max-buffered", "0B"], 'Option --max-buffered cannot be "0B": give at least 1 byte'],
     [["--shutdown-timeout", "0"], 'Option --shutdown-timeout cannot be "0": give seconds, above 0 and at most 86400'],
     [
       ["--allow-origin", "app.example"],
       'Option --allow-origin cannot be "app.example": give https://app.example, https://*.app.example, null or *',
     ],
     [["--protocol", "a b"], 'Option --protocol cannot be "a b": give letters, digits or any of '],
-    [["--protocol", "wsproof.bearer.x"], 'Option --protocol cannot be "wsproof.bearer.x": '],
+    [
+      ["--protocol", "wsproof.bearer.x"],
+      'Option --protocol cannot be "wsproof.bearer.x": names that begin so carry tokens',
+    ],
     [["--cert", "cert.pem"], "Options --cert and --key belong together: give both"],
     [["--key", "key.pem"], "Options --cert and --key belong together: give both"],
     [["--cert", "none.pem", "--key", "key.pem"], 'Option --cert cannot be "none.pem": No such file: none.pem'],
-    [["--token", "empty.txt"], "Option --token names an empty file: write the token into it"],
+    [["--cert", "empty.txt", "--key", "key.pem"], 'Option --cert cannot be "empty.txt": it is empty'],
+    [["--token", "empty.txt"], "Option --token gives an empty token: nobody could be kept out with it"],
+    [["--token", "binary.txt"], "Option --token names a file that is not text in UTF-8: write the token as text"],
     [["--lab", "--token", "token.txt"], "Option --token does not go with --lab: leave it out"],
     [["--lab", "--require-origin"], "Option --require-origin does not go with --lab: leave it out"],
   ] as const
@@ -153,5 +167,29 @@ Deno.test("readServerSettings() names the variable of the environment that is wr
     () => parseServerLine([], sourceOf({ WSPROOF_REQUIRE_ORIGIN: "maybe" })),
     UsageError,
     'Variable WSPROOF_REQUIRE_ORIGIN cannot be "maybe": give 1 or 0',
+  );
+});
+
+Deno.test("readServerSettings() takes a token without the white space around it, which no client could send", async () => {
+  assertEquals((await settingsOf(["--token", "spaces.txt"])).serve.token, "s3cret");
+  assertEquals((await settingsOf([], { WSPROOF_TOKEN: "s3cret\n" })).serve.token, "s3cret");
+});
+
+Deno.test("readServerSettings() lets nobody in by mistake", async () => {
+  await assertRejects(
+    () => settingsOf([], { WSPROOF_TOKEN: "" }),
+    UsageError,
+    "Variable WSPROOF_TOKEN gives an empty token: nobody could be kept out with it",
+  );
+  await assertRejects(
+    () => settingsOf(["--lab"], { WSPROOF_TOKEN: "x" }),
+    UsageError,
+    "Variable WSPROOF_TOKEN does not go with --lab: leave it out",
+  );
+  const blind = { ...sourceOf(), mayRead: () => false };
+  const { note } = await readServerSettings(parseServerLine([], blind), blind);
+  assertEquals(
+    note,
+    "The environment cannot be read, so that no variable counts, WSPROOF_TOKEN neither: give --allow-env=WSPROOF_*",
   );
 });

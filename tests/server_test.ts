@@ -139,7 +139,7 @@ for (
     [
       ["--idle-timeout", "never"],
       2,
-      'Option --idle-timeout cannot be "never": give seconds, above 0 and at most 86400',
+      'Option --idle-timeout cannot be "never": give a whole number from 0 to 86400',
     ],
     [["--log", "xml"], 2, 'Option --log cannot be "xml": give text, json or none'],
     [["--log", "toString"], 2, 'Option --log cannot be "toString": give text, json or none'],

@@ -9,6 +9,7 @@
  * @typedef {object} Settings
  * @property {string[]} protocols The subprotocols that it selects from; empty if it takes any.
  * @property {boolean} needsToken Whether it wants a token.
+ * @property {boolean} checksOrigin Whether it lets in pages of some origins only.
  * @property {string} tokenPrefix What it is offered as, before its base64url: a browser cannot send a field Authorization.
  * @property {number} maxMessageBytes The longest message that it takes, in bytes.
  * @property {number} maxReasonBytes The longest close reason, in bytes.
@@ -152,7 +153,8 @@ function showFailure({ asked, isLate }) {
     : "A browser tells a page neither the cause nor the HTTP status.";
   const token = settings.needsToken ? " Is the token the right one?" : "";
   const offer = readOr(readChosen, []).length > 0 ? " Does the server take a subprotocol that is offered?" : "";
-  const advice = ` Is the server still running?${token}${offer} The command below names the cause.`;
+  const origin = settings.checksOrigin ? ` Does it let in pages of ${location.origin} (--allow-origin)?` : "";
+  const advice = ` Is the server still running?${token}${origin}${offer} The command below names the cause.`;
   showState("failed", "No connection", what + advice);
   addEvent("failed");
 }
@@ -389,6 +391,7 @@ function commandOf() {
   }
   if (count > 1) words.push(`-n ${count}`);
   for (const name of readChosen()) words.push(`-p ${shellQuote(name)}`);
+  if (settings.checksOrigin) words.push(`--origin ${shellQuote(location.origin)}`);
   if (settings.needsToken) {
     words.push('-H "Authorization: Bearer $WSPROOF_TOKEN"');
     notes.push("It takes the token from the variable WSPROOF_TOKEN.");

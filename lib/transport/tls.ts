@@ -75,7 +75,7 @@ export class SecureConn implements ByteStream {
     const { TLSSocket } = process.getBuiltinModule("node:tls");
     const stream = streamOf(tcp);
     stream.on("error", (error) => this.#fail(error));
-    this.#tls = new TLSSocket(stream, { isServer: true, secureContext: context, ALPNProtocols: ["http/1.1"] });
+    this.#tls = new TLSSocket(stream, { isServer: true, secureContext: context });
     this.#tls.on("secure", () => this.#secured.resolve());
     this.#tls.on("error", (error) => this.#fail(error));
     this.#tls.on("readable", () => this.#change());

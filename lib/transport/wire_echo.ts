@@ -45,7 +45,7 @@ const ROOM_RATIO = 32;
 export interface WireLimits {
   /** The longest message in bytes; a longer one is answered with 1009. */
   readonly maxMessageBytes: number;
-  /** How long a peer may be silent before it is pinged, and then again before it is dropped, in milliseconds; 0 for ever. */
+  /** How long a peer may be silent before it is dropped, in milliseconds, with a ping at half of it; 0 for ever. */
   readonly idleTimeoutMs: number;
   /**
    * How fast the peer may send: a message or control frame beyond it is answered with 1008. A fragment belongs to the message
@@ -306,12 +306,12 @@ export class WireEcho implements Holder {
     }
     const { idleTimeoutMs } = this.#limits;
     const silentMs = now - this.#movedAt;
-    if (idleTimeoutMs === 0 || silentMs < idleTimeoutMs || this.#sent || this.#isOver) return;
-    if (this.#isWriting) return this.destroy("Peer does not read");
+    if (idleTimeoutMs === 0 || silentMs < idleTimeoutMs / 2 || this.#sent || this.#isOver) return;
     if (!this.#isPinged) {
       this.#isPinged = true;
-      if (!this.#isInsideEcho) this.#writeAside(PING);
-    } else if (silentMs >= 2 * idleTimeoutMs) {
+      if (!this.#isInsideEcho && !this.#isWriting) this.#writeAside(PING);
+    } else if (silentMs >= idleTimeoutMs) {
+      if (this.#isWriting) return this.destroy("Peer does not read");
       if (this.#isInsideEcho) return this.destroy(NO_PONG);
       this.close(1001, "no answer to the ping", { error: NO_PONG });
       this.#aside?.finally(() => this.destroy());

@@ -543,7 +543,7 @@ function requestOf(bytes: Uint8Array, isSecure: boolean): Request | undefined {
     const [, method, target, minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
     // The upgrade needs HTTP/1.1 (RFC 6455 section 4.2.1).
     if (minor === "0" && listOf(head, "upgrade").length > 0) return undefined;
-    const url = target && urlOf(target, head, isSecure);
+    const url = target && urlOf(target, hostOf(head, minor === "0"), isSecure);
     return url
       ? new Request(url, { method: method ?? "", headers: head.fields.map(([...field]) => field) })
       : undefined;
@@ -553,11 +553,19 @@ function requestOf(bytes: Uint8Array, isSecure: boolean): Request | undefined {
   }
 }
 
-/** A path belongs to the host of the field, an absolute URL stands for itself (RFC 9112 section 3.2). */
-function urlOf(target: string, head: HttpHead, isSecure: boolean): string | undefined {
-  const hosts = head.fields.filter(([name]) => name.toLowerCase() === "host");
-  const [host] = hosts;
-  if (host === undefined || hosts.length > 1) return undefined;
-  if (target.startsWith("/")) return `${isSecure ? "https" : "http"}://${host[1]}${target}`;
-  return /^https?:\/\//i.test(target) ? target : undefined;
+/** The field Host, which only HTTP/1.0 can do without (RFC 9112 section 3.2). What is not a host would become part of the path. */
+function hostOf(head: HttpHead, mayLack: boolean): string | undefined {
+  const hosts = head.fields.filter(([name]) => name.toLowerCase() === "host").map(([, value]) => value);
+  if (hosts.length === 0 && mayLack) return "localhost";
+  const [host = ""] = hosts;
+  return hosts.length === 1 && /^[^\s/?#@\\]+$/.test(host) ? host : undefined;
+}
+
+/** A path belongs to the host, an absolute URL stands for itself (RFC 9112 section 3.2). */
+function urlOf(target: string, host: string | undefined, isSecure: boolean): string | undefined {
+  if (host === undefined) return undefined;
+  // A byte stands as a character here, which a URL would take for one of Unicode.
+  const escaped = target.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+  if (escaped.startsWith("/")) return `${isSecure ? "https" : "http"}://${host}${escaped}`;
+  return /^https?:\/\//i.test(escaped) ? escaped : undefined;
 }
