@@ -36,6 +36,19 @@ const TICK_MS = 250;
  */
 const QUIET_MS = 200;
 
+/** How many messages are forgotten at most while the close waits: handling more of them would hold up everybody else. */
+const MAX_FORGOTTEN_MESSAGES = 10_000;
+
+/** What the runtime takes for a message that waits besides its payload, in bytes, roughly. */
+const MESSAGE_OVERHEAD_BYTES = 512;
+
+/**
+ * Empty messages weigh nothing in what the runtime says to be waiting. Of them a peer may send so many, and 100 more a second,
+ * before it is taken for one that does not read: 65,536.
+ */
+const MAX_EMPTY_MESSAGES = 65_536;
+const FORGIVEN_A_TICK = 25;
+
 /** How long the close waits at most for a peer that goes on sending, or does not read, in milliseconds: 2 s. */
 const MAX_QUIET_WAIT_MS = 2000;
 
@@ -91,7 +104,6 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   const budget = new MemoryBudget(policy.maxBufferedTotalBytes ?? DEFAULT_MAX_BUFFERED_TOTAL_BYTES);
   const connections = new Set<EchoConnection>();
   let clock: ReturnType<typeof setInterval> | undefined;
-  let closing: CloseFrame | undefined;
 
   /** One clock for all connections, for as long as there are any. */
   function watch(connection: EchoConnection): void {
@@ -116,7 +128,6 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
     stats: () => gate.stats(),
     troubled: (error) => gate.troubled(error),
     closeAll(code, reason) {
-      closing = { code, reason };
       gate.drain();
       const open = [...connections].filter(({ isOver }) => !isOver);
       for (const connection of open) connection.close(code, reason, { timeoutMs: Infinity });
@@ -133,12 +144,11 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
         const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: idleTimeoutSeconds });
         const connection = new EchoConnection(socket, opened, options);
         watch(connection);
-        if (closing) connection.close(closing.code, closing.reason);
         if (opened.protocol !== "") response.headers.set("sec-websocket-protocol", opened.protocol);
         return response;
       } catch (error) {
         // A client that is gone, or a request that the runtime does not upgrade after all.
-        gate.leave(opened.id);
+        gate.gone(opened);
         return new Response(`${messageOf(error)}\n`, { status: STATUS_CODE.BadRequest });
       }
     },
@@ -176,8 +186,11 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   readonly #since = performance.now();
   #messages = 0;
   #bytes = 0;
-  /** What can wait for the peer at most: what waited when it was asked for, and what was sent since. */
+  /** What can wait for the peer at most: what waited when it was asked for, and what was sent since, with its overhead. */
   #mostWaiting = 0;
+  /** How many had been echoed when nothing waited. */
+  #drainedMessages = 0;
+  #emptyMessages = 0;
   /** The time of the last tick. */
   #now: number;
   #error = "";
@@ -185,6 +198,8 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   /** What it is being closed with: nothing is answered any more. */
   #closing: CloseFrame | undefined;
   #quietTimer: ReturnType<typeof setTimeout> | undefined;
+  #quietLimit = Infinity;
+  #forgotten = 0;
   /** When a message came last, as far as the close has to know. */
   #messageAt = -Infinity;
   /** How many there had been when the clock looked last. */
@@ -293,8 +308,14 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   tick(now: number): void {
     this.#now = now;
     if (this.isOver) return;
+    this.#emptyMessages = Math.max(0, this.#emptyMessages - FORGIVEN_A_TICK);
     if (now >= this.#dueAt) {
       if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
+      // The event loop was away for so long that the close has not gone out.
+      if (this.#closing && !this.#sent) {
+        this.#dueAt = now + CLOSE_ANSWER_TIMEOUT_MS;
+        return this.#closeNow(this.#closing);
+      }
       return this.giveUp();
     }
     if (this.#messages !== this.#tickMessages) {
@@ -305,7 +326,8 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     // Nothing was sent since nothing waited: that is asked for none of the idle ones.
     if (this.#mostWaiting === 0 || idleTimeoutSeconds === 0 || this.#closing) return;
     // The runtime's own idle timeout waits for a ping to go out, which for a peer that does not read it never does.
-    const waiting = this.#mostWaiting = this.#socket.bufferedAmount;
+    const waiting = this.#socket.bufferedAmount;
+    this.#mostWaiting = this.#weigh(waiting);
     const readBytes = this.#bytes - waiting;
     if (waiting === 0 || readBytes !== this.#readBytes) {
       this.#readBytes = readBytes;
@@ -317,7 +339,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
 
   /** How many bytes wait for the peer. */
   heldBytes(): number {
-    return this.#sent ? this.#heldAtClose : this.#socket.bufferedAmount;
+    return this.#sent ? this.#heldAtClose : this.#weigh(this.#socket.bufferedAmount);
   }
 
   /** Gives nothing back: what waits for a peer goes when it reads, or when it leaves, and not before. */
@@ -332,7 +354,8 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   }
 
   #closeWhenQuiet(limit: number): void {
-    if (this.isOver || !this.#closing) return;
+    if (this.isOver || !this.#closing || this.#sent) return;
+    this.#quietLimit = limit;
     const now = performance.now();
     if (this.#socket.bufferedAmount > 0) this.#messageAt = now;
     const waitMs = Math.min(this.#messageAt + QUIET_MS, limit) - now;
@@ -340,15 +363,28 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
       this.#quietTimer = setTimeout(() => this.#closeWhenQuiet(limit), waitMs);
       return;
     }
-    this.#heldAtClose = this.#socket.bufferedAmount;
-    this.#sent = this.#closing;
-    this.#socket.close(this.#closing.code, this.#closing.reason);
+    this.#closeNow(this.#closing);
   }
 
+  #closeNow(frame: CloseFrame): void {
+    this.#heldAtClose = this.#weigh(this.#socket.bufferedAmount);
+    this.#sent = frame;
+    this.#socket.close(frame.code, frame.reason);
+  }
+
+  /** What the messages that wait take, each with its overhead: there are not more of them than bytes. */
+  #weigh(waiting: number): number {
+    if (waiting === 0) this.#drainedMessages = this.#messages;
+    return waiting + MESSAGE_OVERHEAD_BYTES * Math.min(waiting, this.#messages - this.#drainedMessages);
+  }
+
+  /** Nothing was told of it, so nothing is told of its end, but that it could not be let in. */
   #neverOpened(): void {
-    this.#error ||= "gone before the connection was open";
-    this.#report({ code: 0, reason: "" });
-    this.#leave();
+    if (this.isOver) return;
+    this.#closed = this.#describeEnd({ code: 0, reason: "" });
+    this.#end?.resolve(this.#closed);
+    this.#options.gate.gone(this.#opened);
+    this.#options.onGone(this);
   }
 
   #onOpen(): void {
@@ -367,7 +403,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
 
   /** The runtime hands over messages only while the socket is open. */
   #echo(data: string | ArrayBuffer): void {
-    if (this.#closing) this.#messageAt = performance.now();
+    if (this.#closing) this.#forget(this.#closing);
     else if (typeof data === "string") this.#echoText(data);
     else this.#echoBinary(data);
     // send() has copied the bytes. Given back at once, they do not pile up until the garbage is collected, which takes longer
@@ -375,13 +411,22 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (typeof data !== "string") data.transfer(0);
   }
 
+  /** Waits for quiet, but not for ever: as long as messages come one behind the other, no timer runs. */
+  #forget(frame: CloseFrame): void {
+    this.#messageAt = performance.now();
+    this.#forgotten++;
+    const isEnough = this.#messageAt >= this.#quietLimit || this.#forgotten >= MAX_FORGOTTEN_MESSAGES;
+    if (isEnough && !this.#sent) this.#closeNow(frame);
+  }
+
   #echoBinary(data: ArrayBuffer): void {
     const length = data.byteLength;
     if (length > this.#maxMessageBytes) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
     if (this.#rate && !this.#isInTime(this.#rate, length)) return;
     // How much waits is asked for only when it can be much: that takes a sixth of the time of a short message.
-    this.#mostWaiting += length;
+    this.#mostWaiting += length + MESSAGE_OVERHEAD_BYTES;
     if (this.#mostWaiting >= this.#askFrom && !this.#hasRoom(this.#socket.bufferedAmount, length)) return;
+    if (length === 0 && !this.#takesEmpty()) return;
     this.#socket.send(data);
     this.#bytes += length;
     this.#messages++;
@@ -391,12 +436,11 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (exceeds(text, this.#maxMessageBytes)) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
     if (this.#rate && !this.#isInTime(this.#rate, 0)) return;
     const waiting = this.#socket.bufferedAmount;
-    if (!this.#hasRoom(waiting, text.length)) return;
+    if (!this.#hasRoom(waiting, text.length) || (text === "" && !this.#takesEmpty())) return;
     this.#socket.send(text);
     // What it adds to the buffer is the size in bytes, which would take a second pass to count.
     const bytes = this.#socket.bufferedAmount - waiting;
     this.#rate?.take(0, bytes, this.#now);
-    this.#mostWaiting = waiting + bytes;
     this.#bytes += bytes;
     this.#messages++;
   }
@@ -410,12 +454,18 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
 
   /** Whether a message may wait behind the others; if not, the connection is closed. */
   #hasRoom(waiting: number, length: number): boolean {
-    this.#mostWaiting = waiting + length;
-    if (waiting > this.#maxBufferedBytes) {
+    const held = this.#weigh(waiting);
+    this.#mostWaiting = held + length + MESSAGE_OVERHEAD_BYTES;
+    if (held > this.#maxBufferedBytes) {
       this.close(1008, "not reading", { error: NOT_READING });
-    } else if (waiting + length >= MIN_HELD_BYTES && !this.#options.budget.hold(this, waiting + length)) {
+    } else if (held + length >= MIN_HELD_BYTES && !this.#options.budget.hold(this, held + length)) {
       this.close(1013, SHED_REASON, { error: SHED_REASON });
     }
+    return this.#closing === undefined;
+  }
+
+  #takesEmpty(): boolean {
+    if (++this.#emptyMessages > MAX_EMPTY_MESSAGES) this.#refuse(1008, "too many empty messages");
     return this.#closing === undefined;
   }
 
@@ -431,9 +481,19 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (this.#quietTimer !== undefined) clearTimeout(this.#quietTimer);
     // The runtime's idle timeout has sent a close frame of its own.
     if (this.#error === NO_PONG) this.#sent ??= { code, reason };
+    this.#closed = this.#describeEnd({ code, reason });
+    this.#end?.resolve(this.#closed);
+    try {
+      this.#options.gate.closed(this.#closed);
+    } catch {
+      // It is over: there is nobody to tell of an exception.
+    }
+  }
+
+  #describeEnd({ code, reason }: CloseFrame): EchoClosed {
     // 1005 after our own close is an empty close frame or a dropped connection: not known, so not claimed.
     const isKnown = code !== 0 && !(code === 1005 && this.#sent) && this.#error === "";
-    this.#closed = {
+    return {
       type: "closed",
       id: this.#opened.id,
       peer: this.#opened.peer,
@@ -444,12 +504,6 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
       bytes: this.#bytes,
       ms: performance.now() - this.#since,
     };
-    this.#end?.resolve(this.#closed);
-    try {
-      this.#options.gate.closed(this.#closed);
-    } catch {
-      // It is over: there is nobody to tell of an exception.
-    }
   }
 
   #leave(): void {

@@ -131,7 +131,7 @@ export interface EchoTrouble {
 
 /**
  * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Origin, its
- * token, too many connections, a server that shuts down, or a head that is too long, too slow or one of too many (the last
+ * token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that is too long, too slow or one of too many (the last
  * three over our own frames only).
  */
 export type RefusalCause =
@@ -143,15 +143,16 @@ export type RefusalCause =
   | "token"
   | "connections"
   | "draining"
+  | "gone"
   | "head-too-long"
   | "head-timeout"
   | "head-limit";
 
 /** What an echo server has counted since it began, except for {@linkcode EchoStats.connections}, which are those of now. */
 export interface EchoStats {
-  /** The connections that are open now. */
+  /** The connections that have a place now: nearly always, those that are open. */
   readonly connections: number;
-  /** The connections that were accepted. */
+  /** The connections that were let in. */
   readonly accepted: number;
   /** The messages that were echoed. */
   readonly messages: number;

@@ -18,11 +18,15 @@ import {
 } from "./echo_policy.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { messageOf } from "./protocol/error.ts";
+import { isHost } from "./protocol/handshake.ts";
 import { isToken } from "./protocol/token.ts";
 import { createTokenCheck, isTokenProtocol } from "./token.ts";
 
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
+
+/** How much of a path is kept and logged, in characters: 1,024. */
+export const MAX_PATH_CHARS = 1024;
 
 /** The close code that stands for an end without a close frame (RFC 6455 section 7.4.1). */
 const ABNORMAL = 1006;
@@ -68,8 +72,9 @@ export class Gatekeeper {
    * {@linkcode leave}.
    */
   admit(request: Request, addr: Deno.Addr): EchoOpened | Response | Promise<Response> {
-    const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
-    const who = { peer: describeAddr(addr), path: url ? url.pathname + url.search : "" };
+    const url = isRoutable(request) ? new URL(request.url) : undefined;
+    const path = url ? url.pathname + url.search : "";
+    const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
     const page = url && !asksForUpgrade(request) ? this.#pageFor(request, url.pathname) : undefined;
     if (page instanceof Response || page instanceof Promise) return page;
     const refusal = page ?? (this.#isDraining ? DRAINING : handshakeProblemOf(request)) ??
@@ -130,12 +135,26 @@ export class Gatekeeper {
   }
 
   /**
+   * A peer that was let in had gone before its upgrade was through: its place is free.
+   *
+   * @param opened What {@linkcode admit} said of it.
+   */
+  gone({ id, peer, path }: EchoOpened): void {
+    this.leave(id);
+    this.refused({ peer, path, status: 0, cause: "gone" });
+  }
+
+  /**
    * Connections cannot be taken.
    *
    * @param error What the runtime says of it.
    */
   troubled(error: string): void {
-    this.#onEvent({ type: "trouble", error });
+    try {
+      this.#onEvent({ type: "trouble", error });
+    } catch {
+      // There is no connection to be closed for it.
+    }
   }
 
   /** From now on nobody is let in. */
@@ -242,7 +261,7 @@ const NO_TOKEN: Refusal = {
 
 /** What is wrong about an opening handshake (RFC 6455 sections 4.2.1 and 4.4). */
 function handshakeProblemOf(request: Request): Refusal | undefined {
-  if (!URL.canParse(request.url)) return badHandshake("The host or the path is not valid.");
+  if (!isRoutable(request)) return badHandshake("The host or the path is not valid.");
   const { headers } = request;
   const wantsUpgrade = asksForUpgrade(request);
   if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
@@ -261,6 +280,9 @@ function handshakeProblemOf(request: Request): Refusal | undefined {
   if (headers.get("sec-websocket-version") !== "13") {
     const text = "The only Sec-WebSocket-Version here is 13.";
     return { cause: "version", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
+  }
+  if (headers.get("transfer-encoding") !== null || Number(headers.get("content-length") ?? 0) !== 0) {
+    return badHandshake("A request for the upgrade has no body.");
   }
   if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
     return badHandshake("The field Sec-WebSocket-Key is not 16 bytes in Base64.");
@@ -309,6 +331,11 @@ function health(isDraining: boolean): Response {
   return isDraining
     ? new Response("draining\n", { status: STATUS_CODE.ServiceUnavailable, headers: { ...PLAIN, ...RETRY_AFTER } })
     : new Response("ok\n", { headers: PLAIN });
+}
+
+/** Whether there is a path in the request that is not made of its field Host. */
+function isRoutable(request: Request): boolean {
+  return URL.canParse(request.url) && isHost(request.headers.get("host") ?? "localhost");
 }
 
 function asksForUpgrade(request: Request): boolean {

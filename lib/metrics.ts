@@ -137,6 +137,7 @@ const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
   "token": 0,
   "connections": 0,
   "draining": 0,
+  "gone": 0,
   "head-too-long": 0,
   "head-timeout": 0,
   "head-limit": 0,
@@ -298,7 +299,13 @@ function negotiate(accept: string): RegistryContentType {
   let most = 0;
   for (const range of accept.toLowerCase().split(",")) {
     const [type, ...parameters] = range.split(";").map((part) => part.trim());
-    const named = Object.fromEntries(parameters.map((parameter) => parameter.split(/\s*=\s*/)));
+    // No pattern splits this in linear time: one that did not would let a single request hold up the server.
+    const named = Object.fromEntries(
+      parameters.map((parameter) => {
+        const [name = "", value = ""] = parameter.split("=", 2);
+        return [name.trim(), value.trim()];
+      }),
+    );
     const format = FORMATS.find((format) =>
       format.type === type && [undefined, format.version].includes(named.version)
     );

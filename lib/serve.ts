@@ -96,10 +96,11 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
         await ended;
         left--;
       });
-      const patienceMs = Math.max(timeoutMs - SHUTDOWN_GRACE_MS, timeoutMs / 2);
+      const graceMs = Math.min(MAX_GRACE_MS, timeoutMs / 2);
+      const patienceMs = timeoutMs - graceMs;
       await within(Promise.all(gone), "answers to the close frames", { timeoutMs: patienceMs }).catch(() => {});
       const unanswered = left;
-      await door.stop();
+      await door.stop(graceMs);
       return unanswered;
     },
   };
@@ -111,7 +112,7 @@ interface Door {
   stats(): EchoStats;
   /** Closes every connection and refuses new ones; each promise resolves when its connection has ended. */
   closeAll(code: number, reason: string): Promise<unknown>[];
-  stop(): Promise<void>;
+  stop(graceMs: number): Promise<void>;
 }
 
 function openBuiltin(hostname: string, port: number, options: ServeEchoOptions): Door {
@@ -119,6 +120,7 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
   const listen = (port: number) => Deno.serve({ hostname, port, ...tlsOf(options), onListen() {} }, echo.fetch);
   let server = listen(port);
   const bound = server.addr.port;
+  let isListening = true;
   let isStopped = false;
 
   /** Without free descriptors the runtime gives up listening, which would end the process; its connections live on. */
@@ -128,6 +130,7 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
         await server.finished;
         return;
       } catch (error) {
+        isListening = false;
         echo.troubled(messageOf(error));
       }
       await listenAgain();
@@ -137,8 +140,10 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
   async function listenAgain(): Promise<void> {
     while (!isStopped) {
       await new Promise((resolve) => setTimeout(resolve, LISTEN_RETRY_MS));
+      if (isStopped) return;
       try {
         server = listen(bound);
+        isListening = true;
         return;
       } catch {
         // There is no descriptor for it yet.
@@ -151,12 +156,12 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
     port: bound,
     stats: () => echo.stats(),
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
-    async stop() {
+    async stop(graceMs) {
       isStopped = true;
       echo.giveUp();
       // The runtime's own shutdown would wait for ever for a peer that does not read.
-      const stopped = Promise.all([server.shutdown(), listening]);
-      await within(stopped, "shutdown", { timeoutMs: SHUTDOWN_GRACE_MS }).catch(() => {});
+      const stopped = isListening ? Promise.all([server.shutdown(), listening]) : listening;
+      await within<unknown>(stopped, "shutdown", { timeoutMs: graceMs }).catch(() => {});
     },
   };
 }
@@ -184,15 +189,15 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
       return {
         onOpen: (counts) => gate.opened(opened, counts),
         onEnd(end) {
-          gate.leave(opened.id);
           gate.closed({ type: "closed", id: opened.id, peer: opened.peer, ...end, ms: performance.now() - since });
         },
+        onGone: () => gate.leave(opened.id),
       };
     },
     onTrouble: (error) => gate.troubled(error),
     abandoned(request) {
       const opened = admitted.get(request);
-      if (opened) gate.leave(opened.id);
+      if (opened) gate.gone(opened);
     },
     onRefused: (addr, status, cause) => gate.refused({ peer: describeAddr(addr), path: "", status, cause }),
   };
@@ -252,5 +257,5 @@ export class ListenError extends Error {
 /** How long to wait before the runtime listens again after it gave up, in milliseconds: 200. */
 const LISTEN_RETRY_MS = 200;
 
-/** How long the runtime's shutdown may take once the peers are gone, in milliseconds. */
-const SHUTDOWN_GRACE_MS = 500;
+/** How much of the time for a shutdown is kept for the runtime's own, at most, in milliseconds: 500, or half of it. */
+const MAX_GRACE_MS = 500;

@@ -184,7 +184,10 @@ export function parseServerLine(args: readonly string[], source: Pick<SettingsSo
   const variables = new Set<string>();
   const words = SERVER_OPTIONS.flatMap(({ name, value }) => {
     const text = UNSETTABLE.has(name) ? undefined : source.variable(variableOf(name));
-    if (text === undefined || text === "" || given.has(name) || given.value(name) !== undefined) return [];
+    const isGiven = given.has(name) || given.value(name) !== undefined;
+    // Two options that say the same.
+    const isOverruled = name === "quiet" && given.value("log") !== undefined;
+    if (text === undefined || text === "" || isGiven || isOverruled) return [];
     variables.add(name);
     if (value !== undefined) {
       return (LISTS.has(name) ? text.trim().split(/\s+/) : [text]).map((each) => `--${name}=${each}`);

@@ -343,3 +343,42 @@ Deno.test("createEcho() does not upgrade for a peer that is gone already, of who
   const response = await echo.fetch(request, { remoteAddr: gone, completed: Promise.resolve() });
   assertEquals([response.status, echo.stats().refusals], [400, []]);
 });
+
+Deno.test("EchoConnection counts short messages with what they take besides their payload", async () => {
+  const ended = Promise.withResolvers<EchoClosed>();
+  const onEvent = (event: EchoEvent) => event.type === "closed" && ended.resolve(event);
+  const server = serveEcho({ port: 0, maxBufferedBytes: 1024 * 1024, onEvent });
+  const socket = await rawClient(server.url);
+  // 16 MiB on the wire would be far below any limit in payload: one byte each.
+  const sending = flood(
+    socket,
+    new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0),
+  );
+  assertEquals((await ended.promise).error, "Peer does not read");
+  socket.close();
+  await sending;
+  await server.shutdown({ timeoutMs: 1000 });
+});
+
+Deno.test("EchoConnection closes who sends 65,536 empty messages at once", async () => {
+  const ended = Promise.withResolvers<EchoClosed>();
+  const onEvent = (event: EchoEvent) => event.type === "closed" && ended.resolve(event);
+  const server = serveEcho({ port: 0, onEvent });
+  const socket = await rawClient(server.url);
+  const sending = flood(socket, new Uint8Array(6 * 1024).map((_, index) => [0x82, 0x80, 0, 0, 0, 0][index % 6] ?? 0));
+  const { sent, messages } = await ended.promise;
+  assertEquals(sent, { code: 1008, reason: "too many empty messages" });
+  assert(messages >= 65_536, `${messages}`);
+  socket.close();
+  await sending;
+  await server.shutdown({ timeoutMs: 1000 });
+});
+
+/** Writes the same bytes until the peer is gone. */
+async function flood(socket: RawSocket, bytes: Uint8Array): Promise<void> {
+  try {
+    while (true) await socket.write(bytes);
+  } catch {
+    // The server has had enough, or the test has.
+  }
+}

@@ -84,6 +84,7 @@ wsproof_refusals_total{cause="origin"} 3
 wsproof_refusals_total{cause="token"} 0
 wsproof_refusals_total{cause="connections"} 0
 wsproof_refusals_total{cause="draining"} 0
+wsproof_refusals_total{cause="gone"} 0
 wsproof_refusals_total{cause="head-too-long"} 0
 wsproof_refusals_total{cause="head-timeout"} 0
 wsproof_refusals_total{cause="head-limit"} 1`;
@@ -117,7 +118,7 @@ Deno.test("respond() writes what another parser reads", async () => {
   assertEquals(samples.get("wsproof_message_bytes_total"), 6789);
   assertEquals(samples.get("wsproof_closes_total 4xxx peer"), 3);
   assertEquals(samples.get("wsproof_refusals_total origin"), 3);
-  assertEquals(samples.size, 4 + 12 + 11 + 4);
+  assertEquals(samples.size, 4 + 12 + 12 + 4);
 });
 
 Deno.test("respond() gives every metric a name by the rules, and a help", async () => {
@@ -293,6 +294,7 @@ Deno.test("the instruments of OpenTelemetry are exported with OTEL_DENO=true, un
     "wsproof.refusal.cause=token": 0,
     "wsproof.refusal.cause=connections": 0,
     "wsproof.refusal.cause=draining": 0,
+    "wsproof.refusal.cause=gone": 0,
     "wsproof.refusal.cause=head-too-long": 0,
     "wsproof.refusal.cause=head-timeout": 0,
     "wsproof.refusal.cause=head-limit": 1,
@@ -313,3 +315,12 @@ for (const [isOn, what] of [[true, "posts when it ends"], [false, "posts nothing
     assertEquals(collector.paths.length > 0, isOn);
   });
 }
+
+Deno.test("respond() reads an Accept field of megabytes in linear time", async () => {
+  // One that takes the square of it would be at it for hours.
+  const accept = `text/plain;q=0.5;a${" ".repeat(5_000_000)}b, application/openmetrics-text ; version = 1.0.0`;
+  using metrics = createMetrics(() => SNAPSHOT, "1.2.3");
+  const response = await metrics.respond(new Request("http://127.0.0.1/metrics", { headers: { accept } }));
+  assertStringIncludes(response.headers.get("content-type") ?? "", "openmetrics");
+  await response.body?.cancel();
+});

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { OPCODE } from "../lib/protocol/frame.ts";
+import { serveEcho } from "../lib/serve.ts";
 import { MemoryBudget, SHED_REASON } from "../lib/transport/budget.ts";
 import { within } from "../lib/transport/deadline.ts";
 import { MAX_READ_BYTES, MIN_READ_BYTES, WireEcho, type WireLimits } from "../lib/transport/wire_echo.ts";
@@ -12,7 +13,7 @@ import {
   MAX_ANSWER_BYTES,
   type WireHandler,
 } from "../lib/transport/wire_server.ts";
-import { CLOSE, connectRaw, type RawSocket, requestHead } from "./support/raw_peer.ts";
+import { CLOSE, connectRaw, rawClient, type RawSocket, requestHead } from "./support/raw_peer.ts";
 import { frame, joined, type Told, WAIT, wireScene } from "./support/wire.ts";
 
 const MIB = 1024 * 1024;
@@ -725,4 +726,15 @@ Deno.test("WireServer.closeAll() refuses a reason that no close frame can have",
   const socket = await scene.connect();
   await socket.write(text("still here"));
   assertEquals((await within(socket.readFrame(), "echo", WAIT)).opcode, TEXT);
+});
+
+Deno.test("WireEcho sends nothing behind its close frame when it gives back what a read has brought", async () => {
+  const server = serveEcho({ transport: "wire", port: 0, maxBufferedTotalBytes: 100 * 1024 });
+  const socket = await rawClient(server.url);
+  // In one read: a message that is complete, and the beginning of a text for which there is no room.
+  const beginning = frame(OPCODE.text, letters(8 * MIB)).subarray(0, 14 + 3900);
+  await socket.write(joined(frame(OPCODE.binary, "hello"), beginning));
+  assertEquals(await framesToClose(socket), [[OPCODE.binary], 1013, SHED_REASON]);
+  socket.close();
+  await server.shutdown({ timeoutMs: 1000 });
 });

@@ -318,3 +318,22 @@ function protocolProblems(selected: readonly string[], offered: readonly string[
     ? []
     : [`the subprotocol ${quoteLine(protocol)} was not offered${names && `: ${names}`}`];
 }
+
+/**
+ * Says whether the value of a field Host is a host, and a port if there is one (RFC 9110 section 7.2): what has a slash, a
+ * question mark or the like would become part of the path.
+ *
+ * @param text The value.
+ * @returns Whether it is, as far as its characters tell.
+ *
+ * @example
+ * ```ts
+ * import { isHost } from "./handshake.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["example.org:80", "[::1]", "a/healthz?", ""].map(isHost), [true, true, false, false]);
+ * ```
+ */
+export function isHost(text: string): boolean {
+  return /^[^\s/?#@\\]+$/.test(text);
+}

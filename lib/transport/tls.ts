@@ -60,6 +60,7 @@ export class SecureConn implements ByteStream {
   #rest: Uint8Array = new Uint8Array(0);
   #hasEnded = false;
   #isClosed = false;
+  #isSecured = false;
   #error: Error | undefined;
 
   /**
@@ -75,8 +76,13 @@ export class SecureConn implements ByteStream {
     const { TLSSocket } = process.getBuiltinModule("node:tls");
     const stream = streamOf(tcp);
     stream.on("error", (error) => this.#fail(error));
+    // TLS would wait for the rest of a handshake for ever.
+    stream.on("end", () => this.#isSecured || this.#fail(new Error("Unexpected EOF")));
     this.#tls = new TLSSocket(stream, { isServer: true, secureContext: context });
-    this.#tls.on("secure", () => this.#secured.resolve());
+    this.#tls.on("secure", () => {
+      this.#isSecured = true;
+      this.#secured.resolve();
+    });
     this.#tls.on("error", (error) => this.#fail(error));
     this.#tls.on("readable", () => this.#change());
     this.#tls.on("end", () => {

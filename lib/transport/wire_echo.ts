@@ -143,6 +143,7 @@ export class WireEcho implements Holder {
   #isInsideEcho = false;
   /** Frames are read only to find the peer's close frame. */
   #isDiscarding = false;
+  #isDecoding = false;
   /** The bytes of the peer cannot be read as frames any more. */
   #isSpent = false;
   #isWriting = false;
@@ -275,6 +276,8 @@ export class WireEcho implements Holder {
     const isStuck = this.#waitingBytes > 0;
     this.#forgetText();
     if (isStuck) this.destroy(SHED_REASON);
+    // Echoes of the same read have not gone out yet, and must not come behind the close frame.
+    else if (this.#isDecoding) this.#refuse(1013, SHED_REASON);
     else this.close(1013, SHED_REASON);
     return true;
   }
@@ -342,11 +345,14 @@ export class WireEcho implements Holder {
   #decode(count: number): void {
     if (this.#isSpent) return;
     if (this.#meter !== undefined) this.#readAt = performance.now();
+    this.#isDecoding = true;
     try {
       this.#decoder.push(count === this.#readable.byteLength ? this.#readable : this.#readable.subarray(0, count));
     } catch (error) {
       this.#isSpent = true;
       this.#fail(error);
+    } finally {
+      this.#isDecoding = false;
     }
   }
 

@@ -6,7 +6,15 @@
 
 import { STATUS_TEXT } from "@std/http/status";
 import { encodeClosePayload } from "../protocol/close.ts";
-import { acceptKeyFor, endOfHead, type HttpHead, listOf, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
+import {
+  acceptKeyFor,
+  endOfHead,
+  type HttpHead,
+  isHost,
+  listOf,
+  MAX_HEAD_BYTES,
+  parseHead,
+} from "../protocol/handshake.ts";
 import { messageOf } from "../protocol/error.ts";
 import { writeAll } from "./dial.ts";
 import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
@@ -96,6 +104,8 @@ export interface WireFollower {
   onOpen(counts: Pick<WireEcho, "messages" | "bytes">): void;
   /** The connection has ended; told exactly once, whatever `onOpen` did. */
   onEnd(end: WireEnd): void;
+  /** Nothing is left of it, its descriptor neither; told exactly once, up to 2 s after its end. */
+  onGone?(): void;
 }
 
 /** Options of {@linkcode WireServer}. */
@@ -342,6 +352,7 @@ export class WireServer {
     // One whose upgrade was under way when all were closed.
     if (this.#closing) echo.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
     await echo.run(early);
+    follower.onGone?.();
   }
 }
 
@@ -558,7 +569,7 @@ function hostOf(head: HttpHead, mayLack: boolean): string | undefined {
   const hosts = head.fields.filter(([name]) => name.toLowerCase() === "host").map(([, value]) => value);
   if (hosts.length === 0 && mayLack) return "localhost";
   const [host = ""] = hosts;
-  return hosts.length === 1 && /^[^\s/?#@\\]+$/.test(host) ? host : undefined;
+  return hosts.length === 1 && isHost(host) ? host : undefined;
 }
 
 /** A path belongs to the host, an absolute URL stands for itself (RFC 9112 section 3.2). */

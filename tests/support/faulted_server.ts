@@ -29,6 +29,7 @@ const CAUSES = [
   "token",
   "connections",
   "draining",
+  "gone",
   "head-too-long",
   "head-timeout",
   "head-limit",
@@ -38,8 +39,6 @@ const CAUSES = [
 export interface LogCounts {
   opened: number;
   closed: number;
-  /** Those that have ended before they were open. */
-  neverOpened: number;
   readonly refused: Map<string, number>;
 }
 
@@ -111,12 +110,12 @@ class Log {
   readonly #open = new Set<number>();
   readonly #ids = new Set<number>();
   readonly #problems: string[] = [];
-  readonly #counts: LogCounts = { opened: 0, closed: 0, neverOpened: 0, refused: new Map() };
+  readonly #counts: LogCounts = { opened: 0, closed: 0, refused: new Map() };
   #last = "";
 
-  /** How many connections have ended before they were open. */
+  /** How many had gone before their upgrade was through. */
   get neverOpened(): number {
-    return this.#counts.neverOpened;
+    return this.#counts.refused.get("gone") ?? 0;
   }
 
   take(line: string): void {
@@ -146,11 +145,7 @@ class Log {
         this.#counts.opened++;
         return;
       case "closed":
-        if (!this.#open.delete(event.id)) {
-          assert(!this.#ids.has(event.id), "closed twice");
-          this.#ids.add(event.id);
-          this.#counts.neverOpened++;
-        }
+        assert(this.#open.delete(event.id), "closed twice, or never opened");
         this.#counts.closed++;
         return;
       case "refused": {
