@@ -3,8 +3,10 @@
 import { connect } from "node:net";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../lib/echo_policy.ts";
-import { createEcho } from "../lib/echo.ts";
-import { serveEcho } from "../lib/serve.ts";
+import { createEcho, EchoConnection } from "../lib/echo.ts";
+import { Gatekeeper } from "../lib/gatekeeper.ts";
+import { type EchoServer, serveEcho } from "../lib/serve.ts";
+import { MemoryBudget } from "../lib/transport/budget.ts";
 import { openBuiltin } from "../lib/transport/builtin.ts";
 import type { TransportName } from "../lib/transport/connection.ts";
 import { BINARY, CLOSE, connectRaw, rawClient, type RawSocket, requestHead, TEXT } from "./support/raw_peer.ts";
@@ -382,3 +384,38 @@ async function flood(socket: RawSocket, bytes: Uint8Array): Promise<void> {
     // The server has had enough, or the test has.
   }
 }
+
+Deno.test("EchoConnection sends its close frame, also when the event loop has been away for longer than the close may take", async () => {
+  let connection: EchoConnection | undefined;
+  const gate = new Gatekeeper({});
+  const opened = { type: "opened", id: 1, peer: "", path: "/", protocol: "" } as const;
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    connection = new EchoConnection(socket, opened, { gate, budget: new MemoryBudget(Infinity), onGone() {} });
+    return response;
+  });
+  const client = await rawClient(`ws://127.0.0.1:${server.addr.port}/`);
+  await client.frame(TEXT, "busy");
+  assertEquals((await client.readFrame()).opcode, TEXT);
+  connection?.close(4000, "enough");
+  // The message was just now, so the close waits for quiet; and then the clock says that it is late.
+  connection?.tick(performance.now() + 60_000);
+  assertEquals(await closeCodeOf(client), 4000);
+  await client.frame(CLOSE, Uint8Array.of(0x0f, 0xa0));
+  assertEquals((await connection?.closed)?.sent, { code: 4000, reason: "enough" });
+  client.close();
+  await server.shutdown();
+});
+
+testBoth("serveEcho() keeps the place of a connection until nothing is left of it", async (transport) => {
+  const counts: number[] = [];
+  const server: EchoServer = serveEcho({
+    transport,
+    port: 0,
+    onEvent: (event) => event.type === "closed" && counts.push(server.stats().connections),
+  });
+  const connection = await openBuiltin(server.url);
+  await connection.close(WAIT);
+  await server.shutdown();
+  assertEquals([counts, server.stats().connections], [[1], 0]);
+});

@@ -1,6 +1,7 @@
 /** The limits and the policy of the echo server through its real command line, over both front doors. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { within } from "../lib/transport/deadline.ts";
 import { createAuthority } from "./support/certificates.ts";
 import {
   client,
@@ -10,6 +11,7 @@ import {
   serverProcess,
   serverProcessWith,
   start,
+  startScript,
 } from "./support/command.ts";
 import { BINARY, CLOSE, rawClient, type RawSocket, TEXT } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
@@ -26,7 +28,7 @@ async function temporaryFile(text: string): Promise<{ path: string } & AsyncDisp
 /** The next event of a type in the log, which is JSON. */
 async function nextEvent(server: ServerProcess, type: string) {
   while (true) {
-    const event = JSON.parse(await server.nextLine());
+    const event = JSON.parse(await within(server.nextLine(), "line of the log", { timeoutMs: 60_000 }));
     if (event.type === type) return event;
   }
 }
@@ -368,3 +370,41 @@ testBoth(
   },
   { ignore: Deno.build.os === "windows" },
 );
+
+Deno.test({
+  name: "serveEcho() stays stopped when it is shut down while it cannot take connections (builtin)",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    // The script meets its own limit: it connects to itself until there is no descriptor left.
+    const script = `import { serveEcho } from "./lib/serve.ts";
+      const held = [];
+      const server = serveEcho({ port: 0, async onEvent({ type }) {
+        if (type !== "trouble") return;
+        for (const connection of held.splice(0)) connection.close();
+        console.log("shut down with", await server.shutdown({ timeoutMs: 2000 }));
+        // It has no listener that would keep it: the process ends by itself.
+      } });
+      const port = Number(new URL(server.url).port);
+      try {
+        while (true) held.push(await Deno.connect({ hostname: "127.0.0.1", port }));
+      } catch {
+        // There is none left.
+      }`;
+    const { code, stdout, stderr } = await outcomeOf(startScript(script, { descriptors: 60 }));
+    assertEquals([code, stdout, stderr], [0, "shut down with 0\n", ""]);
+  },
+});
+
+Deno.test("server answers others while a peer floods it that it has refused for its rate (builtin)", async () => {
+  await using server = await serverProcess("--rate", "10", "--log", "json");
+  const flooder = await rawClient(server.url);
+  const frames = new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0);
+  const flooding = (async () => {
+    while (true) await flooder.write(frames);
+  })().catch(() => {});
+  // It is told of as long as the flood goes on, which only the server ends.
+  assertEquals((await nextEvent(server, "closed")).sent.code, 1008);
+  await assertProven(server.url);
+  await flooding;
+  flooder.close();
+});

@@ -167,3 +167,16 @@ Deno.test("new WireServer() throws what Deno.listenTls says of a certificate and
     assertThrows(() => wireScene(pair), Error, message);
   }
 });
+
+Deno.test("WireServer does not keep a peer that ends inside its TLS handshake", async () => {
+  await using scene = wireScene({ ...certificate, headTimeoutMs: 3_600_000 });
+  // Nothing, and the beginning of a ClientHello (RFC 8446 section 5.1).
+  for (const bytes of [Uint8Array.of(), Uint8Array.of(22, 3, 1, 2, 0, 1)]) {
+    const conn = await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(scene.url).port) });
+    await conn.write(bytes);
+    await conn.closeWrite();
+    assertEquals(await within(conn.read(new Uint8Array(1)).catch(() => null), "end", WAIT), null);
+    conn.close();
+  }
+  assertEquals(scene.told, []);
+});

@@ -42,9 +42,18 @@ const PERMISSIONS = {
 export function start(
   script: keyof typeof PERMISSIONS,
   args: readonly string[],
-  { stdin = "null", permissions = [], env = {}, descriptors }: StartOptions = {},
+  options: StartOptions = {},
 ): Deno.ChildProcess {
-  const words = ["run", "--no-prompt", ...standIns, ...PERMISSIONS[script], ...permissions, script, ...args];
+  const permissions = [...PERMISSIONS[script], ...options.permissions ?? []];
+  return spawn(["run", "--no-prompt", ...standIns, ...permissions, script, ...args], options);
+}
+
+/** Starts a script that stands nowhere but here; it has every permission. */
+export function startScript(source: string, options: StartOptions = {}): Deno.ChildProcess {
+  return spawn(["eval", ...standIns, source], options);
+}
+
+function spawn(words: string[], { stdin = "null", env = {}, descriptors }: StartOptions): Deno.ChildProcess {
   const limited = ["-c", `ulimit -n ${descriptors}; exec "$0" "$@"`, Deno.execPath(), ...words];
   return new Deno.Command(descriptors === undefined ? Deno.execPath() : "sh", {
     args: descriptors === undefined ? words : limited,
