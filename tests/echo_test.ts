@@ -385,26 +385,42 @@ async function flood(socket: RawSocket, bytes: Uint8Array): Promise<void> {
   }
 }
 
-Deno.test("EchoConnection sends its close frame, also when the event loop has been away for longer than the close may take", async () => {
-  let connection: EchoConnection | undefined;
-  const gate = new Gatekeeper({});
+/** A connection that is about to close, but waits for quiet; and its peer. */
+async function closingScene(test: (connection: EchoConnection, socket: WebSocket) => void): Promise<void> {
+  const scene = Promise.withResolvers<[EchoConnection, WebSocket]>();
   const opened = { type: "opened", id: 1, peer: "", path: "/", protocol: "" } as const;
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
     const { socket, response } = Deno.upgradeWebSocket(request);
-    connection = new EchoConnection(socket, opened, { gate, budget: new MemoryBudget(Infinity), onGone() {} });
+    const options = { gate: new Gatekeeper({}), budget: new MemoryBudget(Infinity), onGone() {} };
+    scene.resolve([new EchoConnection(socket, opened, options), socket]);
     return response;
   });
-  const client = await rawClient(`ws://127.0.0.1:${server.addr.port}/`);
-  await client.frame(TEXT, "busy");
-  assertEquals((await client.readFrame()).opcode, TEXT);
-  connection?.close(4000, "enough");
-  // The message was just now, so the close waits for quiet; and then the clock says that it is late.
-  connection?.tick(performance.now() + 60_000);
-  assertEquals(await closeCodeOf(client), 4000);
-  await client.frame(CLOSE, Uint8Array.of(0x0f, 0xa0));
-  assertEquals((await connection?.closed)?.sent, { code: 4000, reason: "enough" });
-  client.close();
+  const peer = await rawClient(`ws://127.0.0.1:${server.addr.port}/`);
+  await peer.frame(TEXT, "busy");
+  assertEquals((await peer.readFrame()).opcode, TEXT);
+  const [connection, socket] = await scene.promise;
+  connection.close(4000, "enough");
+  assertEquals(socket.readyState, WebSocket.OPEN);
+  test(connection, socket);
+  assertEquals(socket.readyState, WebSocket.CLOSING);
+  assertEquals(await closeCodeOf(peer), 4000);
+  await peer.frame(CLOSE, Uint8Array.of(0x0f, 0xa0));
+  assertEquals((await connection.closed).sent, { code: 4000, reason: "enough" });
+  peer.close();
   await server.shutdown();
+}
+
+Deno.test("EchoConnection sends its close frame, also when the event loop has been away for longer than the close may take", async () => {
+  await closingScene((connection) => connection.tick(performance.now() + 60_000));
+});
+
+Deno.test("EchoConnection closes after 10,000 messages that it forgets, as no timer runs as long as they come", async () => {
+  await closingScene((connection, socket) => {
+    const event = new MessageEvent("message", { data: "more" });
+    for (let count = 1; count < 10_000; count++) connection.handleEvent(event);
+    assertEquals(socket.readyState, WebSocket.OPEN);
+    connection.handleEvent(event);
+  });
 });
 
 testBoth("serveEcho() keeps the place of a connection until nothing is left of it", async (transport) => {

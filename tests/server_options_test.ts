@@ -275,7 +275,7 @@ testBoth(
 );
 
 testBoth(
-  "server --shutdown-timeout bounds the end, and /healthz says 503 until then",
+  "server ends with --shutdown-timeout though a peer does not answer, and /healthz says 503 until then",
   async (transport) => {
     await using server = await serverProcess("--transport", transport, "--log", "json", "--shutdown-timeout", "3");
     const health = new URL("/healthz", server.url.replace("ws:", "http:"));
