@@ -346,20 +346,27 @@ Deno.test("createEcho() does not upgrade for a peer that is gone already, of who
   assertEquals([response.status, echo.stats().refusals], [400, []]);
 });
 
-Deno.test("EchoConnection counts short messages with what they take besides their payload", async () => {
-  const ended = Promise.withResolvers<EchoClosed>();
-  const onEvent = (event: EchoEvent) => event.type === "closed" && ended.resolve(event);
-  const server = serveEcho({ port: 0, maxBufferedBytes: 1024 * 1024, onEvent });
-  const socket = await rawClient(server.url);
-  // 16 MiB on the wire would be far below any limit in payload: one byte each.
-  const sending = flood(
-    socket,
-    new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0),
-  );
-  assertEquals((await ended.promise).error, "Peer does not read");
-  socket.close();
+Deno.test("EchoConnection counts 512 bytes for each message that waits besides its payload", async () => {
+  const held = Promise.withResolvers<[number, number]>();
+  const opened = { type: "opened", id: 1, peer: "", path: "/", protocol: "" } as const;
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    const budget = new MemoryBudget(Infinity);
+    // Asked when it echoes; a peer that does not read fills the socket buffers first.
+    budget.hold = (holder) => {
+      if (socket.bufferedAmount > 1000) held.resolve([holder.heldBytes(), socket.bufferedAmount]);
+      return true;
+    };
+    new EchoConnection(socket, opened, { gate: new Gatekeeper({}), budget, onGone() {} });
+    return response;
+  });
+  const peer = await rawClient(`ws://127.0.0.1:${server.addr.port}/`);
+  const sending = flood(peer, new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0));
+  const [bytes, payload] = await held.promise;
+  assertEquals(bytes, payload + 512 * payload);
+  peer.close();
   await sending;
-  await server.shutdown({ timeoutMs: 1000 });
+  await server.shutdown();
 });
 
 Deno.test("EchoConnection closes who sends 65,536 empty messages at once", async () => {
