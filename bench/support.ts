@@ -17,10 +17,9 @@ export async function readStandIns(): Promise<string[]> {
   return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
 }
 
-/** Starts a server on Deno; ours as its task does. */
+/** Starts a server on Deno. */
 export function start(args: readonly string[], env: Record<string, string> = {}): Promise<Server> {
-  const ofTask: Record<string, string> = args.includes("server.ts") ? { DENO_USE_WRITEV: "1" } : {};
-  return startCommand(Deno.execPath(), ["run", "--no-prompt", "--allow-net", ...args], { ...ofTask, ...env });
+  return startCommand(Deno.execPath(), ["run", "--no-prompt", "--allow-net", ...args], env);
 }
 
 /** Starts a server that says where it listens. */

@@ -58,7 +58,7 @@ function spawn(words: string[], { stdin = "null", env = {}, descriptors }: Start
   return new Deno.Command(descriptors === undefined ? Deno.execPath() : "sh", {
     args: descriptors === undefined ? words : limited,
     cwd: ROOT,
-    env: { NO_COLOR: "1", DENO_USE_WRITEV: "1", ...env },
+    env: { NO_COLOR: "1", ...env },
     stdin,
     stdout: "piped",
     stderr: "piped",
