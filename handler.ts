@@ -46,6 +46,7 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
   return { fetch: echo.fetch };
 }
 
+/** The handler, as `deno serve` takes it. */
 const handler: Deno.ServeDefaultExport = await createHandler().catch((error) => {
   console.error(`wsproof: ${error instanceof Error ? error.message : error}`);
   Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);

@@ -54,6 +54,8 @@ export class Gatekeeper {
   #isDraining = false;
 
   /**
+   * Lets in nobody so far.
+   *
    * @param policy What it lets in.
    */
   constructor(policy: EchoPolicy) {
