@@ -101,6 +101,8 @@ Deno.test("parseServerLine() lets the command line stand over the environment, l
     false,
   ]);
   assertEquals(line.variables, new Set(["quiet", "lab"]));
+  // Two options that say the same.
+  assertEquals(parseServerLine(["--log", "json"], source).has("quiet"), false);
 });
 
 Deno.test("variableOf() names a variable for each option, and empty ones count as not there", async () => {
