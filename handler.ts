@@ -18,6 +18,7 @@ import { createLog } from "./lib/event_log.ts";
 import { createPage } from "./lib/page.ts";
 import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
+import { messageOf } from "./lib/protocol/error.ts";
 
 /** What the one who calls the handler decides, and what it cannot be. */
 const NOT_HERE = ["port", "host", "cert", "key", "shutdown-timeout", "lab", "lab-public"];
@@ -48,7 +49,7 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
 
 /** The handler, as `deno serve` takes it. */
 const handler: Deno.ServeDefaultExport = await createHandler().catch((error) => {
-  console.error(`wsproof: ${error instanceof Error ? error.message : error}`);
+  console.error(`wsproof: ${messageOf(error)}`);
   Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);
 });
 

@@ -22,6 +22,7 @@ import {
 import { createSite } from "./lib/site.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
+import { messageOf } from "./lib/protocol/error.ts";
 
 const HELP = [
   "wsproof's echo server: every message comes back unchanged, on any path.",
@@ -106,7 +107,7 @@ function untilSignal(): Promise<void> {
 
 /** Says in one line what is wrong, and gives the exit code for it. */
 function fail(error: unknown): number {
-  console.error(`wsproof: ${error instanceof Error ? error.message : error}`);
+  console.error(`wsproof: ${messageOf(error)}`);
   const isUsage = error instanceof UsageError || error instanceof CertificateError;
   return isUsage ? EXIT_CODES.usage : EXIT_CODES["internal-error"];
 }

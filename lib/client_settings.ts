@@ -29,6 +29,7 @@ import { byteLengthOf, type Message, type MessageKind, withoutPassword } from ".
 import { isToken } from "./protocol/token.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
 import { MAX_WIRE_MESSAGE_BYTES, type OpenOptions, type TransportName } from "./transport/connection.ts";
+import { messageOf } from "./protocol/error.ts";
 
 /** The options of the client. */
 export const CLIENT_OPTIONS: readonly OptionSpec[] = [
@@ -340,7 +341,7 @@ function readExpectation(line: CommandLine): Expectation {
     try {
       return { type: "match" as const, pattern: new RegExp(source, "u") };
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       throw new UsageError(`Option ${name} cannot be "${source}": ${reason}`);
     }
   }) ?? { type: "echo" };
@@ -358,7 +359,7 @@ function readClose(line: CommandLine, transport: TransportName): CloseFrame {
     assertSendableClose(code, reason);
   } catch (error) {
     throw new UsageError(
-      `Option --close-code or --close-reason is wrong: ${error instanceof Error ? error.message : error}`,
+      `Option --close-code or --close-reason is wrong: ${messageOf(error)}`,
     );
   }
   return { code, reason };

@@ -483,11 +483,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (this.#error === NO_PONG) this.#sent ??= { code, reason };
     this.#closed = this.#describeEnd({ code, reason });
     this.#end?.resolve(this.#closed);
-    try {
-      this.#options.gate.closed(this.#closed);
-    } catch {
-      // It is over: there is nobody to tell of an exception.
-    }
+    this.#options.gate.closed(this.#closed);
   }
 
   #describeEnd({ code, reason }: CloseFrame): EchoClosed {

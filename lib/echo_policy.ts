@@ -36,8 +36,8 @@ export interface EchoPolicy {
    */
   maxBufferedBytes?: number;
   /**
-   * How many bytes of messages may wait for all peers together; more close the one that holds the most with 1013.
-   * 512 MiB by default.
+   * How many bytes of messages may wait for all peers together; more close one with 1013: over our own frames the one that
+   * holds the most, over the runtime's WebSocket, which gives nothing back, the one that asks for more. 512 MiB by default.
    */
   maxBufferedTotalBytes?: number;
   /** How fast one peer may send; a faster one is closed with 1008. Without limit by default. */
@@ -59,8 +59,8 @@ export interface EchoPolicy {
   /** Answers to plain GET and HEAD requests, by path; with a token, all but `/` ask for it. */
   routes?: Readonly<Record<string, Route>>;
   /**
-   * Told of every connection that opens or closes, and of every request that is refused. If it throws, that connection is
-   * closed with 1011.
+   * Told of every connection that opens or closes, of every request that is refused, and of trouble. If it throws when a
+   * connection opens, that connection is closed with 1011; what it throws otherwise is ignored.
    */
   onEvent?: (event: EchoEvent) => void;
 }

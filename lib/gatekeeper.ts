@@ -91,7 +91,7 @@ export class Gatekeeper {
   }
 
   /**
-   * A connection is open.
+   * A connection is open. What the policy's `onEvent` throws then is thrown on; of other events it is caught.
    *
    * @param opened What {@linkcode admit} said of it.
    * @param counts What it has echoed, at any time.
@@ -114,7 +114,7 @@ export class Gatekeeper {
     const code = (sent ?? received)?.code ?? ABNORMAL;
     const key = `${code} ${sent ? "server" : received ? "peer" : "none"}`;
     this.#closes.set(key, (this.#closes.get(key) ?? 0) + 1);
-    this.#onEvent(closed);
+    this.#tell(closed);
   }
 
   /**
@@ -133,7 +133,7 @@ export class Gatekeeper {
    */
   refused(refused: { peer: string; path: string; status: number; cause: RefusalCause }): void {
     this.#refusals.set(refused.cause, (this.#refusals.get(refused.cause) ?? 0) + 1);
-    this.#onEvent({ type: "refused", ...refused });
+    this.#tell({ type: "refused", ...refused });
   }
 
   /**
@@ -152,11 +152,7 @@ export class Gatekeeper {
    * @param error What the runtime says of it.
    */
   troubled(error: string): void {
-    try {
-      this.#onEvent({ type: "trouble", error });
-    } catch {
-      // There is no connection to be closed for it.
-    }
+    this.#tell({ type: "trouble", error });
   }
 
   /** From now on nobody is let in. */
@@ -186,6 +182,15 @@ export class Gatekeeper {
       }),
       refusals: [...this.#refusals].map(([cause, count]) => ({ cause, count })),
     };
+  }
+
+  /** Tells of what is no beginning of a connection: if that throws, there is none to be closed for it. */
+  #tell(event: Exclude<EchoEvent, EchoOpened>): void {
+    try {
+      this.#onEvent(event);
+    } catch {
+      // The server goes on as if it had been told.
+    }
   }
 
   get #isFull(): boolean {

@@ -12,7 +12,7 @@ import {
   type ExpectedClose,
   verifyClose,
 } from "./protocol/close.ts";
-import { ProtocolError } from "./protocol/error.ts";
+import { messageOf, ProtocolError } from "./protocol/error.ts";
 import { byteLengthOf, type Message, quote } from "./protocol/message.ts";
 import {
   type Connection,
@@ -207,7 +207,7 @@ function mistakeOf(connection: Connection, code: number, reason: string): string
   try {
     assertSendableClose(code, reason);
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
   const isFree = connection.transport === "wire" || code === 1000 || code >= 3000;
   return isFree
@@ -240,7 +240,7 @@ function problemOf(error: unknown, signal: AbortSignal | undefined): Conversatio
   if (error instanceof ProtocolError) return { verdict: "wrong-reply", problem: error.message };
   if (error instanceof TimeoutError) return { verdict: "no-reply", problem: error.message };
   // The decoder of the lines throws a TypeError.
-  const reason = error instanceof TypeError ? "the input is not UTF-8" : error instanceof Error ? error.message : error;
+  const reason = error instanceof TypeError ? "the input is not UTF-8" : messageOf(error);
   return { verdict: "usage", problem: `Cannot send the lines: ${reason}` };
 }
 

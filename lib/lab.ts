@@ -20,6 +20,7 @@ import { ListenError, type ListeningServer } from "./serve.ts";
 import { DEFAULT_PORT } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
 import { HEAD_TIMEOUT_MS } from "./transport/wire_server.ts";
+import { messageOf } from "./protocol/error.ts";
 
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
@@ -120,11 +121,7 @@ async function listen(hostname: string, port: number, onConnection: (accepted: S
     await promise;
     return server;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    const shown = /EADDRINUSE|address already in use/i.test(reason)
-      ? "it is taken; use --port with another, or 0"
-      : reason;
-    throw new ListenError(`Cannot listen on host "${hostname}", port ${port}: ${shown}`);
+    throw new ListenError(hostname, port, error);
   }
 }
 
@@ -215,7 +212,7 @@ class Visit {
       else if (answer.then === "silence") await this.#socket.discard();
       await this.#socket.end();
     } catch (thrown) {
-      error = thrown instanceof Error ? thrown.message : String(thrown);
+      error = messageOf(thrown);
       if (!(thrown instanceof PeerGoneError)) await this.#fail(peer, thrown);
     }
     const { received, began: sent, messages, bytes } = peer;

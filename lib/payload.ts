@@ -5,6 +5,7 @@
  */
 
 import { byteLengthOf, type Message, type MessageKind } from "./protocol/message.ts";
+import { messageOf } from "./protocol/error.ts";
 
 /** A character has at most this many bytes of UTF-8, and none is cut: 4. */
 export const LONGEST_CHARACTER_BYTES = 4;
@@ -209,7 +210,7 @@ export function unreadable(path: string, error: unknown): PayloadError {
   const shown = path === "-" ? "the standard input" : `"${path}"`;
   if (error instanceof Deno.errors.NotFound) return new PayloadError(`Cannot read ${shown}: no such file`);
   if (error instanceof Deno.errors.IsADirectory) return new PayloadError(`Cannot read ${shown}: it is a directory`);
-  return new PayloadError(`Cannot read ${shown}: ${error instanceof Error ? error.message : error}`);
+  return new PayloadError(`Cannot read ${shown}: ${messageOf(error)}`);
 }
 
 async function* pieces(source: { read(into: Uint8Array): Promise<number | null> }) {

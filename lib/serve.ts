@@ -236,9 +236,7 @@ function listen(hostname: string, port: number, open: () => Door): Door {
         `Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together`,
       );
     }
-    const isTaken = error instanceof Deno.errors.AddrInUse;
-    const reason = isTaken ? "it is taken; use --port with another, or 0" : `${message}; use --host with another`;
-    throw new ListenError(`Cannot listen on host "${hostname}", port ${port}: ${reason}`);
+    throw new ListenError(hostname, port, error);
   }
 }
 
@@ -252,6 +250,20 @@ export class CertificateError extends Error {
 export class ListenError extends Error {
   /** The name of the class. */
   override readonly name = "ListenError";
+
+  /**
+   * Makes the error.
+   *
+   * @param hostname Where it should listen.
+   * @param port The port there.
+   * @param cause What the runtime has thrown, or what Node's sockets have.
+   */
+  constructor(hostname: string, port: number, cause: unknown) {
+    const message = messageOf(cause);
+    const isTaken = cause instanceof Deno.errors.AddrInUse || /EADDRINUSE|address already in use/i.test(message);
+    const reason = isTaken ? "it is taken; use --port with another, or 0" : `${message}; use --host with another`;
+    super(`Cannot listen on host "${hostname}", port ${port}: ${reason}`);
+  }
 }
 
 /** How long to wait before the runtime listens again after it gave up, in milliseconds: 200. */

@@ -59,7 +59,7 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
   {
     name: "max-buffered-total",
     value: "BYTES",
-    help: ["Most that may wait for all peers together", "(default 512MiB); more closes the largest"],
+    help: ["Most that may wait for all peers together", "(default 512MiB); more closes one"],
   },
   {
     name: "rate",

@@ -9,6 +9,7 @@ import { OPCODE } from "./protocol/frame.ts";
 import { quote } from "./protocol/message.ts";
 import { formatMs } from "./report.ts";
 import type { FrameTrace } from "./transport/connection.ts";
+import { messageOf } from "./protocol/error.ts";
 
 /**
  * Puts a frame that went over the connection into a line.
@@ -51,7 +52,7 @@ function describePayload(opcode: number, start: Uint8Array, length: number): str
     try {
       return describeCloseFrame(parseClosePayload(start));
     } catch (error) {
-      return `${start.toHex()} (${error instanceof Error ? error.message : error})`;
+      return `${start.toHex()} (${messageOf(error)})`;
     }
   }
   const shown = start.subarray(0, MAX_SHOWN_BYTES);

@@ -421,6 +421,31 @@ Deno.test("EchoConnection sends its close frame, also when the event loop has be
   await closingScene((connection) => connection.tick(performance.now() + 60_000));
 });
 
+Deno.test("EchoConnection forgives 100 empty messages a second", async () => {
+  const scene = Promise.withResolvers<EchoConnection>();
+  const opened = { type: "opened", id: 1, peer: "", path: "/", protocol: "" } as const;
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    const options = { gate: new Gatekeeper({}), budget: new MemoryBudget(Infinity), onGone() {} };
+    const connection = new EchoConnection(socket, opened, options);
+    socket.addEventListener("open", () => scene.resolve(connection));
+    return response;
+  });
+  const peer = await rawClient(`ws://127.0.0.1:${server.addr.port}/`);
+  const connection = await scene.promise;
+  const event = new MessageEvent("message", { data: "" });
+  for (let count = 0; count < 65_536; count++) connection.handleEvent(event);
+  // Four ticks of the clock are a second.
+  for (let tick = 0; tick < 4; tick++) connection.tick(performance.now());
+  for (let count = 0; count < 101; count++) connection.handleEvent(event);
+  assertEquals(connection.messages, 65_536 + 100);
+  assertEquals(await closeCodeOf(peer), 1008);
+  await peer.frame(CLOSE, Uint8Array.of(0x03, 0xf0));
+  assertEquals((await connection.closed).sent, { code: 1008, reason: "too many empty messages" });
+  peer.close();
+  await server.shutdown();
+});
+
 Deno.test("EchoConnection closes after 10,000 messages that it forgets, as no timer runs as long as they come", async () => {
   await closingScene((connection, socket) => {
     const event = new MessageEvent("message", { data: "more" });

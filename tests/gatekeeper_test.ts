@@ -338,3 +338,16 @@ Deno.test("Gatekeeper keeps 1,024 characters of a path, and outlives a log that 
   assert("id" in opened);
   assertEquals(opened.path, `/${"x".repeat(1023)}`);
 });
+
+testBoth("serveEcho() refuses, closes and goes on though it cannot tell of it", async (transport) => {
+  const onEvent = ({ type }: EchoEvent) => {
+    if (type !== "opened") throw new Error("The log is broken");
+  };
+  const server = serveEcho({ transport, port: 0, onEvent });
+  const refused = await exchangeHeads(server.url, requestHead({ "Sec-WebSocket-Version": "8" }));
+  assertMatch(refused, /^HTTP\/1\.1 426 /);
+  const connection = await openBuiltin(server.url);
+  assertEquals((await connection.close(WAIT)).received?.code, 1000);
+  await server.shutdown();
+  assertEquals(server.stats().connections, 0);
+});

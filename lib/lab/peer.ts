@@ -8,7 +8,7 @@ import { DEFAULT_MAX_MESSAGE_BYTES, MessageAssembler } from "../protocol/assembl
 import { type CloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import { FrameDecoder, type FrameHeader, type FrameSink, OPCODE } from "../protocol/frame.ts";
-import { kindOf } from "../protocol/message.ts";
+import { concatBytes, kindOf } from "../protocol/message.ts";
 import { encodeLabFrame, type FrameShape, type LabFrame, type LabMessage, type MessageShape } from "./frame.ts";
 import type { LabSocket } from "./socket.ts";
 
@@ -220,7 +220,7 @@ export class LabPeer {
   }
 
   async #writeOut(batch: readonly Uint8Array[], bytes: number): Promise<void> {
-    const joined = batch.length === 1 && batch[0] ? batch[0] : join(batch, bytes);
+    const joined = batch.length === 1 && batch[0] ? batch[0] : concatBytes(batch, bytes);
     if (this.bytesPerSecond === Infinity) return await this.socket.write(joined);
     const step = Math.max(1, Math.round(this.bytesPerSecond * SLOW_BEAT_MS / 1000));
     for (let at = 0; at < bytes; at += step) {
@@ -269,16 +269,6 @@ function* encodeEach(frames: Iterable<LabFrame>): Iterable<Uint8Array> {
 
 function* eachShaped(messages: Iterable<LabMessage>, shape: MessageShape): Iterable<LabMessage> {
   for (const message of messages) yield* shape(message);
-}
-
-function join(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
-  const joined = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    joined.set(piece, at);
-    at += piece.byteLength;
-  }
-  return joined;
 }
 
 /**

@@ -9,6 +9,7 @@
 
 import type { Socket } from "node:net";
 import { within } from "../transport/deadline.ts";
+import { messageOf } from "../protocol/error.ts";
 
 /** How long a connection that is being ended waits for the other side to end it too, in milliseconds: 2 s. */
 const LINGER_MS = 2000;
@@ -163,7 +164,7 @@ export class LabSocket {
       // What ends with the signal may fail before or after the wait does; the reason is one.
       const { aborted, reason } = this.signal;
       const cause = aborted ? reason : error;
-      const text = cause instanceof Error ? cause.message : String(cause);
+      const text = messageOf(cause);
       throw new PeerGoneError(aborted ? text : `Client is gone (${text})`, { cause });
     }
   }

@@ -81,6 +81,31 @@ export function exceeds(message: Message, maxBytes: number): boolean {
 }
 
 /**
+ * Joins bytes.
+ *
+ * @param parts The bytes, in order.
+ * @param length How many they are together.
+ * @returns All of them, copied.
+ *
+ * @example
+ * ```ts
+ * import { concatBytes } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(concatBytes([Uint8Array.of(1), Uint8Array.of(2, 3)], 3), Uint8Array.of(1, 2, 3));
+ * ```
+ */
+export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const joined = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.byteLength;
+  }
+  return joined;
+}
+
+/**
  * Escapes what could steer a terminal or break a line, as JSON allows it inside strings: JSON stays JSON, with the same value.
  *
  * @param json The text.

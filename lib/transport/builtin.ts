@@ -12,7 +12,7 @@
 import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { MessageAssembler } from "../protocol/assembler.ts";
 import { assertSendableClose, type CloseEnd, type CloseFrame, type CloseRecord } from "../protocol/close.ts";
-import { ProtocolError } from "../protocol/error.ts";
+import { messageOf, ProtocolError } from "../protocol/error.ts";
 import { kindOf, type Message, quote, withoutPassword } from "../protocol/message.ts";
 import {
   type CloseOptions,
@@ -360,8 +360,4 @@ function endOf(error: string): CloseEnd {
   return error === "" || /EOF|os error|close_notify|connection|timed out/i.test(error)
     ? "no-close-frame"
     : "protocol-error";
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

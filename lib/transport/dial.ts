@@ -6,6 +6,7 @@
 
 import { endOfHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
 import { OpenError, type OpenOptions, OptionError, placeOf } from "./connection.ts";
+import { messageOf } from "../protocol/error.ts";
 
 /**
  * Makes the connection that an opening handshake goes over, without waiting for small writes to be joined (Nagle).
@@ -51,7 +52,7 @@ export async function dial(
     return await secured(await connectTcp(target, onProgress), url, options, onProgress);
   } catch (error) {
     if (error instanceof OpenError || error instanceof OptionError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     if (error instanceof Deno.errors.NotCapable) throw new OptionError(`Cannot open the connection: ${reason}`);
     throw new OpenError("no-connection", `No connection${placeOf(url, options)}: ${reason}`, { cause: error });
   }
@@ -247,7 +248,7 @@ async function readOrLose(
     const read = await connection.read(into);
     if (read !== null) return read;
   } catch (error) {
-    throw new OpenError("connection-lost", `${lost}: ${error instanceof Error ? error.message : error}`, {
+    throw new OpenError("connection-lost", `${lost}: ${messageOf(error)}`, {
       cause: error,
     });
   }

@@ -16,7 +16,7 @@ import {
   parseClosePayload,
   type TcpEnd,
 } from "../protocol/close.ts";
-import { ProtocolError } from "../protocol/error.ts";
+import { messageOf, ProtocolError } from "../protocol/error.ts";
 import {
   applyMask,
   FrameDecoder,
@@ -142,7 +142,7 @@ async function upgrade(
   try {
     head = parseHead(bytes.subarray(0, bodyAt));
   } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
+    const problem = messageOf(error);
     throw refused(answer, 0, [problem], []);
   }
   const { status, protocol, problems } = verifyResponse(head, { acceptKey: await acceptKeyFor(key), protocols });
@@ -155,7 +155,7 @@ function requestFor(request: UpgradeRequest): Uint8Array {
   try {
     return Uint8Array.from(encodeRequest(request), (char) => char.charCodeAt(0));
   } catch (error) {
-    throw new OptionError(`Cannot ask for the upgrade: ${error instanceof Error ? error.message : error}`);
+    throw new OptionError(`Cannot ask for the upgrade: ${messageOf(error)}`);
   }
 }
 
@@ -282,7 +282,7 @@ class WireConnection implements Connection, FrameSink {
     try {
       return await within(this.closed, "answer to the close frame", { timeoutMs, signal });
     } catch (error) {
-      this.#settle("no-answer", error instanceof Error ? error.message : String(error), "local");
+      this.#settle("no-answer", messageOf(error), "local");
       return this.closed;
     }
   }
@@ -398,7 +398,7 @@ class WireConnection implements Connection, FrameSink {
     } catch (error) {
       if (error instanceof ProtocolError) return await this.#fail(error);
       tcpEnd = "reset";
-      detail = error instanceof Error ? error.message : String(error);
+      detail = messageOf(error);
     }
     if (this.#received) this.#settle("close-frame", detail, tcpEnd);
     else this.#settle("no-close-frame", detail || "Unexpected EOF", tcpEnd);

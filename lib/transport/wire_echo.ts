@@ -6,7 +6,7 @@
 
 import { MessageAssembler } from "../protocol/assembler.ts";
 import { type CloseFrame, encodeClosePayload, parseClosePayload } from "../protocol/close.ts";
-import { ProtocolError } from "../protocol/error.ts";
+import { messageOf, ProtocolError } from "../protocol/error.ts";
 import {
   encodeFrame,
   FrameDecoder,
@@ -18,6 +18,7 @@ import {
   writeHeader,
 } from "../protocol/frame.ts";
 import { type Holder, type MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./budget.ts";
+import { concatBytes } from "../protocol/message.ts";
 import { writeAll } from "./dial.ts";
 import { describeRate, type RateLimit, RateMeter } from "./rate.ts";
 import type { ByteStream } from "./tls.ts";
@@ -233,7 +234,7 @@ export class WireEcho implements Holder {
       }
       await this.#drain();
     } catch (error) {
-      this.#error ||= error instanceof Error ? error.message : String(error);
+      this.#error ||= messageOf(error);
     }
     this.#turns.leave();
     this.#forgetText();
@@ -609,7 +610,7 @@ function coalesce(parts: readonly Uint8Array[]): Uint8Array[] {
   let small: Uint8Array[] = [];
   let length = 0;
   const join = () => {
-    if (small.length > 0) writes.push(concat(small, length));
+    if (small.length > 0) writes.push(concatBytes(small, length));
     small = [];
     length = 0;
   };
@@ -624,16 +625,6 @@ function coalesce(parts: readonly Uint8Array[]): Uint8Array[] {
   }
   join();
   return writes;
-}
-
-function concat(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const joined = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.byteLength;
-  }
-  return joined;
 }
 
 /** Ends the decoding: a close frame is the last. */

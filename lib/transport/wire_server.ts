@@ -347,12 +347,15 @@ export class WireServer {
     try {
       follower.onOpen(echo);
     } catch (error) {
-      echo.close(1011, "internal error", { error: error instanceof Error ? error.message : String(error) });
+      echo.close(1011, "internal error", { error: messageOf(error) });
     }
     // One whose upgrade was under way when all were closed.
     if (this.#closing) echo.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
-    await echo.run(early);
-    follower.onGone?.();
+    try {
+      await echo.run(early);
+    } finally {
+      follower.onGone?.();
+    }
   }
 }
 
