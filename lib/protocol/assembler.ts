@@ -92,6 +92,19 @@ export class MessageAssembler {
     return this.#kind === undefined ? undefined : { kind: this.#kind, bytes: this.#length };
   }
 
+  /** How much memory the message under way holds, in bytes: the room that was made for it. */
+  get heldBytes(): number {
+    return this.#bytes.byteLength;
+  }
+
+  /** Gives its memory back at once, as nobody wants the end of the message; it is spent then. */
+  release(): void {
+    this.#bytes.buffer.transfer(0);
+    this.#spare?.buffer.transfer(0);
+    this.#bytes = new Uint8Array(0);
+    this.#spare = undefined;
+  }
+
   /**
    * Checks whether a fragment may come next, before any of it is there: what its header says decides. If it then comes in
    * pieces, each pushed as a fragment, room for all of it is made at once up to 64 KiB, and up to 32 times what has arrived

@@ -67,7 +67,7 @@ export function encodeFrame(
   const frame = new Uint8Array(headerBytes(length, maskingKey !== undefined) + length);
   const at = writeHeader(frame, 0, { final, reserved, opcode, isMasked: maskingKey !== undefined, length }, maskingKey);
   frame.set(payload, at);
-  if (maskingKey) applyMask(frame.subarray(at), readKey(maskingKey, 0), 0);
+  if (maskingKey) applyMask(frame.subarray(at), readMaskingKey(maskingKey, 0), 0);
   return frame;
 }
 
@@ -137,8 +137,22 @@ export function writeHeader(into: Uint8Array, at: number, header: FrameHeader, m
   return at;
 }
 
-/** The masking key as a number, its first byte lowest. */
-function readKey(bytes: Uint8Array, at: number): number {
+/**
+ * Reads a masking key.
+ *
+ * @param bytes Where it stands.
+ * @param at Where it begins.
+ * @returns The key as a number, its first byte lowest.
+ *
+ * @example
+ * ```ts
+ * import { readMaskingKey } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(readMaskingKey(Uint8Array.of(0x37, 0xfa, 0x21, 0x3d), 0), 0x3d21fa37);
+ * ```
+ */
+export function readMaskingKey(bytes: Uint8Array, at: number): number {
   return (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8 | (bytes[at + 2] ?? 0) << 16 | (bytes[at + 3] ?? 0) << 24;
 }
 
@@ -275,6 +289,11 @@ export class FrameDecoder {
     return this.#header !== undefined || this.#headLength > 0;
   }
 
+  /** How many bytes of the payload of the frame that has begun are still to come; 0 between two frames. */
+  get payloadLeft(): number {
+    return this.#header === undefined ? 0 : this.#header.length - this.#received;
+  }
+
   /**
    * Takes the next bytes. Masked payloads are unmasked in place, so the bytes are changed.
    *
@@ -354,7 +373,7 @@ export class FrameDecoder {
       isMasked: (second & 0x80) !== 0,
       length: readLength(bytes, at),
     };
-    if (header.isMasked) this.#key = readKey(bytes, at + size - 4);
+    if (header.isMasked) this.#key = readMaskingKey(bytes, at + size - 4);
     this.#sink.onHeader(header);
     this.#received = 0;
     this.#header = header;

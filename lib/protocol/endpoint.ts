@@ -1,0 +1,542 @@
+/**
+ * One end of a WebSocket connection as a state machine (RFC 6455 sections 5 to 7): bytes in, events and frames out.
+ *
+ * It has no socket, no clock and no timer, and never throws for anything that a peer does. Client, server and lab are loops
+ * around it: they hand in what they read, write what it puts out, and decide how long to wait.
+ *
+ * | phase     | means                                                  | data frames of the peer     | pings    | a close frame |
+ * | --------- | ------------------------------------------------------ | --------------------------- | -------- | ------------- |
+ * | `open`    | no close frame has gone either way                     | are messages                | answered | is answered   |
+ * | `closing` | ours has gone out, the peer's has not come             | are messages, or discarded  | answered | ends it       |
+ * | `closed`  | the peer's has come, and ours has gone out             | break the protocol          | ignored  | is ignored    |
+ * | `failed`  | the peer broke the protocol or a limit, as ours says   | are ignored                 | ignored  | is noted      |
+ *
+ * @module
+ */
+
+import { type Fragment, MessageAssembler, type MessageAssemblerOptions } from "./assembler.ts";
+import {
+  type CloseFrame,
+  type CloseRecord,
+  encodeClosePayload,
+  MAX_CLOSE_REASON_BYTES,
+  parseClosePayload,
+  type TcpEnd,
+} from "./close.ts";
+import { ProtocolError } from "./error.ts";
+import { applyMask, FrameDecoder, type FrameHeader, OPCODE, readMaskingKey } from "./frame.ts";
+import type { Message, MessageKind } from "./message.ts";
+
+/** Which end of a connection it is: a client masks its frames, a server does not (RFC 6455 section 5.1). */
+export type EndpointRole = "client" | "server";
+
+/** How far a connection has come; see the table of the module. */
+export type EndpointPhase = "open" | "closing" | "closed" | "failed";
+
+/** What an endpoint tells, at once and in the order of the wire. What a handler throws is thrown by `receive`. */
+export interface EndpointHandler {
+  /**
+   * A frame has to go out. The endpoint has checked its order; the loop masks it if it is a client's, and writes it.
+   *
+   * @param opcode Its opcode.
+   * @param payload Its payload; good only until this returns where the frame is a control frame.
+   * @param final Whether it ends its message.
+   */
+  onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean): void;
+  /**
+   * A header of the peer has come. Nothing of its payload is stored yet: the place for limits, which call
+   * {@linkcode Endpoint.close}.
+   *
+   * @param header The header.
+   */
+  onHeader?(header: FrameHeader): void;
+  /**
+   * A frame of the peer has begun to come, as a trace shows it.
+   *
+   * @param header Its header.
+   * @param start The first piece of its payload, unmasked; good only until this returns. All of a control frame.
+   */
+  onFrame?(header: FrameHeader, start: Uint8Array<ArrayBuffer>): void;
+  /**
+   * A message is complete.
+   *
+   * @param message The message, in memory of its own.
+   */
+  onMessage?(message: Message): void;
+  /** Takes messages without making strings or copies of them; `onMessage` is not called then. */
+  readonly relay?: RelayHandler | undefined;
+  /**
+   * A ping has come. The pong has been put out already.
+   *
+   * @param payload Its payload; good only until this returns.
+   */
+  onPing?(payload: Uint8Array<ArrayBuffer>): void;
+  /**
+   * A pong has come, asked for or not.
+   *
+   * @param payload Its payload; good only until this returns.
+   */
+  onPong?(payload: Uint8Array<ArrayBuffer>): void;
+  /**
+   * The first close frame of the peer has come. The answer has been put out already, if it was not an answer itself.
+   *
+   * @param frame What it says.
+   */
+  onClose?(frame: CloseFrame): void;
+  /**
+   * The peer broke the protocol. The close frame that says so has been put out already, unless one had gone before.
+   *
+   * @param error What it broke.
+   */
+  onFailure?(error: ProtocolError): void;
+}
+
+/** Takes what comes without storing it: for those who send it on. */
+export interface RelayHandler {
+  /**
+   * A piece of a binary frame, in place: a part of what was pushed.
+   *
+   * @param header The header of its frame.
+   * @param piece The piece, unmasked; good only until this returns.
+   * @param isFirst Whether the frame begins with it.
+   * @param isLast Whether the frame ends with it.
+   */
+  onPiece(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void;
+  /**
+   * A piece of text was stored, as its message is not complete.
+   *
+   * @param heldBytes How much memory the message holds now, in bytes.
+   */
+  onStored(heldBytes: number): void;
+  /**
+   * A text message is complete, and is UTF-8.
+   *
+   * @param header The header of its last frame.
+   * @param bytes The text: the piece itself, in place, if the message came in one piece, else memory of its own.
+   * @param isInPlace Whether it is.
+   */
+  onText(header: FrameHeader, bytes: Uint8Array<ArrayBuffer>, isInPlace: boolean): void;
+}
+
+/** Options of {@linkcode Endpoint}. */
+export interface EndpointOptions extends MessageAssemblerOptions {
+  /**
+   * Whether messages that begin after our close frame are discarded unread, as a server does that has refused its peer; a binary
+   * frame that is being relayed still comes to its end. `false` by default.
+   */
+  readonly discardsAfterClose?: boolean;
+}
+
+/** What only the loop knows of the end of a connection. */
+export interface ConnectionEnd {
+  /** How the TCP connection ended. */
+  readonly tcp: TcpEnd;
+  /** What the transport says of it; empty if nothing. */
+  readonly detail?: string;
+  /** Whether the peer had its time to answer our close frame, and did not. */
+  readonly isLate?: boolean;
+}
+
+/**
+ * Thrown when a program asks an endpoint for what the protocol does not allow it (not the peer) to do.
+ *
+ * @example
+ * ```ts
+ * import { EndpointError } from "./endpoint.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new EndpointError("Cannot send data behind the close frame").name, "EndpointError");
+ * ```
+ */
+export class EndpointError extends Error {
+  /** The name of the class. */
+  override readonly name = "EndpointError";
+}
+
+/**
+ * One end of a connection, behind the opening handshake.
+ *
+ * @example
+ * ```ts
+ * import { Endpoint } from "./endpoint.ts";
+ * import { encodeFrame } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // Two ends in memory, without a socket.
+ * const received: unknown[] = [];
+ * const toServer: Uint8Array<ArrayBuffer>[] = [];
+ * const client = new Endpoint("client", {
+ *   onOutput: (opcode, payload, final) =>
+ *     toServer.push(encodeFrame(opcode, payload, { final, maskingKey: Uint8Array.of(1, 2, 3, 4) })),
+ * });
+ * const server = new Endpoint("server", {
+ *   onOutput: (opcode, payload, final) => client.receive(encodeFrame(opcode, payload, { final })),
+ *   onMessage: (message) => received.push(message),
+ * });
+ * client.send("Hello world");
+ * client.close(1000, "done");
+ * for (const bytes of toServer) server.receive(bytes);
+ * assertEquals(received, ["Hello world"]);
+ * assertEquals([client.phase, client.received], ["closed", { code: 1000, reason: "done" }]);
+ * ```
+ */
+export class Endpoint {
+  /** Which end it is. */
+  readonly role: EndpointRole;
+  readonly #handler: EndpointHandler;
+  readonly #relay: RelayHandler | undefined;
+  readonly #options: EndpointOptions;
+  readonly #decoder: FrameDecoder;
+  #assembler: MessageAssembler;
+
+  #phase: EndpointPhase = "open";
+  #sent: CloseFrame | null = null;
+  #received: CloseFrame | null = null;
+  #initiator: "local" | "peer" | null = null;
+  #error: ProtocolError | undefined;
+
+  /** What comes cannot be read as frames any more. */
+  #isSpent = false;
+  /** The rest of this data frame is nobody's. */
+  #isDiscarded = false;
+  /** The kind of the message that this data frame belongs to. */
+  #kind: MessageKind = "text";
+  /** The kind of the message that goes out in fragments. */
+  #outgoing: MessageKind | undefined;
+
+  /**
+   * Begins behind the opening handshake.
+   *
+   * @param role Which end it is.
+   * @param handler Told of everything.
+   * @param options The limit of a message, and what comes of messages after our close frame.
+   * @throws {RangeError} If `maxMessageBytes` is not a whole number of at least 0.
+   */
+  constructor(role: EndpointRole, handler: EndpointHandler, options: EndpointOptions = {}) {
+    this.role = role;
+    this.#handler = handler;
+    this.#relay = handler.relay;
+    this.#options = options;
+    this.#assembler = new MessageAssembler(options);
+    this.#decoder = new FrameDecoder(role === "client" ? "server" : "client", {
+      onHeader: (header) => this.#onHeader(header),
+      onData: (header, piece, isFirst, isLast) => this.#onData(header, piece, isFirst, isLast),
+      onControl: (header, payload) => this.#onControl(header, payload),
+    });
+  }
+
+  /** How far the connection has come. */
+  get phase(): EndpointPhase {
+    return this.#phase;
+  }
+
+  /** Our close frame, or `null` if none has gone out. */
+  get sent(): CloseFrame | null {
+    return this.#sent;
+  }
+
+  /** The peer's close frame, or `null` if none has come. */
+  get received(): CloseFrame | null {
+    return this.#received;
+  }
+
+  /** Who sent the first close frame, or `null` if nobody has. */
+  get initiator(): "local" | "peer" | null {
+    return this.#initiator;
+  }
+
+  /** What the peer broke, if it broke anything. */
+  get error(): ProtocolError | undefined {
+    return this.#error;
+  }
+
+  /** The message of the peer that has begun and is not complete: at the end of a connection, what was lost. */
+  get incomplete(): { readonly kind: MessageKind; readonly bytes: number } | undefined {
+    return this.#assembler.incomplete;
+  }
+
+  /** How much memory the message holds that is not complete, in bytes. */
+  get heldBytes(): number {
+    return this.#assembler.heldBytes;
+  }
+
+  /** Whether nothing that still comes can matter: the peer's close frame is there, or its bytes are no frames. */
+  get isOver(): boolean {
+    return this.#received !== null || this.#isSpent;
+  }
+
+  /** Whether a frame of the peer has begun and not ended. */
+  get isInsideFrame(): boolean {
+    return this.#decoder.isInsideFrame;
+  }
+
+  /**
+   * Takes what the peer has sent. Masked payloads are unmasked in place, so the bytes are changed.
+   *
+   * @param bytes The next bytes of the connection, cut anywhere.
+   */
+  receive(bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.#isSpent) return;
+    if (this.#sent !== null && this.#received === null && this.#isAnswerInside(bytes)) return;
+    try {
+      this.#decoder.push(bytes);
+    } catch (error) {
+      this.#isSpent = true;
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  /**
+   * Sends a whole message.
+   *
+   * @param message The message.
+   * @throws {EndpointError} If a close frame has gone either way, or another message is under way.
+   */
+  send(message: Message): void {
+    const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    this.sendFragment(typeof message === "string" ? "text" : "binary", payload, true);
+  }
+
+  /**
+   * Sends a fragment of a message (RFC 6455 section 5.4).
+   *
+   * @param kind The kind of the message; the endpoint knows which fragment is its first.
+   * @param payload The bytes of the fragment.
+   * @param final Whether the message ends with it.
+   * @throws {EndpointError} If a close frame has gone either way, or a message of the other kind is under way.
+   */
+  sendFragment(kind: MessageKind, payload: Uint8Array<ArrayBuffer>, final: boolean): void {
+    if (this.#sent !== null) throw new EndpointError("Cannot send data behind the close frame");
+    if (this.#outgoing !== undefined && this.#outgoing !== kind) {
+      throw new EndpointError(`Cannot send ${kind} inside a ${this.#outgoing} message`);
+    }
+    const opcode = this.#outgoing === undefined ? OPCODE[kind] : OPCODE.continuation;
+    this.#outgoing = final ? undefined : kind;
+    this.#handler.onOutput(opcode, payload, final);
+  }
+
+  /**
+   * Sends a ping (RFC 6455 section 5.5.2).
+   *
+   * @param payload Its payload, at most 125 bytes.
+   * @throws {EndpointError} If a close frame has gone either way.
+   */
+  ping(payload: Uint8Array<ArrayBuffer>): void {
+    if (this.#sent !== null) throw new EndpointError("Cannot send a ping behind the close frame");
+    this.#handler.onOutput(OPCODE.ping, payload, true);
+  }
+
+  /**
+   * Begins to close (RFC 6455 section 7.1.2). After the first close frame, it does nothing.
+   *
+   * @param code The close code; 1005 for a frame without one.
+   * @param reason The reason, at most 123 bytes of UTF-8.
+   * @throws {RangeError} If code or reason may not be sent.
+   */
+  close(code: number, reason = ""): void {
+    const payload = encodeClosePayload(code, reason);
+    if (this.#sent !== null) return;
+    this.#phase = "closing";
+    this.#sendClose({ code, reason }, payload, "local");
+    if (this.#options.discardsAfterClose && !this.#isRelaying) this.#isDiscarded = true;
+  }
+
+  /**
+   * Fails the connection for a reason of our own, such as a limit: what still comes is only searched for the peer's close frame.
+   * After the first close frame, no other goes out.
+   *
+   * @param code The close code.
+   * @param reason The reason, at most 123 bytes of UTF-8.
+   * @throws {RangeError} If code or reason may not be sent.
+   */
+  refuse(code: number, reason = ""): void {
+    const payload = encodeClosePayload(code, reason);
+    this.#isDiscarded = true;
+    if (this.#received === null) this.#phase = "failed";
+    if (this.#sent === null) this.#sendClose({ code, reason }, payload, "local");
+  }
+
+  /**
+   * Gives back the memory of a message that nobody looks at any more, so that the next message is put there.
+   *
+   * @param message A message that `onMessage` gave.
+   */
+  recycle(message: Uint8Array<ArrayBuffer>): void {
+    this.#assembler.recycle(message);
+  }
+
+  /** Lets go of the message that is not complete, as its end is not wanted any more. */
+  forget(): void {
+    if (this.#assembler.incomplete === undefined) return;
+    this.#assembler.release();
+    this.#assembler = new MessageAssembler(this.#options);
+    this.#isDiscarded = true;
+  }
+
+  /**
+   * Says how the connection has ended.
+   *
+   * @param end What only the loop knows.
+   * @returns Both halves of the end.
+   */
+  closeRecord({ tcp, detail = "", isLate = false }: ConnectionEnd): CloseRecord {
+    return {
+      sent: this.#sent,
+      received: this.#received,
+      initiator: this.#initiator,
+      end: this.#error ? "protocol-error" : this.#received ? "close-frame" : isLate ? "no-answer" : "no-close-frame",
+      tcp,
+      detail: this.#error?.message ?? detail,
+    };
+  }
+
+  /** Whether a binary frame is being handed on that has not ended. */
+  get #isRelaying(): boolean {
+    return this.#relay !== undefined && this.#kind === "binary" && !this.#isDiscarded && this.#decoder.payloadLeft > 0;
+  }
+
+  #sendClose(frame: CloseFrame, payload: Uint8Array<ArrayBuffer>, initiator: "local" | "peer"): void {
+    this.#sent = frame;
+    this.#initiator ??= initiator;
+    this.#handler.onOutput(OPCODE.close, payload, true);
+  }
+
+  /** Fails the connection (RFC 6455 section 7.1.7). */
+  #fail(error: ProtocolError): void {
+    if (this.#phase === "failed") return;
+    this.#isDiscarded = true;
+    this.#phase = "failed";
+    this.#error = error;
+    if (this.#sent === null) {
+      const frame = { code: error.closeCode, reason: asciiReason(error.message) };
+      this.#sendClose(frame, encodeClosePayload(frame.code, frame.reason), "local");
+    }
+    this.#handler.onFailure?.(error);
+  }
+
+  #onHeader(header: FrameHeader): void {
+    this.#handler.onHeader?.(header);
+    if (header.opcode >= OPCODE.close) return;
+    if (this.#phase === "closed") throw new ProtocolError("data-after-close", "Data came after the close frame");
+    this.#isDiscarded = this.#phase === "failed" || (this.#sent !== null && this.#options.discardsAfterClose === true);
+    if (this.#isDiscarded) return;
+    const { final, length } = header;
+    const kind = fragmentKindOf(header.opcode);
+    try {
+      this.#kind = this.#assembler.check(kind, length);
+      if (this.#relay && this.#kind === "binary") this.#assembler.skip(kind, length, final);
+    } catch (error) {
+      // The frame itself is in order, so that the frames behind it can be read: one of them is the peer's close frame.
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  #onData(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
+    if (isFirst) this.#handler.onFrame?.(header, piece);
+    if (this.#isDiscarded) return;
+    if (this.#relay === undefined) return this.#assemble(header, piece, isFirst, isLast);
+    if (this.#kind === "text") return this.#relayText(this.#relay, header, piece, isFirst, isLast);
+    this.#relay.onPiece(header, piece, isFirst, isLast);
+  }
+
+  #assemble(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
+    const final = isLast && header.final;
+    const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
+    // What the assembler hands on as it is would be a part of the read buffer.
+    const payload = isFirst && final && kind === "binary" ? piece.slice() : piece;
+    let message: Message | undefined;
+    try {
+      message = this.#assembler.push({ kind, payload, final });
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      return this.#fail(error);
+    }
+    if (message !== undefined) this.#handler.onMessage?.(message);
+  }
+
+  #relayText(
+    relay: RelayHandler,
+    header: FrameHeader,
+    piece: Uint8Array<ArrayBuffer>,
+    isFirst: boolean,
+    isLast: boolean,
+  ): void {
+    const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
+    let text: Uint8Array<ArrayBuffer> | undefined;
+    try {
+      text = this.#assembler.pushBytes(kind, piece, isLast && header.final);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      return this.#fail(error);
+    }
+    if (text === undefined) relay.onStored(this.#assembler.heldBytes);
+    else relay.onText(header, text, text === piece);
+  }
+
+  #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
+    this.#handler.onFrame?.(header, payload);
+    if (header.opcode === OPCODE.close) return this.#onCloseFrame(payload);
+    if (header.opcode === OPCODE.pong) return this.#handler.onPong?.(payload);
+    // Our own close frame forbids data, and the peer's ends the pongs (RFC 6455 section 5.5.2).
+    if (this.#phase === "open" || this.#phase === "closing") {
+      this.#handler.onOutput(OPCODE.pong, payload, true);
+      this.#handler.onPing?.(payload);
+    }
+  }
+
+  #onCloseFrame(payload: Uint8Array<ArrayBuffer>): void {
+    // Nothing but data is wrong behind the peer's close frame.
+    if (this.#received !== null) return;
+    const frame = parseClosePayload(payload);
+    this.#received = frame;
+    this.#initiator ??= "peer";
+    if (this.#phase !== "failed") this.#phase = "closed";
+    // The answer repeats code and reason (RFC 6455 section 5.5.1).
+    if (this.#sent === null) this.#sendClose(frame, payload, "peer");
+    this.#handler.onClose?.(frame);
+  }
+
+  /**
+   * A peer may stop in the middle of a frame that we have refused, and answer our close frame there. By its length the frame goes
+   * on, so that nothing but the end of what came at once tells: as all of it is discarded, taking it for the answer loses nothing.
+   */
+  #isAnswerInside(bytes: Uint8Array<ArrayBuffer>): boolean {
+    if (!this.#isDiscarded || bytes.byteLength > this.#decoder.payloadLeft) return false;
+    const frame = closeFrameAtEnd(bytes, this.role === "server");
+    if (frame === undefined || frame.code !== this.#sent?.code) return false;
+    this.#isSpent = true;
+    this.#received = frame;
+    if (this.#phase !== "failed") this.#phase = "closed";
+    this.#handler.onClose?.(frame);
+    return true;
+  }
+}
+
+/** Reads the close frame with which bytes end, if they do. */
+function closeFrameAtEnd(bytes: Uint8Array<ArrayBuffer>, isMasked: boolean): CloseFrame | undefined {
+  const headerBytes = isMasked ? 6 : 2;
+  const most = Math.min(MAX_CLOSE_REASON_BYTES + 2, bytes.byteLength - headerBytes);
+  for (let length = 2; length <= most; length++) {
+    const at = bytes.byteLength - headerBytes - length;
+    if (bytes[at] !== 0x88 || bytes[at + 1] !== (length | (isMasked ? 0x80 : 0))) continue;
+    const payload = bytes.slice(at + headerBytes);
+    if (isMasked) applyMask(payload, readMaskingKey(bytes, at + 2), 0);
+    try {
+      return parseClosePayload(payload);
+    } catch {
+      // It only looked like one.
+    }
+  }
+  return undefined;
+}
+
+/** A reason has at most 123 bytes: what is not ASCII becomes a question mark, so that a cut is easy. */
+function asciiReason(message: string): string {
+  return message.replace(/[^ -~]/g, "?").slice(0, MAX_CLOSE_REASON_BYTES);
+}
+
+function fragmentKindOf(opcode: number): Fragment["kind"] {
+  return opcode === OPCODE.text ? "text" : opcode === OPCODE.binary ? "binary" : "continuation";
+}
