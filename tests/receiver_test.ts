@@ -6,10 +6,9 @@
 import { assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { Receiver } from "npm:ws@8.23.0";
-import { type Fragment, MessageAssembler } from "../lib/protocol/assembler.ts";
-import { parseClosePayload } from "../lib/protocol/close.ts";
-import { ProtocolError } from "../lib/protocol/error.ts";
-import { encodeFrame, FrameDecoder, type FrameHeader, OPCODE } from "../lib/protocol/frame.ts";
+import { Endpoint } from "../lib/protocol/endpoint.ts";
+import type { ProtocolError } from "../lib/protocol/error.ts";
+import { encodeFrame, OPCODE } from "../lib/protocol/frame.ts";
 
 const STREAMS = 100_000;
 /** Another number tries other streams. */
@@ -31,54 +30,27 @@ interface OwnOutcome extends Outcome {
   isInsideText: boolean;
 }
 
-/** Ends the decoding: a close frame is the last. */
-const CLOSED = Symbol("closed");
-
 function readOurs(isMasked: boolean, chunks: readonly Uint8Array<ArrayBuffer>[]): OwnOutcome {
   const events: string[] = [];
-  const assembler = new MessageAssembler({ maxMessageBytes: MAX_MESSAGE_BYTES });
-  let isInsidePayload = false;
-  const decoder = new FrameDecoder(isMasked ? "client" : "server", {
-    onHeader({ opcode, length }) {
-      if (opcode < 8) assembler.check(kindOfOpcode(opcode), length);
-      isInsidePayload = true;
-    },
-    onData({ opcode, final }, payload, isFirst, isLast) {
-      isInsidePayload = !isLast;
-      const kind = isFirst ? kindOfOpcode(opcode) : "continuation";
-      const message = assembler.push({ kind, payload, final: final && isLast });
-      if (message !== undefined) {
-        events.push(typeof message === "string" ? `text ${message}` : `binary ${message.toHex()}`);
-      }
-    },
-    onControl({ opcode }: FrameHeader, payload) {
-      isInsidePayload = false;
-      if (opcode !== OPCODE.close) {
-        return void events.push(`${opcode === OPCODE.ping ? "ping" : "pong"} ${payload.toHex()}`);
-      }
-      const { code, reason } = parseClosePayload(payload);
-      events.push(`close ${code} ${reason}`);
-      throw CLOSED;
-    },
-  });
   let error: ProtocolError | undefined;
-  try {
-    for (const chunk of chunks) decoder.push(chunk);
-  } catch (thrown) {
-    if (thrown instanceof ProtocolError) error = thrown;
-    else if (thrown !== CLOSED) throw thrown;
-  }
+  // What follows the first close frame, or the first fault, is no matter of the comparison.
+  const tell = (event: string) => endpoint.phase === "open" && events.push(event);
+  const endpoint: Endpoint = new Endpoint(isMasked ? "server" : "client", {
+    onOutput() {},
+    onMessage: (message) => tell(typeof message === "string" ? `text ${message}` : `binary ${message.toHex()}`),
+    onPing: (payload) => tell(`ping ${payload.toHex()}`),
+    onPong: (payload) => tell(`pong ${payload.toHex()}`),
+    onClose: ({ code, reason }) => error || events.push(`close ${code} ${reason}`),
+    onFailure: (first) => error = endpoint.received ? undefined : first,
+  }, { maxMessageBytes: MAX_MESSAGE_BYTES });
+  for (const chunk of chunks) if (endpoint.phase === "open") endpoint.receive(chunk);
   return {
     events,
     closeCode: error?.closeCode ?? 0,
     error,
-    isInsideHeader: decoder.isInsideFrame && !isInsidePayload,
-    isInsideText: assembler.incomplete?.kind === "text",
+    isInsideHeader: endpoint.isInsideHeader,
+    isInsideText: endpoint.incomplete?.kind === "text",
   };
-}
-
-function kindOfOpcode(opcode: number): Fragment["kind"] {
-  return opcode === OPCODE.text ? "text" : opcode === OPCODE.binary ? "binary" : "continuation";
 }
 
 /** The property of an error of `ws` that has the close code. */

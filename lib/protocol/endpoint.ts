@@ -33,7 +33,10 @@ export type EndpointRole = "client" | "server";
 /** How far a connection has come; see the table of the module. */
 export type EndpointPhase = "open" | "closing" | "closed" | "failed";
 
-/** What an endpoint tells, at once and in the order of the wire. What a handler throws is thrown by `receive`. */
+/**
+ * What an endpoint tells, at once and in the order of the wire. A {@linkcode ProtocolError} that a handler throws fails the
+ * connection as if the peer had broken a rule; anything else is thrown by `receive`.
+ */
 export interface EndpointHandler {
   /**
    * A frame has to go out. The endpoint has checked its order; the loop masks it if it is a client's, and writes it.
@@ -265,9 +268,9 @@ export class Endpoint {
     return this.#received !== null || this.#isSpent;
   }
 
-  /** Whether a frame of the peer has begun and not ended. */
-  get isInsideFrame(): boolean {
-    return this.#decoder.isInsideFrame;
+  /** Whether a frame of the peer has begun whose header is not complete. */
+  get isInsideHeader(): boolean {
+    return this.#decoder.isInsideHeader;
   }
 
   /**
@@ -418,7 +421,7 @@ export class Endpoint {
   #onHeader(header: FrameHeader): void {
     this.#handler.onHeader?.(header);
     if (header.opcode >= OPCODE.close) return;
-    if (this.#phase === "closed") throw new ProtocolError("data-after-close", "Data came after the close frame");
+    if (this.#phase === "closed") throw new ProtocolError("data-after-close", "Bytes came after the close frame");
     this.#isDiscarded = this.#phase === "failed" || (this.#sent !== null && this.#options.discardsAfterClose === true);
     if (this.#isDiscarded) return;
     const { final, length } = header;
@@ -478,12 +481,11 @@ export class Endpoint {
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
     this.#handler.onFrame?.(header, payload);
     if (header.opcode === OPCODE.close) return this.#onCloseFrame(payload);
+    // Our own close frame forbids data, and only the peer's ends the pongs (RFC 6455 section 5.5.2).
+    if (this.#phase !== "open" && this.#phase !== "closing") return;
     if (header.opcode === OPCODE.pong) return this.#handler.onPong?.(payload);
-    // Our own close frame forbids data, and the peer's ends the pongs (RFC 6455 section 5.5.2).
-    if (this.#phase === "open" || this.#phase === "closing") {
-      this.#handler.onOutput(OPCODE.pong, payload, true);
-      this.#handler.onPing?.(payload);
-    }
+    this.#handler.onOutput(OPCODE.pong, payload, true);
+    this.#handler.onPing?.(payload);
   }
 
   #onCloseFrame(payload: Uint8Array<ArrayBuffer>): void {

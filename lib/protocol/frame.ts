@@ -289,6 +289,11 @@ export class FrameDecoder {
     return this.#header !== undefined || this.#headLength > 0;
   }
 
+  /** Whether a header has begun and not ended. */
+  get isInsideHeader(): boolean {
+    return this.#headLength > 0;
+  }
+
   /** How many bytes of the payload of the frame that has begun are still to come; 0 between two frames. */
   get payloadLeft(): number {
     return this.#header === undefined ? 0 : this.#header.length - this.#received;

@@ -5,25 +5,15 @@
  */
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
-import { MessageAssembler } from "../protocol/assembler.ts";
-import {
-  assertSendableClose,
-  type CloseEnd,
-  type CloseFrame,
-  type CloseRecord,
-  encodeClosePayload,
-  MAX_CLOSE_REASON_BYTES,
-  parseClosePayload,
-  type TcpEnd,
-} from "../protocol/close.ts";
-import { messageOf, ProtocolError } from "../protocol/error.ts";
+import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
+import { type ConnectionEnd, Endpoint } from "../protocol/endpoint.ts";
+import { messageOf, type ProtocolError } from "../protocol/error.ts";
 import {
   applyMask,
-  FrameDecoder,
   type FrameHeader,
-  type FrameSink,
   MAX_HEADER_BYTES,
   OPCODE,
+  readMaskingKey,
   writeHeader,
 } from "../protocol/frame.ts";
 import {
@@ -34,7 +24,7 @@ import {
   type UpgradeRequest,
   verifyResponse,
 } from "../protocol/handshake.ts";
-import type { Message } from "../protocol/message.ts";
+import { kindOf, type Message } from "../protocol/message.ts";
 import {
   type CloseOptions,
   type Connection,
@@ -61,6 +51,9 @@ const WRITE_BYTES = 256 * 1024 + MAX_HEADER_BYTES;
 
 /** What a frame that waits costs besides its payload, in bytes, so that small ones are bounded as well: 512. */
 const FRAME_OVERHEAD_BYTES = 512;
+
+/** How many pongs wait to go out at most; beyond, the latest takes the place of the one before it: 64. */
+export const MAX_QUEUED_PONGS = 64;
 
 /** With more than this unread, in bytes, nothing is read from the connection until it is received: 8 MiB. */
 export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
@@ -181,29 +174,25 @@ function closeQuietly(tcp: Deno.Conn): void {
   }
 }
 
-class WireConnection implements Connection, FrameSink {
+class WireConnection implements Connection {
   readonly transport = "wire";
   readonly protocol: string;
   readonly closed: Promise<CloseRecord>;
 
   readonly #tcp: Deno.Conn;
-  readonly #decoder: FrameDecoder;
-  readonly #assembler: MessageAssembler;
+  readonly #endpoint: Endpoint;
   readonly #maxBufferedBytes: number;
   readonly #fragmentBytes: number;
   readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
   readonly #inbox = new Inbox(() => this.#room?.resolve());
   readonly #end = Promise.withResolvers<CloseRecord>();
   readonly #pings = new Map<string, () => void>();
+  #pongs: Uint8Array<ArrayBuffer>[] = [];
   #room: PromiseWithResolvers<void> | undefined;
   #writing: Promise<unknown> = Promise.resolve();
   #queuedBytes = 0;
   #isBroken = false;
   #outgoing: Uint8Array | undefined;
-  #pong: Uint8Array | undefined;
-  #sent: CloseFrame | undefined;
-  #received: CloseFrame | undefined;
-  #initiator: "local" | "peer" | null = null;
   #record: CloseRecord | undefined;
 
   constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
@@ -212,8 +201,13 @@ class WireConnection implements Connection, FrameSink {
     this.protocol = protocol;
     this.closed = this.#end.promise;
     this.#tcp = tcp;
-    this.#decoder = new FrameDecoder("server", this);
-    this.#assembler = new MessageAssembler({ maxMessageBytes });
+    this.#endpoint = new Endpoint("client", {
+      onOutput: (opcode, payload, final) => this.#onOutput(opcode, payload, final),
+      onFrame: (header, start) => this.#trace("in", header, start),
+      onMessage: (message) => this.#onMessage(message),
+      onPong: (payload) => this.#pings.get(payload.toHex())?.(),
+      onFailure: (error) => this.#onFailure(error),
+    }, { maxMessageBytes });
     this.#maxBufferedBytes = maxBufferedBytes;
     this.#fragmentBytes = fragmentBytes;
     this.#onFrame = onFrame;
@@ -222,21 +216,18 @@ class WireConnection implements Connection, FrameSink {
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#inbox.fault) throw this.#inbox.fault;
+    const kind = kindOf(message);
     const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
-    let opcode: number = typeof message === "string" ? OPCODE.text : OPCODE.binary;
     let at = 0;
     do {
       // The peer may close in the middle of the message: no data may follow the close frame (RFC 6455 section 5.5.1).
-      if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
+      await this.#assertOpen(options);
       const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
       const former = this.#writing;
-      const written = this.#write(opcode, payload.subarray(at, end), end === payload.byteLength);
-      // How a write fails is told by the end of the connection.
-      written.catch(() => {});
+      this.#endpoint.sendFragment(kind, payload.subarray(at, end), end === payload.byteLength);
       // What waits is bounded: then nothing is made before what came before is written.
       if (this.#queuedBytes > this.#maxBufferedBytes) await within(former, "room to send", options);
       at = end;
-      opcode = OPCODE.continuation;
     } while (at < payload.byteLength);
   }
 
@@ -245,7 +236,7 @@ class WireConnection implements Connection, FrameSink {
   }
 
   recycle(message: Uint8Array<ArrayBuffer>): void {
-    this.#assembler.recycle(message);
+    this.#endpoint.recycle(message);
   }
 
   drain(): Message[] {
@@ -257,7 +248,7 @@ class WireConnection implements Connection, FrameSink {
   }
 
   async ping(options: WaitOptions = {}): Promise<number> {
-    if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
+    await this.#assertOpen(options);
     const payload = crypto.getRandomValues(new Uint8Array(8));
     const key = payload.toHex();
     const pong = Promise.withResolvers<void>();
@@ -265,7 +256,8 @@ class WireConnection implements Connection, FrameSink {
     // The time begins when the ping goes out, not when it waits behind a message.
     let since = performance.now();
     const going = this.#writing.then(() => since = performance.now());
-    const answered = Promise.all([going, this.#write(OPCODE.ping, payload)]).then(() => pong.promise);
+    this.#endpoint.ping(payload);
+    const answered = Promise.all([going, this.#writing]).then(() => pong.promise);
     const ended = this.closed.then((record) => Promise.reject(new ConnectionClosedError(record)));
     try {
       await within(Promise.race([answered, ended]), "pong", options);
@@ -277,78 +269,56 @@ class WireConnection implements Connection, FrameSink {
 
   async close(options: CloseOptions = {}): Promise<CloseRecord> {
     const { code = 1000, reason = "", timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
-    assertSendableClose(code, reason);
-    this.#sendClose({ code, reason }, "local");
+    this.#endpoint.close(code, reason);
     try {
       return await within(this.closed, "answer to the close frame", { timeoutMs, signal });
     } catch (error) {
-      this.#settle("no-answer", messageOf(error), "local");
+      this.#settle({ tcp: "local", detail: messageOf(error), isLate: true });
       return this.closed;
     }
   }
 
-  onHeader(header: FrameHeader): void {
-    if (this.#received) throw new ProtocolError("data-after-close", "Bytes came after the close frame");
-    const { opcode, length } = header;
-    if (opcode < OPCODE.close) this.#assembler.check(kindOfOpcode(opcode), length);
+  async #assertOpen(options: WaitOptions): Promise<void> {
+    if (this.#record || this.#endpoint.sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
   }
 
-  onData(header: FrameHeader, payload: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
-    if (isFirst) this.#trace("in", header, payload);
-    const final = isLast && header.final;
-    const kind = isFirst ? kindOfOpcode(header.opcode) : "continuation";
-    // The piece is a part of the read buffer: what the assembler hands on as it is has to be copied.
-    const isWhole = isFirst && final && kind === "binary";
-    const message = this.#assembler.push({ kind, payload: isWhole ? payload.slice() : payload, final });
-    if (message === undefined) return;
-    if (this.#sent) this.#inbox.addSurplus(message);
+  #onMessage(message: Message): void {
+    if (this.#endpoint.sent) this.#inbox.addSurplus(message);
     else this.#inbox.add(message);
   }
 
-  onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
-    this.#trace("in", header, payload);
-    if (header.opcode === OPCODE.ping) this.#answerPing(payload.slice());
-    else if (header.opcode === OPCODE.pong) this.#pings.get(payload.toHex())?.();
-    else this.#onCloseFrame(parseClosePayload(payload));
+  /** Who waits for a message learns why none can come before the connection has ended. */
+  #onFailure(error: ProtocolError): void {
+    if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
   }
 
-  #onCloseFrame(frame: CloseFrame): void {
-    this.#received = frame;
-    this.#initiator ??= "peer";
-    // The answer repeats the code and reason (RFC 6455 section 5.5.1).
-    this.#sendClose(frame, "peer");
+  /** Puts what the endpoint wants to send behind what is being written. A control frame's payload is good only for now. */
+  #onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean): void {
+    if (opcode === OPCODE.pong) return this.#queuePong(payload.slice());
+    if (opcode === OPCODE.close) this.#room?.resolve();
+    this.#write(opcode, opcode < OPCODE.close ? payload : payload.slice(), final);
   }
 
-  /** Only the latest ping has to be answered (RFC 6455 section 5.5.3), so answers do not pile up behind a slow peer. */
-  #answerPing(payload: Uint8Array): void {
-    if (this.#sent) return;
-    const isQueued = this.#pong !== undefined;
-    this.#pong = payload;
-    if (isQueued) return;
-    this.#writing = this.#writing.then(() => {
-      const pong = this.#pong ?? new Uint8Array(0);
-      this.#pong = undefined;
-      return this.#writeNow(OPCODE.pong, pong, true);
+  /** Behind a slow peer the latest ping alone has to be answered (RFC 6455 section 5.5.3), so pongs do not pile up. */
+  #queuePong(payload: Uint8Array<ArrayBuffer>): void {
+    if (this.#pongs.length >= MAX_QUEUED_PONGS) this.#pongs.pop();
+    if (this.#pongs.push(payload) > 1) return;
+    this.#writing = this.#writing.then(async () => {
+      for (let pong = this.#pongs[0]; pong !== undefined; pong = this.#pongs[0]) {
+        await this.#writeNow(OPCODE.pong, pong, true);
+        this.#pongs.shift();
+      }
     }).catch(() => {});
   }
 
-  #sendClose(frame: CloseFrame, initiator: "local" | "peer"): void {
-    if (this.#sent || this.#record) return;
-    this.#sent = frame;
-    this.#initiator ??= initiator;
-    this.#room?.resolve();
-    this.#write(OPCODE.close, encodeClosePayload(frame.code, frame.reason)).catch(() => {});
-  }
-
-  /** Puts a frame behind those that are being written. */
-  #write(opcode: number, payload: Uint8Array, final = true): Promise<void> {
+  /** Puts a frame behind those that are being written; how a write fails is told by the end of the connection. */
+  #write(opcode: number, payload: Uint8Array, final: boolean): void {
     const cost = payload.byteLength + FRAME_OVERHEAD_BYTES;
     this.#queuedBytes += cost;
-    const written = this.#writing
+    this.#writing = this.#writing
       .then(() => this.#writeNow(opcode, payload, final))
+      .catch(() => {})
       .finally(() => this.#queuedBytes -= cost);
-    this.#writing = written.catch(() => {});
-    return written;
   }
 
   /**
@@ -360,7 +330,7 @@ class WireConnection implements Connection, FrameSink {
     const header = { final, reserved: 0, opcode, isMasked: true, length: payload.byteLength };
     this.#trace("out", header, payload);
     const maskingKey = nextMaskingKey();
-    const key = new DataView(maskingKey.buffer, maskingKey.byteOffset).getInt32(0, true);
+    const key = readMaskingKey(maskingKey, 0);
     this.#outgoing ??= new Uint8Array(WRITE_BYTES);
     let at = writeHeader(this.#outgoing, 0, header, maskingKey);
     let taken = 0;
@@ -383,55 +353,53 @@ class WireConnection implements Connection, FrameSink {
   }
 
   async #readAll(rest: Uint8Array<ArrayBuffer>): Promise<void> {
-    let tcpEnd: TcpEnd = "peer";
+    let tcp: TcpEnd = "peer";
     let detail = "";
     try {
-      this.#decoder.push(rest);
+      this.#endpoint.receive(rest);
       const buffer = new Uint8Array(READ_BYTES);
       while (!this.#isOver()) {
         while (this.#mayPause()) await this.#hasRoom();
         const read = await this.#tcp.read(buffer);
-        if (read === null) break;
-        this.#decoder.push(buffer.subarray(0, read));
+        if (read === null) {
+          detail = "Unexpected EOF";
+          break;
+        }
+        this.#endpoint.receive(buffer.subarray(0, read));
       }
-      if (this.#isOver()) tcpEnd = await this.#peerEnds(buffer);
+      if (this.#isOver()) tcp = await this.#peerEnds(buffer);
     } catch (error) {
-      if (error instanceof ProtocolError) return await this.#fail(error);
-      tcpEnd = "reset";
+      tcp = "reset";
       detail = messageOf(error);
     }
-    if (this.#received) this.#settle("close-frame", detail, tcpEnd);
-    else this.#settle("no-close-frame", detail || "Unexpected EOF", tcpEnd);
+    this.#settle({ tcp, detail });
   }
 
   /** Whether so much is unread that the peer has to wait; not once the end is near. */
   #mayPause(): boolean {
-    return this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES && !this.#sent && !this.#isBroken;
+    return this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES && !this.#endpoint.sent && !this.#isBroken;
   }
 
+  /** Whether nothing that is still wanted can come: a connection that has failed is not listened to (section 7.1.7). */
   #isOver(): boolean {
-    return this.#received !== undefined || this.#record !== undefined;
+    return this.#record !== undefined || this.#endpoint.phase === "closed" || this.#endpoint.phase === "failed";
   }
 
-  /** After both close frames the server ends TCP (RFC 6455 section 7.1.1), and nothing may come before. */
+  /** After both close frames the server ends TCP (RFC 6455 section 7.1.1); until then only data is wrong. */
   async #peerEnds(buffer: Uint8Array<ArrayBuffer>): Promise<TcpEnd> {
-    if (this.#decoder.isInsideFrame) throw new ProtocolError("data-after-close", "Bytes came after the close frame");
+    const deadline = performance.now() + TCP_END_TIMEOUT_MS;
     await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
     try {
-      const read = await within(this.#tcp.read(buffer), "end of TCP", { timeoutMs: TCP_END_TIMEOUT_MS });
-      if (read === null) return "peer";
+      while (this.#endpoint.phase === "closed") {
+        const timeoutMs = Math.max(1, deadline - performance.now());
+        const read = await within(this.#tcp.read(buffer), "end of TCP", { timeoutMs });
+        if (read === null) return "peer";
+        this.#endpoint.receive(buffer.subarray(0, read));
+      }
     } catch (error) {
       return error instanceof TimeoutError ? "local" : "reset";
     }
-    throw new ProtocolError("data-after-close", "Bytes came after the close frame");
-  }
-
-  /** Fails the connection (RFC 6455 section 7.1.7): a close frame that says why, then the end of TCP. */
-  async #fail(error: ProtocolError): Promise<void> {
-    if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
-    this.#sendClose({ code: error.closeCode, reason: asciiReason(error.message) }, "local");
-    await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
-    this.#settle("protocol-error", error.message, "local");
+    return "local";
   }
 
   #hasRoom(): Promise<void> {
@@ -439,16 +407,9 @@ class WireConnection implements Connection, FrameSink {
     return this.#room.promise.finally(() => this.#room = undefined);
   }
 
-  #settle(end: CloseEnd, detail: string, tcp: TcpEnd): void {
+  #settle(end: ConnectionEnd): void {
     if (this.#record) return;
-    this.#record = {
-      sent: this.#sent ?? null,
-      received: this.#received ?? null,
-      initiator: this.#initiator,
-      end,
-      tcp,
-      detail,
-    };
+    this.#record = this.#endpoint.closeRecord(end);
     closeQuietly(this.#tcp);
     this.#room?.resolve();
     this.#inbox.end(this.#record);
@@ -462,15 +423,6 @@ class WireConnection implements Connection, FrameSink {
       // A listener that fails is not the connection's fault, and does not end it.
     }
   }
-}
-
-/** A reason has at most 123 bytes: what is not ASCII becomes a question mark, so that a cut is easy. */
-function asciiReason(message: string): string {
-  return message.replace(/[^ -~]/g, "?").slice(0, MAX_CLOSE_REASON_BYTES);
-}
-
-function kindOfOpcode(opcode: number): "text" | "binary" | "continuation" {
-  return opcode === OPCODE.text ? "text" : opcode === OPCODE.binary ? "binary" : "continuation";
 }
 
 /** Random bytes for many masking keys at once: asking for four at a time would cost more than a small frame. */
