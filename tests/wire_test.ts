@@ -12,7 +12,7 @@ import {
   OptionError,
 } from "../lib/transport/connection.ts";
 import { TimeoutError } from "../lib/transport/deadline.ts";
-import { MAX_UNREAD_WIRE_BYTES, openWire } from "../lib/transport/wire.ts";
+import { MAX_QUEUED_PONGS, MAX_UNREAD_WIRE_BYTES, openWire } from "../lib/transport/wire.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { client, outcomeOf, reportOf, start } from "./support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
@@ -150,6 +150,47 @@ Deno.test("receive() puts fragments together around pings, which are answered at
     assertEquals(await connection.receive(WAIT), "€");
     assertEquals(new TextDecoder().decode(await pong.promise), "are you there?");
     await connection.close(WAIT);
+  });
+});
+
+Deno.test("a connection over wire answers each of ten pings in one write", async () => {
+  const pongs = Promise.withResolvers<string[]>();
+  await connected(async (socket) => {
+    await socket.write(Uint8Array.from(Array.from({ length: 10 }, (_, at) => [0x80 | PING, 1, 48 + at]).flat()));
+    const payloads: string[] = [];
+    while (payloads.length < 10) payloads.push(new TextDecoder().decode((await socket.readFrame()).payload));
+    pongs.resolve(payloads);
+    await socket.answerClose();
+  }, async (connection) => {
+    assertEquals((await pongs.promise).join(""), "0123456789");
+    await connection.close(WAIT);
+  });
+});
+
+Deno.test("a connection over wire queues 64 pongs, and then the latest takes the last place", async () => {
+  assertEquals(MAX_QUEUED_PONGS, 64);
+  const pongs = Promise.withResolvers<number[]>();
+  await connected(async (socket) => {
+    // All of them come in one read, before the first pong is written.
+    const pings = Array.from({ length: 200 }, (_, at) => [0x80 | PING, 1, at]).flat();
+    await socket.write(Uint8Array.from(pings));
+    const payloads: number[] = [];
+    while (payloads.at(-1) !== 199) payloads.push((await socket.readFrame()).payload[0] ?? -1);
+    pongs.resolve(payloads);
+    await socket.answerClose();
+  }, async (connection) => {
+    assertEquals(await pongs.promise, [...Array.from({ length: 63 }, (_, at) => at), 199]);
+    await connection.close(WAIT);
+  });
+});
+
+Deno.test("receive() gives a message that was complete before the peer broke the protocol in the same write", async () => {
+  await connected(async (socket) => {
+    await socket.write(Uint8Array.of(0x81, 2, 104, 105, 0x83, 0));
+    await socket.readFrame();
+  }, async (connection) => {
+    assertEquals(await connection.receive(WAIT), "hi");
+    await assertRejects(() => connection.receive(WAIT), ConnectionClosedError, "opcode 3");
   });
 });
 
@@ -363,6 +404,37 @@ const ENDS: readonly [string, Script, Partial<CloseRecord>][] = [
     initiator: "local",
     end: "protocol-error",
     tcp: "local",
+  }],
+  ["answers, and sends control frames 50 ms behind it", async (s) => {
+    await s.answerClose();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (const opcode of [PING, PONG, CLOSE]) await s.frame(opcode);
+  }, {
+    received: { code: 4000, reason: "bye" },
+    initiator: "local",
+    end: "close-frame",
+    tcp: "peer",
+  }],
+  ["answers, with control frames behind it in the same write", async (s) => {
+    const { payload } = await s.readFrame();
+    const bytes = [CLOSE, PING, PONG, CLOSE].flatMap((opcode) => [0x80 | opcode, payload.byteLength, ...payload]);
+    await s.write(Uint8Array.from(bytes));
+  }, {
+    received: { code: 4000, reason: "bye" },
+    initiator: "local",
+    end: "close-frame",
+    tcp: "peer",
+  }],
+  ["pings before it answers, and waits for the pong", async (s) => {
+    const { payload } = await s.readFrame();
+    await s.frame(PING, "still there?");
+    assertEquals((await s.readFrame()).opcode, PONG);
+    await s.frame(CLOSE, payload);
+  }, {
+    received: { code: 4000, reason: "bye" },
+    initiator: "local",
+    end: "close-frame",
+    tcp: "peer",
   }],
   ["answers with an illegal code", (s) => s.readFrame().then(() => s.closeFrame(1006)).then(() => s.untilGone()), {
     received: null,
