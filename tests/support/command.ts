@@ -16,7 +16,11 @@ export interface Outcome {
 
 /** Which packages stand behind the @std names, in the words of the task that decides. */
 export const standIns: readonly string[] = await (async () => {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["task", "-q", "std:flags"], cwd: ROOT, stderr: "null" })
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "-q", "std:flags"],
+    cwd: ROOT,
+    stderr: "null",
+  })
     .output();
   return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
 })();
