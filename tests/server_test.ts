@@ -6,7 +6,7 @@ import { openBuiltin } from "../lib/transport/builtin.ts";
 import { rawClient, type RawSocket, TEXT } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 
 testBoth("server logs one line when a connection opens and one when it closes", async (transport) => {
   await using server = await serverProcess("--transport", transport);
