@@ -16,6 +16,7 @@ import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
 import { withoutPassword } from "./lib/protocol/message.ts";
 import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
+import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { within } from "./lib/transport/deadline.ts";
 import { openConnection } from "./lib/transport/open.ts";
@@ -30,7 +31,7 @@ async function main(args: readonly string[]): Promise<number> {
 
   // Where to? The server that was named, the one on the usual port, or one of our own.
   const url = settings.url ?? await findServer(settings);
-  const signal = interruption();
+  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   if (settings.interactive) return await talk(url, settings, signal);
 
   // Connect, upgrade, send, receive, verify, close.
@@ -79,18 +80,6 @@ async function findServer({ output }: ClientSettings): Promise<string> {
 }
 
 const FIND_TIMEOUT_MS = 1000;
-
-/** Ctrl-C or a request to terminate ends the exchange, the second one ends the process at once. */
-function interruption(): AbortSignal {
-  const controller = new AbortController();
-  const onSignal = () => {
-    if (controller.signal.aborted) Deno.exit(EXIT_CODES.interrupted);
-    controller.abort();
-  };
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
-  return controller.signal;
-}
 
 /** A bar is for a person, and for work of which the end is known. */
 async function progressOf(

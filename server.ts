@@ -19,6 +19,7 @@ import {
   SERVER_OPTIONS,
   type ServerSettings,
 } from "./lib/server_settings.ts";
+import { listenForSignals } from "./lib/signals.ts";
 import { createSite } from "./lib/site.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
@@ -34,7 +35,8 @@ const HELP = [
   ...describeOptions(SERVER_OPTIONS),
   "",
   "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-  "Ctrl-C and SIGTERM close every connection with 1001 and end the server.",
+  "Ctrl-C and SIGTERM close every connection with 1001 and end the server;",
+  "the next one, from 500 ms later on, ends it at once.",
 ].join("\n");
 
 async function main(args: readonly string[]): Promise<number> {
@@ -46,9 +48,11 @@ async function main(args: readonly string[]): Promise<number> {
   const log = createLog(settings.log, console.log, console.error);
 
   const server = settings.lab === "no" ? startEcho(settings, log) : await startLab(settings, log);
+  // Who reads the line that it listens may send a signal at once.
+  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   log({ type: "listening", url: server.url });
 
-  await untilSignal();
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log({ type: "draining" });
   const { shutdownTimeoutMs } = settings;
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
@@ -89,20 +93,6 @@ async function startLab({ serve, lab }: ServerSettings, onEvent: (event: ServerE
 function print(text: string): number {
   console.log(text);
   return EXIT_CODES.proven;
-}
-
-/** Waits for Ctrl-C or a request to terminate; the second one ends the process at once. */
-function untilSignal(): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let isStopping = false;
-  const onSignal = () => {
-    if (isStopping) Deno.exit(EXIT_CODES.interrupted);
-    isStopping = true;
-    resolve();
-  };
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
-  return promise;
 }
 
 /** Says in one line what is wrong, and gives the exit code for it. */
