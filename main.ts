@@ -12,13 +12,13 @@ import config from "./deno.json" with { type: "json" };
 import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
 import { parseCommandLine, UsageError } from "./lib/command_line.ts";
 import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
+import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/host.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
 import { withoutPassword } from "./lib/protocol/message.ts";
 import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
 import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
-import { within } from "./lib/transport/deadline.ts";
 import { openConnection } from "./lib/transport/open.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 
@@ -61,25 +61,20 @@ async function tracing({ trace }: ClientSettings): Promise<{ onFrame?: (frame: F
   return { onFrame: (frame) => console.error(formatFrame(frame, performance.now() - start)) };
 }
 
-/** Looks for a server on the usual port, and starts one on a free port if there is none. */
+/** Looks for a server on the usual port of either family, and starts one on a free port if there is none. */
 async function findServer({ output }: ClientSettings): Promise<string> {
-  try {
-    const probe = Deno.connect({ hostname: "127.0.0.1", port: DEFAULT_PORT });
-    (await within(probe, "connection", { timeoutMs: FIND_TIMEOUT_MS })).close();
-    return `ws://127.0.0.1:${DEFAULT_PORT}/`;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
-    const { serveEcho } = await import("./lib/serve.ts");
-    const { url } = serveEcho({ port: 0 });
-    if (output !== "nothing") {
-      console.error(`Nothing listens on ws://127.0.0.1:${DEFAULT_PORT}/, so an echo server was started on ${url}`);
-    }
-    return url;
+  const urlAt = (address: string) => `ws://${inUrl(address)}:${DEFAULT_PORT}/`;
+  const address = await listeningAddress(DEFAULT_PORT);
+  if (address !== undefined) return urlAt(address);
+  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
+  const { serveEcho } = await import("./lib/serve.ts");
+  const { url } = serveEcho({ port: 0 });
+  if (output !== "nothing") {
+    const places = LOOPBACK_ADDRESSES.map(urlAt).join(" or ");
+    console.error(`Nothing listens on ${places}, so an echo server was started on ${url}`);
   }
+  return url;
 }
-
-const FIND_TIMEOUT_MS = 1000;
 
 /** A bar is for a person, and for work of which the end is known. */
 async function progressOf(

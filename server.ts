@@ -11,6 +11,7 @@
 import config from "./deno.json" with { type: "json" };
 import { describeOptions, UsageError } from "./lib/command_line.ts";
 import { createLog, type ServerEvent } from "./lib/event_log.ts";
+import { addressesOf, inUrl } from "./lib/host.ts";
 import { CertificateError, type EchoServer, serveEcho } from "./lib/serve.ts";
 import {
   parseServerLine,
@@ -47,10 +48,11 @@ async function main(args: readonly string[]): Promise<number> {
   if (settings.note) console.error(`wsproof: ${settings.note}`);
   const log = createLog(settings.log, console.log, console.error);
 
-  const server = settings.lab === "no" ? startEcho(settings, log) : await startLab(settings, log);
+  const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
+  const server = settings.lab === "no" ? startEcho(settings, addresses, log) : await startLab(settings, addresses, log);
   // Who reads the line that it listens may send a signal at once.
   const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
-  log({ type: "listening", url: server.url });
+  for (const url of server.urls) log({ type: "listening", url });
 
   await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log({ type: "draining" });
@@ -64,9 +66,12 @@ async function main(args: readonly string[]): Promise<number> {
   return EXIT_CODES.proven;
 }
 
-function startEcho({ serve }: ServerSettings, onEvent: (event: ServerEvent) => void): EchoServer {
+type OnEvent = (event: ServerEvent) => void;
+
+function startEcho({ serve }: ServerSettings, addresses: readonly string[], onEvent: OnEvent): EchoServer {
   const server: EchoServer = serveEcho({
     ...serve,
+    addresses,
     routes: createSite(serve, () => server.stats(), config.version),
     onEvent,
   });
@@ -74,20 +79,22 @@ function startEcho({ serve }: ServerSettings, onEvent: (event: ServerEvent) => v
 }
 
 /** Starts the lab; loaded here, as the echo server has no need of it. */
-async function startLab({ serve, lab }: ServerSettings, onEvent: (event: ServerEvent) => void) {
+async function startLab({ serve, lab }: ServerSettings, addresses: readonly string[], onEvent: OnEvent) {
   const { isLoopback, serveLab } = await import("./lib/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
-  const host = `${hostname ?? "127.0.0.1"}:${port ?? DEFAULT_PORT}`;
-  if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
-    throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+  for (const address of addresses) {
+    const host = `${inUrl(address)}:${port ?? DEFAULT_PORT}`;
+    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+      throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+    }
   }
-  if (hostname !== undefined && !isLoopback(hostname) && lab !== "public") {
+  if (hostname !== undefined && !addresses.every(isLoopback) && lab !== "public") {
     throw new UsageError(
       `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,
     );
   }
-  return await serveLab({ ...(hostname && { hostname }), ...(port !== undefined && { port }), onEvent });
+  return await serveLab({ addresses, ...(port !== undefined && { port }), onEvent });
 }
 
 function print(text: string): number {
