@@ -115,6 +115,8 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
     notice(`Connected to ${withoutPassword(url)} in ${formatMs(performance.now() - start)}${protocol}`);
     if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     const { converse, splitLines } = await import("./lib/interactive.ts");
+    const { keepAlive } = await import("./lib/keep_alive.ts");
+    keepAlive(connection);
     const lines = Deno.stdin.readable
       .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
       .pipeThrough(splitLines());

@@ -76,7 +76,7 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
     help: [
       "Whole seconds without traffic before a peer",
       "is dropped, with a ping at half of them; 0 for",
-      "never (default 120)",
+      "never (default 60)",
     ],
   },
   {

@@ -115,7 +115,14 @@ Deno.test("the service may open a descriptor for every connection", () => {
 
 Deno.test("nginx is more patient with a silent connection than the server", () => {
   const idle = Number(found(help.stdout, /--idle-timeout[^]*?\(default (\d+)\)/));
-  assert(Number(found(nginx, /proxy_read_timeout (\d+)s;/)) >= 2 * idle);
+  for (const name of ["proxy_read_timeout", "proxy_send_timeout"]) {
+    assert(Number(found(nginx, new RegExp(`${name} (\\d+)s;`))) >= 2 * idle);
+  }
+});
+
+Deno.test("the server pings before a proxy cuts a silent connection, as most do after 60 s", () => {
+  assert(Number(found(help.stdout, /--idle-timeout[^]*?\(default (\d+)\)/)) / 2 <= 30);
+  for (const text of [manifest, unit, containerfile]) assertEquals(text.includes("WSPROOF_IDLE_TIMEOUT"), false);
 });
 
 Deno.test("the files set no variable that the server does not know", () => {
