@@ -548,19 +548,6 @@ for (const transport of ["builtin", "wire"]) {
   });
 }
 
-Deno.test("client ends at once when Ctrl-C comes twice", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.upgrade();
-    await socket.readFrame();
-    child.kill("SIGINT");
-    await socket.readFrame();
-    child.kill("SIGINT");
-    await socket.untilGone();
-  });
-  const child = start("main.ts", ["--json", peer.url]);
-  assertEquals((await outcomeOf(child)).code, 130);
-});
-
 Deno.test("client sends what -m, -b, -f and --size ask for", async () => {
   const path = await Deno.makeTempFile();
   const bytes = Uint8Array.of(0, 255, 13, 10);

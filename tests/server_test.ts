@@ -111,21 +111,6 @@ testBoth(
   { ignore: Deno.build.os === "windows" },
 );
 
-Deno.test({
-  name: "server ends at once at the second signal",
-  ignore: Deno.build.os === "windows",
-  fn: async () => {
-    await using server = await serverProcess("-q");
-    const socket = await rawClient(server.url);
-    server.child.kill("SIGINT");
-    // The close frame shows that the first signal has arrived.
-    await socket.readFrame();
-    server.child.kill("SIGINT");
-    assertEquals((await server.ended()).code, 130);
-    socket.close();
-  },
-});
-
 for (
   const [args, code, line] of [
     [["--port", "99999"], 2, 'Option --port cannot be "99999": give a whole number from 0 to 65535'],
