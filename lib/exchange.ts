@@ -12,6 +12,7 @@ import {
   type CloseOutcome,
   type CloseRecord,
   describeCloseFrame,
+  describeConfirmation,
   describeEnd,
   type ExpectedClose,
   verifyClose,
@@ -326,8 +327,7 @@ class Run {
     await this.#takeSurplus(connection.drain());
     const outcome = verifyClose(record, expected);
     if (outcome === "confirmed") {
-      const by = record.initiator === "peer" ? "begun by the peer" : "confirmed by the peer";
-      this.#pass(close, `${describeCloseFrame(record.received ?? frame)}, ${by}`);
+      this.#pass(close, describeConfirmation(record, frame));
     } else if (signal?.aborted) {
       this.#fail(close, "interrupted", "Interrupted while closing");
     } else {
