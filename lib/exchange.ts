@@ -446,9 +446,11 @@ class Run {
     if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) return;
     const number = surplus.length === 1 ? "A message" : `${surplus.length} messages`;
     const problem = `${number} came that nothing asked for: ${describe(first)}`;
+    const { receive, verify } = this.#stages;
+    this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? first : undefined));
     const isTwin = type === "echo" && this.#previous !== undefined &&
       differenceOf(ECHO, this.#previous, first) === undefined;
-    this.#fail(this.#stages.verify, "wrong-reply", problem, isTwin ? "the reply came twice" : "");
+    this.#fail(verify, "wrong-reply", problem, isTwin ? "the reply came twice" : "");
   }
 
   #failFor(stage: Stage, error: unknown): void {

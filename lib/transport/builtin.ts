@@ -271,14 +271,16 @@ class BuiltinConnection implements Connection {
   }
 
   #recordOf(end: CloseEnd, received: CloseFrame | null, detail: string): CloseRecord {
-    const common = { received, end, tcp: "not-known", detail } as const;
-    const asked = this.#sent;
+    const ours = this.#sent;
     // Without a close() of ours the peer began, and the runtime answered with the same code and reason.
-    if (!asked) return { ...common, sent: received, initiator: received ? "peer" : null };
-    if (end !== "close-frame" && end !== "not-known") return { ...common, sent: asked, initiator: "local" };
-    // The runtime may have answered a close frame of the peer that it tells of later: then close() sends nothing.
-    const isSame = received?.code === asked.code && received.reason === asked.reason;
-    return { ...common, sent: isSame ? asked : null, initiator: "not-known" };
+    let sent = ours ?? received;
+    let initiator: CloseRecord["initiator"] = ours ? "local" : received ? "peer" : null;
+    if (ours && (end === "close-frame" || end === "not-known")) {
+      // The runtime may have answered a close frame of the peer that it tells of later: then close() sends nothing.
+      initiator = "not-known";
+      if (received?.code !== ours.code || received.reason !== ours.reason) sent = null;
+    }
+    return { sent, received, initiator, end, tcp: "not-known", detail };
   }
 
   #settle(record: CloseRecord): void {
