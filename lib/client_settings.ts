@@ -201,7 +201,7 @@ const EXCLUSIVE_OPTIONS = [
   ["proxy", "unix"],
 ];
 
-/** A conversation has neither one payload nor one reply, and its lines are its output. */
+/** A conversation has not one payload, and its lines are its output. */
 const NOT_INTERACTIVE_OPTIONS = [
   "message",
   "file",
@@ -209,9 +209,6 @@ const NOT_INTERACTIVE_OPTIONS = [
   "binary",
   "count",
   "split",
-  "reply",
-  "reply-match",
-  "reply-any",
   "json",
 ];
 

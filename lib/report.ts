@@ -6,6 +6,7 @@
 
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { describe } from "./diagnosis.ts";
+import type { Failure } from "./failure.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
 import { describeCloseFrame, describeEnd } from "./protocol/close.ts";
 import { escapeUnprintable } from "./protocol/message.ts";
@@ -236,16 +237,6 @@ function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): strin
   if (!report.ok) return failureLines(report, paint);
   const verdict = paint({ text: "proven", color: "\x1b[1;32m" });
   return [`${verdict} in ${formatMs(report.ms)}: ${printable(provenText(report))}`];
-}
-
-/** What failed, why, and what to do about it. */
-export interface Failure {
-  /** The verdict. */
-  readonly verdict: Verdict;
-  /** What went wrong. */
-  readonly problem: string;
-  /** The likely cause, or what to do about it; empty if none is plain. */
-  readonly hint: string;
 }
 
 /**
