@@ -11,12 +11,13 @@
 import config from "./deno.json" with { type: "json" };
 import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
 import { parseCommandLine, UsageError } from "./lib/command_line.ts";
-import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
+import { exchange, type ExchangeEvent, type ExchangeReport, hintForOpening } from "./lib/exchange.ts";
+import type { Failure } from "./lib/failure.ts";
 import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/host.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
 import { withoutPassword } from "./lib/protocol/message.ts";
-import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
+import { formatEvent, formatFailure, formatJson, formatMs, formatReport, printable } from "./lib/report.ts";
 import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { openConnection } from "./lib/transport/open.ts";
@@ -106,35 +107,46 @@ function isColored(stream: { isTerminal(): boolean }): boolean {
 /** Holds a conversation: lines of the standard input out, messages to the standard output. */
 async function talk(url: string, settings: ClientSettings, signal: AbortSignal): Promise<number> {
   const { output, exchange: options } = settings;
-  const notice = (text: string) => output === "nothing" || console.error(text);
+  const notice = (text: string) => output === "nothing" || console.error(printable(text));
+  const isTyped = Deno.stdin.isTerminal();
+  if (isTyped && /^(text|match)$/.test(options.expectation?.type ?? "")) {
+    throw new UsageError("Options --reply and --reply-match need lines from a pipe: in a terminal a person judges");
+  }
   const start = performance.now();
   try {
     const { transport = "builtin" } = options;
     const connection = await openConnection(url, transport, { ...options, ...(await tracing(settings)), signal });
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
     notice(`Connected to ${withoutPassword(url)} in ${formatMs(performance.now() - start)}${protocol}`);
-    if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
+    if (isTyped) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     const { converse, splitLines } = await import("./lib/interactive.ts");
     const { keepAlive } = await import("./lib/keep_alive.ts");
     keepAlive(connection);
     const lines = Deno.stdin.readable
       .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
       .pipeThrough(splitLines());
-    const { verdict, problem } = await converse(connection, lines, {
+    const failure = await converse(connection, lines, {
       ...options,
-      awaitReplies: !Deno.stdin.isTerminal() && options.expectation?.type !== "none",
+      isTyped,
       signal,
       onMessage: (text) => console.log(text),
       onNotice: notice,
     });
-    if (problem !== "") notice(`${verdict} (exit ${EXIT_CODES[verdict]}): ${problem}`);
-    return EXIT_CODES[verdict];
+    return failure ? tellFailure(failure, settings) : EXIT_CODES.proven;
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
     if (!(error instanceof OpenError)) throw error;
-    notice(`${error.failure} (exit ${EXIT_CODES[error.failure]}): ${error.message}`);
-    return EXIT_CODES[error.failure];
+    return tellFailure({ verdict: error.failure, problem: error.message, hint: hintForOpening(error) }, settings);
   }
+}
+
+/** Says why a conversation failed, and gives the exit code for it. */
+function tellFailure(failure: Failure, { output }: ClientSettings): number {
+  if (output !== "nothing") {
+    console.error(formatFailure(failure, { color: isColored(Deno.stderr) }).join("\n"));
+    if (failure.verdict === "internal-error") console.error(REPORT_A_BUG);
+  }
+  return EXIT_CODES[failure.verdict];
 }
 
 /** What the runtime throws when a line cannot be printed, as on a disk that is full. */
@@ -146,7 +158,7 @@ function isOutputError(error: unknown): error is Error {
 function fail(error: unknown): number {
   const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];
   if (error instanceof Error && expected.some((ErrorClass) => error instanceof ErrorClass)) {
-    console.error(`wsproof: ${error.message}`);
+    console.error(`wsproof: ${printable(error.message)}`);
     return EXIT_CODES.usage;
   }
   if (isOutputError(error)) {
@@ -154,7 +166,7 @@ function fail(error: unknown): number {
     console.error(`wsproof: Cannot write to the standard output: ${error.message}`);
     return EXIT_CODES["internal-error"];
   }
-  console.error(error);
+  console.error(Deno.inspect(error).split("\n").map(printable).join("\n"));
   console.error(REPORT_A_BUG);
   return EXIT_CODES["internal-error"];
 }

@@ -33,7 +33,13 @@ import { messageOf } from "./protocol/error.ts";
 
 /** The options of the client. */
 export const CLIENT_OPTIONS: readonly OptionSpec[] = [
-  { name: "message", short: "m", value: "TEXT", help: ['Send this text (default "Hello world")'] },
+  {
+    name: "message",
+    short: "m",
+    value: "TEXT",
+    help: ['Send this text (default "Hello world")'],
+    otherBytes: "send such bytes with --binary --file",
+  },
   { name: "file", short: "f", value: "PATH", help: ["Send a file as one message, - for stdin"] },
   { name: "size", value: "BYTES", help: ["Send random bytes; KiB, MiB, GiB as suffix"] },
   { name: "binary", short: "b", help: ["Send as binary instead of text"] },
@@ -195,7 +201,7 @@ const EXCLUSIVE_OPTIONS = [
   ["proxy", "unix"],
 ];
 
-/** A conversation has neither one payload nor one reply, and its lines are its output. */
+/** A conversation has not one payload, and its lines are its output. */
 const NOT_INTERACTIVE_OPTIONS = [
   "message",
   "file",
@@ -203,9 +209,6 @@ const NOT_INTERACTIVE_OPTIONS = [
   "binary",
   "count",
   "split",
-  "reply",
-  "reply-match",
-  "reply-any",
   "json",
 ];
 

@@ -5,22 +5,17 @@
  */
 
 import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
-import { PayloadError } from "./payload.ts";
+import { closeFailure, type Failure, failureOf, lateReplyHint, surplusFailure } from "./failure.ts";
 import {
-  CLOSE_CODES,
   type CloseFrame,
-  type CloseOutcome,
   type CloseRecord,
-  describeCloseFrame,
-  describeEnd,
+  describeConfirmation,
   type ExpectedClose,
   verifyClose,
 } from "./protocol/close.ts";
-import { ProtocolError } from "./protocol/error.ts";
 import { byteLengthOf, kindOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
 import {
   type Connection,
-  ConnectionClosedError,
   DEFAULT_TIMEOUT_MS,
   type HandshakeRefusal,
   INTERRUPTED_CLOSE_TIMEOUT_MS,
@@ -28,7 +23,6 @@ import {
   type OpenOptions,
   type TransportName,
 } from "./transport/connection.ts";
-import { TimeoutError } from "./transport/deadline.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "./transport/inbox.ts";
 import { openConnection } from "./transport/open.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
@@ -227,7 +221,7 @@ class Run {
   #protocol = "";
   #refusal: HandshakeRefusal | null = null;
   #close: CloseRecord | null = null;
-  #failure: { verdict: Verdict; problem: string; hint: string } | undefined;
+  #failure: Failure | undefined;
 
   constructor(url: string, options: ExchangeOptions) {
     this.#url = url;
@@ -326,12 +320,11 @@ class Run {
     await this.#takeSurplus(connection.drain());
     const outcome = verifyClose(record, expected);
     if (outcome === "confirmed") {
-      const by = record.initiator === "peer" ? "begun by the peer" : "confirmed by the peer";
-      this.#pass(close, `${describeCloseFrame(record.received ?? frame)}, ${by}`);
+      this.#pass(close, describeConfirmation(record, frame));
     } else if (signal?.aborted) {
       this.#fail(close, "interrupted", "Interrupted while closing");
     } else {
-      this.#fail(close, "close-not-confirmed", describeOutcome(outcome, record, expected), hintForClose(outcome));
+      this.#failWith(close, closeFailure(outcome, record, expected));
     }
   }
 
@@ -429,9 +422,7 @@ class Run {
       const next = await connection.receive({ timeoutMs, signal: this.#options.signal });
       await this.#recordReceived(next, undefined);
       if (differenceOf(this.#expectation, sent, next) !== undefined) return "";
-      return this.#received.messages === 2
-        ? "an extra message came first and the right one is next, as with a greeting: use --skip 1"
-        : "an extra message came before the right one";
+      return lateReplyHint(this.#received.messages);
     } catch {
       return "";
     }
@@ -444,31 +435,17 @@ class Run {
     if (first === undefined || this.#failure) return;
     const { type } = this.#expectation;
     if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) return;
-    const number = surplus.length === 1 ? "A message" : `${surplus.length} messages`;
-    const problem = `${number} came that nothing asked for: ${describe(first)}`;
-    const isTwin = type === "echo" && this.#previous !== undefined &&
-      differenceOf(ECHO, this.#previous, first) === undefined;
-    this.#fail(this.#stages.verify, "wrong-reply", problem, isTwin ? "the reply came twice" : "");
+    const { receive, verify } = this.#stages;
+    this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? first : undefined));
+    this.#failWith(verify, surplusFailure(first, surplus.length, this.#expectation, this.#previous));
   }
 
   #failFor(stage: Stage, error: unknown): void {
-    if (this.#options.signal?.aborted) {
-      this.#fail(stage, "interrupted", "Interrupted");
-    } else if (error instanceof ConnectionClosedError) {
-      const code = error.record.received?.code;
-      this.#fail(stage, "connection-lost", error.message, code === undefined ? "" : hintForCode(code));
-    } else if (error instanceof TimeoutError) {
-      const waiting = this.#awaited.length > 1 ? ` (${this.#awaited.length} messages wait for their replies)` : "";
-      this.#fail(stage, "no-reply", `${error.message}${waiting}`);
-    } else if (error instanceof ProtocolError) {
-      const hint = error.code === "message-too-big" ? "to accept longer ones use --max-message" : "";
-      this.#fail(stage, "wrong-reply", error.message, hint);
-    } else if (error instanceof PayloadError) {
-      this.#fail(stage, "usage", error.message);
-    } else {
-      const at = error instanceof Error ? /^\s+at .*$/m.exec(error.stack ?? "")?.[0].trim() : undefined;
-      this.#fail(stage, "internal-error", `${error}${at === undefined ? "" : `, ${at}`}`.replace(/\s+/g, " "));
-    }
+    if (this.#options.signal?.aborted) return this.#fail(stage, "interrupted", "Interrupted");
+    const failure = failureOf(error);
+    const isWaiting = failure.verdict === "no-reply" && this.#awaited.length > 1;
+    const waiting = isWaiting ? ` (${this.#awaited.length} messages wait for their replies)` : "";
+    this.#failWith(stage, { ...failure, problem: `${failure.problem}${waiting}` });
   }
 
   async #recordReceived(message: Message, knownSha256: string | undefined): Promise<void> {
@@ -506,10 +483,14 @@ class Run {
   }
 
   #fail(stage: Stage, verdict: Verdict, problem: string, hint = ""): void {
+    this.#failWith(stage, { verdict, problem, hint });
+  }
+
+  #failWith(stage: Stage, failure: Failure): void {
     stage.ok = false;
-    stage.detail = problem;
-    this.#failure ??= { verdict, problem, hint };
-    this.#emit({ type: "failed", stage: stage.name, problem });
+    stage.detail = failure.problem;
+    this.#failure ??= failure;
+    this.#emit({ type: "failed", stage: stage.name, problem: failure.problem });
   }
 
   #emit(event: ExchangeEventKind): void {
@@ -537,25 +518,23 @@ function totalsText({ messages, bytes }: Totals, only: Message | undefined): str
   return messages === 0 ? "no message" : `${messages} ${messages === 1 ? "message" : "messages"}, ${bytes} bytes`;
 }
 
-function describeOutcome(outcome: CloseOutcome, record: CloseRecord, expected: ExpectedClose): string {
-  if (outcome === "other-code" || outcome === "other-reason") {
-    return `${describeEnd(record)}, instead of ${describeCloseFrame({ reason: "", ...expected })}`;
-  }
-  return describeEnd(record);
-}
-
-function hintForClose(outcome: CloseOutcome): string {
-  return outcome === "not-known"
-    ? "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed; --transport wire would know"
-    : "";
-}
-
-function hintForCode(code: number): string {
-  if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
-  return CLOSE_CODES.get(code)?.meaning ?? "";
-}
-
-function hintForOpening({ message, status }: OpenError): string {
+/**
+ * Says what may be the cause of an opening that failed.
+ *
+ * @param error The error of the opening.
+ * @returns The likely cause, or what to do about it; empty if none is plain.
+ *
+ * @example
+ * ```ts
+ * import { hintForOpening } from "./exchange.ts";
+ * import { OpenError } from "./transport/connection.ts";
+ * import { assert } from "@std/assert";
+ *
+ * const error = new OpenError("handshake-refused", "Server answered with status 404", { status: 404 });
+ * assert(hintForOpening(error) !== "");
+ * ```
+ */
+export function hintForOpening({ message, status }: OpenError): string {
   if (/InvalidContentType/.test(message)) return "the server does not speak TLS: try ws:// instead of wss://";
   if (/tcp connect error|Connection refused/.test(message)) {
     return "nothing listens there, or a firewall is in between: check host and port";

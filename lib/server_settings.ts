@@ -5,6 +5,7 @@
  */
 
 import {
+  assertUtf8,
   type CommandLine,
   type OptionSpec,
   parseCommandLine,
@@ -142,10 +143,23 @@ export interface SettingsSource {
 
 /** The environment and the files of this process, as far as its permissions go. */
 export const PROCESS: SettingsSource = {
-  variable: (name) => PROCESS.mayRead(name) ? Deno.env.get(name) : undefined,
+  variable: (name) => PROCESS.mayRead(name) ? readVariable(name) : undefined,
   mayRead: (name) => Deno.permissions.querySync({ name: "env", variable: name }).state === "granted",
   readFile: (path) => Deno.readFile(path),
 };
+
+/** The runtime's error quotes the value, which may be a secret; a task may have put U+FFFD in place of the bytes. */
+function readVariable(name: string): string | undefined {
+  const advice = "give text without such bytes";
+  try {
+    const value = Deno.env.get(name);
+    if (value !== undefined) assertUtf8(`Variable ${name}`, value, advice);
+    return value;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.InvalidData)) throw error;
+    throw new UsageError(`Variable ${name} is not UTF-8: ${advice}`);
+  }
+}
 
 /**
  * Names the variable of the environment that stands for an option.

@@ -79,6 +79,11 @@ const EFFECTS: readonly { args: string[]; exchange: ExchangeOptions }[] = [
   { args: ["--close-code", "4999"], exchange: { close: { code: 4999, reason: "" }, expectedClose: { code: 4999 } } },
   { args: ["--expect-close", "1001"], exchange: { close: { code: 1000, reason: "" }, expectedClose: { code: 1001 } } },
   { args: ["--close-code", "3000", "--expect-close", "1014"], exchange: { expectedClose: { code: 1014 } } },
+  { args: ["--transport", "wire", "--expect-close", "none"], exchange: { expectedClose: { code: 1005 } } },
+  {
+    args: ["--transport", "wire", "--expect-close", "none", "--expect-reason", ""],
+    exchange: { expectedClose: { code: 1005, reason: "" } },
+  },
   { args: ["--expect-reason", ""], exchange: { expectedClose: { code: 1000, reason: "" } } },
 ];
 for (const { args, exchange } of EFFECTS) {
@@ -198,10 +203,8 @@ const USAGE_ERRORS: readonly Refusal[] = [
   excluded("json", "quiet"),
   excluded("verbose", "quiet"),
   excluded("proxy", "unix", "1"),
-  ...["binary", "reply-any", "json"].map((name) => excluded("interactive", name)),
-  ...["message", "file", "size", "count", "split", "reply", "reply-match"].map((name) =>
-    excluded("interactive", name, "1")
-  ),
+  ...["binary", "json"].map((name) => excluded("interactive", name)),
+  ...["message", "file", "size", "count", "split"].map((name) => excluded("interactive", name, "1")),
   { args: ["ws://a/", "ws://b/"], message: 'There is more than one URL: leave out "ws://b/"' },
   { args: ["a:80"], message: 'URL "a:80" does not begin with ws:// or wss://: try "ws://a:80"' },
   { args: ["//a/"], message: 'URL "//a/" does not begin with ws:// or wss://: try "ws://a/"' },

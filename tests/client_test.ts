@@ -714,6 +714,49 @@ Deno.test({
   },
 });
 
+/** Runs a script of a shell, which can give bytes to a command that no string of JavaScript has. */
+async function shell(script: string) {
+  const deno = `${Deno.execPath()} run --no-prompt ${
+    standIns.join(" ")
+  } --allow-net --allow-read --allow-env=WSPROOF_*`;
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: ["-c", `bytes=$(printf 'a\\377b'); ${script.replace("DENO", deno)}`],
+    cwd: new URL("..", import.meta.url),
+  }).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+for (
+  const [args, what] of [
+    ['-m "$bytes" ws://127.0.0.1:1/', "Option -m"],
+    ['--reply="$bytes" ws://127.0.0.1:1/', "Option --reply"],
+    ['--close-reason "$bytes" ws://127.0.0.1:1/', "Option --close-reason"],
+    ['--unix "$bytes"', "Option --unix"],
+    ['"ws://127.0.0.1:1/$bytes"', "An argument"],
+  ] as const
+) {
+  Deno.test({
+    name: `client says usage and sends nothing, when bytes are not UTF-8 in ${args}`,
+    ignore: Deno.build.os === "windows",
+    fn: async () => {
+      const { code, stdout, stderr } = await shell(`DENO main.ts --json ${args}`);
+      assertEquals([code, stdout], [2, ""]);
+      assertMatch(stderr, new RegExp(`^wsproof: ${what} is not UTF-8, .*\n$`));
+    },
+  });
+}
+
+for (const name of ["WSPROOF_TOKEN", "WSPROOF_PROTOCOL"]) {
+  Deno.test({
+    name: `server says usage and does not quote the value, when ${name} is not UTF-8`,
+    ignore: Deno.build.os === "windows",
+    fn: async () => {
+      const { code, stderr } = await shell(`${name}="$bytes" DENO server.ts --port 0`);
+      assertEquals([code, stderr], [2, `wsproof: Variable ${name} is not UTF-8: give text without such bytes\n`]);
+    },
+  });
+}
+
 Deno.test("client shows its help and version", async () => {
   const help = await client(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);

@@ -106,10 +106,12 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
 }
 
 /**
- * Escapes what could steer a terminal or break a line, as JSON allows it inside strings: JSON stays JSON, with the same value.
+ * Escapes what could steer a terminal or break a line. Inside the strings of JSON these escapes are JSON's own, so that JSON
+ * stays JSON, with the same value.
  *
- * @param json The text.
- * @returns The text with control and direction characters as escapes.
+ * @param text The text, or the JSON.
+ * @returns The text on one line, with control characters, characters that change the direction of writing or stay invisible,
+ * and halves of surrogate pairs as escapes.
  *
  * @example
  * ```ts
@@ -120,13 +122,17 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
  * assertEquals(escapeUnprintable(JSON.stringify("\u009b31m")), '"\\u009b31m"');
  * ```
  */
-export function escapeUnprintable(json: string): string {
-  return json.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+export function escapeUnprintable(text: string): string {
+  return text.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** Control characters, and those that reorder or break a line. Ranges, as named properties take long to set up. */
-// deno-lint-ignore no-control-regex -- they are what is looked for
-const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+/**
+ * Control characters, those that reorder or break a line, invisible ones that hide text, and with the flag u surrogates
+ * without their other half. Ranges, as named properties take long to set up.
+ */
+const UNPRINTABLE =
+  // deno-lint-ignore no-control-regex -- they are what is looked for
+  /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 
 /**
  * Quotes text that somebody else wrote, so that it stays on one line and cannot steer a terminal.

@@ -2,8 +2,8 @@
  * A connection over the runtime's own `WebSocket`. This is the one place that turns its events into a close record:
  * they cannot be believed as they are.
  *
- * What cannot be had here: the frames, the accept key, and whether an answer to our close was an empty close frame, an
- * invalid one or a dropped connection. A peer that never answers a close frame leaves its socket behind, as the API cannot drop it; a
+ * What cannot be had here: the frames, the accept key, who began the close once `close()` was called, and whether an answer
+ * to our close was an empty close frame, an invalid one or a dropped connection. A peer that never answers a close frame leaves its socket behind, as the API cannot drop it; a
  * program that has to end then calls `Deno.exit`.
  *
  * @module
@@ -271,9 +271,16 @@ class BuiltinConnection implements Connection {
   }
 
   #recordOf(end: CloseEnd, received: CloseFrame | null, detail: string): CloseRecord {
-    const initiator = this.#sent ? "local" : received ? "peer" : null;
-    // The runtime answers the peer's close frame with the same code and reason.
-    return { sent: this.#sent ?? received, received, initiator, end, tcp: "not-known", detail };
+    const ours = this.#sent;
+    // Without a close() of ours the peer began, and the runtime answered with the same code and reason.
+    let sent = ours ?? received;
+    let initiator: CloseRecord["initiator"] = ours ? "local" : received ? "peer" : null;
+    if (ours && (end === "close-frame" || end === "not-known")) {
+      // The runtime may have answered a close frame of the peer that it tells of later: then close() sends nothing.
+      initiator = "not-known";
+      if (received?.code !== ours.code || received.reason !== ours.reason) sent = null;
+    }
+    return { sent, received, initiator, end, tcp: "not-known", detail };
   }
 
   #settle(record: CloseRecord): void {
