@@ -53,6 +53,9 @@ export interface Conversation {
   readonly problem: string;
 }
 
+/** How long the end of a pipe may come after the peer's, in milliseconds. */
+const INPUT_END_TIMEOUT_MS = 3000;
+
 /**
  * Sends each line as a text message and shows what comes back, until the lines end, the peer closes or the signal comes;
  * the line `/ping` sends a ping and shows its round-trip time, `/close [CODE [REASON]]` closes; a doubled slash sends them;
@@ -111,6 +114,10 @@ export async function converse(
       },
     );
     await within(Promise.race([sending, connection.closed]), "end", { signal });
+    // Whether lines are left decides what an end of the peer means, and a pipe may say so a little later than the peer.
+    if (options.awaitReplies && !isAllSent) {
+      await within(sending, "end of the input", { timeoutMs: INPUT_END_TIMEOUT_MS, signal }).catch(() => {});
+    }
     if (options.awaitReplies) await repliesCame(counts, options);
   } catch (error) {
     problem = problemOf(error, signal);

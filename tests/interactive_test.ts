@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { MAX_LINE_CHARS, splitLines } from "../lib/interactive.ts";
 import { serveEcho } from "../lib/serve.ts";
-import { client, outcomeOf, standIns, start } from "./support/command.ts";
+import { client, COMMAND_TIMEOUT_MS, outcomeOf, standIns, start } from "./support/command.ts";
 import { rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 
 /** A terminal is made by `script` of util-linux, which every Debian has. */
@@ -112,6 +112,25 @@ Deno.test("client -i exits with 0 when the peer closes with the code that is exp
     await socket.untilGone();
   });
   assertEquals((await client(["-i", "--expect-close", "4001", peer.url], "one\n")).code, 0);
+});
+
+Deno.test("client -i exits with 0 when the end of a pipe comes after the close that is expected", async () => {
+  const answered = Promise.withResolvers<void>();
+  await using peer = upgraded(async (socket) => {
+    await socket.echoOne();
+    await socket.closeFrame(4001);
+    await socket.readFrame();
+    answered.resolve();
+    await socket.untilGone();
+  });
+  const child = start("main.ts", ["-i", "--expect-close", "4001", peer.url], { stdin: "piped" });
+  const outcome = outcomeOf(child);
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("one\n"));
+  await answered.promise;
+  await writer.close();
+  const { code, stderr } = await outcome;
+  assertEquals(code, 0, stderr);
 });
 
 Deno.test("client -i exits with 7 when the connection drops", async () => {
@@ -242,6 +261,7 @@ Deno.test({
       stdin: "piped",
       stdout: "piped",
     }).spawn();
+    const timer = setTimeout(() => command.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
     const writer = command.stdin.getWriter();
     const reader = command.stdout.pipeThrough(new TextDecoderStream()).getReader();
     let screen = "";
@@ -258,6 +278,7 @@ Deno.test({
     await writer.write(Uint8Array.of(4));
     await until("confirmed by the peer");
     assertEquals((await command.status).code, 0);
+    clearTimeout(timer);
     await writer.close().catch(() => {});
     await reader.cancel();
     await server.shutdown();
@@ -268,24 +289,31 @@ Deno.test({
   name: "client draws a progress bar in a terminal when the work takes longer than a second, and removes it",
   ignore: !hasScript,
   fn: async () => {
-    // Four replies of which each takes 0.4 s.
+    // The bar comes with the first reply after a second. As long as there is none, replies take their time: 4 s at least.
+    let isDrawn = false;
     await using peer = upgraded(async (socket) => {
-      for (let reply = 0; reply < 4; reply++) {
+      for (let reply = 0; reply < 40; reply++) {
         const { opcode, payload } = await socket.readFrame();
-        await new Promise((resolve) => setTimeout(resolve, 400));
+        if (!isDrawn) await new Promise((resolve) => setTimeout(resolve, 100));
         await socket.frame(opcode, payload);
       }
       await socket.answerClose();
     });
     const deno = `${Deno.execPath()} run --no-prompt ${standIns.join(" ")} --allow-net --allow-read main.ts`;
-    const { code, stdout } = await new Deno.Command("script", {
-      args: ["-qec", `${deno} --size 1MiB -n 4 ${peer.url}`, "/dev/null"],
+    const command = new Deno.Command("script", {
+      args: ["-qec", `${deno} --size 64KiB -n 40 ${peer.url}`, "/dev/null"],
       cwd: new URL("..", import.meta.url),
       stdin: "null",
-    }).output();
-    const screen = new TextDecoder().decode(stdout);
-    assertEquals(code, 0, screen);
-    assertMatch(screen, /\d\d:\d\d \[#+-+\] [123]\.0 of 4\.0 MiB/);
+      stdout: "piped",
+    }).spawn();
+    const timer = setTimeout(() => command.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
+    let screen = "";
+    for await (const text of command.stdout.pipeThrough(new TextDecoderStream())) {
+      screen += text;
+      isDrawn ||= /\d\d:\d\d \[[#-]{40}\] \d\.\d of 2\.5 MiB/.test(screen);
+    }
+    clearTimeout(timer);
+    assertEquals([(await command.status).code, isDrawn], [0, true], screen);
     // The last thing on the bar's line is what replaces it.
     assertEquals(screen.split("\n")[0]?.split("\r\u001b[K").at(-1)?.includes("MiB"), false);
   },
