@@ -208,7 +208,7 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
   assertEquals(well, answer(transport, "200 OK", {}, "ok\n", well));
   // A peer that does not answer the close frame holds the shutdown up.
   const socket = await rawClient(server.url);
-  const shutdown = server.shutdown();
+  const shutdown = server.shutdown(WAIT);
   await socket.readFrame();
   const retry = { "retry-after": `${RETRY_AFTER_SECONDS}` };
   const ill = await exchangeHeads(server.url, healthz);
@@ -229,7 +229,7 @@ testBoth("Gatekeeper lets the next one in when a place is free again", async (tr
   await first.close(WAIT);
   // The place is free once the server has seen the end, which the client does not know of.
   let third;
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + WAIT.timeoutMs;
   while (third === undefined && performance.now() < deadline) {
     third = await openBuiltin(server.url).catch(() => undefined);
   }

@@ -471,7 +471,7 @@ Deno.test("wire server drops a peer that does not read, once its writes have sto
     } catch {
       assertEquals((await closed).error, "Peer does not read");
     }
-  }, { idleTimeoutSeconds: 0.2 });
+  }, { idleTimeoutSeconds: 1 });
 });
 
 Deno.test("shutdown() drops peers that do not answer, and nothing of them stays behind", async () => {

@@ -5,7 +5,7 @@ import { assertMatch } from "@std/assert";
 const ROOT = new URL("../../", import.meta.url);
 
 /** How long a command may take before the test gives up on it, in milliseconds. */
-const COMMAND_TIMEOUT_MS = 60_000;
+export const COMMAND_TIMEOUT_MS = 120_000;
 
 /** What a command printed, and its exit code. */
 export interface Outcome {
