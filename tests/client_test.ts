@@ -503,6 +503,96 @@ for (const { does, script, args = [], verdict, stage, problem, hint } of CASES) 
   });
 }
 
+/** Who begins to close and with what, after the echo, and the exit code with the close that is expected. */
+const EMPTY_CLOSES: readonly [string, Script, string[], number, string][] = [
+  ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), ["--expect-close", "none"], 0, ""],
+  ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), [], 8, "--expect-close none"],
+  ["answers the close with a code", closing((s) => s.closeFrame(1000)), ["--expect-close", "none"], 8, "1000 (normal"],
+  [
+    "drops the connection instead of closing",
+    closing(async () => {}),
+    ["--expect-close", "none"],
+    8,
+    "without a close",
+  ],
+  [
+    "begins the close with an empty frame",
+    async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.frame(CLOSE);
+      await socket.untilGone();
+    },
+    ["--expect-close", "none"],
+    0,
+    "",
+  ],
+];
+for (const [does, script, args, code, says] of EMPTY_CLOSES) {
+  for (const mode of [[], ["-i"]]) {
+    const words = [...mode, ...args].join(" ");
+    Deno.test(`client ${words} exits with ${code} when the peer ${does}, over wire`, async () => {
+      await using peer = rawPeer(script);
+      const outcome = await client([...mode, "--transport", "wire", ...args, peer.url], "Hello world\n");
+      assertEquals(outcome.code, code, outcome.stderr);
+      assertStringIncludes(outcome.stderr, says);
+    });
+  }
+}
+
+/** Text that would steer a terminal or reorder a line, and its bytes on the wire. */
+const HOSTILE = "a\u009b31m\u0085\u2028\u202eb";
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client prints no control or direction characters of a close reason or a subprotocol, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.readFrame();
+      await socket.closeFrame(4000, HOSTILE);
+    });
+    for (const args of [["--json"], ["-v"], ["-i"]]) {
+      const { code, stdout, stderr } = await client([...args, "--transport", transport, peer.url], "Hello world\n");
+      assertEquals(code, 8);
+      assertEquals(/[\x80-\x9f\u2028-\u202e]/.test(stdout + stderr), false, JSON.stringify(stdout + stderr));
+      assertStringIncludes(stdout + stderr, String.raw`a\u009b31m\u0085\u2028\u202eb`);
+      if (args[0] === "--json") assertEquals(JSON.parse(stdout).close.received.reason, HOSTILE);
+    }
+  });
+}
+
+Deno.test("client prints no control or direction characters of a refusal", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write(`HTTP/1.1 403 Forbidden\r\nX-Why: ${HOSTILE}\r\nContent-Length: 11\r\n\r\n${HOSTILE}`);
+  });
+  const { code, stdout, stderr } = await client(["--json", "--transport", "wire", peer.url]);
+  assertEquals(code, 4);
+  assertEquals(/[\x80-\x9f\u2028-\u202e]/.test(stdout + stderr), false, JSON.stringify(stdout + stderr));
+  assertStringIncludes(stdout, String.raw`\u202eb`);
+});
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client shows no token that it offers as a subprotocol, when the server selects it or none, over ${transport}`, async () => {
+    await using selecting = rawPeer(async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: wsproof.bearer.czNjcmV0");
+      await socket.echoOne();
+      await socket.answerClose();
+    });
+    await using ignoring = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.answerClose();
+    });
+    for (const peer of [selecting, ignoring]) {
+      for (const mode of [["--json"], ["-v"], ["-i"], ...(transport === "wire" ? [["--trace"]] : [])]) {
+        const args = [...mode, "--transport", transport, "-p", "wsproof.bearer.czNjcmV0", peer.url];
+        const { stdout, stderr } = await client(args, "Hello world\n");
+        assertEquals(`${stdout}${stderr}`.includes("czNjcmV0"), false, stderr);
+      }
+    }
+  });
+}
+
 Deno.test("client says no-connection when nothing listens", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
