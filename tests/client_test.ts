@@ -1,6 +1,7 @@
 /** Every verdict that the built-in transport can reach, through the real command line against real sockets. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createAuthority } from "./support/certificates.ts";
 import { client, outcomeOf, reportOf, standIns, start } from "./support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 import { serveEcho } from "../lib/serve.ts";
@@ -573,6 +574,25 @@ Deno.test("client prints no control or direction characters of a refusal", async
 });
 
 for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client prints no control characters of a certificate's names, over ${transport}`, async () => {
+    const authority = await createAuthority();
+    await using peer = rawPeer(
+      async (socket) => void await socket.readHead(),
+      await authority.sign("x", "a\u001b[31mb"),
+    );
+    const ca = await Deno.makeTempFile();
+    try {
+      await Deno.writeTextFile(ca, authority.cert);
+      for (const mode of ["--json", "-v", "-i"]) {
+        const { code, stdout, stderr } = await client([mode, "--transport", transport, "--ca", ca, peer.url]);
+        assertEquals(code, 3, stderr);
+        assertEquals(`${stdout}${stderr}`.includes("\u001b"), false, JSON.stringify(stdout + stderr));
+      }
+    } finally {
+      await Deno.remove(ca);
+    }
+  });
+
   Deno.test(`client shows no token that it offers as a subprotocol, when the server selects it or none, over ${transport}`, async () => {
     await using selecting = rawPeer(async (socket) => {
       await socket.upgrade("Sec-WebSocket-Protocol: wsproof.bearer.czNjcmV0");
