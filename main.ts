@@ -13,12 +13,13 @@ import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } f
 import { parseCommandLine, UsageError } from "./lib/command_line.ts";
 import { exchange, type ExchangeEvent, type ExchangeReport, hintForOpening } from "./lib/exchange.ts";
 import type { Failure } from "./lib/failure.ts";
+import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/host.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
 import { withoutPassword } from "./lib/protocol/message.ts";
 import { formatEvent, formatFailure, formatJson, formatMs, formatReport, printable } from "./lib/report.ts";
+import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
-import { within } from "./lib/transport/deadline.ts";
 import { openConnection } from "./lib/transport/open.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 
@@ -31,7 +32,7 @@ async function main(args: readonly string[]): Promise<number> {
 
   // Where to? The server that was named, the one on the usual port, or one of our own.
   const url = settings.url ?? await findServer(settings);
-  const signal = interruption();
+  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   if (settings.interactive) return await talk(url, settings, signal);
 
   // Connect, upgrade, send, receive, verify, close.
@@ -61,36 +62,19 @@ async function tracing({ trace }: ClientSettings): Promise<{ onFrame?: (frame: F
   return { onFrame: (frame) => console.error(formatFrame(frame, performance.now() - start)) };
 }
 
-/** Looks for a server on the usual port, and starts one on a free port if there is none. */
+/** Looks for a server on the usual port of either family, and starts one on a free port if there is none. */
 async function findServer({ output }: ClientSettings): Promise<string> {
-  try {
-    const probe = Deno.connect({ hostname: "127.0.0.1", port: DEFAULT_PORT });
-    (await within(probe, "connection", { timeoutMs: FIND_TIMEOUT_MS })).close();
-    return `ws://127.0.0.1:${DEFAULT_PORT}/`;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
-    const { serveEcho } = await import("./lib/serve.ts");
-    const { url } = serveEcho({ port: 0 });
-    if (output !== "nothing") {
-      console.error(`Nothing listens on ws://127.0.0.1:${DEFAULT_PORT}/, so an echo server was started on ${url}`);
-    }
-    return url;
+  const urlAt = (address: string) => `ws://${inUrl(address)}:${DEFAULT_PORT}/`;
+  const address = await listeningAddress(DEFAULT_PORT);
+  if (address !== undefined) return urlAt(address);
+  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
+  const { serveEcho } = await import("./lib/serve.ts");
+  const { url } = serveEcho({ port: 0 });
+  if (output !== "nothing") {
+    const places = LOOPBACK_ADDRESSES.map(urlAt).join(" or ");
+    console.error(`Nothing listens on ${places}, so an echo server was started on ${url}`);
   }
-}
-
-const FIND_TIMEOUT_MS = 1000;
-
-/** Ctrl-C or a request to terminate ends the exchange, the second one ends the process at once. */
-function interruption(): AbortSignal {
-  const controller = new AbortController();
-  const onSignal = () => {
-    if (controller.signal.aborted) Deno.exit(EXIT_CODES.interrupted);
-    controller.abort();
-  };
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
-  return controller.signal;
+  return url;
 }
 
 /** A bar is for a person, and for work of which the end is known. */
@@ -136,6 +120,8 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
     notice(`Connected to ${withoutPassword(url)} in ${formatMs(performance.now() - start)}${protocol}`);
     if (isTyped) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     const { converse, splitLines } = await import("./lib/interactive.ts");
+    const { keepAlive } = await import("./lib/keep_alive.ts");
+    keepAlive(connection);
     const lines = Deno.stdin.readable
       .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
       .pipeThrough(splitLines());

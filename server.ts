@@ -11,6 +11,7 @@
 import config from "./deno.json" with { type: "json" };
 import { describeOptions, UsageError } from "./lib/command_line.ts";
 import { createLog, type ServerEvent } from "./lib/event_log.ts";
+import { addressesOf, inUrl } from "./lib/host.ts";
 import { CertificateError, type EchoServer, serveEcho } from "./lib/serve.ts";
 import {
   parseServerLine,
@@ -19,6 +20,7 @@ import {
   SERVER_OPTIONS,
   type ServerSettings,
 } from "./lib/server_settings.ts";
+import { listenForSignals } from "./lib/signals.ts";
 import { createSite } from "./lib/site.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
@@ -34,7 +36,8 @@ const HELP = [
   ...describeOptions(SERVER_OPTIONS),
   "",
   "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-  "Ctrl-C and SIGTERM close every connection with 1001 and end the server.",
+  "Ctrl-C and SIGTERM close every connection with 1001 and end the server;",
+  "the next one, from 500 ms later on, ends it at once.",
 ].join("\n");
 
 async function main(args: readonly string[]): Promise<number> {
@@ -45,10 +48,13 @@ async function main(args: readonly string[]): Promise<number> {
   if (settings.note) console.error(`wsproof: ${settings.note}`);
   const log = createLog(settings.log, console.log, console.error);
 
-  const server = settings.lab === "no" ? startEcho(settings, log) : await startLab(settings, log);
-  log({ type: "listening", url: server.url });
+  const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
+  const server = settings.lab === "no" ? startEcho(settings, addresses, log) : await startLab(settings, addresses, log);
+  // Who reads the line that it listens may send a signal at once.
+  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
+  for (const url of server.urls) log({ type: "listening", url });
 
-  await untilSignal();
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log({ type: "draining" });
   const { shutdownTimeoutMs } = settings;
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
@@ -60,9 +66,12 @@ async function main(args: readonly string[]): Promise<number> {
   return EXIT_CODES.proven;
 }
 
-function startEcho({ serve }: ServerSettings, onEvent: (event: ServerEvent) => void): EchoServer {
+type OnEvent = (event: ServerEvent) => void;
+
+function startEcho({ serve }: ServerSettings, addresses: readonly string[], onEvent: OnEvent): EchoServer {
   const server: EchoServer = serveEcho({
     ...serve,
+    addresses,
     routes: createSite(serve, () => server.stats(), config.version),
     onEvent,
   });
@@ -70,39 +79,27 @@ function startEcho({ serve }: ServerSettings, onEvent: (event: ServerEvent) => v
 }
 
 /** Starts the lab; loaded here, as the echo server has no need of it. */
-async function startLab({ serve, lab }: ServerSettings, onEvent: (event: ServerEvent) => void) {
+async function startLab({ serve, lab }: ServerSettings, addresses: readonly string[], onEvent: OnEvent) {
   const { isLoopback, serveLab } = await import("./lib/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
-  const host = `${hostname ?? "127.0.0.1"}:${port ?? DEFAULT_PORT}`;
-  if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
-    throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+  for (const address of addresses) {
+    const host = `${inUrl(address)}:${port ?? DEFAULT_PORT}`;
+    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+      throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+    }
   }
-  if (hostname !== undefined && !isLoopback(hostname) && lab !== "public") {
+  if (hostname !== undefined && !addresses.every(isLoopback) && lab !== "public") {
     throw new UsageError(
       `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,
     );
   }
-  return await serveLab({ ...(hostname && { hostname }), ...(port !== undefined && { port }), onEvent });
+  return await serveLab({ addresses, ...(port !== undefined && { port }), onEvent });
 }
 
 function print(text: string): number {
   console.log(text);
   return EXIT_CODES.proven;
-}
-
-/** Waits for Ctrl-C or a request to terminate; the second one ends the process at once. */
-function untilSignal(): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let isStopping = false;
-  const onSignal = () => {
-    if (isStopping) Deno.exit(EXIT_CODES.interrupted);
-    isStopping = true;
-    resolve();
-  };
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
-  return promise;
 }
 
 /** Says in one line what is wrong, and gives the exit code for it. */

@@ -7,8 +7,11 @@
 import type { CloseFrame } from "./protocol/close.ts";
 import type { RateLimit } from "./transport/rate.ts";
 
-/** A connection without traffic for this long is closed unless told otherwise, in seconds: 120. */
-export const DEFAULT_IDLE_TIMEOUT_SECONDS = 120;
+/**
+ * A connection without traffic for this long is closed unless told otherwise, in seconds: 60. The ping at half of it goes out
+ * before a proxy on the way cuts the connection: most do so after 60 s of silence.
+ */
+export const DEFAULT_IDLE_TIMEOUT_SECONDS = 60;
 
 /** How many connections are held at once unless told otherwise: 10,000. */
 export const DEFAULT_MAX_CONNECTIONS = 10_000;
@@ -25,7 +28,7 @@ export interface EchoPolicy {
   maxMessageBytes?: number;
   /**
    * How long a connection may be without traffic, in whole seconds, before it is closed with 1001, with a ping at half of it;
-   * 0 for ever. 120 by default.
+   * 0 for ever. 60 by default.
    */
   idleTimeoutSeconds?: number;
   /** How many connections are held at once; more are answered with 503 and `Retry-After`. 10,000 by default. */

@@ -16,7 +16,8 @@ import { readRequest, sendAnswer, sendResponse } from "./lab/request.ts";
 import { LabSocket, PeerGoneError } from "./lab/socket.ts";
 import type { HandshakeAnswer } from "./lab/step.ts";
 import { acceptKeyFor } from "./protocol/handshake.ts";
-import { ListenError, type ListeningServer } from "./serve.ts";
+import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "./host.ts";
+import type { ListeningServer } from "./serve.ts";
 import { DEFAULT_PORT } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
 import { HEAD_TIMEOUT_MS } from "./transport/wire_server.ts";
@@ -32,6 +33,8 @@ export const MAX_CONNECTIONS = 256;
 export interface ServeLabOptions {
   /** The host name or address to listen on; 127.0.0.1 by default. The lab belongs on a loopback address. */
   hostname?: string;
+  /** The addresses that the host name stands for, as those of `serveEcho` in `lib/serve.ts`. */
+  addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
   /** How long a connection may live, in milliseconds; 60 s by default. */
@@ -84,7 +87,8 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
   const shutdown = new AbortController();
   const running = new Set<Promise<void>>();
   let count = 0;
-  const listener = await listen(hostname, port, (accepted) => {
+  const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
+  const listeners = await listen(addresses, port, (accepted, url) => {
     if (running.size >= MAX_CONNECTIONS || shutdown.signal.aborted) return void accepted.destroy();
     const visit = new Visit(accepted, url, () => ++count, onEvent);
     const onShutdown = () => visit.drop("Lab is shutting down");
@@ -97,32 +101,45 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
     });
     running.add(task);
   });
-  const address = listener.address();
-  const bound = typeof address === "object" && address !== null ? address.port : port;
-  const url = `ws://${hostname.includes(":") ? `[${hostname}]` : hostname}:${bound}/`;
+  const urls = listeners.map(urlOf);
+  const [url = ""] = urls;
   return {
     url,
+    urls,
     async shutdown() {
-      const closed = new Promise((resolve) => listener.close(resolve));
+      const closed = listeners.map((listener) => new Promise((resolve) => listener.close(resolve)));
       shutdown.abort();
       await Promise.all(running);
-      await closed;
+      await Promise.all(closed);
       return 0;
     },
   };
 }
 
-async function listen(hostname: string, port: number, onConnection: (accepted: Socket) => void): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true }, onConnection);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
-  server.listen(port, hostname, resolve);
-  try {
-    await promise;
-    return server;
-  } catch (error) {
-    throw new ListenError(hostname, port, error);
-  }
+async function listen(
+  addresses: readonly string[],
+  port: number,
+  onConnection: (accepted: Socket, url: string) => void,
+): Promise<Server[]> {
+  const place = addresses.length > 1 ? bindable(addresses, port) : { addresses, port };
+  return await Promise.all(place.addresses.map(async (hostname) => {
+    const server = createServer({ allowHalfOpen: true }, (accepted) => onConnection(accepted, urlOf(server)));
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once("error", reject);
+    server.listen(place.port, hostname, resolve);
+    try {
+      await promise;
+      return server;
+    } catch (error) {
+      throw new ListenError(hostname, place.port, error);
+    }
+  }));
+}
+
+/** Where a listener listens. */
+function urlOf(listener: Server): string {
+  const address = listener.address();
+  return typeof address === "object" && address !== null ? `ws://${inUrl(address.address)}:${address.port}/` : "";
 }
 
 /** One connection, from the request to the end. */

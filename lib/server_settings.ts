@@ -28,7 +28,11 @@ import type { RateLimit } from "./transport/rate.ts";
 /** The options of the server. Each but the last two can stand in the environment as well: see {@linkcode variableOf}. */
 export const SERVER_OPTIONS: readonly OptionSpec[] = [
   { name: "port", value: "PORT", help: ["Port to listen on, 0 for a free one", "(default 6455)"] },
-  { name: "host", value: "HOST", help: ["Address to listen on (default 127.0.0.1)"] },
+  {
+    name: "host",
+    value: "HOST",
+    help: ["Address to listen on (default 127.0.0.1), or", "a name: on all its addresses"],
+  },
   {
     name: "transport",
     value: "NAME",
@@ -73,7 +77,7 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
     help: [
       "Whole seconds without traffic before a peer",
       "is dropped, with a ping at half of them; 0 for",
-      "never (default 120)",
+      "never (default 60)",
     ],
   },
   {

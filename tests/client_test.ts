@@ -41,7 +41,10 @@ const closing = (end: Script): Script => async (socket) => {
   await end(socket);
 };
 
-const SHORT = ["--connect-timeout", "0.4", "--reply-timeout", "0.4", "--close-timeout", "0.4"];
+/** For the stage in which something does not come; on a busy machine the others may take longer than this. */
+const SHORT_CONNECT = ["--connect-timeout", "0.4"];
+const SHORT_REPLY = ["--reply-timeout", "0.4"];
+const SHORT_CLOSE = ["--close-timeout", "0.4"];
 const thousand = "x".repeat(1000);
 
 const CASES: readonly Case[] = [
@@ -124,7 +127,7 @@ const CASES: readonly Case[] = [
   {
     does: "stays silent before the upgrade",
     script: (socket) => socket.untilGone(),
-    args: SHORT,
+    args: SHORT_CONNECT,
     verdict: "no-connection",
     stage: "connect",
     problem: /No answer within 0.4 s/,
@@ -136,7 +139,7 @@ const CASES: readonly Case[] = [
       await socket.write("HTTP/1.1 101 Switching Proto");
       await socket.untilGone();
     },
-    args: SHORT,
+    args: SHORT_CONNECT,
     verdict: "no-connection",
     stage: "connect",
   },
@@ -239,7 +242,7 @@ const CASES: readonly Case[] = [
       await socket.readFrame();
       await socket.answerClose();
     },
-    args: SHORT,
+    args: SHORT_REPLY,
     verdict: "no-reply",
     stage: "receive",
     problem: /No complete message within 0.4 s/,
@@ -252,7 +255,7 @@ const CASES: readonly Case[] = [
       await socket.frame(TEXT, "Hello", 0);
       await socket.untilGone();
     },
-    args: SHORT,
+    args: [...SHORT_REPLY, ...SHORT_CLOSE],
     verdict: "no-reply",
     stage: "receive",
   },
@@ -262,7 +265,7 @@ const CASES: readonly Case[] = [
       await socket.upgrade();
       await socket.untilStopped();
     },
-    args: [...SHORT, "--size", "32MiB", "--split", "1MiB"],
+    args: [...SHORT_REPLY, ...SHORT_CLOSE, "--size", "32MiB", "--split", "1MiB"],
     verdict: "no-reply",
   },
 
@@ -434,7 +437,7 @@ const CASES: readonly Case[] = [
   {
     does: "never answers the close",
     script: closing((socket) => socket.untilGone()),
-    args: SHORT,
+    args: SHORT_CLOSE,
     verdict: "close-not-confirmed",
     stage: "close",
     problem: /did not answer the close frame in time/,
@@ -654,19 +657,6 @@ for (const transport of ["builtin", "wire"]) {
     assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
   });
 }
-
-Deno.test("client ends at once when Ctrl-C comes twice", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.upgrade();
-    await socket.readFrame();
-    child.kill("SIGINT");
-    await socket.readFrame();
-    child.kill("SIGINT");
-    await socket.untilGone();
-  });
-  const child = start("main.ts", ["--json", peer.url]);
-  assertEquals((await outcomeOf(child)).code, 130);
-});
 
 Deno.test("client sends what -m, -b, -f and --size ask for", async () => {
   const path = await Deno.makeTempFile();

@@ -13,7 +13,7 @@ import { TimeoutError } from "../lib/transport/deadline.ts";
 import { openConnection } from "../lib/transport/open.ts";
 import { BINARY, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const SHORT = { timeoutMs: 100 };
 
 /** Runs a test over a connection to a peer that has upgraded it. */

@@ -12,7 +12,7 @@ import type { TransportName } from "../lib/transport/connection.ts";
 import { BINARY, CLOSE, connectRaw, rawClient, type RawSocket, requestHead, TEXT } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const TEXT_TYPE = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
 const UPGRADE = { "connection": "Upgrade", "sec-websocket-version": "13", "upgrade": "websocket" };
 

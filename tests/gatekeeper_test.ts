@@ -10,7 +10,7 @@ import { openWire } from "../lib/transport/wire.ts";
 import { connectRaw, rawClient, requestHead } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const ADDR: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 50_000 };
 const PLAIN = { Upgrade: undefined, Connection: undefined };
 

@@ -4,7 +4,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { openBuiltin } from "../lib/transport/builtin.ts";
 import { client, outcomeOf, reportOf, standIns } from "./support/command.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const ROOT = new URL("../", import.meta.url);
 
 /** Starts `deno serve` with variables in its environment. */

@@ -9,7 +9,7 @@ import { start } from "./support/command.ts";
 import { hasNginx, ownAddress, startNginx } from "./support/nginx.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 20_000 };
+const WAIT = { timeoutMs: 60_000 };
 const ROUNDS = 2;
 
 /** How many messages a client has under way: one at a time, or a window. */

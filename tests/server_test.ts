@@ -6,7 +6,7 @@ import { openBuiltin } from "../lib/transport/builtin.ts";
 import { rawClient, type RawSocket, TEXT } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 
 testBoth("server logs one line when a connection opens and one when it closes", async (transport) => {
   await using server = await serverProcess("--transport", transport);
@@ -110,21 +110,6 @@ testBoth(
   },
   { ignore: Deno.build.os === "windows" },
 );
-
-Deno.test({
-  name: "server ends at once at the second signal",
-  ignore: Deno.build.os === "windows",
-  fn: async () => {
-    await using server = await serverProcess("-q");
-    const socket = await rawClient(server.url);
-    server.child.kill("SIGINT");
-    // The close frame shows that the first signal has arrived.
-    await socket.readFrame();
-    server.child.kill("SIGINT");
-    assertEquals((await server.ended()).code, 130);
-    socket.close();
-  },
-});
 
 for (
   const [args, code, line] of [

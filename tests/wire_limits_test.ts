@@ -45,7 +45,7 @@ async function untilEnd(socket: RawSocket): Promise<void> {
 async function until(isSo: () => boolean): Promise<void> {
   const begin = performance.now();
   while (!isSo()) {
-    if (performance.now() - begin > WAIT.timeoutMs) throw new Error(`Not so within 20 s: ${isSo}`);
+    if (performance.now() - begin > WAIT.timeoutMs) throw new Error(`Not so in time: ${isSo}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }

@@ -12,7 +12,7 @@ import { WireServer } from "../lib/transport/wire_server.ts";
 import { serverProcess } from "./support/command.ts";
 import { CLOSE, connectRaw, type RawFrame, type RawSocket, requestHead } from "./support/raw_peer.ts";
 
-const WAIT = { timeoutMs: 20_000 };
+const WAIT = { timeoutMs: 60_000 };
 const KEY = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
 const utf8 = (text: string) => new TextEncoder().encode(text);
 

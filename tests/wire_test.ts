@@ -17,7 +17,7 @@ import { serveEcho } from "../lib/serve.ts";
 import { client, outcomeOf, reportOf, start } from "./support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const SHORT = { timeoutMs: 100 };
 const PING = 9;
 const PONG = 10;

@@ -186,6 +186,11 @@ export class WireServer {
     this.#accepting = this.#accept();
   }
 
+  /** The address and the port that it listens on. */
+  get addr(): Deno.NetAddr {
+    return this.#listener.addr;
+  }
+
   /** The port that it listens on. */
   get port(): number {
     return this.#listener.addr.port;

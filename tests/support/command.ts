@@ -16,7 +16,11 @@ export interface Outcome {
 
 /** Which packages stand behind the @std names, in the words of the task that decides. */
 export const standIns: readonly string[] = await (async () => {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["task", "-q", "std"], cwd: ROOT, stderr: "null" })
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "-q", "std:flags"],
+    cwd: ROOT,
+    stderr: "null",
+  })
     .output();
   return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
 })();
@@ -27,6 +31,8 @@ export interface StartOptions {
   readonly stdin?: "piped" | "null";
   /** Permissions besides those of its task. */
   readonly permissions?: readonly string[];
+  /** The hosts that `--allow-net` names; all by default. */
+  readonly net?: string;
   /** Variables of its environment besides those of the test. */
   readonly env?: Readonly<Record<string, string>>;
   /** How many descriptors it may have; not on Windows. */
@@ -34,8 +40,8 @@ export interface StartOptions {
 }
 
 const PERMISSIONS = {
-  "main.ts": ["--allow-net", "--allow-read"],
-  "server.ts": ["--allow-net", "--allow-read", "--allow-env=WSPROOF_*"],
+  "main.ts": ["--allow-read"],
+  "server.ts": ["--allow-read", "--allow-env=WSPROOF_*"],
 };
 
 /** Starts a script of the project. */
@@ -44,7 +50,8 @@ export function start(
   args: readonly string[],
   options: StartOptions = {},
 ): Deno.ChildProcess {
-  const permissions = [...PERMISSIONS[script], ...options.permissions ?? []];
+  const net = options.net === undefined ? "--allow-net" : `--allow-net=${options.net}`;
+  const permissions = [net, ...PERMISSIONS[script], ...options.permissions ?? []];
   return spawn(["run", "--no-prompt", ...standIns, ...permissions, script, ...args], options);
 }
 
