@@ -76,7 +76,11 @@ export const CLIENT_OPTIONS: readonly OptionSpec[] = [
   { name: "max-message", value: "BYTES", help: ["Longest reply to accept (default 64MiB less 1)"] },
   { name: "close-code", value: "CODE", help: ["Close with 1000 (default) or 3000-4999"] },
   { name: "close-reason", value: "TEXT", help: ["Close with this reason"] },
-  { name: "expect-close", value: "CODE", help: ["Expect this code from the peer", "(default: the one that was sent)"] },
+  {
+    name: "expect-close",
+    value: "CODE",
+    help: ["Expect this code from the peer, or none (wire)", "(default: the one that was sent)"],
+  },
   { name: "expect-reason", value: "TEXT", help: ["Expect this close reason (default: any)"] },
   { name: "interactive", short: "i", help: ["Send each line of stdin, show what comes back"] },
   { name: "json", help: ["Print the report as one JSON object"] },
@@ -167,7 +171,7 @@ export async function readClientSettings(line: CommandLine): Promise<ClientSetti
     isEcho ? open.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES : MAX_BUILTIN_FRAME_BYTES,
   );
   const close = readClose(line, transport);
-  const expectedClose = readExpectedClose(line, close);
+  const expectedClose = readExpectedClose(line, close, transport);
   return {
     url: readUrl(line),
     exchange: {
@@ -368,13 +372,29 @@ function readClose(line: CommandLine, transport: TransportName): CloseFrame {
   return { code, reason };
 }
 
-function readExpectedClose(line: CommandLine, close: CloseFrame): ExpectedClose {
+function readExpectedClose(line: CommandLine, close: CloseFrame, transport: TransportName): ExpectedClose {
   const code = option(line, "expect-close", (name, text) => {
+    if (text === "none") return readNoClose(line, transport);
     const value = parseWhole(name, text, 0, 65535);
     if (isSendableCloseCode(value)) return value;
-    throw new UsageError(`Option ${name} cannot be "${text}": a close frame has 1000-1003, 1007-1014 or 3000-4999`);
+    throw new UsageError(
+      `Option ${name} cannot be "${text}": a close frame has 1000-1003, 1007-1014, 3000-4999 or none`,
+    );
   }) ?? close.code;
   return { code, ...option(line, "expect-reason", (_, reason) => ({ reason })) };
+}
+
+/** A close frame without a code is legal (RFC 6455 section 5.5.1): 1005 stands for it. */
+function readNoClose(line: CommandLine, transport: TransportName): number {
+  if (transport === "builtin") {
+    throw new UsageError(
+      'Option --expect-close cannot be "none" over the built-in WebSocket, which hides it: use --transport wire',
+    );
+  }
+  if ((line.value("expect-reason") ?? "") !== "") {
+    throw new UsageError('Option --expect-reason goes with a close code: a close frame with "none" has no reason');
+  }
+  return 1005;
 }
 
 interface Payload {

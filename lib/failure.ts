@@ -144,13 +144,16 @@ export function lateReplyHint(received: number): string {
  */
 export function closeFailure(outcome: CloseOutcome, record: CloseRecord, expected: ExpectedClose): Failure {
   const isOther = outcome === "other-code" || outcome === "other-reason";
+  const isEmpty = outcome === "other-code" && record.received?.code === 1005;
   const instead = isOther ? `, instead of ${describeCloseFrame({ reason: "", ...expected })}` : "";
   return {
     verdict: "close-not-confirmed",
     problem: `${describeEnd(record)}${instead}`,
-    hint: outcome === "not-known" ? NOT_KNOWN_HINT : "",
+    hint: outcome === "not-known" ? NOT_KNOWN_HINT : isEmpty ? EMPTY_HINT : "",
   };
 }
+
+const EMPTY_HINT = "an empty close frame is legal: to accept it use --expect-close none";
 
 const NOT_KNOWN_HINT =
   "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed; --transport wire would know";

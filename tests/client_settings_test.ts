@@ -243,8 +243,13 @@ const USAGE_ERRORS: readonly Refusal[] = [
     cannotBe("--close-code", text, "give 1000 or 3000-4999, or use --transport wire")
   ),
   ...["999", "1004", "1005", "1006", "1015", "2999", "5000"].map((text) =>
-    cannotBe("--expect-close", text, "a close frame has 1000-1003, 1007-1014 or 3000-4999")
+    cannotBe("--expect-close", text, "a close frame has 1000-1003, 1007-1014, 3000-4999 or none")
   ),
+  { args: ["--expect-close", "none"], message: 'Option --expect-close cannot be "none" over the built-in WebSocket' },
+  {
+    args: ["--transport", "wire", "--expect-close", "none", "--expect-reason", "bye"],
+    message: "Option --expect-reason goes with a close code",
+  },
   { args: ["--close-reason", "a".repeat(124)], message: "Cannot close with a reason of 124 bytes: at most 123 bytes" },
   ...["--connect-timeout", "--reply-timeout", "--close-timeout"].map((name) =>
     cannotBe(name, "0", "give seconds, above 0 and at most 86400")

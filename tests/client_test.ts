@@ -1,6 +1,7 @@
 /** Every verdict that the built-in transport can reach, through the real command line against real sockets. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createAuthority } from "./support/certificates.ts";
 import { client, outcomeOf, reportOf, standIns, start } from "./support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 import { serveEcho } from "../lib/serve.ts";
@@ -503,6 +504,115 @@ for (const { does, script, args = [], verdict, stage, problem, hint } of CASES) 
     if (hint) assertMatch(report.hint, hint);
     // People's lines go to the standard error output, and only where something failed.
     assertEquals(outcome.stderr === "", verdict === "proven");
+  });
+}
+
+/** Who begins to close and with what, after the echo, and the exit code with the close that is expected. */
+const EMPTY_CLOSES: readonly [string, Script, string[], number, string][] = [
+  ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), ["--expect-close", "none"], 0, ""],
+  ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), [], 8, "--expect-close none"],
+  ["answers the close with a code", closing((s) => s.closeFrame(1000)), ["--expect-close", "none"], 8, "1000 (normal"],
+  [
+    "drops the connection instead of closing",
+    closing(async () => {}),
+    ["--expect-close", "none"],
+    8,
+    "without a close",
+  ],
+  [
+    "begins the close with an empty frame",
+    async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.frame(CLOSE);
+      await socket.untilGone();
+    },
+    ["--expect-close", "none"],
+    0,
+    "",
+  ],
+];
+for (const [does, script, args, code, says] of EMPTY_CLOSES) {
+  for (const mode of [[], ["-i"]]) {
+    const words = [...mode, ...args].join(" ");
+    Deno.test(`client ${words} exits with ${code} when the peer ${does}, over wire`, async () => {
+      await using peer = rawPeer(script);
+      const outcome = await client([...mode, "--transport", "wire", ...args, peer.url], "Hello world\n");
+      assertEquals(outcome.code, code, outcome.stderr);
+      assertStringIncludes(outcome.stderr, says);
+    });
+  }
+}
+
+/** Text that would steer a terminal or reorder a line, and its bytes on the wire. */
+const HOSTILE = "a\u009b31m\u0085\u2028\u202eb";
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client prints no control or direction characters of a close reason or a subprotocol, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.readFrame();
+      await socket.closeFrame(4000, HOSTILE);
+    });
+    for (const args of [["--json"], ["-v"], ["-i"]]) {
+      const { code, stdout, stderr } = await client([...args, "--transport", transport, peer.url], "Hello world\n");
+      assertEquals(code, 8);
+      assertEquals(/[\x80-\x9f\u2028-\u202e]/.test(stdout + stderr), false, JSON.stringify(stdout + stderr));
+      assertStringIncludes(stdout + stderr, String.raw`a\u009b31m\u0085\u2028\u202eb`);
+      if (args[0] === "--json") assertEquals(JSON.parse(stdout).close.received.reason, HOSTILE);
+    }
+  });
+}
+
+Deno.test("client prints no control or direction characters of a refusal", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write(`HTTP/1.1 403 Forbidden\r\nX-Why: ${HOSTILE}\r\nContent-Length: 11\r\n\r\n${HOSTILE}`);
+  });
+  const { code, stdout, stderr } = await client(["--json", "--transport", "wire", peer.url]);
+  assertEquals(code, 4);
+  assertEquals(/[\x80-\x9f\u2028-\u202e]/.test(stdout + stderr), false, JSON.stringify(stdout + stderr));
+  assertStringIncludes(stdout, String.raw`\u202eb`);
+});
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client prints no control characters of a certificate's names, over ${transport}`, async () => {
+    const authority = await createAuthority();
+    await using peer = rawPeer(
+      async (socket) => void await socket.readHead(),
+      await authority.sign("x", "a\u001b[31mb"),
+    );
+    const ca = await Deno.makeTempFile();
+    try {
+      await Deno.writeTextFile(ca, authority.cert);
+      for (const mode of ["--json", "-v", "-i"]) {
+        const { code, stdout, stderr } = await client([mode, "--transport", transport, "--ca", ca, peer.url]);
+        assertEquals(code, 3, stderr);
+        assertEquals(`${stdout}${stderr}`.includes("\u001b"), false, JSON.stringify(stdout + stderr));
+      }
+    } finally {
+      await Deno.remove(ca);
+    }
+  });
+
+  Deno.test(`client shows no token that it offers as a subprotocol, when the server selects it or none, over ${transport}`, async () => {
+    await using selecting = rawPeer(async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: wsproof.bearer.czNjcmV0");
+      await socket.echoOne();
+      await socket.answerClose();
+    });
+    await using ignoring = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.answerClose();
+    });
+    for (const peer of [selecting, ignoring]) {
+      for (const mode of [["--json"], ["-v"], ["-i"], ...(transport === "wire" ? [["--trace"]] : [])]) {
+        const args = [...mode, "--transport", transport, "-p", "wsproof.bearer.czNjcmV0", peer.url];
+        const { stdout, stderr } = await client(args, "Hello world\n");
+        assertEquals(`${stdout}${stderr}`.includes("czNjcmV0"), false, stderr);
+      }
+    }
   });
 }
 

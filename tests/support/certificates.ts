@@ -11,12 +11,13 @@ export interface Certificate {
 /** An authority, and a way to let it sign. */
 export interface Authority {
   readonly cert: string;
-  sign(commonName: string): Promise<Certificate>;
+  /** Signs a certificate for 127.0.0.1 and localhost, or for one other name, whatever that has in it. */
+  sign(commonName: string, dnsName?: string): Promise<Certificate>;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** Makes an authority; its certificates hold for 127.0.0.1 and localhost, for a day. */
+/** Makes an authority; its certificates hold for a day. */
 export async function createAuthority(): Promise<Authority> {
   const authorityKeys = await createKeys();
   const subject = [{ name: "commonName", value: "wsproof test authority" }];
@@ -30,7 +31,7 @@ export async function createAuthority(): Promise<Authority> {
   let serial = 1;
   return {
     cert: forge.pki.certificateToPem(authority),
-    async sign(commonName) {
+    async sign(commonName, dnsName) {
       const keys = await createKeys();
       serial++;
       const leaf = unsigned(
@@ -40,7 +41,12 @@ export async function createAuthority(): Promise<Authority> {
       );
       leaf.setIssuer(subject);
       leaf.setExtensions([
-        { name: "subjectAltName", altNames: [{ type: 2, value: "localhost" }, { type: 7, ip: "127.0.0.1" }] },
+        {
+          name: "subjectAltName",
+          altNames: dnsName === undefined
+            ? [{ type: 2, value: "localhost" }, { type: 7, ip: "127.0.0.1" }]
+            : [{ type: 2, value: dnsName }],
+        },
         { name: "extKeyUsage", serverAuth: true, clientAuth: true },
       ]);
       leaf.sign(authorityKeys.privateKey, forge.md.sha256.create());
