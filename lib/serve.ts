@@ -11,8 +11,10 @@ import {
   type EchoOpened,
   type EchoPolicy,
   type EchoStats,
+  type TroubleKind,
 } from "./echo_policy.ts";
 import { describeAddr, Gatekeeper } from "./gatekeeper.ts";
+import { isLoopback, LOOPBACK_HOSTS } from "./host.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 import { messageOf } from "./protocol/error.ts";
 import { MemoryBudget } from "./transport/budget.ts";
@@ -36,6 +38,11 @@ export interface ServeEchoOptions extends EchoPolicy {
   cert?: string;
   /** The private key of the certificate, as PEM text. */
   key?: string;
+  /**
+   * How many connections may be before their upgrade at once, over our own frames; one more drops the one that has waited
+   * longest. 1,024 by default.
+   */
+  maxHeads?: number;
 }
 
 /** Options of {@linkcode ListeningServer.shutdown}. */
@@ -61,6 +68,8 @@ export interface ListeningServer {
 export interface EchoServer extends ListeningServer {
   /** What it has counted so far. */
   stats(): EchoStats;
+  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  troubled(kind: TroubleKind, error: string): void;
 }
 
 /**
@@ -84,11 +93,13 @@ export interface EchoServer extends ListeningServer {
  */
 export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, transport = "builtin", cert } = options;
-  const door = listen(hostname, port, () => (transport === "wire" ? openWire : openBuiltin)(hostname, port, options));
+  const policy = isLoopback(hostname) ? { allowHosts: LOOPBACK_HOSTS, ...options } : options;
+  const door = listen(hostname, port, () => (transport === "wire" ? openWire : openBuiltin)(hostname, port, policy));
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return {
     url: `${cert === undefined ? "ws" : "wss"}://${host}:${door.port}/`,
     stats: () => door.stats(),
+    troubled: (kind, error) => door.troubled(kind, error),
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       let left = 0;
       const gone = door.closeAll(1001, "server shutting down").map(async (ended) => {
@@ -110,6 +121,7 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
 interface Door {
   readonly port: number;
   stats(): EchoStats;
+  troubled(kind: TroubleKind, error: string): void;
   /** Closes every connection and refuses new ones; each promise resolves when its connection has ended. */
   closeAll(code: number, reason: string): Promise<unknown>[];
   stop(graceMs: number): Promise<void>;
@@ -131,7 +143,7 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
         return;
       } catch (error) {
         isListening = false;
-        echo.troubled(messageOf(error));
+        echo.troubled("accept", messageOf(error));
       }
       await listenAgain();
     }
@@ -155,6 +167,7 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
   return {
     port: bound,
     stats: () => echo.stats(),
+    troubled: (kind, error) => echo.troubled(kind, error),
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop(graceMs) {
       isStopped = true;
@@ -171,13 +184,14 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
     maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES,
     idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS,
     maxBufferedTotalBytes = DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+    maxHeads,
     rate,
   } = options;
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
   const handler: WireHandler = {
-    decide(request, addr) {
-      const opened = gate.admit(request, addr);
+    decide(request, addr, target) {
+      const opened = gate.admit(request, addr, target);
       if (!("id" in opened)) return opened;
       admitted.set(request, opened);
       return opened.protocol;
@@ -194,7 +208,7 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
         onGone: () => gate.leave(opened.id),
       };
     },
-    onTrouble: (error) => gate.troubled(error),
+    onTrouble: (error) => gate.troubled("accept", error),
     abandoned(request) {
       const opened = admitted.get(request);
       if (opened) gate.gone(opened);
@@ -204,6 +218,7 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
   const limits = {
     maxMessageBytes,
     idleTimeoutMs: idleTimeoutSeconds * 1000,
+    maxHeads,
     budget: new MemoryBudget(maxBufferedTotalBytes),
     ...(rate && { rate }),
   };
@@ -211,6 +226,7 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
   return {
     port: server.port,
     stats: () => gate.stats(),
+    troubled: (kind, error) => gate.troubled(kind, error),
     closeAll(code, reason) {
       gate.drain();
       return server.closeAll(code, reason).map(({ ended }) => ended);
