@@ -8,7 +8,7 @@ import { client, reportOf } from "./support/command.ts";
 import { connectRaw, rawPeer } from "./support/raw_peer.ts";
 
 Deno.test("client goes through an HTTP proxy with --proxy, with the credentials of its URL", async () => {
-  const server = serveEcho({ port: 0 });
+  const server = serveEcho({ port: 0, allowHosts: ["server.test"] });
   const head = Promise.withResolvers<string>();
   await using proxy = rawPeer(async (socket) => {
     const request = await socket.readHead();

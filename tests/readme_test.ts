@@ -55,7 +55,7 @@ Deno.test("the README lists every option of the server, with its value and lette
 });
 
 Deno.test("the README lists every metric, and no other", async () => {
-  const stats = { connections: 0, accepted: 0, messages: 0, bytes: 0, closes: [], refusals: [] };
+  const stats = { connections: 0, accepted: 0, messages: 0, bytes: 0, closes: [], refusals: [], troubles: [] };
   using metrics = createMetrics(() => stats, "1.2.3");
   const text = await (await metrics.respond(new Request("http://127.0.0.1/metrics"))).text();
   const names = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);

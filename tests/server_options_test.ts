@@ -13,7 +13,7 @@ import {
   start,
   startScript,
 } from "./support/command.ts";
-import { BINARY, CLOSE, rawClient, type RawSocket, TEXT } from "./support/raw_peer.ts";
+import { BINARY, CLOSE, rawClient, type RawSocket, requestHead, TEXT } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
 const TOKEN = "open sesame";
@@ -365,13 +365,22 @@ testBoth("server logs with --log json from its first line to its last, whatever 
 testBoth(
   "server outlives a lack of descriptors, and says so in the log",
   async (transport) => {
-    await using server = await serverProcessWith({ descriptors: 60 }, "--transport", transport, "--log", "json");
+    await using server = await serverProcessWith(
+      { descriptors: 60 },
+      ...["--transport", transport, "--log", "json", "--max-connections", "1000"],
+    );
     const held = await rawClient(server.url);
     const { hostname, port } = new URL(server.url);
     // The last ones may be refused, as the runtime does not listen meanwhile.
-    const silent = await Promise.all(
-      Array.from({ length: 100 }, () => Deno.connect({ hostname, port: Number(port) }).catch(() => undefined)),
-    );
+    const silent = await Promise.all(Array.from({ length: 100 }, async () => {
+      try {
+        const connection = await Deno.connect({ hostname, port: Number(port) });
+        await connection.write(new TextEncoder().encode(requestHead()));
+        return connection;
+      } catch {
+        return undefined;
+      }
+    }));
     assertStringIncludes((await nextEvent(server, "trouble")).error, "Too many open files");
     // Those who are in go on.
     await held.frame(TEXT, "still here");

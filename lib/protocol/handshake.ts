@@ -5,7 +5,7 @@
  */
 
 import { quote } from "./message.ts";
-import { isToken } from "./token.ts";
+import { isToken, trimBlanks as trim } from "./token.ts";
 
 /** The longest head of a request or response, in bytes: 16 KiB. */
 export const MAX_HEAD_BYTES = 16 * 1024;
@@ -88,19 +88,6 @@ function latin1(bytes: Uint8Array): string {
 
 function quoteLine(line: string): string {
   return quote(line, 80);
-}
-
-/** Takes off spaces and tabs, and only those. No pattern does it in linear time. */
-function trim(text: string): string {
-  let from = 0;
-  let to = text.length;
-  while (from < to && isBlank(text.charCodeAt(from))) from++;
-  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
-  return text.slice(from, to);
-}
-
-function isBlank(unit: number): boolean {
-  return unit === 0x20 || unit === 0x09;
 }
 
 /**
