@@ -8,7 +8,6 @@
  * @module
  */
 
-import config from "./deno.json" with { type: "json" };
 import { describeOptions, UsageError } from "./lib/command_line.ts";
 import { createLog, type ServerEvent } from "./lib/event_log.ts";
 import { CertificateError, type EchoServer, serveEcho } from "./lib/serve.ts";
@@ -22,6 +21,7 @@ import {
 import { createSite } from "./lib/site.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
+import { VERSION } from "./lib/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
 const HELP = [
@@ -40,7 +40,7 @@ const HELP = [
 async function main(args: readonly string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
   if (line.has("help")) return print(HELP);
-  if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
+  if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);
   const log = createLog(settings.log, console.log, console.error);
@@ -63,7 +63,7 @@ async function main(args: readonly string[]): Promise<number> {
 function startEcho({ serve }: ServerSettings, onEvent: (event: ServerEvent) => void): EchoServer {
   const server: EchoServer = serveEcho({
     ...serve,
-    routes: createSite(serve, () => server.stats(), config.version),
+    routes: createSite(serve, () => server.stats(), VERSION),
     onEvent,
   });
   return server;

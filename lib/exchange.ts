@@ -4,7 +4,14 @@
  * @module
  */
 
-import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
+import {
+  describe,
+  type Difference,
+  differenceOf,
+  type Expectation,
+  hintForLength,
+  hintForOpening,
+} from "./diagnosis.ts";
 import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,
@@ -17,7 +24,14 @@ import {
   verifyClose,
 } from "./protocol/close.ts";
 import { ProtocolError } from "./protocol/error.ts";
-import { byteLengthOf, kindOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
+import {
+  byteLengthOf,
+  kindOf,
+  type Message,
+  type MessageKind,
+  withoutPassword,
+  withoutToken,
+} from "./protocol/message.ts";
 import {
   type Connection,
   ConnectionClosedError,
@@ -31,6 +45,7 @@ import {
 import { TimeoutError } from "./transport/deadline.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "./transport/inbox.ts";
 import { openConnection } from "./transport/open.ts";
+import { proxyNameFor, wayText } from "./transport/proxy.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
 /** How many messages a report lists; the totals count all of them. */
@@ -87,7 +102,12 @@ export interface ExchangeReport {
   readonly url: string;
   /** Which transport was used. */
   readonly transport: TransportName;
-  /** The subprotocol that was selected; empty if none. */
+  /**
+   * The proxy on the way, without credentials; `null` if there is none; `"not-known"` if the runtime may have used one of the
+   * environment, which this program may not read.
+   */
+  readonly proxy: string | null;
+  /** The subprotocol that was selected, without a token that is part of it; empty if none. */
   readonly protocol: string;
   /** Whether every stage passed. */
   readonly ok: boolean;
@@ -122,7 +142,7 @@ export type ExchangeEvent = { readonly atMs: number } & ExchangeEventKind;
 
 /** What can happen in an exchange. */
 export type ExchangeEventKind =
-  | { readonly type: "connecting"; readonly url: string }
+  | { readonly type: "connecting"; readonly url: string; readonly proxy?: string | null }
   | { readonly type: "connected" }
   | { readonly type: "upgraded"; readonly protocol: string }
   | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
@@ -130,7 +150,8 @@ export type ExchangeEventKind =
   | { readonly type: "received"; readonly message: Message; readonly total: Totals }
   | { readonly type: "closing"; readonly frame: CloseFrame }
   | { readonly type: "closed"; readonly record: CloseRecord }
-  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string };
+  /** With what the runtime said in its own words, where that is more than the problem. */
+  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string; readonly detail?: string };
 
 /** Options of {@linkcode exchange}. */
 export interface ExchangeOptions extends OpenOptions {
@@ -206,6 +227,7 @@ class Run {
   readonly #shownUrl: string;
   readonly #options: ExchangeOptions;
   readonly #transport: TransportName;
+  readonly #proxy: string | null;
   readonly #expectation: Expectation;
   readonly #replyTimeoutMs: number;
   readonly #start = performance.now();
@@ -234,13 +256,14 @@ class Run {
     this.#shownUrl = withoutPassword(url);
     this.#options = options;
     this.#transport = options.transport ?? "builtin";
+    this.#proxy = proxyNameFor(url, options, this.#transport);
     this.#expectation = options.expectation ?? { type: "echo" };
     this.#replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_TIMEOUT_MS;
   }
 
   async open(): Promise<Connection | undefined> {
     const { connect, upgrade } = this.#stages;
-    this.#emit({ type: "connecting", url: this.#shownUrl });
+    this.#emit({ type: "connecting", url: this.#shownUrl, proxy: this.#proxy });
     const since = this.#now();
     let connectedAt: number | undefined;
     const onConnected = () => {
@@ -252,13 +275,13 @@ class Run {
     try {
       const connection = await openConnection(this.#url, this.#transport, { ...this.#options, onConnected });
       upgrade.ms = this.#now() - (connectedAt ?? since);
-      this.#protocol = connection.protocol;
+      this.#protocol = withoutToken(connection.protocol);
       if (connectedAt === undefined) {
         connect.ok = true;
         connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
       }
       const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
-      this.#pass(upgrade, `${this.#shownUrl}${protocol}`);
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}`);
       this.#emit({ type: "upgraded", protocol: this.#protocol });
       return connection;
     } catch (error) {
@@ -268,7 +291,15 @@ class Run {
         failed.ms = ms;
         if (failed === upgrade) connect.ok = true;
         this.#refusal = error.refusal ?? null;
-        this.#fail(failed, error.failure, error.message, hintForOpening(error));
+        const { caCerts, proxy: given } = this.#options;
+        const attempt = {
+          transport: this.#transport,
+          proxy: this.#proxy,
+          isSecure: /^wss:/i.test(this.#url),
+          isProxyGiven: given !== undefined,
+          hasAuthorities: caCerts !== undefined,
+        };
+        this.#fail(failed, error.failure, error.message, hintForOpening(error, attempt), error.detail);
       } else if (this.#options.signal?.aborted) {
         upgrade.ms = ms;
         this.#fail(upgrade, "interrupted", "Interrupted while connecting");
@@ -341,6 +372,7 @@ class Run {
       schema: "wsproof.exchange/1",
       url: this.#shownUrl,
       transport: this.#transport,
+      proxy: this.#proxy,
       protocol: this.#protocol,
       ok: verdict === "proven",
       verdict,
@@ -461,7 +493,7 @@ class Run {
       const waiting = this.#awaited.length > 1 ? ` (${this.#awaited.length} messages wait for their replies)` : "";
       this.#fail(stage, "no-reply", `${error.message}${waiting}`);
     } else if (error instanceof ProtocolError) {
-      const hint = error.code === "message-too-big" ? "to accept longer ones use --max-message" : "";
+      const hint = error.code === "message-too-big" ? hintForLength(this.#transport) : "";
       this.#fail(stage, "wrong-reply", error.message, hint);
     } else if (error instanceof PayloadError) {
       this.#fail(stage, "usage", error.message);
@@ -505,11 +537,11 @@ class Run {
     stage.detail = detail;
   }
 
-  #fail(stage: Stage, verdict: Verdict, problem: string, hint = ""): void {
+  #fail(stage: Stage, verdict: Verdict, problem: string, hint = "", detail = ""): void {
     stage.ok = false;
     stage.detail = problem;
     this.#failure ??= { verdict, problem, hint };
-    this.#emit({ type: "failed", stage: stage.name, problem });
+    this.#emit({ type: "failed", stage: stage.name, problem, ...(detail !== "" && { detail }) });
   }
 
   #emit(event: ExchangeEventKind): void {
@@ -553,19 +585,4 @@ function hintForClose(outcome: CloseOutcome): string {
 function hintForCode(code: number): string {
   if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
   return CLOSE_CODES.get(code)?.meaning ?? "";
-}
-
-function hintForOpening({ message, status }: OpenError): string {
-  if (/InvalidContentType/.test(message)) return "the server does not speak TLS: try ws:// instead of wss://";
-  if (/tcp connect error|Connection refused/.test(message)) {
-    return "nothing listens there, or a firewall is in between: check host and port";
-  }
-  if (/dns error|failed to lookup/.test(message)) return "the name does not exist: check the host";
-  if (/UnknownIssuer/.test(message)) return "to trust the authority that signed the server's certificate use --ca";
-  if (status === undefined) return "";
-  if (status >= 300 && status < 400) return "redirects are not followed: use the URL that it points to";
-  if (status === 401 || status === 407) return "it wants credentials: use ws://user:password@host/ or --header";
-  if (status === 403) return "it refuses this client: it may want an --origin, a --header or credentials";
-  if (status === 404 || status === 200) return "no WebSocket endpoint answers at this path";
-  return "";
 }

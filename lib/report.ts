@@ -101,7 +101,7 @@ export function formatEvent(event: ExchangeEvent): string {
 function describeEvent(event: ExchangeEvent): string {
   switch (event.type) {
     case "connecting":
-      return `connecting to ${event.url}`;
+      return `connecting to ${event.url}${event.proxy && event.proxy !== "not-known" ? ` through ${event.proxy}` : ""}`;
     case "connected":
       return "connected";
     case "upgraded":
@@ -115,7 +115,7 @@ function describeEvent(event: ExchangeEvent): string {
     case "closed":
       return `ended: ${describeEnd(event.record)}`;
     case "failed":
-      return `${event.stage} failed: ${event.problem}`;
+      return `${event.stage} failed: ${event.problem}${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
 }
 

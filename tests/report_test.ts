@@ -23,6 +23,7 @@ function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
   return {
     schema: "wsproof.exchange/1",
     url: "ws://127.0.0.1:6455/",
+    proxy: null,
     transport: "builtin",
     protocol: "",
     ok: true,
