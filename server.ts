@@ -8,7 +8,6 @@
  * @module
  */
 
-import config from "./deno.json" with { type: "json" };
 import { describeOptions, UsageError } from "./lib/command_line.ts";
 import { countDescriptors, descriptorsFor, fitToDescriptors } from "./lib/descriptors.ts";
 import { createLog, type EventLog } from "./lib/event_log.ts";
@@ -26,6 +25,7 @@ import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
 import { surviveErrors } from "./lib/survival.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
+import { VERSION } from "./lib/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
 const HELP = [
@@ -45,7 +45,7 @@ const HELP = [
 async function main(args: readonly string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
   if (line.has("help")) return print(HELP);
-  if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
+  if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);
   // From here on nothing may wait for whoever reads what is printed.
@@ -86,7 +86,7 @@ async function startEcho(settings: ServerSettings, addresses: readonly string[],
   const server: EchoServer = serveEcho({
     ...serve,
     addresses,
-    routes: createSite(serve, stats, config.version),
+    routes: createSite(serve, stats, VERSION),
     onEvent: log.tell,
   });
   surviveErrors((error) => server.troubled("runtime", error));

@@ -124,7 +124,7 @@ export function formatEvent(event: ExchangeEvent): string {
 function describeEvent(event: ExchangeEvent): string {
   switch (event.type) {
     case "connecting":
-      return `connecting to ${event.url}`;
+      return `connecting to ${event.url}${event.proxy && event.proxy !== "not-known" ? ` through ${event.proxy}` : ""}`;
     case "connected":
       return "connected";
     case "upgraded":
@@ -138,7 +138,7 @@ function describeEvent(event: ExchangeEvent): string {
     case "closed":
       return `ended: ${describeEnd(event.record)}`;
     case "failed":
-      return `${event.stage} failed: ${event.problem}`;
+      return `${event.stage} failed: ${event.problem}${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
 }
 

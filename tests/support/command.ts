@@ -1,6 +1,7 @@
 /** Runs the real command lines, the way the tasks of deno.json do. */
 
 import { assertMatch } from "@std/assert";
+import { PROXY_VARIABLES } from "../../lib/transport/proxy.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
@@ -42,7 +43,7 @@ export interface StartOptions {
 }
 
 const PERMISSIONS = {
-  "main.ts": ["--allow-read"],
+  "main.ts": ["--allow-read", `--allow-env=${PROXY_VARIABLES.join()}`],
   "server.ts": ["--allow-read", "--allow-env=WSPROOF_*"],
 };
 
@@ -92,8 +93,9 @@ export async function client(
   args: readonly string[],
   input: string | Uint8Array = "",
   permissions: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Outcome> {
-  const child = start("main.ts", args, { stdin: "piped", permissions });
+  const child = start("main.ts", args, { stdin: "piped", permissions, env });
   const outcome = outcomeOf(child);
   const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
   const writer = child.stdin.getWriter();
