@@ -227,6 +227,8 @@ export type OpenReason =
   | "client-certificate-refused"
   /** The server ended the TLS handshake without saying why. */
   | "tls-handshake"
+  /** The server, or something in between, reset the connection. */
+  | "reset"
   /** Server and client share no version of TLS. */
   | "tls-version"
   /** The field Connection has more than the built-in WebSocket takes, or less than it should. */

@@ -144,7 +144,7 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
   [/alert: ProtocolVersion|PeerIncompatible/, "tls-version", "the server speaks other versions of TLS only"],
   [/alert: Unrecogni[sz]edName/, "wrong-name", "the server has no certificate for this name"],
   [/handshake eof|unexpected (eof|end of file)|close_notify/i, "tls-handshake", "the TLS handshake was cut off"],
-  [/connection reset|broken pipe/i, "other", "the connection was reset"],
+  [/connection reset|broken pipe/i, "reset", "the connection was reset"],
 ];
 
 /** The alerts with which a server refuses a client certificate, or that none came where it wants one. */
