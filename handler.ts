@@ -17,6 +17,7 @@ import { createEcho } from "./lib/echo.ts";
 import { createLog } from "./lib/event_log.ts";
 import { createPage } from "./lib/page.ts";
 import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
+import { printable } from "./lib/report.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
@@ -49,7 +50,7 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
 
 /** The handler, as `deno serve` takes it. */
 const handler: Deno.ServeDefaultExport = await createHandler().catch((error) => {
-  console.error(`wsproof: ${messageOf(error)}`);
+  console.error(`wsproof: ${printable(messageOf(error))}`);
   Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);
 });
 

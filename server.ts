@@ -23,6 +23,7 @@ import {
 import { listenForSignals } from "./lib/signals.ts";
 import { createSite } from "./lib/site.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
+import { printable } from "./lib/report.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
@@ -104,7 +105,7 @@ function print(text: string): number {
 
 /** Says in one line what is wrong, and gives the exit code for it. */
 function fail(error: unknown): number {
-  console.error(`wsproof: ${messageOf(error)}`);
+  console.error(`wsproof: ${printable(messageOf(error))}`);
   const isUsage = error instanceof UsageError || error instanceof CertificateError;
   return isUsage ? EXIT_CODES.usage : EXIT_CODES["internal-error"];
 }
