@@ -19,6 +19,7 @@ import { LineWriter } from "./lib/line_writer.ts";
 import { createPage } from "./lib/page.ts";
 import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
 import { surviveErrors } from "./lib/survival.ts";
+import { printable } from "./lib/report.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
@@ -57,7 +58,7 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
 
 /** The handler, as `deno serve` takes it. */
 const handler: Deno.ServeDefaultExport = await createHandler().catch((error) => {
-  console.error(`wsproof: ${messageOf(error)}`);
+  console.error(`wsproof: ${printable(messageOf(error))}`);
   Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);
 });
 

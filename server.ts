@@ -24,6 +24,7 @@ import {
 import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
 import { surviveErrors } from "./lib/survival.ts";
+import { printable } from "./lib/report.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 import { VERSION } from "./lib/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
@@ -134,7 +135,7 @@ function print(text: string): number {
 
 /** Says in one line what is wrong, and gives the exit code for it. */
 function fail(error: unknown): number {
-  console.error(`wsproof: ${messageOf(error)}`);
+  console.error(`wsproof: ${printable(messageOf(error))}`);
   const isUsage = error instanceof UsageError || error instanceof CertificateError;
   return isUsage ? EXIT_CODES.usage : EXIT_CODES["internal-error"];
 }

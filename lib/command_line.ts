@@ -140,7 +140,7 @@ function optionWord(spec: OptionSpec, shown: string, joined: string | undefined,
   }
   const value = joined ?? rest.shift();
   if (value === undefined) throw new UsageError(`Option ${shown} needs a value: ${shown} ${spec.value}`);
-  assertUtf8(`Option ${shown}`, value, spec.otherBytes ?? "give text without such bytes");
+  assertUtf8(`Option ${shown}`, value, spec.otherBytes ?? "give UTF-8 without it");
   return `--${spec.name}=${value}`;
 }
 

@@ -6,6 +6,7 @@
 
 import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
 import { closeFailure, type Failure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
+import { PayloadError } from "./payload.ts";
 import {
   type CloseFrame,
   type CloseRecord,
@@ -369,6 +370,10 @@ class Run {
   }
 
   async #send(connection: Connection, message: Message, bytes: number): Promise<void> {
+    // It would go out as U+FFFD, and come back so.
+    if (typeof message === "string" && !message.isWellFormed()) {
+      throw new PayloadError("Text has half of a surrogate pair, which UTF-8 does not have: send it as binary");
+    }
     const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
     await this.#timed(this.#stages.send, () => connection.send(message, wait));
     const sentAt = this.#now();

@@ -30,8 +30,8 @@ import { TimeoutError, type WaitOptions, within } from "./transport/deadline.ts"
 /** A terminal of Linux gives at most so many bytes of a line and drops the rest, without a word: 4095. */
 export const MAX_TYPED_LINE_BYTES = 4095;
 
-/** When the peer has closed, how long to wait for the end of the input, which shows that nothing was left to send: 1 s. */
-const INPUT_END_MS = 1000;
+/** When the peer has closed, how long to wait for the end of the input, which shows that nothing was left to send: 2 s. */
+const INPUT_END_MS = 2000;
 
 /** Options of {@linkcode converse}. */
 export interface ConverseOptions {

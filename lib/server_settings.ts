@@ -164,14 +164,13 @@ export const PROCESS: SettingsSource = {
 
 /** The runtime's error quotes the value, which may be a secret; a task may have put U+FFFD in place of the bytes. */
 function readVariable(name: string): string | undefined {
-  const advice = "give text without such bytes";
   try {
     const value = Deno.env.get(name);
-    if (value !== undefined) assertUtf8(`Variable ${name}`, value, advice);
+    if (value !== undefined) assertUtf8(`Variable ${name}`, value, "give UTF-8 without it");
     return value;
   } catch (error) {
     if (!(error instanceof Deno.errors.InvalidData)) throw error;
-    throw new UsageError(`Variable ${name} is not UTF-8: ${advice}`);
+    throw new UsageError(`Variable ${name} is not UTF-8: give UTF-8`);
   }
 }
 

@@ -865,7 +865,7 @@ for (const name of ["WSPROOF_TOKEN", "WSPROOF_PROTOCOL"]) {
     ignore: Deno.build.os === "windows",
     fn: async () => {
       const { code, stderr } = await shell(`${name}="$bytes" DENO server.ts --port 0`);
-      assertEquals([code, stderr], [2, `wsproof: Variable ${name} is not UTF-8: give text without such bytes\n`]);
+      assertEquals([code, stderr], [2, `wsproof: Variable ${name} is not UTF-8: give UTF-8\n`]);
     },
   });
 }

@@ -129,8 +129,7 @@ const REFUSED = [
   ),
   {
     args: ["--close-reason", "\ufffd"],
-    message:
-      "Option --close-reason is not UTF-8, or has U+FFFD, which stands for such bytes: give text without such bytes",
+    message: "Option --close-reason is not UTF-8, or has U+FFFD, which stands for such bytes: give UTF-8 without it",
   },
   ...[["ws://a/\ufffd"], ["--", "ws://a/\ufffd"], ["a", "-q", "\ufffd"]].map((args) => ({
     args,

@@ -1,14 +1,11 @@
 /** Conversations: through the real command line with a pipe, in a real terminal, and as a function. */
 
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { MAX_LINE_CHARS, splitLines } from "../lib/interactive.ts";
 import { serveEcho } from "../lib/serve.ts";
-import { within } from "../lib/transport/deadline.ts";
 import { client, outcomeOf, reportOf, standIns, start } from "./support/command.ts";
 import { rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
-
-/** A terminal is made by `script` of util-linux, which every Debian has. */
-const hasScript = Deno.build.os === "linux" && await Deno.stat("/usr/bin/script").then(() => true, () => false);
+import { hasTerminal, Terminal } from "./support/terminal.ts";
 
 const CLOCK = String.raw`\d\d:\d\d:\d\d\.\d{3}`;
 
@@ -219,6 +216,7 @@ const SCRIPTS: readonly {
 }[] = [
   {
     does: "greets, answers the first line and never the second",
+    args: ["--close-timeout", "0.3"],
     script: async (socket) => {
       await socket.frame(TEXT, "welcome");
       await socket.echoOne();
@@ -229,6 +227,7 @@ const SCRIPTS: readonly {
   },
   {
     does: "answers the first line twice and never the second",
+    args: ["--close-timeout", "0.3"],
     script: async (socket) => {
       const { payload } = await socket.readFrame();
       await socket.frame(TEXT, payload);
@@ -366,7 +365,7 @@ for (const { does, script, args = [], input = "one\ntwo\n", code, says = "" } of
     Deno.test(`client -i exits with ${code} when the peer ${does}, over ${transport}`, async () => {
       await using peer = upgraded(script);
       const outcome = await client(
-        ["-i", "--transport", transport, ...args, "--close-timeout", "0.3", peer.url],
+        ["-i", "--transport", transport, ...args, peer.url],
         input,
       );
       assertEquals(outcome.code, code, outcome.stderr);
@@ -484,43 +483,15 @@ Deno.test("client -i closes the connection at Ctrl-C and exits with 130", async 
 });
 
 /** The client in a terminal of its own. */
-function terminal(...args: string[]) {
-  const deno = `${Deno.execPath()} run --no-prompt ${standIns.join(" ")} --allow-net --allow-read main.ts`;
-  const command = new Deno.Command("script", {
-    args: ["-qec", `${deno} ${args.join(" ")}`, "/dev/null"],
-    cwd: new URL("..", import.meta.url),
-    env: { NO_COLOR: "1" },
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const writer = command.stdin.getWriter();
-  const reader = command.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  let screen = "";
-  return {
-    type: (text: string) => writer.write(new TextEncoder().encode(text)),
-    /** Waits for text on the screen, below what was waited for before. */
-    async until(text: string) {
-      while (!screen.includes(text)) {
-        const { done, value } = await within(reader.read(), text, { timeoutMs: 60_000 });
-        assert(!done, `The terminal ended before ${text}:\n${screen}`);
-        screen += value;
-      }
-      screen = screen.slice(screen.indexOf(text) + text.length);
-    },
-    async ended(): Promise<number> {
-      const { code } = await within(command.status, "end", { timeoutMs: 60_000 });
-      await writer.close().catch(() => {});
-      await reader.cancel();
-      return code;
-    },
-  };
+function terminal(...args: string[]): Terminal {
+  return new Terminal("run", "--no-prompt", ...standIns, "--allow-net", "--allow-read", "main.ts", ...args);
 }
 
 const CTRL_D = "\x04";
 
 Deno.test({
   name: "client -i holds a conversation in a terminal until Ctrl-D, and judges no reply",
-  ignore: !hasScript,
+  ignore: !hasTerminal,
   fn: async () => {
     await using peer = upgraded(async (socket) => {
       await socket.frame(TEXT, "welcome");
@@ -528,66 +499,66 @@ Deno.test({
       await socket.frame(TEXT, "what?");
       await socket.answerClose();
     });
-    const { type, until, ended } = terminal("-i", peer.url);
-    await until("Ctrl-D closes");
-    await until("< welcome");
-    await type("hello\r");
-    await until("< what?");
-    await type("/close 1005\r");
-    await until("Cannot close with code 1005");
-    await type(CTRL_D);
-    await until("confirmed by the peer");
-    assertEquals(await ended(), 0);
+    await using shown = terminal("-i", peer.url);
+    await shown.until("Ctrl-D closes");
+    await shown.until("< welcome");
+    await shown.type("hello\r");
+    await shown.until("< what?");
+    await shown.type("/close 1005\r");
+    await shown.until("Cannot close with code 1005");
+    await shown.type(CTRL_D);
+    await shown.until("confirmed by the peer");
+    assertEquals(await shown.ended(), 0);
   },
 });
 
 Deno.test({
   name: "client -i does not send a line that the terminal has cut, says so and exits with 2",
-  ignore: !hasScript,
+  ignore: !hasTerminal,
   fn: async () => {
     const server = serveEcho({ port: 0 });
-    const { type, until, ended } = terminal("-i", server.url);
-    await until("Ctrl-D closes");
-    await type(`${"x".repeat(5000)}\r`);
-    await until("A line was not sent: the terminal cuts lines at 4095 bytes");
-    await type(`${"y".repeat(4094)}\r`);
-    await until(`< ${"y".repeat(4094)}`);
-    await type(CTRL_D);
-    await until("usage (exit 2): A line was not sent");
-    assertEquals(await ended(), 2);
+    await using shown = terminal("-i", server.url);
+    await shown.until("Ctrl-D closes");
+    await shown.type(`${"x".repeat(5000)}\r`);
+    await shown.until("A line was not sent: the terminal cuts lines at 4095 bytes");
+    await shown.type(`${"y".repeat(4094)}\r`);
+    await shown.until(`< ${"y".repeat(4094)}`);
+    await shown.type(CTRL_D);
+    await shown.until("usage (exit 2): A line was not sent");
+    assertEquals(await shown.ended(), 2);
     await server.shutdown();
   },
 });
 
 Deno.test({
   name: "client -i exits with 6 in a terminal when messages came with --reply-none",
-  ignore: !hasScript,
+  ignore: !hasTerminal,
   fn: async () => {
     const server = serveEcho({ port: 0 });
-    const { type, until, ended } = terminal("-i", "--reply-none", server.url);
-    await until("Ctrl-D closes");
-    await type("hello\r");
-    await until("< hello");
-    await type(CTRL_D);
-    await until("wrong-reply (exit 6): A message came that nothing asked for");
-    assertEquals(await ended(), 6);
+    await using shown = terminal("-i", "--reply-none", server.url);
+    await shown.until("Ctrl-D closes");
+    await shown.type("hello\r");
+    await shown.until("< hello");
+    await shown.type(CTRL_D);
+    await shown.until("wrong-reply (exit 6): A message came that nothing asked for");
+    assertEquals(await shown.ended(), 6);
     await server.shutdown();
   },
 });
 
 Deno.test({
   name: "client -i refuses --reply and --reply-match in a terminal",
-  ignore: !hasScript,
+  ignore: !hasTerminal,
   fn: async () => {
-    const { until, ended } = terminal("-i", "--reply", "pong", "ws://127.0.0.1:1/");
-    await until("--reply and --reply-match need lines from a pipe");
-    assertEquals(await ended(), 2);
+    await using shown = terminal("-i", "--reply", "pong", "ws://127.0.0.1:1/");
+    await shown.until("--reply and --reply-match need lines from a pipe");
+    assertEquals(await shown.ended(), 2);
   },
 });
 
 Deno.test({
   name: "client draws a progress bar in a terminal when the work takes longer than a second, and removes it",
-  ignore: !hasScript,
+  ignore: !hasTerminal,
   fn: async () => {
     // Four replies of which each takes 0.4 s.
     await using peer = upgraded(async (socket) => {

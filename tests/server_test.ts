@@ -162,3 +162,10 @@ Deno.test("server shows its help within 80 columns, and its version", async () =
   }
   assertMatch((await outcomeOf(start("server.ts", ["--version"]))).stdout, /^wsproof \d+\.\d+\.\d+ /);
 });
+
+Deno.test("server prints no control characters of a value that it refuses", async () => {
+  const env = { WSPROOF_MAX_MESSAGE: "1\u009b31m\u202e" };
+  const { code, stderr } = await outcomeOf(start("server.ts", ["--port", "0"], { env }));
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, String.raw`Variable WSPROOF_MAX_MESSAGE cannot be "1\u009b31m\u202e"`);
+});
