@@ -328,7 +328,7 @@ for (const opcode of [TEXT, BINARY]) {
 }
 
 Deno.test("WireEcho ends text that trickles for ever with 1009", async () => {
-  await withEcho({ maxMessageBytes: 1000 }, async (echo, socket) => {
+  await withEcho({ maxMessageBytes: 1000, idleTimeoutMs: WAIT.timeoutMs }, async (echo, socket) => {
     await socket.write(begin("x"));
     const closed = framesToClose(socket);
     for (let count = 1; count <= 1000; count++) {
