@@ -9,6 +9,7 @@ import { openWire } from "../lib/transport/wire.ts";
 import { createAuthority } from "./support/certificates.ts";
 import { connectRaw, RawSocket, requestHead } from "./support/raw_peer.ts";
 import { clientHello, inRecords, message, RECORD, record, TlsPeer } from "./support/tls_peer.ts";
+import { sendTlsStream } from "./support/tls_streams.ts";
 import { frame, joined, WAIT, type WireScene, wireScene } from "./support/wire.ts";
 
 const authority = await createAuthority();
@@ -375,4 +376,22 @@ Deno.test("WireServer over TLS keeps little for a peer that sends for ever and n
   peer.close();
   await sending;
   clearTimeout(timer);
+});
+
+Deno.test("WireServer stands 200 TLS streams that are wrong somewhere, and serves an exchange behind them", async () => {
+  await using scene = wireScene(certificate);
+  let seed = 0;
+  const problems: string[] = [];
+  const sendSome = async () => {
+    while (seed < 200) {
+      const problem = await sendTlsStream(scene.server.port, seed++);
+      if (problem !== undefined) problems.push(`seed ${seed - 1}: ${problem}`);
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, sendSome));
+  assertEquals(problems, []);
+  const connection = await connect(scene);
+  await connection.send("honest");
+  assertEquals(await connection.receive(WAIT), "honest");
+  await connection.close(WAIT);
 });

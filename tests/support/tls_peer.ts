@@ -38,6 +38,20 @@ export async function clientHello(): Promise<ClientHello> {
   return { message: message(1, body), privateKey: pair.privateKey };
 }
 
+/** A ClientHello of TLS 1.2 (RFC 5246 section 7.4.1.2) that our server takes. */
+export function legacyClientHello(random: Uint8Array): Pick<ClientHello, "message"> {
+  const extensions = joined(
+    extension(10, Uint8Array.of(0, 2, 0, 0x1d)),
+    extension(11, Uint8Array.of(1, 0)), // ec_point_formats: uncompressed
+    extension(13, Uint8Array.of(0, 4, 8, 4, 4, 1)),
+    extension(23, EMPTY), // extended_master_secret
+  );
+  // ECDHE with RSA and AES-GCM, and the sign that renegotiation is secure.
+  const suites = Uint8Array.of(0, 6, 0xc0, 0x2f, 0xc0, 0x30, 0, 0xff, 1, 0);
+  const body = joined(Uint8Array.of(3, 3), random, Uint8Array.of(0), suites, u16(extensions.byteLength), extensions);
+  return { message: message(1, body) };
+}
+
 /** A handshake message (RFC 8446 section 4). */
 export function message(type: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
   return joined(Uint8Array.of(type, body.byteLength >> 16), u16(body.byteLength & 0xffff), body);
