@@ -8,6 +8,9 @@ export const RECORD = { alert: 21, handshake: 22, data: 23 } as const;
 
 const EMPTY = new Uint8Array(0);
 
+/** The type of a message that updates keys. */
+const KEY_UPDATE = 24;
+
 /** A record as it was inside its encryption. */
 export interface TlsRecord {
   readonly type: number;
@@ -71,11 +74,13 @@ export function inRecords(type: number, bytes: Uint8Array, size: number): Uint8A
 
 /** Keys of one direction. */
 class Direction {
+  readonly #secret: Uint8Array<ArrayBuffer>;
   readonly #key: CryptoKey;
   readonly #iv: Uint8Array;
   #sequence = 0;
 
-  constructor(key: CryptoKey, iv: Uint8Array) {
+  constructor(secret: Uint8Array<ArrayBuffer>, key: CryptoKey, iv: Uint8Array) {
+    this.#secret = secret;
     this.#key = key;
     this.#iv = iv;
   }
@@ -85,7 +90,12 @@ class Direction {
       "encrypt",
       "decrypt",
     ]);
-    return new Direction(key, await expand(secret, "iv", EMPTY, 12));
+    return new Direction(secret, key, await expand(secret, "iv", EMPTY, 12));
+  }
+
+  /** The keys behind an update (RFC 8446 section 7.2). */
+  async next(): Promise<Direction> {
+    return await Direction.of(await expand(this.#secret, "traffic upd", EMPTY, 32));
   }
 
   async seal(type: number, bytes: Uint8Array, padding: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -113,8 +123,8 @@ class Direction {
 /** A client whose handshake is done. */
 export class TlsPeer {
   readonly #conn: Deno.TcpConn;
-  readonly #sending: Direction;
-  readonly #receiving: Direction;
+  #sending: Direction;
+  #receiving: Direction;
 
   constructor(conn: Deno.TcpConn, sending: Direction, receiving: Direction) {
     this.#conn = conn;
@@ -126,6 +136,7 @@ export class TlsPeer {
   static async connect(port: number, { helloRecordBytes = 16_384 } = {}): Promise<TlsPeer> {
     const conn = await Deno.connect({ hostname: "127.0.0.1", port });
     try {
+      conn.setNoDelay(true);
       const hello = await clientHello();
       await writeAll(conn, inRecords(RECORD.handshake, hello.message, helloRecordBytes));
       const serverHello = await readPlain(conn);
@@ -166,6 +177,13 @@ export class TlsPeer {
     return this.#sending.seal(type, bytes, padding);
   }
 
+  /** Encrypts the request that both sides update their keys (RFC 8446 section 4.6.3), and updates its own. */
+  async sealUpdate(): Promise<Uint8Array<ArrayBuffer>> {
+    const sealed = await this.seal(RECORD.handshake, message(KEY_UPDATE, Uint8Array.of(1)));
+    this.#sending = await this.#sending.next();
+    return sealed;
+  }
+
   /** Sends bytes of TCP as they are. */
   writeRaw(bytes: Uint8Array): Promise<void> {
     return writeAll(this.#conn, bytes);
@@ -182,6 +200,7 @@ export class TlsPeer {
       const one = await readSealed(this.#conn, this.#receiving);
       // Tickets are of no use here.
       if (one.type !== RECORD.handshake) return one;
+      if (one.bytes[0] === KEY_UPDATE) this.#receiving = await this.#receiving.next();
     }
   }
 
