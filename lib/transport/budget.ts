@@ -52,6 +52,9 @@ interface Holding {
  * are measured anew, and at most once in 10 ms, or for a tenth of the time if that is more; there are at most `maxBytes` / 4 KiB
  * of them.
  *
+ * A server over our own frames takes at most about 64 MiB, 32 KiB for each connection (144 KiB over TLS), 32 KiB for each one
+ * before its upgrade, and `maxBytes`. What the system holds in the buffers of TCP is not in this.
+ *
  * @example
  * ```ts
  * import { type Holder, MemoryBudget } from "./budget.ts";
