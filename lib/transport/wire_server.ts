@@ -356,8 +356,11 @@ export class WireServer {
     }
     // One whose upgrade was under way when all were closed.
     if (this.#closing) echo.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
+    const running = echo.run(early);
+    // What runs as long as the connection would keep it as long.
+    early = new Uint8Array(0);
     try {
-      await echo.run(early);
+      await running;
     } finally {
       follower.onGone?.();
     }
