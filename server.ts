@@ -83,7 +83,8 @@ async function startLab({ serve, lab }: ServerSettings, onEvent: (event: ServerE
       `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,
     );
   }
-  return await serveLab({ ...(hostname && { hostname }), ...(port !== undefined && { port }), onEvent });
+  const place = { ...(hostname && { hostname }), ...(port !== undefined && { port }) };
+  return await serveLab({ ...place, isPublic: lab === "public", onEvent });
 }
 
 function print(text: string): number {
