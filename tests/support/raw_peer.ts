@@ -219,6 +219,12 @@ export class RawSocket {
     return this.#take(this.#end - this.#start);
   }
 
+  /** Reads and forgets, until the peer ends the connection. */
+  async forget(): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    while (await this.#connection.read(buffer) !== null);
+  }
+
   /** Ends the own side of the connection. */
   closeWrite(): Promise<void> {
     return this.#connection.closeWrite();
