@@ -120,7 +120,9 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       const closed = listeners.map((listener) => listener.close());
       shutdown.abort();
-      await within(Promise.all([...running, ...closed]), "end of the lab", { timeoutMs }).catch(() => {});
+      // The turns of connections that were dropped while they waited for one come to nothing.
+      const ended = Promise.all([...running, ...closed]).then(() => lab.pace.turn());
+      await within(ended, "end of the lab", { timeoutMs }).catch(() => {});
       return 0;
     },
   };

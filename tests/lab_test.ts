@@ -2,11 +2,13 @@
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type { EchoClosed, EchoEvent, EchoOpened } from "../lib/echo_policy.ts";
+import { fuzzLab } from "../bench/fuzz/lab.ts";
 import { describeAddr, refusalOf } from "../lib/gatekeeper.ts";
 import { isLoopback, serveLab, type ServeLabOptions } from "../lib/lab.ts";
 import { LabLimitError, MessageTally } from "../lib/lab/load.ts";
 import { LAB_STEPS, MAX_STEPS, parseLabPath } from "../lib/lab/program.ts";
 import { usageOf } from "../lib/lab/step.ts";
+import { within } from "../lib/transport/deadline.ts";
 import { outcomeOf, serverProcess, serverProcessWith, start } from "./support/command.ts";
 import { BINARY, CLOSE, connectRaw, rawClient, type RawSocket, requestHead, TEXT } from "./support/raw_peer.ts";
 
@@ -654,6 +656,51 @@ Deno.test({
     assertEquals(await server.ended(), { code: 0, stderr: "" });
   },
 });
+
+Deno.test("lab stays within its rules for 200 random programs, also with clients that flood or leave", async () => {
+  let [opened, closed] = [0, 0];
+  const onEvent = ({ type }: EchoEvent) => void (type === "opened" ? opened++ : type === "closed" ? closed++ : 0);
+  const lab = await serveLab({ port: 0, onEvent });
+  const { findings, counts } = await fuzzLab(lab.url, { count: 200, seed: 1 });
+  await lab.shutdown();
+  assertEquals(findings, []);
+  assertEquals([...counts.values()].reduce((sum, count) => sum + count), 200);
+  assertEquals(closed, opened);
+});
+
+for (
+  const [what, request, floods] of [
+    ["that never finish their head", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", false],
+    ["that never read", requestHead({}, "GET /flood/1000000 HTTP/1.1"), false],
+    ["that never read and flood", requestHead({}, "GET /echo HTTP/1.1"), true],
+    ["of messages that wait", requestHead({}, "GET /delay/60000 HTTP/1.1"), true],
+    ["that flood what is not answered", requestHead({}, "GET /mute HTTP/1.1"), true],
+  ] as const
+) {
+  Deno.test(`shutdown() ends 256 connections ${what} before its deadline`, async () => {
+    const lab = await serveLab({ port: 0 });
+    const sockets: RawSocket[] = [];
+    const sending: Promise<void>[] = [];
+    const message = Uint8Array.fromHex("82fe0400" + "12345678" + "00".repeat(1024));
+    for (let made = 0; made < 256; made++) {
+      const socket = await connectRaw(lab.url);
+      sockets.push(socket);
+      await socket.write(request);
+      if (request.includes("/delay") || request.includes("/echo")) await socket.readHead();
+      if (floods) {
+        sending.push(
+          (async () => {
+            while (true) await socket.write(message);
+          })().catch(() => {}),
+        );
+      }
+    }
+    assertEquals(await within(lab.shutdown({ timeoutMs: 20_000 }), "shutdown", { timeoutMs: 20_000 }), 0);
+    await assertRejects(() => connectRaw(lab.url), Deno.errors.ConnectionRefused);
+    for (const socket of sockets) socket.close();
+    await Promise.all(sending);
+  });
+}
 
 Deno.test("shutdown() ends every connection of the lab, also one that does not read, and gives 0", async () => {
   const lab = await serveLab({ port: 0 });

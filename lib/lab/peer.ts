@@ -337,8 +337,9 @@ export class LabPeer implements Holder {
     if (this.bytesPerSecond === Infinity) return await this.socket.write(joined);
     const step = Math.max(1, Math.round(this.bytesPerSecond * SLOW_BEAT_MS / 1000));
     for (let at = 0; at < bytes; at += step) {
-      await this.socket.write(joined.subarray(at, at + step));
-      await this.socket.pause(step / this.bytesPerSecond * 1000);
+      const piece = joined.subarray(at, at + step);
+      await this.socket.write(piece);
+      await this.socket.pause(piece.byteLength / this.bytesPerSecond * 1000);
     }
   }
 
