@@ -8,26 +8,27 @@
  * @module
  */
 
-import config from "./deno.json" with { type: "json" };
 import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
 import { parseCommandLine, UsageError } from "./lib/command_line.ts";
-import { exchange, type ExchangeEvent, type ExchangeReport, hintForOpening } from "./lib/exchange.ts";
-import type { Failure } from "./lib/failure.ts";
+import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
+import { type Failure, openingFailure } from "./lib/failure.ts";
 import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/host.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
-import { withoutPassword } from "./lib/protocol/message.ts";
+import { withoutPassword, withoutToken } from "./lib/protocol/message.ts";
 import { formatEvent, formatFailure, formatJson, formatMs, formatReport, printable } from "./lib/report.ts";
 import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { openConnection } from "./lib/transport/open.ts";
+import { proxyNameFor, wayText } from "./lib/transport/proxy.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
+import { VERSION } from "./lib/version.ts";
 
 async function main(args: readonly string[]): Promise<number> {
   // What is asked for?
   const line = parseCommandLine(args, CLIENT_OPTIONS);
   if (line.has("help")) return print(clientHelp());
-  if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
+  if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readClientSettings(line);
 
   // Where to? The server that was named, the one on the usual port, or one of our own.
@@ -113,11 +114,12 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
     throw new UsageError("Options --reply and --reply-match need lines from a pipe: in a terminal a person judges");
   }
   const start = performance.now();
+  const { transport = "builtin" } = options;
   try {
-    const { transport = "builtin" } = options;
     const connection = await openConnection(url, transport, { ...options, ...(await tracing(settings)), signal });
-    const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
-    notice(`Connected to ${withoutPassword(url)} in ${formatMs(performance.now() - start)}${protocol}`);
+    const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
+    const way = wayText(proxyNameFor(url, options, transport));
+    notice(`Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}`);
     if (isTyped) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     const { converse, splitLines } = await import("./lib/interactive.ts");
     const { keepAlive } = await import("./lib/keep_alive.ts");
@@ -136,7 +138,7 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
     if (!(error instanceof OpenError)) throw error;
-    return tellFailure({ verdict: error.failure, problem: error.message, hint: hintForOpening(error) }, settings);
+    return tellFailure(openingFailure(error, url, options, transport), settings);
   }
 }
 

@@ -5,8 +5,8 @@
  */
 
 import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
+import { closeFailure, type Failure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
 import { PayloadError } from "./payload.ts";
-import { closeFailure, type Failure, failureOf, lateReplyHint, surplusFailure } from "./failure.ts";
 import {
   type CloseFrame,
   type CloseRecord,
@@ -14,7 +14,14 @@ import {
   type ExpectedClose,
   verifyClose,
 } from "./protocol/close.ts";
-import { byteLengthOf, kindOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
+import {
+  byteLengthOf,
+  kindOf,
+  type Message,
+  type MessageKind,
+  withoutPassword,
+  withoutToken,
+} from "./protocol/message.ts";
 import {
   type Connection,
   DEFAULT_TIMEOUT_MS,
@@ -26,6 +33,7 @@ import {
 } from "./transport/connection.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "./transport/inbox.ts";
 import { openConnection } from "./transport/open.ts";
+import { proxyNameFor, wayText } from "./transport/proxy.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
 /** How many messages a report lists; the totals count all of them. */
@@ -82,7 +90,12 @@ export interface ExchangeReport {
   readonly url: string;
   /** Which transport was used. */
   readonly transport: TransportName;
-  /** The subprotocol that was selected; empty if none. */
+  /**
+   * The proxy on the way, without credentials; `null` if there is none; `"not-known"` if the runtime may have used one of the
+   * environment, which this program may not read.
+   */
+  readonly proxy: string | null;
+  /** The subprotocol that was selected, without a token that is part of it; empty if none. */
   readonly protocol: string;
   /** Whether every stage passed. */
   readonly ok: boolean;
@@ -117,7 +130,7 @@ export type ExchangeEvent = { readonly atMs: number } & ExchangeEventKind;
 
 /** What can happen in an exchange. */
 export type ExchangeEventKind =
-  | { readonly type: "connecting"; readonly url: string }
+  | { readonly type: "connecting"; readonly url: string; readonly proxy?: string | null }
   | { readonly type: "connected" }
   | { readonly type: "upgraded"; readonly protocol: string }
   | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
@@ -125,7 +138,8 @@ export type ExchangeEventKind =
   | { readonly type: "received"; readonly message: Message; readonly total: Totals }
   | { readonly type: "closing"; readonly frame: CloseFrame }
   | { readonly type: "closed"; readonly record: CloseRecord }
-  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string };
+  /** With what the runtime said in its own words, where that is more than the problem. */
+  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string; readonly detail?: string };
 
 /** Options of {@linkcode exchange}. */
 export interface ExchangeOptions extends OpenOptions {
@@ -201,6 +215,7 @@ class Run {
   readonly #shownUrl: string;
   readonly #options: ExchangeOptions;
   readonly #transport: TransportName;
+  readonly #proxy: string | null;
   readonly #expectation: Expectation;
   readonly #replyTimeoutMs: number;
   readonly #start = performance.now();
@@ -229,13 +244,14 @@ class Run {
     this.#shownUrl = withoutPassword(url);
     this.#options = options;
     this.#transport = options.transport ?? "builtin";
+    this.#proxy = proxyNameFor(url, options, this.#transport);
     this.#expectation = options.expectation ?? { type: "echo" };
     this.#replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_TIMEOUT_MS;
   }
 
   async open(): Promise<Connection | undefined> {
     const { connect, upgrade } = this.#stages;
-    this.#emit({ type: "connecting", url: this.#shownUrl });
+    this.#emit({ type: "connecting", url: this.#shownUrl, proxy: this.#proxy });
     const since = this.#now();
     let connectedAt: number | undefined;
     const onConnected = () => {
@@ -247,13 +263,13 @@ class Run {
     try {
       const connection = await openConnection(this.#url, this.#transport, { ...this.#options, onConnected });
       upgrade.ms = this.#now() - (connectedAt ?? since);
-      this.#protocol = connection.protocol;
+      this.#protocol = withoutToken(connection.protocol);
       if (connectedAt === undefined) {
         connect.ok = true;
         connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
       }
       const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
-      this.#pass(upgrade, `${this.#shownUrl}${protocol}`);
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}`);
       this.#emit({ type: "upgraded", protocol: this.#protocol });
       return connection;
     } catch (error) {
@@ -263,7 +279,7 @@ class Run {
         failed.ms = ms;
         if (failed === upgrade) connect.ok = true;
         this.#refusal = error.refusal ?? null;
-        this.#fail(failed, error.failure, error.message, hintForOpening(error));
+        this.#failWith(failed, openingFailure(error, this.#url, this.#options, this.#transport), error.detail);
       } else if (this.#options.signal?.aborted) {
         upgrade.ms = ms;
         this.#fail(upgrade, "interrupted", "Interrupted while connecting");
@@ -335,6 +351,7 @@ class Run {
       schema: "wsproof.exchange/1",
       url: this.#shownUrl,
       transport: this.#transport,
+      proxy: this.#proxy,
       protocol: this.#protocol,
       ok: verdict === "proven",
       verdict,
@@ -447,7 +464,7 @@ class Run {
 
   #failFor(stage: Stage, error: unknown): void {
     if (this.#options.signal?.aborted) return this.#fail(stage, "interrupted", "Interrupted");
-    const failure = failureOf(error);
+    const failure = failureOf(error, this.#transport);
     const isWaiting = failure.verdict === "no-reply" && this.#awaited.length > 1;
     const waiting = isWaiting ? ` (${this.#awaited.length} messages wait for their replies)` : "";
     this.#failWith(stage, { ...failure, problem: `${failure.problem}${waiting}` });
@@ -491,11 +508,11 @@ class Run {
     this.#failWith(stage, { verdict, problem, hint });
   }
 
-  #failWith(stage: Stage, failure: Failure): void {
+  #failWith(stage: Stage, failure: Failure, detail = ""): void {
     stage.ok = false;
     stage.detail = failure.problem;
     this.#failure ??= failure;
-    this.#emit({ type: "failed", stage: stage.name, problem: failure.problem });
+    this.#emit({ type: "failed", stage: stage.name, problem: failure.problem, ...(detail !== "" && { detail }) });
   }
 
   #emit(event: ExchangeEventKind): void {
@@ -521,35 +538,4 @@ const VERIFIED_TEXT: Record<Expectation["type"], string> = {
 function totalsText({ messages, bytes }: Totals, only: Message | undefined): string {
   if (only !== undefined) return describe(only);
   return messages === 0 ? "no message" : `${messages} ${messages === 1 ? "message" : "messages"}, ${bytes} bytes`;
-}
-
-/**
- * Says what may be the cause of an opening that failed.
- *
- * @param error The error of the opening.
- * @returns The likely cause, or what to do about it; empty if none is plain.
- *
- * @example
- * ```ts
- * import { hintForOpening } from "./exchange.ts";
- * import { OpenError } from "./transport/connection.ts";
- * import { assert } from "@std/assert";
- *
- * const error = new OpenError("handshake-refused", "Server answered with status 404", { status: 404 });
- * assert(hintForOpening(error) !== "");
- * ```
- */
-export function hintForOpening({ message, status }: OpenError): string {
-  if (/InvalidContentType/.test(message)) return "the server does not speak TLS: try ws:// instead of wss://";
-  if (/tcp connect error|Connection refused/.test(message)) {
-    return "nothing listens there, or a firewall is in between: check host and port";
-  }
-  if (/dns error|failed to lookup/.test(message)) return "the name does not exist: check the host";
-  if (/UnknownIssuer/.test(message)) return "to trust the authority that signed the server's certificate use --ca";
-  if (status === undefined) return "";
-  if (status >= 300 && status < 400) return "redirects are not followed: use the URL that it points to";
-  if (status === 401 || status === 407) return "it wants credentials: use ws://user:password@host/ or --header";
-  if (status === 403) return "it refuses this client: it may want an --origin, a --header or credentials";
-  if (status === 404 || status === 200) return "no WebSocket endpoint answers at this path";
-  return "";
 }

@@ -6,7 +6,7 @@
  */
 
 import { UsageError } from "./command_line.ts";
-import { describe, differenceOf, type Expectation } from "./diagnosis.ts";
+import { describe, differenceOf, type Expectation, hintForLength, hintForOpening } from "./diagnosis.ts";
 import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,
@@ -18,8 +18,9 @@ import {
 } from "./protocol/close.ts";
 import { ProtocolError } from "./protocol/error.ts";
 import type { Message } from "./protocol/message.ts";
-import { ConnectionClosedError } from "./transport/connection.ts";
+import { ConnectionClosedError, type OpenError, type OpenOptions, type TransportName } from "./transport/connection.ts";
 import { TimeoutError } from "./transport/deadline.ts";
+import { proxyNameFor } from "./transport/proxy.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** What failed, why, and what to do about it. */
@@ -33,9 +34,41 @@ export interface Failure {
 }
 
 /**
+ * Puts an opening into words that failed.
+ *
+ * @param error Why it failed.
+ * @param url Where to.
+ * @param options How it was tried.
+ * @param transport What was to move the bytes.
+ * @returns What failed, and what may help.
+ *
+ * @example
+ * ```ts
+ * import { openingFailure } from "./failure.ts";
+ * import { OpenError } from "./transport/connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new OpenError("no-connection", "No connection", { reason: "plain-server" });
+ * const { verdict, hint } = openingFailure(error, "wss://127.0.0.1:1/", {}, "wire");
+ * assertEquals([verdict, hint], ["no-connection", "try ws:// instead of wss://"]);
+ * ```
+ */
+export function openingFailure(error: OpenError, url: string, options: OpenOptions, transport: TransportName): Failure {
+  const hint = hintForOpening(error, {
+    transport,
+    proxy: proxyNameFor(url, options, transport),
+    isSecure: /^wss:/i.test(url),
+    isProxyGiven: options.proxy !== undefined,
+    hasAuthorities: options.caCerts !== undefined,
+  });
+  return { verdict: error.failure, problem: error.message, hint };
+}
+
+/**
  * Sorts what was thrown while messages went to and fro.
  *
  * @param error What was thrown.
+ * @param transport What moved the bytes.
  * @returns What failed; of an error that nobody foresees, the class, the message and the place in one line.
  *
  * @example
@@ -44,18 +77,18 @@ export interface Failure {
  * import { TimeoutError } from "./transport/deadline.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const { verdict, problem } = failureOf(new TimeoutError("complete message", 1000));
+ * const { verdict, problem } = failureOf(new TimeoutError("complete message", 1000), "wire");
  * assertEquals([verdict, problem], ["no-reply", "No complete message within 1 s"]);
  * ```
  */
-export function failureOf(error: unknown): Failure {
+export function failureOf(error: unknown, transport: TransportName): Failure {
   if (error instanceof ConnectionClosedError) {
     const code = error.record.received?.code;
     return { verdict: "connection-lost", problem: error.message, hint: code === undefined ? "" : hintForCode(code) };
   }
   if (error instanceof TimeoutError) return { verdict: "no-reply", problem: error.message, hint: "" };
   if (error instanceof ProtocolError) {
-    const hint = error.code === "message-too-big" ? "to accept longer ones use --max-message" : "";
+    const hint = error.code === "message-too-big" ? hintForLength(transport) : "";
     return { verdict: "wrong-reply", problem: error.message, hint };
   }
   if (error instanceof PayloadError || error instanceof UsageError) {

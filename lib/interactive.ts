@@ -183,7 +183,7 @@ class Talk {
   failure(): Failure | undefined {
     const { fault } = this.#incoming;
     if (this.#failure) return this.#failure;
-    if (fault) return failureOf(fault);
+    if (fault) return failureOf(fault, this.#connection.transport);
     const isJudged = this.#expectation.type === "none" || (!this.#isTyped && this.#sent > 0);
     return (isJudged ? this.#surplus() : undefined) ?? this.#refused;
   }
@@ -307,7 +307,7 @@ class Talk {
 
   #failureOf(error: unknown): Failure {
     if (error instanceof WrongReplyError) return error.failure;
-    const failure = failureOf(error);
+    const failure = failureOf(error, this.#connection.transport);
     if (this.#isTyped || !(error instanceof ConnectionClosedError)) return failure;
     const lines = `${this.#sent} ${this.#sent === 1 ? "line" : "lines"}`;
     const replies = `${this.#replies} ${this.#replies === 1 ? "reply" : "replies"} to ${lines}`;

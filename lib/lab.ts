@@ -9,7 +9,7 @@ import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import { createServer, type Server, type Socket } from "node:net";
 import type { EchoEvent } from "./echo_policy.ts";
-import { refusalOf, subprotocolOf } from "./gatekeeper.ts";
+import { describeAddr, refusalOf, subprotocolOf } from "./gatekeeper.ts";
 import { closePayloadFor, LabPeer } from "./lab/peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./lab/program.ts";
 import { readRequest, sendAnswer, sendResponse } from "./lab/request.ts";
@@ -43,23 +43,7 @@ export interface ServeLabOptions {
   onEvent?: (event: EchoEvent) => void;
 }
 
-/**
- * Tells whether an address can be reached from this machine only.
- *
- * @param hostname The host name or address to listen on.
- * @returns Whether it is `localhost`, in 127.0.0.0/8 or `::1`.
- *
- * @example
- * ```ts
- * import { isLoopback } from "./lab.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(["127.0.0.1", "localhost", "::1", "0.0.0.0"].map(isLoopback), [true, true, true, false]);
- * ```
- */
-export function isLoopback(hostname: string): boolean {
-  return /^(localhost|::1|127(\.\d{1,3}){3})$/i.test(hostname);
-}
+export { isLoopback } from "./allowed_host.ts";
 
 /**
  * Starts a lab. A connection takes a bounded amount of memory: a head of 16 KiB, and a few copies of one message of
@@ -155,7 +139,8 @@ class Visit {
     this.#url = url;
     this.#nextId = nextId;
     this.#onEvent = onEvent;
-    this.#peerAddress = `${accepted.remoteAddress}:${accepted.remotePort}`;
+    const { remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
+    this.#peerAddress = describeAddr({ transport: "tcp", hostname, port });
     this.#socket = new LabSocket(accepted, this.#dropping.signal);
   }
 

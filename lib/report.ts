@@ -10,7 +10,7 @@ import type { Failure } from "./failure.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
 import { describeCloseFrame, describeEnd } from "./protocol/close.ts";
 import { escapeUnprintable } from "./protocol/message.ts";
-import { withoutToken } from "./token.ts";
+import { withoutTokens } from "./token.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
 /** Options of {@linkcode formatReport}. */
@@ -99,7 +99,7 @@ export function formatJson(report: ExchangeReport): string {
  * ```
  */
 export function printable(text: string): string {
-  return escapeUnprintable(withoutToken(text));
+  return escapeUnprintable(withoutTokens(text));
 }
 
 /**
@@ -124,7 +124,7 @@ export function formatEvent(event: ExchangeEvent): string {
 function describeEvent(event: ExchangeEvent): string {
   switch (event.type) {
     case "connecting":
-      return `connecting to ${event.url}`;
+      return `connecting to ${event.url}${event.proxy && event.proxy !== "not-known" ? ` through ${event.proxy}` : ""}`;
     case "connected":
       return "connected";
     case "upgraded":
@@ -138,7 +138,7 @@ function describeEvent(event: ExchangeEvent): string {
     case "closed":
       return `ended: ${describeEnd(event.record)}`;
     case "failed":
-      return `${event.stage} failed: ${event.problem}`;
+      return `${event.stage} failed: ${event.problem}${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
 }
 

@@ -11,8 +11,10 @@ import {
   type EchoOpened,
   type EchoPolicy,
   type EchoStats,
+  type TroubleKind,
 } from "./echo_policy.ts";
 import { describeAddr, Gatekeeper } from "./gatekeeper.ts";
+import { isLoopback, LOOPBACK_HOSTS } from "./allowed_host.ts";
 import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "./host.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 import { messageOf } from "./protocol/error.ts";
@@ -45,6 +47,11 @@ export interface ServeEchoOptions extends EchoPolicy {
   cert?: string;
   /** The private key of the certificate, as PEM text. */
   key?: string;
+  /**
+   * How many connections may be before their upgrade at once, over our own frames; one more drops the one that has waited
+   * longest. 1,024 by default.
+   */
+  maxHeads?: number;
 }
 
 /** Options of {@linkcode ListeningServer.shutdown}. */
@@ -72,6 +79,8 @@ export interface ListeningServer {
 export interface EchoServer extends ListeningServer {
   /** What it has counted so far. */
   stats(): EchoStats;
+  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  troubled(kind: TroubleKind, error: string): void;
 }
 
 /**
@@ -95,7 +104,10 @@ export interface EchoServer extends ListeningServer {
  */
 export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
   const { transport = "builtin", cert } = options;
-  const door = listen(options, (place) => (transport === "wire" ? openWire : openBuiltin)(place, options));
+  const door = listen(options, (place) => {
+    const policy = place.addresses.every(isLoopback) ? { allowHosts: LOOPBACK_HOSTS, ...options } : options;
+    return (transport === "wire" ? openWire : openBuiltin)(place, policy);
+  });
   const urls = door.bound.map(({ hostname, port }) =>
     `${cert === undefined ? "ws" : "wss"}://${inUrl(hostname)}:${port}/`
   );
@@ -104,6 +116,7 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
     url,
     urls,
     stats: () => door.stats(),
+    troubled: (kind, error) => door.troubled(kind, error),
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       let left = 0;
       const gone = door.closeAll(1001, "server shutting down").map(async (ended) => {
@@ -126,6 +139,7 @@ interface Door {
   /** Where they listen; there is one at least. */
   readonly bound: readonly Deno.NetAddr[];
   stats(): EchoStats;
+  troubled(kind: TroubleKind, error: string): void;
   /** Closes every connection and refuses new ones; each promise resolves when its connection has ended. */
   closeAll(code: number, reason: string): Promise<unknown>[];
   stop(graceMs: number): Promise<void>;
@@ -159,12 +173,13 @@ function openBuiltin(place: Place, options: ServeEchoOptions): Door {
     (hostname, port) =>
       keepListening(
         (at) => Deno.serve({ hostname, port: at ?? port, ...tlsOf(options), onListen() {} }, echo.fetch),
-        (error) => echo.troubled(messageOf(error)),
+        (error) => echo.troubled("accept", messageOf(error)),
       ),
   );
   return {
     bound: listeners.map(({ addr }) => addr),
     stats: () => echo.stats(),
+    troubled: (kind, error) => echo.troubled(kind, error),
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop(graceMs) {
       echo.giveUp();
@@ -231,13 +246,14 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
     maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES,
     idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS,
     maxBufferedTotalBytes = DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+    maxHeads,
     rate,
   } = options;
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
   const handler: WireHandler = {
-    decide(request, addr) {
-      const opened = gate.admit(request, addr);
+    decide(request, addr, target) {
+      const opened = gate.admit(request, addr, target);
       if (!("id" in opened)) return opened;
       admitted.set(request, opened);
       return opened.protocol;
@@ -254,7 +270,7 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
         onGone: () => gate.leave(opened.id),
       };
     },
-    onTrouble: (error) => gate.troubled(error),
+    onTrouble: (error) => gate.troubled("accept", error),
     abandoned(request) {
       const opened = admitted.get(request);
       if (opened) gate.gone(opened);
@@ -264,6 +280,7 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   const limits = {
     maxMessageBytes,
     idleTimeoutMs: idleTimeoutSeconds * 1000,
+    maxHeads,
     budget: new MemoryBudget(maxBufferedTotalBytes),
     ...(rate && { rate }),
   };
@@ -274,6 +291,7 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   return {
     bound: servers.map(({ addr }) => addr),
     stats: () => gate.stats(),
+    troubled: (kind, error) => gate.troubled(kind, error),
     closeAll(code, reason) {
       gate.drain();
       return servers.flatMap((server) => server.closeAll(code, reason)).map(({ ended }) => ended);

@@ -16,6 +16,7 @@ import {
 } from "./command_line.ts";
 import type { EchoPolicy } from "./echo_policy.ts";
 import { LOG_FORMS, type LogForm } from "./event_log.ts";
+import { isHostPattern } from "./allowed_host.ts";
 import { isOriginPattern } from "./origin.ts";
 import { messageOf } from "./protocol/error.ts";
 import { isToken } from "./protocol/token.ts";
@@ -55,7 +56,11 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
       "with --transport wire 1GiB)",
     ],
   },
-  { name: "max-connections", value: "N", help: ["Most connections at once (default 10000);", "more get 503"] },
+  {
+    name: "max-connections",
+    value: "N",
+    help: ["Most connections at once (default 10000), fewer", "where descriptors are short; more get 503"],
+  },
   {
     name: "max-buffered",
     value: "BYTES",
@@ -78,6 +83,15 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
       "Whole seconds without traffic before a peer",
       "is dropped, with a ping at half of them; 0 for",
       "never (default 60)",
+    ],
+  },
+  {
+    name: "allow-host",
+    value: "HOST",
+    help: [
+      "Answer requests for this host only, such as",
+      "*.app.example, or * for all; repeatable",
+      "(default: on a loopback address its names)",
     ],
   },
   {
@@ -218,7 +232,7 @@ export function parseServerLine(args: readonly string[], source: Pick<SettingsSo
 
 /** The variable of the token holds the token itself, and these make no sense there. */
 const UNSETTABLE = new Set(["token", "help", "version"]);
-const LISTS = new Set(["protocol", "allow-origin"]);
+const LISTS = new Set(["protocol", "allow-host", "allow-origin"]);
 
 /**
  * Reads what a server is to do.
@@ -312,7 +326,15 @@ async function readLimits(line: CommandLine, source: SettingsSource): Promise<Ec
   if (total !== undefined) policy.maxBufferedTotalBytes = atLeastOne("--max-buffered-total", total);
   if (rate !== undefined) policy.rate = readRate(rate);
   if (idle !== undefined) policy.idleTimeoutSeconds = parseWhole("--idle-timeout", idle, 0, MAX_IDLE_SECONDS);
+  const hosts = line.values("allow-host");
   const [origins, protocols] = [line.values("allow-origin"), line.values("protocol")];
+  for (const host of hosts) {
+    if (!isHostPattern(host)) {
+      throw new UsageError(
+        `Option --allow-host cannot be "${host}": give a host without a port: app.example, *.app.example, [::1] or *`,
+      );
+    }
+  }
   for (const origin of origins) {
     if (!isOriginPattern(origin)) {
       throw new UsageError(
@@ -328,6 +350,7 @@ async function readLimits(line: CommandLine, source: SettingsSource): Promise<Ec
       throw new UsageError(`Option --protocol cannot be "${name}": give letters, digits or any of !#$%&'*+-.^_\`|~`);
     }
   }
+  if (hosts.length > 0) policy.allowHosts = hosts;
   if (origins.length > 0) policy.allowOrigins = origins;
   if (line.has("require-origin")) policy.requireOrigin = true;
   if (protocols.length > 0) policy.protocols = protocols;
@@ -421,7 +444,10 @@ async function readFile(option: string, path: string, source: SettingsSource): P
   }
 }
 
-/** An editor ends a file with a new line, and so does what fills a secret: no client could send that. */
+/**
+ * An editor ends a file with a new line, and so does what fills a secret: no client could send that. Other white space than that
+ * of ASCII belongs to the token, as it does in a field.
+ */
 async function readToken(line: CommandLine, source: SettingsSource): Promise<string | undefined> {
   const path = line.value("token");
   const variable = source.variable(variableOf("token"));
@@ -429,7 +455,7 @@ async function readToken(line: CommandLine, source: SettingsSource): Promise<str
   const [name, text] = path === undefined
     ? [`Variable ${variableOf("token")}`, variable ?? ""]
     : ["Option --token", await readTokenFile(path, source)];
-  const token = text.trim();
+  const token = text.replace(/^[ \t\r\n]+/, "").replace(/[ \t\r\n]+$/, "");
   if (token === "") throw new UsageError(`${name} gives an empty token: nobody could be kept out with it`);
   return token;
 }

@@ -50,7 +50,7 @@ const NO_ACCEPT_CHECK = "it does not check the accept key";
 const ROWS: readonly Row[] = [
   // The handshake.
   { path: "/refuse/403", wire: refused(/status 403 \(Forbidden\) instead of 101.*--origin/) },
-  { path: "/refuse/302", wire: refused(/302.*not followed/) },
+  { path: "/refuse/302", wire: refused(/302.*no redirect/), builtin: refused(/302.*not followed/) },
   { path: "/silent", args: SHORT_CONNECT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
   { path: "/half", args: SHORT_CONNECT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
   {
@@ -59,7 +59,7 @@ const ROWS: readonly Row[] = [
     wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i },
   },
   { path: "/slow-head/5", wire: PROVEN },
-  { path: "/garbage", wire: refused(/not HTTP/), builtin: refused(/not a valid upgrade: invalid HTTP version/) },
+  { path: "/garbage", wire: refused(/not HTTP/) },
   {
     path: "/bad-accept",
     wire: refused(/Sec-WebSocket-Accept does not fit the key/),

@@ -24,6 +24,7 @@ function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
   return {
     schema: "wsproof.exchange/1",
     url: "ws://127.0.0.1:6455/",
+    proxy: null,
     transport: "builtin",
     protocol: "",
     ok: true,
@@ -188,7 +189,7 @@ function hostileReport(text: string): ExchangeReport {
     problem: text,
     hint: text,
     changed: { upgrade: { detail: text }, receive: { detail: text }, close: { ok: false, detail: `not ${text}` } },
-    refusal: { status: 403, problems: [text], fields: [["X-Text", text], [text, ""]], body: text },
+    refusal: { from: "server", status: 403, problems: [text], fields: [["X-Text", text], [text, ""]], body: text },
     close: { sent: frame, received: frame, initiator: "peer", end: "close-frame", tcp: "peer", detail: text },
   });
 }

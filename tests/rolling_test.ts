@@ -182,7 +182,11 @@ testBoth("clients lose no message while one instance after the other is restarte
   const openers = Object.entries({ builtin: openBuiltin, wire: openWire });
   const clients = openers.flatMap(([name, open]) =>
     WINDOWS.map((window, number) =>
-      new Client(`${name}-${number}`, (path) => open(new URL(path, nginx.url), { connectTimeoutMs: 10_000 }), window)
+      new Client(
+        `${name}-${number}`,
+        (path) => open(new URL(path, nginx.url), { connectTimeoutMs: WAIT.timeoutMs }),
+        window,
+      )
     )
   );
   const running = clients.map((client) => client.run());

@@ -159,10 +159,11 @@ export function quote(text: string, maxChars = Infinity): string {
 }
 
 /**
- * Hides the password in a URL, also in text that is no valid URL.
+ * Hides the password in a URL, also in text that is no valid URL and whatever characters are in it. A user name without a
+ * password is hidden as well, as it may be a token.
  *
  * @param text The URL.
- * @returns The same, with three asterisks instead of the password.
+ * @returns The same, with three asterisks instead of the secret.
  *
  * @example
  * ```ts
@@ -170,10 +171,55 @@ export function quote(text: string, maxChars = Infinity): string {
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(withoutPassword("ws://user:secret@host/"), "ws://user:***@host/");
+ * assertEquals(withoutPassword("ws://user:s3/cret@host/"), "ws://user:***@host/");
  * ```
  */
 export function withoutPassword(text: string): string {
-  return text.replace(/^(\w*:?\/{0,2}[^/?#:@]*):[^/?#]*@/, "$1:***@");
+  const [scheme = ""] = /^\s*([a-z][a-z0-9+.-]*:(?=\/))?\/*/i.exec(text) ?? [];
+  const rest = text.slice(scheme.length);
+  const authority = rest.search(/[/?#]|$/);
+  // An at sign that follows a valid host and port belongs to the path.
+  const isPlain = !rest.slice(0, authority).includes("@") && URL.canParse(text.trim()) && /:\/\//.test(scheme);
+  const at = isPlain ? -1 : URL.canParse(text.trim()) ? rest.lastIndexOf("@", authority) : rest.lastIndexOf("@");
+  if (at === -1) return text;
+  const colon = rest.slice(0, at).search(/:|%3a/i);
+  return `${scheme}${colon === -1 ? "" : rest.slice(0, colon + 1)}***${rest.slice(at)}`;
+}
+
+/**
+ * Hides the token in the name of a subprotocol, as `wsproof.bearer.TOKEN` has one.
+ *
+ * @param name The name.
+ * @returns The same, with three asterisks instead of what follows `bearer.`, `token.` or `authorization.`.
+ *
+ * @example
+ * ```ts
+ * import { withoutToken } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutToken("wsproof.bearer.secret"), "wsproof.bearer.***");
+ * ```
+ */
+export function withoutToken(name: string): string {
+  return name.replace(/(\b(?:bearer|token|authorization)[._-]).+$/is, "$1***");
+}
+
+/**
+ * Quotes what somebody gave as a URL or a name, without the secrets that it may have.
+ *
+ * @param text The text.
+ * @returns The text in double quotes, on one line.
+ *
+ * @example
+ * ```ts
+ * import { withoutSecrets } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutSecrets("ftp://me:secret@host"), '"ftp://me:***@host"');
+ * ```
+ */
+export function withoutSecrets(text: string): string {
+  return quote(withoutToken(withoutPassword(text)));
 }
 
 function isLowSurrogate(unit: number): boolean {

@@ -126,6 +126,12 @@ export class RawSocket {
   /** Reads the request and answers it with a correct upgrade. */
   async upgrade(...fields: string[]): Promise<string> {
     const head = await this.readHead();
+    await this.answerUpgrade(head, ...fields);
+    return head;
+  }
+
+  /** Answers a request with a correct upgrade. */
+  async answerUpgrade(head: string, ...fields: string[]): Promise<void> {
     const key = /^sec-websocket-key: *(\S+)/im.exec(head)?.[1] ?? "";
     const digest = await crypto.subtle.digest(
       "SHA-1",
@@ -134,7 +140,6 @@ export class RawSocket {
     const accept = new Uint8Array(digest).toBase64();
     const answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
     await this.write([...answer, `Sec-WebSocket-Accept: ${accept}`, ...fields, "", ""].join("\r\n"));
-    return head;
   }
 
   /** Reads so many bytes. */
