@@ -18,8 +18,8 @@ import { createLog } from "./lib/event_log.ts";
 import { LineWriter } from "./lib/line_writer.ts";
 import { createPage } from "./lib/page.ts";
 import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
-import { surviveErrors } from "./lib/survival.ts";
 import { printable } from "./lib/report.ts";
+import { surviveErrors } from "./lib/survival.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 

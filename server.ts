@@ -23,8 +23,8 @@ import {
 } from "./lib/server_settings.ts";
 import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
-import { surviveErrors } from "./lib/survival.ts";
 import { printable } from "./lib/report.ts";
+import { surviveErrors } from "./lib/survival.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 import { VERSION } from "./lib/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";

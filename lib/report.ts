@@ -10,7 +10,7 @@ import type { Failure } from "./failure.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
 import { describeCloseFrame, describeEnd } from "./protocol/close.ts";
 import { escapeUnprintable } from "./protocol/message.ts";
-import { withoutToken } from "./token.ts";
+import { withoutTokens } from "./token.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
 /** Options of {@linkcode formatReport}. */
@@ -99,7 +99,7 @@ export function formatJson(report: ExchangeReport): string {
  * ```
  */
 export function printable(text: string): string {
-  return escapeUnprintable(withoutToken(text));
+  return escapeUnprintable(withoutTokens(text));
 }
 
 /**

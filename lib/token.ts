@@ -79,20 +79,20 @@ export function isTokenProtocol(name: string): boolean {
 }
 
 /**
- * Hides the tokens in text that is shown: subprotocols that carry one.
+ * Hides the tokens in text that is shown, wherever in it a peer has repeated a subprotocol that carries one.
  *
  * @param text The text; inside the strings of JSON it stays JSON.
  * @returns The text with three asterisks instead of each token.
  *
  * @example
  * ```ts
- * import { withoutToken } from "./token.ts";
+ * import { withoutTokens } from "./token.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(withoutToken('offered: "wsproof.bearer.b3Blbg", "chat"'), 'offered: "wsproof.bearer.***", "chat"');
+ * assertEquals(withoutTokens('offered: "wsproof.bearer.b3Blbg", "chat"'), 'offered: "wsproof.bearer.***", "chat"');
  * ```
  */
-export function withoutToken(text: string): string {
+export function withoutTokens(text: string): string {
   return text.replace(/(wsproof\.bearer\.)[!#$%&'*+.^_`|~0-9A-Z-]+/gi, "$1***");
 }
 
