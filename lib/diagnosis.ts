@@ -270,6 +270,7 @@ const UNKNOWN_PROXY_HINT =
 
 const REASON_HINTS: Partial<Record<OpenReason, string>> = {
   "refused": "nothing listens there, or a firewall is in between: check host and port",
+  "no-socket": "nothing listens there: check the path of --unix",
   "unknown-name": "the name does not exist: check the host",
   "unreachable": "check the host, and the network",
   "proxy-or-server":

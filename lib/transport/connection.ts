@@ -195,6 +195,8 @@ export class OpenError extends Error {
 export type OpenReason =
   /** Nothing listens at the port, or something in between refused. */
   | "refused"
+  /** Nothing listens at the unix socket, or it is none. */
+  | "no-socket"
   /** The name of the host cannot be resolved. */
   | "unknown-name"
   /** No way leads to the host. */

@@ -58,7 +58,8 @@ export function placeOf({ url, proxy, unixPath }: Destination): string {
  * ```
  */
 export function connectionError(words: string, destination: Destination, details: OpenErrorDetails = {}): OpenError {
-  const [reason, text] = explained(words, destination.presentsCertificate ?? false);
+  const [found, text] = explained(words, destination.presentsCertificate ?? false);
+  const reason = found === "refused" && destination.unixPath !== undefined ? "no-socket" : found;
   const message = `No connection${placeOf(destination)}: ${text}`;
   return new OpenError("no-connection", message, { reason, detail: words, stage: "connect", ...details });
 }
