@@ -9,14 +9,15 @@ import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import { createServer, type Server, type Socket } from "node:net";
 import type { EchoEvent } from "./echo_policy.ts";
-import { refusalOf, subprotocolOf } from "./gatekeeper.ts";
+import { describeAddr, refusalOf, subprotocolOf } from "./gatekeeper.ts";
 import { closePayloadFor, LabPeer } from "./lab/peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./lab/program.ts";
 import { readRequest, sendAnswer, sendResponse } from "./lab/request.ts";
 import { LabSocket, PeerGoneError } from "./lab/socket.ts";
 import type { HandshakeAnswer } from "./lab/step.ts";
 import { acceptKeyFor } from "./protocol/handshake.ts";
-import { ListenError, type ListeningServer } from "./serve.ts";
+import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "./host.ts";
+import type { ListeningServer } from "./serve.ts";
 import { DEFAULT_PORT } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
 import { HEAD_TIMEOUT_MS } from "./transport/wire_server.ts";
@@ -32,6 +33,8 @@ export const MAX_CONNECTIONS = 256;
 export interface ServeLabOptions {
   /** The host name or address to listen on; 127.0.0.1 by default. The lab belongs on a loopback address. */
   hostname?: string;
+  /** The addresses that the host name stands for, as those of `serveEcho` in `lib/serve.ts`. */
+  addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
   /** How long a connection may live, in milliseconds; 60 s by default. */
@@ -40,23 +43,7 @@ export interface ServeLabOptions {
   onEvent?: (event: EchoEvent) => void;
 }
 
-/**
- * Tells whether an address can be reached from this machine only.
- *
- * @param hostname The host name or address to listen on.
- * @returns Whether it is `localhost`, in 127.0.0.0/8 or `::1`.
- *
- * @example
- * ```ts
- * import { isLoopback } from "./lab.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(["127.0.0.1", "localhost", "::1", "0.0.0.0"].map(isLoopback), [true, true, true, false]);
- * ```
- */
-export function isLoopback(hostname: string): boolean {
-  return /^(localhost|::1|127(\.\d{1,3}){3})$/i.test(hostname);
-}
+export { isLoopback } from "./allowed_host.ts";
 
 /**
  * Starts a lab. A connection takes a bounded amount of memory: a head of 16 KiB, and a few copies of one message of
@@ -84,7 +71,8 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
   const shutdown = new AbortController();
   const running = new Set<Promise<void>>();
   let count = 0;
-  const listener = await listen(hostname, port, (accepted) => {
+  const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
+  const listeners = await listen(addresses, port, (accepted, url) => {
     if (running.size >= MAX_CONNECTIONS || shutdown.signal.aborted) return void accepted.destroy();
     const visit = new Visit(accepted, url, () => ++count, onEvent);
     const onShutdown = () => visit.drop("Lab is shutting down");
@@ -97,32 +85,45 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
     });
     running.add(task);
   });
-  const address = listener.address();
-  const bound = typeof address === "object" && address !== null ? address.port : port;
-  const url = `ws://${hostname.includes(":") ? `[${hostname}]` : hostname}:${bound}/`;
+  const urls = listeners.map(urlOf);
+  const [url = ""] = urls;
   return {
     url,
+    urls,
     async shutdown() {
-      const closed = new Promise((resolve) => listener.close(resolve));
+      const closed = listeners.map((listener) => new Promise((resolve) => listener.close(resolve)));
       shutdown.abort();
       await Promise.all(running);
-      await closed;
+      await Promise.all(closed);
       return 0;
     },
   };
 }
 
-async function listen(hostname: string, port: number, onConnection: (accepted: Socket) => void): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true }, onConnection);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
-  server.listen(port, hostname, resolve);
-  try {
-    await promise;
-    return server;
-  } catch (error) {
-    throw new ListenError(hostname, port, error);
-  }
+async function listen(
+  addresses: readonly string[],
+  port: number,
+  onConnection: (accepted: Socket, url: string) => void,
+): Promise<Server[]> {
+  const place = addresses.length > 1 ? bindable(addresses, port) : { addresses, port };
+  return await Promise.all(place.addresses.map(async (hostname) => {
+    const server = createServer({ allowHalfOpen: true }, (accepted) => onConnection(accepted, urlOf(server)));
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once("error", reject);
+    server.listen(place.port, hostname, resolve);
+    try {
+      await promise;
+      return server;
+    } catch (error) {
+      throw new ListenError(hostname, place.port, error);
+    }
+  }));
+}
+
+/** Where a listener listens. */
+function urlOf(listener: Server): string {
+  const address = listener.address();
+  return typeof address === "object" && address !== null ? `ws://${inUrl(address.address)}:${address.port}/` : "";
 }
 
 /** One connection, from the request to the end. */
@@ -138,7 +139,8 @@ class Visit {
     this.#url = url;
     this.#nextId = nextId;
     this.#onEvent = onEvent;
-    this.#peerAddress = `${accepted.remoteAddress}:${accepted.remotePort}`;
+    const { remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
+    this.#peerAddress = describeAddr({ transport: "tcp", hostname, port });
     this.#socket = new LabSocket(accepted, this.#dropping.signal);
   }
 

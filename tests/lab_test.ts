@@ -404,15 +404,16 @@ Deno.test("lab says when the client vanishes", async () => {
 });
 
 Deno.test("lab drops a connection when its time is up, whatever it does", async () => {
-  await using lab = await startLab({ maxConnectionMs: 200 });
+  await using lab = await startLab({ maxConnectionMs: 1000 });
   const sockets = [];
   for (const path of ["silent", "mute", "delay/60000", "flood/1000000", "slow/1"]) {
     const socket = await connectRaw(lab.url);
-    await socket.write(requestHead({}, `GET /${path} HTTP/1.1`));
-    await socket.frame(TEXT, HELLO);
+    // On a busy machine the time may be up by then.
+    await socket.write(requestHead({}, `GET /${path} HTTP/1.1`)).catch(() => {});
+    await socket.frame(TEXT, HELLO).catch(() => {});
     sockets.push(socket);
   }
-  assertEquals((await lab.closed).error, "Connection is 0.2 s old");
+  assertEquals((await lab.closed).error, "Connection is 1 s old");
   for (const socket of sockets) {
     await socket.readToEnd().catch(() => {});
     socket.close();

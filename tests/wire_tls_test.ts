@@ -139,7 +139,7 @@ Deno.test("WireServer tells of a ClientHello that stops as head-timeout, beside 
 });
 
 Deno.test("WireServer tells of a TLS handshake that does not begin as head-timeout, and serves others meanwhile", async () => {
-  await using scene = wireScene({ ...certificate, headTimeoutMs: 1000 });
+  await using scene = wireScene({ ...certificate, headTimeoutMs: 5000 });
   const silent = await connectRaw(scene.url);
   const connection = await connect(scene);
   await connection.send("meanwhile");
@@ -174,7 +174,7 @@ Deno.test("WireServer drops a peer over TLS that goes in the middle of a message
 });
 
 Deno.test("WireServer drops a peer over TLS that never reads", async () => {
-  await using scene = wireScene({ ...certificate, idleTimeoutMs: 200 });
+  await using scene = wireScene({ ...certificate, idleTimeoutMs: 1000 });
   const socket = await connectTls(scene);
   await socket.write(requestHead());
   await within(socket.readHead(), "upgrade", WAIT);

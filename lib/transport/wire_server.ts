@@ -57,9 +57,10 @@ export interface WireHandler {
    *
    * @param request The request, without its body.
    * @param addr The address of the peer.
+   * @param target The target as the peer wrote it (RFC 9112 section 3.2): the URL of the request has it in its normal form.
    * @returns A response that refuses it, or the subprotocol with which it is upgraded, empty for none.
    */
-  decide(request: Request, addr: Deno.Addr): Decision | Promise<Decision>;
+  decide(request: Request, addr: Deno.Addr, target: string): Decision | Promise<Decision>;
   /**
    * Follows a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
    *
@@ -191,6 +192,11 @@ export class WireServer {
     this.#accepting = this.#accept();
   }
 
+  /** The address and the port that it listens on. */
+  get addr(): Deno.NetAddr {
+    return this.#listener.addr;
+  }
+
   /** The port that it listens on. */
   get port(): number {
     return this.#listener.addr.port;
@@ -306,7 +312,7 @@ export class WireServer {
         return reception.destroy();
       }
       const { request } = received;
-      const decision = await this.#decide(reception, request);
+      const decision = await this.#decide(reception, received);
       if (decision instanceof Response) {
         await reception.refuse(decision, request.method === "HEAD");
       } else if (decision !== undefined) {
@@ -319,8 +325,10 @@ export class WireServer {
   }
 
   /** Asks the handler; nothing comes of it if the peer is gone meanwhile. */
-  async #decide(reception: Reception, request: Request): Promise<Decision | undefined> {
-    const deciding = (async () => await this.#handler.decide(request, reception.addr))().catch(() => plain(500));
+  async #decide(reception: Reception, { request, target }: Received): Promise<Decision | undefined> {
+    const deciding = (async () => await this.#handler.decide(request, reception.addr, target))().catch(() =>
+      plain(500)
+    );
     const decision = await Promise.race([deciding, reception.gone]);
     if (decision === undefined) {
       deciding.then((late) => typeof late === "string" && this.#tellAbandoned(reception, request));
@@ -380,6 +388,8 @@ interface Timed {
 
 interface Received {
   readonly request: Request;
+  /** The target as the peer wrote it. */
+  readonly target: string;
   /** What came behind the head. */
   readonly early: Uint8Array;
 }
@@ -470,9 +480,9 @@ class Reception {
       // What cannot be the beginning of a method is not HTTP, as a rule TLS, and no empty line will come.
       if (!METHOD_START.test(String.fromCharCode(buffer[0] ?? 0))) return BAD_REQUEST;
       if (end === -1) continue;
-      const request = requestOf(buffer.subarray(0, end), this.#secure !== undefined);
+      const read = requestOf(buffer.subarray(0, end), this.#secure !== undefined);
       // A copy, as the connection keeps what came early for as long as it lives.
-      return request ? { request, early: buffer.slice(end, this.#length) } : BAD_REQUEST;
+      return read ? { ...read, early: buffer.slice(end, this.#length) } : BAD_REQUEST;
     }
     return { status: 431, cause: "head-too-long" };
   }
@@ -587,16 +597,16 @@ function headOf(status: string, fields: readonly (readonly string[])[]): Uint8Ar
 }
 
 /** Makes a request of a head (RFC 9112 section 3); `undefined` if it is none. */
-function requestOf(bytes: Uint8Array, isSecure: boolean): Request | undefined {
+function requestOf(bytes: Uint8Array, isSecure: boolean): Pick<Received, "request" | "target"> | undefined {
   try {
     const head = parseHead(bytes);
-    const [, method, target, minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
+    const [, method, target = "", minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
     // The upgrade needs HTTP/1.1 (RFC 6455 section 4.2.1).
     if (minor === "0" && listOf(head, "upgrade").length > 0) return undefined;
-    const url = target && urlOf(target, hostOf(head, minor === "0"), isSecure);
-    return url
-      ? new Request(url, { method: method ?? "", headers: head.fields.map(([...field]) => field) })
-      : undefined;
+    const url = urlOf(target, hostOf(head, minor === "0"), isSecure);
+    if (url === undefined) return undefined;
+    const request = new Request(url, { method: method ?? "", headers: head.fields.map(([...field]) => field) });
+    return { request, target };
   } catch {
     // A line that is no field, a URL that is none, or a method that a request may not have.
     return undefined;
