@@ -15,8 +15,11 @@
 import { UsageError } from "./lib/command_line.ts";
 import { createEcho } from "./lib/echo.ts";
 import { createLog } from "./lib/event_log.ts";
+import { LineWriter } from "./lib/line_writer.ts";
 import { createPage } from "./lib/page.ts";
 import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
+import { printable } from "./lib/report.ts";
+import { surviveErrors } from "./lib/survival.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
@@ -33,6 +36,10 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
   if (serve.transport === "wire") {
     throw new UsageError(`Variable ${variableOf("transport")} cannot be "wire" with deno serve: use server.ts`);
   }
+  // Several workers write one log.
+  const worker = crypto.randomUUID().slice(0, 8);
+  const errors = new LineWriter(Deno.stderr);
+  const { tell } = createLog(log, Deno.stdout, { warn: (line) => errors.write(line), worker });
   const echo = createEcho({
     ...serve,
     routes: {
@@ -42,14 +49,16 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
         checksOrigin: serve.allowOrigins !== undefined,
       }),
     },
-    onEvent: createLog(log, console.log, console.error),
+    onEvent: tell,
   });
+  // True under `deno serve`, in each of its workers too; a program that imports this decides itself.
+  if (import.meta.main) surviveErrors((error) => echo.troubled("runtime", error));
   return { fetch: echo.fetch };
 }
 
 /** The handler, as `deno serve` takes it. */
 const handler: Deno.ServeDefaultExport = await createHandler().catch((error) => {
-  console.error(`wsproof: ${messageOf(error)}`);
+  console.error(`wsproof: ${printable(messageOf(error))}`);
   Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);
 });
 

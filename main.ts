@@ -8,29 +8,32 @@
  * @module
  */
 
-import config from "./deno.json" with { type: "json" };
 import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
 import { parseCommandLine, UsageError } from "./lib/command_line.ts";
 import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
+import { type Failure, openingFailure } from "./lib/failure.ts";
+import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/host.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
-import { withoutPassword } from "./lib/protocol/message.ts";
-import { formatEvent, formatJson, formatMs, formatReport } from "./lib/report.ts";
+import { withoutPassword, withoutToken } from "./lib/protocol/message.ts";
+import { formatEvent, formatFailure, formatJson, formatMs, formatReport, printable } from "./lib/report.ts";
+import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
-import { within } from "./lib/transport/deadline.ts";
 import { openConnection } from "./lib/transport/open.ts";
+import { proxyNameFor, wayText } from "./lib/transport/proxy.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
+import { VERSION } from "./lib/version.ts";
 
 async function main(args: readonly string[]): Promise<number> {
   // What is asked for?
   const line = parseCommandLine(args, CLIENT_OPTIONS);
   if (line.has("help")) return print(clientHelp());
-  if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
+  if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readClientSettings(line);
 
   // Where to? The server that was named, the one on the usual port, or one of our own.
   const url = settings.url ?? await findServer(settings);
-  const signal = interruption();
+  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   if (settings.interactive) return await talk(url, settings, signal);
 
   // Connect, upgrade, send, receive, verify, close.
@@ -60,36 +63,19 @@ async function tracing({ trace }: ClientSettings): Promise<{ onFrame?: (frame: F
   return { onFrame: (frame) => console.error(formatFrame(frame, performance.now() - start)) };
 }
 
-/** Looks for a server on the usual port, and starts one on a free port if there is none. */
+/** Looks for a server on the usual port of either family, and starts one on a free port if there is none. */
 async function findServer({ output }: ClientSettings): Promise<string> {
-  try {
-    const probe = Deno.connect({ hostname: "127.0.0.1", port: DEFAULT_PORT });
-    (await within(probe, "connection", { timeoutMs: FIND_TIMEOUT_MS })).close();
-    return `ws://127.0.0.1:${DEFAULT_PORT}/`;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
-    const { serveEcho } = await import("./lib/serve.ts");
-    const { url } = serveEcho({ port: 0 });
-    if (output !== "nothing") {
-      console.error(`Nothing listens on ws://127.0.0.1:${DEFAULT_PORT}/, so an echo server was started on ${url}`);
-    }
-    return url;
+  const urlAt = (address: string) => `ws://${inUrl(address)}:${DEFAULT_PORT}/`;
+  const address = await listeningAddress(DEFAULT_PORT);
+  if (address !== undefined) return urlAt(address);
+  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
+  const { serveEcho } = await import("./lib/serve.ts");
+  const { url } = serveEcho({ port: 0 });
+  if (output !== "nothing") {
+    const places = LOOPBACK_ADDRESSES.map(urlAt).join(" or ");
+    console.error(`Nothing listens on ${places}, so an echo server was started on ${url}`);
   }
-}
-
-const FIND_TIMEOUT_MS = 1000;
-
-/** Ctrl-C or a request to terminate ends the exchange, the second one ends the process at once. */
-function interruption(): AbortSignal {
-  const controller = new AbortController();
-  const onSignal = () => {
-    if (controller.signal.aborted) Deno.exit(EXIT_CODES.interrupted);
-    controller.abort();
-  };
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
-  return controller.signal;
+  return url;
 }
 
 /** A bar is for a person, and for work of which the end is known. */
@@ -122,33 +108,47 @@ function isColored(stream: { isTerminal(): boolean }): boolean {
 /** Holds a conversation: lines of the standard input out, messages to the standard output. */
 async function talk(url: string, settings: ClientSettings, signal: AbortSignal): Promise<number> {
   const { output, exchange: options } = settings;
-  const notice = (text: string) => output === "nothing" || console.error(text);
+  const notice = (text: string) => output === "nothing" || console.error(printable(text));
+  const isTyped = Deno.stdin.isTerminal();
+  if (isTyped && /^(text|match)$/.test(options.expectation?.type ?? "")) {
+    throw new UsageError("Options --reply and --reply-match need lines from a pipe: in a terminal a person judges");
+  }
   const start = performance.now();
+  const { transport = "builtin" } = options;
   try {
-    const { transport = "builtin" } = options;
     const connection = await openConnection(url, transport, { ...options, ...(await tracing(settings)), signal });
-    const protocol = connection.protocol === "" ? "" : `, subprotocol ${connection.protocol}`;
-    notice(`Connected to ${withoutPassword(url)} in ${formatMs(performance.now() - start)}${protocol}`);
-    if (Deno.stdin.isTerminal()) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
+    const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
+    const way = wayText(proxyNameFor(url, options, transport));
+    notice(`Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}`);
+    if (isTyped) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     const { converse, splitLines } = await import("./lib/interactive.ts");
+    const { keepAlive } = await import("./lib/keep_alive.ts");
+    keepAlive(connection);
     const lines = Deno.stdin.readable
       .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
       .pipeThrough(splitLines());
-    const { verdict, problem } = await converse(connection, lines, {
+    const failure = await converse(connection, lines, {
       ...options,
-      awaitReplies: !Deno.stdin.isTerminal() && options.expectation?.type !== "none",
+      isTyped,
       signal,
       onMessage: (text) => console.log(text),
       onNotice: notice,
     });
-    if (problem !== "") notice(`${verdict} (exit ${EXIT_CODES[verdict]}): ${problem}`);
-    return EXIT_CODES[verdict];
+    return failure ? tellFailure(failure, settings) : EXIT_CODES.proven;
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
     if (!(error instanceof OpenError)) throw error;
-    notice(`${error.failure} (exit ${EXIT_CODES[error.failure]}): ${error.message}`);
-    return EXIT_CODES[error.failure];
+    return tellFailure(openingFailure(error, url, options, transport), settings);
   }
+}
+
+/** Says why a conversation failed, and gives the exit code for it. */
+function tellFailure(failure: Failure, { output }: ClientSettings): number {
+  if (output !== "nothing") {
+    console.error(formatFailure(failure, { color: isColored(Deno.stderr) }).join("\n"));
+    if (failure.verdict === "internal-error") console.error(REPORT_A_BUG);
+  }
+  return EXIT_CODES[failure.verdict];
 }
 
 /** What the runtime throws when a line cannot be printed, as on a disk that is full. */
@@ -160,7 +160,7 @@ function isOutputError(error: unknown): error is Error {
 function fail(error: unknown): number {
   const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];
   if (error instanceof Error && expected.some((ErrorClass) => error instanceof ErrorClass)) {
-    console.error(`wsproof: ${error.message}`);
+    console.error(`wsproof: ${printable(error.message)}`);
     return EXIT_CODES.usage;
   }
   if (isOutputError(error)) {
@@ -168,7 +168,7 @@ function fail(error: unknown): number {
     console.error(`wsproof: Cannot write to the standard output: ${error.message}`);
     return EXIT_CODES["internal-error"];
   }
-  console.error(error);
+  console.error(Deno.inspect(error).split("\n").map(printable).join("\n"));
   console.error(REPORT_A_BUG);
   return EXIT_CODES["internal-error"];
 }

@@ -8,10 +8,12 @@
  * @module
  */
 
-import config from "./deno.json" with { type: "json" };
 import { describeOptions, UsageError } from "./lib/command_line.ts";
-import { createLog, type ServerEvent } from "./lib/event_log.ts";
-import { CertificateError, type EchoServer, serveEcho } from "./lib/serve.ts";
+import { countDescriptors, descriptorsFor, fitToDescriptors } from "./lib/descriptors.ts";
+import { createLog, type EventLog } from "./lib/event_log.ts";
+import { addressesOf, inUrl } from "./lib/host.ts";
+import { LineWriter } from "./lib/line_writer.ts";
+import { CertificateError, type EchoServer, serveEcho, type ServeEchoOptions } from "./lib/serve.ts";
 import {
   parseServerLine,
   PROCESS,
@@ -19,9 +21,12 @@ import {
   SERVER_OPTIONS,
   type ServerSettings,
 } from "./lib/server_settings.ts";
-import { createSite } from "./lib/site.ts";
+import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT } from "./lib/transport/connection.ts";
+import { printable } from "./lib/report.ts";
+import { surviveErrors } from "./lib/survival.ts";
 import { EXIT_CODES } from "./lib/verdict.ts";
+import { VERSION } from "./lib/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
 const HELP = [
@@ -34,56 +39,93 @@ const HELP = [
   ...describeOptions(SERVER_OPTIONS),
   "",
   "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-  "Ctrl-C and SIGTERM close every connection with 1001 and end the server.",
+  "Ctrl-C and SIGTERM close every connection with 1001 and end the server;",
+  "the next one, from 500 ms later on, ends it at once.",
 ].join("\n");
 
 async function main(args: readonly string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
   if (line.has("help")) return print(HELP);
-  if (line.has("version")) return print(`wsproof ${config.version} (Deno ${Deno.version.deno})`);
+  if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);
-  const log = createLog(settings.log, console.log, console.error);
+  // From here on nothing may wait for whoever reads what is printed.
+  const errors = new LineWriter(Deno.stderr);
+  const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
-  const server = settings.lab === "no" ? startEcho(settings, log) : await startLab(settings, log);
-  log({ type: "listening", url: server.url });
+  const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
+  const server = settings.lab === "no"
+    ? await startEcho(settings, addresses, log)
+    : await startLab(settings, addresses, log);
+  // Who reads the line that it listens may send a signal at once.
+  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
+  for (const url of server.urls) log.tell({ type: "listening", url });
 
-  await untilSignal();
-  log({ type: "draining" });
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  log.tell({ type: "draining" });
   const { shutdownTimeoutMs } = settings;
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
-  log({ type: "stopped", unanswered });
+  log.tell({ type: "stopped", unanswered });
   if (unanswered > 0) {
     const peers = unanswered === 1 ? "peer" : "peers";
-    console.error(`wsproof: ${unanswered} ${peers} did not answer the close frame in time`);
+    errors.write(`wsproof: ${unanswered} ${peers} did not answer the close frame in time`);
   }
+  const unread = await log.flush(FLUSH_TIMEOUT_MS);
+  if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost, as nobody reads it`);
+  await errors.flush(FLUSH_TIMEOUT_MS);
   return EXIT_CODES.proven;
 }
 
-function startEcho({ serve }: ServerSettings, onEvent: (event: ServerEvent) => void): EchoServer {
+/** How long the end waits for the reader of the log, and for that of the errors, in milliseconds: half a second each. */
+const FLUSH_TIMEOUT_MS = 500;
+
+async function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<EchoServer> {
+  // Loaded here, as the lab has no need of it; and not later, as without free descriptors that ends the process.
+  const { createSite } = await import("./lib/site.ts");
+  const serve = fitted(settings.serve);
+  const stats = () => ({ ...server.stats(), droppedLogLines: log.droppedLines });
   const server: EchoServer = serveEcho({
     ...serve,
-    routes: createSite(serve, () => server.stats(), config.version),
-    onEvent,
+    addresses,
+    routes: createSite(serve, stats, VERSION),
+    onEvent: log.tell,
   });
+  surviveErrors((error) => server.troubled("runtime", error));
   return server;
 }
 
+/** Takes no more connections than there are descriptors, and says so. */
+function fitted(serve: ServeEchoOptions): ServeEchoOptions {
+  if (Deno.build.os === "windows") return serve;
+  const { maxConnections } = serve;
+  const descriptors = countDescriptors(descriptorsFor(maxConnections), () => Deno.openSync("/dev/null"));
+  if (descriptors === undefined) {
+    console.error("wsproof: The limit of open files cannot be found out: give --allow-read=/dev/null");
+    return serve;
+  }
+  const { note, ...limits } = fitToDescriptors(descriptors, maxConnections);
+  if (note) console.error(`wsproof: ${note}`);
+  return { ...serve, ...limits };
+}
+
 /** Starts the lab; loaded here, as the echo server has no need of it. */
-async function startLab({ serve, lab }: ServerSettings, onEvent: (event: ServerEvent) => void) {
+async function startLab({ serve, lab }: ServerSettings, addresses: readonly string[], { tell }: EventLog) {
   const { isLoopback, serveLab } = await import("./lib/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
-  const host = `${hostname ?? "127.0.0.1"}:${port ?? DEFAULT_PORT}`;
-  if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
-    throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+  for (const address of addresses) {
+    const host = `${inUrl(address)}:${port ?? DEFAULT_PORT}`;
+    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+      throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+    }
   }
-  if (hostname !== undefined && !isLoopback(hostname) && lab !== "public") {
+  if (hostname !== undefined && !addresses.every(isLoopback) && lab !== "public") {
     throw new UsageError(
       `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,
     );
   }
-  return await serveLab({ ...(hostname && { hostname }), ...(port !== undefined && { port }), onEvent });
+  surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
+  return await serveLab({ addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell });
 }
 
 function print(text: string): number {
@@ -91,23 +133,9 @@ function print(text: string): number {
   return EXIT_CODES.proven;
 }
 
-/** Waits for Ctrl-C or a request to terminate; the second one ends the process at once. */
-function untilSignal(): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let isStopping = false;
-  const onSignal = () => {
-    if (isStopping) Deno.exit(EXIT_CODES.interrupted);
-    isStopping = true;
-    resolve();
-  };
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
-  return promise;
-}
-
 /** Says in one line what is wrong, and gives the exit code for it. */
 function fail(error: unknown): number {
-  console.error(`wsproof: ${messageOf(error)}`);
+  console.error(`wsproof: ${printable(messageOf(error))}`);
   const isUsage = error instanceof UsageError || error instanceof CertificateError;
   return isUsage ? EXIT_CODES.usage : EXIT_CODES["internal-error"];
 }

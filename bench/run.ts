@@ -14,9 +14,10 @@ const PART_BYTES = 1024 ** 2;
 const deno = (args: readonly string[]) =>
   new Deno.Command(Deno.execPath(), { args: [...args], stdin: "null", stdout: "piped", stderr: "piped" });
 
-const standIns = new TextDecoder().decode((await deno(["task", "-q", "std"]).output()).stdout).split(/\s+/).filter(
-  Boolean,
-);
+const standIns = new TextDecoder().decode((await deno(["task", "-q", "std:flags"]).output()).stdout).split(/\s+/)
+  .filter(
+    Boolean,
+  );
 const CLIENT = ["run", "--no-prompt", ...standIns, "--allow-net", "--allow-read", "main.ts"];
 const SERVER = ["run", "--no-prompt", ...standIns, "--allow-net", "server.ts", "--port", "0", "--quiet"];
 

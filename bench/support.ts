@@ -13,7 +13,7 @@ export function deno(args: readonly string[]): Deno.Command {
 
 /** Which packages stand behind the @std names, in the words of the task that decides. */
 export async function readStandIns(): Promise<string[]> {
-  const { stdout } = await deno(["task", "-q", "std"]).output();
+  const { stdout } = await deno(["task", "-q", "std:flags"]).output();
   return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
 }
 

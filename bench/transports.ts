@@ -63,7 +63,9 @@ async function compare(
 }
 
 const standIns = new TextDecoder()
-  .decode((await new Deno.Command(Deno.execPath(), { args: ["task", "-q", "std"], stderr: "null" }).output()).stdout)
+  .decode(
+    (await new Deno.Command(Deno.execPath(), { args: ["task", "-q", "std:flags"], stderr: "null" }).output()).stdout,
+  )
   .split(/\s+/).filter(Boolean);
 const server = new Deno.Command(Deno.execPath(), {
   args: ["run", ...standIns, "--allow-net", "server.ts", "--port", "0", "--quiet"],

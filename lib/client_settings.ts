@@ -25,15 +25,23 @@ import {
   unreadable,
 } from "./payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "./protocol/close.ts";
-import { byteLengthOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
+import { isHost } from "./protocol/handshake.ts";
+import { byteLengthOf, type Message, type MessageKind, withoutSecrets } from "./protocol/message.ts";
 import { isToken } from "./protocol/token.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "./transport/builtin.ts";
 import { MAX_WIRE_MESSAGE_BYTES, type OpenOptions, type TransportName } from "./transport/connection.ts";
+import { NO_PROXY } from "./transport/proxy.ts";
 import { messageOf } from "./protocol/error.ts";
 
 /** The options of the client. */
 export const CLIENT_OPTIONS: readonly OptionSpec[] = [
-  { name: "message", short: "m", value: "TEXT", help: ['Send this text (default "Hello world")'] },
+  {
+    name: "message",
+    short: "m",
+    value: "TEXT",
+    help: ['Send this text (default "Hello world")'],
+    otherBytes: "send such bytes with --binary --file",
+  },
   { name: "file", short: "f", value: "PATH", help: ["Send a file as one message, - for stdin"] },
   { name: "size", value: "BYTES", help: ["Send random bytes; KiB, MiB, GiB as suffix"] },
   { name: "binary", short: "b", help: ["Send as binary instead of text"] },
@@ -55,7 +63,11 @@ export const CLIENT_OPTIONS: readonly OptionSpec[] = [
   { name: "ca", value: "FILE", help: ["Trust this certificate authority too (PEM)"] },
   { name: "cert", value: "FILE", help: ["Present this certificate (PEM), with --key"] },
   { name: "key", value: "FILE", help: ["The private key of --cert (PEM)"] },
-  { name: "proxy", value: "URL", help: ["Go through this HTTP or SOCKS5 proxy"] },
+  {
+    name: "proxy",
+    value: "URL",
+    help: ["Go through this HTTP or SOCKS5 proxy, or none", "(default: as http_proxy and its kin say)"],
+  },
   { name: "unix", value: "PATH", help: ["Connect to a unix socket"] },
   {
     name: "transport",
@@ -67,10 +79,18 @@ export const CLIENT_OPTIONS: readonly OptionSpec[] = [
   { name: "connect-timeout", value: "S", help: ["Seconds until connected (default 10)"] },
   { name: "reply-timeout", value: "S", help: ["Seconds for each reply (default 10)"] },
   { name: "close-timeout", value: "S", help: ["Seconds for the close (default 10)"] },
-  { name: "max-message", value: "BYTES", help: ["Longest reply to accept (default 64MiB less 1)"] },
+  {
+    name: "max-message",
+    value: "BYTES",
+    help: ["Longest reply to accept (default 64MiB less 1);", "bounds memory over wire only"],
+  },
   { name: "close-code", value: "CODE", help: ["Close with 1000 (default) or 3000-4999"] },
   { name: "close-reason", value: "TEXT", help: ["Close with this reason"] },
-  { name: "expect-close", value: "CODE", help: ["Expect this code from the peer", "(default: the one that was sent)"] },
+  {
+    name: "expect-close",
+    value: "CODE",
+    help: ["Expect this code from the peer, or none (wire)", "(default: the one that was sent)"],
+  },
   { name: "expect-reason", value: "TEXT", help: ["Expect this close reason (default: any)"] },
   { name: "interactive", short: "i", help: ["Send each line of stdin, show what comes back"] },
   { name: "json", help: ["Print the report as one JSON object"] },
@@ -161,9 +181,14 @@ export async function readClientSettings(line: CommandLine): Promise<ClientSetti
     isEcho ? open.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES : MAX_BUILTIN_FRAME_BYTES,
   );
   const close = readClose(line, transport);
-  const expectedClose = readExpectedClose(line, close);
+  const expectedClose = readExpectedClose(line, close, transport);
+  const url = readUrl(line);
+  const { username = "", password = "" } = (url && URL.parse(url)) || {};
+  if (username + password !== "" && [...open.headers ?? []].some(([name]) => /^authorization$/i.test(name))) {
+    throw new UsageError("Credentials stand in the URL and in --header Authorization: give one of them");
+  }
   return {
-    url: readUrl(line),
+    url,
     exchange: {
       transport,
       ...open,
@@ -195,7 +220,7 @@ const EXCLUSIVE_OPTIONS = [
   ["proxy", "unix"],
 ];
 
-/** A conversation has neither one payload nor one reply, and its lines are its output. */
+/** A conversation has not one payload, and its lines are its output. */
 const NOT_INTERACTIVE_OPTIONS = [
   "message",
   "file",
@@ -203,9 +228,6 @@ const NOT_INTERACTIVE_OPTIONS = [
   "binary",
   "count",
   "split",
-  "reply",
-  "reply-match",
-  "reply-any",
   "json",
 ];
 
@@ -231,16 +253,19 @@ function option<T>(line: CommandLine, name: string, read: (option: string, text:
 
 function readUrl(line: CommandLine): string | undefined {
   const [text, extra] = line.operands;
-  if (extra !== undefined) throw new UsageError(`There is more than one URL: leave out "${extra}"`);
+  if (extra !== undefined) throw new UsageError("There is more than one URL: leave out all but one");
   if (text === undefined) return line.value("unix") === undefined ? undefined : "ws://localhost/";
   const url = URL.parse(text);
-  const shown = withoutPassword(text);
   if (!/^(wss?|https?):\/\//i.test(text)) {
-    const suggestion = `ws://${shown.replace(/^(\w+:\/\/|\/\/|(wss?|https?):\/*)/i, "")}`;
-    const advice = URL.canParse(suggestion) ? `: try "${suggestion}"` : ", as in ws://host:port/path";
-    throw new UsageError(`URL "${shown}" does not begin with ws:// or wss://${advice}`);
+    const shown = withoutSecrets(text);
+    const suggestion = `ws://${text.replace(/^(\w+:\/\/|\/\/|(wss?|https?):\/*)/i, "")}`;
+    const isHarmless = shown === JSON.stringify(text) && URL.canParse(suggestion);
+    const advice = isHarmless ? `: try "${suggestion}"` : ", as in ws://host:port/path";
+    throw new UsageError(`URL ${shown} does not begin with ws:// or wss://${advice}`);
   }
-  if (url === null) throw new UsageError(`URL "${shown}" is not valid: it should look like ws://host:port/path`);
+  if (url === null) {
+    throw new UsageError(`URL ${withoutSecrets(text)} is not valid: it should look like ws://host:port/path`);
+  }
   if (url.protocol.startsWith("http")) url.protocol = url.protocol.replace("http", "ws");
   if (url.hash !== "") url.hash = "";
   return url.href;
@@ -249,11 +274,13 @@ function readUrl(line: CommandLine): string | undefined {
 function readOpenOptions(line: CommandLine, transport: TransportName): OpenOptions {
   const protocols = line.values("protocol").flatMap((names) => names.split(",")).map((name) => name.trim());
   for (const [index, name] of protocols.entries()) {
+    // A subprotocol may carry a token, so none is quoted that may be more than a name.
+    const shown = withoutSecrets(name);
     if (!isToken(name)) {
-      throw new UsageError(`Option --protocol cannot be "${name}": a name has no spaces or separators`);
+      throw new UsageError(`Option --protocol cannot be ${shown}: a name has no spaces or separators`);
     }
     if (protocols.indexOf(name) !== index) {
-      throw new UsageError(`Option --protocol names "${name}" twice: leave one out`);
+      throw new UsageError(`Option --protocol names ${shown} twice: leave one out`);
     }
   }
   const caCerts = line.values("ca").map((path) => readPem("--ca", path, "CERTIFICATE"));
@@ -271,37 +298,68 @@ function readOpenOptions(line: CommandLine, transport: TransportName): OpenOptio
   };
 }
 
-/** What a header value can have: Latin-1. */
-const BYTES = /^[\0-\xff]*$/;
+/** What a header value can have: Latin-1, on one line. */
+const FIELD_VALUE = /^[\t -~\x80-\xff]*$/;
 
 /** Fields that the opening handshake sets itself. */
 const HANDSHAKE_FIELD = /^(sec-websocket-.*|upgrade|connection|content-length|transfer-encoding)$/i;
 
-function readHeaders(line: CommandLine): Headers {
-  const headers = new Headers();
-  for (const field of line.values("header")) {
-    const [, name = "", value = ""] = /^([^:]*):\s*(.*)$/s.exec(field) ?? [];
-    if (!isToken(name) || /[\r\n\0]/.test(value)) {
-      throw new UsageError(`Option --header cannot be "${field}": give "Name: value"`);
-    }
-    if (HANDSHAKE_FIELD.test(name)) {
-      throw new UsageError(
-        `Option --header cannot set ${name}: the handshake does that; for subprotocols use --protocol`,
-      );
-    }
-    if (!BYTES.test(value)) {
-      throw new UsageError(`Option --header cannot be "${field}": a value has no such characters`);
-    }
-    headers.append(name, value);
-  }
+/** Fields of a request that have one value and no list of them (RFC 9110), so that they are there once. */
+const SINGLE_FIELD =
+  /^(authorization|content-(location|type)|date|dnt|from|host|if-(modified-since|range|unmodified-since)|max-forwards|origin|range|referer|sec-fetch-.*|upgrade-insecure-requests|user-agent)$/i;
+
+/** A field of the request. The name is as it was given; a value is never quoted, as it may be a secret. */
+type Field = readonly [name: string, value: string];
+
+function readHeaders(line: CommandLine): readonly Field[] {
+  const fields: Field[] = [];
+  for (const field of line.values("header")) addField(fields, field);
   const origin = line.value("origin");
   if (origin !== undefined) {
     if ((URL.parse(origin) === null && origin !== "null") || !/^[!-~]+$/.test(origin)) {
-      throw new UsageError(`Option --origin cannot be "${origin}": give an origin such as https://example.com`);
+      throw new UsageError(
+        `Option --origin cannot be ${withoutSecrets(origin)}: give an origin such as https://example.com`,
+      );
     }
-    headers.set("origin", origin);
+    if (fields.some(([name]) => name.toLowerCase() === "origin")) {
+      throw new UsageError("Options --header and --origin both set Origin: give one of them");
+    }
+    fields.push(["Origin", origin]);
   }
-  return headers;
+  return fields;
+}
+
+function addField(fields: Field[], text: string): void {
+  const [, name = "", rest = ""] = /^([^:]*):(.*)$/s.exec(text) ?? [];
+  // Only blanks and tabs stand around a value (RFC 9110 section 5.5).
+  const value = rest.replace(/^[ \t]+|[ \t]+$/g, "");
+  const lowerCase = name.toLowerCase();
+  if (!text.includes(":")) throw new UsageError('Option --header has no colon: give "Name: value"');
+  if (!isToken(name)) {
+    throw new UsageError('Option --header has a name that is no token: give "Name: value"');
+  }
+  if (HANDSHAKE_FIELD.test(name)) {
+    throw new UsageError(
+      `Option --header cannot set ${name}: the handshake does that; for subprotocols use --protocol`,
+    );
+  }
+  if (lowerCase === "proxy-authorization") {
+    throw new UsageError(`Option --header cannot set ${name}: use --proxy http://user:password@host:port`);
+  }
+  if (!FIELD_VALUE.test(value)) {
+    throw new UsageError(`Option --header cannot set ${name}: its value has characters that no field has`);
+  }
+  if (lowerCase === "host" && !(isHost(value) && URL.canParse(`http://${value}/`))) {
+    throw new UsageError("Option --header cannot set Host: give a host, or host:port");
+  }
+  const at = fields.findIndex(([former]) => former.toLowerCase() === lowerCase);
+  const former = fields[at];
+  if (former === undefined) fields.push([name, value]);
+  // All cookies go in one field (RFC 6265 section 5.4).
+  else if (lowerCase === "cookie") fields[at] = [former[0], `${former[1]}; ${value}`];
+  else if (SINGLE_FIELD.test(name)) {
+    throw new UsageError(`Option --header sets ${name} twice: it is no list, so give one`);
+  } else fields.push([name, value]);
 }
 
 function readClientCertificate(line: CommandLine): { cert: string; key: string } | undefined {
@@ -325,9 +383,12 @@ function readPem(name: string, path: string, label: string): string {
 }
 
 function readProxy(name: string, text: string): string {
+  if (text === NO_PROXY) return text;
   const url = URL.parse(text);
-  if (url === null || !/^(https?|socks5h?):$/.test(url.protocol)) {
-    throw new UsageError(`Option ${name} cannot be "${withoutPassword(text)}": give a URL such as http://host:port`);
+  if (url === null || !/^(https?|socks5h?):\/\//i.test(text) || url.hostname === "") {
+    throw new UsageError(
+      `Option ${name} cannot be ${withoutSecrets(text)}: give a URL such as http://host:port, or none`,
+    );
   }
   return text;
 }
@@ -365,13 +426,29 @@ function readClose(line: CommandLine, transport: TransportName): CloseFrame {
   return { code, reason };
 }
 
-function readExpectedClose(line: CommandLine, close: CloseFrame): ExpectedClose {
+function readExpectedClose(line: CommandLine, close: CloseFrame, transport: TransportName): ExpectedClose {
   const code = option(line, "expect-close", (name, text) => {
+    if (text === "none") return readNoClose(line, transport);
     const value = parseWhole(name, text, 0, 65535);
     if (isSendableCloseCode(value)) return value;
-    throw new UsageError(`Option ${name} cannot be "${text}": a close frame has 1000-1003, 1007-1014 or 3000-4999`);
+    throw new UsageError(
+      `Option ${name} cannot be "${text}": a close frame has 1000-1003, 1007-1014, 3000-4999 or none`,
+    );
   }) ?? close.code;
   return { code, ...option(line, "expect-reason", (_, reason) => ({ reason })) };
+}
+
+/** A close frame without a code is legal (RFC 6455 section 5.5.1): 1005 stands for it. */
+function readNoClose(line: CommandLine, transport: TransportName): number {
+  if (transport === "builtin") {
+    throw new UsageError(
+      'Option --expect-close cannot be "none" over the built-in WebSocket, which hides it: use --transport wire',
+    );
+  }
+  if ((line.value("expect-reason") ?? "") !== "") {
+    throw new UsageError('Option --expect-reason goes with a close code: a close frame with "none" has no reason');
+  }
+  return 1005;
 }
 
 interface Payload {

@@ -19,6 +19,8 @@ export interface OptionSpec {
   readonly short?: string;
   /** What the help calls the value; an option without it is a flag. */
   readonly value?: string;
+  /** What to do to give bytes that are not UTF-8, which no value can have. */
+  readonly otherBytes?: string;
   /** What it does, as lines of the help text. */
   readonly help: readonly string[];
 }
@@ -41,7 +43,8 @@ export interface CommandLine {
  * @param args The words.
  * @param specs The options there are.
  * @returns The options and the operands; all that follows `--` is an operand.
- * @throws {UsageError} For an option that does not exist, naming the nearest; for a value that is missing or not wanted.
+ * @throws {UsageError} For an option that does not exist, naming the nearest; for a value that is missing or not wanted,
+ * and for a word whose bytes are not UTF-8.
  *
  * @example
  * ```ts
@@ -66,8 +69,37 @@ export function parseCommandLine(args: readonly string[], specs: readonly Option
     has: (name) => parsed[name] === true,
     value: (name) => values(name).at(-1),
     values,
-    operands: stringsOf(parsed["_"]),
+    operands: stringsOf(parsed["_"]).map((operand) => {
+      assertUtf8("An argument", operand, "in a URL write such bytes percent-encoded, as %FF");
+      return operand;
+    }),
   };
+}
+
+/** What the runtime makes of bytes of the command line, or of a variable, that are not UTF-8. */
+const REPLACEMENT = "\ufffd";
+
+/**
+ * Refuses a word of the command line whose bytes were not UTF-8: the runtime has put U+FFFD in their place, so that the
+ * word is not what was given. The character itself looks the same and is refused as well.
+ *
+ * @param what What the word is, for the error, which does not quote it.
+ * @param word The word.
+ * @param advice What to do instead.
+ * @throws {UsageError} If the word has U+FFFD in it.
+ *
+ * @example
+ * ```ts
+ * import { assertUtf8 } from "./command_line.ts";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => assertUtf8("Option --reply", "a\ufffdb", "give text"), Error, "Option --reply is not UTF-8");
+ * ```
+ */
+export function assertUtf8(what: string, word: string, advice: string): void {
+  if (word.includes(REPLACEMENT)) {
+    throw new UsageError(`${what} is not UTF-8, or has U+FFFD, which stands for such bytes: ${advice}`);
+  }
 }
 
 function stringsOf(value: unknown): string[] {
@@ -108,6 +140,7 @@ function optionWord(spec: OptionSpec, shown: string, joined: string | undefined,
   }
   const value = joined ?? rest.shift();
   if (value === undefined) throw new UsageError(`Option ${shown} needs a value: ${shown} ${spec.value}`);
+  assertUtf8(`Option ${shown}`, value, spec.otherBytes ?? "give UTF-8 without it");
   return `--${spec.name}=${value}`;
 }
 

@@ -13,6 +13,7 @@ import {
   type EchoOpened,
   type EchoPolicy,
   type EchoStats,
+  type TroubleKind,
 } from "./echo_policy.ts";
 import { type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
@@ -64,8 +65,8 @@ export interface Echo {
   fetch(request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response>;
   /** What it has counted so far. */
   stats(): EchoStats;
-  /** Tells that connections cannot be taken, and why. */
-  troubled(error: string): void;
+  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  troubled(kind: TroubleKind, error: string): void;
   /**
    * Closes every connection, and from now on answers new ones with 503.
    *
@@ -82,7 +83,7 @@ export interface Echo {
  *
  * Requests that are not a correct opening handshake (RFC 6455 section 4.2.1) are answered before the upgrade: 426 for
  * plain HTTP and other versions, 405 for other methods, 400 for a missing or malformed field; and so is what the policy
- * does not let in: 401, 403, 503. `GET /healthz` gets 200, or 503 while it shuts down.
+ * does not let in: 401, 403, 421, 503. `GET /healthz` gets 200, or 503 while it shuts down.
  *
  * @param policy What it accepts.
  * @returns The handler, and the way to end what it began.
@@ -126,7 +127,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   const options: EchoConnectionOptions = { ...policy, gate, budget, onGone };
   return {
     stats: () => gate.stats(),
-    troubled: (error) => gate.troubled(error),
+    troubled: (kind, error) => gate.troubled(kind, error),
     closeAll(code, reason) {
       gate.drain();
       const open = [...connections].filter(({ isOver }) => !isOver);

@@ -7,8 +7,11 @@
 import type { CloseFrame } from "./protocol/close.ts";
 import type { RateLimit } from "./transport/rate.ts";
 
-/** A connection without traffic for this long is closed unless told otherwise, in seconds: 120. */
-export const DEFAULT_IDLE_TIMEOUT_SECONDS = 120;
+/**
+ * A connection without traffic for this long is closed unless told otherwise, in seconds: 60. The ping at half of it goes out
+ * before a proxy on the way cuts the connection: most do so after 60 s of silence.
+ */
+export const DEFAULT_IDLE_TIMEOUT_SECONDS = 60;
 
 /** How many connections are held at once unless told otherwise: 10,000. */
 export const DEFAULT_MAX_CONNECTIONS = 10_000;
@@ -25,7 +28,7 @@ export interface EchoPolicy {
   maxMessageBytes?: number;
   /**
    * How long a connection may be without traffic, in whole seconds, before it is closed with 1001, with a ping at half of it;
-   * 0 for ever. 120 by default.
+   * 0 for ever. 60 by default.
    */
   idleTimeoutSeconds?: number;
   /** How many connections are held at once; more are answered with 503 and `Retry-After`. 10,000 by default. */
@@ -47,6 +50,13 @@ export interface EchoPolicy {
    * `*`; others are answered with 403. All by default. Compared without case, and without the port of the scheme.
    */
   allowOrigins?: readonly string[];
+  /**
+   * The hosts that requests may name in their field Host and in an absolute target, without the port: `app.example`,
+   * `*.app.example` for every host below, an address, `127.0.0.0/8`, or `*`; others are answered with 421, except `/healthz`.
+   * This keeps out pages whose own name was pointed at this server (DNS rebinding). All by default; where `serveEcho()` listens
+   * on a loopback address `localhost`, `*.localhost`, 127.0.0.0/8 and `[::1]`.
+   */
+  allowHosts?: readonly string[];
   /** Whether a request without an Origin, which no browser makes, is answered with 403 as well. */
   requireOrigin?: boolean;
   /**
@@ -121,24 +131,33 @@ export interface EchoRefused {
   readonly cause: RefusalCause;
 }
 
-/** Connections cannot be taken, as without free descriptors; the server goes on trying, and with those that it has. */
+/** Something has gone wrong that is no connection's fault; the server goes on. */
 export interface EchoTrouble {
   /** What happened. */
   readonly type: "trouble";
+  /** What has gone wrong. */
+  readonly kind: TroubleKind;
   /** What the runtime says of it. */
   readonly error: string;
 }
 
 /**
- * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Origin, its
- * token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that is too long, too slow or one of too many (the last
- * three over our own frames only).
+ * What has gone wrong: connections cannot be taken, as without free descriptors (`accept`; the server goes on trying); or an
+ * error came out of the runtime that nobody caught (`runtime`).
+ */
+export type TroubleKind = "accept" | "runtime";
+
+/**
+ * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,
+ * its token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that
+ * is too long, too slow or one of too many (the last three over our own frames only).
  */
 export type RefusalCause =
   | "plain-http"
   | "method"
   | "bad-handshake"
   | "version"
+  | "host"
   | "origin"
   | "token"
   | "connections"
@@ -162,6 +181,8 @@ export interface EchoStats {
   readonly closes: readonly CloseCount[];
   /** The requests that were refused. */
   readonly refusals: readonly RefusalCount[];
+  /** What has gone wrong besides. */
+  readonly troubles: readonly TroubleCount[];
 }
 
 /** How many connections ended in one way. */
@@ -179,5 +200,13 @@ export interface RefusalCount {
   /** Why. */
   readonly cause: RefusalCause;
   /** How many. */
+  readonly count: number;
+}
+
+/** How often one thing has gone wrong. */
+export interface TroubleCount {
+  /** What. */
+  readonly kind: TroubleKind;
+  /** How often. */
   readonly count: number;
 }

@@ -5,13 +5,13 @@
  */
 
 import type { EchoEvent } from "./echo_policy.ts";
+import { type ByteSink, LineWriter } from "./line_writer.ts";
 import { describeCloseFrame } from "./protocol/close.ts";
-import { messageOf } from "./protocol/error.ts";
 import { escapeUnprintable, quote } from "./protocol/message.ts";
 import { formatMs } from "./report.ts";
 
 /** What a server tells of itself and of its connections. */
-export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped;
+export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped | LogDropped;
 
 /** It listens. */
 export interface ServerListening {
@@ -35,6 +35,14 @@ export interface ServerStopped {
   readonly unanswered: number;
 }
 
+/** The log itself has lost lines before this one: its reader was too slow, or the disk was full. */
+export interface LogDropped {
+  /** What happened. */
+  readonly type: "dropped";
+  /** How many lines. */
+  readonly lines: number;
+}
+
 /** The forms of a log. */
 export const LOG_FORMS = ["text", "json", "none"] as const;
 
@@ -47,6 +55,7 @@ export type LogForm = typeof LOG_FORMS[number];
  * @param form The form; of `none`, only where the server listens is told.
  * @param event The event.
  * @param time When it happened.
+ * @param worker Which of several workers tells it, if there are several.
  * @returns The line without its end, or `undefined` if there is none. In JSON, `time` is the time in ISO 8601; control
  * characters are escaped in either form.
  *
@@ -62,57 +71,79 @@ export type LogForm = typeof LOG_FORMS[number];
  * );
  * ```
  */
-export function logLine(form: LogForm, event: ServerEvent, time: Date): string | undefined {
-  if (form === "json") return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...event }));
+export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: string): string | undefined {
+  if (form === "json") {
+    return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...(worker && { worker }), ...event }));
+  }
   // What a script waits for, and reads the port from.
   if (event.type === "listening") return `Listening on ${event.url}`;
-  return form === "none" ? undefined : `${time.toISOString()} ${describeEvent(event)}`;
+  return form === "none" ? undefined : `${time.toISOString()} ${worker ? `[${worker}] ` : ""}${describeEvent(event)}`;
+}
+
+/** A log that never holds up who writes it. */
+export interface EventLog {
+  /** How many lines were lost so far. */
+  readonly droppedLines: number;
+  /** Takes an event. It returns at once and never throws. */
+  readonly tell: (event: ServerEvent) => void;
+  /**
+   * Waits until everything is written.
+   *
+   * @param timeoutMs How long to wait at most, in milliseconds.
+   * @returns How many lines are still waiting: 0 unless the reader of the log stalls.
+   */
+  flush(timeoutMs: number): Promise<number>;
+}
+
+/** Options of {@linkcode createLog}. */
+export interface LogOptions {
+  /** Takes a line for the operator: that the log cannot be written, as on a full disk. It is said once in a row. */
+  readonly warn?: (line: string) => void;
+  /** Which of several workers writes; stands in every line. */
+  readonly worker?: string;
 }
 
 /**
- * Makes a log. A line that cannot be written, as on a full disk, is lost and nothing else: that is said once.
+ * Makes a log. As long as its reader stalls, at most 1 MiB of characters waits for it; lines beyond that, and
+ * those that cannot be written, are dropped and counted, and a line of the log says so where they are missing.
  *
  * @param form The form.
- * @param write Writes a line of the log.
- * @param warn Writes a line for the operator.
- * @returns Takes events; it never throws.
+ * @param sink Takes the bytes, as `Deno.stdout` does.
+ * @param options Who is told of what goes wrong.
+ * @returns The log.
  *
  * @example
  * ```ts
  * import { createLog } from "./event_log.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const lines: string[] = [];
- * const log = createLog("none", (line) => lines.push(line), console.error);
- * log({ type: "listening", url: "ws://127.0.0.1:6455/" });
- * assertEquals(lines, ["Listening on ws://127.0.0.1:6455/"]);
+ * let written = "";
+ * const log = createLog("none", {
+ *   write(bytes) {
+ *     written += new TextDecoder().decode(bytes);
+ *     return Promise.resolve(bytes.byteLength);
+ *   },
+ * });
+ * log.tell({ type: "listening", url: "ws://127.0.0.1:6455/" });
+ * assertEquals([await log.flush(1000), written], [0, "Listening on ws://127.0.0.1:6455/\n"]);
  * ```
  */
-export function createLog(
-  form: LogForm,
-  write: (line: string) => void,
-  warn: (line: string) => void,
-): (event: ServerEvent) => void {
-  let isBroken = false;
-  return (event) => {
-    const line = logLine(form, event, new Date());
-    if (line === undefined) return;
-    try {
-      write(line);
-      isBroken = false;
-    } catch (error) {
-      if (!isBroken) attempt(() => warn(`wsproof: Cannot write the log: ${messageOf(error)}`));
-      isBroken = true;
-    }
+export function createLog(form: LogForm, sink: ByteSink, { warn, worker }: LogOptions = {}): EventLog {
+  const line = (event: ServerEvent) => logLine(form, event, new Date(), worker);
+  const writer = new LineWriter(sink, {
+    describeDropped: (lines) => line({ type: "dropped", lines }),
+    onError: (reason) => warn?.(`wsproof: Cannot write the log: ${reason}`),
+  });
+  return {
+    get droppedLines() {
+      return writer.droppedLines;
+    },
+    tell(event) {
+      const text = line(event);
+      if (text !== undefined) writer.write(text);
+    },
+    flush: (timeoutMs) => writer.flush(timeoutMs),
   };
-}
-
-function attempt(action: () => void): void {
-  try {
-    action();
-  } catch {
-    // There is nowhere left to say it.
-  }
 }
 
 function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
@@ -136,7 +167,9 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
       return `refused ${event.peer}${asked}: ${event.status === 0 ? "no answer" : event.status} (${event.cause})`;
     }
     case "trouble":
-      return `cannot take connections: ${quote(event.error)}`;
+      return `${event.kind === "accept" ? "cannot take connections" : "uncaught error"}: ${quote(event.error)}`;
+    case "dropped":
+      return `${count(event.lines, "line")} of this log ${event.lines === 1 ? "was" : "were"} dropped here`;
     case "draining":
       return "draining";
     case "stopped":

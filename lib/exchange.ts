@@ -5,22 +5,25 @@
  */
 
 import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
+import { closeFailure, type Failure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
 import { PayloadError } from "./payload.ts";
 import {
-  CLOSE_CODES,
   type CloseFrame,
-  type CloseOutcome,
   type CloseRecord,
-  describeCloseFrame,
-  describeEnd,
+  describeConfirmation,
   type ExpectedClose,
   verifyClose,
 } from "./protocol/close.ts";
-import { ProtocolError } from "./protocol/error.ts";
-import { byteLengthOf, kindOf, type Message, type MessageKind, withoutPassword } from "./protocol/message.ts";
+import {
+  byteLengthOf,
+  kindOf,
+  type Message,
+  type MessageKind,
+  withoutPassword,
+  withoutToken,
+} from "./protocol/message.ts";
 import {
   type Connection,
-  ConnectionClosedError,
   DEFAULT_TIMEOUT_MS,
   type HandshakeRefusal,
   INTERRUPTED_CLOSE_TIMEOUT_MS,
@@ -28,9 +31,9 @@ import {
   type OpenOptions,
   type TransportName,
 } from "./transport/connection.ts";
-import { TimeoutError } from "./transport/deadline.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "./transport/inbox.ts";
 import { openConnection } from "./transport/open.ts";
+import { proxyNameFor, wayText } from "./transport/proxy.ts";
 import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
 /** How many messages a report lists; the totals count all of them. */
@@ -87,7 +90,12 @@ export interface ExchangeReport {
   readonly url: string;
   /** Which transport was used. */
   readonly transport: TransportName;
-  /** The subprotocol that was selected; empty if none. */
+  /**
+   * The proxy on the way, without credentials; `null` if there is none; `"not-known"` if the runtime may have used one of the
+   * environment, which this program may not read.
+   */
+  readonly proxy: string | null;
+  /** The subprotocol that was selected, without a token that is part of it; empty if none. */
   readonly protocol: string;
   /** Whether every stage passed. */
   readonly ok: boolean;
@@ -122,7 +130,7 @@ export type ExchangeEvent = { readonly atMs: number } & ExchangeEventKind;
 
 /** What can happen in an exchange. */
 export type ExchangeEventKind =
-  | { readonly type: "connecting"; readonly url: string }
+  | { readonly type: "connecting"; readonly url: string; readonly proxy?: string | null }
   | { readonly type: "connected" }
   | { readonly type: "upgraded"; readonly protocol: string }
   | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
@@ -130,7 +138,8 @@ export type ExchangeEventKind =
   | { readonly type: "received"; readonly message: Message; readonly total: Totals }
   | { readonly type: "closing"; readonly frame: CloseFrame }
   | { readonly type: "closed"; readonly record: CloseRecord }
-  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string };
+  /** With what the runtime said in its own words, where that is more than the problem. */
+  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string; readonly detail?: string };
 
 /** Options of {@linkcode exchange}. */
 export interface ExchangeOptions extends OpenOptions {
@@ -206,6 +215,7 @@ class Run {
   readonly #shownUrl: string;
   readonly #options: ExchangeOptions;
   readonly #transport: TransportName;
+  readonly #proxy: string | null;
   readonly #expectation: Expectation;
   readonly #replyTimeoutMs: number;
   readonly #start = performance.now();
@@ -227,20 +237,21 @@ class Run {
   #protocol = "";
   #refusal: HandshakeRefusal | null = null;
   #close: CloseRecord | null = null;
-  #failure: { verdict: Verdict; problem: string; hint: string } | undefined;
+  #failure: Failure | undefined;
 
   constructor(url: string, options: ExchangeOptions) {
     this.#url = url;
     this.#shownUrl = withoutPassword(url);
     this.#options = options;
     this.#transport = options.transport ?? "builtin";
+    this.#proxy = proxyNameFor(url, options, this.#transport);
     this.#expectation = options.expectation ?? { type: "echo" };
     this.#replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_TIMEOUT_MS;
   }
 
   async open(): Promise<Connection | undefined> {
     const { connect, upgrade } = this.#stages;
-    this.#emit({ type: "connecting", url: this.#shownUrl });
+    this.#emit({ type: "connecting", url: this.#shownUrl, proxy: this.#proxy });
     const since = this.#now();
     let connectedAt: number | undefined;
     const onConnected = () => {
@@ -252,13 +263,13 @@ class Run {
     try {
       const connection = await openConnection(this.#url, this.#transport, { ...this.#options, onConnected });
       upgrade.ms = this.#now() - (connectedAt ?? since);
-      this.#protocol = connection.protocol;
+      this.#protocol = withoutToken(connection.protocol);
       if (connectedAt === undefined) {
         connect.ok = true;
         connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
       }
       const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
-      this.#pass(upgrade, `${this.#shownUrl}${protocol}`);
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}`);
       this.#emit({ type: "upgraded", protocol: this.#protocol });
       return connection;
     } catch (error) {
@@ -268,7 +279,7 @@ class Run {
         failed.ms = ms;
         if (failed === upgrade) connect.ok = true;
         this.#refusal = error.refusal ?? null;
-        this.#fail(failed, error.failure, error.message, hintForOpening(error));
+        this.#failWith(failed, openingFailure(error, this.#url, this.#options, this.#transport), error.detail);
       } else if (this.#options.signal?.aborted) {
         upgrade.ms = ms;
         this.#fail(upgrade, "interrupted", "Interrupted while connecting");
@@ -326,12 +337,11 @@ class Run {
     await this.#takeSurplus(connection.drain());
     const outcome = verifyClose(record, expected);
     if (outcome === "confirmed") {
-      const by = record.initiator === "peer" ? "begun by the peer" : "confirmed by the peer";
-      this.#pass(close, `${describeCloseFrame(record.received ?? frame)}, ${by}`);
+      this.#pass(close, describeConfirmation(record, frame));
     } else if (signal?.aborted) {
       this.#fail(close, "interrupted", "Interrupted while closing");
     } else {
-      this.#fail(close, "close-not-confirmed", describeOutcome(outcome, record, expected), hintForClose(outcome));
+      this.#failWith(close, closeFailure(outcome, record, expected));
     }
   }
 
@@ -341,6 +351,7 @@ class Run {
       schema: "wsproof.exchange/1",
       url: this.#shownUrl,
       transport: this.#transport,
+      proxy: this.#proxy,
       protocol: this.#protocol,
       ok: verdict === "proven",
       verdict,
@@ -359,6 +370,10 @@ class Run {
   }
 
   async #send(connection: Connection, message: Message, bytes: number): Promise<void> {
+    // It would go out as U+FFFD, and come back so.
+    if (typeof message === "string" && !message.isWellFormed()) {
+      throw new PayloadError("Text has half of a surrogate pair, which UTF-8 does not have: send it as binary");
+    }
     const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
     await this.#timed(this.#stages.send, () => connection.send(message, wait));
     const sentAt = this.#now();
@@ -429,9 +444,7 @@ class Run {
       const next = await connection.receive({ timeoutMs, signal: this.#options.signal });
       await this.#recordReceived(next, undefined);
       if (differenceOf(this.#expectation, sent, next) !== undefined) return "";
-      return this.#received.messages === 2
-        ? "an extra message came first and the right one is next, as with a greeting: use --skip 1"
-        : "an extra message came before the right one";
+      return lateReplyHint(this.#received.messages);
     } catch {
       return "";
     }
@@ -444,31 +457,17 @@ class Run {
     if (first === undefined || this.#failure) return;
     const { type } = this.#expectation;
     if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) return;
-    const number = surplus.length === 1 ? "A message" : `${surplus.length} messages`;
-    const problem = `${number} came that nothing asked for: ${describe(first)}`;
-    const isTwin = type === "echo" && this.#previous !== undefined &&
-      differenceOf(ECHO, this.#previous, first) === undefined;
-    this.#fail(this.#stages.verify, "wrong-reply", problem, isTwin ? "the reply came twice" : "");
+    const { receive, verify } = this.#stages;
+    this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? first : undefined));
+    this.#failWith(verify, surplusFailure(first, surplus.length, this.#expectation, this.#previous));
   }
 
   #failFor(stage: Stage, error: unknown): void {
-    if (this.#options.signal?.aborted) {
-      this.#fail(stage, "interrupted", "Interrupted");
-    } else if (error instanceof ConnectionClosedError) {
-      const code = error.record.received?.code;
-      this.#fail(stage, "connection-lost", error.message, code === undefined ? "" : hintForCode(code));
-    } else if (error instanceof TimeoutError) {
-      const waiting = this.#awaited.length > 1 ? ` (${this.#awaited.length} messages wait for their replies)` : "";
-      this.#fail(stage, "no-reply", `${error.message}${waiting}`);
-    } else if (error instanceof ProtocolError) {
-      const hint = error.code === "message-too-big" ? "to accept longer ones use --max-message" : "";
-      this.#fail(stage, "wrong-reply", error.message, hint);
-    } else if (error instanceof PayloadError) {
-      this.#fail(stage, "usage", error.message);
-    } else {
-      const at = error instanceof Error ? /^\s+at .*$/m.exec(error.stack ?? "")?.[0].trim() : undefined;
-      this.#fail(stage, "internal-error", `${error}${at === undefined ? "" : `, ${at}`}`.replace(/\s+/g, " "));
-    }
+    if (this.#options.signal?.aborted) return this.#fail(stage, "interrupted", "Interrupted");
+    const failure = failureOf(error, this.#transport);
+    const isWaiting = failure.verdict === "no-reply" && this.#awaited.length > 1;
+    const waiting = isWaiting ? ` (${this.#awaited.length} messages wait for their replies)` : "";
+    this.#failWith(stage, { ...failure, problem: `${failure.problem}${waiting}` });
   }
 
   async #recordReceived(message: Message, knownSha256: string | undefined): Promise<void> {
@@ -506,10 +505,14 @@ class Run {
   }
 
   #fail(stage: Stage, verdict: Verdict, problem: string, hint = ""): void {
+    this.#failWith(stage, { verdict, problem, hint });
+  }
+
+  #failWith(stage: Stage, failure: Failure, detail = ""): void {
     stage.ok = false;
-    stage.detail = problem;
-    this.#failure ??= { verdict, problem, hint };
-    this.#emit({ type: "failed", stage: stage.name, problem });
+    stage.detail = failure.problem;
+    this.#failure ??= failure;
+    this.#emit({ type: "failed", stage: stage.name, problem: failure.problem, ...(detail !== "" && { detail }) });
   }
 
   #emit(event: ExchangeEventKind): void {
@@ -535,37 +538,4 @@ const VERIFIED_TEXT: Record<Expectation["type"], string> = {
 function totalsText({ messages, bytes }: Totals, only: Message | undefined): string {
   if (only !== undefined) return describe(only);
   return messages === 0 ? "no message" : `${messages} ${messages === 1 ? "message" : "messages"}, ${bytes} bytes`;
-}
-
-function describeOutcome(outcome: CloseOutcome, record: CloseRecord, expected: ExpectedClose): string {
-  if (outcome === "other-code" || outcome === "other-reason") {
-    return `${describeEnd(record)}, instead of ${describeCloseFrame({ reason: "", ...expected })}`;
-  }
-  return describeEnd(record);
-}
-
-function hintForClose(outcome: CloseOutcome): string {
-  return outcome === "not-known"
-    ? "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed; --transport wire would know"
-    : "";
-}
-
-function hintForCode(code: number): string {
-  if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
-  return CLOSE_CODES.get(code)?.meaning ?? "";
-}
-
-function hintForOpening({ message, status }: OpenError): string {
-  if (/InvalidContentType/.test(message)) return "the server does not speak TLS: try ws:// instead of wss://";
-  if (/tcp connect error|Connection refused/.test(message)) {
-    return "nothing listens there, or a firewall is in between: check host and port";
-  }
-  if (/dns error|failed to lookup/.test(message)) return "the name does not exist: check the host";
-  if (/UnknownIssuer/.test(message)) return "to trust the authority that signed the server's certificate use --ca";
-  if (status === undefined) return "";
-  if (status >= 300 && status < 400) return "redirects are not followed: use the URL that it points to";
-  if (status === 401 || status === 407) return "it wants credentials: use ws://user:password@host/ or --header";
-  if (status === 403) return "it refuses this client: it may want an --origin, a --header or credentials";
-  if (status === 404 || status === 200) return "no WebSocket endpoint answers at this path";
-  return "";
 }

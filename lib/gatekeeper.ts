@@ -15,11 +15,13 @@ import {
   type EchoStats,
   type RefusalCause,
   type Route,
+  type TroubleKind,
 } from "./echo_policy.ts";
+import { isAllowedHost } from "./allowed_host.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { messageOf } from "./protocol/error.ts";
 import { isHost } from "./protocol/handshake.ts";
-import { isToken } from "./protocol/token.ts";
+import { isToken, trimBlanks } from "./protocol/token.ts";
 import { createTokenCheck, isTokenProtocol } from "./token.ts";
 
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
@@ -47,6 +49,7 @@ export class Gatekeeper {
   /** The connections that have a place, by their numbers; without counts as long as they are not open. */
   readonly #places = new Map<number, EchoCounts | undefined>();
   readonly #refusals = new Map<RefusalCause, number>();
+  readonly #troubles = new Map<TroubleKind, number>();
   readonly #closes = new Map<string, number>();
   #accepted = 0;
   #messages = 0;
@@ -70,16 +73,21 @@ export class Gatekeeper {
    *
    * @param request The request.
    * @param addr Who asks.
+   * @param target Its target as the peer wrote it, a path or an absolute URL; by default the URL of the request, which has it so
+   * only as the runtime's server makes it: `new Request()` writes it anew.
    * @returns The answer, if it is not upgraded; or what is to be told of the connection, which has a place from now on until
    * {@linkcode leave}.
    */
-  admit(request: Request, addr: Deno.Addr): EchoOpened | Response | Promise<Response> {
-    const url = isRoutable(request) ? new URL(request.url) : undefined;
+  admit(request: Request, addr: Deno.Addr, target = request.url): EchoOpened | Response | Promise<Response> {
+    const asked = pathOf(target);
+    const url = isRoutable(request, asked) ? new URL(request.url) : undefined;
     const path = url ? url.pathname + url.search : "";
     const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
-    const page = url && !asksForUpgrade(request) ? this.#pageFor(request, url.pathname) : undefined;
+    // A proxy that keeps others from a page compares the path that it was sent, and so is a page found by that only.
+    const page = url && !asksForUpgrade(request) && url.pathname === asked ? this.#pageFor(request, url) : undefined;
     if (page instanceof Response || page instanceof Promise) return page;
-    const refusal = page ?? (this.#isDraining ? DRAINING : handshakeProblemOf(request)) ??
+    const refusal = page ?? (url && this.#refusalOfHost(request, url)) ??
+      (this.#isDraining ? DRAINING : handshakeProblemOf(request, asked)) ??
       this.#refusalOfStranger(request) ?? (this.#isFull ? FULL : undefined);
     if (refusal) {
       this.refused({ ...who, status: refusal.status, cause: refusal.cause });
@@ -147,12 +155,14 @@ export class Gatekeeper {
   }
 
   /**
-   * Connections cannot be taken.
+   * Something has gone wrong that is no connection's fault.
    *
+   * @param kind What.
    * @param error What the runtime says of it.
    */
-  troubled(error: string): void {
-    this.#tell({ type: "trouble", error });
+  troubled(kind: TroubleKind, error: string): void {
+    this.#troubles.set(kind, (this.#troubles.get(kind) ?? 0) + 1);
+    this.#tell({ type: "trouble", kind, error });
   }
 
   /** From now on nobody is let in. */
@@ -181,6 +191,7 @@ export class Gatekeeper {
         };
       }),
       refusals: [...this.#refusals].map(([cause, count]) => ({ cause, count })),
+      troubles: [...this.#troubles].map(([kind, count]) => ({ kind, count })),
     };
   }
 
@@ -198,13 +209,23 @@ export class Gatekeeper {
   }
 
   /** What a plain request gets: a page, or a refusal, or nothing of its own. */
-  #pageFor(request: Request, path: string): Response | Promise<Response> | Refusal | undefined {
+  #pageFor(request: Request, url: URL): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
+    const path = url.pathname;
+    // A probe names what it likes, as a rule an address.
     if (path === "/healthz") return health(this.#isDraining);
     const { routes = {} } = this.#policy;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     if (route === undefined) return undefined;
-    return (path === "/" ? undefined : this.#refusalOfStranger(request)) ?? answerOf(route, request);
+    return this.#refusalOfHost(request, url) ?? (path === "/" ? undefined : this.#refusalOfStranger(request)) ??
+      answerOf(route, request);
+  }
+
+  /** The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2). */
+  #refusalOfHost(request: Request, { host }: URL): Refusal | undefined {
+    const { allowHosts = ["*"] } = this.#policy;
+    const hosts = [host, request.headers.get("host") ?? host];
+    return hosts.every((each) => isAllowedHost(each, allowHosts)) ? undefined : FOREIGN_HOST;
   }
 
   #refusalOfStranger(request: Request): Refusal | undefined {
@@ -249,6 +270,11 @@ const FULL: Refusal = {
   text: "The server has as many connections as it takes.",
   fields: RETRY_AFTER,
 };
+const FOREIGN_HOST: Refusal = {
+  cause: "host",
+  status: STATUS_CODE.MisdirectedRequest,
+  text: "This server does not answer for that host: the option --allow-host names those that it does.",
+};
 const FOREIGN_ORIGIN: Refusal = {
   cause: "origin",
   status: STATUS_CODE.Forbidden,
@@ -267,8 +293,8 @@ const NO_TOKEN: Refusal = {
 };
 
 /** What is wrong about an opening handshake (RFC 6455 sections 4.2.1 and 4.4). */
-function handshakeProblemOf(request: Request): Refusal | undefined {
-  if (!isRoutable(request)) return badHandshake("The host or the path is not valid.");
+function handshakeProblemOf(request: Request, path = pathOf(request.url)): Refusal | undefined {
+  if (!isRoutable(request, path)) return badHandshake("The host or the path is not valid.");
   const { headers } = request;
   const wantsUpgrade = asksForUpgrade(request);
   if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
@@ -279,6 +305,11 @@ function handshakeProblemOf(request: Request): Refusal | undefined {
     const text = "This is a WebSocket echo server: ask for the upgrade.";
     return { cause: "plain-http", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
   }
+  // With another protocol before "websocket" the runtime takes the connection away from the request, and then stops the process.
+  // A client that offers several leaves the choice to the server: none is chosen here but the one alone.
+  if (headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    return badHandshake('The field Upgrade is not "websocket" alone.');
+  }
   // has() would make the runtime list all fields of the request, which it keeps as long as the connection: 2 KiB.
   if (headers.get("host") === null) return badHandshake("The field Host is missing.");
   if (!tokensOf(request, "connection").includes("upgrade")) {
@@ -288,7 +319,7 @@ function handshakeProblemOf(request: Request): Refusal | undefined {
     const text = "The only Sec-WebSocket-Version here is 13.";
     return { cause: "version", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
   }
-  if (headers.get("transfer-encoding") !== null || Number(headers.get("content-length") ?? 0) !== 0) {
+  if (headers.get("transfer-encoding") !== null || !/^0+$/.test(headers.get("content-length") ?? "0")) {
     return badHandshake("A request for the upgrade has no body.");
   }
   if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
@@ -340,9 +371,17 @@ function health(isDraining: boolean): Response {
     : new Response("ok\n", { headers: PLAIN });
 }
 
-/** Whether there is a path in the request that is not made of its field Host. */
-function isRoutable(request: Request): boolean {
-  return URL.canParse(request.url) && isHost(request.headers.get("host") ?? "localhost");
+/**
+ * Whether there is a path in the request that is not made of its field Host, and that everybody reads alike: a URL takes a
+ * backslash for a slash, and what follows a number sign away.
+ */
+function isRoutable(request: Request, path: string): boolean {
+  return URL.canParse(request.url) && isHost(request.headers.get("host") ?? "localhost") && !/[\\#]/.test(path);
+}
+
+/** The path of a target as the peer wrote it, with a fragment that should not be there. */
+function pathOf(target: string): string {
+  return target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
 }
 
 function asksForUpgrade(request: Request): boolean {
@@ -357,7 +396,7 @@ function isHandshakeKey(key: string | null): boolean {
 /** The tokens of a list field, without case where the field has none (RFC 9110 section 5.6.1). */
 function tokensOf(request: Request, field: string): string[] {
   const value = request.headers.get(field) ?? "";
-  const tokens = value.split(",").map((token) => token.trim()).filter((token) => token !== "");
+  const tokens = value.split(",").map(trimBlanks).filter((token) => token !== "");
   return field === "sec-websocket-protocol" ? tokens : tokens.map((token) => token.toLowerCase());
 }
 
@@ -387,7 +426,8 @@ export function subprotocolOf(request: Request, protocols?: readonly string[]): 
  * Puts the address of a peer into words.
  *
  * @param addr The address.
- * @returns Host and port, or the kind of the transport where it has none.
+ * @returns Host and port, an IPv6 address in brackets (RFC 3986 section 3.2.2), one of IPv4 that the system has mapped to IPv6
+ * (RFC 4291 section 2.5.5.2) as that of IPv4; or the kind of the transport where it has none.
  *
  * @example
  * ```ts
@@ -395,8 +435,12 @@ export function subprotocolOf(request: Request, protocols?: readonly string[]): 
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(describeAddr({ transport: "tcp", hostname: "127.0.0.1", port: 6455 }), "127.0.0.1:6455");
+ * assertEquals(describeAddr({ transport: "tcp", hostname: "::1", port: 6455 }), "[::1]:6455");
+ * assertEquals(describeAddr({ transport: "tcp", hostname: "::ffff:127.0.0.1", port: 6455 }), "127.0.0.1:6455");
  * ```
  */
 export function describeAddr(addr: Deno.Addr): string {
-  return "hostname" in addr ? `${addr.hostname}:${addr.port}` : addr.transport;
+  if (!("hostname" in addr)) return addr.transport;
+  const hostname = addr.hostname.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${addr.port}`;
 }

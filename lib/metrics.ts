@@ -17,14 +17,20 @@ import {
   Registry,
   type RegistryContentType,
 } from "npm:prom-client@15.1.3";
-import type { CloseCount, EchoStats, RefusalCause } from "./echo_policy.ts";
+import type { CloseCount, EchoStats, RefusalCause, TroubleKind } from "./echo_policy.ts";
 import { CLOSE_CODES } from "./protocol/close.ts";
+
+/** What a server has counted, with what only its program knows. */
+export interface ServerStats extends EchoStats {
+  /** How many lines its log has dropped; 0 by default. */
+  readonly droppedLogLines?: number;
+}
 
 /** The metrics of one echo server; dispose of them when it has ended. */
 export interface Metrics extends Disposable {
   /**
    * Answers `GET /metrics`: with OpenMetrics 1.0.0 if the request prefers it, otherwise with the text format 0.0.4 of
-   * Prometheus. It has at most 1 series for each count, 72 for the closes and 11 for the refusals.
+   * Prometheus. It has at most 1 series for each count, 72 for the closes, 13 for the refusals and 2 for troubles.
    *
    * @param request The request, of which only the field `Accept` is read.
    * @returns The answer, with status 200.
@@ -53,7 +59,7 @@ interface Metric {
   readonly unit: string;
   /** The labels for Prometheus, and what each is called as an attribute of OpenTelemetry. */
   readonly attributes: Readonly<Record<string, string>>;
-  readonly read: (stats: EchoStats) => readonly Sample[];
+  readonly read: (stats: ServerStats) => readonly Sample[];
 }
 
 const METRICS: readonly Metric[] = [
@@ -111,6 +117,24 @@ const METRICS: readonly Metric[] = [
     attributes: { cause: "wsproof.refusal.cause" },
     read: readRefusals,
   },
+  {
+    name: "wsproof_troubles_total",
+    help: "What has gone wrong that is no connection's fault, by kind.",
+    isCounter: true,
+    instrument: "wsproof.server.troubles",
+    unit: "{trouble}",
+    attributes: { kind: "wsproof.trouble.kind" },
+    read: readTroubles,
+  },
+  {
+    name: "wsproof_log_dropped_lines_total",
+    help: "Lines that the log has dropped.",
+    isCounter: true,
+    instrument: "wsproof.server.log.drops",
+    unit: "{line}",
+    attributes: {},
+    read: ({ droppedLogLines = 0 }) => [{ labels: {}, value: droppedLogLines }],
+  },
 ];
 
 /** What is there from the start with 0, as the rate of a series that begins with 1 does not show its first event. */
@@ -133,6 +157,7 @@ const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
   "method": 0,
   "bad-handshake": 0,
   "version": 0,
+  "host": 0,
   "origin": 0,
   "token": 0,
   "connections": 0,
@@ -142,6 +167,8 @@ const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
   "head-timeout": 0,
   "head-limit": 0,
 };
+
+const NO_TROUBLES: Readonly<Record<TroubleKind, 0>> = { accept: 0, runtime: 0 };
 
 /**
  * Makes the metrics of an echo server, for which no permission is needed. OpenTelemetry knows of nothing before: with
@@ -157,13 +184,13 @@ const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
  * import { createMetrics } from "./metrics.ts";
  * import { assertStringIncludes } from "@std/assert";
  *
- * const stats = { connections: 2, accepted: 5, messages: 7, bytes: 77, closes: [], refusals: [] };
+ * const stats = { connections: 2, accepted: 5, messages: 7, bytes: 77, closes: [], refusals: [], troubles: [] };
  * using metrics = createMetrics(() => stats, "1.2.3");
  * const response = await metrics.respond(new Request("http://127.0.0.1/metrics"));
  * assertStringIncludes(await response.text(), "\nwsproof_connections 2\n");
  * ```
  */
-export function createMetrics(stats: () => EchoStats, version: string): Metrics {
+export function createMetrics(stats: () => ServerStats, version: string): Metrics {
   const stopObserving = observe(stats, version);
   return {
     async respond(request) {
@@ -176,7 +203,7 @@ export function createMetrics(stats: () => EchoStats, version: string): Metrics 
 }
 
 /** Makes the instruments of OpenTelemetry; returns what takes them away. */
-function observe(stats: () => EchoStats, version: string): () => void {
+function observe(stats: () => ServerStats, version: string): () => void {
   const meter = telemetry.getMeter("wsproof", version);
   const pairs = METRICS.map((metric) => {
     const options = { unit: metric.unit, description: metric.help };
@@ -204,7 +231,7 @@ function observe(stats: () => EchoStats, version: string): () => void {
  * Writes the text. The registry is made anew each time: answers under way at once share nothing, and prom-client renames
  * the counters of a registry for good when it writes them as OpenMetrics.
  */
-async function expose(stats: EchoStats, version: string, type: RegistryContentType): Promise<string> {
+async function expose(stats: ServerStats, version: string, type: RegistryContentType): Promise<string> {
   const registry = new Registry<RegistryContentType>();
   registry.setContentType(type);
   for (const { name, help, isCounter, attributes, read } of METRICS) {
@@ -281,6 +308,11 @@ function labelOf(code: number): string {
 function readRefusals({ refusals }: EchoStats): Sample[] {
   const usual = Object.entries(NO_REFUSALS).map(([cause, count]) => ({ cause, count }));
   return sum([...usual, ...refusals].map(({ cause, count }) => ({ labels: { cause }, value: count })));
+}
+
+function readTroubles({ troubles }: EchoStats): Sample[] {
+  const usual = Object.entries(NO_TROUBLES).map(([kind, count]) => ({ kind, count }));
+  return sum([...usual, ...troubles].map(({ kind, count }) => ({ labels: { kind }, value: count })));
 }
 
 /** Makes one sample of those with the same labels. */

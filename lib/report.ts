@@ -6,8 +6,12 @@
 
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { describe } from "./diagnosis.ts";
+import type { Failure } from "./failure.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
 import { describeCloseFrame, describeEnd } from "./protocol/close.ts";
+import { escapeUnprintable } from "./protocol/message.ts";
+import { withoutTokens } from "./token.ts";
+import { EXIT_CODES, type Verdict } from "./verdict.ts";
 
 /** Options of {@linkcode formatReport}. */
 export interface FormatOptions {
@@ -40,7 +44,7 @@ export interface ReportLines {
  *
  * const report = await exchange("ws://127.0.0.1:1/");
  * const [verdict] = formatReport(report).verdict;
- * assertEquals(verdict, "no-connection (exit 3): No connection to 127.0.0.1:1: tcp connect error");
+ * assertEquals(verdict, "no-connection (exit 3): No connection to 127.0.0.1:1: nothing answered there");
  * ```
  */
 export function formatReport(report: ExchangeReport, options: FormatOptions = {}): ReportLines {
@@ -49,7 +53,7 @@ export function formatReport(report: ExchangeReport, options: FormatOptions = {}
   const steps = stepsOf(report).map(({ name, stage, ms, detail }) => {
     const time = ms === null ? "" : formatMs(ms);
     const room = columns - MARK_COLUMNS - time.length - 1;
-    const text = fit(detail, room);
+    const text = fit(printable(detail), room);
     const gap = " ".repeat(Math.max(0, room - widthOf(text)));
     return `  ${paint(MARKS[`${stage.ok}`])} ${name.padEnd(NAME_COLUMNS)} ${text}${gap} ${time}`.trimEnd();
   });
@@ -60,7 +64,7 @@ export function formatReport(report: ExchangeReport, options: FormatOptions = {}
  * Puts a report into one line of JSON.
  *
  * @param report The report.
- * @returns JSON without a line break; times are rounded to microseconds.
+ * @returns JSON without a line break; times are rounded to microseconds, control and direction characters are escaped.
  *
  * @example
  * ```ts
@@ -73,10 +77,29 @@ export function formatReport(report: ExchangeReport, options: FormatOptions = {}
  * ```
  */
 export function formatJson(report: ExchangeReport): string {
-  return JSON.stringify(
+  const json = JSON.stringify(
     report,
     (_, value) => typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(3)) : value,
   );
+  return printable(json);
+}
+
+/**
+ * Makes text fit to be printed, whoever wrote it: on one line, without what could steer a terminal, without tokens.
+ *
+ * @param text The text; JSON stays JSON.
+ * @returns The text with escapes instead of control and direction characters, and asterisks instead of tokens.
+ *
+ * @example
+ * ```ts
+ * import { printable } from "./report.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(printable("wsproof.bearer.b3Blbg\u001b[2J"), "wsproof.bearer.***\\u001b[2J");
+ * ```
+ */
+export function printable(text: string): string {
+  return escapeUnprintable(withoutTokens(text));
 }
 
 /**
@@ -95,13 +118,13 @@ export function formatJson(report: ExchangeReport): string {
  * ```
  */
 export function formatEvent(event: ExchangeEvent): string {
-  return `${formatMs(event.atMs).padStart(11)}  ${describeEvent(event)}`;
+  return `${formatMs(event.atMs).padStart(11)}  ${printable(describeEvent(event))}`;
 }
 
 function describeEvent(event: ExchangeEvent): string {
   switch (event.type) {
     case "connecting":
-      return `connecting to ${event.url}`;
+      return `connecting to ${event.url}${event.proxy && event.proxy !== "not-known" ? ` through ${event.proxy}` : ""}`;
     case "connected":
       return "connected";
     case "upgraded":
@@ -115,7 +138,7 @@ function describeEvent(event: ExchangeEvent): string {
     case "closed":
       return `ended: ${describeEnd(event.record)}`;
     case "failed":
-      return `${event.stage} failed: ${event.problem}`;
+      return `${event.stage} failed: ${event.problem}${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
 }
 
@@ -155,15 +178,41 @@ function stepsOf(report: ExchangeReport): Step[] {
     if (stage.name === "verify") {
       // What was received and what that proves stand in one line.
       const received = steps.pop();
-      const detail = stage.ok === false ? stage.detail : [received?.detail, stage.detail].filter(Boolean).join(", ");
+      const judgement = shortOf(stage, report);
+      const isWhole = stage.ok === false && judgement === stage.detail;
+      const detail = isWhole ? stage.detail : [received?.detail, judgement].filter(Boolean).join(", ");
       const judged = received?.stage.ok === false ? received.stage : stage;
       steps.push({ name: "received", stage: judged, ms: received?.ms ?? stage.ms, detail });
       continue;
     }
-    steps.push({ name: STEP_NAMES[stage.name], stage, ms: stage.ms, detail: stage.detail || "not finished" });
+    steps.push({
+      name: STEP_NAMES[stage.name],
+      stage,
+      ms: stage.ms,
+      detail: shortOf(stage, report) || "not finished",
+    });
   }
   return steps;
 }
+
+/** The detail of a stage; in few words if it is the problem, which the last line says as a whole. */
+function shortOf({ name, ok, detail }: Stage, { problem, verdict, url }: ExchangeReport): string {
+  if (ok !== false || detail !== problem) return detail;
+  return name === "connect" || name === "upgrade" ? url : SHORT_PROBLEMS[verdict];
+}
+
+const SHORT_PROBLEMS: Record<Verdict, string> = {
+  "proven": "",
+  "internal-error": "failed",
+  "usage": "the input cannot be sent",
+  "no-connection": "no connection",
+  "handshake-refused": "handshake refused",
+  "no-reply": "no complete message in time",
+  "wrong-reply": "not as expected",
+  "connection-lost": "connection lost",
+  "close-not-confirmed": "not confirmed",
+  "interrupted": "interrupted",
+};
 
 const STEP_NAMES = { connect: "connected", upgrade: "upgraded", send: "sent", receive: "received", close: "closed" };
 const NAME_COLUMNS = 9;
@@ -185,14 +234,34 @@ function painted({ text, color }: Mark): string {
 }
 
 function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): string[] {
-  if (report.ok) {
-    const verdict = paint({ text: "proven", color: "\x1b[1;32m" });
-    return [`${verdict} in ${formatMs(report.ms)}: ${provenText(report)}`];
-  }
-  const verdict = paint({ text: report.verdict, color: "\x1b[1;31m" });
-  const lines = [`${verdict} (exit ${report.exitCode}): ${report.problem}`];
-  if (report.hint !== "") lines.push(`  ${report.hint}`);
-  return lines;
+  if (!report.ok) return failureLines(report, paint);
+  const verdict = paint({ text: "proven", color: "\x1b[1;32m" });
+  return [`${verdict} in ${formatMs(report.ms)}: ${printable(provenText(report))}`];
+}
+
+/**
+ * Puts a failure into lines for a person.
+ *
+ * @param failure The failure.
+ * @param options Whether to mark with colours.
+ * @returns One line with verdict, exit code and problem, and one for the hint if there is one.
+ *
+ * @example
+ * ```ts
+ * import { formatFailure } from "./report.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const failure = { verdict: "no-reply", problem: "No complete message within 1 s", hint: "" } as const;
+ * assertEquals(formatFailure(failure), ["no-reply (exit 5): No complete message within 1 s"]);
+ * ```
+ */
+export function formatFailure(failure: Failure, { color = false }: Pick<FormatOptions, "color"> = {}): string[] {
+  return failureLines(failure, color ? painted : plain);
+}
+
+function failureLines({ verdict, problem, hint }: Failure, paint: (mark: Mark) => string): string[] {
+  const line = `${paint({ text: verdict, color: "\x1b[1;31m" })} (exit ${EXIT_CODES[verdict]}): ${printable(problem)}`;
+  return hint === "" ? [line] : [line, `  ${printable(hint)}`];
 }
 
 function provenText(report: ExchangeReport): string {

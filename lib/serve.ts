@@ -11,8 +11,11 @@ import {
   type EchoOpened,
   type EchoPolicy,
   type EchoStats,
+  type TroubleKind,
 } from "./echo_policy.ts";
 import { describeAddr, Gatekeeper } from "./gatekeeper.ts";
+import { isLoopback, LOOPBACK_HOSTS } from "./allowed_host.ts";
+import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "./host.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 import { messageOf } from "./protocol/error.ts";
 import { MemoryBudget } from "./transport/budget.ts";
@@ -21,13 +24,21 @@ import { within } from "./transport/deadline.ts";
 import { NO_ANSWER } from "./transport/wire_echo.ts";
 import { type WireHandler, WireServer } from "./transport/wire_server.ts";
 
+export { addressesOf, ListenError } from "./host.ts";
+
 /** How long a shutdown may take unless told otherwise, in milliseconds: 5 s. */
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000;
 
 /** Options of {@linkcode serveEcho}. */
 export interface ServeEchoOptions extends EchoPolicy {
-  /** The host name or address to listen on; 127.0.0.1 by default. */
+  /** The host name or address to listen on; 127.0.0.1 by default. `localhost` is both 127.0.0.1 and ::1. */
   hostname?: string;
+  /**
+   * The addresses that the host name stands for, as {@linkcode addressesOf} finds them: all of them are
+   * listened on, with the same port. Of a name other than `localhost` only the first one is without this. An address that
+   * the machine does not have is left out, unless it is the only one.
+   */
+  addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
   /** What moves the bytes: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
@@ -36,6 +47,11 @@ export interface ServeEchoOptions extends EchoPolicy {
   cert?: string;
   /** The private key of the certificate, as PEM text. */
   key?: string;
+  /**
+   * How many connections may be before their upgrade at once, over our own frames; one more drops the one that has waited
+   * longest. 1,024 by default.
+   */
+  maxHeads?: number;
 }
 
 /** Options of {@linkcode ListeningServer.shutdown}. */
@@ -46,8 +62,10 @@ export interface ShutdownOptions {
 
 /** A server that listens. */
 export interface ListeningServer {
-  /** Where it listens, as a `ws:` or `wss:` URL with the real port. */
+  /** Where it listens, as a `ws:` or `wss:` URL with the address and port that are bound. */
   readonly url: string;
+  /** The same for every address that is bound; the first is {@linkcode ListeningServer.url}. */
+  readonly urls: readonly string[];
   /**
    * Closes every connection with 1001 (going away), waits for the answers, and stops listening.
    *
@@ -61,6 +79,8 @@ export interface ListeningServer {
 export interface EchoServer extends ListeningServer {
   /** What it has counted so far. */
   stats(): EchoStats;
+  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  troubled(kind: TroubleKind, error: string): void;
 }
 
 /**
@@ -83,12 +103,20 @@ export interface EchoServer extends ListeningServer {
  * ```
  */
 export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
-  const { hostname = "127.0.0.1", port = DEFAULT_PORT, transport = "builtin", cert } = options;
-  const door = listen(hostname, port, () => (transport === "wire" ? openWire : openBuiltin)(hostname, port, options));
-  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  const { transport = "builtin", cert } = options;
+  const door = listen(options, (place) => {
+    const policy = place.addresses.every(isLoopback) ? { allowHosts: LOOPBACK_HOSTS, ...options } : options;
+    return (transport === "wire" ? openWire : openBuiltin)(place, policy);
+  });
+  const urls = door.bound.map(({ hostname, port }) =>
+    `${cert === undefined ? "ws" : "wss"}://${inUrl(hostname)}:${port}/`
+  );
+  const [url = ""] = urls;
   return {
-    url: `${cert === undefined ? "ws" : "wss"}://${host}:${door.port}/`,
+    url,
+    urls,
     stats: () => door.stats(),
+    troubled: (kind, error) => door.troubled(kind, error),
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       let left = 0;
       const gone = door.closeAll(1001, "server shutting down").map(async (ended) => {
@@ -106,32 +134,83 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
   };
 }
 
-/** What a server needs of a listener. */
+/** What a server needs of its listeners. */
 interface Door {
-  readonly port: number;
+  /** Where they listen; there is one at least. */
+  readonly bound: readonly Deno.NetAddr[];
   stats(): EchoStats;
+  troubled(kind: TroubleKind, error: string): void;
   /** Closes every connection and refuses new ones; each promise resolves when its connection has ended. */
   closeAll(code: number, reason: string): Promise<unknown>[];
   stop(graceMs: number): Promise<void>;
 }
 
-function openBuiltin(hostname: string, port: number, options: ServeEchoOptions): Door {
+/** Where to listen. */
+interface Place {
+  readonly addresses: readonly string[];
+  readonly port: number;
+}
+
+/** Opens something for each address; what is open already ends when one fails. */
+function openEach<Listener extends { stop(): Promise<unknown> }>(
+  { addresses, port }: Place,
+  open: (hostname: string, port: number) => Listener,
+): Listener[] {
+  const opened: Listener[] = [];
+  try {
+    for (const hostname of addresses) opened.push(open(hostname, port));
+    return opened;
+  } catch (error) {
+    for (const listener of opened) listener.stop().catch(() => {});
+    throw error;
+  }
+}
+
+function openBuiltin(place: Place, options: ServeEchoOptions): Door {
   const echo = createEcho(options);
-  const listen = (port: number) => Deno.serve({ hostname, port, ...tlsOf(options), onListen() {} }, echo.fetch);
-  let server = listen(port);
-  const bound = server.addr.port;
+  const listeners = openEach(
+    place,
+    (hostname, port) =>
+      keepListening(
+        (at) => Deno.serve({ hostname, port: at ?? port, ...tlsOf(options), onListen() {} }, echo.fetch),
+        (error) => echo.troubled("accept", messageOf(error)),
+      ),
+  );
+  return {
+    bound: listeners.map(({ addr }) => addr),
+    stats: () => echo.stats(),
+    troubled: (kind, error) => echo.troubled(kind, error),
+    closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
+    async stop(graceMs) {
+      echo.giveUp();
+      // The runtime's own shutdown would wait for ever for a peer that does not read.
+      const stopped = Promise.all(listeners.map((listener) => listener.stop()));
+      await within<unknown>(stopped, "shutdown", { timeoutMs: graceMs }).catch(() => {});
+    },
+  };
+}
+
+/**
+ * Listens, and again when the runtime gives up, as it does without free descriptors: that would end the process, although its
+ * connections live on.
+ */
+function keepListening(
+  open: (port?: number) => Deno.HttpServer<Deno.NetAddr>,
+  onTrouble: (error: unknown) => void,
+): { readonly addr: Deno.NetAddr; stop(): Promise<void> } {
+  let server = open();
+  const { addr } = server;
   let isListening = true;
   let isStopped = false;
 
-  /** Without free descriptors the runtime gives up listening, which would end the process; its connections live on. */
-  async function keepListening(): Promise<void> {
+  async function untilFinished(): Promise<void> {
     while (!isStopped) {
       try {
         await server.finished;
         return;
       } catch (error) {
         isListening = false;
-        echo.troubled(messageOf(error));
+        onTrouble(error);
       }
       await listenAgain();
     }
@@ -142,7 +221,7 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
       await new Promise((resolve) => setTimeout(resolve, LISTEN_RETRY_MS));
       if (isStopped) return;
       try {
-        server = listen(bound);
+        server = open(addr.port);
         isListening = true;
         return;
       } catch {
@@ -151,33 +230,30 @@ function openBuiltin(hostname: string, port: number, options: ServeEchoOptions):
     }
   }
 
-  const listening = keepListening();
+  const finished = untilFinished();
   return {
-    port: bound,
-    stats: () => echo.stats(),
-    closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
-    async stop(graceMs) {
+    addr,
+    async stop() {
       isStopped = true;
-      echo.giveUp();
-      // The runtime's own shutdown would wait for ever for a peer that does not read.
-      const stopped = isListening ? Promise.all([server.shutdown(), listening]) : listening;
-      await within<unknown>(stopped, "shutdown", { timeoutMs: graceMs }).catch(() => {});
+      if (isListening) await server.shutdown();
+      await finished;
     },
   };
 }
 
-function openWire(hostname: string, port: number, options: ServeEchoOptions): Door {
+function openWire(place: Place, options: ServeEchoOptions): Door {
   const {
     maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES,
     idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS,
     maxBufferedTotalBytes = DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+    maxHeads,
     rate,
   } = options;
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
   const handler: WireHandler = {
-    decide(request, addr) {
-      const opened = gate.admit(request, addr);
+    decide(request, addr, target) {
+      const opened = gate.admit(request, addr, target);
       if (!("id" in opened)) return opened;
       admitted.set(request, opened);
       return opened.protocol;
@@ -194,7 +270,7 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
         onGone: () => gate.leave(opened.id),
       };
     },
-    onTrouble: (error) => gate.troubled(error),
+    onTrouble: (error) => gate.troubled("accept", error),
     abandoned(request) {
       const opened = admitted.get(request);
       if (opened) gate.gone(opened);
@@ -204,18 +280,25 @@ function openWire(hostname: string, port: number, options: ServeEchoOptions): Do
   const limits = {
     maxMessageBytes,
     idleTimeoutMs: idleTimeoutSeconds * 1000,
+    maxHeads,
     budget: new MemoryBudget(maxBufferedTotalBytes),
     ...(rate && { rate }),
   };
-  const server = new WireServer({ hostname, port, ...tlsOf(options), ...limits }, handler);
+  const servers = openEach(
+    place,
+    (hostname, port) => new WireServer({ hostname, port, ...tlsOf(options), ...limits }, handler),
+  );
   return {
-    port: server.port,
+    bound: servers.map(({ addr }) => addr),
     stats: () => gate.stats(),
+    troubled: (kind, error) => gate.troubled(kind, error),
     closeAll(code, reason) {
       gate.drain();
-      return server.closeAll(code, reason).map(({ ended }) => ended);
+      return servers.flatMap((server) => server.closeAll(code, reason)).map(({ ended }) => ended);
     },
-    stop: () => server.stop(NO_ANSWER),
+    async stop() {
+      await Promise.all(servers.map((server) => server.stop(NO_ANSWER)));
+    },
   };
 }
 
@@ -224,9 +307,11 @@ function tlsOf({ cert, key }: ServeEchoOptions): { cert: string; key: string } |
   return cert === undefined && key === undefined ? undefined : { cert: cert ?? "", key: key ?? "" };
 }
 
-function listen(hostname: string, port: number, open: () => Door): Door {
+function listen(options: ServeEchoOptions, open: (place: Place) => Door): Door {
+  const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
+  const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   try {
-    return open();
+    return open(addresses.length > 1 ? bindable(addresses, port) : { addresses, port });
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     const message = messageOf(error);
@@ -236,7 +321,7 @@ function listen(hostname: string, port: number, open: () => Door): Door {
         `Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together`,
       );
     }
-    throw new ListenError(hostname, port, error);
+    throw error instanceof ListenError ? error : new ListenError(hostname, port, error);
   }
 }
 
@@ -244,26 +329,6 @@ function listen(hostname: string, port: number, open: () => Door): Door {
 export class CertificateError extends Error {
   /** The name of the class. */
   override readonly name = "CertificateError";
-}
-
-/** Thrown when a server cannot listen where it should; the message says where and why. */
-export class ListenError extends Error {
-  /** The name of the class. */
-  override readonly name = "ListenError";
-
-  /**
-   * Makes the error.
-   *
-   * @param hostname Where it should listen.
-   * @param port The port there.
-   * @param cause What the runtime has thrown, or what Node's sockets have.
-   */
-  constructor(hostname: string, port: number, cause: unknown) {
-    const message = messageOf(cause);
-    const isTaken = cause instanceof Deno.errors.AddrInUse || /EADDRINUSE|address already in use/i.test(message);
-    const reason = isTaken ? "it is taken; use --port with another, or 0" : `${message}; use --host with another`;
-    super(`Cannot listen on host "${hostname}", port ${port}: ${reason}`);
-  }
 }
 
 /** How long to wait before the runtime listens again after it gave up, in milliseconds: 200. */

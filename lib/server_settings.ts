@@ -5,6 +5,7 @@
  */
 
 import {
+  assertUtf8,
   type CommandLine,
   type OptionSpec,
   parseCommandLine,
@@ -15,6 +16,7 @@ import {
 } from "./command_line.ts";
 import type { EchoPolicy } from "./echo_policy.ts";
 import { LOG_FORMS, type LogForm } from "./event_log.ts";
+import { isHostPattern } from "./allowed_host.ts";
 import { isOriginPattern } from "./origin.ts";
 import { messageOf } from "./protocol/error.ts";
 import { isToken } from "./protocol/token.ts";
@@ -27,7 +29,11 @@ import type { RateLimit } from "./transport/rate.ts";
 /** The options of the server. Each but the last two can stand in the environment as well: see {@linkcode variableOf}. */
 export const SERVER_OPTIONS: readonly OptionSpec[] = [
   { name: "port", value: "PORT", help: ["Port to listen on, 0 for a free one", "(default 6455)"] },
-  { name: "host", value: "HOST", help: ["Address to listen on (default 127.0.0.1)"] },
+  {
+    name: "host",
+    value: "HOST",
+    help: ["Address to listen on (default 127.0.0.1), or", "a name: on all its addresses"],
+  },
   {
     name: "transport",
     value: "NAME",
@@ -50,7 +56,11 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
       "with --transport wire 1GiB)",
     ],
   },
-  { name: "max-connections", value: "N", help: ["Most connections at once (default 10000);", "more get 503"] },
+  {
+    name: "max-connections",
+    value: "N",
+    help: ["Most connections at once (default 10000), fewer", "where descriptors are short; more get 503"],
+  },
   {
     name: "max-buffered",
     value: "BYTES",
@@ -72,7 +82,16 @@ export const SERVER_OPTIONS: readonly OptionSpec[] = [
     help: [
       "Whole seconds without traffic before a peer",
       "is dropped, with a ping at half of them; 0 for",
-      "never (default 120)",
+      "never (default 60)",
+    ],
+  },
+  {
+    name: "allow-host",
+    value: "HOST",
+    help: [
+      "Answer requests for this host only, such as",
+      "*.app.example, or * for all; repeatable",
+      "(default: on a loopback address its names)",
     ],
   },
   {
@@ -138,10 +157,22 @@ export interface SettingsSource {
 
 /** The environment and the files of this process, as far as its permissions go. */
 export const PROCESS: SettingsSource = {
-  variable: (name) => PROCESS.mayRead(name) ? Deno.env.get(name) : undefined,
+  variable: (name) => PROCESS.mayRead(name) ? readVariable(name) : undefined,
   mayRead: (name) => Deno.permissions.querySync({ name: "env", variable: name }).state === "granted",
   readFile: (path) => Deno.readFile(path),
 };
+
+/** The runtime's error quotes the value, which may be a secret; a task may have put U+FFFD in place of the bytes. */
+function readVariable(name: string): string | undefined {
+  try {
+    const value = Deno.env.get(name);
+    if (value !== undefined) assertUtf8(`Variable ${name}`, value, "give UTF-8 without it");
+    return value;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.InvalidData)) throw error;
+    throw new UsageError(`Variable ${name} is not UTF-8: give UTF-8`);
+  }
+}
 
 /**
  * Names the variable of the environment that stands for an option.
@@ -201,7 +232,7 @@ export function parseServerLine(args: readonly string[], source: Pick<SettingsSo
 
 /** The variable of the token holds the token itself, and these make no sense there. */
 const UNSETTABLE = new Set(["token", "help", "version"]);
-const LISTS = new Set(["protocol", "allow-origin"]);
+const LISTS = new Set(["protocol", "allow-host", "allow-origin"]);
 
 /**
  * Reads what a server is to do.
@@ -295,7 +326,15 @@ async function readLimits(line: CommandLine, source: SettingsSource): Promise<Ec
   if (total !== undefined) policy.maxBufferedTotalBytes = atLeastOne("--max-buffered-total", total);
   if (rate !== undefined) policy.rate = readRate(rate);
   if (idle !== undefined) policy.idleTimeoutSeconds = parseWhole("--idle-timeout", idle, 0, MAX_IDLE_SECONDS);
+  const hosts = line.values("allow-host");
   const [origins, protocols] = [line.values("allow-origin"), line.values("protocol")];
+  for (const host of hosts) {
+    if (!isHostPattern(host)) {
+      throw new UsageError(
+        `Option --allow-host cannot be "${host}": give a host without a port: app.example, *.app.example, [::1] or *`,
+      );
+    }
+  }
   for (const origin of origins) {
     if (!isOriginPattern(origin)) {
       throw new UsageError(
@@ -311,6 +350,7 @@ async function readLimits(line: CommandLine, source: SettingsSource): Promise<Ec
       throw new UsageError(`Option --protocol cannot be "${name}": give letters, digits or any of !#$%&'*+-.^_\`|~`);
     }
   }
+  if (hosts.length > 0) policy.allowHosts = hosts;
   if (origins.length > 0) policy.allowOrigins = origins;
   if (line.has("require-origin")) policy.requireOrigin = true;
   if (protocols.length > 0) policy.protocols = protocols;
@@ -404,7 +444,10 @@ async function readFile(option: string, path: string, source: SettingsSource): P
   }
 }
 
-/** An editor ends a file with a new line, and so does what fills a secret: no client could send that. */
+/**
+ * An editor ends a file with a new line, and so does what fills a secret: no client could send that. Other white space than that
+ * of ASCII belongs to the token, as it does in a field.
+ */
 async function readToken(line: CommandLine, source: SettingsSource): Promise<string | undefined> {
   const path = line.value("token");
   const variable = source.variable(variableOf("token"));
@@ -412,7 +455,7 @@ async function readToken(line: CommandLine, source: SettingsSource): Promise<str
   const [name, text] = path === undefined
     ? [`Variable ${variableOf("token")}`, variable ?? ""]
     : ["Option --token", await readTokenFile(path, source)];
-  const token = text.trim();
+  const token = text.replace(/^[ \t\r\n]+/, "").replace(/[ \t\r\n]+$/, "");
   if (token === "") throw new UsageError(`${name} gives an empty token: nobody could be kept out with it`);
   return token;
 }

@@ -4,12 +4,14 @@
  * @module
  */
 
-import type { EchoPolicy, EchoStats, Route } from "./echo_policy.ts";
+import type { EchoPolicy, Route } from "./echo_policy.ts";
+import { createMetrics, type ServerStats } from "./metrics.ts";
+import { createPage } from "./page.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
 
 /**
- * Makes the routes of a server: `/`, a page to try it with, and `/metrics`, what it has counted, as Prometheus reads it. Each
- * is loaded when it is asked for the first time.
+ * Makes the routes of a server: `/`, a page to try it with, and `/metrics`, what it has counted, as Prometheus reads it. Both
+ * are complete before the first request: a module that is loaded later needs a descriptor, and without one the runtime panics.
  *
  * @param policy What the server accepts.
  * @param stats What it has counted so far.
@@ -29,31 +31,12 @@ import { DEFAULT_MAX_MESSAGE_BYTES } from "./protocol/assembler.ts";
  * await server.shutdown();
  * ```
  */
-export function createSite(policy: EchoPolicy, stats: () => EchoStats, version: string): Record<string, Route> {
-  const page = once(async () => {
-    const { createPage } = await import("./page.ts");
-    const { protocols = [], token, maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } = policy;
-    const checksOrigin = policy.allowOrigins !== undefined;
-    return createPage({ protocols, needsToken: token !== undefined, checksOrigin, maxMessageBytes });
-  });
-  const metrics = once(async () => {
-    const { createMetrics } = await import("./metrics.ts");
-    return createMetrics(stats, version);
-  });
-  // The runtime registers itself here if it exports what OpenTelemetry has, and then the instruments exist from the start.
-  if (Symbol.for("opentelemetry.js.api.1") in globalThis) void metrics().catch(() => {});
+export function createSite(policy: EchoPolicy, stats: () => ServerStats, version: string): Record<string, Route> {
+  const { protocols = [], token, maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } = policy;
+  const checksOrigin = policy.allowOrigins !== undefined;
+  const metrics = createMetrics(stats, version);
   return {
-    "/": async () => (await page())(),
-    "/metrics": async (request) => (await metrics()).respond(request),
+    "/": createPage({ protocols, needsToken: token !== undefined, checksOrigin, maxMessageBytes }),
+    "/metrics": (request) => metrics.respond(request),
   };
-}
-
-/** Makes something when it is asked for, and keeps it; what failed is tried again the next time. */
-function once<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined;
-  return () =>
-    made ??= make().catch((error) => {
-      made = undefined;
-      throw error;
-    });
 }

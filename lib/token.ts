@@ -4,6 +4,8 @@
  * @module
  */
 
+import { trimBlanks } from "./protocol/token.ts";
+
 /** The subprotocol with which a page, which cannot send the field Authorization, offers its token begins so. */
 export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
 
@@ -39,10 +41,10 @@ export function createTokenCheck(token: string): (request: Request) => boolean {
 /** What a request carries, as bytes: those of a field come as one character each. */
 function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>> {
   // No pattern cuts this in linear time: one that did not would let a single request hold up the server.
-  const authorization = (headers.get("authorization") ?? "").trim();
+  const authorization = trimBlanks(headers.get("authorization") ?? "");
   const space = authorization.indexOf(" ");
   const scheme = authorization.slice(0, Math.max(space, 0));
-  const credentials = authorization.slice(space + 1).trim();
+  const credentials = trimBlanks(authorization.slice(space + 1));
   if (scheme.toLowerCase() === "bearer") yield Uint8Array.from(credentials, (char) => char.charCodeAt(0));
   if (scheme.toLowerCase() === "basic") {
     const pair = decodeBase64(credentials, "base64");
@@ -50,7 +52,7 @@ function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>>
     if (pair && colon !== -1) yield pair.slice(colon + 1);
   }
   for (const protocol of (headers.get("sec-websocket-protocol") ?? "").split(",")) {
-    const name = protocol.trim();
+    const name = trimBlanks(protocol);
     if (!isTokenProtocol(name)) continue;
     const decoded = decodeBase64(name.slice(TOKEN_PROTOCOL_PREFIX.length), "base64url");
     if (decoded) yield decoded;
@@ -58,7 +60,8 @@ function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>>
 }
 
 /**
- * Says whether an offered subprotocol is a token, which is neither selected nor shown.
+ * Says whether an offered subprotocol is a token, which is neither selected nor shown. The case of the prefix makes no
+ * difference: a token that was offered with a slip is a secret as well.
  *
  * @param name The name of the subprotocol.
  * @returns Whether it is.
@@ -72,7 +75,25 @@ function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>>
  * ```
  */
 export function isTokenProtocol(name: string): boolean {
-  return name.startsWith(TOKEN_PROTOCOL_PREFIX);
+  return name.slice(0, TOKEN_PROTOCOL_PREFIX.length).toLowerCase() === TOKEN_PROTOCOL_PREFIX;
+}
+
+/**
+ * Hides the tokens in text that is shown, wherever in it a peer has repeated a subprotocol that carries one.
+ *
+ * @param text The text; inside the strings of JSON it stays JSON.
+ * @returns The text with three asterisks instead of each token.
+ *
+ * @example
+ * ```ts
+ * import { withoutTokens } from "./token.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutTokens('offered: "wsproof.bearer.b3Blbg", "chat"'), 'offered: "wsproof.bearer.***", "chat"');
+ * ```
+ */
+export function withoutTokens(text: string): string {
+  return text.replace(/(wsproof\.bearer\.)[!#$%&'*+.^_`|~0-9A-Z-]+/gi, "$1***");
 }
 
 function decodeBase64(text: string, alphabet: "base64" | "base64url"): Uint8Array<ArrayBuffer> | undefined {

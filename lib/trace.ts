@@ -7,7 +7,7 @@
 import { describeCloseFrame, parseClosePayload } from "./protocol/close.ts";
 import { OPCODE } from "./protocol/frame.ts";
 import { quote } from "./protocol/message.ts";
-import { formatMs } from "./report.ts";
+import { formatMs, printable } from "./report.ts";
 import type { FrameTrace } from "./transport/connection.ts";
 import { messageOf } from "./protocol/error.ts";
 
@@ -37,7 +37,8 @@ export function formatFrame({ direction, header, start }: FrameTrace, atMs: numb
   );
   const size = `${length} ${length === 1 ? "byte" : "bytes"}${isMasked ? ", masked" : ""}`;
   const payload = length === 0 ? "" : `: ${describePayload(opcode, start, length)}`;
-  return `${formatMs(atMs).padStart(11)}  ${direction === "out" ? ">" : "<"} ${name}${bits}, ${size}${payload}`;
+  const line = `${formatMs(atMs).padStart(11)}  ${direction === "out" ? ">" : "<"} ${name}${bits}, ${size}${payload}`;
+  return printable(line);
 }
 
 const OPCODE_NAMES: Record<number, string> = Object.fromEntries(

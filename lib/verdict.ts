@@ -12,7 +12,7 @@ export const EXIT_CODES = {
   "internal-error": 1,
   /** The command line is wrong, or its input cannot be sent as asked. */
   "usage": 2,
-  /** Name, TCP or TLS: no connection was made, or not before the connect timeout. */
+  /** Name, TCP, TLS or proxy: no connection to the server was made, or not before the connect timeout. */
   "no-connection": 3,
   /** An HTTP answer that is not a valid upgrade. */
   "handshake-refused": 4,

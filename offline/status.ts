@@ -16,6 +16,7 @@ export const STATUS_CODE = {
   NotFound: 404,
   MethodNotAllowed: 405,
   RequestTimeout: 408,
+  MisdirectedRequest: 421,
   UpgradeRequired: 426,
   RequestHeaderFieldsTooLarge: 431,
   InternalServerError: 500,

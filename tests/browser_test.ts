@@ -9,7 +9,7 @@ const CHROMIUM = "/usr/bin/chromium";
 const hasChromium = await Deno.stat(CHROMIUM).then(() => true, () => false);
 
 /** How long Chromium may take to start and to run the page, in milliseconds. */
-const BROWSER_TIMEOUT_MS = 45_000;
+const BROWSER_TIMEOUT_MS = 90_000;
 
 /** The page: one exchange as any web page would hold it, and a report of what it saw. */
 function page(url: string): string {

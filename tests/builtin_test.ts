@@ -1,7 +1,7 @@
 /** The connection over the runtime's WebSocket: each way in which it opens, runs and ends. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { CloseRecord } from "../lib/protocol/close.ts";
+import { type CloseRecord, encodeClosePayload } from "../lib/protocol/close.ts";
 import { ProtocolError } from "../lib/protocol/error.ts";
 import { MAX_BUILTIN_FRAME_BYTES, openBuiltin } from "../lib/transport/builtin.ts";
 import { MAX_UNREAD_BYTES } from "../lib/transport/inbox.ts";
@@ -15,7 +15,7 @@ import {
 import { TimeoutError } from "../lib/transport/deadline.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "./support/raw_peer.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const SHORT = { timeoutMs: 100 };
 
 /** Runs a test over a connection to a peer that has upgraded it. */
@@ -109,46 +109,75 @@ Deno.test("send() waits while more than maxBufferedBytes wait to go out", async 
   }, { maxBufferedBytes: 0 });
 });
 
+const OURS = { code: 4000, reason: "bye" };
+
 /** Each way in which a connection ends, and the record that tells of it. */
 const ENDS: readonly [string, Script, Partial<CloseRecord>][] = [
-  ["the peer answers with the same code", (s) => s.answerClose().then(() => {}), {
-    received: { code: 4000, reason: "bye" },
-    initiator: "local",
+  ["the peer answers with the same code and reason", (s) => s.answerClose().then(() => {}), {
+    sent: OURS,
+    received: OURS,
+    initiator: "not-known",
     end: "close-frame",
   }],
   ["the peer answers with another code", (s) => s.readFrame().then(() => s.closeFrame(1011, "oops")), {
+    sent: null,
     received: { code: 1011, reason: "oops" },
-    initiator: "local",
+    initiator: "not-known",
     end: "close-frame",
   }],
   ["the peer answers with an empty frame", (s) => s.readFrame().then(() => s.frame(CLOSE)), {
+    sent: null,
     received: null,
-    initiator: "local",
+    initiator: "not-known",
     end: "not-known",
   }],
   ["the peer drops the connection instead", (s) => s.readFrame().then(() => {}), {
+    sent: null,
     received: null,
-    initiator: "local",
+    initiator: "not-known",
     end: "not-known",
   }],
   ["the peer sends an illegal code", (s) => s.readFrame().then(() => s.closeFrame(1006)).then(() => s.untilGone()), {
+    sent: null,
+    received: null,
+    initiator: "not-known",
+    end: "not-known",
+  }],
+  ["the peer does not answer", (s) => s.untilGone(), {
+    sent: OURS,
     received: null,
     initiator: "local",
-    end: "not-known",
+    end: "no-answer",
   }],
 ];
 
 for (const [what, script, expected] of ENDS) {
-  Deno.test(`close() records the end when ${what}`, async () => {
+  Deno.test(`close() records the end, and nothing that is not known, when ${what}`, async () => {
     await connected(script, async (connection) => {
-      const record = await connection.close({ code: 4000, reason: "bye", ...WAIT });
-      const { received, initiator, end } = record;
-      assertEquals({ received, initiator, end }, expected);
-      assertEquals(record.sent, { code: 4000, reason: "bye" });
+      const record = await connection.close({ ...OURS, ...(expected.end === "no-answer" ? SHORT : WAIT) });
+      const { sent, received, initiator, end } = record;
+      assertEquals({ sent, received, initiator, end }, expected);
       assertEquals(await connection.closed, record);
     });
   });
 }
+
+/** A text message "hi" and a close frame with 4001, in one piece. */
+const MESSAGE_AND_CLOSE = Uint8Array.of(0x81, 2, 0x68, 0x69, 0x88, 2, 4001 >> 8, 4001 & 255);
+
+Deno.test("close() does not record its own code as sent, when the runtime had answered the close of the peer", async () => {
+  const answer = Promise.withResolvers<Uint8Array>();
+  await connected(async (socket) => {
+    await socket.write(MESSAGE_AND_CLOSE);
+    answer.resolve((await socket.readFrame()).payload);
+  }, async (connection) => {
+    assertEquals(await connection.receive(WAIT), "hi");
+    const { sent, received, initiator } = await connection.close(WAIT);
+    // The close frame of the peer may be told before or after close() is called.
+    assertEquals([received, initiator], [{ code: 4001, reason: "" }, sent ? "peer" : "not-known"]);
+    if (sent) assertEquals(await answer.promise, encodeClosePayload(sent.code, sent.reason));
+  });
+});
 
 Deno.test("the runtime answers the close frame of the peer with the same code and reason", async () => {
   const answer = Promise.withResolvers<Uint8Array>();

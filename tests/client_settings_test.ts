@@ -79,6 +79,11 @@ const EFFECTS: readonly { args: string[]; exchange: ExchangeOptions }[] = [
   { args: ["--close-code", "4999"], exchange: { close: { code: 4999, reason: "" }, expectedClose: { code: 4999 } } },
   { args: ["--expect-close", "1001"], exchange: { close: { code: 1000, reason: "" }, expectedClose: { code: 1001 } } },
   { args: ["--close-code", "3000", "--expect-close", "1014"], exchange: { expectedClose: { code: 1014 } } },
+  { args: ["--transport", "wire", "--expect-close", "none"], exchange: { expectedClose: { code: 1005 } } },
+  {
+    args: ["--transport", "wire", "--expect-close", "none", "--expect-reason", ""],
+    exchange: { expectedClose: { code: 1005, reason: "" } },
+  },
   { args: ["--expect-reason", ""], exchange: { expectedClose: { code: 1000, reason: "" } } },
 ];
 for (const { args, exchange } of EFFECTS) {
@@ -125,14 +130,15 @@ for (const { args, url } of URLS) {
 }
 
 const HEADERS = [
-  { args: ["-H", "X-One: 1", "--header", "X-Two:2"], headers: ["x-one: 1", "x-two: 2"] },
-  { args: ["-H", "X-One: 1", "-H", "X-One: 2"], headers: ["x-one: 1, 2"] },
-  { args: ["-H", "X-Time: 12:30"], headers: ["x-time: 12:30"] },
-  { args: ["-H", "X-Empty:"], headers: ["x-empty: "] },
-  { args: ["-H", "X-Name: é"], headers: ["x-name: é"] },
-  { args: ["--origin", "https://example.com"], headers: ["origin: https://example.com"] },
-  { args: ["--origin", "null"], headers: ["origin: null"] },
-  { args: ["-H", "Origin: https://a.example", "--origin", "null"], headers: ["origin: null"] },
+  { args: ["-H", "X-One: 1", "--header", "X-Two:2"], headers: ["X-One: 1", "X-Two: 2"] },
+  { args: ["-H", "X-One: 1", "-H", "X-One: 2"], headers: ["X-One: 1", "X-One: 2"] },
+  { args: ["-H", "X-Time: 12:30"], headers: ["X-Time: 12:30"] },
+  { args: ["-H", "X-Empty:"], headers: ["X-Empty: "] },
+  { args: ["-H", "X-Name: é"], headers: ["X-Name: é"] },
+  { args: ["--origin", "https://example.com"], headers: ["Origin: https://example.com"] },
+  { args: ["--origin", "null"], headers: ["Origin: null"] },
+  { args: ["-H", "Cookie: a=1", "-H", "cookie: b=2"], headers: ["Cookie: a=1; b=2"] },
+  { args: ["-H", "Host: vhost.example:8080"], headers: ["Host: vhost.example:8080"] },
 ];
 for (const { args, headers } of HEADERS) {
   Deno.test(`readClientSettings() adds ${headers.join("; ")}, when told ${args.join(" ")}`, async () => {
@@ -198,11 +204,9 @@ const USAGE_ERRORS: readonly Refusal[] = [
   excluded("json", "quiet"),
   excluded("verbose", "quiet"),
   excluded("proxy", "unix", "1"),
-  ...["binary", "reply-any", "json"].map((name) => excluded("interactive", name)),
-  ...["message", "file", "size", "count", "split", "reply", "reply-match"].map((name) =>
-    excluded("interactive", name, "1")
-  ),
-  { args: ["ws://a/", "ws://b/"], message: 'There is more than one URL: leave out "ws://b/"' },
+  ...["binary", "json"].map((name) => excluded("interactive", name)),
+  ...["message", "file", "size", "count", "split"].map((name) => excluded("interactive", name, "1")),
+  { args: ["ws://a/", "ws://b/"], message: "There is more than one URL: leave out all but one" },
   { args: ["a:80"], message: 'URL "a:80" does not begin with ws:// or wss://: try "ws://a:80"' },
   { args: ["//a/"], message: 'URL "//a/" does not begin with ws:// or wss://: try "ws://a/"' },
   { args: ["ftp://a/"], message: 'URL "ftp://a/" does not begin with ws:// or wss://: try "ws://a/"' },
@@ -211,17 +215,42 @@ const USAGE_ERRORS: readonly Refusal[] = [
   cannotBe("--protocol", "a b", "a name has no spaces or separators"),
   cannotBe("--protocol", "", "a name has no spaces or separators"),
   { args: ["-p", "a", "-p", "b,a"], message: 'Option --protocol names "a" twice: leave one out' },
-  ...["X-One", ": 1", "X One: 1", "X: a\r\nY: b", "X: a\0"].map((text) =>
-    cannotBe("--header", text, 'give "Name: value"')
-  ),
-  cannotBe("--header", "X: €", ""),
+  { args: ["-H", "X-One"], message: 'Option --header has no colon: give "Name: value"' },
+  ...[": 1", "X One: 1"].map((text) => ({
+    args: ["-H", text],
+    message: 'Option --header has a name that is no token: give "Name: value"',
+  })),
+  ...["X: a\r\nY: b", "X: a\0", "X: €"].map((text) => ({
+    args: ["-H", text],
+    message: "Option --header cannot set X: its value has characters that no field has",
+  })),
+  ...["a b", "a/b", "", "[::1", "a:99999", "<script>", "u@a"].map((text) => ({
+    args: ["-H", `Host: ${text}`],
+    message: "Option --header cannot set Host: give a host, or host:port",
+  })),
+  ...["Authorization", "Origin", "User-Agent", "Referer", "Host"].map((name) => ({
+    args: ["-H", `${name}: a`, "-H", `${name.toLowerCase()}: b`],
+    message: `Option --header sets ${name.toLowerCase()} twice: it is no list, so give one`,
+  })),
+  {
+    args: ["-H", "Origin: https://a.example", "--origin", "null"],
+    message: "Options --header and --origin both set Origin: give one of them",
+  },
+  {
+    args: ["-H", "Proxy-Authorization: a"],
+    message: "Option --header cannot set Proxy-Authorization: use --proxy http://user:password@host:port",
+  },
+  {
+    args: ["-H", "authorization: a", "ws://u:p@a/"],
+    message: "Credentials stand in the URL and in --header Authorization: give one of them",
+  },
   ...["Upgrade", "connection", "Sec-WebSocket-Key", "sec-websocket-protocol"].map((name) => ({
     args: ["-H", `${name}: a`],
     message: `Option --header cannot set ${name}: the handshake does that; for subprotocols use --protocol`,
   })),
   cannotBe("--origin", "a", "give an origin such as https://example.com"),
   cannotBe("--origin", "https://€", ""),
-  cannotBe("--origin", "https://a\nb", ""),
+  { args: ["--origin", "https://a\nb"], message: 'Option --origin cannot be "https://a\\nb"' },
   { args: ["--cert", "a"], message: "Options --cert and --key belong together: give both" },
   { args: ["--key", "a"], message: "Options --cert and --key belong together: give both" },
   ...["a:1", "ftp://a"].map((text) => cannotBe("--proxy", text, "give a URL such as http://host:port")),
@@ -240,8 +269,13 @@ const USAGE_ERRORS: readonly Refusal[] = [
     cannotBe("--close-code", text, "give 1000 or 3000-4999, or use --transport wire")
   ),
   ...["999", "1004", "1005", "1006", "1015", "2999", "5000"].map((text) =>
-    cannotBe("--expect-close", text, "a close frame has 1000-1003, 1007-1014 or 3000-4999")
+    cannotBe("--expect-close", text, "a close frame has 1000-1003, 1007-1014, 3000-4999 or none")
   ),
+  { args: ["--expect-close", "none"], message: 'Option --expect-close cannot be "none" over the built-in WebSocket' },
+  {
+    args: ["--transport", "wire", "--expect-close", "none", "--expect-reason", "bye"],
+    message: "Option --expect-reason goes with a close code",
+  },
   { args: ["--close-reason", "a".repeat(124)], message: "Cannot close with a reason of 124 bytes: at most 123 bytes" },
   ...["--connect-timeout", "--reply-timeout", "--close-timeout"].map((name) =>
     cannotBe(name, "0", "give seconds, above 0 and at most 86400")
@@ -260,6 +294,31 @@ const USAGE_ERRORS: readonly Refusal[] = [
 for (const { args, message } of USAGE_ERRORS) {
   Deno.test(`readClientSettings() throws UsageError, when told ${JSON.stringify(args).slice(0, 80)}`, async () => {
     await assertRejects(() => settingsFor(args), UsageError, message);
+  });
+}
+
+const SECRETS = [
+  ["ws://me:s3/cret@127.0.0.1:1/"],
+  ["ws://me:s3#cret@127.0.0.1:1/"],
+  [" ws://me:s3cret@a/"],
+  ["ftp://me:s3cret@a/"],
+  ["me:s3cret@a"],
+  ["ws://a/", "ws://me:s3cret@b/"],
+  ["--proxy", "me:s3cret@a"],
+  ["--proxy", "http://me:s3/cret@a"],
+  ["-H", "Authorization Bearer s3cret"],
+  ["-H", "X Y: s3cret"],
+  ["-H", "Authorization: s3cret\n"],
+  ["-H", "Authorization: s3cret", "-H", "Authorization: s3cret"],
+  ["-H", "Host: s3cret/"],
+  ["-p", "wsproof.bearer.s3cret="],
+  ["-p", "wsproof.bearer.s3cret", "-p", "wsproof.bearer.s3cret"],
+  ["--origin", "me:s3cret@a b"],
+];
+for (const args of SECRETS) {
+  Deno.test(`readClientSettings() does not quote a secret, when told ${JSON.stringify(args)}`, async () => {
+    const error = await assertRejects(() => settingsFor(args), UsageError);
+    assertEquals(/s3|cret/.test(error.message), false, error.message);
   });
 }
 

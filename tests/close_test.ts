@@ -10,6 +10,7 @@ import {
   type CloseRecord,
   describeCloseCode,
   describeCloseFrame,
+  describeConfirmation,
   describeEnd,
   encodeClosePayload,
   type ExpectedClose,
@@ -252,6 +253,20 @@ Deno.test("describeEnd() says code and reason, when the peer's close frame came"
 Deno.test("describeEnd() says 1005, when a close frame came and what it said is not known", () => {
   assertEquals(describeEnd(recordOf("close-frame", null)), "Peer closed with 1005 (no status received)");
 });
+
+const CONFIRMED = [
+  { initiator: "local", code: 1000, text: "1000 (normal closure), confirmed by the peer" },
+  { initiator: "local", code: 1001, text: "1001 (going away), confirmed by the peer" },
+  { initiator: "peer", code: 1000, text: "1000 (normal closure), begun by the peer" },
+  { initiator: "not-known", code: 1000, text: "1000 (normal closure), confirmed by the peer" },
+  { initiator: "not-known", code: 1001, text: "1001 (going away), sent by the peer" },
+] as const;
+for (const { initiator, code, text } of CONFIRMED) {
+  Deno.test(`describeConfirmation() says "${text}", when the initiator is ${initiator}`, () => {
+    const record = { ...recordOf("close-frame", { code, reason: "" }), initiator };
+    assertEquals(describeConfirmation(record, { code: 1000, reason: "" }), text);
+  });
+}
 
 Deno.test("describeCloseFrame() says the code alone, when there is no reason", () => {
   assertEquals(describeCloseFrame({ code: 1001, reason: "" }), "1001 (going away)");

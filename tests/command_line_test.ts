@@ -13,7 +13,7 @@ import {
 } from "../lib/command_line.ts";
 
 const SPECS: readonly OptionSpec[] = [
-  { name: "message", short: "m", value: "TEXT", help: [] },
+  { name: "message", short: "m", value: "TEXT", help: [], otherBytes: "give a file" },
   { name: "count", short: "n", value: "N", help: [] },
   { name: "close-code", value: "CODE", help: [] },
   { name: "close-reason", value: "TEXT", help: [] },
@@ -117,6 +117,25 @@ const REFUSED = [
   { args: ["--x"], message: "Option --x does not exist: --help lists them" },
   { args: ["--foo"], message: "Option --foo does not exist: --help lists them" },
   { args: ["--=a"], message: "Option -- does not exist: --help lists them" },
+  ...[["--message", "a\ufffd"], ["--message=\ufffd"], ["-m\ufffd"], ["-qm", "\ufffd"], ["-m", "\ufffd", "-m", "a"]].map(
+    (
+      args,
+    ) => ({
+      args,
+      message:
+        `Option ${args[0]?.startsWith("--") ? "--message" : "-m"} is not UTF-8, or has U+FFFD, which stands for such ` +
+        "bytes: give a file",
+    }),
+  ),
+  {
+    args: ["--close-reason", "\ufffd"],
+    message: "Option --close-reason is not UTF-8, or has U+FFFD, which stands for such bytes: give UTF-8 without it",
+  },
+  ...[["ws://a/\ufffd"], ["--", "ws://a/\ufffd"], ["a", "-q", "\ufffd"]].map((args) => ({
+    args,
+    message: "An argument is not UTF-8, or has U+FFFD, which stands for such bytes: in a URL write such bytes " +
+      "percent-encoded, as %FF",
+  })),
 ];
 for (const { args, message } of REFUSED) {
   Deno.test(`parseCommandLine() says "${message}", when the words are ${JSON.stringify(args)}`, () => {

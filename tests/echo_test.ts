@@ -12,7 +12,7 @@ import type { TransportName } from "../lib/transport/connection.ts";
 import { BINARY, CLOSE, connectRaw, rawClient, type RawSocket, requestHead, TEXT } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const TEXT_TYPE = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
 const UPGRADE = { "connection": "Upgrade", "sec-websocket-version": "13", "upgrade": "websocket" };
 
@@ -223,7 +223,7 @@ testBoth("shutdown() closes every connection with 1001 and refuses new ones", as
   const server = serveEcho({ transport, port: 0 });
   const connections = await Promise.all([1, 2, 3].map(() => openBuiltin(server.url)));
   const held = await rawClient(server.url);
-  const stopping = server.shutdown({ timeoutMs: 5000 });
+  const stopping = server.shutdown(WAIT);
   for (const { closed } of connections) {
     assertEquals((await closed).received, { code: 1001, reason: "server shutting down" });
   }
@@ -295,7 +295,7 @@ Deno.test({
     // A clean exchange behind them shows that they were all looked at.
     const connection = await openBuiltin(server.url);
     await connection.close(WAIT);
-    assertEquals(await server.shutdown({ timeoutMs: 2000 }), 0);
+    assertEquals(await server.shutdown(WAIT), 0);
   },
 });
 
@@ -312,7 +312,7 @@ testBoth("shutdown() tells 1001 also to a peer that is sending", async (transpor
   const socket = await rawClient(server.url);
   await socket.frame(TEXT, "one");
   assertEquals((await socket.readFrame()).opcode, TEXT);
-  const shutdown = server.shutdown();
+  const shutdown = server.shutdown(WAIT);
   // As a peer does that asks the next question as soon as it has the answer.
   for (let count = 0; count < 3; count++) await socket.frame(TEXT, "two");
   assertEquals(await closeCodeOf(socket), 1001);

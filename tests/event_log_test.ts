@@ -43,7 +43,13 @@ for (
       { type: "refused", peer: "p", path: "", status: 0, cause: "head-timeout" },
       "refused p: no answer (head-timeout)",
     ],
-    [{ type: "trouble", error: "Too many open files" }, 'cannot take connections: "Too many open files"'],
+    [
+      { type: "trouble", kind: "accept", error: "Too many open files" },
+      'cannot take connections: "Too many open files"',
+    ],
+    [{ type: "trouble", kind: "runtime", error: "Request closed" }, 'uncaught error: "Request closed"'],
+    [{ type: "dropped", lines: 1 }, "1 line of this log was dropped here"],
+    [{ type: "dropped", lines: 2 }, "2 lines of this log were dropped here"],
     [{ type: "draining" }, "draining"],
     [{ type: "stopped", unanswered: 0 }, "stopped"],
     [{ type: "stopped", unanswered: 2 }, "stopped: 2 peers did not answer the close frame in time"],
@@ -81,24 +87,49 @@ Deno.test("logLine() keeps whatever a peer wrote on its line, without control ch
   }
 });
 
-Deno.test("createLog() loses a line that cannot be written, and says so once", () => {
+Deno.test("logLine() says which worker tells it, where there are several", () => {
+  const event = { type: "draining" } as const;
+  assertEquals(logLine("text", event, TIME, "w1"), "1970-01-01T00:00:00.000Z [w1] draining");
+  assertEquals(JSON.parse(logLine("json", event, TIME, "w1") ?? ""), {
+    time: TIME.toISOString(),
+    worker: "w1",
+    ...event,
+  });
+});
+
+Deno.test("createLog() loses a line that cannot be written, says so once, and counts it in the log", async () => {
   const [lines, warnings]: [string[], string[]] = [[], []];
   let isFull = true;
-  const write = (line: string) => {
-    if (isFull) throw new Error("No space left on device");
-    lines.push(line);
+  const sink = {
+    write(bytes: Uint8Array) {
+      if (isFull) return Promise.reject(new Error("No space left on device"));
+      lines.push(new TextDecoder().decode(bytes).replace(/^\S+ |\n$/g, ""));
+      return Promise.resolve(bytes.byteLength);
+    },
   };
-  const log = createLog("text", write, (line) => warnings.push(line));
-  log({ type: "draining" });
-  log({ type: "draining" });
+  const log = createLog("text", sink, { warn: (line) => warnings.push(line) });
+  const tell = async () => {
+    log.tell({ type: "draining" });
+    assertEquals(await log.flush(10_000), 0);
+  };
+  await tell();
+  await tell();
   assertEquals(warnings, ["wsproof: Cannot write the log: No space left on device"]);
   isFull = false;
-  log({ type: "draining" });
+  await tell();
   isFull = true;
-  log({ type: "draining" });
-  assertEquals([lines.length, warnings.length], [1, 2]);
-  const silent = createLog("text", write, () => {
-    throw new Error("No space either");
+  await tell();
+  assertEquals([lines, warnings.length], [["draining", "2 lines of this log were dropped here"], 2]);
+  assertEquals(log.droppedLines, 3);
+});
+
+Deno.test("createLog() outlives a warning that cannot be written either", async () => {
+  const sink = { write: () => Promise.reject(new Error("No space left on device")) };
+  const log = createLog("text", sink, {
+    warn() {
+      throw new Error("No space either");
+    },
   });
-  silent({ type: "draining" });
+  log.tell({ type: "draining" });
+  assertEquals([await log.flush(10_000), log.droppedLines], [0, 1]);
 });

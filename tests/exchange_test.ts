@@ -67,3 +67,12 @@ Deno.test("exchange() reports a failing source of messages as a bug, in one line
   assertEquals([report.verdict, report.close?.received?.code], ["internal-error", 1000]);
   assert(!report.problem.includes("\n"));
 });
+
+for (const transport of ["builtin", "wire"] as const) {
+  Deno.test(`exchange() sends no text that UTF-8 cannot carry, over ${transport}`, async () => {
+    const server = serveEcho({ port: 0 });
+    const report = await exchange(server.url, { transport, messages: ["a\ud800"] });
+    await server.shutdown();
+    assertEquals([report.verdict, report.sent.messages], ["usage", 0]);
+  });
+}

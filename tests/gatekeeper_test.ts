@@ -10,7 +10,7 @@ import { openWire } from "../lib/transport/wire.ts";
 import { connectRaw, rawClient, requestHead } from "./support/raw_peer.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 10_000 };
+const WAIT = { timeoutMs: 60_000 };
 const ADDR: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 50_000 };
 const PLAIN = { Upgrade: undefined, Connection: undefined };
 
@@ -53,11 +53,13 @@ async function exchangeHeads(url: string, head: string): Promise<string> {
 }
 
 const UPGRADE = { connection: "Upgrade", "sec-websocket-version": "13", upgrade: "websocket" };
+const MISDIRECTED = "This server does not answer for that host: the option --allow-host names those that it does.\n";
 const CHALLENGE = { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' };
 const ONE_ORIGIN: EchoPolicy = { allowOrigins: ["https://app.example"] };
 const TOKEN: EchoPolicy = { token: "open sesame" };
 
-const CASES: readonly {
+/** A request that is refused, and how. */
+interface Case {
   what: string;
   head: string;
   policy?: EchoPolicy;
@@ -67,7 +69,9 @@ const CASES: readonly {
   cause: RefusalCause;
   /** The front door that leaves the answer to the policy; the other one gives its own. */
   only?: TransportName;
-}[] = [
+}
+
+const CASES: readonly Case[] = [
   {
     what: "plain HTTP",
     head: requestHead(PLAIN, "GET /echo HTTP/1.1"),
@@ -92,6 +96,29 @@ const CASES: readonly {
     body: "The only Sec-WebSocket-Version here is 13.\n",
     cause: "version",
   },
+  ...([
+    ["another protocol in a line before", "h2c\r\nUpgrade: websocket"],
+    ["another protocol in a line behind", "websocket\r\nUpgrade: h2c"],
+    ["the same in two lines", "websocket\r\nUpgrade: websocket"],
+    ["another protocol in a list before", "h2c, websocket"],
+    ["another protocol in a list behind", "websocket,h2c"],
+    ["a list with nothing behind", "websocket,"],
+    ["another version of it in a line before", "websocket/13\r\nUpgrade: WebSocket"],
+  ] as const).map(([how, value]): Case => ({
+    what: `an Upgrade with ${how}`,
+    head: requestHead({ Upgrade: value }),
+    status: "400 Bad Request",
+    body: 'The field Upgrade is not "websocket" alone.\n',
+    cause: "bad-handshake",
+  })),
+  ...["h2c", "websocket/13", "web socket", "websocket\u00a0"].map((value): Case => ({
+    what: `the Upgrade ${JSON.stringify(value)}`,
+    head: requestHead({ Upgrade: value }),
+    status: "426 Upgrade Required",
+    fields: UPGRADE,
+    body: "This is a WebSocket echo server: ask for the upgrade.\n",
+    cause: "plain-http",
+  })),
   {
     what: "a key that is none",
     head: requestHead({ "Sec-WebSocket-Key": "short" }),
@@ -121,14 +148,36 @@ const CASES: readonly {
     cause: "bad-handshake",
     only: "builtin",
   },
-  {
-    what: "an upgrade with a body",
-    head: requestHead({ "Content-Length": "8" }),
+  ...["8", "0x0", "-0", "+0", "", "0.0", "0e1", "0\u00a0", "0\r\nContent-Length: 8"].map((length): Case => ({
+    what: `an upgrade with the Content-Length ${JSON.stringify(length)}`,
+    head: requestHead({ "Content-Length": length }),
     status: "400 Bad Request",
     body: "A request for the upgrade has no body.\n",
     cause: "bad-handshake",
     only: "wire",
+  })),
+  {
+    what: "an upgrade for a foreign host",
+    head: requestHead({ Host: "rebound.example:6455" }),
+    status: "421 Misdirected Request",
+    body: MISDIRECTED,
+    cause: "host",
   },
+  {
+    what: "an upgrade for a foreign host in an absolute target",
+    head: requestHead({}, "GET http://rebound.example/ HTTP/1.1"),
+    status: "421 Misdirected Request",
+    body: MISDIRECTED,
+    cause: "host",
+  },
+  ...["/", "/metrics"].map((path): Case => ({
+    what: `${path} for a foreign host`,
+    head: requestHead({ ...PLAIN, Host: "rebound.example:6455" }, `GET ${path} HTTP/1.1`),
+    policy: { routes: { "/": () => new Response("page"), "/metrics": () => new Response("secret") } },
+    status: "421 Misdirected Request",
+    body: MISDIRECTED,
+    cause: "host",
+  })),
   {
     what: "a foreign origin",
     head: requestHead({ Origin: "https://evil.example" }),
@@ -208,7 +257,7 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
   assertEquals(well, answer(transport, "200 OK", {}, "ok\n", well));
   // A peer that does not answer the close frame holds the shutdown up.
   const socket = await rawClient(server.url);
-  const shutdown = server.shutdown();
+  const shutdown = server.shutdown(WAIT);
   await socket.readFrame();
   const retry = { "retry-after": `${RETRY_AFTER_SECONDS}` };
   const ill = await exchangeHeads(server.url, healthz);
@@ -229,7 +278,7 @@ testBoth("Gatekeeper lets the next one in when a place is free again", async (tr
   await first.close(WAIT);
   // The place is free once the server has seen the end, which the client does not know of.
   let third;
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + WAIT.timeoutMs;
   while (third === undefined && performance.now() < deadline) {
     third = await openBuiltin(server.url).catch(() => undefined);
   }
@@ -292,7 +341,15 @@ Deno.test("Gatekeeper counts what is open, what was echoed, and how connections 
   assertEquals(first, { type: "opened", id: 1, peer: "127.0.0.1:50000", path: "/path?x=1", protocol: "chat" });
   gate.opened(first, { messages: 3, bytes: 30 });
   gate.opened(second, { messages: 2, bytes: 20 });
-  assertEquals(gate.stats(), { connections: 2, accepted: 2, messages: 5, bytes: 50, closes: [], refusals: [] });
+  assertEquals(gate.stats(), {
+    connections: 2,
+    accepted: 2,
+    messages: 5,
+    bytes: 50,
+    closes: [],
+    refusals: [],
+    troubles: [],
+  });
   const end = { type: "closed", peer: "", error: "", ms: 1 } as const;
   gate.closed({ ...end, id: 1, received: { code: 1000, reason: "" }, sent: null, messages: 4, bytes: 40 });
   // It has ended, and the runtime still holds something of it.
@@ -312,6 +369,7 @@ Deno.test("Gatekeeper counts what is open, what was echoed, and how connections 
       { code: 1006, initiator: "none", count: 1 },
     ],
     refusals: [],
+    troubles: [],
   });
 });
 
@@ -331,7 +389,8 @@ Deno.test("Gatekeeper keeps 1,024 characters of a path, and outlives a log that 
       throw new Error("The log is broken");
     },
   });
-  gate.troubled("Too many open files");
+  gate.troubled("accept", "Too many open files");
+  assertEquals(gate.stats().troubles, [{ kind: "accept", count: 1 }]);
   const fields = { upgrade: "websocket", connection: "upgrade", host: "a", "sec-websocket-version": "13" };
   const headers = { ...fields, "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
   const opened = gate.admit(new Request(`http://127.0.0.1/${"x".repeat(5000)}`, { headers }), ADDR);
@@ -350,4 +409,160 @@ testBoth("serveEcho() refuses, closes and goes on though it cannot tell of it", 
   assertEquals((await connection.close(WAIT)).received?.code, 1000);
   await server.shutdown();
   assertEquals(server.stats().connections, 0);
+});
+
+const ROUTES: EchoPolicy = { routes: { "/metrics": () => new Response("secret\n") } };
+
+for (const target of ["/metrics", "/metrics?x=\\", "http://127.0.0.1/metrics"]) {
+  testBoth(`Gatekeeper answers GET ${target} with the page`, async (transport) => {
+    const server = serveEcho({ transport, port: 0, ...ROUTES });
+    const shown = await exchangeHeads(server.url, requestHead(PLAIN, `GET ${target} HTTP/1.1`));
+    assertMatch(shown, /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nsecret\n$/);
+    await server.shutdown();
+  });
+}
+
+// A proxy in front compares the path with the one that it keeps to itself, each in its own normal form.
+for (
+  const [target, status] of [
+    ["/x\\..\\metrics", 400],
+    ["/\\metrics", 400],
+    ["\\metrics", 400],
+    ["/x/..\\metrics?x", 400],
+    ["http://127.0.0.1\\metrics", 400],
+    ["/metrics#x", 400],
+    ["/#/../metrics", 400],
+    ["//metrics", 426],
+    ["/./metrics", 426],
+    ["/.//metrics", 426],
+    ["/%2e/metrics", 426],
+    ["/x/../metrics", 426],
+    ["/x/%2E%2e/metrics", 426],
+    ["/metrics/", 426],
+    ["/metrics/.", 426],
+    ["/%6detrics", 426],
+    ["/metrics%20", 426],
+    ["/metrics;x", 426],
+    ["/METRICS", 426],
+    ["http://127.0.0.1/./metrics", 426],
+    ["http://127.0.0.1//metrics", 426],
+    ["/met\trics", 400],
+    ["/metrics\t", 400],
+    ["http:/metrics", 400],
+    ["http:metrics", 400],
+    ["metrics", 400],
+  ] as const
+) {
+  testBoth(`Gatekeeper does not take ${JSON.stringify(target)} for the page /metrics: ${status}`, async (transport) => {
+    const server = serveEcho({ transport, port: 0, ...ROUTES });
+    const shown = await exchangeHeads(server.url, requestHead(PLAIN, `GET ${target} HTTP/1.1`));
+    assertMatch(shown, new RegExp(`^HTTP/1\\.1 ${status} `));
+    assert(!shown.includes("secret"));
+    await server.shutdown();
+  });
+}
+
+testBoth("Gatekeeper upgrades on any path, in its normal form or not", async (transport) => {
+  const server = serveEcho({ transport, port: 0, ...ROUTES });
+  for (const target of ["//x", "/x/../metrics", "/%2e/%00", "/metrics", "http://127.0.0.1/x"]) {
+    assertMatch(await exchangeHeads(server.url, requestHead({}, `GET ${target} HTTP/1.1`)), /^HTTP\/1\.1 101 /, target);
+  }
+  await server.shutdown();
+});
+
+// The runtime answers any Content-Length beside an upgrade with a 400 of its own.
+Deno.test("Gatekeeper takes a Content-Length of 0 with an upgrade (wire)", async () => {
+  const server = serveEcho({ transport: "wire", port: 0 });
+  assertMatch(await exchangeHeads(server.url, requestHead({ "Content-Length": "0" })), /^HTTP\/1\.1 101 /);
+  await server.shutdown();
+});
+
+testBoth("Gatekeeper takes every name of loopback there, with any port", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
+  for (const host of ["localhost", "LOCALHOST:1", "app.localhost:80", "127.255.0.1:6455", "[::1]", "localhost."]) {
+    assertMatch(await exchangeHeads(server.url, requestHead({ Host: host })), /^HTTP\/1\.1 101 /, host);
+  }
+  for (
+    const host of [
+      "127.0.0.\u00b2",
+      "%3127.0.0.1",
+      "localhost.example",
+      "0.0.0.0",
+      "127.0.0.1.example",
+      "xlocalhost",
+      "128.0.0.1",
+      "[::2]",
+    ]
+  ) {
+    assertMatch(await exchangeHeads(server.url, requestHead({ Host: host })), /^HTTP\/1\.1 421 /, host);
+  }
+  await server.shutdown();
+});
+
+testBoth("Gatekeeper takes any host where it listens for all, until hosts are named", async (transport) => {
+  const of = (policy: EchoPolicy) => serveEcho({ transport, hostname: "0.0.0.0", port: 0, ...policy });
+  const [open, closed] = [of({}), of({ allowHosts: ["*.app.example"] })];
+  const head = requestHead({ Host: "any.example" });
+  const [openUrl, closedUrl] = [open, closed].map(({ url }) => url.replace("0.0.0.0", "127.0.0.1"));
+  assertMatch(await exchangeHeads(openUrl ?? "", head), /^HTTP\/1\.1 101 /);
+  assertMatch(await exchangeHeads(closedUrl ?? "", head), /^HTTP\/1\.1 421 /);
+  assertMatch(await exchangeHeads(closedUrl ?? "", requestHead({ Host: "a.app.example" })), /^HTTP\/1\.1 101 /);
+  await Promise.all([open.shutdown(), closed.shutdown()]);
+});
+
+testBoth("Gatekeeper answers a probe of /healthz for any host, and for none", async (transport) => {
+  const server = serveEcho({ transport, port: 0, allowHosts: ["app.example"], token: "x" });
+  for (
+    const head of [
+      requestHead({ ...PLAIN, Host: "10.0.0.7:6455" }, "GET /healthz HTTP/1.1"),
+      "GET /healthz HTTP/1.0\r\n\r\n",
+    ]
+  ) assertMatch(await exchangeHeads(server.url, head), /^HTTP\/1\.[01] 200 OK\r\n/);
+  await server.shutdown();
+});
+
+testBoth("Gatekeeper tells IPv6 peers in brackets, and those of IPv4 as such", async (transport) => {
+  for (
+    const [hostname, address, shown] of [
+      ["::1", "[::1]", /^\[::1\]:\d+$/],
+      ["::", "127.0.0.1", /^127\.0\.0\.1:\d+$/],
+    ] as const
+  ) {
+    const events: EchoEvent[] = [];
+    let server;
+    try {
+      server = serveEcho({ transport, hostname, port: 0, onEvent: (event) => events.push(event) });
+    } catch {
+      // A machine without IPv6 has no such peers.
+      continue;
+    }
+    const url = `ws://${address}:${new URL(server.url).port}/`;
+    const socket = await rawClient(url);
+    await exchangeHeads(url, requestHead({ "Sec-WebSocket-Version": "8" }));
+    socket.close();
+    await server.shutdown();
+    assert(events.length >= 2);
+    for (const event of events) assertMatch("peer" in event ? event.peer : "", shown);
+  }
+});
+
+testBoth("Gatekeeper compares a token that ends with the byte A0 as it is", async (transport) => {
+  const server = serveEcho({ transport, port: 0, token: "voil\u00e0" });
+  // The text goes out in UTF-8, where the last letter is C3 A0.
+  const right = requestHead({ Authorization: "Bearer voil\u00e0" });
+  assertMatch(await exchangeHeads(server.url, right), /^HTTP\/1\.1 101 /);
+  assertMatch(await exchangeHeads(server.url, requestHead({ Authorization: "Bearer voil" })), /^HTTP\/1\.1 401 /);
+  await server.shutdown();
+});
+
+testBoth("Gatekeeper tells of no token that was offered as a subprotocol, refused or not", async (transport) => {
+  const events: EchoEvent[] = [];
+  const server = serveEcho({ transport, port: 0, token: "x", onEvent: (event) => events.push(event) });
+  const right = "wsproof.bearer.eA";
+  for (const offer of [right, `${right}, chat`, "wsproof.bearer.c2VjcmV0", "WSPROOF.bearer.eA", `a b, ${right}`]) {
+    await exchangeHeads(server.url, requestHead({ "Sec-WebSocket-Protocol": offer }));
+  }
+  await server.shutdown();
+  assert(events.length >= 5);
+  assert(!/bearer|c2VjcmV0/i.test(JSON.stringify(events)), JSON.stringify(events));
 });

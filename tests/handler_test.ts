@@ -2,29 +2,19 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { openBuiltin } from "../lib/transport/builtin.ts";
-import { client, outcomeOf, reportOf, standIns } from "./support/command.ts";
+import { client, outcomeOf, reportOf, startHandler } from "./support/command.ts";
 
-const WAIT = { timeoutMs: 10_000 };
-const ROOT = new URL("../", import.meta.url);
-
-/** Starts `deno serve` with variables in its environment. */
-function serve(env: Record<string, string>): Deno.ChildProcess {
-  const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*"];
-  return new Deno.Command(Deno.execPath(), {
-    args: ["serve", ...standIns, "--parallel", "--host", "127.0.0.1", "--port", "0", ...permissions, "handler.ts"],
-    cwd: ROOT,
-    env: { NO_COLOR: "1", DENO_JOBS: "2", ...env },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-}
+const WAIT = { timeoutMs: 60_000 };
 
 Deno.test({
   name: "handler serves with several workers, its policy from the environment, and closes with 1001 at SIGTERM",
   ignore: Deno.build.os === "windows",
   fn: async () => {
-    const child = serve({ WSPROOF_MAX_MESSAGE: "8", WSPROOF_LOG: "none", WSPROOF_ALLOW_ORIGIN: "https://app.example" });
+    const child = startHandler({
+      WSPROOF_MAX_MESSAGE: "8",
+      WSPROOF_LOG: "none",
+      WSPROOF_ALLOW_ORIGIN: "https://app.example",
+    });
     const stdout = new Response(child.stdout).text();
     const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
     let shown = "";
@@ -64,7 +54,7 @@ for (
   ] as const
 ) {
   Deno.test(`handler says in one line what is wrong with ${JSON.stringify(variables)}, and ends with 2`, async () => {
-    const { code, stderr } = await outcomeOf(serve(variables));
+    const { code, stderr } = await outcomeOf(startHandler(variables));
     assertEquals(code, 2);
     assertMatch(stderr, new RegExp(`wsproof: ${message}\\n`));
   });

@@ -32,8 +32,8 @@ interface Row {
 
 const PROVEN: Finding = { verdict: "proven" };
 
-/** For rows in which something does not come: those in which all comes have the deadlines of every day. */
-const SHORT = ["--connect-timeout", "0.3", "--reply-timeout", "0.3", "--close-timeout", "0.3"];
+/** For the stage in which something does not come; on a busy machine the others may take longer than this. */
+const SHORT_CONNECT = ["--connect-timeout", "0.3"];
 const SHORT_REPLY = ["--reply-timeout", "0.3"];
 const SHORT_CLOSE = ["--close-timeout", "0.3"];
 
@@ -50,12 +50,16 @@ const NO_ACCEPT_CHECK = "it does not check the accept key";
 const ROWS: readonly Row[] = [
   // The handshake.
   { path: "/refuse/403", wire: refused(/status 403 \(Forbidden\) instead of 101.*--origin/) },
-  { path: "/refuse/302", wire: refused(/302.*not followed/) },
-  { path: "/silent", args: SHORT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
-  { path: "/half", args: SHORT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
-  { path: "/slow-head/60000", args: SHORT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
+  { path: "/refuse/302", wire: refused(/302.*no redirect/), builtin: refused(/302.*not followed/) },
+  { path: "/silent", args: SHORT_CONNECT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
+  { path: "/half", args: SHORT_CONNECT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
+  {
+    path: "/slow-head/60000",
+    args: SHORT_CONNECT,
+    wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i },
+  },
   { path: "/slow-head/5", wire: PROVEN },
-  { path: "/garbage", wire: refused(/not HTTP/), builtin: refused(/not a valid upgrade: invalid HTTP version/) },
+  { path: "/garbage", wire: refused(/not HTTP/) },
   {
     path: "/bad-accept",
     wire: refused(/Sec-WebSocket-Accept does not fit the key/),
@@ -79,9 +83,9 @@ const ROWS: readonly Row[] = [
   { path: "/greet/pong/mute", args: ["--reply", "pong"], wire: PROVEN },
   { path: "/mute", args: SHORT_REPLY, wire: noReply },
   { path: "/mute", args: ["--reply-none"], wire: PROVEN },
-  { path: "/delay/60000", args: SHORT, wire: noReply },
+  { path: "/delay/60000", args: [...SHORT_REPLY, ...SHORT_CLOSE], wire: noReply },
   { path: "/delay/20", wire: PROVEN },
-  { path: "/slow/1", args: SHORT, wire: noReply },
+  { path: "/slow/1", args: [...SHORT_REPLY, ...SHORT_CLOSE], wire: noReply },
   { path: "/slow/1000", wire: PROVEN },
   { path: "/unfinished", args: SHORT_REPLY, wire: noReply },
   { path: "/fragment/3", wire: PROVEN },

@@ -9,7 +9,15 @@ import { createMetrics, type Metrics } from "../lib/metrics.ts";
 import { type Outcome, outcomeOf, standIns } from "./support/command.ts";
 import { type Collected, type Collector, SNAPSHOT, startCollector } from "./support/otlp.ts";
 
-const NOTHING: EchoStats = { connections: 0, accepted: 0, messages: 0, bytes: 0, closes: [], refusals: [] };
+const NOTHING: EchoStats = {
+  connections: 0,
+  accepted: 0,
+  messages: 0,
+  bytes: 0,
+  closes: [],
+  refusals: [],
+  troubles: [],
+};
 const TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -80,6 +88,7 @@ wsproof_refusals_total{cause="plain-http"} 0
 wsproof_refusals_total{cause="method"} 0
 wsproof_refusals_total{cause="bad-handshake"} 0
 wsproof_refusals_total{cause="version"} 0
+wsproof_refusals_total{cause="host"} 0
 wsproof_refusals_total{cause="origin"} 3
 wsproof_refusals_total{cause="token"} 0
 wsproof_refusals_total{cause="connections"} 0
@@ -87,7 +96,22 @@ wsproof_refusals_total{cause="draining"} 0
 wsproof_refusals_total{cause="gone"} 0
 wsproof_refusals_total{cause="head-too-long"} 0
 wsproof_refusals_total{cause="head-timeout"} 0
-wsproof_refusals_total{cause="head-limit"} 1`;
+wsproof_refusals_total{cause="head-limit"} 1
+# HELP wsproof_troubles_total What has gone wrong that is no connection's fault, by kind.
+# TYPE wsproof_troubles_total counter
+wsproof_troubles_total{kind="accept"} 4
+wsproof_troubles_total{kind="runtime"} 0
+# HELP wsproof_log_dropped_lines_total Lines that the log has dropped.
+# TYPE wsproof_log_dropped_lines_total counter
+wsproof_log_dropped_lines_total 6`;
+
+Deno.test("respond() has as many series of refusals and troubles as its documentation says", async () => {
+  const series = [...samplesOf(await read(NOTHING)).keys()];
+  const [refusals, troubles] = ["wsproof_refusals", "wsproof_troubles"].map((name) =>
+    series.filter((key) => key.startsWith(name)).length
+  );
+  assertEquals([refusals, troubles], [13, 2]);
+});
 
 Deno.test("respond() writes a snapshot in the text format of Prometheus", async () => {
   assertEquals(ours(await read(SNAPSHOT)), TEXT);
@@ -118,7 +142,7 @@ Deno.test("respond() writes what another parser reads", async () => {
   assertEquals(samples.get("wsproof_message_bytes_total"), 6789);
   assertEquals(samples.get("wsproof_closes_total 4xxx peer"), 3);
   assertEquals(samples.get("wsproof_refusals_total origin"), 3);
-  assertEquals(samples.size, 4 + 12 + 12 + 4);
+  assertEquals(samples.size, 5 + 12 + 13 + 2 + 4);
 });
 
 Deno.test("respond() gives every metric a name by the rules, and a help", async () => {
@@ -264,13 +288,19 @@ Deno.test("the instruments of OpenTelemetry are exported with OTEL_DENO=true, un
       ["wsproof.server.connection.accepts", "{connection}", true],
       ["wsproof.server.connection.active", "{connection}", false],
       ["wsproof.server.connection.closes", "{connection}", true],
+      ["wsproof.server.log.drops", "{line}", true],
       ["wsproof.server.message.size", "By", true],
       ["wsproof.server.messages", "{message}", true],
       ["wsproof.server.request.refusals", "{request}", true],
+      ["wsproof.server.troubles", "{trouble}", true],
     ],
   );
-  const [accepts, active, closes, size, messages, refusals] = metrics.map(([, { points }]) => points);
+  const [accepts, active, closes, drops, size, messages, refusals, troubles] = metrics.map(([, { points }]) => points);
   assertEquals([accepts, active, size, messages], [{ "": 12 }, { "": 2 }, { "": 6789 }, { "": 345 }]);
+  assertEquals([drops, troubles], [{ "": 6 }, {
+    "wsproof.trouble.kind=accept": 4,
+    "wsproof.trouble.kind=runtime": 0,
+  }]);
   assertEquals(closes, {
     "wsproof.close.code=1000 wsproof.close.initiator=peer": 5,
     "wsproof.close.code=1001 wsproof.close.initiator=peer": 0,
@@ -290,6 +320,7 @@ Deno.test("the instruments of OpenTelemetry are exported with OTEL_DENO=true, un
     "wsproof.refusal.cause=method": 0,
     "wsproof.refusal.cause=bad-handshake": 0,
     "wsproof.refusal.cause=version": 0,
+    "wsproof.refusal.cause=host": 0,
     "wsproof.refusal.cause=origin": 3,
     "wsproof.refusal.cause=token": 0,
     "wsproof.refusal.cause=connections": 0,

@@ -16,7 +16,7 @@ const CHROMIUM = "/usr/bin/chromium";
 const hasChromium = await Deno.stat(CHROMIUM).then(() => true, () => false);
 
 /** How long Chromium may take for one thing, in milliseconds: the machine runs other tests at the same time. */
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 60_000;
 
 const ARTEFACTS = new URL("artefacts/", import.meta.url);
 const ROOT = new URL("../", import.meta.url);

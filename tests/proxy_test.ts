@@ -8,7 +8,7 @@ import { client, reportOf } from "./support/command.ts";
 import { connectRaw, rawPeer } from "./support/raw_peer.ts";
 
 Deno.test("client goes through an HTTP proxy with --proxy, with the credentials of its URL", async () => {
-  const server = serveEcho({ port: 0 });
+  const server = serveEcho({ port: 0, allowHosts: ["server.test"] });
   const head = Promise.withResolvers<string>();
   await using proxy = rawPeer(async (socket) => {
     const request = await socket.readHead();
@@ -32,13 +32,13 @@ Deno.test("client goes through an HTTP proxy with --proxy, with the credentials 
   await server.shutdown();
 });
 
-Deno.test("client says handshake-refused when the proxy wants credentials", async () => {
+Deno.test("client says no-connection when the proxy wants credentials", async () => {
   await using proxy = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
   });
   const outcome = await client(["--json", "--proxy", `http://127.0.0.1:${proxy.port}`, "ws://server.test/"]);
-  assertEquals(reportOf(outcome).verdict, "handshake-refused");
+  assertEquals(reportOf(outcome).verdict, "no-connection");
   assertMatch(reportOf(outcome).problem, /407/);
 });
 
@@ -63,6 +63,7 @@ Deno.test({
     assertMatch(refused.stderr, /^wsproof: .*write.*\n$/);
     const missing = await client(["--json", "--unix", `${folder}/none.sock`], "", ["--allow-write"]);
     assertEquals(reportOf(missing).verdict, "no-connection");
+    assertStringIncludes(reportOf(missing).hint, "--unix");
     await server.shutdown();
     await Deno.remove(folder, { recursive: true });
   },

@@ -2,15 +2,13 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../lib/client_settings.ts";
-import { exchange } from "../lib/exchange.ts";
 import { LAB_STEPS } from "../lib/lab/program.ts";
 import { usageOf } from "../lib/lab/step.ts";
 import { createMetrics } from "../lib/metrics.ts";
-import { formatJson } from "../lib/report.ts";
 import { serveEcho } from "../lib/serve.ts";
 import { SERVER_OPTIONS } from "../lib/server_settings.ts";
 import { EXIT_CODES } from "../lib/verdict.ts";
-import { outcomeOf, start } from "./support/command.ts";
+import { client, outcomeOf, reportOf, start } from "./support/command.ts";
 
 const README = await Deno.readTextFile(new URL("../README.md", import.meta.url));
 
@@ -55,7 +53,7 @@ Deno.test("the README lists every option of the server, with its value and lette
 });
 
 Deno.test("the README lists every metric, and no other", async () => {
-  const stats = { connections: 0, accepted: 0, messages: 0, bytes: 0, closes: [], refusals: [] };
+  const stats = { connections: 0, accepted: 0, messages: 0, bytes: 0, closes: [], refusals: [], troubles: [] };
   using metrics = createMetrics(() => stats, "1.2.3");
   const text = await (await metrics.respond(new Request("http://127.0.0.1/metrics"))).text();
   const names = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
@@ -87,7 +85,7 @@ function shapeOf(value: unknown): unknown {
 Deno.test("the example of the JSON report has the fields of a real one, in their order", async () => {
   const example = JSON.parse(codeBlock(section("### The report for a program"), "json"));
   const server = serveEcho({ port: 0 });
-  const report = JSON.parse(formatJson(await exchange(server.url, { digest: true })));
+  const report = reportOf(await client(["--json", server.url]));
   await server.shutdown();
   assertEquals(JSON.stringify(shapeOf(example)), JSON.stringify(shapeOf(report)));
   assertEquals(example.messages[0].sha256, report.messages[0].sha256);

@@ -4,6 +4,7 @@ import { assertEquals, assertFalse } from "@std/assert";
 import { exchange, type ExchangeEvent, type ExchangeReport, type Stage, type StageName } from "../lib/exchange.ts";
 import { formatEvent, formatJson, formatMs, formatReport } from "../lib/report.ts";
 import { serveEcho } from "../lib/serve.ts";
+import type { Verdict } from "../lib/verdict.ts";
 
 type Parts = Partial<ExchangeReport> & { readonly changed?: Partial<Record<StageName, Partial<Stage>>> };
 
@@ -23,6 +24,7 @@ function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
   return {
     schema: "wsproof.exchange/1",
     url: "ws://127.0.0.1:6455/",
+    proxy: null,
     transport: "builtin",
     protocol: "",
     ok: true,
@@ -134,6 +136,91 @@ for (const { what, parts, steps } of FAILED) {
     assertEquals(stepsOf(parts), steps);
   });
 }
+
+/** The report of an exchange that ended in a stage with a problem, which its last line says. */
+const told = (stage: StageName, verdict: Verdict): Parts => ({
+  ...failedIn(stage, "What was wrong"),
+  verdict,
+  problem: "What was wrong",
+});
+const TOLD = [
+  { parts: told("connect", "no-connection"), step: "✗ connected ws://127.0.0.1:6455/ 5.00 ms" },
+  { parts: told("upgrade", "handshake-refused"), step: "✗ upgraded ws://127.0.0.1:6455/ 5.00 ms" },
+  { parts: told("send", "connection-lost"), step: "✗ sent connection lost 5.00 ms" },
+  { parts: told("receive", "no-reply"), step: "✗ received no complete message in time 5.00 ms" },
+  {
+    parts: told("verify", "wrong-reply"),
+    step: '✗ received text, 11 bytes: "Hello world", not as expected 12.3 ms',
+  },
+  { parts: told("close", "close-not-confirmed"), step: "✗ closed not confirmed 5.00 ms" },
+  { parts: told("close", "interrupted"), step: "✗ closed interrupted 5.00 ms" },
+];
+for (const { parts, step } of TOLD) {
+  Deno.test(`formatReport() says a problem once, when the last step is "${step}"`, () => {
+    const { steps, verdict } = formatReport(reportOf(parts));
+    assertEquals(steps.at(-1)?.trim().replace(/ +/g, " "), step);
+    assertEquals([...steps, ...verdict].filter((line) => line.includes("What was wrong")).length, 1);
+  });
+}
+
+Deno.test("formatReport() says the problem of the close in its step, when another stage had failed before", () => {
+  const { receive, close } = {
+    receive: { ok: false, detail: "No message" },
+    close: { ok: false, detail: "Dropped" },
+  };
+  const report = reportOf({ ok: false, verdict: "no-reply", problem: "No message", changed: { receive, close } });
+  assertEquals(formatReport(report).steps.at(-1)?.includes("✗ closed    Dropped"), true);
+});
+
+/** What could steer a terminal, reorder a line or hide in it, as text and as it is printed. */
+const HOSTILE = "\u001b[2J\u0085\u009b31m\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ufeff\ud800.\udc00";
+const HARMLESS = String
+  .raw`\u001b[2J\u0085\u009b31m\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ufeff\ud800.\udc00`;
+const TOKEN = "wsproof.bearer.b3BlbiBzZXNhbWU";
+
+/** Every text of a report that a peer can have written. */
+function hostileReport(text: string): ExchangeReport {
+  const frame = { code: 4000, reason: text };
+  return reportOf({
+    ok: false,
+    verdict: "wrong-reply",
+    exitCode: 6,
+    protocol: text,
+    problem: text,
+    hint: text,
+    changed: { upgrade: { detail: text }, receive: { detail: text }, close: { ok: false, detail: `not ${text}` } },
+    refusal: { from: "server", status: 403, problems: [text], fields: [["X-Text", text], [text, ""]], body: text },
+    close: { sent: frame, received: frame, initiator: "peer", end: "close-frame", tcp: "peer", detail: text },
+  });
+}
+
+Deno.test("formatJson() escapes what could steer a terminal, and stays the same JSON", () => {
+  const report = hostileReport(HOSTILE);
+  const json = formatJson(report);
+  assertEquals([...json].filter((char) => HOSTILE.replace(/[ -~]/g, "").includes(char)), []);
+  assertEquals(JSON.parse(json), report);
+});
+
+Deno.test("formatReport() escapes what could steer a terminal in steps and verdict", () => {
+  const { steps, verdict } = formatReport(hostileReport(HOSTILE), { columns: 200 });
+  assertEquals(verdict, [`wrong-reply (exit 6): ${HARMLESS}`, `  ${HARMLESS}`]);
+  assertEquals(steps.filter((line) => line.includes(HARMLESS)).length, 3);
+  assertEquals([...steps.join("")].filter((char) => HOSTILE.replace(/[ -~]/g, "").includes(char)), []);
+});
+
+Deno.test("formatEvent() escapes what could steer a terminal", () => {
+  const event = { atMs: 1, type: "upgraded", protocol: HOSTILE } as const;
+  assertEquals(formatEvent(event), `    1.00 ms  upgraded, subprotocol ${HARMLESS}`);
+});
+
+Deno.test("no form of a report shows a token that was offered as a subprotocol", () => {
+  const report = hostileReport(`Server selected "${TOKEN}", ${TOKEN}`);
+  const { steps, verdict } = formatReport(report, { columns: 200 });
+  const event = formatEvent({ atMs: 1, type: "upgraded", protocol: TOKEN });
+  const shown = [...steps, ...verdict, event, formatJson(report)];
+  assertEquals(shown.filter((text) => text.includes("b3BlbiBzZXNhbWU")), []);
+  assertEquals(shown.filter((text) => text.includes("wsproof.bearer.***")).length, 7);
+});
 
 for (const [columns, room] of [[80, 58], [100, 78], [40, 18]] as const) {
   Deno.test(`formatReport() shows all of a detail, when it just fits ${columns} columns`, () => {

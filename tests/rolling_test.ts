@@ -9,7 +9,7 @@ import { start } from "./support/command.ts";
 import { hasNginx, ownAddress, startNginx } from "./support/nginx.ts";
 import { testBoth } from "./support/transports.ts";
 
-const WAIT = { timeoutMs: 20_000 };
+const WAIT = { timeoutMs: 60_000 };
 const ROUNDS = 2;
 
 /** How many messages a client has under way: one at a time, or a window. */
@@ -182,7 +182,11 @@ testBoth("clients lose no message while one instance after the other is restarte
   const openers = Object.entries({ builtin: openBuiltin, wire: openWire });
   const clients = openers.flatMap(([name, open]) =>
     WINDOWS.map((window, number) =>
-      new Client(`${name}-${number}`, (path) => open(new URL(path, nginx.url), { connectTimeoutMs: 10_000 }), window)
+      new Client(
+        `${name}-${number}`,
+        (path) => open(new URL(path, nginx.url), { connectTimeoutMs: WAIT.timeoutMs }),
+        window,
+      )
     )
   );
   const running = clients.map((client) => client.run());

@@ -250,6 +250,7 @@ const STATUSES = [
   { code: STATUS_CODE.NotFound, number: 404, text: "Not Found" },
   { code: STATUS_CODE.MethodNotAllowed, number: 405, text: "Method Not Allowed" },
   { code: STATUS_CODE.RequestTimeout, number: 408, text: "Request Timeout" },
+  { code: STATUS_CODE.MisdirectedRequest, number: 421, text: "Misdirected Request" },
   { code: STATUS_CODE.UpgradeRequired, number: 426, text: "Upgrade Required" },
   { code: STATUS_CODE.RequestHeaderFieldsTooLarge, number: 431, text: "Request Header Fields Too Large" },
   { code: STATUS_CODE.InternalServerError, number: 500, text: "Internal Server Error" },

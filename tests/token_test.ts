@@ -36,13 +36,19 @@ for (
   });
 }
 
-Deno.test("createTokenCheck() takes a token in UTF-8 as Bearer", () => {
-  const headers = { authorization: latin1(`Bearer ${SECRET}`) };
-  assertEquals(createTokenCheck(SECRET)(new Request("http://127.0.0.1/", { headers })), true);
-});
+// The last byte of "\u00e0" in UTF-8 is A0, a space where bytes stand as characters.
+for (const secret of [SECRET, "voil\u00e0", "\u00e0", "\u0085\u00a0"]) {
+  Deno.test(`createTokenCheck() takes ${JSON.stringify(secret)} in UTF-8 as Bearer, byte by byte`, () => {
+    const check = createTokenCheck(secret);
+    const isRight = (text: string) =>
+      check(new Request("http://127.0.0.1/", { headers: { authorization: `Bearer ${text}` } }));
+    assertEquals([isRight(latin1(secret)), isRight(latin1(secret).slice(0, -1))], [true, false]);
+  });
+}
 
 Deno.test("isTokenProtocol() knows a token by its beginning", () => {
-  assertEquals([offer("x"), "chat", "wsproof"].map(isTokenProtocol), [true, false, false]);
+  const names = [offer("x"), "Wsproof.BEARER.eA", "chat", "wsproof"];
+  assertEquals(names.map(isTokenProtocol), [true, true, false, false]);
 });
 
 Deno.test("createTokenCheck() reads a field of megabytes in linear time", () => {

@@ -41,11 +41,14 @@ async function untilEnd(socket: RawSocket): Promise<void> {
   await within(socket.untilGone().catch(() => {}), "end of TCP", WAIT);
 }
 
+/** For what does not come; the part that comes has to be there by then, on a busy machine too. */
+const SHORT_HEAD_MS = 1000;
+
 /** Waits for something that nobody tells. */
 async function until(isSo: () => boolean): Promise<void> {
   const begin = performance.now();
   while (!isSo()) {
-    if (performance.now() - begin > WAIT.timeoutMs) throw new Error(`Not so within 20 s: ${isSo}`);
+    if (performance.now() - begin > WAIT.timeoutMs) throw new Error(`Not so in time: ${isSo}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
@@ -150,7 +153,8 @@ Deno.test("WireServer reads the peer's close frame behind a message beyond the r
 });
 
 Deno.test("the budget of a WireServer closes the peer with the longest unfinished text with 1013, and not the others", async () => {
-  const budget = new MemoryBudget(4 * MIB);
+  // The room for text doubles when more comes than was announced: the smaller one takes 4 MiB in the end.
+  const budget = new MemoryBudget(4.5 * MIB);
   await using scene = wireScene({ budget });
   const [large, small] = [await scene.connect(), await scene.connect()];
   await large.write(begin(letters(3 * MIB)));
@@ -163,6 +167,7 @@ Deno.test("the budget of a WireServer closes the peer with the longest unfinishe
   await large.write(frame(CLOSE, Uint8Array.of(0x03, 0xf5)));
   const [end] = endsOf(await scene.untilTold(1));
   assertEquals([end?.sent, end?.received?.code, end?.error], [{ code: 1013, reason: SHED_REASON }, 1013, ""]);
+  small.close();
   await until(() => budget.totalBytes === 0);
 });
 
@@ -176,7 +181,9 @@ Deno.test("the budget of a WireServer counts the room that is made for text, up 
   // More than what has come, and never more than 32 times that, or the message.
   assert(budget.totalBytes > 100_000 && budget.totalBytes <= 3_200_000, `${budget.totalBytes}`);
   await socket.write(whole.subarray(100_000, 15 * MIB));
-  await until(() => budget.totalBytes === 16 * MIB);
+  // The read buffer counts as well.
+  await until(() => budget.totalBytes >= 16 * MIB);
+  assert(budget.totalBytes < 16 * MIB + MAX_READ_BYTES, `${budget.totalBytes}`);
 });
 
 Deno.test("the budget of a WireServer forgets text that was echoed, and that of a peer that has gone", async () => {
@@ -191,6 +198,7 @@ Deno.test("the budget of a WireServer forgets text that was echoed, and that of 
   await until(() => budget.totalBytes > 0.9 * MIB);
   socket.close();
   await scene.untilTold(1);
+  // The read buffer, too.
   assertEquals(budget.totalBytes, 0);
 });
 
@@ -198,13 +206,13 @@ Deno.test("the budget of a WireServer has nothing to say about small messages an
   const budget = new MemoryBudget(0);
   await using scene = wireScene({ budget });
   const socket = await scene.connect();
-  await socket.write(joined(begin(letters(60_000)), last(""), frame(BINARY, letters(200_000)), text("x")));
+  await socket.write(joined(begin(letters(3000)), last(""), frame(BINARY, letters(200_000)), text("x")));
   const sizes = [];
   for (let count = 0; count < 3; count++) {
     sizes.push((await within(socket.readFrame(), "echo", WAIT)).payload.byteLength);
   }
-  assertEquals([sizes, budget.totalBytes], [[60_000, 200_000, 1], 0]);
-  await socket.write(joined(begin(letters(60_000)), more(letters(10_000))));
+  assertEquals([sizes, budget.totalBytes], [[3000, 200_000, 1], 0]);
+  await socket.write(joined(begin(letters(3000)), more(letters(3000))));
   assertEquals(await framesToClose(socket), [[], 1013, SHED_REASON]);
 });
 
@@ -228,6 +236,7 @@ Deno.test("the budget of a WireServer drops a peer that does not take a long tex
   assertEquals([end?.sent, end?.error], [null, SHED_REASON]);
   assertEquals((await within(other.readFrame(), "echo", WAIT)).payload.byteLength, 2 * MIB);
   conn.close();
+  other.close();
   await until(() => budget.totalBytes === 0);
 });
 
@@ -274,7 +283,7 @@ Deno.test("WireEcho does not take a slow upload for silence, byte by byte, text 
     }
     assertEquals((await within(socket.readFrame(), "echo", WAIT)).payload.byteLength, 40);
     await socket.write(begin("x"));
-    await until(() => echo.heldBytes() === 1);
+    await until(() => echo.heldBytes() > 0);
     for (let count = 1; count < 40; count++) {
       const before = readCount();
       await socket.write(more("x"));
@@ -293,7 +302,7 @@ Deno.test("WireEcho closes with 1001 when a slow upload stands still", async () 
     // Whole numbers, so that sums are exact.
     const begun = Math.ceil(performance.now());
     await socket.write(begin("x"));
-    await until(() => echo.heldBytes() === 1);
+    await until(() => echo.heldBytes() > 0);
     echo.tick(begun);
     echo.tick(begun + 300);
     assertEquals((await within(socket.readFrame(), "ping", WAIT)).opcode, OPCODE.ping);
@@ -325,7 +334,7 @@ for (const opcode of [TEXT, BINARY]) {
 }
 
 Deno.test("WireEcho ends text that trickles for ever with 1009", async () => {
-  await withEcho({ maxMessageBytes: 1000 }, async (echo, socket) => {
+  await withEcho({ maxMessageBytes: 1000, idleTimeoutMs: WAIT.timeoutMs }, async (echo, socket) => {
     await socket.write(begin("x"));
     const closed = framesToClose(socket);
     for (let count = 1; count <= 1000; count++) {
@@ -383,7 +392,7 @@ for (const isAsync of [false, true]) {
 
 Deno.test("WireServer drops a peer whose decision does not come in time, and abandons it when it comes", async () => {
   const decision = Promise.withResolvers<Decision>();
-  await using scene = wireScene({ headTimeoutMs: 50 }, { decide: () => decision.promise });
+  await using scene = wireScene({ headTimeoutMs: SHORT_HEAD_MS }, { decide: () => decision.promise });
   assertEquals(await answerTo(scene.url, requestHead({}, "GET /late HTTP/1.1")), "");
   assertEquals(scene.told, []);
   decision.resolve("");
@@ -401,7 +410,7 @@ for (
   ] as const
 ) {
   Deno.test(`WireServer tells of ${what} as ${cause} with status ${status}`, async () => {
-    await using scene = wireScene({ headTimeoutMs: status === 408 || status === 0 ? 50 : 20_000 });
+    await using scene = wireScene({ headTimeoutMs: status === 408 || status === 0 ? SHORT_HEAD_MS : 60_000 });
     const answer = await answerTo(scene.url, bytes);
     if (status === 0) assertEquals(answer, "");
     else assertMatch(answer, new RegExp(`^HTTP/1\\.1 ${status} .*\\r\\nconnection: close\\r\\n`, "s"));
@@ -413,7 +422,7 @@ for (
 
 Deno.test("WireServer does not take the rest of a head that it has answered with 408", async () => {
   let decisions = 0;
-  await using scene = wireScene({ headTimeoutMs: 50 }, { decide: () => (decisions++, "") });
+  await using scene = wireScene({ headTimeoutMs: SHORT_HEAD_MS }, { decide: () => (decisions++, "") });
   const socket = await connectRaw(scene.url);
   await socket.write("GET / HTTP/1.1\r\n");
   assertMatch(await within(socket.readHead(), "answer", WAIT), /^HTTP\/1\.1 408 Request Timeout\r\n/);
@@ -704,7 +713,7 @@ Deno.test("WireServer sends a page of 1 MiB to a slow reader", async () => {
 Deno.test("WireServer waits for a body as long as for a head, and cancels it then", async () => {
   const cancelled = Promise.withResolvers<void>();
   const endless = () => new ReadableStream({ cancel: () => cancelled.resolve() });
-  await using scene = wireScene({ headTimeoutMs: 50 }, { decide: () => new Response(endless()) });
+  await using scene = wireScene({ headTimeoutMs: SHORT_HEAD_MS }, { decide: () => new Response(endless()) });
   assertEquals(await answerTo(scene.url, plainGet), "");
   await within(cancelled.promise, "cancel", WAIT);
 });

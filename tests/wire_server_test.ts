@@ -12,7 +12,7 @@ import { WireServer } from "../lib/transport/wire_server.ts";
 import { serverProcess } from "./support/command.ts";
 import { CLOSE, connectRaw, type RawFrame, type RawSocket, requestHead } from "./support/raw_peer.ts";
 
-const WAIT = { timeoutMs: 20_000 };
+const WAIT = { timeoutMs: 60_000 };
 const KEY = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
 const utf8 = (text: string) => new TextEncoder().encode(text);
 
@@ -325,13 +325,14 @@ for (
     ["a target that is no path", requestHead({}, "GET x HTTP/1.1"), "400 Bad Request"],
     ["no host", requestHead({ Host: undefined }), "400 Bad Request"],
     ["a host that is none", requestHead({ Host: "a b" }), "400 Bad Request"],
+    ["a method in small letters", requestHead({}, "get / HTTP/1.1"), "400 Bad Request"],
     ["a method that a request may not have", requestHead({}, "CONNECT / HTTP/1.1"), "400 Bad Request"],
     [
       "a head over 16 KiB",
       requestHead({ "X-Long": "x".repeat(MAX_HEAD_BYTES) }),
       "431 Request Header Fields Too Large",
     ],
-    ["an absolute URL", requestHead({ Upgrade: undefined }, "GET http://a/b HTTP/1.1"), "426 Upgrade Required"],
+    ["an absolute URL", requestHead({ Upgrade: undefined }, "GET http://127.0.0.1/b HTTP/1.1"), "426 Upgrade Required"],
   ] as const
 ) {
   Deno.test(`wire server answers ${what} with ${status}, and ends the connection`, async () => {
@@ -471,7 +472,7 @@ Deno.test("wire server drops a peer that does not read, once its writes have sto
     } catch {
       assertEquals((await closed).error, "Peer does not read");
     }
-  }, { idleTimeoutSeconds: 0.2 });
+  }, { idleTimeoutSeconds: 1 });
 });
 
 Deno.test("shutdown() drops peers that do not answer, and nothing of them stays behind", async () => {

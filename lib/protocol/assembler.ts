@@ -92,8 +92,8 @@ export class MessageAssembler {
     return this.#kind === undefined ? undefined : { kind: this.#kind, bytes: this.#length };
   }
 
-  /** How much memory the message under way holds, in bytes: the room that was made for it. */
-  get heldBytes(): number {
+  /** How much memory there is for the message that is under way, in bytes: more than has arrived, as a rule. */
+  get roomBytes(): number {
     return this.#bytes.byteLength;
   }
 

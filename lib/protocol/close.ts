@@ -230,12 +230,12 @@ export type TcpEnd =
 
 /** Both halves of the end of a connection. */
 export interface CloseRecord {
-  /** The close frame that we sent, or `null`. */
+  /** The close frame that we sent, or `null` if none went out or it is not known. */
   readonly sent: CloseFrame | null;
   /** The close frame that the peer sent, or `null` if none came or it is not known. */
   readonly received: CloseFrame | null;
-  /** Who sent the first close frame; `null` if nobody did. */
-  readonly initiator: "local" | "peer" | null;
+  /** Who sent the first close frame; `null` if nobody did, `"not-known"` if the transport cannot tell. */
+  readonly initiator: "local" | "peer" | "not-known" | null;
   /** How it ended. */
   readonly end: CloseEnd;
   /** How the TCP connection below it ended. */
@@ -318,6 +318,32 @@ export function describeEnd(record: CloseRecord): string {
     case "not-known":
       return `Connection ended with an empty or invalid close frame, or with none${detail}`;
   }
+}
+
+/**
+ * Puts a close that was confirmed into words: what the peer's close frame said, and whether it was the answer to ours.
+ *
+ * @param record How the connection ended: with a close frame of the peer.
+ * @param asked The close frame that was asked to be sent.
+ * @returns One clause, without a full stop.
+ *
+ * @example
+ * ```ts
+ * import { describeConfirmation } from "./close.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const asked = { code: 1000, reason: "" };
+ * const record = { sent: asked, received: asked, initiator: "local", end: "close-frame", tcp: "peer", detail: "" } as const;
+ * assertEquals(describeConfirmation(record, asked), "1000 (normal closure), confirmed by the peer");
+ * ```
+ */
+export function describeConfirmation(record: CloseRecord, asked: CloseFrame): string {
+  const { initiator, received } = record;
+  const frame = describeCloseFrame(received ?? asked);
+  if (initiator === "peer") return `${frame}, begun by the peer`;
+  // Another code than ours can be an answer, or a close that the peer began at the same time.
+  const isAnswer = initiator !== "not-known" || received?.code === asked.code;
+  return `${frame}, ${isAnswer ? "confirmed" : "sent"} by the peer`;
 }
 
 /**

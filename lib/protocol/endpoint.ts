@@ -260,7 +260,7 @@ export class Endpoint {
 
   /** How much memory the message holds that is not complete, in bytes. */
   get heldBytes(): number {
-    return this.#assembler.heldBytes;
+    return this.#assembler.roomBytes;
   }
 
   /** Whether nothing that still comes can matter: the peer's close frame is there, or its bytes are no frames. */
@@ -474,7 +474,7 @@ export class Endpoint {
       if (!(error instanceof ProtocolError)) throw error;
       return this.#fail(error);
     }
-    if (text === undefined) relay.onStored(this.#assembler.heldBytes);
+    if (text === undefined) relay.onStored(this.#assembler.roomBytes);
     else relay.onText(header, text, text === piece);
   }
 

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { quote } from "./message.ts";
-import { isToken } from "./token.ts";
+import { quote, withoutToken } from "./message.ts";
+import { isToken, trimBlanks as trim } from "./token.ts";
 
 /** The longest head of a request or response, in bytes: 16 KiB. */
 export const MAX_HEAD_BYTES = 16 * 1024;
@@ -90,19 +90,6 @@ function quoteLine(line: string): string {
   return quote(line, 80);
 }
 
-/** Takes off spaces and tabs, and only those. No pattern does it in linear time. */
-function trim(text: string): string {
-  let from = 0;
-  let to = text.length;
-  while (from < to && isBlank(text.charCodeAt(from))) from++;
-  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
-  return text.slice(from, to);
-}
-
-function isBlank(unit: number): boolean {
-  return unit === 0x20 || unit === 0x09;
-}
-
 /**
  * Gives every value of a field that is a list, in order, over all its lines (RFC 9110 section 5.6.1).
  *
@@ -177,8 +164,8 @@ export interface UpgradeRequest {
   readonly key: string;
   /** The subprotocols to offer, in the order of preference. */
   readonly protocols?: readonly string[];
-  /** Fields to add; those of the handshake itself cannot be replaced. */
-  readonly headers?: Headers;
+  /** Fields to add, in order and as they are; those of the handshake itself but Host cannot be replaced. */
+  readonly headers?: Iterable<readonly [name: string, value: string]>;
 }
 
 /**
@@ -186,7 +173,8 @@ export interface UpgradeRequest {
  *
  * @param request What is asked for.
  * @returns The head; each of its characters is one byte to be sent (ISO 8859-1).
- * @throws {RangeError} If a subprotocol is not a token or is there twice, or the key is not one (section 4.1).
+ * @throws {RangeError} If a subprotocol is not a token or is there twice, the key is not one (section 4.1), or a field cannot
+ * go out as it is.
  *
  * @example
  * ```ts
@@ -198,26 +186,59 @@ export interface UpgradeRequest {
  * ```
  */
 export function encodeRequest(request: UpgradeRequest): string {
-  const { url, key, protocols = [], headers = new Headers() } = request;
+  const { url, key, protocols = [], headers = [] } = request;
+  const fields = [...headers];
   assertKey(key);
   assertProtocols(protocols);
+  fields.forEach(assertField);
+  const valueOf = (name: string) => fields.find(([field]) => field.toLowerCase() === name)?.[1];
   const lines = [
     `GET ${url.pathname}${url.search} HTTP/1.1`,
-    `Host: ${headers.get("host") ?? url.host}`,
+    `Host: ${valueOf("host") ?? url.host}`,
     "Upgrade: websocket",
     "Connection: Upgrade",
     "Sec-WebSocket-Version: 13",
     `Sec-WebSocket-Key: ${key}`,
   ];
   if (protocols.length > 0) lines.push(`Sec-WebSocket-Protocol: ${protocols.join(", ")}`);
-  if (url.username + url.password !== "" && !headers.has("authorization")) {
-    lines.push(`Authorization: Basic ${base64(percentDecoded(`${url.username}:${url.password}`))}`);
+  if (url.username + url.password !== "" && valueOf("authorization") === undefined) {
+    lines.push(`Authorization: ${basicCredentials(url)}`);
   }
-  for (const [name, value] of headers) {
+  for (const [name, value] of fields) {
     if (!HANDSHAKE_FIELD.test(name)) lines.push(`${name}: ${value}`);
   }
   return [...lines, "", ""].join("\r\n");
 }
+
+/**
+ * Makes Basic credentials of the user name and password of a URL (RFC 7617 section 2). A percent sign that begins no escape
+ * stands for itself.
+ *
+ * @param url The URL; either of the two may be empty.
+ * @returns The value for the field Authorization or Proxy-Authorization.
+ *
+ * @example
+ * ```ts
+ * import { basicCredentials } from "./handshake.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(basicCredentials(new URL("ws://me:100%@host/")), `Basic ${btoa("me:100%")}`);
+ * ```
+ */
+export function basicCredentials({ username, password }: URL): string {
+  return `Basic ${base64(percentDecoded(`${username}:${password}`))}`;
+}
+
+/** A field has bytes only, and stays on its line. */
+function assertField([name, value]: readonly [string, string]): void {
+  // The value is not quoted: it may be a secret.
+  if (!isToken(name)) throw new RangeError("Cannot send a header field whose name is not a token");
+  if (!FIELD_VALUE.test(value)) {
+    throw new RangeError(`Cannot send the field ${name}: its value is not of ISO 8859-1 on one line`);
+  }
+}
+
+const FIELD_VALUE = /^[^\0\r\n\u0100-\uffff]*$/;
 
 function assertKey(key: string): void {
   if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key)) {
@@ -228,7 +249,9 @@ function assertKey(key: string): void {
 function assertProtocols(protocols: readonly string[]): void {
   const wrong = protocols.find((protocol, at) => !isToken(protocol) || protocols.indexOf(protocol) < at);
   if (wrong !== undefined) {
-    throw new RangeError(`Cannot offer the subprotocol ${quoteLine(wrong)}: each must be a token, and there once`);
+    throw new RangeError(
+      `Cannot offer the subprotocol ${quoteLine(withoutToken(wrong))}: each must be a token, and there once`,
+    );
   }
 }
 
@@ -308,7 +331,7 @@ function acceptProblems(head: HttpHead, acceptKey: string): string[] {
 }
 
 function protocolProblems(selected: readonly string[], offered: readonly string[]): string[] {
-  const names = offered.map((name) => quoteLine(name)).join(", ");
+  const names = offered.map((name) => quoteLine(withoutToken(name))).join(", ");
   const [protocol, second] = selected;
   if (second !== undefined) return ["more than one subprotocol is selected"];
   if (protocol === undefined) {
@@ -316,24 +339,29 @@ function protocolProblems(selected: readonly string[], offered: readonly string[
   }
   return offered.includes(protocol)
     ? []
-    : [`the subprotocol ${quoteLine(protocol)} was not offered${names && `: ${names}`}`];
+    : [`the subprotocol ${quoteLine(withoutToken(protocol))} was not offered${names && `: ${names}`}`];
 }
 
 /**
- * Says whether the value of a field Host is a host, and a port if there is one (RFC 9110 section 7.2): what has a slash, a
- * question mark or the like would become part of the path.
+ * Says whether the value of a field Host is a host, and a port from 0 to 65535 if there is one (RFC 9110 section 7.2, RFC
+ * 3986 section 3.2.2): a name, an IPv4 address, or an IPv6 address in brackets. A slash or the like would become part of the
+ * path.
  *
  * @param text The value.
- * @returns Whether it is, as far as its characters tell.
+ * @returns Whether it is, and can stand in a URL.
  *
  * @example
  * ```ts
  * import { isHost } from "./handshake.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(["example.org:80", "[::1]", "a/healthz?", ""].map(isHost), [true, true, false, false]);
+ * assertEquals(["example.org:80", "[::1]", "a/healthz?", "a:65536", ""].map(isHost), [true, true, false, false, false]);
  * ```
  */
 export function isHost(text: string): boolean {
-  return /^[^\s/?#@\\]+$/.test(text);
+  // The URL standard knows which addresses are none, and which port is too large.
+  return HOST.test(text) && URL.canParse(`http://${text}/`);
 }
+
+/** An address in brackets or the characters of a name (RFC 3986 section 3.2.2), and a port. */
+const HOST = /^(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:\d{0,5})?$/;

@@ -106,10 +106,12 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
 }
 
 /**
- * Escapes what could steer a terminal or break a line, as JSON allows it inside strings: JSON stays JSON, with the same value.
+ * Escapes what could steer a terminal or break a line. Inside the strings of JSON these escapes are JSON's own, so that JSON
+ * stays JSON, with the same value.
  *
- * @param json The text.
- * @returns The text with control and direction characters as escapes.
+ * @param text The text, or the JSON.
+ * @returns The text on one line, with control characters, characters that change the direction of writing or stay invisible,
+ * and halves of surrogate pairs as escapes.
  *
  * @example
  * ```ts
@@ -120,13 +122,17 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
  * assertEquals(escapeUnprintable(JSON.stringify("\u009b31m")), '"\\u009b31m"');
  * ```
  */
-export function escapeUnprintable(json: string): string {
-  return json.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+export function escapeUnprintable(text: string): string {
+  return text.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** Control characters, and those that reorder or break a line. Ranges, as named properties take long to set up. */
-// deno-lint-ignore no-control-regex -- they are what is looked for
-const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+/**
+ * Control characters, those that reorder or break a line, invisible ones that hide text, and with the flag u surrogates
+ * without their other half. Ranges, as named properties take long to set up.
+ */
+const UNPRINTABLE =
+  // deno-lint-ignore no-control-regex -- they are what is looked for
+  /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 
 /**
  * Quotes text that somebody else wrote, so that it stays on one line and cannot steer a terminal.
@@ -153,10 +159,11 @@ export function quote(text: string, maxChars = Infinity): string {
 }
 
 /**
- * Hides the password in a URL, also in text that is no valid URL.
+ * Hides the password in a URL, also in text that is no valid URL and whatever characters are in it. A user name without a
+ * password is hidden as well, as it may be a token.
  *
  * @param text The URL.
- * @returns The same, with three asterisks instead of the password.
+ * @returns The same, with three asterisks instead of the secret.
  *
  * @example
  * ```ts
@@ -164,10 +171,55 @@ export function quote(text: string, maxChars = Infinity): string {
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(withoutPassword("ws://user:secret@host/"), "ws://user:***@host/");
+ * assertEquals(withoutPassword("ws://user:s3/cret@host/"), "ws://user:***@host/");
  * ```
  */
 export function withoutPassword(text: string): string {
-  return text.replace(/^(\w*:?\/{0,2}[^/?#:@]*):[^/?#]*@/, "$1:***@");
+  const [scheme = ""] = /^\s*([a-z][a-z0-9+.-]*:(?=\/))?\/*/i.exec(text) ?? [];
+  const rest = text.slice(scheme.length);
+  const authority = rest.search(/[/?#]|$/);
+  // An at sign that follows a valid host and port belongs to the path.
+  const isPlain = !rest.slice(0, authority).includes("@") && URL.canParse(text.trim()) && /:\/\//.test(scheme);
+  const at = isPlain ? -1 : URL.canParse(text.trim()) ? rest.lastIndexOf("@", authority) : rest.lastIndexOf("@");
+  if (at === -1) return text;
+  const colon = rest.slice(0, at).search(/:|%3a/i);
+  return `${scheme}${colon === -1 ? "" : rest.slice(0, colon + 1)}***${rest.slice(at)}`;
+}
+
+/**
+ * Hides the token in the name of a subprotocol, as `wsproof.bearer.TOKEN` has one.
+ *
+ * @param name The name.
+ * @returns The same, with three asterisks instead of what follows `bearer.`, `token.` or `authorization.`.
+ *
+ * @example
+ * ```ts
+ * import { withoutToken } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutToken("wsproof.bearer.secret"), "wsproof.bearer.***");
+ * ```
+ */
+export function withoutToken(name: string): string {
+  return name.replace(/(\b(?:bearer|token|authorization)[._-]).+$/is, "$1***");
+}
+
+/**
+ * Quotes what somebody gave as a URL or a name, without the secrets that it may have.
+ *
+ * @param text The text.
+ * @returns The text in double quotes, on one line.
+ *
+ * @example
+ * ```ts
+ * import { withoutSecrets } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutSecrets("ftp://me:secret@host"), '"ftp://me:***@host"');
+ * ```
+ */
+export function withoutSecrets(text: string): string {
+  return quote(withoutToken(withoutPassword(text)));
 }
 
 function isLowSurrogate(unit: number): boolean {

@@ -31,13 +31,19 @@ export type TransportName = "builtin" | "wire";
 export interface OpenOptions {
   /** Subprotocols to offer, in the order of preference (RFC 6455 section 1.9). */
   protocols?: readonly string[];
-  /** Header fields to add to the opening handshake. */
-  headers?: Headers;
+  /**
+   * Header fields to add to the opening handshake, in order: `Headers`, or pairs of name and value. Over wire each goes out as
+   * it is given; over the built-in WebSocket names become lower case, and a User-Agent is refused.
+   */
+  headers?: Iterable<readonly [name: string, value: string]>;
   /** How long name, TCP, TLS and the opening handshake may take together, in milliseconds; 10 s by default. */
   connectTimeoutMs?: number;
   /** Cancels the opening. */
   signal?: AbortSignal | undefined;
-  /** The longest message to accept, in bytes; 67108863 by default, which is what the runtime accepts in a frame. */
+  /**
+   * The longest message to accept, in bytes; 67108863 by default, which is what the runtime accepts in a frame. Over the
+   * built-in WebSocket it does not bound memory: the runtime keeps all fragments of a message before the limit is seen.
+   */
   maxMessageBytes?: number;
   /** `send` waits while more than this many bytes wait to go out; 1 MiB by default. */
   maxBufferedBytes?: number;
@@ -45,7 +51,11 @@ export interface OpenOptions {
   caCerts?: readonly string[];
   /** The certificate and private key to present to the server, as PEM text. */
   clientCertificate?: { cert: string; key: string };
-  /** An HTTP proxy to go through, as `http://[user:password@]host:port`. */
+  /**
+   * A proxy to go through, as `http://[user:password@]host:port`, over the built-in WebSocket also `https:` and `socks5:`;
+   * `"none"` for a direct connection. By default the variables of the environment decide as they do for curl, but never for
+   * a loopback host.
+   */
   proxy?: string;
   /** A unix socket to connect to instead of the URL's host and port. */
   unixPath?: string;
@@ -126,7 +136,7 @@ export interface Connection {
 
 /** Why a connection was not opened. */
 export type OpenFailure =
-  /** Name, TCP or TLS: there was no connection to send the handshake over. */
+  /** Name, TCP, TLS or proxy: there was no connection to the server to send the handshake over. */
   | "no-connection"
   /** An answer came that is not a valid upgrade (RFC 6455 section 4.1). */
   | "handshake-refused"
@@ -154,6 +164,12 @@ export class OpenError extends Error {
   readonly stage: "connect" | "upgrade";
   /** The answer that is not a valid upgrade, where it is known. */
   readonly refusal: HandshakeRefusal | undefined;
+  /** What is known of the reason, as a stable word. */
+  readonly reason: OpenReason;
+  /** What the runtime said, in its own words; empty if that is no more than the message. */
+  readonly detail: string;
+  /** The server's certificate, where nobody whom this client trusts has signed it and it could be looked at. */
+  readonly certificate: ServerCertificate | undefined;
 
   /**
    * Makes the error.
@@ -169,7 +185,70 @@ export class OpenError extends Error {
     this.status = details.status ?? details.refusal?.status;
     this.stage = details.stage ?? (failure === "no-connection" ? "connect" : "upgrade");
     this.refusal = details.refusal;
+    this.reason = details.reason ?? "other";
+    this.detail = details.detail ?? "";
+    this.certificate = details.certificate;
   }
+}
+
+/** Why a connection could not be opened, as far as it is known, as a stable word that programs can compare. */
+export type OpenReason =
+  /** Nothing listens at the port, or something in between refused. */
+  | "refused"
+  /** Nothing listens at the unix socket, or it is none. */
+  | "no-socket"
+  /** The name of the host cannot be resolved. */
+  | "unknown-name"
+  /** No way leads to the host. */
+  | "unreachable"
+  /** The proxy refused, dropped or did not speak HTTP. */
+  | "proxy"
+  /** The proxy, or the server behind it: the built-in WebSocket hides which. */
+  | "proxy-or-server"
+  /** The server does not speak TLS. */
+  | "plain-server"
+  /** The server speaks TLS and was asked without it. */
+  | "tls-server"
+  /** The built-in WebSocket does not take an answer that is no HTTP, and does not show it. */
+  | "not-http"
+  /** No trusted authority has signed the server's certificate. */
+  | "unknown-issuer"
+  /** The server's certificate is that of an authority. */
+  | "authority-certificate"
+  /** The server's certificate is for other names. */
+  | "wrong-name"
+  /** The server's certificate is past its time. */
+  | "expired"
+  /** The server's certificate is before its time. */
+  | "not-yet-valid"
+  /** The server's certificate is wrong in another way. */
+  | "bad-certificate"
+  /** The server wants a client certificate. */
+  | "client-certificate-wanted"
+  /** The server does not take the client certificate. */
+  | "client-certificate-refused"
+  /** The server ended the TLS handshake without saying why. */
+  | "tls-handshake"
+  /** The server, or something in between, reset the connection. */
+  | "reset"
+  /** Server and client share no version of TLS. */
+  | "tls-version"
+  /** The field Connection has more than the built-in WebSocket takes, or less than it should. */
+  | "connection-field"
+  /** The answer is valid, and the built-in WebSocket does not take it. */
+  | "runtime"
+  /** The built-in WebSocket hides the answer. */
+  | "hidden"
+  | "other";
+
+/** A server's certificate, for the one who has to decide what to trust. */
+export interface ServerCertificate {
+  /** The distinguished name of the authority that signed the last certificate that the server shows. */
+  readonly issuer: string;
+  /** Whether the server shows one certificate, which names itself as its authority. */
+  readonly isSelfSigned: boolean;
+  /** Whether an authority of this name is among those of the options. */
+  readonly isIssuerGiven: boolean;
 }
 
 /** What may be known of a connection that could not be opened. */
@@ -180,12 +259,20 @@ export interface OpenErrorDetails {
   stage?: "connect" | "upgrade";
   /** The answer that is not a valid upgrade. */
   refusal?: HandshakeRefusal;
+  /** What is known of the reason; `"other"` by default. */
+  reason?: OpenReason;
+  /** What the runtime said. */
+  detail?: string;
+  /** The server's certificate. */
+  certificate?: ServerCertificate | undefined;
   /** The error behind it. */
   cause?: unknown;
 }
 
-/** An answer to the opening handshake that is not a valid upgrade. */
+/** An answer to the opening handshake that is not a valid upgrade, or a proxy's that opens no tunnel. */
 export interface HandshakeRefusal {
+  /** Who gave it; `"not-known"` if it may have been the proxy or the server. */
+  readonly from: "server" | "proxy" | "not-known";
   /** The HTTP status; 0 if the answer is not HTTP. */
   readonly status: number;
   /** Everything that is wrong about it. */
@@ -240,25 +327,4 @@ export class ConnectionClosedError extends Error {
 export class OptionError extends Error {
   /** The name of the class. */
   override readonly name = "OptionError";
-}
-
-/**
- * Says where a connection should have gone, for the error that it did not.
- *
- * @param url The URL.
- * @param options The proxy or the unix socket.
- * @returns Words that follow "No connection".
- *
- * @example
- * ```ts
- * import { placeOf } from "./connection.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(placeOf("ws://user:secret@host:80/path", { proxy: "http://proxy:3128" }), " to host through proxy:3128");
- * ```
- */
-export function placeOf(url: string | URL, { proxy, unixPath }: Pick<OpenOptions, "proxy" | "unixPath">): string {
-  if (unixPath !== undefined) return ` to ${unixPath}`;
-  const way = proxy === undefined ? "" : ` through ${URL.parse(proxy)?.host ?? "the proxy"}`;
-  return ` to ${new URL(url).host}${way}`;
 }

@@ -4,9 +4,18 @@
  * @module
  */
 
-import { endOfHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
-import { OpenError, type OpenOptions, OptionError, placeOf } from "./connection.ts";
+import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { messageOf } from "../protocol/error.ts";
+import { basicCredentials, endOfHead, type HttpHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
+import { withoutToken } from "../protocol/message.ts";
+import { VERSION } from "../version.ts";
+import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
+import { type HandshakeRefusal, OpenError, type OpenOptions, OptionError } from "./connection.ts";
+import { connectionError, type Destination, isTlsAlert } from "./failure.ts";
+import { nameOf, routeTo } from "./proxy.ts";
+
+/** The field User-Agent of what goes out over wire. */
+export const USER_AGENT = `wsproof/${VERSION}`;
 
 /**
  * Makes the connection that an opening handshake goes over, without waiting for small writes to be joined (Nagle).
@@ -36,26 +45,76 @@ export async function dial(
   options: OpenOptions,
   onProgress: (connection: Deno.Conn) => void = () => {},
 ): Promise<Deno.Conn> {
-  const { proxy, unixPath, clientCertificate } = options;
+  const { unixPath, clientCertificate } = options;
+  const { proxy } = routeTo(url, options, "wire");
   const isSecure = url.protocol === "wss:";
   if (clientCertificate && isSecure && (proxy !== undefined || unixPath !== undefined)) {
     throw new OptionError("Cannot present a client certificate through a proxy or a unix socket over wire");
   }
   if (unixPath !== undefined && isSecure) throw new OptionError("Cannot use TLS over a unix socket over wire");
+  assertCertificates(options);
   const target = targetOf(url);
   try {
     if (unixPath !== undefined) return await Deno.connect({ transport: "unix", path: unixPath });
-    if (proxy !== undefined) {
-      return await secured(await tunnel(new URL(proxy), target, onProgress), url, options, onProgress);
-    }
+    if (proxy) return await secured(await tunnel(proxy, url, onProgress), url, options, onProgress);
     if (clientCertificate && isSecure) return await presenting(target, options, clientCertificate, onProgress);
     return await secured(await connectTcp(target, onProgress), url, options, onProgress);
   } catch (error) {
     if (error instanceof OpenError || error instanceof OptionError) throw error;
-    const reason = messageOf(error);
-    if (error instanceof Deno.errors.NotCapable) throw new OptionError(`Cannot open the connection: ${reason}`);
-    throw new OpenError("no-connection", `No connection${placeOf(url, options)}: ${reason}`, { cause: error });
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new OptionError(`Cannot open the connection: ${messageOf(error)}`);
+    }
+    throw await failureOf(error, options, {
+      url,
+      proxy,
+      unixPath,
+      presentsCertificate: clientCertificate !== undefined,
+    });
   }
+}
+
+/**
+ * Makes the error for a connection that could not be made. A certificate that nobody trusted has signed is looked at.
+ *
+ * @param error What the runtime threw or said.
+ * @param options The authorities.
+ * @param destination Where the connection was to go.
+ * @returns The error.
+ */
+export async function failureOf(
+  error: unknown,
+  { caCerts }: OpenOptions,
+  destination: Destination,
+): Promise<OpenError> {
+  const words = messageOf(error);
+  const certificate = /UnknownIssuer/.test(words) && isDirectTls(destination)
+    ? await lookAtCertificate(targetOf(destination.url), caCerts)
+    : undefined;
+  return connectionError(words, destination, { cause: error, certificate });
+}
+
+/** Whether TLS goes straight to the server, so that another look at it is one connection away. */
+function isDirectTls({ url, proxy, unixPath }: Destination): boolean {
+  return url.protocol === "wss:" && proxy === undefined && unixPath === undefined;
+}
+
+/**
+ * Looks again where a server ended TLS: it may have refused the client with an alert that did not arrive.
+ *
+ * @param error What is known.
+ * @param options The authorities and the client certificate.
+ * @param destination Where the connection was to go.
+ * @returns The error that names the alert, or the one that was given.
+ */
+export async function refusedByTls(
+  error: OpenError,
+  options: OpenOptions,
+  destination: Destination,
+): Promise<OpenError> {
+  if (isTlsAlert(error.detail)) return await failureOf(error.detail, options, destination);
+  if (error.failure !== "connection-lost" || !isDirectTls(destination)) return error;
+  const words = await awaitAlert(targetOf(destination.url), options);
+  return isTlsAlert(words) ? await failureOf(words, options, destination) : error;
 }
 
 interface Target {
@@ -119,44 +178,91 @@ async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<De
 }
 
 /** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 wants it for both schemes. */
-async function tunnel(proxy: URL, { hostname, port }: Target, onProgress: OnProgress): Promise<Deno.TcpConn> {
-  if (proxy.protocol !== "http:") {
-    throw new OptionError(`Cannot use the proxy "${proxy.protocol}//${proxy.host}" over wire: give an http: URL`);
-  }
+async function tunnel(proxy: URL, url: URL, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
+    const { hostname, port } = targetOf(url);
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     const lines = [`CONNECT ${host} HTTP/1.1`, `Host: ${host}`];
-    if (proxy.username !== "") {
-      const credentials = new TextEncoder().encode(`${decoded(proxy.username)}:${decoded(proxy.password)}`);
-      lines.push(`Proxy-Authorization: Basic ${credentials.toBase64()}`);
-    }
+    if (proxy.username + proxy.password !== "") lines.push(`Proxy-Authorization: ${basicCredentials(proxy)}`);
+    lines.push(`User-Agent: ${USER_AGENT}`);
     await writeAll(connection, new TextEncoder().encode([...lines, "", ""].join("\r\n")));
-    const { bytes, bodyAt } = await readHead(connection);
-    const { startLine } = parseHead(bytes.subarray(0, bodyAt));
-    const status = Number(/^HTTP\/1\.\d (\d{3})/.exec(startLine)?.[1] ?? 0);
+    const answer = await readHead(connection);
+    const head = parseHead(answer.bytes.subarray(0, answer.bodyAt));
+    const status = Number(/^HTTP\/1\.\d (\d{3})/.exec(head.startLine)?.[1] ?? 0);
+    // Any 2xx opens the tunnel.
     if (status >= 200 && status < 300) return connection;
-    const message = `Proxy answered with status ${status} instead of a tunnel`;
-    throw new OpenError("handshake-refused", message, { status, stage: "connect" });
+    throw new OpenError(
+      "no-connection",
+      `Proxy ${nameOf(proxy)} answered with ${statusText(status)} instead of a tunnel`,
+      {
+        refusal: refusalOf(answer, head, status, [`status ${status} instead of a tunnel`], "proxy"),
+        reason: "proxy",
+      },
+    );
   } catch (error) {
     try {
       connection.close();
     } catch {
       // Whoever gave up meanwhile has closed it.
     }
-    if (!(error instanceof OpenError) || error.stage === "connect") throw error;
-    const message = `Proxy did not answer with a tunnel: ${error.message}`;
-    throw new OpenError(error.failure, message, { stage: "connect", cause: error });
+    if (error instanceof OpenError && error.reason === "proxy") throw error;
+    throw proxyError(error, proxy);
   }
 }
 
-/** A percent sign that escapes nothing stands for itself. */
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
+/** A proxy that does not answer as HTTP wants it: it drops, is cut off, or speaks another protocol. */
+function proxyError(error: unknown, proxy: URL): OpenError {
+  const { refusal, detail = messageOf(error) } = error instanceof OpenError ? error : { refusal: undefined };
+  const problem = refusal?.problems[0] ?? "it ended the connection";
+  return new OpenError("no-connection", `Proxy ${nameOf(proxy)} opened no tunnel: ${problem.replace(/: try .*/, "")}`, {
+    ...(refusal && { refusal: { ...refusal, from: "proxy" } }),
+    reason: "proxy",
+    detail,
+    cause: error,
+  });
+}
+
+/**
+ * Puts a status into words.
+ *
+ * @param status The status.
+ * @returns "status 403 (Forbidden)"; without the text for a status that has none.
+ *
+ * @example
+ * ```ts
+ * import { statusText } from "./dial.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(statusText(403), "status 403 (Forbidden)");
+ * ```
+ */
+export function statusText(status: number): string {
+  return `status ${status}${isStatus(status) ? ` (${STATUS_TEXT[status]})` : ""}`;
+}
+
+/**
+ * Makes the record of an answer that is not what was asked for.
+ *
+ * @param answer The answer.
+ * @param head Its head; `undefined` if it cannot be read.
+ * @param status Its status; 0 if it is not HTTP.
+ * @param problems What is wrong about it.
+ * @param from Who gave it.
+ * @returns The record.
+ */
+export function refusalOf(
+  { bytes, bodyAt }: ReadHead,
+  head: HttpHead | undefined,
+  status: number,
+  problems: readonly string[],
+  from: HandshakeRefusal["from"],
+): HandshakeRefusal {
+  // A server that answers with the subprotocol of a token repeats the token.
+  const fields = (head?.fields ?? []).map(([name, value]) =>
+    [name, /^sec-websocket-protocol$/i.test(name) ? withoutToken(value) : value] as const
+  );
+  return { from, status, problems, fields, body: excerpt(bytes.subarray(bodyAt)) };
 }
 
 /**
@@ -220,7 +326,8 @@ export async function readHead(connection: { read(into: Uint8Array): Promise<num
     if (!HTTP.startsWith(start)) {
       const problem = isTls(buffer) ? "it is TLS and not HTTP: try wss://" : "it is not HTTP";
       throw new OpenError("handshake-refused", `Answer is not a valid upgrade: ${problem}`, {
-        refusal: { status: 0, problems: [problem], fields: [], body: excerpt(buffer.subarray(0, length)) },
+        refusal: refusalOf({ bytes: buffer.subarray(0, length), bodyAt: 0 }, undefined, 0, [problem], "server"),
+        ...(isTls(buffer) && { reason: "tls-server" }),
       });
     }
     const bodyAt = endOfHead(buffer.subarray(0, length), from);
@@ -228,7 +335,7 @@ export async function readHead(connection: { read(into: Uint8Array): Promise<num
   }
   const problem = `its head is longer than ${MAX_HEAD_BYTES} bytes`;
   throw new OpenError("handshake-refused", `Answer is not a valid upgrade: ${problem}`, {
-    refusal: { status: 0, problems: [problem], fields: [], body: excerpt(buffer) },
+    refusal: refusalOf({ bytes: buffer, bodyAt: 0 }, undefined, 0, [problem], "server"),
   });
 }
 
@@ -248,9 +355,7 @@ async function readOrLose(
     const read = await connection.read(into);
     if (read !== null) return read;
   } catch (error) {
-    throw new OpenError("connection-lost", `${lost}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw new OpenError("connection-lost", lost, { detail: messageOf(error), cause: error });
   }
   throw new OpenError("connection-lost", lost);
 }

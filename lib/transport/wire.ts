@@ -4,7 +4,6 @@
  * @module
  */
 
-import { isStatus, STATUS_TEXT } from "@std/http/status";
 import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
 import { type ConnectionEnd, Endpoint } from "../protocol/endpoint.ts";
 import { messageOf, type ProtocolError } from "../protocol/error.ts";
@@ -32,13 +31,16 @@ import {
   DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
+  type HandshakeRefusal,
   OpenError,
   type OpenOptions,
   OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "./deadline.ts";
-import { dial, excerpt, type ReadHead, readHead, writeAll } from "./dial.ts";
+import { dial, readHead, refusalOf, refusedByTls, statusText, USER_AGENT, writeAll } from "./dial.ts";
+import { endWordsOf, isEndWithoutNotice, placeOf } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
+import { routeTo } from "./proxy.ts";
 
 /** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
 export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
@@ -92,6 +94,13 @@ const TRACED_BYTES = 125;
 export async function openWire(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
   const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
   const target = new URL(url);
+  const destination = {
+    url: target,
+    proxy: routeTo(target, options, "wire").proxy,
+    unixPath: options.unixPath,
+    presentsCertificate: options.clientCertificate !== undefined,
+  };
+  signal?.throwIfAborted();
   const since = performance.now();
   let latest: Deno.Conn | undefined;
   const dialing = dial(target, options, (connection) => latest = connection);
@@ -102,7 +111,11 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     // A connection that is half made, or comes too late, is not wanted any more.
     if (latest) closeQuietly(latest);
     dialing.then(closeQuietly, () => {});
-    throw error instanceof TimeoutError ? new OpenError("no-connection", error.message) : error;
+    if (!(error instanceof TimeoutError)) throw error;
+    const { proxy } = destination;
+    const message = `No connection${placeOf(destination)} within ${timeoutMs / 1000} s`;
+    // Whoever is connected to a proxy waits for its tunnel, or for TLS through it.
+    throw new OpenError("no-connection", message, proxy && latest ? { reason: "proxy" } : {});
   }
   try {
     onConnected();
@@ -111,6 +124,7 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     return new WireConnection(tcp, protocol, rest, options);
   } catch (error) {
     closeQuietly(tcp);
+    if (error instanceof OpenError) throw await refusedByTls(error, options, destination);
     if (!(error instanceof TimeoutError)) throw error;
     const message = `Connected, but no answer to the handshake within ${timeoutMs / 1000} s`;
     throw new OpenError("no-connection", message, { stage: "upgrade" });
@@ -120,10 +134,12 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
 async function upgrade(
   tcp: Deno.Conn,
   url: URL,
-  { protocols = [], headers }: OpenOptions,
+  { protocols = [], headers = [] }: OpenOptions,
 ): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
   const key = createKey();
-  const request = requestFor({ url, key, protocols, ...(headers && { headers }) });
+  const fields = [...headers];
+  if (!fields.some(([name]) => name.toLowerCase() === "user-agent")) fields.unshift(["User-Agent", USER_AGENT]);
+  const request = requestFor({ url, key, protocols, headers: fields });
   try {
     await writeAll(tcp, request);
   } catch {
@@ -136,10 +152,10 @@ async function upgrade(
     head = parseHead(bytes.subarray(0, bodyAt));
   } catch (error) {
     const problem = messageOf(error);
-    throw refused(answer, 0, [problem], []);
+    throw refused(refusalOf(answer, undefined, 0, [problem], "server"));
   }
   const { status, protocol, problems } = verifyResponse(head, { acceptKey: await acceptKeyFor(key), protocols });
-  if (problems.length > 0) throw refused(answer, status, problems, head.fields);
+  if (problems.length > 0) throw refused(refusalOf(answer, head, status, problems, "server"));
   return { protocol, rest: bytes.subarray(bodyAt) };
 }
 
@@ -152,17 +168,11 @@ function requestFor(request: UpgradeRequest): Uint8Array {
   }
 }
 
-function refused(
-  { bytes, bodyAt }: ReadHead,
-  status: number,
-  problems: readonly string[],
-  fields: readonly (readonly [string, string])[],
-): OpenError {
-  const refusal = { status, problems, fields, body: excerpt(bytes.subarray(bodyAt)) };
-  const text = isStatus(status) ? ` (${STATUS_TEXT[status]})` : "";
+function refused(refusal: HandshakeRefusal): OpenError {
+  const { status, problems } = refusal;
   const message = status === 101 || status === 0
     ? `Answer is not a valid upgrade: ${problems.join("; ")}`
-    : `Server answered with status ${status}${text} instead of 101`;
+    : `Server answered with ${statusText(status)} instead of 101`;
   return new OpenError("handshake-refused", message, { refusal });
 }
 
@@ -369,8 +379,9 @@ class WireConnection implements Connection {
       }
       if (this.#isOver()) tcp = await this.#peerEnds(buffer);
     } catch (error) {
-      tcp = "reset";
-      detail = messageOf(error);
+      const words = messageOf(error);
+      tcp = isEndWithoutNotice(words) ? "peer" : "reset";
+      detail = endWordsOf(words);
     }
     this.#settle({ tcp, detail });
   }
@@ -397,7 +408,8 @@ class WireConnection implements Connection {
         this.#endpoint.receive(buffer.subarray(0, read));
       }
     } catch (error) {
-      return error instanceof TimeoutError ? "local" : "reset";
+      if (error instanceof TimeoutError) return "local";
+      return isEndWithoutNotice(messageOf(error)) ? "peer" : "reset";
     }
     return "local";
   }

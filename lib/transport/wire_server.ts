@@ -16,6 +16,7 @@ import {
   parseHead,
 } from "../protocol/handshake.ts";
 import { messageOf } from "../protocol/error.ts";
+import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
 import { Turns } from "./turns.ts";
@@ -36,8 +37,11 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 /** The room for a head before any of it has come, in bytes: it grows up to {@linkcode MAX_HEAD_BYTES}. */
 const MIN_HEAD_BYTES = 2048;
 
-/** How much of what comes behind a request that is refused is read and forgotten at once, in bytes. */
-const FORGOTTEN_BYTES = 4096;
+/** How much of what comes behind a request that is refused is read and forgotten at once, in bytes: 16 KiB. */
+const FORGOTTEN_BYTES = 16 * 1024;
+
+/** Behind so many bytes, 64 KiB, it is read no faster than once a tick: whoever sends for ever costs nearly nothing. */
+const MAX_FAST_FORGOTTEN_BYTES = 64 * 1024;
 
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 100;
@@ -53,9 +57,10 @@ export interface WireHandler {
    *
    * @param request The request, without its body.
    * @param addr The address of the peer.
+   * @param target The target as the peer wrote it (RFC 9112 section 3.2): the URL of the request has it in its normal form.
    * @returns A response that refuses it, or the subprotocol with which it is upgraded, empty for none.
    */
-  decide(request: Request, addr: Deno.Addr): Decision | Promise<Decision>;
+  decide(request: Request, addr: Deno.Addr, target: string): Decision | Promise<Decision>;
   /**
    * Follows a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
    *
@@ -93,8 +98,9 @@ export interface WireHandler {
 export type Decision = Response | string;
 
 /**
- * Why a connection was refused before there was a request: its head, or its TLS handshake, is none (400, or 0 without TLS), is
- * over 16 KiB (431), was not there in time (408, or 0 if nothing came), or it had waited longest of too many (0).
+ * Why a connection was refused before there was a request: its head is none (400, also plain HTTP where TLS is spoken), its
+ * TLS handshake is none or over 64 KiB (0), its head is over 16 KiB (431), was not there in time (408, or 0 if nothing came),
+ * or it had waited longest of too many (0).
  */
 export type HeadRefusal = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit";
 
@@ -184,6 +190,11 @@ export class WireServer {
     }
     this.#listener = Deno.listen({ hostname, port });
     this.#accepting = this.#accept();
+  }
+
+  /** The address and the port that it listens on. */
+  get addr(): Deno.NetAddr {
+    return this.#listener.addr;
   }
 
   /** The port that it listens on. */
@@ -297,11 +308,11 @@ export class WireServer {
       const received = await reception.read();
       if ("cause" in received) {
         this.#tellRefused(reception, received.status, received.cause);
-        if (received.status > 0) await reception.refuse(plain(received.status), false);
+        if (received.status > 0) await reception.refuse(plain(received.status, received.text), false);
         return reception.destroy();
       }
       const { request } = received;
-      const decision = await this.#decide(reception, request);
+      const decision = await this.#decide(reception, received);
       if (decision instanceof Response) {
         await reception.refuse(decision, request.method === "HEAD");
       } else if (decision !== undefined) {
@@ -314,8 +325,10 @@ export class WireServer {
   }
 
   /** Asks the handler; nothing comes of it if the peer is gone meanwhile. */
-  async #decide(reception: Reception, request: Request): Promise<Decision | undefined> {
-    const deciding = (async () => await this.#handler.decide(request, reception.addr))().catch(() => plain(500));
+  async #decide(reception: Reception, { request, target }: Received): Promise<Decision | undefined> {
+    const deciding = (async () => await this.#handler.decide(request, reception.addr, target))().catch(() =>
+      plain(500)
+    );
     const decision = await Promise.race([deciding, reception.gone]);
     if (decision === undefined) {
       deciding.then((late) => typeof late === "string" && this.#tellAbandoned(reception, request));
@@ -351,8 +364,11 @@ export class WireServer {
     }
     // One whose upgrade was under way when all were closed.
     if (this.#closing) echo.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
+    const running = echo.run(early);
+    // What runs as long as the connection would keep it as long.
+    early = new Uint8Array(0);
     try {
-      await echo.run(early);
+      await running;
     } finally {
       follower.onGone?.();
     }
@@ -375,6 +391,8 @@ interface Timed {
 
 interface Received {
   readonly request: Request;
+  /** The target as the peer wrote it. */
+  readonly target: string;
   /** What came behind the head. */
   readonly early: Uint8Array;
 }
@@ -387,31 +405,41 @@ interface Upgrade extends Received {
 interface Unreadable {
   readonly status: number;
   readonly cause: HeadRefusal;
+  /** The body of the answer, if not the text of its status. */
+  readonly text?: string;
 }
 
 /** A connection before the upgrade. */
 class Reception {
-  /** The connection, or the TLS over it. */
-  readonly stream: ByteStream;
   readonly addr: Deno.Addr;
   /** Resolves when it is destroyed. */
   readonly gone: Promise<undefined>;
+  readonly #conn: Deno.TcpConn;
   readonly #secure: SecureConn | undefined;
+  #stream: ByteStream;
   readonly #timeoutMs: number;
   readonly #leave = Promise.withResolvers<undefined>();
   readonly #late = Promise.withResolvers<Unreadable>();
   #dueAt: number;
+  /** Resolves with the next tick. */
+  #ticked: PromiseWithResolvers<void> | undefined;
   #length = 0;
   #isWaiting = true;
   #isGone = false;
 
   constructor(conn: Deno.TcpConn, secure: SecureConn | undefined, timeoutMs: number) {
-    this.stream = secure ?? conn;
+    this.#conn = conn;
+    this.#stream = secure ?? conn;
     this.#secure = secure;
     this.addr = conn.remoteAddr;
     this.gone = this.#leave.promise;
     this.#timeoutMs = timeoutMs;
     this.#dueAt = performance.now() + timeoutMs;
+  }
+
+  /** The connection, or the TLS over it. */
+  get stream(): ByteStream {
+    return this.#stream;
   }
 
   /** Whether its head is not complete. */
@@ -431,8 +459,11 @@ class Reception {
       await this.#secure?.handshake();
     } catch (error) {
       // A peer that has gone is not told of.
-      if (/^ERR_(SSL|TLS)_/.test(codeOf(error))) return { status: 0, cause: "bad-handshake" };
-      throw error;
+      if (!(error instanceof TlsError)) throw error;
+      if (!error.isText) return { status: 0, cause: "bad-handshake" };
+      // Whoever speaks plain HTTP is answered in it.
+      this.#stream = this.#conn;
+      return NO_TLS;
     }
     let buffer = new Uint8Array(MIN_HEAD_BYTES);
     // One that is late is answered, and whoever answers reads on.
@@ -447,12 +478,14 @@ class Reception {
       // The empty line may have begun in the read before.
       const end = endOfHead(buffer.subarray(0, this.#length + count), this.#length - 3);
       this.#length += count;
+      // Whoever keeps the event loop busy does not put off its own deadline.
+      this.tick(performance.now());
       // What cannot be the beginning of a method is not HTTP, as a rule TLS, and no empty line will come.
       if (!METHOD_START.test(String.fromCharCode(buffer[0] ?? 0))) return BAD_REQUEST;
       if (end === -1) continue;
-      const request = requestOf(buffer.subarray(0, end), this.#secure !== undefined);
+      const read = requestOf(buffer.subarray(0, end), this.#secure !== undefined);
       // A copy, as the connection keeps what came early for as long as it lives.
-      return request ? { request, early: buffer.slice(end, this.#length) } : BAD_REQUEST;
+      return read ? { ...read, early: buffer.slice(end, this.#length) } : BAD_REQUEST;
     }
     return { status: 431, cause: "head-too-long" };
   }
@@ -489,8 +522,21 @@ class Reception {
     await writeAll(this.stream, isHead ? head : answer);
     // A socket that is closed with something unread takes the answer back.
     await this.stream.closeWrite();
-    const forgotten = new Uint8Array(FORGOTTEN_BYTES);
-    while (await this.stream.read(forgotten) !== null);
+    await this.#forget();
+  }
+
+  /** Reads what still comes, to the end of the connection. */
+  async #forget(): Promise<void> {
+    const into = new Uint8Array(FORGOTTEN_BYTES);
+    let forgotten = 0;
+    while (true) {
+      const count = await this.stream.read(into);
+      if (count === null) return;
+      forgotten += count;
+      if (forgotten < MAX_FAST_FORGOTTEN_BYTES) continue;
+      this.#ticked = Promise.withResolvers();
+      await this.#ticked.promise;
+    }
   }
 
   /** Reads a body to its end, as long as the peer is there; `undefined` if it is too long. */
@@ -511,6 +557,7 @@ class Reception {
   }
 
   tick(now: number): void {
+    this.#ticked?.resolve();
     if (now < this.#dueAt) return;
     if (!this.#isWaiting) return this.destroy();
     this.#isWaiting = false;
@@ -521,16 +568,18 @@ class Reception {
     if (this.#isGone) return;
     this.#isGone = true;
     this.stream.close();
+    this.#ticked?.resolve();
     this.#leave.resolve(undefined);
   }
 }
 
-/** The code of an error of the runtime's TLS; empty if it has none. */
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "";
-}
-
 const BAD_REQUEST: Unreadable = { status: 400, cause: "bad-handshake" };
+
+/** In the words that clients know of other servers. */
+const NO_TLS: Unreadable = {
+  ...BAD_REQUEST,
+  text: "The plain HTTP request was sent to HTTPS port: use wss:// or https://",
+};
 
 /** The fields that the server writes itself. */
 const OWN_FIELDS = new Set(["connection", "content-length", "date", "transfer-encoding"]);
@@ -540,9 +589,9 @@ function statusTextOf(status: number): string {
   return texts[status] ?? "";
 }
 
-function plain(status: number): Response {
+function plain(status: number, text = statusTextOf(status)): Response {
   const headers = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
-  return new Response(`${statusTextOf(status)}\n`, { status, headers });
+  return new Response(`${text}\n`, { status, headers });
 }
 
 function headOf(status: string, fields: readonly (readonly string[])[]): Uint8Array {
@@ -551,16 +600,17 @@ function headOf(status: string, fields: readonly (readonly string[])[]): Uint8Ar
 }
 
 /** Makes a request of a head (RFC 9112 section 3); `undefined` if it is none. */
-function requestOf(bytes: Uint8Array, isSecure: boolean): Request | undefined {
+function requestOf(bytes: Uint8Array, isSecure: boolean): Pick<Received, "request" | "target"> | undefined {
   try {
     const head = parseHead(bytes);
-    const [, method, target, minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
+    const [, method = "", target = "", minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
     // The upgrade needs HTTP/1.1 (RFC 6455 section 4.2.1).
     if (minor === "0" && listOf(head, "upgrade").length > 0) return undefined;
-    const url = target && urlOf(target, hostOf(head, minor === "0"), isSecure);
-    return url
-      ? new Request(url, { method: method ?? "", headers: head.fields.map(([...field]) => field) })
-      : undefined;
+    const url = urlOf(target, hostOf(head, minor === "0"), isSecure);
+    if (url === undefined) return undefined;
+    const request = new Request(url, { method, headers: head.fields.map(([...field]) => field) });
+    // A method has a case (RFC 9110 section 9.1), which the request does not keep for all of them.
+    return request.method === method ? { request, target } : undefined;
   } catch {
     // A line that is no field, a URL that is none, or a method that a request may not have.
     return undefined;

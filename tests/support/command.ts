@@ -1,11 +1,12 @@
 /** Runs the real command lines, the way the tasks of deno.json do. */
 
 import { assertMatch } from "@std/assert";
+import { PROXY_VARIABLES } from "../../lib/transport/proxy.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
 /** How long a command may take before the test gives up on it, in milliseconds. */
-const COMMAND_TIMEOUT_MS = 60_000;
+export const COMMAND_TIMEOUT_MS = 120_000;
 
 /** What a command printed, and its exit code. */
 export interface Outcome {
@@ -16,7 +17,11 @@ export interface Outcome {
 
 /** Which packages stand behind the @std names, in the words of the task that decides. */
 export const standIns: readonly string[] = await (async () => {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["task", "-q", "std"], cwd: ROOT, stderr: "null" })
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "-q", "std:flags"],
+    cwd: ROOT,
+    stderr: "null",
+  })
     .output();
   return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
 })();
@@ -27,15 +32,19 @@ export interface StartOptions {
   readonly stdin?: "piped" | "null";
   /** Permissions besides those of its task. */
   readonly permissions?: readonly string[];
+  /** The hosts that `--allow-net` names; all by default. */
+  readonly net?: string;
   /** Variables of its environment besides those of the test. */
   readonly env?: Readonly<Record<string, string>>;
   /** How many descriptors it may have; not on Windows. */
   readonly descriptors?: number;
+  /** Words for `sh`, which is to start it as `"$0" "$@"`; not on Windows. */
+  readonly shell?: readonly string[];
 }
 
 const PERMISSIONS = {
-  "main.ts": ["--allow-net", "--allow-read"],
-  "server.ts": ["--allow-net", "--allow-read", "--allow-env=WSPROOF_*"],
+  "main.ts": ["--allow-read", `--allow-env=${PROXY_VARIABLES.join()}`],
+  "server.ts": ["--allow-read", "--allow-env=WSPROOF_*"],
 };
 
 /** Starts a script of the project. */
@@ -44,7 +53,8 @@ export function start(
   args: readonly string[],
   options: StartOptions = {},
 ): Deno.ChildProcess {
-  const permissions = [...PERMISSIONS[script], ...options.permissions ?? []];
+  const net = options.net === undefined ? "--allow-net" : `--allow-net=${options.net}`;
+  const permissions = [net, ...PERMISSIONS[script], ...options.permissions ?? []];
   return spawn(["run", "--no-prompt", ...standIns, ...permissions, script, ...args], options);
 }
 
@@ -53,10 +63,12 @@ export function startScript(source: string, options: StartOptions = {}): Deno.Ch
   return spawn(["eval", ...standIns, source], options);
 }
 
-function spawn(words: string[], { stdin = "null", env = {}, descriptors }: StartOptions): Deno.ChildProcess {
-  const limited = ["-c", `ulimit -n ${descriptors}; exec "$0" "$@"`, Deno.execPath(), ...words];
-  return new Deno.Command(descriptors === undefined ? Deno.execPath() : "sh", {
-    args: descriptors === undefined ? words : limited,
+function spawn(words: string[], options: StartOptions): Deno.ChildProcess {
+  const { stdin = "null", env = {}, descriptors } = options;
+  const { shell = descriptors === undefined ? undefined : ["-c", `ulimit -n ${descriptors}; exec "$0" "$@"`] } =
+    options;
+  return new Deno.Command(shell ? "sh" : Deno.execPath(), {
+    args: shell ? [...shell, Deno.execPath(), ...words] : words,
     cwd: ROOT,
     env: { NO_COLOR: "1", ...env },
     stdin,
@@ -81,8 +93,9 @@ export async function client(
   args: readonly string[],
   input: string | Uint8Array = "",
   permissions: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Outcome> {
-  const child = start("main.ts", args, { stdin: "piped", permissions });
+  const child = start("main.ts", args, { stdin: "piped", permissions, env });
   const outcome = outcomeOf(child);
   const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
   const writer = child.stdin.getWriter();
@@ -106,6 +119,8 @@ export interface ServerProcess extends AsyncDisposable {
   nextLine(): Promise<string>;
   /** Waits for its end, and gives what stands on its standard error output. */
   ended(): Promise<{ code: number; stderr: string }>;
+  /** The same, while its standard output is still open and nobody reads it. */
+  endedUnread(): Promise<{ code: number; stderr: string }>;
 }
 
 /** Starts the echo server on a free port. */
@@ -114,9 +129,52 @@ export function serverProcess(...args: string[]): Promise<ServerProcess> {
 }
 
 /** Starts the echo server on a free port, with more options for its process. */
-export async function serverProcessWith(options: StartOptions, ...args: string[]): Promise<ServerProcess> {
-  const child = start("server.ts", ["--port", "0", ...args], options);
-  const stderr = new Response(child.stderr).text();
+export function serverProcessWith(options: StartOptions, ...args: string[]): Promise<ServerProcess> {
+  return watchServer(start("server.ts", ["--port", "0", ...args], options));
+}
+
+/** Starts `deno serve` with the handler and two workers on a free port; the variables are its settings. */
+export function startHandler(env: Readonly<Record<string, string>>, ...flags: string[]): Deno.ChildProcess {
+  const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*"];
+  const place = ["--parallel", "--host", "127.0.0.1", "--port", "0"];
+  return spawn(["serve", ...standIns, ...place, ...permissions, ...flags, "handler.ts"], {
+    env: { DENO_JOBS: "2", ...env },
+  });
+}
+
+/** The handler in a process of its own, once it listens. */
+export async function handlerProcess(
+  ...[env, ...flags]: Parameters<typeof startHandler>
+): Promise<ServerProcess> {
+  const child = startHandler(env, ...flags);
+  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+  let shown = "";
+  while (!shown.includes("threads\n")) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`The server ended: ${shown}`);
+    shown += value;
+  }
+  const [, port] = /Listening on http:\/\/127\.0\.0\.1:(\d+)\/ with 2 threads/.exec(shown) ?? [];
+  const stderr = (async () => {
+    let rest = "";
+    for (let part = await reader.read(); !part.done; part = await reader.read()) rest += part.value;
+    return rest;
+  })();
+  return watch(child, stderr, () => Promise.resolve(`ws://127.0.0.1:${port}/`));
+}
+
+function watchServer(child: Deno.ChildProcess): Promise<ServerProcess> {
+  return watch(child, new Response(child.stderr).text(), async (nextLine) => {
+    const first = await nextLine();
+    return first.startsWith("{") ? JSON.parse(first).url : first.slice("Listening on ".length);
+  });
+}
+
+async function watch(
+  child: Deno.ChildProcess,
+  stderr: Promise<string>,
+  findUrl: (nextLine: () => Promise<string>) => Promise<string>,
+): Promise<ServerProcess> {
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   const nextLine = async () => {
@@ -129,21 +187,25 @@ export async function serverProcessWith(options: StartOptions, ...args: string[]
     text = text.slice(line.length + 1);
     return line;
   };
-  const ended = async () => {
+  const endedUnread = async () => {
     const timer = setTimeout(() => child.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
     const { code } = await child.status;
     clearTimeout(timer);
-    await reader.cancel();
     return { code, stderr: await stderr };
   };
-  const first = await nextLine();
-  const url = first.startsWith("{") ? JSON.parse(first).url : first.slice("Listening on ".length);
-  assertMatch(url, /^wss?:\/\/127\.0\.0\.1:\d+\/$/, first);
+  const ended = async () => {
+    const end = await endedUnread();
+    await reader.cancel();
+    return end;
+  };
+  const url = await findUrl(nextLine);
+  assertMatch(url, /^wss?:\/\/127\.0\.0\.1:\d+\/$/);
   return {
     url,
     child,
     nextLine,
     ended,
+    endedUnread,
     async [Symbol.asyncDispose]() {
       try {
         child.kill("SIGKILL");

@@ -18,7 +18,10 @@ const POLICY = [
 ].flat();
 
 /** How long a server has to let go of everything, once its peers are gone. */
-const LET_GO_MS = 30_000;
+const LET_GO_MS = 60_000;
+
+/** How long the peers may take until each kind of refusal has been met, in milliseconds. */
+const REFUSED_MS = 60_000;
 
 const CAUSES = [
   "plain-http",
@@ -56,6 +59,8 @@ export interface FaultedServer extends AsyncDisposable {
    * it is upgraded: those do not count, and what the log says of them is how many there may be.
    */
   untilDescriptors(most: number): Promise<void>;
+  /** Waits until the log has said of each of these causes that somebody was refused for it. */
+  untilRefused(causes: readonly string[]): Promise<void>;
   /** Ends it as a service manager does, judges its end and its log, and gives what the log said. */
   end(): Promise<LogCounts>;
 }
@@ -82,6 +87,14 @@ export async function faultedServer(transport: TransportName): Promise<FaultedSe
         now = await descriptors(pid);
       }
       assert(now <= most + kept(), `${now} descriptors instead of ${most}, and ${kept()} that may be kept`);
+    },
+    async untilRefused(causes) {
+      const until = Date.now() + REFUSED_MS;
+      let missing = causes;
+      while ((missing = causes.filter((cause) => !log.hasRefused(cause))).length > 0 && Date.now() < until) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assertEquals(missing, [], "nobody was refused for these");
     },
     async end() {
       server.child.kill("SIGTERM");
@@ -116,6 +129,10 @@ class Log {
   /** How many had gone before their upgrade was through. */
   get neverOpened(): number {
     return this.#counts.refused.get("gone") ?? 0;
+  }
+
+  hasRefused(cause: string): boolean {
+    return this.#counts.refused.has(cause);
   }
 
   take(line: string): void {

@@ -6,7 +6,7 @@ const NGINX = "/usr/sbin/nginx";
 const DEPLOYED = new URL("../../deploy/nginx.conf", import.meta.url);
 
 /** How long nginx may take to start or to end, in milliseconds. */
-const NGINX_TIMEOUT_MS = 20_000;
+const NGINX_TIMEOUT_MS = 60_000;
 
 /** Whether nginx is installed. */
 export const hasNginx: boolean = await Deno.stat(NGINX).then(() => true, () => false);

@@ -1,10 +1,9 @@
 /** A collector of OpenTelemetry's metrics; run as a script, a process with the metrics of a known snapshot. */
 
-import type { EchoStats } from "../../lib/echo_policy.ts";
-import { createMetrics } from "../../lib/metrics.ts";
+import { createMetrics, type ServerStats } from "../../lib/metrics.ts";
 
 /** What the process has to tell. */
-export const SNAPSHOT: EchoStats = {
+export const SNAPSHOT: ServerStats = {
   connections: 2,
   accepted: 12,
   messages: 345,
@@ -17,6 +16,8 @@ export const SNAPSHOT: EchoStats = {
     { code: 1006, initiator: "none", count: 1 },
   ],
   refusals: [{ cause: "origin", count: 3 }, { cause: "head-limit", count: 1 }],
+  troubles: [{ kind: "accept", count: 4 }],
+  droppedLogLines: 6,
 };
 
 /** A metric as it arrives; `points` gives the value for the attributes, each written as `name=value`. */

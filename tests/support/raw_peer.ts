@@ -99,13 +99,19 @@ export const BINARY = 2;
 export const CLOSE = 8;
 
 export class RawSocket {
-  readonly #connection: Deno.Conn;
-  #unread = new Uint8Array(0);
+  readonly #connection: Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
+  /** What has been read: the bytes from `#start` to `#end` were not taken yet. */
+  #buffer = new Uint8Array(65536);
+  #start = 0;
+  #end = 0;
   readonly #stopped = Promise.withResolvers<void>();
   readonly #masks: boolean;
   #isClosed = false;
 
-  constructor(connection: Deno.Conn, { masks = false }: { masks?: boolean } = {}) {
+  constructor(
+    connection: Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">,
+    { masks = false }: { masks?: boolean } = {},
+  ) {
     this.#connection = connection;
     this.#masks = masks;
   }
@@ -113,12 +119,9 @@ export class RawSocket {
   /** Reads the request, to the empty line. */
   async readHead(): Promise<string> {
     while (true) {
-      const head = new TextDecoder().decode(this.#unread);
+      const head = new TextDecoder("latin1").decode(this.#buffer.subarray(this.#start, this.#end));
       const end = head.indexOf("\r\n\r\n");
-      if (end !== -1) {
-        this.#unread = this.#unread.slice(end + 4);
-        return head.slice(0, end);
-      }
+      if (end !== -1) return new TextDecoder().decode(await this.#take(end + 4)).slice(0, -4);
       await this.#readMore();
     }
   }
@@ -126,15 +129,21 @@ export class RawSocket {
   /** Reads the request and answers it with a correct upgrade. */
   async upgrade(...fields: string[]): Promise<string> {
     const head = await this.readHead();
+    await this.answerUpgrade(head, ...fields);
+    return head;
+  }
+
+  /** Answers a request with a correct upgrade; a field Connection replaces the usual one. */
+  async answerUpgrade(head: string, ...fields: string[]): Promise<void> {
     const key = /^sec-websocket-key: *(\S+)/im.exec(head)?.[1] ?? "";
     const digest = await crypto.subtle.digest(
       "SHA-1",
       new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`),
     );
     const accept = new Uint8Array(digest).toBase64();
-    const answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
+    const answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket"];
+    if (!fields.some((field) => field.startsWith("Connection:"))) answer.push("Connection: Upgrade");
     await this.write([...answer, `Sec-WebSocket-Accept: ${accept}`, ...fields, "", ""].join("\r\n"));
-    return head;
   }
 
   /** Reads so many bytes. */
@@ -148,9 +157,9 @@ export class RawSocket {
     let length = second & 127;
     if (length === 126) length = new DataView((await this.#take(2)).buffer).getUint16(0);
     else if (length === 127) length = Number(new DataView((await this.#take(8)).buffer).getBigUint64(0));
-    const mask = second & 128 ? await this.#take(4) : new Uint8Array(4);
+    const mask = second & 128 ? await this.#take(4) : [];
     const payload = await this.#take(length);
-    for (const index of payload.keys()) payload[index] = (payload[index] ?? 0) ^ (mask[index & 3] ?? 0);
+    applyMask(payload, mask);
     return { opcode: first & 15, payload };
   }
 
@@ -165,9 +174,8 @@ export class RawSocket {
     if (this.#masks) header[1] = (header[1] ?? 0) | 0x80;
     const frame = new Uint8Array(header.length + mask.length + bytes.byteLength);
     frame.set([...header, ...mask]);
-    for (const [index, byte] of bytes.entries()) {
-      frame[header.length + mask.length + index] = byte ^ (mask[index & 3] ?? 0);
-    }
+    frame.set(bytes, header.length + mask.length);
+    applyMask(frame.subarray(header.length + mask.length), mask);
     await this.write(frame);
   }
 
@@ -197,7 +205,10 @@ export class RawSocket {
 
   /** Reads and forgets, until the client is gone. */
   async untilGone(): Promise<void> {
-    while (true) await this.#readMore();
+    while (true) {
+      this.#start = this.#end = 0;
+      await this.#readMore();
+    }
   }
 
   /** Reads what comes until the peer ends the connection. */
@@ -205,7 +216,13 @@ export class RawSocket {
     while (await this.#readSome()) {
       // Everything is kept.
     }
-    return this.#unread;
+    return this.#take(this.#end - this.#start);
+  }
+
+  /** Reads and forgets, until the peer ends the connection. */
+  async forget(): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    while (await this.#connection.read(buffer) !== null);
   }
 
   /** Ends the own side of the connection. */
@@ -217,10 +234,8 @@ export class RawSocket {
   async pipeTo(other: RawSocket): Promise<void> {
     try {
       while (true) {
-        if (this.#unread.byteLength === 0) await this.#readMore();
-        const taken = this.#unread;
-        this.#unread = new Uint8Array(0);
-        await other.write(taken);
+        if (this.#start === this.#end) await this.#readMore();
+        await other.write(await this.#take(this.#end - this.#start));
       }
     } catch {
       other.close();
@@ -240,9 +255,10 @@ export class RawSocket {
   }
 
   async #take(length: number): Promise<Uint8Array<ArrayBuffer>> {
-    while (this.#unread.byteLength < length) await this.#readMore();
-    const taken = this.#unread.slice(0, length);
-    this.#unread = this.#unread.slice(length);
+    while (this.#end - this.#start < length) await this.#readMore();
+    const taken = this.#buffer.slice(this.#start, this.#start + length);
+    this.#start += length;
+    if (this.#start === this.#end) this.#start = this.#end = 0;
     return taken;
   }
 
@@ -250,14 +266,25 @@ export class RawSocket {
     if (!await this.#readSome()) throw new Error("The client is gone");
   }
 
+  /** Reads into the room behind what there is; the room doubles, so that each byte is copied a few times at most. */
   async #readSome(): Promise<boolean> {
-    const buffer = new Uint8Array(65536);
-    const length = await this.#connection.read(buffer);
+    if (this.#end === this.#buffer.byteLength) {
+      const unread = this.#buffer.subarray(this.#start, this.#end);
+      const larger = new Uint8Array(Math.max(this.#buffer.byteLength, 2 * unread.byteLength));
+      larger.set(unread);
+      this.#buffer = larger;
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    const length = await this.#connection.read(this.#buffer.subarray(this.#end));
     if (length === null) return false;
-    const joined = new Uint8Array(this.#unread.byteLength + length);
-    joined.set(this.#unread);
-    joined.set(buffer.subarray(0, length), this.#unread.byteLength);
-    this.#unread = joined;
+    this.#end += length;
     return true;
   }
+}
+
+/** Masks or unmasks in place; an empty mask changes nothing. */
+function applyMask(bytes: Uint8Array, mask: ArrayLike<number>): void {
+  if (mask.length === 0) return;
+  for (let at = 0; at < bytes.byteLength; at++) bytes[at] = (bytes[at] ?? 0) ^ (mask[at & 3] ?? 0);
 }

@@ -6,7 +6,7 @@ import type { WireEnd } from "../../lib/transport/wire_echo.ts";
 import { type WireHandler, WireServer, type WireServerOptions } from "../../lib/transport/wire_server.ts";
 import { connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
 
-export const WAIT = { timeoutMs: 20_000 };
+export const WAIT = { timeoutMs: 60_000 };
 
 /** Something the server told. */
 export type Told =

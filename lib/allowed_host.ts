@@ -1,0 +1,96 @@
+/**
+ * Which hosts a request may name: the guard against DNS rebinding, where a page of another site reaches a server of this
+ * machine under its own name, and so within its own origin.
+ *
+ * @module
+ */
+
+/**
+ * The names of this machine for itself, which no DNS server of others decides on (RFC 6761 section 6.3): `localhost`,
+ * `*.localhost`, 127.0.0.0/8 and `[::1]`.
+ */
+export const LOOPBACK_HOSTS: readonly string[] = ["localhost", "*.localhost", "127.0.0.0/8", "[::1]"];
+
+/**
+ * Says whether a host is one of a list.
+ *
+ * @param host The host, with or without a port, as in the field Host.
+ * @param allowed The list: `app.example`, `*.app.example` for every host below that one, an address (IPv6 in brackets),
+ * `127.0.0.0/8`, `*` for all. Case, the port and a full stop at the end make no difference.
+ * @returns Whether it is; `false` for what is no host.
+ *
+ * @example
+ * ```ts
+ * import { isAllowedHost, LOOPBACK_HOSTS } from "./allowed_host.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isAllowedHost("127.0.0.1:6455", LOOPBACK_HOSTS), true);
+ * assertEquals(isAllowedHost("rebound.example:6455", LOOPBACK_HOSTS), false);
+ * ```
+ */
+export function isAllowedHost(host: string, allowed: readonly string[]): boolean {
+  // A URL would take "127.0.0\u00b2.1" for a number, and decode what is percent-encoded: a field Host has neither.
+  const name = /^[!-~]+$/.test(host) && !host.includes("%") ? nameOf(host) : undefined;
+  return name !== undefined && allowed.some((pattern) => matches(name, pattern));
+}
+
+/**
+ * Says whether a text can stand in a list of allowed hosts.
+ *
+ * @param text The text.
+ * @returns Whether it is a host without a port, one with a wildcard as its first label, `127.0.0.0/8` or `*`.
+ *
+ * @example
+ * ```ts
+ * import { isHostPattern } from "./allowed_host.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["*.app.example", "[::1]", "app.example:80", "http://app.example"].map(isHostPattern), [
+ *   true,
+ *   true,
+ *   false,
+ *   false,
+ * ]);
+ * ```
+ */
+export function isHostPattern(text: string): boolean {
+  if (text === "*" || text === LOOPBACK_NETWORK) return true;
+  const host = text.replace(/^\*\./, "");
+  return !/:\d*$/.test(host.replace(/^\[.*\]/, "")) && nameOf(host) !== undefined;
+}
+
+/**
+ * Tells whether an address can be reached from this machine only.
+ *
+ * @param hostname The host name or address to listen on, IPv6 without brackets.
+ * @returns Whether it is `localhost`, in 127.0.0.0/8 or `::1`.
+ *
+ * @example
+ * ```ts
+ * import { isLoopback } from "./allowed_host.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["127.0.0.1", "localhost", "::1", "0.0.0.0"].map(isLoopback), [true, true, true, false]);
+ * ```
+ */
+export function isLoopback(hostname: string): boolean {
+  return isAllowedHost(hostname.includes(":") ? `[${hostname}]` : hostname, ["localhost", LOOPBACK_NETWORK, "[::1]"]);
+}
+
+const LOOPBACK_NETWORK = "127.0.0.0/8";
+
+function matches(name: string, pattern: string): boolean {
+  if (pattern === "*") return true;
+  if (pattern === LOOPBACK_NETWORK) return /^127(\.\d{1,3}){3}$/.test(name);
+  const wanted = nameOf(pattern.replace(/^\*\./, ""));
+  if (wanted === undefined) return false;
+  return pattern.startsWith("*.") ? name.endsWith(`.${wanted}`) : name === wanted;
+}
+
+/** The host without its port, in the form that all ways to write it share; `undefined` for what is no host. */
+function nameOf(host: string): string | undefined {
+  const url = `http://${host}/`;
+  // What has a slash, a user name or the like would be more than a host.
+  if (!/^[^\s/?#@\\*]+$/.test(host) || !URL.canParse(url)) return undefined;
+  return new URL(url).hostname.replace(/\.$/, "");
+}

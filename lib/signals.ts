@@ -1,0 +1,79 @@
+/**
+ * Ctrl-C and SIGTERM for the command lines: the first signal asks to end, a later one of a person ends at once.
+ *
+ * @module
+ */
+
+/**
+ * A signal counts as a second one from this many milliseconds after the first: 500. `deno task` hands on each Ctrl-C of a
+ * terminal to its child, which the terminal has told already, so that one Ctrl-C arrives twice within milliseconds.
+ */
+export const SECOND_SIGNAL_MS = 500;
+
+/** Tells what a signal asks for. */
+export class SignalCounter {
+  #firstAt: number | undefined;
+
+  /**
+   * Takes a signal.
+   *
+   * @param now When the signal came, in milliseconds, as of `performance.now()`.
+   * @returns `first` asks to end; `repeated` came too soon after the first for a person, and asks for nothing; `second` asks
+   * to end at once.
+   *
+   * @example
+   * ```ts
+   * import { SignalCounter } from "./signals.ts";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const counter = new SignalCounter();
+   * assertEquals([10_000, 10_004, 10_500].map((now) => counter.take(now)), ["first", "repeated", "second"]);
+   * ```
+   */
+  take(now: number): "first" | "repeated" | "second" {
+    if (this.#firstAt === undefined) {
+      this.#firstAt = now;
+      return "first";
+    }
+    return now - this.#firstAt < SECOND_SIGNAL_MS ? "repeated" : "second";
+  }
+}
+
+/** What {@linkcode listenForSignals} listens with; dispose of it to listen no more. */
+export interface SignalListener extends Disposable {
+  /** Aborts at the first signal. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Listens for SIGINT and, where there is one, SIGTERM. Only a command line calls this.
+ *
+ * @param endAtOnce Called at the second signal, from {@linkcode SECOND_SIGNAL_MS} after the first on.
+ * @returns The listener.
+ *
+ * @example
+ * ```ts
+ * import { listenForSignals } from "./signals.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using listener = listenForSignals(() => Deno.exit(130));
+ * assertEquals(listener.signal.aborted, false);
+ * ```
+ */
+export function listenForSignals(endAtOnce: () => void): SignalListener {
+  const controller = new AbortController();
+  const counter = new SignalCounter();
+  const onSignal = () => {
+    const meaning = counter.take(performance.now());
+    if (meaning === "first") controller.abort();
+    else if (meaning === "second") endAtOnce();
+  };
+  const names: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const name of names) Deno.addSignalListener(name, onSignal);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      for (const name of names) Deno.removeSignalListener(name, onSignal);
+    },
+  };
+}
