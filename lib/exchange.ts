@@ -11,6 +11,7 @@ import {
   type Expectation,
   hintForLength,
   hintForOpening,
+  problemOfOpening,
 } from "./diagnosis.ts";
 import { PayloadError } from "./payload.ts";
 import {
@@ -299,7 +300,8 @@ class Run {
           isProxyGiven: given !== undefined,
           hasAuthorities: caCerts !== undefined,
         };
-        this.#fail(failed, error.failure, error.message, hintForOpening(error, attempt), error.detail);
+        const problem = problemOfOpening(error, attempt);
+        this.#fail(failed, error.failure, problem, hintForOpening(error, attempt), error.detail);
       } else if (this.#options.signal?.aborted) {
         upgrade.ms = ms;
         this.#fail(upgrade, "interrupted", "Interrupted while connecting");
