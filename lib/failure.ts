@@ -6,7 +6,15 @@
  */
 
 import { UsageError } from "./command_line.ts";
-import { describe, differenceOf, type Expectation, hintForLength, hintForOpening } from "./diagnosis.ts";
+import {
+  describe,
+  differenceOf,
+  type Expectation,
+  hintForLength,
+  hintForOpening,
+  type OpenAttempt,
+  problemOfOpening,
+} from "./diagnosis.ts";
 import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,
@@ -54,14 +62,18 @@ export interface Failure {
  * ```
  */
 export function openingFailure(error: OpenError, url: string, options: OpenOptions, transport: TransportName): Failure {
-  const hint = hintForOpening(error, {
+  const attempt: OpenAttempt = {
     transport,
     proxy: proxyNameFor(url, options, transport),
     isSecure: /^wss:/i.test(url),
     isProxyGiven: options.proxy !== undefined,
     hasAuthorities: options.caCerts !== undefined,
-  });
-  return { verdict: error.failure, problem: error.message, hint };
+  };
+  return {
+    verdict: error.failure,
+    problem: problemOfOpening(error, attempt),
+    hint: hintForOpening(error, attempt),
+  };
 }
 
 /**
