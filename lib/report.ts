@@ -43,7 +43,7 @@ export interface ReportLines {
  *
  * const report = await exchange("ws://127.0.0.1:1/");
  * const [verdict] = formatReport(report).verdict;
- * assertEquals(verdict, "no-connection (exit 3): No connection to 127.0.0.1:1: tcp connect error");
+ * assertEquals(verdict, "no-connection (exit 3): No connection to 127.0.0.1:1: nothing answered there");
  * ```
  */
 export function formatReport(report: ExchangeReport, options: FormatOptions = {}): ReportLines {
