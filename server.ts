@@ -125,7 +125,7 @@ async function startLab({ serve, lab }: ServerSettings, addresses: readonly stri
     );
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
-  return await serveLab({ addresses, ...(port !== undefined && { port }), onEvent: tell });
+  return await serveLab({ addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell });
 }
 
 function print(text: string): number {

@@ -9,7 +9,9 @@
 import type { TransportName } from "../lib/transport/connection.ts";
 import { faultedServer } from "../tests/support/faulted_server.ts";
 import { runFaults } from "../tests/support/faulty_clients.ts";
-import { median, POLICY_FIELDS, readMebibytes, readStandIns, startWithPolicy } from "./support.ts";
+import { openWire } from "../lib/transport/wire.ts";
+import { createAuthority } from "../tests/support/certificates.ts";
+import { deno, median, POLICY_FIELDS, readMebibytes, readStandIns, start, startWithPolicy } from "./support.ts";
 
 const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
 const EXCHANGES = 7;
@@ -100,5 +102,73 @@ async function measureMemory(): Promise<void> {
   }
 }
 
-if (Deno.args[0] === "memory") await measureMemory();
-else for (const transport of TRANSPORTS) await meetFaults(transport, Number(Deno.args[0] ?? 60));
+const TLS_KINDS = [
+  { name: "64 that send 64 KiB messages over TLS and never read", kind: "unread" },
+  {
+    name: "64 that announce a ClientHello of 65,520 bytes, and send it in records of one byte without end",
+    kind: "hello",
+  },
+];
+const TLS_PEERS = 64;
+const TLS_SECONDS = 30;
+/** An exchange that is not through in this time counts as one that took so long, in milliseconds. */
+const EXCHANGE_WAIT = { timeoutMs: 20_000 };
+
+/** Opens a connection over TLS, lets three messages of 100 KiB come back, closes it, and gives how long that took, in ms. */
+async function exchangeOverTls(url: string, caCerts: readonly string[]): Promise<number> {
+  const from = performance.now();
+  const connection = await openWire(url, { caCerts, ...EXCHANGE_WAIT });
+  const message = new Uint8Array(100 * 1024).fill(7);
+  for (let count = 0; count < 3; count++) {
+    await connection.send(message);
+    const reply = await connection.receive(EXCHANGE_WAIT);
+    if (typeof reply === "string" || reply.byteLength !== message.byteLength) throw new Error("Another reply");
+  }
+  await connection.close(EXCHANGE_WAIT);
+  return performance.now() - from;
+}
+
+async function measureTls(): Promise<void> {
+  const standIns = await readStandIns();
+  const authority = await createAuthority();
+  const { cert, key } = await authority.sign("wsproof bench");
+  const directory = await Deno.makeTempDir();
+  const caFile = `${directory}/ca.pem`;
+  for (const [name, text] of Object.entries({ ca: authority.cert, cert, key })) {
+    await Deno.writeTextFile(`${directory}/${name}.pem`, text);
+  }
+  const pair = ["--cert", `${directory}/cert.pem`, "--key", `${directory}/key.pem`];
+  const place = ["--transport", "wire", "--quiet", "--port", "0"];
+  const exchange = (url: string) => exchangeOverTls(url, [authority.cert]);
+  console.log("| peers | before, MiB | at most | after | exchange before, ms | meanwhile | worst | times | dropped |");
+  console.log("| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | :--- |");
+  for (const { name, kind } of TLS_KINDS) {
+    await using server = await start([...standIns, "--allow-read", "--allow-env", "server.ts", ...place, ...pair]);
+    for (let count = 0; count < EXCHANGES; count++) await exchange(server.url);
+    const times: number[] = [];
+    for (let count = 0; count < EXCHANGES; count++) times.push(await exchange(server.url));
+    const before = await readMebibytes(server.pid, "VmRSS");
+    const args = [server.url, kind, `${TLS_PEERS}`, `${TLS_SECONDS}`, caFile];
+    const peers = deno(["run", "--quiet", "--allow-net", "--allow-read", "bench/tls_load.ts", ...args]).output();
+    const until = performance.now() + (TLS_SECONDS - 1) * 1000;
+    const meanwhile: number[] = [];
+    while (performance.now() < until) {
+      meanwhile.push(await exchange(server.url));
+      await sleep(100);
+    }
+    const dropped = new TextDecoder().decode((await peers).stdout).trim();
+    const peak = await readMebibytes(server.pid, "VmHWM");
+    await sleep(SETTLE_MS);
+    const after = await readMebibytes(server.pid, "VmRSS");
+    const [beforeMs, meanwhileMs] = [median(times), median(meanwhile)];
+    const sizes = [before, peak, after].map((mib) => mib.toFixed(0));
+    const waits = [beforeMs, meanwhileMs, Math.max(...meanwhile)].map((ms) => ms.toFixed(1));
+    console.log(`| ${[name, ...sizes, ...waits, (meanwhileMs / beforeMs).toFixed(2), dropped].join(" | ")} |`);
+  }
+  await Deno.remove(directory, { recursive: true });
+}
+
+if (Deno.args[0] === "memory") {
+  if (Deno.args[1] !== "tls") await measureMemory();
+  await measureTls();
+} else for (const transport of TRANSPORTS) await meetFaults(transport, Number(Deno.args[0] ?? 60));

@@ -29,7 +29,8 @@ export const LOOPBACK_HOSTS: readonly string[] = ["localhost", "*.localhost", "1
  * ```
  */
 export function isAllowedHost(host: string, allowed: readonly string[]): boolean {
-  const name = nameOf(host);
+  // A URL would take "127.0.0\u00b2.1" for a number, and decode what is percent-encoded: a field Host has neither.
+  const name = /^[!-~]+$/.test(host) && !host.includes("%") ? nameOf(host) : undefined;
   return name !== undefined && allowed.some((pattern) => matches(name, pattern));
 }
 

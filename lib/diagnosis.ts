@@ -270,6 +270,7 @@ const UNKNOWN_PROXY_HINT =
 
 const REASON_HINTS: Partial<Record<OpenReason, string>> = {
   "refused": "nothing listens there, or a firewall is in between: check host and port",
+  "no-socket": "nothing listens there: check the path of --unix",
   "unknown-name": "the name does not exist: check the host",
   "unreachable": "check the host, and the network",
   "proxy-or-server":
@@ -286,6 +287,7 @@ const REASON_HINTS: Partial<Record<OpenReason, string>> = {
     "check --cert: its authority may not be one that the server trusts, or its time may be over",
   "tls-handshake":
     "the server may want a client certificate (--cert and --key), share no cipher with this client, or not speak TLS at this port",
+  "reset": "the server may want a client certificate (--cert and --key), or a firewall is in between",
   "tls-version": "this client speaks TLS 1.2 and 1.3",
   "connection-field":
     'the built-in WebSocket takes nothing besides "Upgrade" there, though a server may send more: --transport wire does',

@@ -7,17 +7,22 @@
 
 import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
-import { createServer, type Server, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { EchoEvent } from "./echo_policy.ts";
 import { describeAddr, refusalOf, subprotocolOf } from "./gatekeeper.ts";
+import { LabListener, type LabListenerEvents } from "./lab/listener.ts";
+import { LAB_BUDGET_BYTES } from "./lab/load.ts";
+import { Pace } from "./lab/pace.ts";
 import { closePayloadFor, LabPeer } from "./lab/peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./lab/program.ts";
 import { readRequest, sendAnswer, sendResponse } from "./lab/request.ts";
 import { LabSocket, PeerGoneError } from "./lab/socket.ts";
 import type { HandshakeAnswer } from "./lab/step.ts";
-import { acceptKeyFor } from "./protocol/handshake.ts";
-import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "./host.ts";
-import type { ListeningServer } from "./serve.ts";
+import { isLoopback } from "./allowed_host.ts";
+import { bindable, inUrl, LOOPBACK_ADDRESSES } from "./host.ts";
+import { acceptKeyFor, isHost } from "./protocol/handshake.ts";
+import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "./serve.ts";
+import { MemoryBudget } from "./transport/budget.ts";
 import { DEFAULT_PORT } from "./transport/connection.ts";
 import { within } from "./transport/deadline.ts";
 import { HEAD_TIMEOUT_MS } from "./transport/wire_server.ts";
@@ -26,8 +31,14 @@ import { messageOf } from "./protocol/error.ts";
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
 
-/** How many connections the lab has at once; more are dropped. */
+/** How many connections the lab has at once; more are refused with 503. */
 export const MAX_CONNECTIONS = 256;
+
+/** How many connections are refused at once because there are too many; still more are dropped. */
+const MAX_REFUSED = 64;
+
+/** How long a client has to take the close frame that ends a connection out of turn, in milliseconds: 2 s. */
+const LAST_WORD_MS = 2000;
 
 /** Options of {@linkcode serveLab}. */
 export interface ServeLabOptions {
@@ -39,17 +50,23 @@ export interface ServeLabOptions {
   port?: number;
   /** How long a connection may live, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
+  /**
+   * Whether anybody may come, by any name; `false` by default. Otherwise the fields Host and Origin of a request have to
+   * name this machine (`localhost`, 127.0.0.0/8 or `::1`): no page of another origin makes a browser use the lab.
+   */
+  isPublic?: boolean;
   /** Told of every connection that opens, once it has asked for steps that exist, and of its end. */
   onEvent?: (event: EchoEvent) => void;
 }
 
-export { isLoopback } from "./allowed_host.ts";
+export { isLoopback };
 
 /**
- * Starts a lab. A connection takes a bounded amount of memory: a head of 16 KiB, and a few copies of one message of
- * 16 MiB. It lives 60 seconds at most.
+ * Starts a lab. It has at most 256 connections, which live 60 seconds at most and work in turns. Their messages hold at
+ * most 128 MiB together: the connection that holds the most is closed with 1013. Steps make at most 2^20 frames and 64 MiB of
+ * one message, and send at most 2^20 frames and 1 GiB unasked.
  *
- * @param options Where to listen.
+ * @param options Where to listen, and for whom.
  * @returns The lab, which listens already. Its shutdown drops the clients without a close frame, so that none is left.
  * @throws {ListenError} If it cannot listen there, as when the port is taken.
  *
@@ -67,81 +84,86 @@ export { isLoopback } from "./allowed_host.ts";
  */
 export async function serveLab(options: ServeLabOptions = {}): Promise<ListeningServer> {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, maxConnectionMs = DEFAULT_MAX_CONNECTION_MS } = options;
-  const onEvent = options.onEvent ?? (() => {});
   const shutdown = new AbortController();
   const running = new Set<Promise<void>>();
   let count = 0;
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
-  const listeners = await listen(addresses, port, (accepted, url) => {
-    if (running.size >= MAX_CONNECTIONS || shutdown.signal.aborted) return void accepted.destroy();
-    const visit = new Visit(accepted, url, () => ++count, onEvent);
-    const onShutdown = () => visit.drop("Lab is shutting down");
-    shutdown.signal.addEventListener("abort", onShutdown);
-    const lifetime = setTimeout(() => visit.drop(`Connection is ${maxConnectionMs / 1000} s old`), maxConnectionMs);
-    const task = visit.run().finally(() => {
-      clearTimeout(lifetime);
-      shutdown.signal.removeEventListener("abort", onShutdown);
-      running.delete(task);
-    });
-    running.add(task);
+  const lab: Lab = {
+    isPublic: options.isPublic ?? false,
+    pace: new Pace(),
+    budget: new MemoryBudget(LAB_BUDGET_BYTES),
+    nextId: () => ++count,
+    onEvent: options.onEvent ?? (() => {}),
+  };
+  const listeners = await listen(addresses, port, {
+    onConnection: (accepted) => {
+      if (shutdown.signal.aborted) return void accepted.destroy();
+      const visit = new Visit(accepted, lab, running.size >= MAX_CONNECTIONS);
+      if (running.size >= MAX_CONNECTIONS + MAX_REFUSED) return visit.drop("Lab is full");
+      const onShutdown = () => visit.drop("Lab is shutting down");
+      shutdown.signal.addEventListener("abort", onShutdown);
+      const lifetime = setTimeout(() => visit.drop(`Connection is ${maxConnectionMs / 1000} s old`), maxConnectionMs);
+      const task = visit.run().finally(() => {
+        clearTimeout(lifetime);
+        shutdown.signal.removeEventListener("abort", onShutdown);
+        running.delete(task);
+      });
+      running.add(task);
+    },
+    onTrouble: (error) => lab.onEvent({ type: "trouble", kind: "accept", error }),
   });
-  const urls = listeners.map(urlOf);
+  const urls = listeners.map((listener) => `ws://${inUrl(listener.hostname)}:${listener.port}/`);
   const [url = ""] = urls;
   return {
     url,
     urls,
-    async shutdown() {
-      const closed = listeners.map((listener) => new Promise((resolve) => listener.close(resolve)));
+    async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
+      const closed = listeners.map((listener) => listener.close());
       shutdown.abort();
-      await Promise.all(running);
-      await Promise.all(closed);
+      // The turns of connections that were dropped while they waited for one come to nothing.
+      const ended = Promise.all([...running, ...closed]).then(() => lab.pace.turn());
+      await within(ended, "end of the lab", { timeoutMs }).catch(() => {});
       return 0;
     },
   };
 }
 
+/** Listens on every address, with one port. */
 async function listen(
   addresses: readonly string[],
   port: number,
-  onConnection: (accepted: Socket, url: string) => void,
-): Promise<Server[]> {
+  events: LabListenerEvents,
+): Promise<LabListener[]> {
   const place = addresses.length > 1 ? bindable(addresses, port) : { addresses, port };
-  return await Promise.all(place.addresses.map(async (hostname) => {
-    const server = createServer({ allowHalfOpen: true }, (accepted) => onConnection(accepted, urlOf(server)));
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once("error", reject);
-    server.listen(place.port, hostname, resolve);
-    try {
-      await promise;
-      return server;
-    } catch (error) {
-      throw new ListenError(hostname, place.port, error);
-    }
-  }));
+  return await Promise.all(place.addresses.map((hostname) => LabListener.listen(hostname, place.port, events)));
 }
 
-/** Where a listener listens. */
-function urlOf(listener: Server): string {
-  const address = listener.address();
-  return typeof address === "object" && address !== null ? `ws://${inUrl(address.address)}:${address.port}/` : "";
+/** What the connections of a lab share. */
+interface Lab {
+  readonly isPublic: boolean;
+  readonly pace: Pace;
+  readonly budget: MemoryBudget;
+  readonly nextId: () => number;
+  readonly onEvent: (event: EchoEvent) => void;
 }
 
 /** One connection, from the request to the end. */
 class Visit {
-  readonly #url: string;
-  readonly #nextId: () => number;
-  readonly #onEvent: (event: EchoEvent) => void;
+  readonly #isRefused: boolean;
+  readonly #lab: Lab;
   readonly #dropping = new AbortController();
   readonly #socket: LabSocket;
   readonly #peerAddress: string;
+  /** Where the client has come, as a WebSocket URL. */
+  readonly #url: string;
 
-  constructor(accepted: Socket, url: string, nextId: () => number, onEvent: (event: EchoEvent) => void) {
-    this.#url = url;
-    this.#nextId = nextId;
-    this.#onEvent = onEvent;
-    const { remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
+  constructor(accepted: Socket, lab: Lab, isRefused: boolean) {
+    this.#isRefused = isRefused;
+    this.#lab = lab;
+    const { localAddress = "", localPort = 0, remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
+    this.#url = `ws://${inUrl(localAddress)}:${localPort}/`;
     this.#peerAddress = describeAddr({ transport: "tcp", hostname, port });
-    this.#socket = new LabSocket(accepted, this.#dropping.signal);
+    this.#socket = new LabSocket(accepted, this.#dropping.signal, lab.pace);
   }
 
   /** Ends it at once, wherever it is. */
@@ -151,8 +173,9 @@ class Visit {
 
   async run(): Promise<void> {
     try {
+      if (this.#isRefused) return await sendResponse(this.#socket, undefined, plain(FULL_STATUS, FULL));
       const { request, rest } = await within(readRequest(this.#socket), "request", { timeoutMs: HEAD_TIMEOUT_MS });
-      const program = request ? this.#programOf(request) : badRequest();
+      const program = request ? this.#programOf(request) : plain(STATUS_CODE.BadRequest, NO_REQUEST);
       if (program instanceof Response) await sendResponse(this.#socket, request, program);
       else if (request) await this.#perform(request, rest, program);
     } catch {
@@ -164,6 +187,9 @@ class Visit {
 
   /** The steps that a request asks for, or the answer to one that asks for none. */
   #programOf(request: Request): PlannedStep[] | Response {
+    if (!isHost(request.headers.get("host") ?? "")) return plain(STATUS_CODE.BadRequest, NO_HOST);
+    const stranger = this.#lab.isPublic ? undefined : strangerIn(request);
+    if (stranger !== undefined) return plain(STATUS_CODE.Forbidden, stranger);
     const { pathname } = new URL(request.url);
     const wantsUpgrade = /\bwebsocket\b/i.test(request.headers.get("upgrade") ?? "");
     const isPlain = !wantsUpgrade && /^(GET|HEAD)$/.test(request.method);
@@ -204,9 +230,9 @@ class Visit {
     for (const { step, values } of program) if (step.on === "handshake") step.run(answer, values);
     const { pathname, search } = new URL(request.url);
     const protocol = answer.fields.get("Sec-WebSocket-Protocol") ?? "";
-    const who = { id: this.#nextId(), peer: this.#peerAddress };
-    this.#onEvent({ type: "opened", ...who, path: pathname + search, protocol });
-    const peer = new LabPeer(this.#socket, rest);
+    const who = { id: this.#lab.nextId(), peer: this.#peerAddress };
+    this.#lab.onEvent({ type: "opened", ...who, path: pathname + search, protocol });
+    const peer = new LabPeer(this.#socket, rest, this.#lab.budget);
     let error = "";
     try {
       await sendAnswer(this.#socket, answer);
@@ -216,25 +242,49 @@ class Visit {
     } catch (thrown) {
       error = messageOf(thrown);
       if (!(thrown instanceof PeerGoneError)) await this.#fail(peer, thrown);
+    } finally {
+      peer.release();
     }
     const { received, began: sent, messages, bytes } = peer;
     const ms = performance.now() - since;
-    this.#onEvent({ type: "closed", ...who, received, sent, error, messages, bytes, ms });
+    this.#lab.onEvent({ type: "closed", ...who, received, sent, error, messages, bytes, ms });
   }
 
   /** A client that breaks the protocol is told so: the lab is strict where its steps do not say otherwise. */
   async #fail(peer: LabPeer, error: unknown): Promise<void> {
     const payload = closePayloadFor(error);
-    if (payload !== undefined && !peer.hasSentClose) await peer.sendClose(payload).catch(() => {});
+    if (payload !== undefined && peer.canClose) {
+      await within(peer.sendClose(payload), "close frame", { timeoutMs: LAST_WORD_MS }).catch(() => {});
+    }
+    peer.release();
     await this.#socket.end();
   }
 }
 
-function badRequest(): Response {
-  return new Response("This is no HTTP/1.1 request with a head of at most 16 KiB.\n", {
-    status: STATUS_CODE.BadRequest,
-    headers: { "content-type": "text/plain; charset=utf-8" },
+const FULL_STATUS = STATUS_CODE.ServiceUnavailable;
+const FULL = `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`;
+const NO_REQUEST = "This is no HTTP/1.1 request with a head of at most 16 KiB.";
+const NO_HOST = "The field Host is missing, or not a host.";
+
+function plain(status: number, text: string): Response {
+  return new Response(`${text}\n`, {
+    status,
+    headers: { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" },
   });
+}
+
+/** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */
+function strangerIn({ headers }: Request): string | undefined {
+  if (!isLocal(`http://${headers.get("host") ?? ""}`)) {
+    return "The field Host does not name this machine: use 127.0.0.1, or start the lab with --lab-public.";
+  }
+  const origin = headers.get("origin");
+  if (origin === null || isLocal(origin)) return undefined;
+  return "The field Origin does not name this machine: serve the page from localhost, or start the lab with --lab-public.";
+}
+
+function isLocal(url: string): boolean {
+  return URL.canParse(url) && isLoopback(new URL(url).hostname.replace(/^\[(.*)\]$/, "$1"));
 }
 
 /** The correct answer, which the steps then change. */

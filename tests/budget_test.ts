@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Holder, MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "../lib/transport/budget.ts";
+import { type Holder, MemoryBudget, MIN_COUNTED_BYTES, MIN_HELD_BYTES, SHED_REASON } from "../lib/transport/budget.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -38,12 +38,12 @@ class Peer implements Holder {
 const peersOf = (count: number) => Array.from({ length: count }, () => new Peer(0));
 const shedOf = (peers: readonly Peer[]) => peers.map(({ shedCount }) => shedCount);
 
-Deno.test("MemoryBudget.hold() counts nothing below 64 KiB, and never refuses it", () => {
+Deno.test("MemoryBudget.hold() counts nothing below 4 KiB, and never refuses it", () => {
   const budget = new MemoryBudget(0);
   const peer = new Peer(0);
-  for (let count = 0; count < 1000; count++) assert(peer.take(budget, MIN_HELD_BYTES - 1));
+  for (let count = 0; count < 1000; count++) assert(peer.take(budget, MIN_COUNTED_BYTES - 1));
   assertEquals([budget.totalBytes, peer.measured, peer.shedCount], [0, 0, 0]);
-  assertEquals(MIN_HELD_BYTES, 64 * KIB);
+  assertEquals(MIN_COUNTED_BYTES, 4 * KIB);
 });
 
 Deno.test("MemoryBudget.hold() adds up what the holders hold now, and measures nobody as long as it fits", () => {
@@ -163,6 +163,47 @@ Deno.test("MemoryBudget.hold() does not measure all of many holders each time", 
   now = 10;
   assert(new Peer(0).take(budget, MIN_HELD_BYTES));
   assert(most() <= 3, `${most()} measurings`);
+});
+
+Deno.test("MemoryBudget.hold() measures again only after ten times as long as it took", () => {
+  let now = 0;
+  const slow: Holder = { heldBytes: () => (now += 5, MIB), shed: () => false };
+  const budget = new MemoryBudget(MIB, () => now);
+  const asking = new Peer();
+  assert(budget.hold(slow, MIB));
+  // The first measuring takes from 0 to 5: the next one is due at 50.
+  assertEquals(asking.take(budget, MIB), false);
+  now = 49;
+  assertEquals(asking.take(budget, MIB), false);
+  assertEquals(asking.shedCount, 1);
+  now = 50;
+  assertEquals(asking.take(budget, MIB), false);
+  assertEquals(asking.shedCount, 2);
+});
+
+Deno.test("MemoryBudget.reserve() gives a quarter of the whole, and what was given back again", () => {
+  const budget = new MemoryBudget(4 * MIB);
+  assertEquals([budget.reserve(MIB / 2), budget.isTight], [true, false]);
+  assertEquals([budget.reserve(MIB / 2), budget.isTight], [true, true]);
+  assertEquals([budget.reserve(1), budget.totalBytes], [false, MIB]);
+  budget.giveBack(MIB / 4);
+  assertEquals([budget.reserve(MIB / 4), budget.totalBytes], [true, MIB]);
+});
+
+Deno.test("MemoryBudget.reserve() takes no memory that others hold", () => {
+  const budget = new MemoryBudget(4 * MIB);
+  const peer = new Peer(0);
+  assert(peer.take(budget, 3.5 * MIB));
+  assertEquals([budget.reserve(MIB), budget.reserve(MIB / 2), peer.shedCount], [false, true, 0]);
+});
+
+Deno.test("MemoryBudget.hold() counts what is reserved", () => {
+  const budget = new MemoryBudget(4 * MIB);
+  const peer = new Peer(0);
+  assert(budget.reserve(MIB) && peer.take(budget, 3 * MIB));
+  assertEquals(peer.shedCount, 0);
+  assert(peer.take(budget, 3.1 * MIB));
+  assertEquals([peer.shedCount, budget.totalBytes], [1, MIB]);
 });
 
 Deno.test("MemoryBudget has no limit with Infinity", () => {

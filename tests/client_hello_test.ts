@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ALERT, ClientHelloReader, MAX_HANDSHAKE_BYTES, TlsError } from "../lib/transport/client_hello.ts";
+import { MAX_BARREN_BYTES } from "../lib/transport/tls.ts";
 import { inRecords, message, record } from "./support/tls_peer.ts";
 
 const HELLO = message(1, new Uint8Array(300));
@@ -53,4 +54,8 @@ Deno.test("ClientHelloReader.isComplete() knows a peer that speaks text by its f
     const error = assertThrows(() => new ClientHelloReader().isComplete(bytes), TlsError);
     assert(error.isText, text);
   }
+});
+
+Deno.test("the limits of TLS are as they are documented", () => {
+  assertEquals([MAX_HANDSHAKE_BYTES, MAX_BARREN_BYTES], [65_536, 65_536]);
 });

@@ -297,6 +297,31 @@ for (const { args, message } of USAGE_ERRORS) {
   });
 }
 
+const SECRETS = [
+  ["ws://me:s3/cret@127.0.0.1:1/"],
+  ["ws://me:s3#cret@127.0.0.1:1/"],
+  [" ws://me:s3cret@a/"],
+  ["ftp://me:s3cret@a/"],
+  ["me:s3cret@a"],
+  ["ws://a/", "ws://me:s3cret@b/"],
+  ["--proxy", "me:s3cret@a"],
+  ["--proxy", "http://me:s3/cret@a"],
+  ["-H", "Authorization Bearer s3cret"],
+  ["-H", "X Y: s3cret"],
+  ["-H", "Authorization: s3cret\n"],
+  ["-H", "Authorization: s3cret", "-H", "Authorization: s3cret"],
+  ["-H", "Host: s3cret/"],
+  ["-p", "wsproof.bearer.s3cret="],
+  ["-p", "wsproof.bearer.s3cret", "-p", "wsproof.bearer.s3cret"],
+  ["--origin", "me:s3cret@a b"],
+];
+for (const args of SECRETS) {
+  Deno.test(`readClientSettings() does not quote a secret, when told ${JSON.stringify(args)}`, async () => {
+    const error = await assertRejects(() => settingsFor(args), UsageError);
+    assertEquals(/s3|cret/.test(error.message), false, error.message);
+  });
+}
+
 for (const [args, bytes] of [["-m aaaaaa --max-message 5", 5], ["--size 64MiB", 67_108_863]] as const) {
   Deno.test(`readClientSettings() throws PayloadError, when told ${args}`, async () => {
     const message = `Input is longer than ${bytes} bytes, which is the most for one message: use --split`;

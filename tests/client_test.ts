@@ -581,7 +581,7 @@ for (const transport of ["builtin", "wire"]) {
     const authority = await createAuthority();
     await using peer = rawPeer(
       async (socket) => void await socket.readHead(),
-      await authority.sign("x", "a\u001b[31mb"),
+      await authority.sign("x", { name: "a\u001b[31mb" }),
     );
     const ca = await Deno.makeTempFile();
     try {

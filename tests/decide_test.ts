@@ -136,6 +136,17 @@ Deno.test("the task std:flags names the variable and not its value, when the pro
   assertEquals(registry.requests, 0);
 });
 
+Deno.test("the task std:flags asks a proxy once, and not again when the choice is made", async () => {
+  await using checkout = await Checkout.make();
+  await using proxy = serveRegistry(new Map(), 502);
+  const env = { HTTP_PROXY: proxy.url };
+  for (let run = 0; run < 3; run++) {
+    const outcome = await checkout.deno("http://jsr.test/", ["task", "-q", "std:flags"], env);
+    assertStandIns(outcome, "the answer is 502");
+    assertEquals(proxy.requests, 1);
+  }
+});
+
 /** The pages of the registry, with changes. */
 function changed(change: (path: string, text: string) => string | undefined): Map<string, string> {
   const entries = [...PAGES].map(([path, text]) => [path, change(path, text)] as const);

@@ -177,6 +177,42 @@ Deno.test("Containerfile is in order", async () => {
   assertEquals(wanted, [...copied, "lib"]);
 });
 
+/** The numbers of a file: its connections, what all peers may hold together, and its memory limit, in MiB. */
+interface Memory {
+  readonly connections: number;
+  readonly totalMib: number;
+  readonly limitMib: number;
+}
+
+const MEMORY: Record<string, Memory> = {
+  "kubernetes.yaml": {
+    connections: Number(podEnv.get("WSPROOF_MAX_CONNECTIONS")),
+    totalMib: Number(/^(\d+)MiB$/.exec(podEnv.get("WSPROOF_MAX_BUFFERED_TOTAL") ?? "")?.[1]),
+    limitMib: 1024 * Number(/^(\d+)Gi$/.exec(container.resources.limits.memory)?.[1]),
+  },
+  "wsproof.service": {
+    connections: Number(found(unit, /WSPROOF_MAX_CONNECTIONS=(\d+)/)),
+    totalMib: Number(found(unit, /WSPROOF_MAX_BUFFERED_TOTAL=(\d+)MiB/)),
+    limitMib: 1024 * Number(found(unit, /^MemoryMax=(\d+)G$/m)),
+  },
+  "Containerfile": {
+    connections: Number(found(containerfile, /WSPROOF_MAX_CONNECTIONS=(\d+)/)),
+    totalMib: Number(found(containerfile, /WSPROOF_MAX_BUFFERED_TOTAL=(\d+)MiB/)),
+    limitMib: 1024 * Number(found(containerfile, /podman run .*--memory (\d+)g/)),
+  },
+};
+
+for (const [file, { connections, totalMib, limitMib }] of Object.entries(MEMORY)) {
+  Deno.test(`the limits of ${file} fit its memory, and deploy/README.md has the sum`, async () => {
+    // bench/limits.ts holds the numbers against the real server: what it takes is below the sum.
+    const sum = Math.round(60 + connections * 32 / 1024 + 2 * totalMib);
+    assert(sum <= 0.75 * limitMib, `${sum} of ${limitMib} MiB`);
+    const row = new RegExp(`\\| \`${file}\` *\\| *([\\d,]+) \\| *(\\d+) MiB \\| *([\\d,]+) MiB \\| *(\\d+) GiB \\|`);
+    const cells = row.exec(await read("deploy/README.md"))?.slice(1).map((cell) => Number(cell.replace(",", "")));
+    assertEquals(cells, [connections, totalMib, sum, limitMib / 1024]);
+  });
+}
+
 const entrypoint: string[] = JSON.parse(found(containerfile, /^ENTRYPOINT (\[.*\])$/m));
 const command = found(unit, /^ExecStart=\/usr\/local\/bin\/(.*) --token %d\/token$/m);
 

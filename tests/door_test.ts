@@ -12,6 +12,7 @@ import {
   serverProcessWith,
   start,
 } from "./support/command.ts";
+import { hasNginx, startNginx } from "./support/nginx.ts";
 import { connectRaw, rawClient, type RawSocket, requestHead, TEXT } from "./support/raw_peer.ts";
 import { testBoth, TRANSPORTS } from "./support/transports.ts";
 
@@ -324,3 +325,40 @@ Deno.test("client without a URL finds the server of this machine, which answers 
     }
   }
 });
+
+for (const transport of TRANSPORTS) {
+  Deno.test({
+    name: `nginx.conf and the server keep /metrics from others, however its path is written (${transport})`,
+    ignore: !hasNginx,
+    fn: async () => {
+      await using server = await serverProcess("-q", "--transport", transport);
+      await using nginx = await startNginx([new URL(server.url).host]);
+      const { host } = new URL(nginx.url);
+      for (
+        const target of [
+          ...["/metrics", "//metrics", "/./metrics", "/x/../metrics", "/%6detrics", "/%2e/metrics", "/metrics?x"],
+          ...[
+            "/x\\..\\metrics",
+            "/\\metrics",
+            "/x/..\\metrics",
+            "/metrics/",
+            "/metrics/.",
+            "/.\\metrics",
+            "/x\\../metrics",
+          ],
+          ...[`http://${host}/metrics`, `http://${host}/x\\..\\metrics`, "/metrics#", "/metrics%5c..%5cmetrics"],
+        ]
+      ) {
+        const socket = await connectRaw(nginx.url);
+        await socket.write(requestHead({ ...PLAIN, Host: host, Connection: "close" }, `GET ${target} HTTP/1.1`));
+        const answer = new TextDecoder().decode(await within(socket.readToEnd(), "answer", WAIT));
+        socket.close();
+        assertMatch(answer, /^HTTP\/1\.1 4\d\d /, target);
+        assert(!answer.includes("wsproof_connections"), target);
+      }
+      // The way itself is open.
+      const { code, stderr } = await client(["-q", nginx.url]);
+      assertEquals([code, stderr], [0, ""]);
+    },
+  });
+}

@@ -482,7 +482,18 @@ testBoth("Gatekeeper takes every name of loopback there, with any port", async (
   for (const host of ["localhost", "LOCALHOST:1", "app.localhost:80", "127.255.0.1:6455", "[::1]", "localhost."]) {
     assertMatch(await exchangeHeads(server.url, requestHead({ Host: host })), /^HTTP\/1\.1 101 /, host);
   }
-  for (const host of ["localhost.example", "0.0.0.0", "127.0.0.1.example", "xlocalhost", "128.0.0.1", "[::2]"]) {
+  for (
+    const host of [
+      "127.0.0.\u00b2",
+      "%3127.0.0.1",
+      "localhost.example",
+      "0.0.0.0",
+      "127.0.0.1.example",
+      "xlocalhost",
+      "128.0.0.1",
+      "[::2]",
+    ]
+  ) {
     assertMatch(await exchangeHeads(server.url, requestHead({ Host: host })), /^HTTP\/1\.1 421 /, host);
   }
   await server.shutdown();

@@ -1,11 +1,12 @@
 /** The opening handshake: heads in, fields out; requests and what is wrong with responses. */
 
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch, assertThrows } from "@std/assert";
 import {
   acceptKeyFor,
   createKey,
   encodeRequest,
   endOfHead,
+  isHost,
   listOf,
   MAX_HEAD_BYTES,
   parseHead,
@@ -413,3 +414,21 @@ for (
     assertEquals(verify(head, ["chat", "soap"]), { status: 101, protocol, problems: [...problems] });
   });
 }
+
+Deno.test("isHost() takes names, addresses and ports, and nothing else", () => {
+  const hosts = [
+    ..."a example.org example.org. a_b xn--nxasmq6b a:0 a:80 a:65535 a: 127.0.0.1:1 %41.example a!$&'()*+,;=~-".split(
+      " ",
+    ),
+    ..."[::1] [::1]:80 [2001:db8::1] [::ffff:127.0.0.1]:65535 [::]".split(" "),
+  ];
+  for (const host of hosts) assert(isHost(host), host);
+  const others = [
+    ..."[::1 ::1 [::1]x [::1]] [1] [] [v1.a] [::1%25eth0] [g::] a:99999 a:65536 a:-1 a:+1 a:0x50 a:1:2 a:b :80".split(
+      " ",
+    ),
+    ...'<script> a/b a?b a#b a@b a\\b a%zz a%00 a%2fb "a" a|b a^b {a} é 1.2.3.256'.split(" "),
+    ...["", " ", "a b", "a ", "a\t", "a, b", "a:000080"],
+  ];
+  for (const host of others) assertFalse(isHost(host), host);
+});

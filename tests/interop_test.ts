@@ -137,7 +137,7 @@ for (const transport of ["builtin", "wire"]) {
     await overTls(async (url) => {
       const outcome = await client(["--json", "--transport", transport, url]);
       assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
-      assertMatch(reportOf(outcome).problem, /invalid peer certificate: UnknownIssuer/);
+      assertMatch(reportOf(outcome).problem, /no trusted authority has signed/);
       assertMatch(reportOf(outcome).hint, /--ca/);
     });
   });
@@ -185,10 +185,8 @@ for (const transport of ["builtin", "wire"]) {
         const args = ["--json", "--transport", transport, "--ca", ca, url];
         assertEquals(reportOf(await client(["--cert", certPath, "--key", keyPath, ...args])).verdict, "proven");
         const refused = reportOf(await client(args));
-        assertMatch(
-          refused.verdict,
-          transport === "wire" ? /^(no-connection|connection-lost)$/ : /^handshake-refused$/,
-        );
+        // The server of the runtime may end TLS without its alert.
+        assertMatch(refused.verdict, /^(no-connection|connection-lost)$/);
       });
     }, { requestCert: true, rejectUnauthorized: true });
   });
@@ -200,7 +198,7 @@ Deno.test("client says handshake-refused over TLS, by a server without HTTP/2 an
       withFiles([authority], async ([ca = ""]) => {
         const outcome = await client(["--json", "--ca", ca, `${url}elsewhere`]);
         assertEquals([reportOf(outcome).verdict, outcome.code], ["handshake-refused", 4]);
-        assertMatch(reportOf(outcome).problem, /^Server refused the client or its upgrade; over TLS/);
+        assertMatch(reportOf(outcome).problem, /^Server answered with status 400 .*; asked again over wire/);
       }),
     {},
     { path: "/" },

@@ -1,7 +1,15 @@
 /** Messages: kind, size and quotation. */
 
 import { assertEquals } from "@std/assert";
-import { byteLengthOf, exceeds, kindOf, type Message, quote } from "../lib/protocol/message.ts";
+import {
+  byteLengthOf,
+  exceeds,
+  kindOf,
+  type Message,
+  quote,
+  withoutPassword,
+  withoutToken,
+} from "../lib/protocol/message.ts";
 
 Deno.test("kindOf() is text, when the message is a string", () => assertEquals(kindOf(""), "text"));
 
@@ -89,4 +97,34 @@ for (const { what, text, maxChars, quoted } of CUT) {
   Deno.test(`quote() gives at most ${maxChars} characters, when ${what}`, () => {
     assertEquals(quote(text, maxChars), quoted);
   });
+}
+
+const URLS: readonly [string, string][] = [
+  ["ws://host/", "ws://host/"],
+  ["ws://user:secret@host/", "ws://user:***@host/"],
+  ["ws://:secret@host/", "ws://:***@host/"],
+  ["ws://token@host/", "ws://***@host/"],
+  ["ws://user:s3/cret@host/", "ws://user:***@host/"],
+  ["ws://user:s3#cret@host/", "ws://user:***@host/"],
+  ["ws://user:s3?cret@host/", "ws://user:***@host/"],
+  ["ws://user:s@cret@host/", "ws://user:***@host/"],
+  ["  ws://user:secret@host/", "  ws://user:***@host/"],
+  ["ftp://user:secret@host/", "ftp://user:***@host/"],
+  ["ws:/user:secret@host/", "ws:/user:***@host/"],
+  ["//user:secret@host/", "//user:***@host/"],
+  ["user:secret@host", "user:***@host"],
+  ["ws://user:secret@host:99999/", "ws://user:***@host:99999/"],
+  ["ws://user:secret@host/a@b", "ws://user:***@host/a@b"],
+  ["ws://host:80/@vite/client?mail=a@b", "ws://host:80/@vite/client?mail=a@b"],
+];
+for (const [text, hidden] of URLS) {
+  Deno.test(`withoutPassword() is ${hidden}, when the text is ${text}`, () =>
+    assertEquals(withoutPassword(text), hidden));
+}
+
+for (
+  const [name, hidden] of [["chat", "chat"], ["wsproof.bearer.x", "wsproof.bearer.***"], ["a.token.x y", "a.token.***"]]
+) {
+  Deno.test(`withoutToken() is ${hidden}, when the name is ${name}`, () =>
+    assertEquals(withoutToken(name ?? ""), hidden));
 }

@@ -63,6 +63,7 @@ Deno.test({
     assertMatch(refused.stderr, /^wsproof: .*write.*\n$/);
     const missing = await client(["--json", "--unix", `${folder}/none.sock`], "", ["--allow-write"]);
     assertEquals(reportOf(missing).verdict, "no-connection");
+    assertStringIncludes(reportOf(missing).hint, "--unix");
     await server.shutdown();
     await Deno.remove(folder, { recursive: true });
   },

@@ -153,7 +153,8 @@ Deno.test("WireServer reads the peer's close frame behind a message beyond the r
 });
 
 Deno.test("the budget of a WireServer closes the peer with the longest unfinished text with 1013, and not the others", async () => {
-  const budget = new MemoryBudget(4 * MIB);
+  // The room for text doubles when more comes than was announced: the smaller one takes 4 MiB in the end.
+  const budget = new MemoryBudget(4.5 * MIB);
   await using scene = wireScene({ budget });
   const [large, small] = [await scene.connect(), await scene.connect()];
   await large.write(begin(letters(3 * MIB)));
@@ -166,6 +167,7 @@ Deno.test("the budget of a WireServer closes the peer with the longest unfinishe
   await large.write(frame(CLOSE, Uint8Array.of(0x03, 0xf5)));
   const [end] = endsOf(await scene.untilTold(1));
   assertEquals([end?.sent, end?.received?.code, end?.error], [{ code: 1013, reason: SHED_REASON }, 1013, ""]);
+  small.close();
   await until(() => budget.totalBytes === 0);
 });
 
@@ -179,7 +181,9 @@ Deno.test("the budget of a WireServer counts the room that is made for text, up 
   // More than what has come, and never more than 32 times that, or the message.
   assert(budget.totalBytes > 100_000 && budget.totalBytes <= 3_200_000, `${budget.totalBytes}`);
   await socket.write(whole.subarray(100_000, 15 * MIB));
-  await until(() => budget.totalBytes === 16 * MIB);
+  // The read buffer counts as well.
+  await until(() => budget.totalBytes >= 16 * MIB);
+  assert(budget.totalBytes < 16 * MIB + MAX_READ_BYTES, `${budget.totalBytes}`);
 });
 
 Deno.test("the budget of a WireServer forgets text that was echoed, and that of a peer that has gone", async () => {
@@ -194,6 +198,7 @@ Deno.test("the budget of a WireServer forgets text that was echoed, and that of 
   await until(() => budget.totalBytes > 0.9 * MIB);
   socket.close();
   await scene.untilTold(1);
+  // The read buffer, too.
   assertEquals(budget.totalBytes, 0);
 });
 
@@ -201,13 +206,13 @@ Deno.test("the budget of a WireServer has nothing to say about small messages an
   const budget = new MemoryBudget(0);
   await using scene = wireScene({ budget });
   const socket = await scene.connect();
-  await socket.write(joined(begin(letters(60_000)), last(""), frame(BINARY, letters(200_000)), text("x")));
+  await socket.write(joined(begin(letters(3000)), last(""), frame(BINARY, letters(200_000)), text("x")));
   const sizes = [];
   for (let count = 0; count < 3; count++) {
     sizes.push((await within(socket.readFrame(), "echo", WAIT)).payload.byteLength);
   }
-  assertEquals([sizes, budget.totalBytes], [[60_000, 200_000, 1], 0]);
-  await socket.write(joined(begin(letters(60_000)), more(letters(10_000))));
+  assertEquals([sizes, budget.totalBytes], [[3000, 200_000, 1], 0]);
+  await socket.write(joined(begin(letters(3000)), more(letters(3000))));
   assertEquals(await framesToClose(socket), [[], 1013, SHED_REASON]);
 });
 
@@ -231,6 +236,7 @@ Deno.test("the budget of a WireServer drops a peer that does not take a long tex
   assertEquals([end?.sent, end?.error], [null, SHED_REASON]);
   assertEquals((await within(other.readFrame(), "echo", WAIT)).payload.byteLength, 2 * MIB);
   conn.close();
+  other.close();
   await until(() => budget.totalBytes === 0);
 });
 
@@ -277,7 +283,7 @@ Deno.test("WireEcho does not take a slow upload for silence, byte by byte, text 
     }
     assertEquals((await within(socket.readFrame(), "echo", WAIT)).payload.byteLength, 40);
     await socket.write(begin("x"));
-    await until(() => echo.heldBytes() === 1);
+    await until(() => echo.heldBytes() > 0);
     for (let count = 1; count < 40; count++) {
       const before = readCount();
       await socket.write(more("x"));
@@ -296,7 +302,7 @@ Deno.test("WireEcho closes with 1001 when a slow upload stands still", async () 
     // Whole numbers, so that sums are exact.
     const begun = Math.ceil(performance.now());
     await socket.write(begin("x"));
-    await until(() => echo.heldBytes() === 1);
+    await until(() => echo.heldBytes() > 0);
     echo.tick(begun);
     echo.tick(begun + 300);
     assertEquals((await within(socket.readFrame(), "ping", WAIT)).opcode, OPCODE.ping);
@@ -328,7 +334,7 @@ for (const opcode of [TEXT, BINARY]) {
 }
 
 Deno.test("WireEcho ends text that trickles for ever with 1009", async () => {
-  await withEcho({ maxMessageBytes: 1000 }, async (echo, socket) => {
+  await withEcho({ maxMessageBytes: 1000, idleTimeoutMs: WAIT.timeoutMs }, async (echo, socket) => {
     await socket.write(begin("x"));
     const closed = framesToClose(socket);
     for (let count = 1; count <= 1000; count++) {

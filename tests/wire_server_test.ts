@@ -325,6 +325,7 @@ for (
     ["a target that is no path", requestHead({}, "GET x HTTP/1.1"), "400 Bad Request"],
     ["no host", requestHead({ Host: undefined }), "400 Bad Request"],
     ["a host that is none", requestHead({ Host: "a b" }), "400 Bad Request"],
+    ["a method in small letters", requestHead({}, "get / HTTP/1.1"), "400 Bad Request"],
     ["a method that a request may not have", requestHead({}, "CONNECT / HTTP/1.1"), "400 Bad Request"],
     [
       "a head over 16 KiB",

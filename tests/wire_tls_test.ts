@@ -9,6 +9,7 @@ import { openWire } from "../lib/transport/wire.ts";
 import { createAuthority } from "./support/certificates.ts";
 import { connectRaw, RawSocket, requestHead } from "./support/raw_peer.ts";
 import { clientHello, inRecords, message, RECORD, record, TlsPeer } from "./support/tls_peer.ts";
+import { sendTlsStream } from "./support/tls_streams.ts";
 import { frame, joined, WAIT, type WireScene, wireScene } from "./support/wire.ts";
 
 const authority = await createAuthority();
@@ -269,7 +270,7 @@ const BARREN: Record<string, (peer: TlsPeer, isFirst: boolean) => Promise<Uint8A
   "records of nothing but padding": (peer) => peer.seal(RECORD.data, EMPTY, 16_000),
   "one-byte pieces of a message": (peer, isFirst) =>
     peer.seal(RECORD.handshake, isFirst ? message(4, new Uint8Array(65_520)).subarray(0, 4) : new Uint8Array(1)),
-  "requests to update the key": (peer) => peer.seal(RECORD.handshake, message(24, Uint8Array.of(1))),
+  "requests to update its keys": (peer) => peer.sealUpdate(),
   "warnings": (peer) => peer.seal(RECORD.alert, Uint8Array.of(1, 90)),
   "records of another type": (peer) => peer.seal(99, new Uint8Array(100)),
   "another ClientHello": (peer) => peer.seal(RECORD.handshake, message(1, new Uint8Array(100))),
@@ -294,6 +295,48 @@ for (const [what, make] of Object.entries(BARREN)) {
     peer.close();
     const [told] = await scene.untilTold(1);
     assert(told?.type === "end" && told.end.received === null && told.end.error !== "");
+  });
+}
+
+Deno.test("WireServer updates its keys as often as a peer asks for it between messages", async () => {
+  await using scene = wireScene(certificate);
+  const peer = await upgradeByHand(scene);
+  // More often than is allowed in a row.
+  for (let count = 0; count < 40; count++) {
+    await peer.writeRaw(await peer.sealUpdate());
+    await peer.write(frame(OPCODE.binary, Uint8Array.of(count)));
+    const { bytes } = await within(peer.read(), "echo", WAIT);
+    assertEquals(bytes, Uint8Array.of(0x82, 1, count));
+  }
+  peer.close();
+});
+
+Deno.test("WireServer tells of a peer over TLS that sends no head as head-timeout", async () => {
+  await using scene = wireScene({ ...certificate, headTimeoutMs: 500 });
+  const peer = await within(TlsPeer.connect(scene.server.port), "handshake", WAIT);
+  await within(peer.untilGone().catch(() => {}), "end", WAIT);
+  peer.close();
+  const [told] = await scene.untilTold(1);
+  assert(told?.type === "refused");
+  assertEquals([told.status, told.cause], [0, "head-timeout"]);
+});
+
+for (const [name, tls] of [["TCP", {}], ["TLS", certificate]] as const) {
+  Deno.test(`WireServer reads little of what comes behind a refused request over ${name}, up to its deadline`, async () => {
+    const decide = () => new Response("no\n", { status: 403 });
+    await using scene = wireScene({ ...tls, headTimeoutMs: 500 }, { decide });
+    const socket = await (name === "TLS" ? connectTls(scene) : connectRaw(scene.url));
+    await socket.write(requestHead());
+    assertMatch(await within(socket.readHead(), "answer", WAIT), /^HTTP\/1\.1 403 /);
+    let sent = 0;
+    const flooding = (async () => {
+      const piece = new Uint8Array(65_536);
+      for (; sent < 1024 * 1024 * 1024; sent += piece.byteLength) await socket.write(piece);
+    })();
+    await within(flooding.catch(() => {}), "end", WAIT);
+    socket.close();
+    // The kernel holds a few MiB.
+    assert(sent < 64 * 1024 * 1024, `${sent} bytes went out`);
   });
 }
 
@@ -375,4 +418,22 @@ Deno.test("WireServer over TLS keeps little for a peer that sends for ever and n
   peer.close();
   await sending;
   clearTimeout(timer);
+});
+
+Deno.test("WireServer stands 200 TLS streams that are wrong somewhere, and serves an exchange behind them", async () => {
+  await using scene = wireScene(certificate);
+  let seed = 0;
+  const problems: string[] = [];
+  const sendSome = async () => {
+    while (seed < 200) {
+      const problem = await sendTlsStream(scene.server.port, seed++);
+      if (problem !== undefined) problems.push(`seed ${seed - 1}: ${problem}`);
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, sendSome));
+  assertEquals(problems, []);
+  const connection = await connect(scene);
+  await connection.send("honest");
+  assertEquals(await connection.receive(WAIT), "honest");
+  await connection.close(WAIT);
 });

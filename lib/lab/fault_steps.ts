@@ -5,7 +5,7 @@
  */
 
 import { MAX_CONTROL_PAYLOAD_BYTES, OPCODE } from "../protocol/frame.ts";
-import { type FrameShape, isData, type LabFrame, type LabMessage } from "./frame.ts";
+import { type FrameShape, isData, type LabFrame, type MessageDraft } from "./frame.ts";
 import type { LabPeer } from "./peer.ts";
 import type { LabStep } from "./step.ts";
 
@@ -32,6 +32,7 @@ export const FAULT_STEPS: readonly LabStep[] = [
     help: "uses an opcode that is not defined: 3 to 7, 11 to 15 (section 5.2)",
     example: "/opcode/3",
     on: "turn",
+    load: (load, { number }) => void Object.assign(load, { starts: 0, isData: number < OPCODE.close }),
     run: (peer, { number }) => refit(peer, (frame) => isStart(frame) ? { ...frame, opcode: number } : frame),
   },
   {
@@ -46,13 +47,15 @@ export const FAULT_STEPS: readonly LabStep[] = [
     help: "sends text that ends with the byte ff, which UTF-8 does not have (section 8.1)",
     example: "/bad-utf8",
     on: "turn",
-    run: (peer) => void peer.messageShapes.push(breakText),
+    load: ({ lengths }) => void lengths.push((bytes) => bytes + 1),
+    run: (peer) => void peer.edits.push({ addedBytes: 1, apply: breakText }),
   },
   {
     name: "stray-continuation",
     help: "begins a message with a continuation frame (section 5.4)",
     example: "/stray-continuation",
     on: "turn",
+    load: (load) => void (load.starts = 0),
     run: (peer) => refit(peer, (frame) => isData(frame) ? { ...frame, opcode: OPCODE.continuation } : frame),
   },
   {
@@ -60,6 +63,10 @@ export const FAULT_STEPS: readonly LabStep[] = [
     help: "begins a message anew before it has ended (section 5.4)",
     example: "/restart",
     on: "turn",
+    load: (load) => {
+      load.frames += load.starts;
+      load.starts *= 2;
+    },
     run: (peer) => void peer.frameShapes.push(beginTwice),
   },
   {
@@ -82,6 +89,7 @@ export const FAULT_STEPS: readonly LabStep[] = [
     help: "sends N pings (at most 100000) without being asked, and does not wait for the pongs",
     example: "/ping-flood/1000/echo",
     on: "turn",
+    load: (load, { number }) => void (load.unaskedFrames += number),
     run: (peer, { number }) => peer.sendFrames(pings(number)),
   },
 ];
@@ -100,11 +108,9 @@ function isStart(frame: LabFrame): boolean {
   return frame.opcode === OPCODE.text || frame.opcode === OPCODE.binary;
 }
 
-function breakText({ payload }: LabMessage): LabMessage[] {
-  const broken = new Uint8Array(payload.byteLength + 1);
-  broken.set(payload);
-  broken[payload.byteLength] = 0xff;
-  return [{ kind: "text", payload: broken }];
+function breakText(draft: MessageDraft): void {
+  draft.kind = "text";
+  draft.append(1, 0xff);
 }
 
 function* beginTwice(frames: Iterable<LabFrame>): Iterable<LabFrame> {

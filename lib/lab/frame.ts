@@ -4,7 +4,7 @@
  * @module
  */
 
-import { encodeFrame, OPCODE } from "../protocol/frame.ts";
+import { applyMask, MAX_HEADER_BYTES, OPCODE, writeHeader } from "../protocol/frame.ts";
 
 /** A message on its way out; it may become several, and its text need not be UTF-8. */
 export interface LabMessage {
@@ -30,17 +30,91 @@ export interface LabFrame {
   readonly isLengthened?: boolean;
 }
 
-/** Makes other messages of a message: none, one or more. */
+/** Makes other messages of a message: none, or several, in any order. It leaves their payload alone. */
 export type MessageShape = (message: LabMessage) => Iterable<LabMessage>;
 
 /** Makes other frames of the frames of one message. It makes them as they are taken, so that many take no memory. */
 export type FrameShape = (frames: Iterable<LabFrame>) => Iterable<LabFrame>;
 
+/** A copy of a message that the steps change in place, so that many changes take the memory of one. */
+export class MessageDraft {
+  /** Whether it goes out as text or as binary. */
+  kind: LabMessage["kind"];
+  readonly #room: Uint8Array<ArrayBuffer>;
+  #length: number;
+
+  /**
+   * Copies a message.
+   *
+   * @param message The message.
+   * @param addedBytes How much longer it may become, in bytes.
+   *
+   * @example
+   * ```ts
+   * import { MessageDraft } from "./frame.ts";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const draft = new MessageDraft({ kind: "text", payload: new TextEncoder().encode("abc") }, 1);
+   * draft.truncate(1);
+   * draft.append(1, 0x78);
+   * assertEquals(new TextDecoder().decode(draft.payload), "ax");
+   * ```
+   */
+  constructor({ kind, payload }: LabMessage, addedBytes: number) {
+    this.kind = kind;
+    this.#room = new Uint8Array(payload.byteLength + addedBytes);
+    this.#room.set(payload);
+    this.#length = payload.byteLength;
+  }
+
+  /** Its bytes so far. */
+  get payload(): Uint8Array<ArrayBuffer> {
+    return this.#room.subarray(0, this.#length);
+  }
+
+  /**
+   * Keeps the first bytes only.
+   *
+   * @param bytes How many.
+   */
+  truncate(bytes: number): void {
+    this.#length = Math.min(this.#length, bytes);
+  }
+
+  /**
+   * Adds the same byte many times.
+   *
+   * @param count How often.
+   * @param byte The byte.
+   */
+  append(count: number, byte: number): void {
+    this.#room.fill(byte, this.#length, this.#length + count);
+    this.#length += count;
+  }
+
+  /** Changes the lowest bit of the last byte. Of UTF-8 that byte is ASCII or continues a character, and stays so. */
+  corrupt(): void {
+    const last = this.#length - 1;
+    if (last >= 0) this.#room[last] = (this.#room[last] ?? 0) ^ 1;
+  }
+}
+
+/** A change of the kind or the payload of a message. */
+export interface MessageEdit {
+  /** By how many bytes the message becomes longer, at most. */
+  readonly addedBytes: number;
+  /** Makes the change. */
+  readonly apply: (draft: MessageDraft) => void;
+}
+
+/** The longest payload that is written in one piece, in bytes: 64 KiB. */
+export const PIECE_BYTES = 64 * 1024;
+
 /**
- * Writes a frame.
+ * Writes a frame in pieces, which are made as they are taken: a long frame is never there a second time.
  *
  * @param frame The frame.
- * @returns Its bytes.
+ * @returns The frame in one piece if its payload has at most 64 KiB, else the header, then the payload in pieces of 64 KiB.
  *
  * @example
  * ```ts
@@ -48,30 +122,47 @@ export type FrameShape = (frames: Iterable<LabFrame>) => Iterable<LabFrame>;
  * import { assertEquals } from "@std/assert";
  *
  * const payload = new TextEncoder().encode("hi");
- * assertEquals(encodeLabFrame({ opcode: 1, payload, isLengthened: true }).toHex(), "817e00026869");
+ * const pieces = [...encodeLabFrame({ opcode: 1, payload, isLengthened: true })];
+ * assertEquals(pieces.map((piece) => piece.toHex()), ["817e00026869"]);
  * ```
  */
-export function encodeLabFrame(frame: LabFrame): Uint8Array<ArrayBuffer> {
-  const { opcode, payload, final = true, reserved = 0, isMasked = false, isLengthened = false } = frame;
-  const maskingKey = crypto.getRandomValues(new Uint8Array(4));
-  const bytes = encodeFrame(opcode, payload, { final, reserved, ...(isMasked && { maskingKey }) });
-  return isLengthened ? lengthened(bytes, payload.byteLength) : bytes;
+export function* encodeLabFrame(frame: LabFrame): Iterable<Uint8Array<ArrayBuffer>> {
+  const { payload, isMasked = false } = frame;
+  const maskingKey = isMasked ? crypto.getRandomValues(new Uint8Array(4)) : undefined;
+  const header = headerOf(frame, maskingKey);
+  const key = maskingKey && new DataView(maskingKey.buffer).getInt32(0, true);
+  if (payload.byteLength <= PIECE_BYTES) {
+    const whole = new Uint8Array(header.byteLength + payload.byteLength);
+    whole.set(header);
+    whole.set(payload, header.byteLength);
+    if (key !== undefined) applyMask(whole.subarray(header.byteLength), key, 0);
+    return yield whole;
+  }
+  yield header;
+  for (let at = 0; at < payload.byteLength; at += PIECE_BYTES) {
+    const piece = payload.subarray(at, at + PIECE_BYTES);
+    const masked = key === undefined ? piece : piece.slice();
+    if (key !== undefined) applyMask(masked, key, at);
+    yield masked;
+  }
 }
 
-/** Puts the length of a frame into 16 bits where 7 would do, else into 64; one that needs 64 bits stays as it is. */
-function lengthened(frame: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
-  if (length > 0xffff) return frame;
-  const [first = 0, second = 0] = frame;
+/** Writes a header; one that is lengthened has 16 bits for a length where 7 would do, else 64. */
+function headerOf(frame: LabFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { opcode, payload, final = true, reserved = 0, isLengthened = false } = frame;
+  const length = payload.byteLength;
+  const isMasked = maskingKey !== undefined;
+  const header = new Uint8Array(MAX_HEADER_BYTES);
+  const end = writeHeader(header, 0, { final, reserved, opcode, isMasked, length }, maskingKey);
+  if (!isLengthened || length > 0xffff) return header.subarray(0, end);
   const isShort = length < 126;
-  const header = new Uint8Array(isShort ? 4 : 10);
-  header[0] = first;
-  header[1] = (second & 0x80) | (isShort ? 126 : 127);
-  new DataView(header.buffer).setUint16(header.byteLength - 2, length);
-  const rest = frame.subarray(isShort ? 2 : 4);
-  const bytes = new Uint8Array(header.byteLength + rest.byteLength);
-  bytes.set(header);
-  bytes.set(rest, header.byteLength);
-  return bytes;
+  const longer = new Uint8Array((isShort ? 4 : 10) + (maskingKey?.byteLength ?? 0));
+  longer.set(header.subarray(0, 2));
+  longer[1] = ((header[1] ?? 0) & 0x80) | (isShort ? 126 : 127);
+  const lengthEnd = isShort ? 4 : 10;
+  new DataView(longer.buffer).setUint16(lengthEnd - 2, length);
+  if (maskingKey) longer.set(maskingKey, lengthEnd);
+  return longer;
 }
 
 /**

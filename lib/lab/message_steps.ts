@@ -5,7 +5,7 @@
  */
 
 import { OPCODE } from "../protocol/frame.ts";
-import { isData, type LabFrame, type LabMessage, type MessageShape } from "./frame.ts";
+import { isData, type LabFrame, type LabMessage, type MessageDraft, type MessageShape } from "./frame.ts";
 import type { LabPeer } from "./peer.ts";
 import type { LabStep } from "./step.ts";
 
@@ -33,6 +33,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
     help: "sends this text (at most 4096 bytes) without being asked",
     example: "/greet/welcome",
     on: "turn",
+    load: (load, { text }) => load.greet(new TextEncoder().encode(text).byteLength),
     run: (peer, { text }) => peer.send({ kind: "text", payload: new TextEncoder().encode(text) }),
   },
   {
@@ -65,6 +66,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
     help: "sends messages in fragments of this many bytes",
     example: "/fragment/3",
     on: "turn",
+    load: (load, { number }) => load.cut(number),
     run: (peer, { number }) => void peer.frameShapes.push((frames) => cutEvery(frames, number)),
   },
   {
@@ -93,7 +95,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
     help: "changes one bit of the last byte of a message; text stays UTF-8",
     example: "/corrupt",
     on: "turn",
-    run: (peer) => reshape(peer, corrupt),
+    run: (peer) => edit(peer, (draft) => draft.corrupt()),
   },
   {
     name: "truncate",
@@ -101,21 +103,27 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
     help: "sends only the first so many bytes of a message",
     example: "/truncate/5",
     on: "turn",
-    run: (peer, { number }) => reshape(peer, (payload) => payload.subarray(0, number)),
+    load: ({ lengths }, { number }) => void lengths.push((bytes) => Math.min(bytes, number)),
+    run: (peer, { number }) => edit(peer, (draft) => draft.truncate(number)),
   },
   {
     name: "extend",
     number: { name: "BYTES", min: 1, max: MIB },
-    help: 'adds so many bytes "x" to a message, at most 1 MiB',
+    help: 'adds so many bytes "x" to a message, at most 1 MiB in a path',
     example: "/extend/1",
     on: "turn",
-    run: (peer, { number }) => reshape(peer, (payload) => extend(payload, number)),
+    load: (load, { number }) => {
+      load.addedBytes += number;
+      load.lengths.push((bytes) => bytes + number);
+    },
+    run: (peer, { number }) => edit(peer, (draft) => draft.append(number, "x".charCodeAt(0)), number),
   },
   {
     name: "duplicate",
     help: "sends messages twice",
     example: "/duplicate",
     on: "turn",
+    load: (load) => void (load.copies *= 2),
     run: (peer) => void peer.messageShapes.push((message) => [message, message]),
   },
   {
@@ -123,14 +131,14 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
     help: "sends text as binary and binary as text",
     example: "/swap-kind",
     on: "turn",
-    run: (peer) => void peer.messageShapes.push(swapKind),
+    run: (peer) => edit(peer, swapKind),
   },
   {
     name: "reorder",
     help: "holds a message back until the next one is sent",
     example: "/reorder",
     on: "turn",
-    run: (peer) => void peer.messageShapes.push(inPairs()),
+    run: (peer) => void peer.messageShapes.push(inPairs(peer)),
   },
   {
     name: "flood",
@@ -138,6 +146,10 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
     help: "sends N binary messages of 1 KiB, as fast as they are taken, and reads nothing meanwhile",
     example: "/flood/1000",
     on: "turn",
+    load: (load, { number }) => {
+      load.unaskedFrames += number;
+      load.unaskedBytes += number * FLOOD_MESSAGE_BYTES;
+    },
     run: (peer, { number }) => peer.sendFrames(repeat(FLOOD_FRAME, number)),
   },
 ];
@@ -152,33 +164,20 @@ function* repeat(frame: LabFrame, count: number): Iterable<LabFrame> {
   for (let made = 0; made < count; made++) yield frame;
 }
 
-/** Lets every message go out with another payload. */
-function reshape(peer: LabPeer, change: (payload: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>): void {
-  peer.messageShapes.push(({ kind, payload }) => [{ kind, payload: change(payload) }]);
+/** Lets every message go out changed. */
+function edit(peer: LabPeer, apply: (draft: MessageDraft) => void, addedBytes = 0): void {
+  peer.edits.push({ addedBytes, apply });
 }
 
-/** The last byte of UTF-8 is ASCII or continues a character: either stays what it is when its lowest bit changes. */
-function corrupt(payload: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const changed = payload.slice();
-  const last = changed.byteLength - 1;
-  if (last >= 0) changed[last] = (changed[last] ?? 0) ^ 1;
-  return changed;
+function swapKind(draft: MessageDraft): void {
+  draft.kind = draft.kind === "text" ? "binary" : "text";
 }
 
-function extend(payload: Uint8Array<ArrayBuffer>, bytes: number): Uint8Array<ArrayBuffer> {
-  const longer = new Uint8Array(payload.byteLength + bytes).fill("x".charCodeAt(0));
-  longer.set(payload);
-  return longer;
-}
-
-function swapKind({ kind, payload }: LabMessage): LabMessage[] {
-  return [{ kind: kind === "text" ? "binary" : "text", payload }];
-}
-
-function inPairs(): MessageShape {
+function inPairs(peer: LabPeer): MessageShape {
   let held: LabMessage | undefined;
   return (message) => {
     const pair = held && [message, held];
+    peer.heldBackBytes += held ? -held.payload.byteLength : message.payload.byteLength;
     held = pair ? undefined : message;
     return pair ?? [];
   };

@@ -8,19 +8,37 @@ import { DEFAULT_MAX_MESSAGE_BYTES, MessageAssembler } from "../protocol/assembl
 import { type CloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import { FrameDecoder, type FrameHeader, type FrameSink, OPCODE } from "../protocol/frame.ts";
-import { concatBytes, kindOf } from "../protocol/message.ts";
-import { encodeLabFrame, type FrameShape, type LabFrame, type LabMessage, type MessageShape } from "./frame.ts";
+import { concatBytes, type MessageKind } from "../protocol/message.ts";
+import type { Holder, MemoryBudget } from "../transport/budget.ts";
+import {
+  encodeLabFrame,
+  type FrameShape,
+  type LabFrame,
+  type LabMessage,
+  MessageDraft,
+  type MessageEdit,
+  type MessageShape,
+  PIECE_BYTES,
+} from "./frame.ts";
+import { LabLimitError, MessageTally } from "./load.ts";
 import type { LabSocket } from "./socket.ts";
 
 /** Frames go out together until they have this many bytes: 64 KiB. */
 const BATCH_BYTES = 64 * 1024;
+
+/** So many pieces of frames go out together at most, so that a turn is short: 1,024. */
+const BATCH_PIECES = 1024;
+
+/** So many bytes are decoded in one turn at most: 16 KiB, which is 2,700 empty messages. */
+const DECODE_BYTES = 16 * 1024;
 
 /** How often a slow connection writes, in milliseconds: 50 ms. */
 const SLOW_BEAT_MS = 50;
 
 /**
  * One WebSocket connection of the lab. It reads only when a step wants a message, and holds at most one that is under way,
- * of 16 MiB, besides those of one read.
+ * of 16 MiB, one that a step holds back, and one that goes out, of 17 MiB. What it holds counts in the budget of the lab; one
+ * that holds the most is closed with 1013 when the budget is spent.
  *
  * @example
  * ```ts
@@ -37,11 +55,13 @@ const SLOW_BEAT_MS = 50;
  * await lab.shutdown();
  * ```
  */
-export class LabPeer {
+export class LabPeer implements Holder {
   /** Moves the bytes. */
   readonly socket: LabSocket;
-  /** What every message goes through before it is cut into frames, in this order. */
+  /** Which messages go out for each, in this order. */
   readonly messageShapes: MessageShape[] = [];
+  /** What changes every message before it is cut into frames, in this order. */
+  readonly edits: MessageEdit[] = [];
   /** What the frames of every message go through, in this order. */
   readonly frameShapes: FrameShape[] = [];
   /** How long each message waits before it goes out, in milliseconds. */
@@ -50,11 +70,20 @@ export class LabPeer {
   bytesPerSecond = Infinity;
   /** Whether the connection ends in the middle of the next message. */
   dropsMidMessage = false;
+  /** How many bytes of messages the steps hold back. */
+  heldBackBytes = 0;
 
+  readonly #budget: MemoryBudget;
+  readonly #assembler = new MessageAssembler({ maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES });
   readonly #decoder: FrameDecoder;
   readonly #inbox: LabMessage[] = [];
-  #pongs: Uint8Array[] = [];
-  #early: Uint8Array<ArrayBuffer>;
+  #inboxBytes = 0;
+  #outgoingBytes = 0;
+  #isShed = false;
+  #isInLongFrame = false;
+  #kind: MessageKind = "binary";
+  #pongs: LabFrame[] = [];
+  #unread: Uint8Array<ArrayBuffer>;
   #received: CloseFrame | null = null;
   #receivedPayload = new Uint8Array(0);
   #hasSentClose = false;
@@ -67,10 +96,12 @@ export class LabPeer {
    *
    * @param socket Moves the bytes.
    * @param early What arrived together with the handshake.
+   * @param budget What all connections may hold together; {@linkcode release} gives back the share of this one.
    */
-  constructor(socket: LabSocket, early: Uint8Array<ArrayBuffer>) {
+  constructor(socket: LabSocket, early: Uint8Array<ArrayBuffer>, budget: MemoryBudget) {
     this.socket = socket;
-    this.#early = early;
+    this.#unread = early;
+    this.#budget = budget;
     this.#decoder = new FrameDecoder("client", this.#sink());
   }
 
@@ -104,6 +135,11 @@ export class LabPeer {
     return this.#hasSentClose;
   }
 
+  /** Whether a close frame can still be sent: there has been none, and no frame is under way. */
+  get canClose(): boolean {
+    return !this.#hasSentClose && !this.#isInLongFrame;
+  }
+
   /** Whether no further step can do anything. */
   get isOver(): boolean {
     return this.#received !== null || this.#hasSentClose || this.socket.isOver;
@@ -114,18 +150,49 @@ export class LabPeer {
    *
    * @returns The message, or `undefined` once the client has sent its close frame.
    * @throws {ProtocolError} If the client breaks the protocol.
+   * @throws {LabLimitError} If all connections together hold too much.
    * @throws {PeerGoneError} If the client is gone.
    */
   async receive(): Promise<LabMessage | undefined> {
     while (this.#inbox.length === 0 && this.#received === null) {
-      const chunk = this.#early.byteLength > 0 ? this.#early : await this.socket.read();
-      this.#early = new Uint8Array(0);
-      this.#decoder.push(chunk);
+      if (this.#unread.byteLength === 0) this.#unread = await this.socket.read();
+      await this.socket.turn();
+      const piece = this.#unread.subarray(0, DECODE_BYTES);
+      this.#unread = this.#unread.subarray(DECODE_BYTES);
+      this.#decoder.push(piece);
+      this.#count();
       const pongs = this.#pongs;
       this.#pongs = [];
-      if (!this.#hasSentClose) await this.#write(pongs);
+      if (!this.#hasSentClose) await this.#write(this.#encodeEach(pongs));
     }
-    return this.#inbox.shift();
+    const message = this.#inbox.shift();
+    this.#inboxBytes -= message?.payload.byteLength ?? 0;
+    return message;
+  }
+
+  /** How many bytes of messages it holds. A message that grows is there twice for a moment. */
+  heldBytes(): number {
+    if (this.#isShed) return 0;
+    const { bytes = 0 } = this.#assembler.incomplete ?? {};
+    return 2 * bytes + this.#inboxBytes + this.#outgoingBytes + this.heldBackBytes;
+  }
+
+  /** Ends what it does, as it holds the most of all: it is closed with 1013. */
+  shed(): boolean {
+    this.#isShed = true;
+    this.#inbox.length = 0;
+    this.#inboxBytes = 0;
+    this.socket.interrupt(tooMuch());
+    return true;
+  }
+
+  /** Gives back its share of the budget; it is called once, at the end. */
+  release(): void {
+    this.#budget.release(this);
+  }
+
+  #count(): void {
+    if (!this.#budget.hold(this, this.heldBytes()) || this.#isShed) throw tooMuch();
   }
 
   /**
@@ -155,13 +222,42 @@ export class LabPeer {
    * Sends a message, in the shape that the steps so far have given it.
    *
    * @param message The message.
+   * @throws {LabLimitError} If the steps make more than 2^20 frames or 64 MiB of it, or all connections hold too much.
    */
   async send(message: LabMessage): Promise<void> {
-    for (const one of this.#shaped(message)) {
+    const tally = new MessageTally();
+    const made = this.#made(message);
+    if (this.delayMs === 0 && !this.dropsMidMessage) await this.#write(this.#encodeEach(this.#framesOf(made, tally)));
+    for (const one of made) {
       if (this.delayMs > 0) await this.socket.pause(this.delayMs);
-      if (this.dropsMidMessage) return await this.#dropInside(one);
-      await this.#write(this.#encoded(one));
+      if (this.dropsMidMessage) return await this.#dropInside(one, tally);
+      await this.#write(this.#encodeEach(this.#framesOf([one], tally)));
     }
+    this.#outgoingBytes = 0;
+    this.#count();
+  }
+
+  /** The messages that go out for one, as the steps have changed them; made as they are taken. */
+  *#made(message: LabMessage): Iterable<LabMessage> {
+    let source: LabMessage | undefined;
+    let made = message;
+    for (const one of this.#shaped(message)) {
+      // Copies of a message stand together, and are changed once.
+      if (one !== source) made = this.#edited(one);
+      source = one;
+      yield made;
+    }
+  }
+
+  #edited(message: LabMessage): LabMessage {
+    const addedBytes = this.edits.reduce((sum, edit) => sum + edit.addedBytes, 0);
+    this.#outgoingBytes = 2 * message.payload.byteLength + addedBytes;
+    this.#count();
+    if (this.edits.length === 0) return message;
+    const draft = new MessageDraft(message, addedBytes);
+    for (const { apply } of this.edits) apply(draft);
+    const { kind, payload } = draft;
+    return { kind, payload };
   }
 
   /**
@@ -170,7 +266,7 @@ export class LabPeer {
    * @param frames The frames; they are made as they are taken.
    */
   async sendFrames(frames: Iterable<LabFrame>): Promise<void> {
-    await this.#write(encodeEach(frames));
+    await this.#write(this.#encodeEach(frames));
   }
 
   /**
@@ -191,15 +287,28 @@ export class LabPeer {
     yield* messages;
   }
 
-  *#encoded({ kind, payload }: LabMessage): Iterable<Uint8Array> {
-    let frames: Iterable<LabFrame> = [{ opcode: OPCODE[kind], payload }];
-    for (const shape of this.frameShapes) frames = shape(frames);
-    yield* encodeEach(frames);
+  *#encodeEach(frames: Iterable<LabFrame>): Iterable<Uint8Array> {
+    for (const frame of frames) {
+      this.#isInLongFrame = frame.payload.byteLength > PIECE_BYTES;
+      yield* encodeLabFrame(frame);
+      this.#isInLongFrame = false;
+    }
   }
 
-  async #dropInside(message: LabMessage): Promise<void> {
-    for (const piece of this.#encoded(message)) {
-      await this.#write([piece.subarray(0, Math.ceil(piece.byteLength / 2))]);
+  *#framesOf(messages: Iterable<LabMessage>, tally: MessageTally): Iterable<LabFrame> {
+    for (const { kind, payload } of messages) {
+      let frames: Iterable<LabFrame> = [{ opcode: OPCODE[kind], payload }];
+      for (const shape of this.frameShapes) frames = shape(frames);
+      for (const frame of frames) {
+        tally.add(frame.payload.byteLength);
+        yield frame;
+      }
+    }
+  }
+
+  async #dropInside(message: LabMessage, tally: MessageTally): Promise<void> {
+    for (const frame of this.#framesOf([message], tally)) {
+      await this.#write(firstHalf([...encodeLabFrame(frame)]));
       return await this.socket.end();
     }
   }
@@ -208,47 +317,52 @@ export class LabPeer {
   async #write(pieces: Iterable<Uint8Array>): Promise<void> {
     let batch: Uint8Array[] = [];
     let bytes = 0;
-    for (const piece of pieces) {
+    let failure: { readonly error: unknown } | undefined;
+    // A frame that is one too many ends the message, and those before it still go out.
+    for (const piece of guarded(pieces, (error) => failure = { error })) {
       batch.push(piece);
       bytes += piece.byteLength;
-      if (bytes < BATCH_BYTES) continue;
+      if (bytes < BATCH_BYTES && batch.length < BATCH_PIECES) continue;
       await this.#writeOut(batch, bytes);
       batch = [];
       bytes = 0;
     }
     if (bytes > 0) await this.#writeOut(batch, bytes);
+    if (failure) throw failure.error;
   }
 
   async #writeOut(batch: readonly Uint8Array[], bytes: number): Promise<void> {
+    await this.socket.turn();
     const joined = batch.length === 1 && batch[0] ? batch[0] : concatBytes(batch, bytes);
     if (this.bytesPerSecond === Infinity) return await this.socket.write(joined);
     const step = Math.max(1, Math.round(this.bytesPerSecond * SLOW_BEAT_MS / 1000));
     for (let at = 0; at < bytes; at += step) {
-      await this.socket.write(joined.subarray(at, at + step));
-      await this.socket.pause(step / this.bytesPerSecond * 1000);
+      const piece = joined.subarray(at, at + step);
+      await this.socket.write(piece);
+      await this.socket.pause(piece.byteLength / this.bytesPerSecond * 1000);
     }
   }
 
   #sink(): FrameSink {
-    const assembler = new MessageAssembler({ maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES });
+    const assembler = this.#assembler;
     const kindOfFrame = ({ opcode }: FrameHeader) =>
       opcode === OPCODE.continuation ? "continuation" : opcode === OPCODE.text ? "text" : "binary";
     return {
       onHeader: (header) => {
-        if (header.opcode < OPCODE.close) assembler.check(kindOfFrame(header), header.length);
+        if (header.opcode < OPCODE.close) this.#kind = assembler.check(kindOfFrame(header), header.length);
       },
       onData: (header, piece, isFirst, isLast) => {
         const kind = isFirst ? kindOfFrame(header) : "continuation";
         // What comes after the close frame does not count (RFC 6455 section 5.5.1).
         if (this.#received) return;
-        const message = assembler.push({ kind, payload: piece.slice(), final: isLast && header.final });
-        if (message === undefined) return;
-        const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
-        this.#inbox.push({ kind: kindOf(message), payload });
+        const payload = assembler.pushBytes(kind, piece.slice(), isLast && header.final);
+        if (payload === undefined) return;
+        this.#inbox.push({ kind: this.#kind, payload });
+        this.#inboxBytes += payload.byteLength;
       },
       onControl: ({ opcode }, payload) => {
         if (this.#received) return;
-        if (opcode === OPCODE.ping) this.#pongs.push(encodeLabFrame({ opcode: OPCODE.pong, payload }));
+        if (opcode === OPCODE.ping) this.#pongs.push({ opcode: OPCODE.pong, payload: payload.slice() });
         if (opcode !== OPCODE.close) return;
         this.#received = parseClosePayload(payload);
         this.#receivedPayload = payload.slice();
@@ -263,8 +377,27 @@ function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
   return { code: new DataView(payload.buffer).getUint16(0), reason: new TextDecoder().decode(payload.subarray(2)) };
 }
 
-function* encodeEach(frames: Iterable<LabFrame>): Iterable<Uint8Array> {
-  for (const frame of frames) yield encodeLabFrame(frame);
+/** Gives what can be made, and tells of the error that ends it. */
+function* guarded<T>(items: Iterable<T>, onError: (error: unknown) => void): Iterable<T> {
+  try {
+    yield* items;
+  } catch (error) {
+    onError(error);
+  }
+}
+
+/** The first half of bytes that come in pieces. */
+function* firstHalf(pieces: readonly Uint8Array[]): Iterable<Uint8Array> {
+  let left = Math.ceil(pieces.reduce((sum, piece) => sum + piece.byteLength, 0) / 2);
+  for (const piece of pieces) {
+    if (left <= 0) return;
+    yield piece.subarray(0, left);
+    left -= piece.byteLength;
+  }
+}
+
+function tooMuch(): LabLimitError {
+  return new LabLimitError(1013, "Connections of the lab hold too much together: try again later");
 }
 
 function* eachShaped(messages: Iterable<LabMessage>, shape: MessageShape): Iterable<LabMessage> {
@@ -272,7 +405,8 @@ function* eachShaped(messages: Iterable<LabMessage>, shape: MessageShape): Itera
 }
 
 /**
- * Tells whether an error is the client's breach of the protocol, and with which payload a close frame says so.
+ * Tells whether an error is the client's breach of the protocol, or a bound of the lab, and with which payload a close frame
+ * says so.
  *
  * @param error The error.
  * @returns The payload of the close frame, or `undefined` for another error.
@@ -287,7 +421,8 @@ function* eachShaped(messages: Iterable<LabMessage>, shape: MessageShape): Itera
  * ```
  */
 export function closePayloadFor(error: unknown): Uint8Array<ArrayBuffer> | undefined {
-  return error instanceof ProtocolError ? closePayload(error.closeCode, error.message) : undefined;
+  const isTold = error instanceof ProtocolError || error instanceof LabLimitError;
+  return isTold ? closePayload(error.closeCode, error.message) : undefined;
 }
 
 /**

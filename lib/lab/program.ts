@@ -8,6 +8,7 @@ import { quote } from "../protocol/message.ts";
 import { END_STEPS } from "./end_steps.ts";
 import { FAULT_STEPS } from "./fault_steps.ts";
 import { HANDSHAKE_STEPS } from "./handshake_steps.ts";
+import { ProgramLoad } from "./load.ts";
 import { MESSAGE_STEPS } from "./message_steps.ts";
 import { type LabStep, type NumberParameter, type StepArguments, type StepGroup, usageOf } from "./step.ts";
 
@@ -64,7 +65,7 @@ export class LabPathError extends Error {
  * @param path The path, without the query; its segments are percent-decoded, an empty one at its end is left out.
  * @returns The steps.
  * @throws {LabPathError} If it has a segment that is no step, a value that is missing or out of its range, a step that is
- * not in its place, or more than 32 steps.
+ * not in its place, more than 32 steps, or steps that are certain to pass a bound of `load.ts`.
  *
  * @example
  * ```ts
@@ -82,17 +83,21 @@ export function parseLabPath(path: string): PlannedStep[] {
   const segments = path.replace(/^\//, "").replace(/\/$/, "").split("/");
   if (segments.length === 1 && segments[0] === "") return [];
   const steps: PlannedStep[] = [];
+  const load = new ProgramLoad();
   for (let at = 0; at < segments.length;) {
     const step = STEPS.get(decode(segments, at));
     if (step === undefined) throw wrongSegment(segments, at, "is not a step");
     assertPlace(step, steps, segments, at);
-    at++;
+    const start = at++;
     const number = readNumber(step, segments, at);
     if (number !== undefined) at++;
     const text = readText(step, segments, at);
     if (text !== undefined) at++;
     const left = step.number?.isOptional ? Infinity : 0;
-    steps.push({ step, values: { number: number ?? left, text: text ?? "" } });
+    const values = { number: number ?? left, text: text ?? "" };
+    step.load?.(load, values);
+    if (load.excess !== undefined) throw wrongSegment(segments, start, load.excess);
+    steps.push({ step, values });
   }
   return steps;
 }

@@ -57,7 +57,9 @@ function requestOf(bytes: Uint8Array): Request | undefined {
     const { startLine, fields } = parseHead(bytes);
     const [, method, path] = /^(\S+) (\/\S*) HTTP\/1\.1$/.exec(startLine) ?? [];
     if (method === undefined) return undefined;
-    return new Request(`http://lab${path}`, { method, headers: fields.map(([name, value]) => [name, value]) });
+    const request = new Request(`http://lab${path}`, { method, headers: fields.map(([name, value]) => [name, value]) });
+    // A method has a case (RFC 9110 section 9.1), which the request does not keep for all of them.
+    return request.method === method ? request : undefined;
   } catch {
     // A line that is no field, or a method or value that a request may not have.
     return undefined;

@@ -10,9 +10,13 @@
 import type { Socket } from "node:net";
 import { within } from "../transport/deadline.ts";
 import { messageOf } from "../protocol/error.ts";
+import { Pace } from "./pace.ts";
 
 /** How long a connection that is being ended waits for the other side to end it too, in milliseconds: 2 s. */
 const LINGER_MS = 2000;
+
+/** How long a turn is, in milliseconds: 2. */
+const TURN_MS = 2;
 
 /**
  * Thrown when something is wanted of a connection that has ended.
@@ -57,6 +61,9 @@ export class LabSocket {
   readonly signal: AbortSignal;
   readonly #socket: Socket;
   readonly #chunks: AsyncIterator<Uint8Array>;
+  readonly #pace: Pace;
+  #interruption = new AbortController();
+  #turnEnd = 0;
   #isOver = false;
 
   /**
@@ -64,16 +71,21 @@ export class LabSocket {
    *
    * @param socket The connection; its server allows it to be half open.
    * @param signal Drops the connection and ends every wait.
+   * @param pace The turns of all connections of the lab.
    */
-  constructor(socket: Socket, signal: AbortSignal) {
+  constructor(socket: Socket, signal: AbortSignal, pace: Pace = new Pace()) {
     this.signal = signal;
+    this.#pace = pace;
     this.#socket = socket;
     this.#chunks = socket.iterator({ destroyOnReturn: false });
     socket.setNoDelay(true);
     // What went wrong is thrown by the read or write that met it; unheard, the event would end the process.
     socket.on("error", () => {});
     if (signal.aborted) this.destroy();
-    signal.addEventListener("abort", () => this.destroy(), { once: true });
+    signal.addEventListener("abort", () => {
+      this.destroy();
+      this.#interruption.abort(signal.reason);
+    }, { once: true });
   }
 
   /** Whether the lab has ended its side. */
@@ -106,6 +118,26 @@ export class LabSocket {
   }
 
   /**
+   * Waits until it is this connection's turn to work, unless it is already: nothing that one does keeps the others waiting.
+   *
+   * @throws {PeerGoneError} If the signal has ended every wait meanwhile.
+   */
+  async turn(): Promise<void> {
+    if (performance.now() < this.#turnEnd) return;
+    await this.#wait(this.#pace.turn());
+    this.#turnEnd = performance.now() + TURN_MS;
+  }
+
+  /**
+   * Ends the wait that is under way, or the next one, with an error. The connection goes on.
+   *
+   * @param error The error, which that wait throws.
+   */
+  interrupt(error: Error): void {
+    this.#interruption.abort(error);
+  }
+
+  /**
    * Waits.
    *
    * @param ms How long, in milliseconds.
@@ -127,7 +159,10 @@ export class LabSocket {
    */
   async discard(): Promise<void> {
     try {
-      while (true) await this.read();
+      while (true) {
+        await this.read();
+        await this.turn();
+      }
     } catch (error) {
       if (this.signal.aborted || !(error instanceof PeerGoneError)) throw error;
     }
@@ -158,9 +193,14 @@ export class LabSocket {
   }
 
   async #wait<T>(promise: Promise<T>): Promise<T> {
+    const { signal } = this.#interruption;
     try {
-      return await within(promise, "answer", { signal: this.signal });
+      return await within(promise, "answer", { signal });
     } catch (error) {
+      if (signal.aborted && !this.signal.aborted) {
+        this.#interruption = new AbortController();
+        throw signal.reason;
+      }
       // What ends with the signal may fail before or after the wait does; the reason is one.
       const { aborted, reason } = this.signal;
       const cause = aborted ? reason : error;

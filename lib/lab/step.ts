@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { ProgramLoad } from "./load.ts";
 import type { LabPeer } from "./peer.ts";
 
 /** The answer to the opening handshake; the steps change it before it is sent. */
@@ -81,6 +82,8 @@ export type LabStep = StepEffect & {
    * connection nothing. A number that is optional makes it end nothing where it is given.
    */
   readonly last?: "messages" | "connection";
+  /** Adds what the step makes the lab do, as far as that is known before a message comes. */
+  readonly load?: (load: ProgramLoad, values: StepArguments) => void;
 };
 
 /**

@@ -92,6 +92,11 @@ export class MessageAssembler {
     return this.#kind === undefined ? undefined : { kind: this.#kind, bytes: this.#length };
   }
 
+  /** How much memory there is for the message that is under way, in bytes: more than has arrived, as a rule. */
+  get roomBytes(): number {
+    return this.#bytes.byteLength;
+  }
+
   /**
    * Checks whether a fragment may come next, before any of it is there: what its header says decides. If it then comes in
    * pieces, each pushed as a fragment, room for all of it is made at once up to 64 KiB, and up to 32 times what has arrived

@@ -343,20 +343,25 @@ function protocolProblems(selected: readonly string[], offered: readonly string[
 }
 
 /**
- * Says whether the value of a field Host is a host, and a port if there is one (RFC 9110 section 7.2): what has a slash, a
- * question mark or the like would become part of the path.
+ * Says whether the value of a field Host is a host, and a port from 0 to 65535 if there is one (RFC 9110 section 7.2, RFC
+ * 3986 section 3.2.2): a name, an IPv4 address, or an IPv6 address in brackets. A slash or the like would become part of the
+ * path.
  *
  * @param text The value.
- * @returns Whether it is, as far as its characters tell.
+ * @returns Whether it is, and can stand in a URL.
  *
  * @example
  * ```ts
  * import { isHost } from "./handshake.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(["example.org:80", "[::1]", "a/healthz?", ""].map(isHost), [true, true, false, false]);
+ * assertEquals(["example.org:80", "[::1]", "a/healthz?", "a:65536", ""].map(isHost), [true, true, false, false, false]);
  * ```
  */
 export function isHost(text: string): boolean {
-  return /^[^\s/?#@\\]+$/.test(text);
+  // The URL standard knows which addresses are none, and which port is too large.
+  return HOST.test(text) && URL.canParse(`http://${text}/`);
 }
+
+/** An address in brackets or the characters of a name (RFC 3986 section 3.2.2), and a port. */
+const HOST = /^(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:\d{0,5})?$/;

@@ -4,11 +4,20 @@
  * @module
  */
 
-/** Holdings below this are not counted, in bytes: 64 KiB. */
+/** Holdings below this are not counted, in bytes: 4 KiB. A connection takes several times as much anyway. */
+export const MIN_COUNTED_BYTES = 4 * 1024;
+
+/** Below this, in bytes, the echo over the runtime's WebSocket does not ask what waits for a peer: 64 KiB. */
 export const MIN_HELD_BYTES = 64 * 1024;
 
-/** How long the holdings as they were measured are good enough, in milliseconds: 10. */
+/** How long the holdings as they were measured are good enough, in milliseconds: 10 at least. */
 const MEASURE_INTERVAL_MS = 10;
+
+/** ... and this many times as long as the measuring took, so that measuring many leaves time for everything else. */
+const MEASURE_INTERVAL_RATIO = 10;
+
+/** The part of the whole that read buffers may take: a quarter. */
+const BUFFERS_SHARE = 1 / 4;
 
 /** The reason with which the one that holds the most is closed, with the close code 1013. */
 export const SHED_REASON = "too much waits for all peers, try again later";
@@ -20,7 +29,7 @@ export interface Holder {
   /**
    * Closes it, as it holds the most, with the close code 1013. It must not throw.
    *
-   * @returns Whether it gives anything back; one that does is never asked again, and one that does not for 10 ms.
+   * @returns Whether it gives anything back; one that does is never asked again, and one that does not until all are measured again.
    */
   shed(): boolean;
 }
@@ -33,11 +42,18 @@ interface Holding {
 }
 
 /**
- * Counts what waits for all peers together, and closes the one that holds the most when it is too much. Those who hold less
- * than 64 KiB are not counted: small messages never come here, and are never refused.
+ * Counts what all peers together make a server hold, and closes the one that holds the most when it is too much. Those who
+ * hold less than 4 KiB are not counted: small messages never come here, and are never refused.
+ *
+ * Read buffers beyond their first size are reserved, out of a quarter of the whole: a connection that gets none goes on with
+ * the one that it has.
  *
  * As long as everything fits, nobody is measured: what the holders said last is added up. Only when it does not fit, all
- * are measured anew, and at most once in 10 ms; there are at most `maxBytes` / 64 KiB of them.
+ * are measured anew, and at most once in 10 ms, or for a tenth of the time if that is more; there are at most `maxBytes` / 4 KiB
+ * of them.
+ *
+ * A server over our own frames takes at most about 64 MiB, 32 KiB for each connection (144 KiB over TLS), 32 KiB for each one
+ * before its upgrade, and `maxBytes`. What the system holds in the buffers of TCP is not in this.
  *
  * @example
  * ```ts
@@ -66,7 +82,8 @@ export class MemoryBudget {
   readonly #now: () => number;
   readonly #holdings = new Map<Holder, Holding>();
   #totalBytes = 0;
-  #measuredAt = -Infinity;
+  #reservedBytes = 0;
+  #measureAt = -Infinity;
   /** Those that can be shed, the largest last, as they were measured. */
   #bySize: [holder: Holder, bytes: number][] = [];
   /** Nobody was taken from them since. */
@@ -83,9 +100,36 @@ export class MemoryBudget {
     this.#now = now;
   }
 
-  /** How many bytes all hold together, by what they said last; what is below 64 KiB is not in it. */
+  /** How many bytes all hold together, by what they said last, with what is reserved; what is below 4 KiB is not in it. */
   get totalBytes(): number {
-    return this.#totalBytes;
+    return this.#totalBytes + this.#reservedBytes;
+  }
+
+  /** Whether more than half of what can be reserved is: whoever needs it no more should give it back. */
+  get isTight(): boolean {
+    return 2 * this.#reservedBytes > BUFFERS_SHARE * this.#maxBytes;
+  }
+
+  /**
+   * Reserves memory for a read buffer, if there is any left.
+   *
+   * @param bytes How many bytes more.
+   * @returns Whether they are reserved.
+   */
+  reserve(bytes: number): boolean {
+    const isLeft = this.#reservedBytes + bytes <= BUFFERS_SHARE * this.#maxBytes;
+    if (!isLeft || this.totalBytes + bytes > this.#maxBytes) return false;
+    this.#reservedBytes += bytes;
+    return true;
+  }
+
+  /**
+   * Gives back memory that was reserved.
+   *
+   * @param bytes How many bytes less.
+   */
+  giveBack(bytes: number): void {
+    this.#reservedBytes -= bytes;
   }
 
   /**
@@ -93,12 +137,12 @@ export class MemoryBudget {
    * the one that asks may be among them.
    *
    * @param holder The holder.
-   * @param bytes How many bytes it holds; less than 64 KiB is as good as nothing.
+   * @param bytes How many bytes it holds; less than 4 KiB is as good as nothing.
    * @returns Whether all fits now. If not, nobody is left that could give anything back, and the caller should let go.
    */
   hold(holder: Holder, bytes: number): boolean {
     this.#note(holder, bytes);
-    return this.#totalBytes <= this.#maxBytes || bytes < MIN_HELD_BYTES || this.#makeRoom(holder);
+    return this.totalBytes <= this.#maxBytes || bytes < MIN_COUNTED_BYTES || this.#makeRoom(holder);
   }
 
   /**
@@ -112,7 +156,7 @@ export class MemoryBudget {
   }
 
   #note(holder: Holder, bytes: number): void {
-    if (bytes < MIN_HELD_BYTES) return this.release(holder);
+    if (bytes < MIN_COUNTED_BYTES) return this.release(holder);
     const holding = this.#holdings.get(holder);
     if (holding === undefined) {
       this.#holdings.set(holder, { bytes, state: "open" });
@@ -126,12 +170,12 @@ export class MemoryBudget {
   /** Sheds the largest until all fits. */
   #makeRoom(asking: Holder): boolean {
     const now = this.#now();
-    if (now - this.#measuredAt >= MEASURE_INTERVAL_MS) {
-      this.#measuredAt = now;
+    if (now >= this.#measureAt) {
       for (const holding of this.#holdings.values()) if (holding.state === "stubborn") holding.state = "open";
       this.#measure();
+      this.#measureAt = now + Math.max(MEASURE_INTERVAL_MS, MEASURE_INTERVAL_RATIO * (this.#now() - now));
     }
-    while (this.#totalBytes > this.#maxBytes) {
+    while (this.totalBytes > this.#maxBytes) {
       const largest = this.#takeLargest(asking);
       if (largest === undefined) return false;
       const holding = this.#holdings.get(largest);
@@ -150,7 +194,7 @@ export class MemoryBudget {
     for (const [holder, holding] of this.#holdings) {
       const bytes = holder.heldBytes();
       this.#note(holder, bytes);
-      if (bytes >= MIN_HELD_BYTES && holding.state === "open") this.#bySize.push([holder, bytes]);
+      if (bytes >= MIN_COUNTED_BYTES && holding.state === "open") this.#bySize.push([holder, bytes]);
     }
     this.#bySize.sort(([, a], [, b]) => a - b);
   }

@@ -6,6 +6,7 @@
 
 import { messageOf } from "../protocol/error.ts";
 import { type OpenOptions, OptionError, type ServerCertificate } from "./connection.ts";
+import { within } from "./deadline.ts";
 import { withoutEnvironmentProxies } from "./proxy.ts";
 
 /** How long a look at a certificate may take, in milliseconds: 2 s. */
@@ -56,6 +57,36 @@ export async function lookAtCertificate(
   clearTimeout(timer);
   socket.destroy();
   return certificate;
+}
+
+/**
+ * Waits for the alert with which a server ends TLS, over a connection of its own on which nothing else is sent: a request that
+ * the server does not read makes TCP reset, and the alert is lost.
+ *
+ * @param target The host and port of the server.
+ * @param options The authorities and the client certificate.
+ * @returns What the runtime says of it; empty if the server does not end TLS within 2 s.
+ */
+export async function awaitAlert(
+  target: { hostname: string; port: number },
+  { caCerts, clientCertificate, signal }: OpenOptions,
+): Promise<string> {
+  const wait = { timeoutMs: LOOK_TIMEOUT_MS, signal };
+  const opening = Deno.connectTls({ ...target, ...(caCerts && { caCerts: [...caCerts] }), ...clientCertificate });
+  opening.catch(() => {});
+  try {
+    const connection = await within(opening, "TLS connection", wait);
+    try {
+      await within(connection.handshake(), "TLS handshake", wait);
+      await within(connection.read(new Uint8Array(1)), "alert", wait);
+      return "";
+    } finally {
+      connection.close();
+    }
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    return messageOf(error);
+  }
 }
 
 const MAX_CHAIN = 10;

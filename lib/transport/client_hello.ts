@@ -28,6 +28,7 @@ export const ALERT = { unexpectedMessage: 10, recordOverflow: 22, handshakeFailu
 
 /** A peer does not speak TLS as it should. */
 export class TlsError extends Error {
+  /** `TlsError`. */
   override readonly name = "TlsError";
   /** The alert for it (RFC 8446 section 6). */
   readonly alert: number;

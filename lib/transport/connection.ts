@@ -195,6 +195,8 @@ export class OpenError extends Error {
 export type OpenReason =
   /** Nothing listens at the port, or something in between refused. */
   | "refused"
+  /** Nothing listens at the unix socket, or it is none. */
+  | "no-socket"
   /** The name of the host cannot be resolved. */
   | "unknown-name"
   /** No way leads to the host. */
@@ -227,6 +229,8 @@ export type OpenReason =
   | "client-certificate-refused"
   /** The server ended the TLS handshake without saying why. */
   | "tls-handshake"
+  /** The server, or something in between, reset the connection. */
+  | "reset"
   /** Server and client share no version of TLS. */
   | "tls-version"
   /** The field Connection has more than the built-in WebSocket takes, or less than it should. */

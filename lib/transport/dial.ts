@@ -9,9 +9,9 @@ import { messageOf } from "../protocol/error.ts";
 import { basicCredentials, endOfHead, type HttpHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
 import { withoutToken } from "../protocol/message.ts";
 import { VERSION } from "../version.ts";
-import { assertCertificates, lookAtCertificate } from "./certificate.ts";
+import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
 import { type HandshakeRefusal, OpenError, type OpenOptions, OptionError } from "./connection.ts";
-import { connectionError, type Destination } from "./failure.ts";
+import { connectionError, type Destination, isTlsAlert } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
 /** The field User-Agent of what goes out over wire. */
@@ -87,10 +87,34 @@ export async function failureOf(
   destination: Destination,
 ): Promise<OpenError> {
   const words = messageOf(error);
-  const { proxy, unixPath, url } = destination;
-  const isVisible = /UnknownIssuer/.test(words) && proxy === undefined && unixPath === undefined;
-  const certificate = isVisible ? await lookAtCertificate(targetOf(url), caCerts) : undefined;
+  const certificate = /UnknownIssuer/.test(words) && isDirectTls(destination)
+    ? await lookAtCertificate(targetOf(destination.url), caCerts)
+    : undefined;
   return connectionError(words, destination, { cause: error, certificate });
+}
+
+/** Whether TLS goes straight to the server, so that another look at it is one connection away. */
+function isDirectTls({ url, proxy, unixPath }: Destination): boolean {
+  return url.protocol === "wss:" && proxy === undefined && unixPath === undefined;
+}
+
+/**
+ * Looks again where a server ended TLS: it may have refused the client with an alert that did not arrive.
+ *
+ * @param error What is known.
+ * @param options The authorities and the client certificate.
+ * @param destination Where the connection was to go.
+ * @returns The error that names the alert, or the one that was given.
+ */
+export async function refusedByTls(
+  error: OpenError,
+  options: OpenOptions,
+  destination: Destination,
+): Promise<OpenError> {
+  if (isTlsAlert(error.detail)) return await failureOf(error.detail, options, destination);
+  if (error.failure !== "connection-lost" || !isDirectTls(destination)) return error;
+  const words = await awaitAlert(targetOf(destination.url), options);
+  return isTlsAlert(words) ? await failureOf(words, options, destination) : error;
 }
 
 interface Target {

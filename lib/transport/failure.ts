@@ -58,7 +58,8 @@ export function placeOf({ url, proxy, unixPath }: Destination): string {
  * ```
  */
 export function connectionError(words: string, destination: Destination, details: OpenErrorDetails = {}): OpenError {
-  const [reason, text] = explained(words, destination.presentsCertificate ?? false);
+  const [found, text] = explained(words, destination.presentsCertificate ?? false);
+  const reason = found === "refused" && destination.unixPath !== undefined ? "no-socket" : found;
   const message = `No connection${placeOf(destination)}: ${text}`;
   return new OpenError("no-connection", message, { reason, detail: words, stage: "connect", ...details });
 }
@@ -144,7 +145,7 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
   [/alert: ProtocolVersion|PeerIncompatible/, "tls-version", "the server speaks other versions of TLS only"],
   [/alert: Unrecogni[sz]edName/, "wrong-name", "the server has no certificate for this name"],
   [/handshake eof|unexpected (eof|end of file)|close_notify/i, "tls-handshake", "the TLS handshake was cut off"],
-  [/connection reset|broken pipe/i, "other", "the connection was reset"],
+  [/connection reset|broken pipe/i, "reset", "the connection was reset"],
 ];
 
 /** The alerts with which a server refuses a client certificate, or that none came where it wants one. */

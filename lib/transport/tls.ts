@@ -240,12 +240,8 @@ export class SecureConn implements ByteStream {
   }
 
   readonly #onRead = (count: number | null): void => {
-    if (count === null) {
-      // Nothing is read any more; TLS tells the end, unless it is inside its handshake.
-      if (this.#isSecured) this.#stream?.push(null);
-      else this.#fail(new Error("Unexpected EOF"));
-      return;
-    }
+    // Nothing is read any more; TLS tells the end, unless it is inside its handshake.
+    if (count === null) return this.#isSecured ? this.#push(null) : this.#fail(new Error("Unexpected EOF"));
     this.#isReading = false;
     this.#feed(this.#into.subarray(0, count));
     this.#wake();
@@ -258,18 +254,22 @@ export class SecureConn implements ByteStream {
   /** Hands bytes of TCP to TLS, which decrypts them before this returns. */
   #feed(bytes: Uint8Array<ArrayBuffer>): void {
     const { Buffer } = process.getBuiltinModule("node:buffer");
-    const [stream, tls] = [this.#stream, this.#tls];
-    if (stream === undefined || tls === undefined || this.#error) return;
     this.#barrenBytes += bytes.byteLength;
     const limit = this.#isSecured ? MAX_BARREN_BYTES : MAX_HANDSHAKE_BYTES;
     if (this.#barrenBytes > limit) {
       const when = this.#isSecured ? "without plaintext" : "before the end of the TLS handshake";
       return this.#fail(new TlsError(`Peer sent more than ${limit} bytes ${when}`));
     }
+    this.#push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  }
+
+  /** Hands bytes or the end of TCP over; what the runtime's TLS throws ends this connection, and not the process. */
+  #push(piece: Uint8Array | null): void {
+    const [stream, tls] = [this.#stream, this.#tls];
+    if (stream === undefined || tls === undefined || this.#error) return;
     try {
-      stream.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+      stream.push(piece);
     } catch (error) {
-      // An exception of the runtime's TLS ends this connection, and not the process.
       return this.#fail(error instanceof Error ? error : new Error(String(error)));
     }
     // Bytes that TLS has not taken yet must not be written over.

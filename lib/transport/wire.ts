@@ -47,8 +47,8 @@ import {
   OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "./deadline.ts";
-import { dial, failureOf, readHead, refusalOf, statusText, USER_AGENT, writeAll } from "./dial.ts";
-import { endWordsOf, isEndWithoutNotice, isTlsAlert, placeOf } from "./failure.ts";
+import { dial, readHead, refusalOf, refusedByTls, statusText, USER_AGENT, writeAll } from "./dial.ts";
+import { endWordsOf, isEndWithoutNotice, placeOf } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
 import { routeTo } from "./proxy.ts";
 
@@ -131,9 +131,7 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     return new WireConnection(tcp, protocol, rest, options);
   } catch (error) {
     closeQuietly(tcp);
-    if (error instanceof OpenError && isTlsAlert(error.detail)) {
-      throw await failureOf(error.detail, options, destination);
-    }
+    if (error instanceof OpenError) throw await refusedByTls(error, options, destination);
     if (!(error instanceof TimeoutError)) throw error;
     const message = `Connected, but no answer to the handshake within ${timeoutMs / 1000} s`;
     throw new OpenError("no-connection", message, { stage: "upgrade" });

@@ -1,5 +1,5 @@
 /**
- * The echo of one connection over our own frames: strict, bounded, and one write for each read.
+ * The echo of one connection over our own frames: strict, bounded, and as a rule one write for each read.
  *
  * @module
  */
@@ -17,12 +17,12 @@ import {
   OPCODE,
   writeHeader,
 } from "../protocol/frame.ts";
-import { type Holder, type MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./budget.ts";
+import { type Holder, type MemoryBudget, MIN_COUNTED_BYTES, SHED_REASON } from "./budget.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { writeAll } from "./dial.ts";
 import { describeRate, type RateLimit, RateMeter } from "./rate.ts";
 import type { ByteStream } from "./tls.ts";
-import { Turns } from "./turns.ts";
+import { MAX_WORK, Turns, workOfBytes } from "./turns.ts";
 
 /** How long a peer may take to answer a close frame of the server, and to end its side of TCP, in milliseconds: 2 s. */
 export const CLOSE_ANSWER_TIMEOUT_MS = 2000;
@@ -39,8 +39,20 @@ const MAX_JOINED_BYTES = 64 * 1024;
 /** A fragment that is shorter costs as much as a message, in bytes: 128. */
 const MIN_FRAGMENT_BYTES = 128;
 
-/** For text that is announced, room is made for up to 32 times what has arrived. */
-const ROOM_RATIO = 32;
+/**
+ * A read that brings more frames than this does not make the read buffer larger: 2,048. Such a read takes about half a
+ * millisecond, in which nobody else is served.
+ */
+const MAX_READ_FRAMES = 2048;
+
+/** The memory of a message up to this, in bytes, is kept for the next one: 1 KiB. */
+const MAX_RECYCLED_BYTES = 1024;
+
+/**
+ * How much is read behind a close frame of the server to find that of the peer: so many frames, or 64 MiB. Whoever sends more is
+ * taken for one that does not answer.
+ */
+const MAX_DISCARDED_WORK = 128 * 1024;
 
 /** What a connection accepts. */
 export interface WireLimits {
@@ -54,9 +66,10 @@ export interface WireLimits {
    */
   readonly rate?: RateLimit | undefined;
   /**
-   * The memory that the peer shares with others: the room for text that is not complete, and text that the peer has not taken
-   * yet, count from 64 KiB on. Whoever
-   * holds the most when it is too much is answered with 1013. Without limit by default.
+   * The memory that the peer shares with others. The room for text that is not complete, text that the peer has not taken yet,
+   * what is joined to be written, and what came early count from 4 KiB on: whoever holds the most when it is too much is
+   * answered with 1013. Of a read buffer all but the first 4 KiB counts: if there is no room for a larger one, the connection
+   * goes on with the one that it has. Without limit by default.
    */
   readonly budget?: MemoryBudget | undefined;
 }
@@ -122,6 +135,8 @@ export class WireEcho implements Holder {
   /** The echoes of this read that stand in the read buffer: they are written where they were read. */
   #outStart = -1;
   #outEnd = -1;
+  /** Before this stand echoes of this read that are in the queue. */
+  #sealedEnd = 0;
   /** What goes out before them and does not stand there. */
   #queue: Uint8Array[] = [];
   readonly #scratch: Scratch = { final: true, reserved: 0, opcode: 0, isMasked: false, length: 0 };
@@ -130,14 +145,18 @@ export class WireEcho implements Holder {
   /** When the last bytes came, if they are metered. */
   #readAt = 0;
 
-  /** The text that is not complete, in bytes, how long it is announced to be, and the room that is made for it. */
-  #assembledBytes = 0;
-  #announcedBytes = 0;
-  #roomBytes = 0;
-  /** Text of several reads that is complete and has not been written, in bytes. */
+  /** Text of several reads that is complete and has not been written, with what it is joined with, in bytes. */
   #waitingBytes = 0;
-  /** What the budget knows of the two. */
+  /** What came behind the head and has not been read, in bytes. */
+  #earlyBytes = 0;
+  /** What the budget knows of all that is held. */
   #notedBytes = 0;
+  /** What the read buffer has reserved of the budget, in bytes. */
+  #reservedBytes = 0;
+
+  /** The work since the connection has last queued, in frames. */
+  #work = 0;
+  #discardedWork = 0;
 
   #isText = false;
   /** Inside a frame whose header went out and whose payload has not all gone: no other frame may go out. */
@@ -206,17 +225,15 @@ export class WireEcho implements Holder {
   async run(early: Uint8Array = new Uint8Array(0)): Promise<void> {
     this.#turns.enter();
     try {
-      for (let at = 0; at < early.byteLength && !this.#isOver; at += this.#readable.byteLength) {
-        const piece = early.subarray(at, at + this.#readable.byteLength);
-        this.#readable.set(piece);
-        this.#decode(piece.byteLength);
-        if (this.#hasMore()) await this.#flush();
-      }
+      const former = this.#takeEarly(early);
+      // What runs as long as the connection would keep it as long.
+      early = new Uint8Array(0);
+      await former;
       while (!this.#isOver) {
         const count = await this.#conn.read(this.#readable);
         if (count === null) throw new Error("Unexpected EOF");
         this.#hasMoved = true;
-        this.#decode(count);
+        const frames = this.#decode(count);
         if (this.#queue.length === 0 && this.#outStart !== -1 && this.#aside === undefined) {
           // Nearly always: one write, without the promises of a method around it.
           const echoes = this.#buffer.subarray(this.#outStart, this.#outEnd);
@@ -228,8 +245,11 @@ export class WireEcho implements Holder {
           this.#isWriting = false;
         }
         if (this.#hasMore()) await this.#flush();
-        if (count === this.#readable.byteLength) this.#grow();
-        const turn = this.#turns.next();
+        if (count === this.#readable.byteLength) this.#grow(frames);
+        else if (count <= MIN_READ_BYTES && this.#reservedBytes > 0 && this.#limits.budget?.isTight) {
+          this.#resize(MIN_READ_BYTES);
+        }
+        const turn = this.#nextTurn();
         if (turn) await turn;
       }
       await this.#drain();
@@ -238,8 +258,31 @@ export class WireEcho implements Holder {
     }
     this.#turns.leave();
     this.#forgetText();
+    this.#limits.budget?.giveBack(this.#reservedBytes);
+    this.#reservedBytes = 0;
     this.#report();
     this.destroy();
+  }
+
+  async #takeEarly(early: Uint8Array): Promise<void> {
+    this.#earlyBytes = early.byteLength;
+    this.#noteHeld();
+    for (let at = 0; at < early.byteLength && !this.#isOver; at += this.#readable.byteLength) {
+      const piece = early.subarray(at, at + this.#readable.byteLength);
+      this.#readable.set(piece);
+      this.#decode(piece.byteLength);
+      if (this.#hasMore()) await this.#flush();
+      const turn = this.#nextTurn();
+      if (turn) await turn;
+    }
+    this.#earlyBytes = 0;
+    this.#noteLess();
+  }
+
+  #nextTurn(): Promise<void> | undefined {
+    const turn = this.#turns.next(this.#work);
+    if (this.#work >= MAX_WORK) this.#work = 0;
+    return turn;
   }
 
   /**
@@ -261,9 +304,9 @@ export class WireEcho implements Holder {
     if (!this.#isWriting && !this.#isInsideEcho) this.#writeAside(this.#takeClose());
   }
 
-  /** How many bytes it holds for text: the room for what is not complete, and what the peer has not taken. */
+  /** How many bytes it holds: the room for text that is not complete, what the peer has not taken, and what came early. */
   heldBytes(): number {
-    return this.#roomBytes + this.#waitingBytes;
+    return this.#assembler.roomBytes + this.#waitingBytes + this.#earlyBytes;
   }
 
   /**
@@ -337,16 +380,22 @@ export class WireEcho implements Holder {
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
   async #drain(): Promise<void> {
     this.#forgetText();
+    this.#resize(MIN_READ_BYTES);
     this.#dueAt = Math.min(this.#dueAt, performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
     await this.#aside;
     await this.#conn.closeWrite();
-    while (await this.#conn.read(this.#readable) !== null);
+    // One read a turn: whoever goes on sending takes no time from others.
+    while (await this.#conn.read(this.#readable) !== null) await this.#turns.next(MAX_WORK);
   }
 
-  #decode(count: number): void {
-    if (this.#isSpent) return;
+  /** Reads frames, and gives how many have begun. */
+  #decode(count: number): number {
+    if (this.#isSpent) return 0;
+    const before = this.#work;
+    const wasDiscarding = this.#isDiscarding;
     if (this.#meter !== undefined) this.#readAt = performance.now();
     this.#isDecoding = true;
+    this.#sealedEnd = 0;
     try {
       this.#decoder.push(count === this.#readable.byteLength ? this.#readable : this.#readable.subarray(0, count));
     } catch (error) {
@@ -355,6 +404,18 @@ export class WireEcho implements Holder {
     } finally {
       this.#isDecoding = false;
     }
+    const frames = this.#work - before;
+    this.#work += workOfBytes(count);
+    if (wasDiscarding) this.#discard(this.#work - before);
+    return frames;
+  }
+
+  /** Looks for the peer's close frame no longer than is worth while. */
+  #discard(work: number): void {
+    this.#discardedWork += work;
+    if (this.#discardedWork <= MAX_DISCARDED_WORK || this.#received) return;
+    this.#isSpent = true;
+    this.#error ||= NO_ANSWER;
   }
 
   /** Answers what the peer did wrong with the close code for it. */
@@ -386,6 +447,7 @@ export class WireEcho implements Holder {
 
   #onHeader(header: FrameHeader): void {
     const { opcode, length, final } = header;
+    this.#work++;
     if (this.#isDiscarding) return;
     const meter = this.#meter;
     if (meter !== undefined && !this.#isInTime(meter, header)) {
@@ -395,8 +457,7 @@ export class WireEcho implements Holder {
     const kind = opcode === OPCODE.text ? "text" : opcode === OPCODE.binary ? "binary" : "continuation";
     try {
       this.#isText = this.#assembler.check(kind, length) === "text";
-      if (this.#isText) this.#announcedBytes = this.#assembledBytes + length;
-      else this.#assembler.skip(kind, length, final);
+      if (!this.#isText) this.#assembler.skip(kind, length, final);
     } catch (error) {
       // The frame itself is in order, so that the frames behind it can be read: one of them is the peer's close frame.
       this.#fail(error);
@@ -422,40 +483,52 @@ export class WireEcho implements Holder {
     const begins = isFirst && header.opcode === OPCODE.text;
     try {
       const message = this.#assembler.pushBytes(begins ? "text" : "continuation", piece, isEnd);
-      if (message === undefined) {
-        this.#assembledBytes += piece.byteLength;
-        this.#measureRoom();
-        return this.#noteText();
-      }
+      if (message === undefined) return this.#noteHeld();
       this.#messages++;
       this.#bytes += message.byteLength;
       if (message === piece) return this.#echo(header, piece, true);
-      const { byteLength: length } = message;
-      const head = new Uint8Array(headerBytes(length, false));
-      writeHeader(head, 0, { final: true, reserved: 0, opcode: OPCODE.text, isMasked: false, length });
-      this.#enqueue(head);
-      this.#enqueue(message);
-      this.#assembledBytes = this.#roomBytes = 0;
-      this.#waitingBytes += length;
-      this.#noteText();
+      this.#echoText(message, piece.byteOffset + piece.byteLength);
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  /** Follows the rules of {@linkcode MessageAssembler.check}: memory that was made counts, and not what is in it. */
-  #measureRoom(): void {
-    const length = this.#assembledBytes;
-    if (length <= this.#roomBytes) return;
-    const ahead = Math.min(this.#announcedBytes, Math.max(ROOM_RATIO * length, MIN_HELD_BYTES));
-    this.#roomBytes = Math.min(this.#limits.maxMessageBytes, Math.max(length, ahead, 2 * this.#roomBytes));
+  /**
+   * Answers text that came in pieces. Where the pieces stood in the read buffer there is room for all of it, unless it began in
+   * an earlier read: of many short messages none holds memory of its own.
+   *
+   * @param message The text.
+   * @param readEnd Where its last piece ends in the read buffer.
+   */
+  #echoText(message: Uint8Array<ArrayBuffer>, readEnd: number): void {
+    const { byteLength: length } = message;
+    const size = headerBytes(length, false) + length;
+    const at = this.#outStart === -1 ? readEnd - size : this.#outEnd;
+    const scratch = this.#scratch;
+    scratch.final = true;
+    scratch.opcode = OPCODE.text;
+    scratch.length = length;
+    if (at >= this.#sealedEnd && at + size <= readEnd) {
+      if (this.#outStart === -1) this.#outStart = at;
+      this.#outEnd = at + size;
+      this.#buffer.set(message, writeHeader(this.#buffer, at, scratch));
+      if (message.buffer.byteLength <= MAX_RECYCLED_BYTES) this.#assembler.recycle(message);
+      else message.buffer.transfer(0);
+      return this.#noteLess();
+    }
+    const head = new Uint8Array(headerBytes(length, false));
+    writeHeader(head, 0, scratch);
+    this.#enqueue(head);
+    this.#enqueue(message);
+    this.#waitingBytes += message.buffer.byteLength;
+    this.#noteHeld();
   }
 
-  /** Tells the budget of more text, now and then: it knows of all but the last 64 KiB. */
-  #noteText(): void {
+  /** Tells the budget of more that is held, now and then: it knows of all but the last 4 KiB. */
+  #noteHeld(): void {
     const { budget } = this.#limits;
     const held = this.heldBytes();
-    if (budget === undefined || held < this.#notedBytes + MIN_HELD_BYTES) return;
+    if (budget === undefined || held < this.#notedBytes + MIN_COUNTED_BYTES) return;
     this.#notedBytes = held;
     if (!budget.hold(this, held)) this.shed();
   }
@@ -466,11 +539,11 @@ export class WireEcho implements Holder {
       if (buffer instanceof ArrayBuffer && buffer !== this.#buffer.buffer) buffer.transfer(0);
     }
     this.#waitingBytes = 0;
-    this.#tellBudget();
+    this.#noteLess();
   }
 
   #forgetText(): void {
-    if (this.#assembledBytes > 0) {
+    if (this.#assembler.roomBytes > 0) {
       try {
         // The end of the message gives its memory, unless it is in the middle of a character.
         this.#assembler.pushBytes("continuation", new Uint8Array(0), true)?.buffer.transfer(0);
@@ -479,15 +552,15 @@ export class WireEcho implements Holder {
       }
       this.#assembler = new MessageAssembler(this.#limits);
     }
-    this.#assembledBytes = this.#roomBytes = this.#waitingBytes = 0;
-    this.#tellBudget();
+    this.#waitingBytes = this.#earlyBytes = 0;
+    this.#noteLess();
   }
 
-  /** Tells the budget of less text. */
-  #tellBudget(): void {
+  /** Tells the budget of less that is held. */
+  #noteLess(): void {
     if (this.#notedBytes === 0) return;
     const held = this.heldBytes();
-    this.#notedBytes = held < MIN_HELD_BYTES ? 0 : held;
+    this.#notedBytes = held < MIN_COUNTED_BYTES ? 0 : held;
     this.#limits.budget?.hold(this, this.#notedBytes);
   }
 
@@ -541,6 +614,7 @@ export class WireEcho implements Holder {
   #seal(): void {
     if (this.#outStart === -1) return;
     this.#queue.push(this.#buffer.subarray(this.#outStart, this.#outEnd));
+    this.#sealedEnd = this.#outEnd;
     this.#outStart = this.#outEnd = -1;
   }
 
@@ -562,7 +636,9 @@ export class WireEcho implements Holder {
     if (this.#aside) await this.#aside;
     const queue = this.#queue;
     this.#queue = [];
+    if (queue.length > 1) this.#waitingBytes += joinedBytes(queue);
     const isLong = this.#waitingBytes > 0;
+    if (isLong) this.#noteHeld();
     try {
       for (const bytes of queue.length === 1 ? queue : coalesce(queue)) await this.#write(bytes);
     } finally {
@@ -592,9 +668,27 @@ export class WireEcho implements Holder {
     this.#aside = aside;
   }
 
-  #grow(): void {
-    if (this.#readable.byteLength >= MAX_READ_BYTES) return;
-    this.#buffer = new Uint8Array(READ_AT + 2 * this.#readable.byteLength);
+  /** A peer that fills its read buffer gets a larger one, or a smaller one if it fills it with many small frames. */
+  #grow(frames: number): void {
+    const size = this.#readable.byteLength;
+    if (frames > MAX_READ_FRAMES) {
+      if (frames > 2 * MAX_READ_FRAMES) this.#resize(Math.max(MIN_READ_BYTES, size / 2));
+    } else if (size < MAX_READ_BYTES) {
+      this.#resize(2 * size);
+    }
+  }
+
+  /** Changes the read buffer, if the budget has the memory; what stood in the old one is lost. */
+  #resize(size: number): void {
+    const reserved = size - MIN_READ_BYTES;
+    const { budget } = this.#limits;
+    if (reserved === this.#reservedBytes) return;
+    if (reserved < this.#reservedBytes) budget?.giveBack(this.#reservedBytes - reserved);
+    else if (budget?.reserve(reserved - this.#reservedBytes) === false) return;
+    this.#reservedBytes = reserved;
+    // Others may need the memory before the garbage is collected.
+    this.#buffer.buffer.transfer(0);
+    this.#buffer = new Uint8Array(READ_AT + size);
     this.#readable = this.#buffer.subarray(READ_AT);
   }
 }
@@ -604,27 +698,30 @@ export const NO_ANSWER = "No answer to the close frame";
 
 const NO_PONG = "No answer to the ping";
 
-/** Joins small neighbours: many small echoes are one write, and a large one is not copied. */
-function coalesce(parts: readonly Uint8Array[]): Uint8Array[] {
-  const writes: Uint8Array[] = [];
+/** Joins small neighbours, when it is their turn: many small echoes are one write, and a large one is not copied. */
+function* coalesce(parts: readonly Uint8Array[]): Generator<Uint8Array> {
   let small: Uint8Array[] = [];
   let length = 0;
-  const join = () => {
-    if (small.length > 0) writes.push(concatBytes(small, length));
-    small = [];
-    length = 0;
-  };
   for (const part of parts) {
-    if (length + part.byteLength > MAX_JOINED_BYTES) join();
+    if (length > 0 && length + part.byteLength > MAX_JOINED_BYTES) {
+      yield concatBytes(small, length);
+      small = [];
+      length = 0;
+    }
     if (part.byteLength > MAX_JOINED_BYTES) {
-      writes.push(part);
+      yield part;
     } else {
       small.push(part);
       length += part.byteLength;
     }
   }
-  join();
-  return writes;
+  if (length > 0) yield concatBytes(small, length);
+}
+
+/** The most that {@linkcode coalesce} holds at once, in bytes. */
+function joinedBytes(parts: readonly Uint8Array[]): number {
+  const small = parts.filter(({ byteLength }) => byteLength <= MAX_JOINED_BYTES);
+  return Math.min(MAX_JOINED_BYTES, small.reduce((sum, { byteLength }) => sum + byteLength, 0));
 }
 
 /** Ends the decoding: a close frame is the last. */

@@ -364,8 +364,11 @@ export class WireServer {
     }
     // One whose upgrade was under way when all were closed.
     if (this.#closing) echo.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
+    const running = echo.run(early);
+    // What runs as long as the connection would keep it as long.
+    early = new Uint8Array(0);
     try {
-      await echo.run(early);
+      await running;
     } finally {
       follower.onGone?.();
     }
@@ -600,13 +603,14 @@ function headOf(status: string, fields: readonly (readonly string[])[]): Uint8Ar
 function requestOf(bytes: Uint8Array, isSecure: boolean): Pick<Received, "request" | "target"> | undefined {
   try {
     const head = parseHead(bytes);
-    const [, method, target = "", minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
+    const [, method = "", target = "", minor] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(head.startLine) ?? [];
     // The upgrade needs HTTP/1.1 (RFC 6455 section 4.2.1).
     if (minor === "0" && listOf(head, "upgrade").length > 0) return undefined;
     const url = urlOf(target, hostOf(head, minor === "0"), isSecure);
     if (url === undefined) return undefined;
-    const request = new Request(url, { method: method ?? "", headers: head.fields.map(([...field]) => field) });
-    return { request, target };
+    const request = new Request(url, { method, headers: head.fields.map(([...field]) => field) });
+    // A method has a case (RFC 9110 section 9.1), which the request does not keep for all of them.
+    return request.method === method ? { request, target } : undefined;
   } catch {
     // A line that is no field, a URL that is none, or a method that a request may not have.
     return undefined;

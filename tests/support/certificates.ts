@@ -8,49 +8,83 @@ export interface Certificate {
   readonly key: string;
 }
 
+/** What a certificate has other than usual. */
+export interface CertificateOptions {
+  /** The DNS name instead of localhost and 127.0.0.1. */
+  readonly name?: string;
+  /** Whether it was good until yesterday. */
+  readonly hasExpired?: boolean;
+}
+
 /** An authority, and a way to let it sign. */
 export interface Authority {
   readonly cert: string;
-  /** Signs a certificate for 127.0.0.1 and localhost, or for one other name, whatever that has in it. */
-  sign(commonName: string, dnsName?: string): Promise<Certificate>;
+  sign(commonName: string, options?: CertificateOptions): Promise<Certificate>;
+  /** Makes an authority below it. */
+  intermediate(commonName: string): Promise<Authority>;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** Makes an authority; its certificates hold for a day. */
+const HERE = [{ type: 2, value: "localhost" }, { type: 7, ip: "127.0.0.1" }];
+
+/** Makes an authority; its certificates hold for 127.0.0.1 and localhost, or one other name, for a day. */
 export async function createAuthority(): Promise<Authority> {
-  const authorityKeys = await createKeys();
+  const keys = await createKeys();
   const subject = [{ name: "commonName", value: "wsproof test authority" }];
-  const authority = unsigned("01", subject, authorityKeys.publicKey);
-  authority.setIssuer(subject);
+  return authorityOf(subject, keys, subject, keys.privateKey);
+}
+
+/** Makes a certificate that is signed by itself, as a server's or, with `cA`, as an authority's. */
+export async function selfSigned(cA: boolean): Promise<Certificate> {
+  const keys = await createKeys();
+  const subject = [{ name: "commonName", value: "localhost" }];
+  const certificate = unsigned("01", subject, keys.publicKey);
+  certificate.setIssuer(subject);
+  certificate.setExtensions([{ name: "basicConstraints", cA, critical: true }, {
+    name: "subjectAltName",
+    altNames: HERE,
+  }]);
+  certificate.sign(keys.privateKey, forge.md.sha256.create());
+  return { cert: forge.pki.certificateToPem(certificate), key: keys.pem };
+}
+
+type Subject = { name: string; value: string }[];
+type Keys = Awaited<ReturnType<typeof createKeys>>;
+
+function authorityOf(subject: Subject, keys: Keys, issuer: Subject, issuerKey: Keys["privateKey"]): Authority {
+  const authority = unsigned("01", subject, keys.publicKey);
+  authority.setIssuer(issuer);
   authority.setExtensions([{ name: "basicConstraints", cA: true, critical: true }, {
     name: "keyUsage",
     keyCertSign: true,
   }]);
-  authority.sign(authorityKeys.privateKey, forge.md.sha256.create());
+  authority.sign(issuerKey, forge.md.sha256.create());
   let serial = 1;
   return {
     cert: forge.pki.certificateToPem(authority),
-    async sign(commonName, dnsName) {
-      const keys = await createKeys();
+    async intermediate(commonName) {
+      return authorityOf([{ name: "commonName", value: commonName }], await createKeys(), subject, keys.privateKey);
+    },
+    async sign(commonName, { name, hasExpired = false } = {}) {
+      const leafKeys = await createKeys();
       serial++;
       const leaf = unsigned(
         serial.toString(16).padStart(2, "0"),
         [{ name: "commonName", value: commonName }],
-        keys.publicKey,
+        leafKeys.publicKey,
       );
+      if (hasExpired) {
+        leaf.validity.notBefore = new Date(Date.UTC(2020, 0, 1));
+        leaf.validity.notAfter = new Date(Date.UTC(2021, 0, 1));
+      }
       leaf.setIssuer(subject);
       leaf.setExtensions([
-        {
-          name: "subjectAltName",
-          altNames: dnsName === undefined
-            ? [{ type: 2, value: "localhost" }, { type: 7, ip: "127.0.0.1" }]
-            : [{ type: 2, value: dnsName }],
-        },
+        { name: "subjectAltName", altNames: name === undefined ? HERE : [{ type: 2, value: name }] },
         { name: "extKeyUsage", serverAuth: true, clientAuth: true },
       ]);
-      leaf.sign(authorityKeys.privateKey, forge.md.sha256.create());
-      return { cert: forge.pki.certificateToPem(leaf), key: keys.pem };
+      leaf.sign(keys.privateKey, forge.md.sha256.create());
+      return { cert: forge.pki.certificateToPem(leaf), key: leafKeys.pem };
     },
   };
 }

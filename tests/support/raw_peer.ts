@@ -99,7 +99,7 @@ export const BINARY = 2;
 export const CLOSE = 8;
 
 export class RawSocket {
-  readonly #connection: Deno.Conn;
+  readonly #connection: Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
   /** What has been read: the bytes from `#start` to `#end` were not taken yet. */
   #buffer = new Uint8Array(65536);
   #start = 0;
@@ -108,7 +108,10 @@ export class RawSocket {
   readonly #masks: boolean;
   #isClosed = false;
 
-  constructor(connection: Deno.Conn, { masks = false }: { masks?: boolean } = {}) {
+  constructor(
+    connection: Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">,
+    { masks = false }: { masks?: boolean } = {},
+  ) {
     this.#connection = connection;
     this.#masks = masks;
   }
@@ -130,7 +133,7 @@ export class RawSocket {
     return head;
   }
 
-  /** Answers a request with a correct upgrade. */
+  /** Answers a request with a correct upgrade; a field Connection replaces the usual one. */
   async answerUpgrade(head: string, ...fields: string[]): Promise<void> {
     const key = /^sec-websocket-key: *(\S+)/im.exec(head)?.[1] ?? "";
     const digest = await crypto.subtle.digest(
@@ -138,7 +141,8 @@ export class RawSocket {
       new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`),
     );
     const accept = new Uint8Array(digest).toBase64();
-    const answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
+    const answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket"];
+    if (!fields.some((field) => field.startsWith("Connection:"))) answer.push("Connection: Upgrade");
     await this.write([...answer, `Sec-WebSocket-Accept: ${accept}`, ...fields, "", ""].join("\r\n"));
   }
 
@@ -213,6 +217,12 @@ export class RawSocket {
       // Everything is kept.
     }
     return this.#take(this.#end - this.#start);
+  }
+
+  /** Reads and forgets, until the peer ends the connection. */
+  async forget(): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    while (await this.#connection.read(buffer) !== null);
   }
 
   /** Ends the own side of the connection. */

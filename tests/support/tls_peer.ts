@@ -8,6 +8,9 @@ export const RECORD = { alert: 21, handshake: 22, data: 23 } as const;
 
 const EMPTY = new Uint8Array(0);
 
+/** The type of a message that updates keys. */
+const KEY_UPDATE = 24;
+
 /** A record as it was inside its encryption. */
 export interface TlsRecord {
   readonly type: number;
@@ -38,6 +41,20 @@ export async function clientHello(): Promise<ClientHello> {
   return { message: message(1, body), privateKey: pair.privateKey };
 }
 
+/** A ClientHello of TLS 1.2 (RFC 5246 section 7.4.1.2) that our server takes. */
+export function legacyClientHello(random: Uint8Array): Pick<ClientHello, "message"> {
+  const extensions = joined(
+    extension(10, Uint8Array.of(0, 2, 0, 0x1d)),
+    extension(11, Uint8Array.of(1, 0)), // ec_point_formats: uncompressed
+    extension(13, Uint8Array.of(0, 4, 8, 4, 4, 1)),
+    extension(23, EMPTY), // extended_master_secret
+  );
+  // ECDHE with RSA and AES-GCM, and the sign that renegotiation is secure.
+  const suites = Uint8Array.of(0, 6, 0xc0, 0x2f, 0xc0, 0x30, 0, 0xff, 1, 0);
+  const body = joined(Uint8Array.of(3, 3), random, Uint8Array.of(0), suites, u16(extensions.byteLength), extensions);
+  return { message: message(1, body) };
+}
+
 /** A handshake message (RFC 8446 section 4). */
 export function message(type: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
   return joined(Uint8Array.of(type, body.byteLength >> 16), u16(body.byteLength & 0xffff), body);
@@ -57,11 +74,13 @@ export function inRecords(type: number, bytes: Uint8Array, size: number): Uint8A
 
 /** Keys of one direction. */
 class Direction {
+  readonly #secret: Uint8Array<ArrayBuffer>;
   readonly #key: CryptoKey;
   readonly #iv: Uint8Array;
   #sequence = 0;
 
-  constructor(key: CryptoKey, iv: Uint8Array) {
+  constructor(secret: Uint8Array<ArrayBuffer>, key: CryptoKey, iv: Uint8Array) {
+    this.#secret = secret;
     this.#key = key;
     this.#iv = iv;
   }
@@ -71,7 +90,12 @@ class Direction {
       "encrypt",
       "decrypt",
     ]);
-    return new Direction(key, await expand(secret, "iv", EMPTY, 12));
+    return new Direction(secret, key, await expand(secret, "iv", EMPTY, 12));
+  }
+
+  /** The keys behind an update (RFC 8446 section 7.2). */
+  async next(): Promise<Direction> {
+    return await Direction.of(await expand(this.#secret, "traffic upd", EMPTY, 32));
   }
 
   async seal(type: number, bytes: Uint8Array, padding: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -99,8 +123,8 @@ class Direction {
 /** A client whose handshake is done. */
 export class TlsPeer {
   readonly #conn: Deno.TcpConn;
-  readonly #sending: Direction;
-  readonly #receiving: Direction;
+  #sending: Direction;
+  #receiving: Direction;
 
   constructor(conn: Deno.TcpConn, sending: Direction, receiving: Direction) {
     this.#conn = conn;
@@ -112,6 +136,7 @@ export class TlsPeer {
   static async connect(port: number, { helloRecordBytes = 16_384 } = {}): Promise<TlsPeer> {
     const conn = await Deno.connect({ hostname: "127.0.0.1", port });
     try {
+      conn.setNoDelay(true);
       const hello = await clientHello();
       await writeAll(conn, inRecords(RECORD.handshake, hello.message, helloRecordBytes));
       const serverHello = await readPlain(conn);
@@ -152,6 +177,13 @@ export class TlsPeer {
     return this.#sending.seal(type, bytes, padding);
   }
 
+  /** Encrypts the request that both sides update their keys (RFC 8446 section 4.6.3), and updates its own. */
+  async sealUpdate(): Promise<Uint8Array<ArrayBuffer>> {
+    const sealed = await this.seal(RECORD.handshake, message(KEY_UPDATE, Uint8Array.of(1)));
+    this.#sending = await this.#sending.next();
+    return sealed;
+  }
+
   /** Sends bytes of TCP as they are. */
   writeRaw(bytes: Uint8Array): Promise<void> {
     return writeAll(this.#conn, bytes);
@@ -168,6 +200,7 @@ export class TlsPeer {
       const one = await readSealed(this.#conn, this.#receiving);
       // Tickets are of no use here.
       if (one.type !== RECORD.handshake) return one;
+      if (one.bytes[0] === KEY_UPDATE) this.#receiving = await this.#receiving.next();
     }
   }
 

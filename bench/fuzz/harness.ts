@@ -1,0 +1,166 @@
+/** What the fuzzers share: random numbers with a seed, servers in processes of their own, and what was found. */
+
+import { Random } from "./random.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+
+/** How long a server may take until it listens, and to end, in milliseconds. */
+const PROCESS_TIMEOUT_MS = 60_000;
+
+/** What a fuzzer is asked for. */
+export interface FuzzSettings {
+  readonly count: number;
+  readonly seed: number;
+}
+
+/** Reads `--count N` and `--seed N`. */
+export function readSettings(args: readonly string[], count: number): FuzzSettings {
+  const numberOf = (name: string) => {
+    const at = args.indexOf(name);
+    return at === -1 ? undefined : Number(args[at + 1]);
+  };
+  const settings = { count: numberOf("--count") ?? count, seed: numberOf("--seed") ?? 6455 };
+  if (Object.values(settings).every((value) => Number.isSafeInteger(value) && value > 0)) return settings;
+  throw new Error("Give --count and --seed as whole numbers above 0");
+}
+
+/** A server under attack. */
+export interface Target {
+  readonly name: string;
+  readonly hostname: string;
+  readonly port: number;
+  /** Whether it still runs. */
+  isAlive(): boolean;
+  /** The memory that it takes, in MiB. */
+  residentMib(): number;
+  /** Ends it, and says what was wrong with its end: its exit code, or what stands on its standard error output. */
+  stop(): Promise<string[]>;
+}
+
+/**
+ * Starts a server, and waits until it has said where it listens.
+ *
+ * @param name What it is called.
+ * @param args The arguments of Deno.
+ */
+export async function startTarget(name: string, args: readonly string[]): Promise<Target> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let isAlive = true;
+  const status = child.status.finally(() => isAlive = false);
+  const output = watch(child.stdout);
+  const errors = watch(child.stderr);
+  const [, port] = await within(
+    Promise.race([output.match(/:(\d+)\/\s/), errors.match(/Listening on http:\/\/[^\s]*:(\d+)\/\s/)]),
+    `${name} to listen`,
+    PROCESS_TIMEOUT_MS,
+  );
+  return {
+    name,
+    hostname: "127.0.0.1",
+    port: Number(port),
+    isAlive: () => isAlive,
+    residentMib() {
+      const text = Deno.readTextFileSync(`/proc/${child.pid}/status`);
+      return Number(/VmRSS:\s+(\d+)/.exec(text)?.[1] ?? 0) / 1024;
+    },
+    async stop() {
+      const found: string[] = [];
+      if (!isAlive) found.push(`${name} ended by itself`);
+      else child.kill("SIGTERM");
+      try {
+        const { code, signal } = await within(status, `${name} to end`, PROCESS_TIMEOUT_MS);
+        // `deno serve` ends by the signal itself.
+        if (code !== 0 && signal !== "SIGTERM" && code !== 143) found.push(`${name} ended with exit code ${code}`);
+      } catch (error) {
+        child.kill("SIGKILL");
+        found.push(String(error));
+      }
+      const stderr = (await errors.text()).split("\n").filter((line) =>
+        !/^(|wsproof: .*stand-ins.*|.*Listening on.*)$/.test(line)
+      );
+      if (stderr.length > 0) found.push(`${name} on stderr: ${stderr.slice(0, 5).join(" | ")}`);
+      await output.text();
+      return found;
+    },
+  };
+}
+
+/** Reads a stream to its end, keeps its beginning, and waits for what should come. */
+function watch(stream: ReadableStream<Uint8Array>) {
+  const MAX_KEPT_CHARS = 64 * 1024;
+  let text = "";
+  let changed = Promise.withResolvers<void>();
+  let isOver = false;
+  const done = (async () => {
+    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
+      if (text.length < MAX_KEPT_CHARS) text += piece;
+      changed.resolve();
+      changed = Promise.withResolvers();
+    }
+    isOver = true;
+    changed.resolve();
+  })();
+  return {
+    async match(pattern: RegExp): Promise<RegExpExecArray> {
+      while (true) {
+        const found = pattern.exec(text);
+        if (found) return found;
+        // The other stream may have it.
+        if (isOver) return await new Promise(() => {});
+        await changed.promise;
+      }
+    },
+    async text(): Promise<string> {
+      await done;
+      return text;
+    },
+  };
+}
+
+/** Waits no longer than it may take. */
+export async function within<T>(promise: Promise<T>, what: string, timeoutMs: number): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`Waited ${timeoutMs / 1000} s for ${what}`)), timeoutMs);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Runs numbered tries, several at once, each with random numbers of its own: a try can be repeated alone. */
+export async function runTries(
+  { count, seed }: FuzzSettings,
+  atOnce: number,
+  attempt: (random: Random, index: number) => Promise<string | undefined>,
+): Promise<string[]> {
+  const found: string[] = [];
+  let next = 0;
+  const worker = async () => {
+    while (next < count && found.length < MAX_FINDINGS) {
+      const index = next++;
+      const finding = await attempt(new Random(seed * 1_000_003 + index), index).catch((error) => `${error}`);
+      if (finding !== undefined) found.push(`try ${index}: ${finding}`);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  return found;
+}
+
+/** After so many findings there is no need for more. */
+const MAX_FINDINGS = 20;
+
+/** Prints what was found, and gives the exit code. */
+export function conclude(what: string, tries: number, since: number, found: readonly string[]): number {
+  for (const finding of found) console.log(`FOUND ${finding}`);
+  const seconds = ((performance.now() - since) / 1000).toFixed(1);
+  console.log(`${what}: ${tries} tries in ${seconds} s, ${found.length} findings`);
+  return found.length === 0 ? 0 : 1;
+}
