@@ -29,17 +29,7 @@ import type { Message } from "./protocol/message.ts";
 import { ConnectionClosedError, type OpenError, type OpenOptions, type TransportName } from "./transport/connection.ts";
 import { TimeoutError } from "./transport/deadline.ts";
 import { proxyNameFor } from "./transport/proxy.ts";
-import type { Verdict } from "./verdict.ts";
-
-/** What failed, why, and what to do about it. */
-export interface Failure {
-  /** The verdict. */
-  readonly verdict: Verdict;
-  /** What went wrong, in one line. */
-  readonly problem: string;
-  /** The likely cause, or what to do about it; empty if none is plain. */
-  readonly hint: string;
-}
+import type { Failure } from "./verdict.ts";
 
 /**
  * Puts an opening into words that failed.
