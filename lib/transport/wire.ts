@@ -51,6 +51,7 @@ import { dial, readHead, refusalOf, refusedByTls, statusText, USER_AGENT, writeA
 import { endWordsOf, isEndWithoutNotice, placeOf } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
 import { routeTo } from "./proxy.ts";
+import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "./turns.ts";
 
 /** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
 export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
@@ -209,6 +210,8 @@ class WireConnection implements Connection, FrameSink {
   #writing: Promise<unknown> = Promise.resolve();
   #queuedBytes = 0;
   #isBroken = false;
+  /** The work since timers and signals had their turn, in frames. */
+  #work = 0;
   #outgoing: Uint8Array | undefined;
   #pong: Uint8Array | undefined;
   #sent: CloseFrame | undefined;
@@ -299,6 +302,7 @@ class WireConnection implements Connection, FrameSink {
 
   onHeader(header: FrameHeader): void {
     if (this.#received) throw new ProtocolError("data-after-close", "Bytes came after the close frame");
+    this.#work++;
     const { opcode, length } = header;
     if (opcode < OPCODE.close) this.#assembler.check(kindOfOpcode(opcode), length);
   }
@@ -403,6 +407,11 @@ class WireConnection implements Connection, FrameSink {
         const read = await this.#tcp.read(buffer);
         if (read === null) break;
         this.#decoder.push(buffer.subarray(0, read));
+        this.#work += workOfBytes(read);
+        if (this.#work < MAX_PERIOD_WORK) continue;
+        // Reads whose bytes are there complete at once: a flood would keep deadlines and Ctrl-C waiting.
+        this.#work = 0;
+        await untilEvents();
       }
       if (this.#isOver()) tcpEnd = await this.#peerEnds(buffer);
     } catch (error) {
