@@ -11,7 +11,7 @@
 import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
 import { parseCommandLine, UsageError } from "./lib/command_line.ts";
 import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
-import { type Failure, openingFailure } from "./lib/failure.ts";
+import { openingFailure } from "./lib/failure.ts";
 import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/host.ts";
 import { PayloadError } from "./lib/payload.ts";
 import type { Progress } from "./lib/progress.ts";
@@ -21,7 +21,7 @@ import { listenForSignals } from "./lib/signals.ts";
 import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
 import { openConnection } from "./lib/transport/open.ts";
 import { proxyNameFor, wayText } from "./lib/transport/proxy.ts";
-import { EXIT_CODES } from "./lib/verdict.ts";
+import { EXIT_CODES, type Failure } from "./lib/verdict.ts";
 import { VERSION } from "./lib/version.ts";
 
 async function main(args: readonly string[]): Promise<number> {

@@ -98,7 +98,7 @@ async function startEcho(settings: ServerSettings, addresses: readonly string[],
 function fitted(serve: ServeEchoOptions): ServeEchoOptions {
   if (Deno.build.os === "windows") return serve;
   const { maxConnections } = serve;
-  const descriptors = countDescriptors(descriptorsFor(maxConnections), () => Deno.openSync("/dev/null"));
+  const descriptors = countDescriptors(descriptorsFor(maxConnections));
   if (descriptors === undefined) {
     console.error("wsproof: The limit of open files cannot be found out: give --allow-read=/dev/null");
     return serve;

@@ -54,6 +54,7 @@ const KINDS: Record<string, (conn: Deno.Conn) => Promise<void>> = {
     await growBuffer(conn);
     await writeAll(conn, UNFINISHED_64);
   },
+  "65,000 bytes of text without end": (conn) => writeAll(conn, UNFINISHED_64),
   "4,000 bytes of text without end, and a grown read buffer": async (conn) => {
     await growBuffer(conn);
     await writeAll(conn, UNFINISHED_4);

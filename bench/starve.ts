@@ -94,7 +94,7 @@ async function measure(door: string, kind: string, count: string, standIns: read
   const roundTrip = () => peer.echo();
   for (let warm = 0; warm < 20; warm++) await Promise.all([roundTrip(), askHealth(wsUrl)]);
   const tls = door.endsWith("-tls") ? [files.ca] : [];
-  const more = door.endsWith("-tls") ? ["--allow-net", "--allow-read"] : ["--allow-ffi"];
+  const more = door.endsWith("-tls") ? ["--allow-ffi", "--allow-net", "--allow-read"] : ["--allow-ffi"];
   const args = ["run", "--quiet", "--no-prompt", ...more, "bench/starve_load.ts", wsUrl, kind, count, seconds, ...tls];
   const flood = deno(args).output();
   const end = new AbortController();
@@ -104,7 +104,9 @@ async function measure(door: string, kind: string, count: string, standIns: read
   await sleep(Number(seconds) * 1000 - 500);
   end.abort();
   const [health, trips] = await probing;
-  const sent = new TextDecoder().decode((await flood).stdout).trim();
+  const { code, stdout } = await flood;
+  if (code !== 0) throw new Error(`The flood of ${kind} failed`);
+  const sent = new TextDecoder().decode(stdout).trim();
   const cells = (times: readonly number[]) => `${median(times).toFixed(1)} / ${Math.max(...times).toFixed(0)}`;
   return `| ${[door, `${count} ${kind}`, cells(health), cells(trips), sent].join(" | ")} |`;
 }

@@ -260,6 +260,29 @@ export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
   return parts.filter((part) => part !== "").join("; ");
 }
 
+/**
+ * Says why a connection could not be opened, and through which proxy.
+ *
+ * @param error Why not.
+ * @param attempt How it was tried.
+ * @returns The message of the error, with the proxy where it does not name it.
+ *
+ * @example
+ * ```ts
+ * import { problemOfOpening } from "./diagnosis.ts";
+ * import { OpenError } from "./transport/connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new OpenError("handshake-refused", "Server answered with status 403");
+ * const attempt = { transport: "wire", proxy: "http://proxy:3128" } as const;
+ * assertEquals(problemOfOpening(error, attempt), "Server answered with status 403, through http://proxy:3128");
+ * ```
+ */
+export function problemOfOpening({ message }: OpenError, { proxy }: OpenAttempt): string {
+  const isNamed = proxy === null || proxy === "not-known" || message.includes(proxy);
+  return isNamed ? message : `${message}, through ${proxy}`;
+}
+
 /** Whether a server for TLS may have been asked without it, as far as the failure does not tell. */
 function mayBePlainToTls({ failure, status, refusal }: OpenError, { isSecure = false }: OpenAttempt): boolean {
   return !isSecure && (failure === "connection-lost" || (status === 400 && refusal === undefined));

@@ -5,7 +5,7 @@
  */
 
 import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
-import { closeFailure, type Failure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
+import { closeFailure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
 import { PayloadError } from "./payload.ts";
 import {
   type CloseFrame,
@@ -34,7 +34,7 @@ import {
 import { MESSAGE_OVERHEAD_BYTES } from "./transport/inbox.ts";
 import { openConnection } from "./transport/open.ts";
 import { proxyNameFor, wayText } from "./transport/proxy.ts";
-import { EXIT_CODES, type Verdict } from "./verdict.ts";
+import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 
 /** How many messages a report lists; the totals count all of them. */
 export const MAX_MESSAGE_RECORDS = 1000;

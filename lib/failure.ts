@@ -6,7 +6,15 @@
  */
 
 import { UsageError } from "./command_line.ts";
-import { describe, differenceOf, type Expectation, hintForLength, hintForOpening } from "./diagnosis.ts";
+import {
+  describe,
+  differenceOf,
+  type Expectation,
+  hintForLength,
+  hintForOpening,
+  type OpenAttempt,
+  problemOfOpening,
+} from "./diagnosis.ts";
 import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,
@@ -21,17 +29,7 @@ import type { Message } from "./protocol/message.ts";
 import { ConnectionClosedError, type OpenError, type OpenOptions, type TransportName } from "./transport/connection.ts";
 import { TimeoutError } from "./transport/deadline.ts";
 import { proxyNameFor } from "./transport/proxy.ts";
-import type { Verdict } from "./verdict.ts";
-
-/** What failed, why, and what to do about it. */
-export interface Failure {
-  /** The verdict. */
-  readonly verdict: Verdict;
-  /** What went wrong, in one line. */
-  readonly problem: string;
-  /** The likely cause, or what to do about it; empty if none is plain. */
-  readonly hint: string;
-}
+import type { Failure } from "./verdict.ts";
 
 /**
  * Puts an opening into words that failed.
@@ -54,14 +52,18 @@ export interface Failure {
  * ```
  */
 export function openingFailure(error: OpenError, url: string, options: OpenOptions, transport: TransportName): Failure {
-  const hint = hintForOpening(error, {
+  const attempt: OpenAttempt = {
     transport,
     proxy: proxyNameFor(url, options, transport),
     isSecure: /^wss:/i.test(url),
     isProxyGiven: options.proxy !== undefined,
     hasAuthorities: options.caCerts !== undefined,
-  });
-  return { verdict: error.failure, problem: error.message, hint };
+  };
+  return {
+    verdict: error.failure,
+    problem: problemOfOpening(error, attempt),
+    hint: hintForOpening(error, attempt),
+  };
 }
 
 /**

@@ -6,7 +6,7 @@
 
 import { UsageError } from "./command_line.ts";
 import { differenceOf, type Expectation } from "./diagnosis.ts";
-import { closeFailure, type Failure, failureOf, lateReplyHint, surplusFailure } from "./failure.ts";
+import { closeFailure, failureOf, lateReplyHint, surplusFailure } from "./failure.ts";
 import { SECOND_LOOK_MS } from "./exchange.ts";
 import {
   assertSendableClose,
@@ -26,6 +26,7 @@ import {
   INTERRUPTED_CLOSE_TIMEOUT_MS,
 } from "./transport/connection.ts";
 import { TimeoutError, type WaitOptions, within } from "./transport/deadline.ts";
+import type { Failure } from "./verdict.ts";
 
 /** A terminal of Linux gives at most so many bytes of a line and drops the rest, without a word: 4095. */
 export const MAX_TYPED_LINE_BYTES = 4095;

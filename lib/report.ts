@@ -6,12 +6,11 @@
 
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { describe } from "./diagnosis.ts";
-import type { Failure } from "./failure.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
 import { describeCloseFrame, describeEnd } from "./protocol/close.ts";
 import { escapeUnprintable } from "./protocol/message.ts";
 import { withoutTokens } from "./token.ts";
-import { EXIT_CODES, type Verdict } from "./verdict.ts";
+import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 
 /** Options of {@linkcode formatReport}. */
 export interface FormatOptions {

@@ -30,3 +30,13 @@ export const EXIT_CODES = {
 
 /** The verdict of an exchange, in one word. */
 export type Verdict = keyof typeof EXIT_CODES;
+
+/** What failed, why, and what to do about it. */
+export interface Failure {
+  /** The verdict. */
+  readonly verdict: Verdict;
+  /** What went wrong, in one line. */
+  readonly problem: string;
+  /** The likely cause, or what to do about it; empty if none is plain. */
+  readonly hint: string;
+}

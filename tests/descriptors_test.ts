@@ -1,32 +1,33 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { countDescriptors, descriptorsFor, fitToDescriptors } from "../lib/descriptors.ts";
 
-/** Opens so many, and then fails as the runtime does; says how many are open. */
-function descriptors(limit: number, message = "Too many open files (os error 24): open '/dev/null'") {
-  let [open, most] = [0, 0];
+/** A file system that opens so many, and then fails as the runtime's does. */
+function filesUpTo(limit: number, code = "EMFILE") {
+  const open = new Set<number>();
+  let most = 0;
   return {
-    counts: () => [open, most],
-    open() {
-      if (open === limit) throw new Error(message);
-      most = Math.max(most, ++open);
-      return { [Symbol.dispose]: () => void open-- };
+    counts: () => [open.size, most],
+    openSync() {
+      if (open.size === limit) throw Object.assign(new Error(`${code}: open '/dev/null'`), { code });
+      open.add(most);
+      return most++;
     },
+    closeSync: (descriptor: number) => void open.delete(descriptor),
   };
 }
 
 Deno.test("countDescriptors() finds the limit, and holds none of them afterwards", () => {
-  const few = descriptors(37);
-  assertEquals([countDescriptors(100, few.open), few.counts()], [37, [0, 37]]);
+  const few = filesUpTo(37);
+  assertEquals([countDescriptors(100, few), few.counts()], [37, [0, 37]]);
 });
 
 Deno.test("countDescriptors() stops where there are enough", () => {
-  const many = descriptors(1000);
-  assertEquals([countDescriptors(100, many.open), many.counts()], [100, [0, 100]]);
+  const many = filesUpTo(1000);
+  assertEquals([countDescriptors(100, many), many.counts()], [100, [0, 100]]);
 });
 
 Deno.test("countDescriptors() says that it does not know, when something else is wrong", () => {
-  const forbidden = descriptors(0, 'Requires read access to "/dev/null"');
-  assertEquals(countDescriptors(100, forbidden.open), undefined);
+  assertEquals(countDescriptors(100, filesUpTo(3, "ENOENT")), undefined);
 });
 
 for (

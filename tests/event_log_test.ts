@@ -70,7 +70,7 @@ Deno.test("logLine() says where the server listens in every form", () => {
 });
 
 Deno.test("logLine() keeps whatever a peer wrote on its line, without control characters", () => {
-  const nasty = '%s%n\n\r\u001b[2J\u0007\u007f\u009b31m\u2028\u202e\ufeff"\\ {} ${x}';
+  const nasty = '%s%n\n\r\u001b[2J\u0007\u007f\u009b31m\u0085\u2028\u202e\ufeff"\\ {} ${x}';
   const events: ServerEvent[] = [
     { type: "opened", id: 1, peer: "p", path: nasty, protocol: nasty },
     { ...CLOSED, received: { code: 4000, reason: nasty } },

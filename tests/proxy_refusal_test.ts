@@ -75,3 +75,16 @@ testBoth("client decodes the credentials of a proxy, also those without a user n
     assertEquals(new TextDecoder().decode(Uint8Array.fromBase64(sent)), credentials);
   }
 });
+
+Deno.test("client names the proxy, when the server behind its tunnel refuses", async () => {
+  await using proxy = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write("HTTP/1.1 200 OK\r\n\r\n");
+    await socket.readHead();
+    await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+  });
+  const name = `http://127.0.0.1:${proxy.port}`;
+  const report = reportOf(await client(["--json", "--transport", "wire", "--proxy", name, "ws://server.test/"]));
+  assertEquals([report.verdict, report.refusal.from], ["handshake-refused", "server"]);
+  assertEquals(report.problem, `Server answered with status 403 (Forbidden) instead of 101, through ${name}`);
+});

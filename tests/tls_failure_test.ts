@@ -228,7 +228,7 @@ Deno.test("client says that builtin takes a tunnel of 200 only, which wire goes 
   assertEquals(reportOf(wire).verdict, "proven", wire.stderr);
   const builtin = reportOf(await clientWith([authority.cert], args));
   assertEquals([builtin.verdict, builtin.refusal], ["no-connection", null]);
-  assertStringIncludes(builtin.problem, "The built-in WebSocket failed, where the same handshake over wire passes");
+  assertStringIncludes(builtin.problem, `over wire passes, through http://127.0.0.1:${proxy.port}`);
 });
 
 testBoth(

@@ -1,7 +1,6 @@
 /**
  * The lab's listener. It stands on `node:net`, of which Deno stops accepting for good, and without an event, once there was no
- * descriptor for a connection: this one notices, and listens anew. A connection to itself, a second after others have come,
- * tells a listener that accepts from one that does not.
+ * descriptor for a connection: this one notices, and listens anew.
  *
  * @module
  */
@@ -12,9 +11,6 @@ import { inUrl, ListenError } from "../host.ts";
 
 /** How often a listener without descriptors looks for one, in milliseconds: 100. */
 const LOOK_INTERVAL_MS = 100;
-
-/** How long after a connection the listener tries itself, and waits for what comes of it, in milliseconds: 1 s each. */
-const PROBE_MS = 1000;
 
 /** What a {@linkcode LabListener} tells. */
 export interface LabListenerEvents {
@@ -49,9 +45,6 @@ export class LabListener {
   readonly #events: LabListenerEvents;
   #server: Server;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #probeTimer: ReturnType<typeof setTimeout> | undefined;
-  #probing: Promise<void> | undefined;
-  #accepted = 0;
   #isClosed = false;
 
   private constructor(server: Server, hostname: string, port: number, events: LabListenerEvents) {
@@ -86,54 +79,17 @@ export class LabListener {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    clearTimeout(this.#probeTimer);
-    await this.#probing;
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 
   readonly #onConnection = (accepted: Socket): void => {
-    this.#accepted++;
     this.#events.onConnection(accepted);
-    if (this.#isClosed) return;
-    this.#probeTimer ??= setTimeout(this.#probe, PROBE_MS);
     // The connection that took the last descriptor is the last that this server takes.
-    const shortage = this.#shortage();
-    if (shortage !== undefined) this.#renew(shortage);
-  };
-
-  #renew(trouble: string): void {
-    if (this.#timer !== undefined || this.#isClosed) return;
-    this.#events.onTrouble(trouble);
+    const shortage = this.#timer === undefined ? this.#shortage() : undefined;
+    if (shortage === undefined) return;
+    this.#events.onTrouble(shortage);
     this.#timer = setTimeout(this.#look, LOOK_INTERVAL_MS);
-  }
-
-  readonly #probe = (): void => {
-    const before = this.#accepted;
-    this.#probing = this.#connect().then((isConnected) => {
-      if (this.#isClosed) return;
-      this.#probeTimer = setTimeout(() => {
-        const came = this.#accepted - before;
-        // Others may have come besides the probe.
-        this.#probeTimer = came === (isConnected ? 1 : 0) ? undefined : setTimeout(this.#probe, PROBE_MS);
-        if (came === 0 && isConnected) this.#renew("Connections are not accepted any more");
-      }, PROBE_MS);
-    });
   };
-
-  async #connect(): Promise<boolean> {
-    if (!this.#mayUsePort()) return false;
-    try {
-      (await Deno.connect({ hostname: this.hostname, port: this.port })).close();
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  #mayUsePort(): boolean {
-    const host = `${inUrl(this.hostname)}:${this.port}`;
-    return Deno.permissions.querySync({ name: "net", host }).state === "granted";
-  }
 
   readonly #look = async (): Promise<void> => {
     try {
@@ -154,9 +110,12 @@ export class LabListener {
 
   /** What is wrong if a second listener on the same port fails for want of a descriptor, and not because the port is taken. */
   #shortage(): string | undefined {
-    if (!this.#mayUsePort()) return undefined;
+    const { hostname, port } = this;
+    if (Deno.permissions.querySync({ name: "net", host: `${inUrl(hostname)}:${port}` }).state !== "granted") {
+      return undefined;
+    }
     try {
-      Deno.listen({ hostname: this.hostname, port: this.port }).close();
+      Deno.listen({ hostname, port }).close();
       return undefined;
     } catch (error) {
       return /Too many open files/i.test(messageOf(error)) ? messageOf(error) : undefined;

@@ -140,9 +140,9 @@ export class LabPeer implements Holder {
     return !this.#hasSentClose && !this.#isInLongFrame;
   }
 
-  /** Whether no further step can do anything. */
+  /** Whether no further step can do anything. A close frame counts once the messages before it are taken. */
   get isOver(): boolean {
-    return this.#received !== null || this.#hasSentClose || this.socket.isOver;
+    return (this.#received !== null && this.#inbox.length === 0) || this.#hasSentClose || this.socket.isOver;
   }
 
   /**

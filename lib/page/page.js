@@ -558,7 +558,7 @@ function showTrips(latest) {
  * Control characters, and those that reorder or break a line.
  */
 // deno-lint-ignore no-control-regex -- they are what is looked for
-const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
+const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/;
 
 /**
  * Quotes text that somebody else wrote: on one line, control and direction characters as escapes.

@@ -14,7 +14,7 @@ const BYTES_OF_WORK = 512;
 export const MAX_WORK = 1024;
 
 /** So much work is done before the runtime has to ask the system what has happened: 16,384 frames, or 8 MiB; a few milliseconds. */
-const MAX_PERIOD_WORK = 16 * MAX_WORK;
+export const MAX_PERIOD_WORK = 16 * MAX_WORK;
 
 /** After so many turns of its event loop the runtime has asked the system what has happened: 61, and some more. */
 const EVENT_TURNS = 64;
@@ -34,7 +34,7 @@ const EVENT_TURNS = 64;
  * ```
  */
 export function workOfBytes(bytes: number): number {
-  return Math.floor(bytes / BYTES_OF_WORK);
+  return bytes / BYTES_OF_WORK | 0;
 }
 
 /**

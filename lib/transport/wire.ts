@@ -41,6 +41,7 @@ import { dial, readHead, refusalOf, refusedByTls, statusText, USER_AGENT, writeA
 import { endWordsOf, isEndWithoutNotice, placeOf } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
 import { routeTo } from "./proxy.ts";
+import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "./turns.ts";
 
 /** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
 export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
@@ -202,6 +203,8 @@ class WireConnection implements Connection {
   #writing: Promise<unknown> = Promise.resolve();
   #queuedBytes = 0;
   #isBroken = false;
+  /** The work since timers and signals had their turn, in frames. */
+  #work = 0;
   #outgoing: Uint8Array | undefined;
   #record: CloseRecord | undefined;
 
@@ -213,6 +216,7 @@ class WireConnection implements Connection {
     this.#tcp = tcp;
     this.#endpoint = new Endpoint("client", {
       onOutput: (opcode, payload, final) => this.#onOutput(opcode, payload, final),
+      onHeader: () => this.#work++,
       onFrame: (header, start) => this.#trace("in", header, start),
       onMessage: (message) => this.#onMessage(message),
       onPong: (payload) => this.#pings.get(payload.toHex())?.(),
@@ -376,6 +380,11 @@ class WireConnection implements Connection {
           break;
         }
         this.#endpoint.receive(buffer.subarray(0, read));
+        this.#work += workOfBytes(read);
+        if (this.#work < MAX_PERIOD_WORK) continue;
+        // Reads whose bytes are there complete at once: a flood would keep deadlines and Ctrl-C waiting.
+        this.#work = 0;
+        await untilEvents();
       }
       if (this.#isOver()) tcp = await this.#peerEnds(buffer);
     } catch (error) {

@@ -28,6 +28,7 @@ const CAUSES = [
   "method",
   "bad-handshake",
   "version",
+  "host",
   "origin",
   "token",
   "connections",
@@ -168,7 +169,7 @@ class Log {
       case "refused": {
         const { cause, status, peer } = event;
         assert(CAUSES.includes(cause), "cause");
-        assert([0, 400, 401, 403, 405, 408, 426, 431, 503].includes(status), "status");
+        assert([0, 400, 401, 403, 405, 408, 421, 426, 431, 503].includes(status), "status");
         // The runtime's own server has no address of one that is gone before it is asked for.
         assert(/^(127\.0\.0\.1:\d+|0\.0\.0\.0:0)$/.test(peer), "peer");
         this.#counts.refused.set(cause, (this.#counts.refused.get(cause) ?? 0) + 1);
