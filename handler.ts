@@ -12,15 +12,15 @@
  * @module
  */
 
-import { UsageError } from "./lib/command_line.ts";
-import { createEcho } from "./lib/echo.ts";
-import { createLog } from "./lib/event_log.ts";
-import { LineWriter } from "./lib/line_writer.ts";
-import { createPage } from "./lib/page.ts";
-import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/server_settings.ts";
-import { printable } from "./lib/report.ts";
-import { surviveErrors } from "./lib/survival.ts";
-import { EXIT_CODES } from "./lib/verdict.ts";
+import { UsageError } from "./lib/cli/command_line.ts";
+import { createEcho } from "./lib/server/builtin_echo.ts";
+import { createLog } from "./lib/server/log.ts";
+import { LineWriter } from "./lib/server/line_writer.ts";
+import { createPage } from "./lib/server/page.ts";
+import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/cli/server_settings.ts";
+import { printable } from "./lib/client/report.ts";
+import { surviveErrors } from "./lib/cli/survival.ts";
+import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
 /** What the one who calls the handler decides, and what it cannot be. */

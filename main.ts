@@ -8,21 +8,21 @@
  * @module
  */
 
-import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/client_settings.ts";
-import { parseCommandLine, UsageError } from "./lib/command_line.ts";
-import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/exchange.ts";
-import { openingFailure } from "./lib/failure.ts";
-import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/host.ts";
-import { PayloadError } from "./lib/payload.ts";
-import type { Progress } from "./lib/progress.ts";
+import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/cli/client_settings.ts";
+import { parseCommandLine, UsageError } from "./lib/cli/command_line.ts";
+import { exchange, type ExchangeEvent, type ExchangeReport } from "./lib/client/exchange.ts";
+import { openingFailure } from "./lib/client/failure.ts";
+import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/net/host.ts";
+import { PayloadError } from "./lib/client/payload.ts";
+import type { Progress } from "./lib/client/progress.ts";
 import { withoutPassword, withoutToken } from "./lib/protocol/message.ts";
-import { formatEvent, formatFailure, formatJson, formatMs, formatReport, printable } from "./lib/report.ts";
-import { listenForSignals } from "./lib/signals.ts";
-import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/transport/connection.ts";
-import { openConnection } from "./lib/transport/open.ts";
-import { proxyNameFor, wayText } from "./lib/transport/proxy.ts";
-import { EXIT_CODES, type Failure } from "./lib/verdict.ts";
-import { VERSION } from "./lib/version.ts";
+import { formatEvent, formatFailure, formatJson, formatMs, formatReport, printable } from "./lib/client/report.ts";
+import { listenForSignals } from "./lib/cli/signals.ts";
+import { DEFAULT_PORT, type FrameTrace, OpenError, OptionError } from "./lib/connection/connection.ts";
+import { openConnection } from "./lib/connection/open.ts";
+import { proxyNameFor, wayText } from "./lib/net/proxy.ts";
+import { EXIT_CODES, type Failure } from "./lib/client/verdict.ts";
+import { VERSION } from "./lib/net/version.ts";
 
 async function main(args: readonly string[]): Promise<number> {
   // What is asked for?
@@ -58,7 +58,7 @@ function print(text: string): number {
 /** With --trace each frame is a line on the standard error output. */
 async function tracing({ trace }: ClientSettings): Promise<{ onFrame?: (frame: FrameTrace) => void }> {
   if (!trace) return {};
-  const { formatFrame } = await import("./lib/trace.ts");
+  const { formatFrame } = await import("./lib/client/trace.ts");
   const start = performance.now();
   return { onFrame: (frame) => console.error(formatFrame(frame, performance.now() - start)) };
 }
@@ -69,7 +69,7 @@ async function findServer({ output }: ClientSettings): Promise<string> {
   const address = await listeningAddress(DEFAULT_PORT);
   if (address !== undefined) return urlAt(address);
   // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
-  const { serveEcho } = await import("./lib/serve.ts");
+  const { serveEcho } = await import("./lib/server/serve.ts");
   const { url } = serveEcho({ port: 0 });
   if (output !== "nothing") {
     const places = LOOPBACK_ADDRESSES.map(urlAt).join(" or ");
@@ -83,7 +83,7 @@ async function progressOf(
   { output, verbose, totalBytes = 0, exchange }: ClientSettings,
 ): Promise<Progress | undefined> {
   if (output === "nothing" || verbose || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
-  const { Progress } = await import("./lib/progress.ts");
+  const { Progress } = await import("./lib/client/progress.ts");
   return new Progress(totalBytes, exchange.expectation?.type === "echo");
 }
 
@@ -121,8 +121,8 @@ async function talk(url: string, settings: ClientSettings, signal: AbortSignal):
     const way = wayText(proxyNameFor(url, options, transport));
     notice(`Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}`);
     if (isTyped) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
-    const { converse, splitLines } = await import("./lib/interactive.ts");
-    const { keepAlive } = await import("./lib/keep_alive.ts");
+    const { converse, splitLines } = await import("./lib/client/conversation.ts");
+    const { keepAlive } = await import("./lib/connection/keep_alive.ts");
     keepAlive(connection);
     const lines = Deno.stdin.readable
       .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))

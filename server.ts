@@ -8,25 +8,25 @@
  * @module
  */
 
-import { describeOptions, UsageError } from "./lib/command_line.ts";
-import { countDescriptors, descriptorsFor, fitToDescriptors } from "./lib/descriptors.ts";
-import { createLog, type EventLog } from "./lib/event_log.ts";
-import { addressesOf, inUrl } from "./lib/host.ts";
-import { LineWriter } from "./lib/line_writer.ts";
-import { CertificateError, type EchoServer, serveEcho, type ServeEchoOptions } from "./lib/serve.ts";
+import { describeOptions, UsageError } from "./lib/cli/command_line.ts";
+import { countDescriptors, descriptorsFor, fitToDescriptors } from "./lib/server/descriptors.ts";
+import { createLog, type EventLog } from "./lib/server/log.ts";
+import { addressesOf, inUrl } from "./lib/net/host.ts";
+import { LineWriter } from "./lib/server/line_writer.ts";
+import { CertificateError, type EchoServer, serveEcho, type ServeEchoOptions } from "./lib/server/serve.ts";
 import {
   parseServerLine,
   PROCESS,
   readServerSettings,
   SERVER_OPTIONS,
   type ServerSettings,
-} from "./lib/server_settings.ts";
-import { listenForSignals } from "./lib/signals.ts";
-import { DEFAULT_PORT } from "./lib/transport/connection.ts";
-import { printable } from "./lib/report.ts";
-import { surviveErrors } from "./lib/survival.ts";
-import { EXIT_CODES } from "./lib/verdict.ts";
-import { VERSION } from "./lib/version.ts";
+} from "./lib/cli/server_settings.ts";
+import { listenForSignals } from "./lib/cli/signals.ts";
+import { DEFAULT_PORT } from "./lib/connection/connection.ts";
+import { printable } from "./lib/client/report.ts";
+import { surviveErrors } from "./lib/cli/survival.ts";
+import { EXIT_CODES } from "./lib/client/verdict.ts";
+import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
 const HELP = [
@@ -81,7 +81,7 @@ const FLUSH_TIMEOUT_MS = 500;
 
 async function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<EchoServer> {
   // Loaded here, as the lab has no need of it; and not later, as without free descriptors that ends the process.
-  const { createSite } = await import("./lib/site.ts");
+  const { createSite } = await import("./lib/server/site.ts");
   const serve = fitted(settings.serve);
   const stats = () => ({ ...server.stats(), droppedLogLines: log.droppedLines });
   const server: EchoServer = serveEcho({
@@ -110,7 +110,7 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
 
 /** Starts the lab; loaded here, as the echo server has no need of it. */
 async function startLab({ serve, lab }: ServerSettings, addresses: readonly string[], { tell }: EventLog) {
-  const { isLoopback, serveLab } = await import("./lib/lab.ts");
+  const { isLoopback, serveLab } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
   for (const address of addresses) {

@@ -58,7 +58,7 @@ for (const name of ["wsproof", "wsproof-server"]) {
 
 const serverBundle = await Deno.readTextFile(new URL("dist/wsproof-server.js", ROOT));
 for (const part of ["page.html", "page.css", "page.js"]) {
-  const stretch = plainStretch(await Deno.readTextFile(new URL(`lib/page/${part}`, ROOT)));
+  const stretch = plainStretch(await Deno.readTextFile(new URL(`lib/server/page/${part}`, ROOT)));
   check(stretch.length > 20 && serverBundle.includes(stretch), `wsproof-server has the text of ${part}`);
 }
 

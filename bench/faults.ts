@@ -6,10 +6,10 @@
  * many peers of one kind; needs `ulimit -n` above 1,000.
  */
 
-import type { TransportName } from "../lib/transport/connection.ts";
+import type { TransportName } from "../lib/connection/connection.ts";
 import { faultedServer } from "../tests/support/faulted_server.ts";
 import { runFaults } from "../tests/support/faulty_clients.ts";
-import { openWire } from "../lib/transport/wire.ts";
+import { openWire } from "../lib/connection/wire.ts";
 import { createAuthority } from "../tests/support/certificates.ts";
 import { deno, median, POLICY_FIELDS, readMebibytes, readStandIns, start, startWithPolicy } from "./support.ts";
 

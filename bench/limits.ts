@@ -5,9 +5,9 @@
  * `limits.ts [manifest | unit]`: both by default. `limits.ts load URL KIND COUNT` is a process of peers.
  */
 
-import { exchange } from "../lib/exchange.ts";
+import { exchange } from "../lib/client/exchange.ts";
 import { encodeFrame, OPCODE } from "../lib/protocol/frame.ts";
-import { writeAll } from "../lib/transport/dial.ts";
+import { writeAll } from "../lib/net/dial.ts";
 import { requestHead } from "../tests/support/raw_peer.ts";
 import { readMebibytes, readStandIns } from "./support.ts";
 

@@ -3,11 +3,11 @@
  * another process: round trips of four sizes, and 1 GiB in parts of 1 MiB. Prints ratios.
  */
 
-import { exchange } from "../lib/exchange.ts";
-import { cut, randomBytes, SPLIT_WINDOW_BYTES } from "../lib/payload.ts";
+import { exchange } from "../lib/client/exchange.ts";
+import { cut, randomBytes, SPLIT_WINDOW_BYTES } from "../lib/client/payload.ts";
 import type { Message } from "../lib/protocol/message.ts";
-import type { Connection, TransportName } from "../lib/transport/connection.ts";
-import { openConnection } from "../lib/transport/open.ts";
+import type { Connection, TransportName } from "../lib/connection/connection.ts";
+import { openConnection } from "../lib/connection/open.ts";
 
 const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
 const ROUNDS = 5;

@@ -14,7 +14,7 @@
  */
 
 /** Imports all that the project needs of the three packages, and nothing else. */
-const NEEDED = "tests/std_test.ts";
+const NEEDED = "tests/e2e/std_test.ts";
 
 const STAND_INS = "--import-map=offline/import_map.json";
 

@@ -6,7 +6,7 @@
  */
 
 import { messageOf } from "../../lib/protocol/error.ts";
-import { openWire } from "../../lib/transport/wire.ts";
+import { openWire } from "../../lib/connection/wire.ts";
 import { createAuthority } from "../../tests/support/certificates.ts";
 import { serverProcess } from "../../tests/support/command.ts";
 import { sendTlsStream } from "../../tests/support/tls_streams.ts";

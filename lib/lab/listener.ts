@@ -7,7 +7,7 @@
 
 import { createServer, type Server, type Socket } from "node:net";
 import { messageOf } from "../protocol/error.ts";
-import { inUrl, ListenError } from "../host.ts";
+import { inUrl, ListenError } from "../net/host.ts";
 
 /** How often a listener without descriptors looks for one, in milliseconds: 100. */
 const LOOK_INTERVAL_MS = 100;

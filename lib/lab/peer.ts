@@ -9,7 +9,7 @@ import { type CloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import { FrameDecoder, type FrameHeader, type FrameSink, OPCODE } from "../protocol/frame.ts";
 import { concatBytes, type MessageKind } from "../protocol/message.ts";
-import type { Holder, MemoryBudget } from "../transport/budget.ts";
+import type { Holder, MemoryBudget } from "../server/budget.ts";
 import {
   encodeLabFrame,
   type FrameShape,
@@ -42,8 +42,8 @@ const SLOW_BEAT_MS = 50;
  *
  * @example
  * ```ts
- * import { serveLab } from "../lab.ts";
- * import { openBuiltin } from "../transport/builtin.ts";
+ * import { serveLab } from "./lab.ts";
+ * import { openBuiltin } from "../connection/builtin.ts";
  * import { assertEquals } from "@std/assert";
  *
  * // Every step of the lab is a call or two of its peer.

@@ -26,7 +26,7 @@ export interface ReadRequest {
  *
  * @example
  * ```ts
- * import { serveLab } from "../lab.ts";
+ * import { serveLab } from "./lab.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const lab = await serveLab({ port: 0 });
@@ -74,7 +74,7 @@ function requestOf(bytes: Uint8Array): Request | undefined {
  *
  * @example
  * ```ts
- * import { serveLab } from "../lab.ts";
+ * import { serveLab } from "./lab.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const lab = await serveLab({ port: 0 });
@@ -135,7 +135,7 @@ function latin1(text: string): Uint8Array {
  *
  * @example
  * ```ts
- * import { serveLab } from "../lab.ts";
+ * import { serveLab } from "./lab.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const lab = await serveLab({ port: 0 });

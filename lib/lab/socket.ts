@@ -8,7 +8,7 @@
  */
 
 import type { Socket } from "node:net";
-import { within } from "../transport/deadline.ts";
+import { within } from "../net/deadline.ts";
 import { messageOf } from "../protocol/error.ts";
 import { Pace } from "./pace.ts";
 

@@ -1,7 +1,7 @@
 /** Runs the real command lines, the way the tasks of deno.json do. */
 
 import { assertMatch } from "@std/assert";
-import { PROXY_VARIABLES } from "../../lib/transport/proxy.ts";
+import { PROXY_VARIABLES } from "../../lib/net/proxy.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 

@@ -1,7 +1,7 @@
 /** The real echo server in its own process, as the public meets it, and what is true of it whatever its peers do. */
 
 import { assert, assertEquals } from "@std/assert";
-import type { TransportName } from "../../lib/transport/connection.ts";
+import type { TransportName } from "../../lib/connection/connection.ts";
 import { client, reportOf, type ServerProcess, serverProcessWith } from "./command.ts";
 import { ORIGIN, TOKEN } from "./faulty_clients.ts";
 

@@ -1,6 +1,6 @@
 /** nginx in front of instances of the server, with the configuration of deploy/. */
 
-import { within } from "../../lib/transport/deadline.ts";
+import { within } from "../../lib/net/deadline.ts";
 
 const NGINX = "/usr/sbin/nginx";
 const DEPLOYED = new URL("../../deploy/nginx.conf", import.meta.url);

@@ -1,6 +1,6 @@
 /** A collector of OpenTelemetry's metrics; run as a script, a process with the metrics of a known snapshot. */
 
-import { createMetrics, type ServerStats } from "../../lib/metrics.ts";
+import { createMetrics, type ServerStats } from "../../lib/server/metrics.ts";
 
 /** What the process has to tell. */
 export const SNAPSHOT: ServerStats = {

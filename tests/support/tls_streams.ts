@@ -3,7 +3,7 @@
  * repeated or flooded, and records behind a good handshake that no client would send.
  */
 
-import { TimeoutError, within } from "../../lib/transport/deadline.ts";
+import { TimeoutError, within } from "../../lib/net/deadline.ts";
 import { requestHead } from "./raw_peer.ts";
 import { clientHello, inRecords, legacyClientHello, message, RECORD, record, TlsPeer } from "./tls_peer.ts";
 import { frame, joined } from "./wire.ts";

@@ -1,6 +1,6 @@
 /** Runs a test over both transports: what they do alike is said once. */
 
-import type { TransportName } from "../../lib/transport/connection.ts";
+import type { TransportName } from "../../lib/connection/connection.ts";
 
 /** Both transports. */
 export const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];

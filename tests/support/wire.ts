@@ -1,9 +1,9 @@
 /** A server over our own frames whose handler keeps what it is told, for the tests of what the server guarantees. */
 
 import { encodeFrame, type EncodeFrameOptions } from "../../lib/protocol/frame.ts";
-import { within } from "../../lib/transport/deadline.ts";
-import type { WireEnd } from "../../lib/transport/wire_echo.ts";
-import { type WireHandler, WireServer, type WireServerOptions } from "../../lib/transport/wire_server.ts";
+import { within } from "../../lib/net/deadline.ts";
+import type { WireEnd } from "../../lib/server/wire_echo.ts";
+import { type WireHandler, WireServer, type WireServerOptions } from "../../lib/server/wire_server.ts";
 import { connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
 
 export const WAIT = { timeoutMs: 60_000 };

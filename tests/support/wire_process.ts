@@ -3,8 +3,8 @@
  * options of a `WireServer` as JSON and the bytes that all peers may hold. It prints its port.
  */
 
-import { MemoryBudget } from "../../lib/transport/budget.ts";
-import { WireServer } from "../../lib/transport/wire_server.ts";
+import { MemoryBudget } from "../../lib/server/budget.ts";
+import { WireServer } from "../../lib/server/wire_server.ts";
 
 const [options = "{}", maxBytes = "Infinity"] = Deno.args;
 const server = new WireServer({

@@ -1,0 +1,541 @@
+/**
+ * One run of the client: connect, upgrade, send, receive, verify, close.
+ *
+ * @module
+ */
+
+import { describe, type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
+import { closeFailure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
+import { PayloadError } from "./payload.ts";
+import {
+  type CloseFrame,
+  type CloseRecord,
+  describeConfirmation,
+  type ExpectedClose,
+  verifyClose,
+} from "../protocol/close.ts";
+import {
+  byteLengthOf,
+  kindOf,
+  type Message,
+  type MessageKind,
+  withoutPassword,
+  withoutToken,
+} from "../protocol/message.ts";
+import {
+  type Connection,
+  DEFAULT_TIMEOUT_MS,
+  type HandshakeRefusal,
+  INTERRUPTED_CLOSE_TIMEOUT_MS,
+  OpenError,
+  type OpenOptions,
+  type TransportName,
+} from "../connection/connection.ts";
+import { MESSAGE_OVERHEAD_BYTES } from "../connection/inbox.ts";
+import { openConnection } from "../connection/open.ts";
+import { proxyNameFor, wayText } from "../net/proxy.ts";
+import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
+
+/** How many messages a report lists; the totals count all of them. */
+export const MAX_MESSAGE_RECORDS = 1000;
+
+/** After a wrong reply, how long to wait for the right one, which would show that it only came late: 500 ms. */
+export const SECOND_LOOK_MS = 500;
+
+/** From this size on, in bytes, the memory of a verified reply is given back: 64 KiB. */
+const RECYCLED_BYTES = 64 * 1024;
+
+/** The steps of an exchange, in their order. */
+export type StageName = "connect" | "upgrade" | "send" | "receive" | "verify" | "close";
+
+/** How a step went. */
+export interface Stage {
+  /** Which step. */
+  readonly name: StageName;
+  /** Whether it passed; `null` if it was not reached or not finished. */
+  ok: boolean | null;
+  /** How long it took, in milliseconds; `null` if it was not reached, or is part of the stage after it. */
+  ms: number | null;
+  /** What happened, in one line; empty if it was not reached. */
+  detail: string;
+}
+
+/** A message as the report lists it. */
+export interface MessageRecord {
+  /** Text or binary. */
+  readonly kind: MessageKind;
+  /** The payload, in bytes. */
+  readonly bytes: number;
+  /** The SHA-256 of the payload in hexadecimal; `null` if it was not asked for. */
+  readonly sha256: string | null;
+  /** When it was handed over for sending, in milliseconds since the start. */
+  readonly sentAt?: number;
+  /** When it was received, in milliseconds since the start. */
+  readonly receivedAt?: number;
+}
+
+/** How many messages went one way, and how many payload bytes they had. */
+export interface Totals {
+  /** The number of messages. */
+  messages: number;
+  /** The number of payload bytes. */
+  bytes: number;
+}
+
+/** What an exchange proved. */
+export interface ExchangeReport {
+  /** The version of this form; within it fields are added, never changed. */
+  readonly schema: "wsproof.exchange/1";
+  /** The URL, without a password. */
+  readonly url: string;
+  /** Which transport was used. */
+  readonly transport: TransportName;
+  /**
+   * The proxy on the way, without credentials; `null` if there is none; `"not-known"` if the runtime may have used one of the
+   * environment, which this program may not read.
+   */
+  readonly proxy: string | null;
+  /** The subprotocol that was selected, without a token that is part of it; empty if none. */
+  readonly protocol: string;
+  /** Whether every stage passed. */
+  readonly ok: boolean;
+  /** What was proven, or the kind of failure. */
+  readonly verdict: Verdict;
+  /** The exit code of the verdict. */
+  readonly exitCode: number;
+  /** What went wrong, in one line; empty if nothing did. */
+  readonly problem: string;
+  /** The likely cause, or what to do about it; empty if none is plain. */
+  readonly hint: string;
+  /** All six stages, in their order. */
+  readonly stages: readonly Stage[];
+  /** The answer that is not a valid upgrade; `null` if there was none, or the transport hides it. */
+  readonly refusal: HandshakeRefusal | null;
+  /** The first 1000 messages in the order in which they went over the connection. */
+  readonly messages: readonly MessageRecord[];
+  /** How many messages are not listed. */
+  readonly messagesOmitted: number;
+  /** All that was sent. */
+  readonly sent: Totals;
+  /** All that was received. */
+  readonly received: Totals;
+  /** How the connection ended; `null` if there was none. */
+  readonly close: CloseRecord | null;
+  /** How long all of it took, in milliseconds. */
+  readonly ms: number;
+}
+
+/** Something that happened in an exchange, `atMs` milliseconds after its start. */
+export type ExchangeEvent = { readonly atMs: number } & ExchangeEventKind;
+
+/** What can happen in an exchange. */
+export type ExchangeEventKind =
+  | { readonly type: "connecting"; readonly url: string; readonly proxy?: string | null }
+  | { readonly type: "connected" }
+  | { readonly type: "upgraded"; readonly protocol: string }
+  | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
+  /** With `windowBytes`, the message is good only until the next one is received. */
+  | { readonly type: "received"; readonly message: Message; readonly total: Totals }
+  | { readonly type: "closing"; readonly frame: CloseFrame }
+  | { readonly type: "closed"; readonly record: CloseRecord }
+  /** With what the runtime said in its own words, where that is more than the problem. */
+  | { readonly type: "failed"; readonly stage: StageName; readonly problem: string; readonly detail?: string };
+
+/** Options of {@linkcode exchange}. */
+export interface ExchangeOptions extends OpenOptions {
+  /** What moves the bytes; the built-in WebSocket by default. */
+  transport?: TransportName;
+  /** What to send; made as it is needed. One text message, "Hello world", by default. */
+  messages?: Iterable<Message> | AsyncIterable<Message>;
+  /** What each message should be answered with; the echo by default. */
+  expectation?: Expectation;
+  /** How many messages come first, unasked, and are skipped; 0 by default. */
+  skip?: number;
+  /** How many bytes may be on their way at once; by default each reply is awaited before the next message. */
+  windowBytes?: number;
+  /**
+   * How long each reply may take after its message was handed over, and how long a message may wait for room to be handed
+   * over, in milliseconds; 10 s by default. A large message over a slow path needs more.
+   */
+  replyTimeoutMs?: number;
+  /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
+  closeTimeoutMs?: number;
+  /** The close frame to send; 1000 without a reason by default. */
+  close?: CloseFrame;
+  /** What the peer's close frame should say; the code that was sent, and any reason, by default. */
+  expectedClose?: ExpectedClose;
+  /** Whether the report has the SHA-256 of each message; `false` by default. */
+  digest?: boolean;
+  /** Told when a message has got its right reply and is not needed any more, for those who want to use its memory again. */
+  onVerified?: (message: Message) => void;
+  /** Told of each event as it happens. */
+  onEvent?: (event: ExchangeEvent) => void;
+}
+
+/**
+ * Runs one exchange. It does not throw for anything that a peer does, and ends within the sum of its deadlines; whatever
+ * fails, the connection is closed if it still can be.
+ *
+ * @param url Where to connect to, with the scheme `ws:` or `wss:`.
+ * @param options What to send, what to expect and how long to wait.
+ * @returns What was proven, or the stage that failed and why.
+ * @throws {OptionError} If an option of the connection cannot be used; nothing was sent then.
+ *
+ * @example
+ * ```ts
+ * import { exchange } from "./exchange.ts";
+ * import { serveEcho } from "../server/serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const report = await exchange(server.url, { messages: ["Hello world"] });
+ * assertEquals(report.verdict, "proven");
+ * await server.shutdown();
+ * ```
+ */
+export async function exchange(url: string, options: ExchangeOptions = {}): Promise<ExchangeReport> {
+  const run = new Run(url, options);
+  const connection = await run.open();
+  if (connection) {
+    await run.converse(connection);
+    await run.close(connection);
+  }
+  return run.report();
+}
+
+/** A message that was sent and whose reply has not come. */
+interface Awaited {
+  readonly message: Message;
+  readonly bytes: number;
+  readonly sha256: string | null;
+}
+
+class Run {
+  readonly #url: string;
+  readonly #shownUrl: string;
+  readonly #options: ExchangeOptions;
+  readonly #transport: TransportName;
+  readonly #proxy: string | null;
+  readonly #expectation: Expectation;
+  readonly #replyTimeoutMs: number;
+  readonly #start = performance.now();
+  readonly #stages: Record<StageName, Stage> = {
+    connect: { name: "connect", ok: null, ms: null, detail: "" },
+    upgrade: { name: "upgrade", ok: null, ms: null, detail: "" },
+    send: { name: "send", ok: null, ms: null, detail: "" },
+    receive: { name: "receive", ok: null, ms: null, detail: "" },
+    verify: { name: "verify", ok: null, ms: null, detail: "" },
+    close: { name: "close", ok: null, ms: null, detail: "" },
+  };
+  readonly #records: MessageRecord[] = [];
+  readonly #sent: Totals = { messages: 0, bytes: 0 };
+  readonly #received: Totals = { messages: 0, bytes: 0 };
+  readonly #awaited: Awaited[] = [];
+  #awaitedBytes = 0;
+  #previous: Message | undefined;
+  #lastReply: Message | undefined;
+  #protocol = "";
+  #refusal: HandshakeRefusal | null = null;
+  #close: CloseRecord | null = null;
+  #failure: Failure | undefined;
+
+  constructor(url: string, options: ExchangeOptions) {
+    this.#url = url;
+    this.#shownUrl = withoutPassword(url);
+    this.#options = options;
+    this.#transport = options.transport ?? "builtin";
+    this.#proxy = proxyNameFor(url, options, this.#transport);
+    this.#expectation = options.expectation ?? { type: "echo" };
+    this.#replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_TIMEOUT_MS;
+  }
+
+  async open(): Promise<Connection | undefined> {
+    const { connect, upgrade } = this.#stages;
+    this.#emit({ type: "connecting", url: this.#shownUrl, proxy: this.#proxy });
+    const since = this.#now();
+    let connectedAt: number | undefined;
+    const onConnected = () => {
+      connectedAt = this.#now();
+      connect.ms = connectedAt - since;
+      this.#pass(connect, "TCP, and TLS where the URL asks for it");
+      this.#emit({ type: "connected" });
+    };
+    try {
+      const connection = await openConnection(this.#url, this.#transport, { ...this.#options, onConnected });
+      upgrade.ms = this.#now() - (connectedAt ?? since);
+      this.#protocol = withoutToken(connection.protocol);
+      if (connectedAt === undefined) {
+        connect.ok = true;
+        connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
+      }
+      const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}`);
+      this.#emit({ type: "upgraded", protocol: this.#protocol });
+      return connection;
+    } catch (error) {
+      const ms = this.#now() - (connectedAt ?? since);
+      if (error instanceof OpenError) {
+        const failed = this.#stages[error.stage];
+        failed.ms = ms;
+        if (failed === upgrade) connect.ok = true;
+        this.#refusal = error.refusal ?? null;
+        this.#failWith(failed, openingFailure(error, this.#url, this.#options, this.#transport), error.detail);
+      } else if (this.#options.signal?.aborted) {
+        upgrade.ms = ms;
+        this.#fail(upgrade, "interrupted", "Interrupted while connecting");
+      } else {
+        throw error;
+      }
+      return undefined;
+    }
+  }
+
+  async converse(connection: Connection): Promise<void> {
+    const { messages = ["Hello world"], skip = 0, windowBytes = 0 } = this.#options;
+    const { send, receive, verify } = this.#stages;
+    let stage = receive;
+    try {
+      for (let skipped = 0; skipped < skip; skipped++) await this.#receive(connection);
+      for await (const message of messages) {
+        const bytes = byteLengthOf(message);
+        stage = receive;
+        // What a message costs besides its bytes counts as well, or a window would hold millions of small ones.
+        while (this.#awaited.length > 0 && this.#awaitedBytes + bytes + MESSAGE_OVERHEAD_BYTES > windowBytes) {
+          if (await this.#receiveReply(connection) === undefined) return;
+        }
+        stage = send;
+        await this.#send(connection, message, bytes);
+      }
+      this.#pass(send, totalsText(this.#sent, this.#sent.messages === 1 ? this.#previous : undefined));
+      stage = receive;
+      let reply: Message | undefined;
+      while (this.#awaited.length > 0) {
+        reply = await this.#receiveReply(connection);
+        if (reply === undefined) return;
+      }
+      this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
+      this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
+    } catch (error) {
+      this.#failFor(stage, error);
+    }
+  }
+
+  async close(connection: Connection): Promise<void> {
+    const { close: frame = { code: 1000, reason: "" }, closeTimeoutMs = DEFAULT_TIMEOUT_MS, signal } = this.#options;
+    const expected = this.#options.expectedClose ?? { code: frame.code };
+    const { close } = this.#stages;
+    const isInterrupted = this.#failure?.verdict === "interrupted";
+    this.#emit({ type: "closing", frame });
+    const record = await this.#timed(close, () =>
+      connection.close(
+        isInterrupted
+          ? { ...frame, timeoutMs: Math.min(closeTimeoutMs, INTERRUPTED_CLOSE_TIMEOUT_MS) }
+          : { ...frame, timeoutMs: closeTimeoutMs, signal },
+      ));
+    this.#close = record;
+    this.#emit({ type: "closed", record });
+    await this.#takeSurplus(connection.drain());
+    const outcome = verifyClose(record, expected);
+    if (outcome === "confirmed") {
+      this.#pass(close, describeConfirmation(record, frame));
+    } else if (signal?.aborted) {
+      this.#fail(close, "interrupted", "Interrupted while closing");
+    } else {
+      this.#failWith(close, closeFailure(outcome, record, expected));
+    }
+  }
+
+  report(): ExchangeReport {
+    const verdict = this.#failure?.verdict ?? "proven";
+    return {
+      schema: "wsproof.exchange/1",
+      url: this.#shownUrl,
+      transport: this.#transport,
+      proxy: this.#proxy,
+      protocol: this.#protocol,
+      ok: verdict === "proven",
+      verdict,
+      exitCode: EXIT_CODES[verdict],
+      problem: this.#failure?.problem ?? "",
+      hint: this.#failure?.hint ?? "",
+      stages: Object.values(this.#stages),
+      refusal: this.#refusal,
+      messages: this.#records,
+      messagesOmitted: this.#sent.messages + this.#received.messages - this.#records.length,
+      sent: this.#sent,
+      received: this.#received,
+      close: this.#close,
+      ms: this.#now(),
+    };
+  }
+
+  async #send(connection: Connection, message: Message, bytes: number): Promise<void> {
+    // It would go out as U+FFFD, and come back so.
+    if (typeof message === "string" && !message.isWellFormed()) {
+      throw new PayloadError("Text has half of a surrogate pair, which UTF-8 does not have: send it as binary");
+    }
+    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+    await this.#timed(this.#stages.send, () => connection.send(message, wait));
+    const sentAt = this.#now();
+    const sha256 = await this.#digest(message);
+    this.#count(this.#sent, { kind: kindOf(message), bytes, sha256, sentAt });
+    this.#emit({ type: "sent", message, total: this.#sent });
+    this.#previous = message;
+    if (this.#expectation.type === "none") return;
+    this.#awaited.push({ message, bytes, sha256 });
+    this.#awaitedBytes += bytes + MESSAGE_OVERHEAD_BYTES;
+  }
+
+  async #receive(connection: Connection): Promise<Message> {
+    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+    const message = await this.#timed(this.#stages.receive, () => connection.receive(wait));
+    await this.#recordReceived(message, undefined);
+    return message;
+  }
+
+  /** Receives the reply to the oldest message under way; `undefined` if it is wrong. */
+  async #receiveReply(connection: Connection): Promise<Message | undefined> {
+    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+    const reply = await this.#timed(this.#stages.receive, () => connection.receive(wait));
+    const awaited = this.#awaited.shift();
+    if (awaited === undefined) return undefined;
+    this.#awaitedBytes -= awaited.bytes + MESSAGE_OVERHEAD_BYTES;
+    const verifying = performance.now();
+    const difference = differenceOf(this.#expectation, awaited.message, reply);
+    this.#stages.verify.ms = (this.#stages.verify.ms ?? 0) + performance.now() - verifying;
+    this.#recycle(connection, reply);
+    const isEcho = this.#expectation.type === "echo" && difference === undefined;
+    await this.#recordReceived(reply, isEcho ? awaited.sha256 ?? undefined : undefined);
+    if (difference === undefined) {
+      this.#options.onVerified?.(awaited.message);
+      return reply;
+    }
+    await this.#failForReply(connection, awaited.message, reply, difference);
+    return undefined;
+  }
+
+  /** Gives back the memory of the reply before this one, where many come. */
+  #recycle(connection: Connection, reply: Message): void {
+    if (!this.#options.windowBytes) return;
+    const former = this.#lastReply;
+    if (former instanceof Uint8Array && former.byteLength >= RECYCLED_BYTES) connection.recycle(former);
+    this.#lastReply = reply;
+  }
+
+  async #failForReply(connection: Connection, sent: Message, reply: Message, difference: Difference): Promise<void> {
+    const { verify, receive } = this.#stages;
+    const cause = this.#misplacedCause(reply) || await this.#lateCause(connection, sent) || difference.cause;
+    this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
+    this.#fail(verify, "wrong-reply", `Wrong reply: ${difference.text}`, cause);
+  }
+
+  /** Whether the reply belongs to another message than the one it came for. */
+  #misplacedCause(reply: Message): string {
+    if (this.#expectation.type !== "echo") return "";
+    const later = this.#awaited.findIndex(({ message }) => differenceOf(ECHO, message, reply) === undefined);
+    if (later !== -1) return `it answers the message ${later + 1} later: replies are out of order or one is missing`;
+    return "";
+  }
+
+  /** Whether the right reply comes next: then something else came before it. */
+  async #lateCause(connection: Connection, sent: Message): Promise<string> {
+    try {
+      const timeoutMs = Math.min(this.#replyTimeoutMs, SECOND_LOOK_MS);
+      const next = await connection.receive({ timeoutMs, signal: this.#options.signal });
+      await this.#recordReceived(next, undefined);
+      if (differenceOf(this.#expectation, sent, next) !== undefined) return "";
+      return lateReplyHint(this.#received.messages);
+    } catch {
+      return "";
+    }
+  }
+
+  /** What came and was never awaited: too much for an echo, and for a server that should be silent. */
+  async #takeSurplus(surplus: readonly Message[]): Promise<void> {
+    const [first] = surplus;
+    for (const message of surplus) await this.#recordReceived(message, undefined);
+    if (first === undefined || this.#failure) return;
+    const { type } = this.#expectation;
+    if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) return;
+    const { receive, verify } = this.#stages;
+    this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? first : undefined));
+    this.#failWith(verify, surplusFailure(first, surplus.length, this.#expectation, this.#previous));
+  }
+
+  #failFor(stage: Stage, error: unknown): void {
+    if (this.#options.signal?.aborted) return this.#fail(stage, "interrupted", "Interrupted");
+    const failure = failureOf(error, this.#transport);
+    const isWaiting = failure.verdict === "no-reply" && this.#awaited.length > 1;
+    const waiting = isWaiting ? ` (${this.#awaited.length} messages wait for their replies)` : "";
+    this.#failWith(stage, { ...failure, problem: `${failure.problem}${waiting}` });
+  }
+
+  async #recordReceived(message: Message, knownSha256: string | undefined): Promise<void> {
+    const receivedAt = this.#now();
+    const sha256 = knownSha256 ?? await this.#digest(message);
+    this.#count(this.#received, { kind: kindOf(message), bytes: byteLengthOf(message), sha256, receivedAt });
+    this.#emit({ type: "received", message, total: this.#received });
+  }
+
+  #count(totals: Totals, record: MessageRecord): void {
+    totals.messages++;
+    totals.bytes += record.bytes;
+    if (this.#records.length < MAX_MESSAGE_RECORDS) this.#records.push(record);
+  }
+
+  async #digest(message: Message): Promise<string | null> {
+    if (!this.#options.digest || this.#records.length >= MAX_MESSAGE_RECORDS) return null;
+    const bytes = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+  }
+
+  async #timed<T>(stage: Stage, step: () => Promise<T>): Promise<T> {
+    const from = performance.now();
+    try {
+      return await step();
+    } finally {
+      stage.ms = (stage.ms ?? 0) + performance.now() - from;
+    }
+  }
+
+  #pass(stage: Stage, detail: string): void {
+    stage.ok = true;
+    stage.ms ??= 0;
+    stage.detail = detail;
+  }
+
+  #fail(stage: Stage, verdict: Verdict, problem: string, hint = ""): void {
+    this.#failWith(stage, { verdict, problem, hint });
+  }
+
+  #failWith(stage: Stage, failure: Failure, detail = ""): void {
+    stage.ok = false;
+    stage.detail = failure.problem;
+    this.#failure ??= failure;
+    this.#emit({ type: "failed", stage: stage.name, problem: failure.problem, ...(detail !== "" && { detail }) });
+  }
+
+  #emit(event: ExchangeEventKind): void {
+    this.#options.onEvent?.({ atMs: this.#now(), ...event });
+  }
+
+  #now(): number {
+    return performance.now() - this.#start;
+  }
+}
+
+const ECHO: Expectation = { type: "echo" };
+
+const VERIFIED_TEXT: Record<Expectation["type"], string> = {
+  echo: "the same as sent",
+  text: "as expected",
+  match: "as the pattern wants",
+  any: "where any will do",
+  none: "none expected",
+};
+
+/** Puts what went one way into words; a single message is shown. */
+function totalsText({ messages, bytes }: Totals, only: Message | undefined): string {
+  if (only !== undefined) return describe(only);
+  return messages === 0 ? "no message" : `${messages} ${messages === 1 ? "message" : "messages"}, ${bytes} bytes`;
+}

@@ -1,0 +1,199 @@
+/**
+ * From what went wrong to a verdict, the problem in words and a hint: the one place that knows, for an exchange and for a
+ * conversation.
+ *
+ * @module
+ */
+
+import { UsageError } from "../cli/command_line.ts";
+import {
+  describe,
+  differenceOf,
+  type Expectation,
+  hintForLength,
+  hintForOpening,
+  type OpenAttempt,
+  problemOfOpening,
+} from "./diagnosis.ts";
+import { PayloadError } from "./payload.ts";
+import {
+  CLOSE_CODES,
+  type CloseOutcome,
+  type CloseRecord,
+  describeCloseFrame,
+  describeEnd,
+  type ExpectedClose,
+} from "../protocol/close.ts";
+import { ProtocolError } from "../protocol/error.ts";
+import type { Message } from "../protocol/message.ts";
+import {
+  ConnectionClosedError,
+  type OpenError,
+  type OpenOptions,
+  type TransportName,
+} from "../connection/connection.ts";
+import { TimeoutError } from "../net/deadline.ts";
+import { proxyNameFor } from "../net/proxy.ts";
+import type { Failure } from "./verdict.ts";
+
+/**
+ * Puts an opening into words that failed.
+ *
+ * @param error Why it failed.
+ * @param url Where to.
+ * @param options How it was tried.
+ * @param transport What was to move the bytes.
+ * @returns What failed, and what may help.
+ *
+ * @example
+ * ```ts
+ * import { openingFailure } from "./failure.ts";
+ * import { OpenError } from "../connection/connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new OpenError("no-connection", "No connection", { reason: "plain-server" });
+ * const { verdict, hint } = openingFailure(error, "wss://127.0.0.1:1/", {}, "wire");
+ * assertEquals([verdict, hint], ["no-connection", "try ws:// instead of wss://"]);
+ * ```
+ */
+export function openingFailure(error: OpenError, url: string, options: OpenOptions, transport: TransportName): Failure {
+  const attempt: OpenAttempt = {
+    transport,
+    proxy: proxyNameFor(url, options, transport),
+    isSecure: /^wss:/i.test(url),
+    isProxyGiven: options.proxy !== undefined,
+    hasAuthorities: options.caCerts !== undefined,
+  };
+  return {
+    verdict: error.failure,
+    problem: problemOfOpening(error, attempt),
+    hint: hintForOpening(error, attempt),
+  };
+}
+
+/**
+ * Sorts what was thrown while messages went to and fro.
+ *
+ * @param error What was thrown.
+ * @param transport What moved the bytes.
+ * @returns What failed; of an error that nobody foresees, the class, the message and the place in one line.
+ *
+ * @example
+ * ```ts
+ * import { failureOf } from "./failure.ts";
+ * import { TimeoutError } from "../net/deadline.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { verdict, problem } = failureOf(new TimeoutError("complete message", 1000), "wire");
+ * assertEquals([verdict, problem], ["no-reply", "No complete message within 1 s"]);
+ * ```
+ */
+export function failureOf(error: unknown, transport: TransportName): Failure {
+  if (error instanceof ConnectionClosedError) {
+    const code = error.record.received?.code;
+    return { verdict: "connection-lost", problem: error.message, hint: code === undefined ? "" : hintForCode(code) };
+  }
+  if (error instanceof TimeoutError) return { verdict: "no-reply", problem: error.message, hint: "" };
+  if (error instanceof ProtocolError) {
+    const hint = error.code === "message-too-big" ? hintForLength(transport) : "";
+    return { verdict: "wrong-reply", problem: error.message, hint };
+  }
+  if (error instanceof PayloadError || error instanceof UsageError) {
+    return { verdict: "usage", problem: error.message, hint: "" };
+  }
+  const at = error instanceof Error ? /^\s+at .*$/m.exec(error.stack ?? "")?.[0].trim() : undefined;
+  const problem = `${error}${at === undefined ? "" : `, ${at}`}`.replace(/\s+/g, " ");
+  return { verdict: "internal-error", problem, hint: "" };
+}
+
+function hintForCode(code: number): string {
+  if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
+  return CLOSE_CODES.get(code)?.meaning ?? "";
+}
+
+/**
+ * Puts messages into words that nothing had asked for.
+ *
+ * @param first The first of them.
+ * @param count How many they are.
+ * @param expectation What replies should be.
+ * @param previous The last message that was sent, if there was one.
+ * @returns What failed: a wrong reply.
+ *
+ * @example
+ * ```ts
+ * import { surplusFailure } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { problem, hint } = surplusFailure("one", 1, { type: "echo" }, "one");
+ * assertEquals(problem, 'A message came that nothing asked for: text, 3 bytes: "one"');
+ * assertEquals(hint, "the reply came twice");
+ * ```
+ */
+export function surplusFailure(
+  first: Message,
+  count: number,
+  expectation: Expectation,
+  previous: Message | undefined,
+): Failure {
+  const number = count === 1 ? "A message" : `${count} messages`;
+  const problem = `${number} came that nothing asked for: ${describe(first)}`;
+  const isTwin = expectation.type === "echo" && previous !== undefined &&
+    differenceOf(expectation, previous, first) === undefined;
+  return { verdict: "wrong-reply", problem, hint: isTwin ? "the reply came twice" : "" };
+}
+
+/**
+ * Says why a wrong reply was one, where the right reply came after it.
+ *
+ * @param received How many messages had come in all, both of them included.
+ * @returns The cause, as a hint.
+ *
+ * @example
+ * ```ts
+ * import { lateReplyHint } from "./failure.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(lateReplyHint(2).endsWith("use --skip 1"));
+ * ```
+ */
+export function lateReplyHint(received: number): string {
+  return received === 2
+    ? "an extra message came first and the right one is next, as with a greeting: use --skip 1"
+    : "an extra message came before the right one";
+}
+
+/**
+ * Puts a close into words that was not confirmed.
+ *
+ * @param outcome Why it was not.
+ * @param record How the connection ended.
+ * @param expected What the peer's close frame should have said.
+ * @returns What failed.
+ *
+ * @example
+ * ```ts
+ * import { closeFailure } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const received = { code: 1001, reason: "" };
+ * const record = { sent: null, received, initiator: "peer", end: "close-frame", tcp: "peer", detail: "" } as const;
+ * const { problem } = closeFailure("other-code", record, { code: 1000 });
+ * assertEquals(problem, "Peer closed with 1001 (going away), instead of 1000 (normal closure)");
+ * ```
+ */
+export function closeFailure(outcome: CloseOutcome, record: CloseRecord, expected: ExpectedClose): Failure {
+  const isOther = outcome === "other-code" || outcome === "other-reason";
+  const isEmpty = outcome === "other-code" && record.received?.code === 1005;
+  const instead = isOther ? `, instead of ${describeCloseFrame({ reason: "", ...expected })}` : "";
+  return {
+    verdict: "close-not-confirmed",
+    problem: `${describeEnd(record)}${instead}`,
+    hint: outcome === "not-known" ? NOT_KNOWN_HINT : isEmpty ? EMPTY_HINT : "",
+  };
+}
+
+const EMPTY_HINT = "an empty close frame is legal: to accept it use --expect-close none";
+
+const NOT_KNOWN_HINT =
+  "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed; --transport wire would know";

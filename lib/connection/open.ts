@@ -1,0 +1,42 @@
+/**
+ * The choice between the two transports.
+ *
+ * @module
+ */
+
+import { openBuiltin } from "./builtin.ts";
+import type { Connection, OpenOptions, TransportName } from "./connection.ts";
+
+/**
+ * Opens a connection over one of the transports.
+ *
+ * @param url The URL, with the scheme `ws:` or `wss:`.
+ * @param transport What moves the bytes.
+ * @param options What to ask for, whom to trust and how long to wait.
+ * @returns The open connection.
+ * @throws {OpenError} If it cannot be opened.
+ * @throws {OptionError} If an option cannot be used; nothing was sent then.
+ *
+ * @example
+ * ```ts
+ * import { openConnection } from "./open.ts";
+ * import { serveEcho } from "../server/serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const connection = await openConnection(server.url, "wire");
+ * assertEquals(connection.transport, "wire");
+ * await connection.close({ timeoutMs: 5000 });
+ * await server.shutdown();
+ * ```
+ */
+export async function openConnection(
+  url: string | URL,
+  transport: TransportName,
+  options: OpenOptions = {},
+): Promise<Connection> {
+  if (transport === "builtin") return await openBuiltin(url, options);
+  // Loaded only where it is wanted, so that the default does not wait for it.
+  const { openWire } = await import("./wire.ts");
+  return await openWire(url, options);
+}

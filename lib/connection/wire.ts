@@ -1,0 +1,462 @@
+/**
+ * A connection over our own frames: what was on the wire is seen, checked and told.
+ *
+ * @module
+ */
+
+import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
+import { type ConnectionEnd, Endpoint } from "../protocol/endpoint.ts";
+import { messageOf, type ProtocolError } from "../protocol/error.ts";
+import {
+  applyMask,
+  type FrameHeader,
+  MAX_HEADER_BYTES,
+  OPCODE,
+  readMaskingKey,
+  writeHeader,
+} from "../protocol/frame.ts";
+import {
+  acceptKeyFor,
+  createKey,
+  encodeRequest,
+  parseHead,
+  type UpgradeRequest,
+  verifyResponse,
+} from "../protocol/handshake.ts";
+import { kindOf, type Message } from "../protocol/message.ts";
+import {
+  type CloseOptions,
+  type Connection,
+  ConnectionClosedError,
+  DEFAULT_MAX_BUFFERED_BYTES,
+  DEFAULT_TIMEOUT_MS,
+  type FrameTrace,
+  type HandshakeRefusal,
+  OpenError,
+  type OpenOptions,
+  OptionError,
+} from "./connection.ts";
+import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
+import { dial, readHead, refusalOf, refusedByTls, statusText, USER_AGENT, writeAll } from "../net/dial.ts";
+import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
+import { Inbox } from "./inbox.ts";
+import { routeTo } from "../net/proxy.ts";
+import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
+
+/** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
+export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
+
+/** How much is read from the connection at once, in bytes: 256 KiB. */
+const READ_BYTES = 256 * 1024;
+
+/** How much is written to the connection at once, in bytes: 256 KiB and the longest header. */
+const WRITE_BYTES = 256 * 1024 + MAX_HEADER_BYTES;
+
+/** What a frame that waits costs besides its payload, in bytes, so that small ones are bounded as well: 512. */
+const FRAME_OVERHEAD_BYTES = 512;
+
+/** How many pongs wait to go out at most; beyond, the latest takes the place of the one before it: 64. */
+export const MAX_QUEUED_PONGS = 64;
+
+/** With more than this unread, in bytes, nothing is read from the connection until it is received: 8 MiB. */
+export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
+
+/** How long the peer may take to end TCP once both close frames were sent, in milliseconds: 1 s (RFC 6455 section 7.1.1). */
+const TCP_END_TIMEOUT_MS = 1000;
+
+/** How many bytes of a payload a trace shows: all of a control frame. */
+const TRACED_BYTES = 125;
+
+/**
+ * Opens a connection with our own frames.
+ *
+ * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param options What to ask for, whom to trust and how long to wait.
+ * @returns The open connection.
+ * @throws {OpenError} If no connection was made, the upgrade was refused or is not valid in every field (RFC 6455 section
+ * 4.1), or not all was done within `connectTimeoutMs`.
+ * @throws {OptionError} If an option cannot be used; nothing was sent then.
+ *
+ * @example
+ * ```ts
+ * import { openWire } from "./wire.ts";
+ * import { serveEcho } from "../server/serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const connection = await openWire(server.url, { connectTimeoutMs: 5000 });
+ * await connection.send("Hello world");
+ * assertEquals(await connection.receive({ timeoutMs: 5000 }), "Hello world");
+ * const record = await connection.close({ timeoutMs: 5000 });
+ * assertEquals([record.received?.code, record.tcp], [1000, "peer"]);
+ * await server.shutdown();
+ * ```
+ */
+export async function openWire(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
+  const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
+  const target = new URL(url);
+  const destination = {
+    url: target,
+    proxy: routeTo(target, options, "wire").proxy,
+    unixPath: options.unixPath,
+    presentsCertificate: options.clientCertificate !== undefined,
+  };
+  signal?.throwIfAborted();
+  const since = performance.now();
+  let latest: Deno.Conn | undefined;
+  const dialing = dial(target, options, (connection) => latest = connection);
+  let tcp: Deno.Conn;
+  try {
+    tcp = await within(dialing, "connection", { timeoutMs, signal });
+  } catch (error) {
+    // A connection that is half made, or comes too late, is not wanted any more.
+    if (latest) closeQuietly(latest);
+    dialing.then(closeQuietly, () => {});
+    if (!(error instanceof TimeoutError)) throw error;
+    const { proxy } = destination;
+    const message = `No connection${placeOf(destination)} within ${timeoutMs / 1000} s`;
+    // Whoever is connected to a proxy waits for its tunnel, or for TLS through it.
+    throw new OpenError("no-connection", message, proxy && latest ? { reason: "proxy" } : {});
+  }
+  try {
+    onConnected();
+    const left = Math.max(1, timeoutMs - (performance.now() - since));
+    const { protocol, rest } = await within(upgrade(tcp, target, options), "answer", { timeoutMs: left, signal });
+    return new WireConnection(tcp, protocol, rest, options);
+  } catch (error) {
+    closeQuietly(tcp);
+    if (error instanceof OpenError) throw await refusedByTls(error, options, destination);
+    if (!(error instanceof TimeoutError)) throw error;
+    const message = `Connected, but no answer to the handshake within ${timeoutMs / 1000} s`;
+    throw new OpenError("no-connection", message, { stage: "upgrade" });
+  }
+}
+
+async function upgrade(
+  tcp: Deno.Conn,
+  url: URL,
+  { protocols = [], headers = [] }: OpenOptions,
+): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
+  const key = createKey();
+  const fields = [...headers];
+  if (!fields.some(([name]) => name.toLowerCase() === "user-agent")) fields.unshift(["User-Agent", USER_AGENT]);
+  const request = requestFor({ url, key, protocols, headers: fields });
+  try {
+    await writeAll(tcp, request);
+  } catch {
+    // The answer, or the end of the connection, says why.
+  }
+  const answer = await readHead(tcp);
+  const { bytes, bodyAt } = answer;
+  let head;
+  try {
+    head = parseHead(bytes.subarray(0, bodyAt));
+  } catch (error) {
+    const problem = messageOf(error);
+    throw refused(refusalOf(answer, undefined, 0, [problem], "server"));
+  }
+  const { status, protocol, problems } = verifyResponse(head, { acceptKey: await acceptKeyFor(key), protocols });
+  if (problems.length > 0) throw refused(refusalOf(answer, head, status, problems, "server"));
+  return { protocol, rest: bytes.subarray(bodyAt) };
+}
+
+/** The head as it goes out: one byte a character. */
+function requestFor(request: UpgradeRequest): Uint8Array {
+  try {
+    return Uint8Array.from(encodeRequest(request), (char) => char.charCodeAt(0));
+  } catch (error) {
+    throw new OptionError(`Cannot ask for the upgrade: ${messageOf(error)}`);
+  }
+}
+
+function refused(refusal: HandshakeRefusal): OpenError {
+  const { status, problems } = refusal;
+  const message = status === 101 || status === 0
+    ? `Answer is not a valid upgrade: ${problems.join("; ")}`
+    : `Server answered with ${statusText(status)} instead of 101`;
+  return new OpenError("handshake-refused", message, { refusal });
+}
+
+function closeQuietly(tcp: Deno.Conn): void {
+  try {
+    tcp.close();
+  } catch {
+    // It is closed already.
+  }
+}
+
+class WireConnection implements Connection {
+  readonly transport = "wire";
+  readonly protocol: string;
+  readonly closed: Promise<CloseRecord>;
+
+  readonly #tcp: Deno.Conn;
+  readonly #endpoint: Endpoint;
+  readonly #maxBufferedBytes: number;
+  readonly #fragmentBytes: number;
+  readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
+  readonly #inbox = new Inbox(() => this.#room?.resolve());
+  readonly #end = Promise.withResolvers<CloseRecord>();
+  readonly #pings = new Map<string, () => void>();
+  #pongs: Uint8Array<ArrayBuffer>[] = [];
+  #room: PromiseWithResolvers<void> | undefined;
+  #writing: Promise<unknown> = Promise.resolve();
+  #queuedBytes = 0;
+  #isBroken = false;
+  /** The work since timers and signals had their turn, in frames. */
+  #work = 0;
+  #outgoing: Uint8Array | undefined;
+  #record: CloseRecord | undefined;
+
+  constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
+    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } = options;
+    const { fragmentBytes = Infinity, onFrame } = options;
+    this.protocol = protocol;
+    this.closed = this.#end.promise;
+    this.#tcp = tcp;
+    this.#endpoint = new Endpoint("client", {
+      onOutput: (opcode, payload, final) => this.#onOutput(opcode, payload, final),
+      onHeader: () => this.#work++,
+      onFrame: (header, start) => this.#trace("in", header, start),
+      onMessage: (message) => this.#onMessage(message),
+      onPong: (payload) => this.#pings.get(payload.toHex())?.(),
+      onFailure: (error) => this.#onFailure(error),
+    }, { maxMessageBytes });
+    this.#maxBufferedBytes = maxBufferedBytes;
+    this.#fragmentBytes = fragmentBytes;
+    this.#onFrame = onFrame;
+    this.#readAll(rest);
+  }
+
+  async send(message: Message, options: WaitOptions = {}): Promise<void> {
+    if (this.#inbox.fault) throw this.#inbox.fault;
+    const kind = kindOf(message);
+    const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    let at = 0;
+    do {
+      // The peer may close in the middle of the message: no data may follow the close frame (RFC 6455 section 5.5.1).
+      await this.#assertOpen(options);
+      const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
+      const former = this.#writing;
+      this.#endpoint.sendFragment(kind, payload.subarray(at, end), end === payload.byteLength);
+      // What waits is bounded: then nothing is made before what came before is written.
+      if (this.#queuedBytes > this.#maxBufferedBytes) await within(former, "room to send", options);
+      at = end;
+    } while (at < payload.byteLength);
+  }
+
+  receive(options: WaitOptions = {}): Promise<Message> {
+    return this.#inbox.receive(options);
+  }
+
+  recycle(message: Uint8Array<ArrayBuffer>): void {
+    this.#endpoint.recycle(message);
+  }
+
+  drain(): Message[] {
+    return this.#inbox.drain();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Message> {
+    return this.#inbox[Symbol.asyncIterator]();
+  }
+
+  async ping(options: WaitOptions = {}): Promise<number> {
+    await this.#assertOpen(options);
+    const payload = crypto.getRandomValues(new Uint8Array(8));
+    const key = payload.toHex();
+    const pong = Promise.withResolvers<void>();
+    this.#pings.set(key, pong.resolve);
+    // The time begins when the ping goes out, not when it waits behind a message.
+    let since = performance.now();
+    const going = this.#writing.then(() => since = performance.now());
+    this.#endpoint.ping(payload);
+    const answered = Promise.all([going, this.#writing]).then(() => pong.promise);
+    const ended = this.closed.then((record) => Promise.reject(new ConnectionClosedError(record)));
+    try {
+      await within(Promise.race([answered, ended]), "pong", options);
+      return performance.now() - since;
+    } finally {
+      this.#pings.delete(key);
+    }
+  }
+
+  async close(options: CloseOptions = {}): Promise<CloseRecord> {
+    const { code = 1000, reason = "", timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    this.#endpoint.close(code, reason);
+    try {
+      return await within(this.closed, "answer to the close frame", { timeoutMs, signal });
+    } catch (error) {
+      this.#settle({ tcp: "local", detail: messageOf(error), isLate: true });
+      return this.closed;
+    }
+  }
+
+  async #assertOpen(options: WaitOptions): Promise<void> {
+    if (this.#record || this.#endpoint.sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
+  }
+
+  #onMessage(message: Message): void {
+    if (this.#endpoint.sent) this.#inbox.addSurplus(message);
+    else this.#inbox.add(message);
+  }
+
+  /** Who waits for a message learns why none can come before the connection has ended. */
+  #onFailure(error: ProtocolError): void {
+    if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
+  }
+
+  /** Puts what the endpoint wants to send behind what is being written. A control frame's payload is good only for now. */
+  #onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean): void {
+    if (opcode === OPCODE.pong) return this.#queuePong(payload.slice());
+    if (opcode === OPCODE.close) this.#room?.resolve();
+    this.#write(opcode, opcode < OPCODE.close ? payload : payload.slice(), final);
+  }
+
+  /** Behind a slow peer the latest ping alone has to be answered (RFC 6455 section 5.5.3), so pongs do not pile up. */
+  #queuePong(payload: Uint8Array<ArrayBuffer>): void {
+    if (this.#pongs.length >= MAX_QUEUED_PONGS) this.#pongs.pop();
+    if (this.#pongs.push(payload) > 1) return;
+    this.#writing = this.#writing.then(async () => {
+      for (let pong = this.#pongs[0]; pong !== undefined; pong = this.#pongs[0]) {
+        await this.#writeNow(OPCODE.pong, pong, true);
+        this.#pongs.shift();
+      }
+    }).catch(() => {});
+  }
+
+  /** Puts a frame behind those that are being written; how a write fails is told by the end of the connection. */
+  #write(opcode: number, payload: Uint8Array, final: boolean): void {
+    const cost = payload.byteLength + FRAME_OVERHEAD_BYTES;
+    this.#queuedBytes += cost;
+    this.#writing = this.#writing
+      .then(() => this.#writeNow(opcode, payload, final))
+      .catch(() => {})
+      .finally(() => this.#queuedBytes -= cost);
+  }
+
+  /**
+   * Writes a frame, masked. Header and payload go out in one write; a payload over 256 KiB goes through the same buffer a
+   * piece at a time, which is faster than a copy of all of it.
+   */
+  async #writeNow(opcode: number, payload: Uint8Array, final: boolean): Promise<void> {
+    if (this.#record) throw new ConnectionClosedError(this.#record);
+    const header = { final, reserved: 0, opcode, isMasked: true, length: payload.byteLength };
+    this.#trace("out", header, payload);
+    const maskingKey = nextMaskingKey();
+    const key = readMaskingKey(maskingKey, 0);
+    this.#outgoing ??= new Uint8Array(WRITE_BYTES);
+    let at = writeHeader(this.#outgoing, 0, header, maskingKey);
+    let taken = 0;
+    try {
+      do {
+        const piece = payload.subarray(taken, taken + this.#outgoing.byteLength - at);
+        const end = at + piece.byteLength;
+        this.#outgoing.set(piece, at);
+        applyMask(this.#outgoing.subarray(at, end), key, taken);
+        await writeAll(this.#tcp, this.#outgoing.subarray(0, end));
+        taken += piece.byteLength;
+        at = 0;
+      } while (taken < payload.byteLength);
+    } catch {
+      // What was the matter is seen by the reader, who may still find a close frame; it must not pause now.
+      this.#isBroken = true;
+      this.#room?.resolve();
+      throw new ConnectionClosedError(await this.closed);
+    }
+  }
+
+  async #readAll(rest: Uint8Array<ArrayBuffer>): Promise<void> {
+    let tcp: TcpEnd = "peer";
+    let detail = "";
+    try {
+      this.#endpoint.receive(rest);
+      const buffer = new Uint8Array(READ_BYTES);
+      while (!this.#isOver()) {
+        while (this.#mayPause()) await this.#hasRoom();
+        const read = await this.#tcp.read(buffer);
+        if (read === null) {
+          detail = "Unexpected EOF";
+          break;
+        }
+        this.#endpoint.receive(buffer.subarray(0, read));
+        this.#work += workOfBytes(read);
+        if (this.#work < MAX_PERIOD_WORK) continue;
+        // Reads whose bytes are there complete at once: a flood would keep deadlines and Ctrl-C waiting.
+        this.#work = 0;
+        await untilEvents();
+      }
+      if (this.#isOver()) tcp = await this.#peerEnds(buffer);
+    } catch (error) {
+      const words = messageOf(error);
+      tcp = isEndWithoutNotice(words) ? "peer" : "reset";
+      detail = endWordsOf(words);
+    }
+    this.#settle({ tcp, detail });
+  }
+
+  /** Whether so much is unread that the peer has to wait; not once the end is near. */
+  #mayPause(): boolean {
+    return this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES && !this.#endpoint.sent && !this.#isBroken;
+  }
+
+  /** Whether nothing that is still wanted can come: a connection that has failed is not listened to (section 7.1.7). */
+  #isOver(): boolean {
+    return this.#record !== undefined || this.#endpoint.phase === "closed" || this.#endpoint.phase === "failed";
+  }
+
+  /** After both close frames the server ends TCP (RFC 6455 section 7.1.1); until then only data is wrong. */
+  async #peerEnds(buffer: Uint8Array<ArrayBuffer>): Promise<TcpEnd> {
+    const deadline = performance.now() + TCP_END_TIMEOUT_MS;
+    await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
+    try {
+      while (this.#endpoint.phase === "closed") {
+        const timeoutMs = Math.max(1, deadline - performance.now());
+        const read = await within(this.#tcp.read(buffer), "end of TCP", { timeoutMs });
+        if (read === null) return "peer";
+        this.#endpoint.receive(buffer.subarray(0, read));
+      }
+    } catch (error) {
+      if (error instanceof TimeoutError) return "local";
+      return isEndWithoutNotice(messageOf(error)) ? "peer" : "reset";
+    }
+    return "local";
+  }
+
+  #hasRoom(): Promise<void> {
+    this.#room ??= Promise.withResolvers<void>();
+    return this.#room.promise.finally(() => this.#room = undefined);
+  }
+
+  #settle(end: ConnectionEnd): void {
+    if (this.#record) return;
+    this.#record = this.#endpoint.closeRecord(end);
+    closeQuietly(this.#tcp);
+    this.#room?.resolve();
+    this.#inbox.end(this.#record);
+    this.#end.resolve(this.#record);
+  }
+
+  #trace(direction: FrameTrace["direction"], header: FrameHeader, payload: Uint8Array): void {
+    try {
+      this.#onFrame?.({ direction, header, start: payload.slice(0, TRACED_BYTES) });
+    } catch {
+      // A listener that fails is not the connection's fault, and does not end it.
+    }
+  }
+}
+
+/** Random bytes for many masking keys at once: asking for four at a time would cost more than a small frame. */
+const KEY_POOL_BYTES = 4096;
+const keyPool = new Uint8Array(KEY_POOL_BYTES);
+let keyAt = KEY_POOL_BYTES;
+
+/** A masking key that nobody can foresee (RFC 6455 section 5.3). */
+function nextMaskingKey(): Uint8Array {
+  if (keyAt === KEY_POOL_BYTES) {
+    crypto.getRandomValues(keyPool);
+    keyAt = 0;
+  }
+  keyAt += 4;
+  return keyPool.subarray(keyAt - 4, keyAt);
+}

@@ -1,0 +1,139 @@
+/**
+ * The certificate of a server that is not trusted, looked at for the one who has to decide what to trust.
+ *
+ * @module
+ */
+
+import { messageOf } from "../protocol/error.ts";
+import { type OpenOptions, OptionError, type ServerCertificate } from "../connection/connection.ts";
+import { within } from "./deadline.ts";
+import { withoutEnvironmentProxies } from "./proxy.ts";
+
+/** How long a look at a certificate may take, in milliseconds: 2 s. */
+const LOOK_TIMEOUT_MS = 2000;
+
+/**
+ * Looks at the certificates that a server shows, over a connection of its own on which nothing else is sent.
+ *
+ * @param target The host and port of the server.
+ * @param caCerts The authorities that are trusted besides the system's.
+ * @returns What is known; `undefined` if the server does not show it again within 2 s.
+ */
+export async function lookAtCertificate(
+  { hostname, port }: { hostname: string; port: number },
+  caCerts: readonly string[] = [],
+): Promise<ServerCertificate | undefined> {
+  const tls = process.getBuiltinModule("node:tls");
+  const { isIP } = process.getBuiltinModule("node:net");
+  const { X509Certificate } = process.getBuiltinModule("node:crypto");
+  const { promise, resolve } = Promise.withResolvers<ServerCertificate | undefined>();
+  const servername = isIP(hostname) === 0 ? { servername: hostname } : {};
+  const socket = tls.connect({ host: hostname, port, rejectUnauthorized: false, ...servername }, () => {
+    try {
+      const chain: InstanceType<typeof X509Certificate>[] = [];
+      // The last certificate of a chain may name itself as its issuer.
+      for (
+        let shown = socket.getPeerCertificate(true);
+        shown?.raw && chain.length < MAX_CHAIN && chain.at(-1)?.raw.equals(shown.raw) !== true;
+        shown = shown.issuerCertificate
+      ) chain.push(new X509Certificate(shown.raw));
+      const authorities = caCerts.flatMap((pem) => pem.match(PEM_CERTIFICATE) ?? []).map((pem) =>
+        new X509Certificate(pem)
+      );
+      const last = chain.at(-1);
+      if (last === undefined) return resolve(undefined);
+      resolve({
+        issuer: nameIn(last.issuer),
+        isSelfSigned: chain.length === 1 && last.issuer === last.subject,
+        isIssuerGiven: authorities.some((authority) => authority.subject === last.issuer),
+      });
+    } catch {
+      resolve(undefined);
+    }
+  });
+  socket.on("error", () => resolve(undefined));
+  const timer = setTimeout(() => resolve(undefined), LOOK_TIMEOUT_MS);
+  const certificate = await promise;
+  clearTimeout(timer);
+  socket.destroy();
+  return certificate;
+}
+
+/**
+ * Waits for the alert with which a server ends TLS, over a connection of its own on which nothing else is sent: a request that
+ * the server does not read makes TCP reset, and the alert is lost.
+ *
+ * @param target The host and port of the server.
+ * @param options The authorities and the client certificate.
+ * @returns What the runtime says of it; empty if the server does not end TLS within 2 s.
+ */
+export async function awaitAlert(
+  target: { hostname: string; port: number },
+  { caCerts, clientCertificate, signal }: OpenOptions,
+): Promise<string> {
+  const wait = { timeoutMs: LOOK_TIMEOUT_MS, signal };
+  const opening = Deno.connectTls({ ...target, ...(caCerts && { caCerts: [...caCerts] }), ...clientCertificate });
+  opening.catch(() => {});
+  try {
+    const connection = await within(opening, "TLS connection", wait);
+    try {
+      await within(connection.handshake(), "TLS handshake", wait);
+      await within(connection.read(new Uint8Array(1)), "alert", wait);
+      return "";
+    } finally {
+      connection.close();
+    }
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    return messageOf(error);
+  }
+}
+
+const MAX_CHAIN = 10;
+
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+
+/** The lines of a distinguished name as one. */
+function nameIn(name: string): string {
+  return name.replace(/\n/g, ", ");
+}
+
+/**
+ * Tries out the certificates and the key that the options name, before anything is sent.
+ *
+ * @param options The options.
+ * @throws {OptionError} If one of them cannot be used.
+ *
+ * @example
+ * ```ts
+ * import { assertCertificates } from "./certificate.ts";
+ * import { OptionError } from "../connection/connection.ts";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const junk = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+ * assertThrows(() => assertCertificates({ caCerts: [junk] }), OptionError, "no valid certificate");
+ * ```
+ */
+export function assertCertificates({ caCerts = [], clientCertificate }: OpenOptions): void {
+  for (const [index, pem] of caCerts.entries()) {
+    const which = caCerts.length === 1 ? "" : `, number ${index + 1} of ${caCerts.length},`;
+    assertUsable(
+      { caCerts: [pem] },
+      `Cannot use the file of --ca${which}: it has a block that is no valid certificate`,
+    );
+  }
+  if (clientCertificate) {
+    assertUsable(
+      clientCertificate,
+      "Cannot use the files of --cert and --key: one of them is no valid PEM, or they do not belong together",
+    );
+  }
+}
+
+function assertUsable(options: Deno.CreateHttpClientOptions | { cert: string; key: string }, problem: string): void {
+  try {
+    withoutEnvironmentProxies(() => Deno.createHttpClient(options)).close();
+  } catch (error) {
+    throw new OptionError(problem, { cause: messageOf(error) });
+  }
+}

@@ -1,0 +1,339 @@
+/**
+ * The way to a server: direct, or through a proxy that an option or the environment names. Both transports follow it.
+ *
+ * The variables of the environment count as they do for curl, except that no loopback host is reached through them and an
+ * option overrides `NO_PROXY`. The runtime has rules of its own: they are kept out as long as the variables may be read and
+ * written.
+ *
+ * @module
+ */
+
+import { type OpenOptions, OptionError, type TransportName } from "../connection/connection.ts";
+
+/** The variables that name a proxy, or the hosts without one. */
+export const PROXY_VARIABLES = [
+  "ws_proxy",
+  "WS_PROXY",
+  "wss_proxy",
+  "WSS_PROXY",
+  "http_proxy",
+  "HTTP_PROXY",
+  "https_proxy",
+  "HTTPS_PROXY",
+  "all_proxy",
+  "ALL_PROXY",
+  "no_proxy",
+  "NO_PROXY",
+] as const;
+
+/** One of the variables that name a proxy, or the hosts without one. */
+export type ProxyVariable = typeof PROXY_VARIABLES[number];
+
+/** Reads a variable of the environment. */
+export type ReadVariable = (name: ProxyVariable) => string | undefined;
+
+/** The value of `OpenOptions.proxy` that means: none, whatever the environment says. */
+export const NO_PROXY = "none";
+
+/** The way to a server. */
+export interface Route {
+  /** The proxy to go through, with its credentials; `undefined` if the way is direct. */
+  readonly proxy: URL | undefined;
+  /** Who chose the proxy: the option, or the variable of that name. */
+  readonly source: "option" | ProxyVariable;
+  /** Whether the runtime keeps to this way. */
+  readonly isKnown: boolean;
+}
+
+/**
+ * Chooses the way to a server: what the option says, else what the environment says.
+ *
+ * @param url Where to, with the scheme `ws:` or `wss:`.
+ * @param options The proxy or the unix socket.
+ * @param transport What moves the bytes; the runtime may follow rules of its own where the environment is closed to us.
+ * @returns The way.
+ * @throws {OptionError} If the proxy is no URL, or of a kind that the transport does not speak.
+ *
+ * @example
+ * ```ts
+ * import { routeTo } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { proxy } = routeTo(new URL("ws://example.com/"), { proxy: "http://127.0.0.1:3128" }, "wire");
+ * assertEquals(proxy?.port, "3128");
+ * ```
+ */
+export function routeTo(
+  url: URL,
+  { proxy, unixPath }: Pick<OpenOptions, "proxy" | "unixPath">,
+  transport: TransportName,
+): Route {
+  const isOpen = isEnvironmentOpen();
+  const isKnown = transport === "wire" || isOpen;
+  if (unixPath !== undefined || proxy === NO_PROXY) return { proxy: undefined, source: "option", isKnown };
+  if (proxy !== undefined) return { proxy: usable(proxy, "option", transport), source: "option", isKnown };
+  const found = isOpen ? environmentProxy(url, (name) => Deno.env.get(name)) : undefined;
+  if (found === undefined) return { proxy: undefined, source: "option", isKnown };
+  return { proxy: usable(found.value, found.variable, transport), source: found.variable, isKnown };
+}
+
+/**
+ * Says through which proxy a connection would go, for a report.
+ *
+ * @param url Where to.
+ * @param options The proxy or the unix socket.
+ * @param transport What moves the bytes.
+ * @returns The URL of the proxy without credentials; `null` if there is none; `"not-known"` if only the runtime knows, as it
+ * reads variables that this program has no permission to read.
+ * @throws {OptionError} As {@linkcode routeTo}.
+ *
+ * @example
+ * ```ts
+ * import { proxyNameFor } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options = { proxy: "http://user:secret@127.0.0.1:3128" };
+ * assertEquals(proxyNameFor("ws://example.com/", options, "wire"), "http://127.0.0.1:3128");
+ * ```
+ */
+export function proxyNameFor(
+  url: string | URL,
+  options: Pick<OpenOptions, "proxy" | "unixPath">,
+  transport: TransportName,
+): string | null {
+  const { proxy, isKnown } = routeTo(new URL(url), options, transport);
+  return proxy ? nameOf(proxy) : isKnown || options.unixPath !== undefined ? null : "not-known";
+}
+
+/**
+ * Names a proxy without its credentials.
+ *
+ * @param proxy Its URL.
+ * @returns Scheme, host and port.
+ *
+ * @example
+ * ```ts
+ * import { nameOf } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(nameOf(new URL("http://user:secret@proxy:3128/")), "http://proxy:3128");
+ * ```
+ */
+export function nameOf(proxy: URL): string {
+  return `${proxy.protocol}//${proxy.host}`;
+}
+
+/**
+ * Puts the way to a server into words, to stand behind its URL.
+ *
+ * @param proxy What {@linkcode proxyNameFor} says.
+ * @returns Empty for a direct connection.
+ *
+ * @example
+ * ```ts
+ * import { wayText } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([null, "http://proxy:3128"].map(wayText), ["", " through http://proxy:3128"]);
+ * ```
+ */
+export function wayText(proxy: string | null): string {
+  if (proxy === null) return "";
+  return proxy === "not-known" ? ", maybe through a proxy of the environment" : ` through ${proxy}`;
+}
+
+const DEFAULT_PORTS: Record<string, number> = { "http:": 1080, "https:": 443, "socks5:": 1080, "socks5h:": 1080 };
+
+/** A value as a URL of a proxy; that of a variable may lack the scheme and the port, which are then those of curl. */
+function usable(value: string, source: Route["source"], transport: TransportName): URL {
+  const name = source === "option" ? "the proxy" : `the proxy of the variable ${source}`;
+  const proxy = URL.parse(source === "option" || value.includes("://") ? value : `http://${value}`);
+  const advice = source === "option" ? "" : ", or --proxy none";
+  if (proxy === null || !(proxy.protocol in DEFAULT_PORTS) || proxy.hostname === "") {
+    throw new OptionError(`Cannot use ${name}: give a URL such as http://host:port${advice}`);
+  }
+  if (transport === "wire" && proxy.protocol !== "http:") {
+    throw new OptionError(
+      `Cannot use ${name}, ${nameOf(proxy)}, over wire: give an http: URL, or --transport builtin${advice}`,
+    );
+  }
+  // The port of the scheme is not in a parsed URL: the text tells whether it was given.
+  const hasPort = proxy.port !== "" || /:\d+\/?$/.test(value);
+  if (source !== "option" && !hasPort) proxy.port = `${DEFAULT_PORTS[proxy.protocol]}`;
+  return proxy;
+}
+
+/** A proxy as the environment names it. */
+export interface NamedProxy {
+  /** The variable that names it. */
+  readonly variable: ProxyVariable;
+  /** Its value, with credentials. */
+  readonly value: string;
+}
+
+/**
+ * Finds the proxy that the environment names for a URL, by the rules of curl: the variable of the scheme (`ws_proxy`), that of
+ * the scheme below it (`http_proxy`), then `all_proxy`; lower case before upper case; `HTTP_PROXY` never, as a CGI request can
+ * set it. A variable that is empty counts as not set. Loopback hosts have none.
+ *
+ * @param url Where to, with the scheme `ws:` or `wss:`.
+ * @param read Reads a variable.
+ * @returns The proxy, or `undefined` for a direct connection.
+ *
+ * @example
+ * ```ts
+ * import { environmentProxy } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const read = (name: string) => name === "http_proxy" ? "proxy:3128" : undefined;
+ * assertEquals(environmentProxy(new URL("ws://example.com/"), read)?.value, "proxy:3128");
+ * assertEquals(environmentProxy(new URL("ws://localhost/"), read), undefined);
+ * ```
+ */
+export function environmentProxy(url: URL, read: ReadVariable): NamedProxy | undefined {
+  if (isLoopback(url.hostname) || isExcepted(url.hostname, read("no_proxy") || read("NO_PROXY") || "")) {
+    return undefined;
+  }
+  for (const variable of url.protocol === "wss:" ? SECURE_VARIABLES : PLAIN_VARIABLES) {
+    const value = read(variable);
+    if (value) return { variable, value };
+  }
+  return undefined;
+}
+
+const PLAIN_VARIABLES = ["ws_proxy", "WS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"] as const;
+const SECURE_VARIABLES = ["wss_proxy", "WSS_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] as const;
+
+/**
+ * Tells whether a host is this machine: no proxy can reach the one that is meant.
+ *
+ * @param hostname The host of a parsed URL.
+ * @returns Whether it is `localhost`, a name below it, or a loopback or unspecified address.
+ *
+ * @example
+ * ```ts
+ * import { isLoopback } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["app.localhost", "127.1.2.3", "[::1]", "localhost.example"].map(isLoopback), [true, true, true, false]);
+ * ```
+ */
+export function isLoopback(hostname: string): boolean {
+  if (/(^|\.)localhost\.?$/i.test(hostname)) return true;
+  const address = addressOf(hostname);
+  if (address === undefined) return false;
+  const { bits, value } = address;
+  if (bits === 128 && value <= 1n) return true;
+  const isMapped = bits === 128 && value >> 32n === 0xffffn;
+  return (bits === 32 || isMapped) && ((value & 0xffffffffn) >> 24n === 127n || (value & 0xffffffffn) === 0n);
+}
+
+/**
+ * Tells whether `NO_PROXY` excepts a host, by the rules of curl: `*` alone excepts all; a name excepts itself and those below
+ * it, with or without a full stop before it; an address excepts itself, a network in CIDR form its addresses. Ports are no
+ * part of it.
+ *
+ * @param hostname The host of a parsed URL.
+ * @param list The value: entries between commas or blanks.
+ * @returns Whether no proxy is to be used.
+ *
+ * @example
+ * ```ts
+ * import { isExcepted } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isExcepted("www.example.com", "10.0.0.0/8, example.com"), true);
+ * assertEquals(isExcepted("nonexample.com", ".example.com"), false);
+ * ```
+ */
+export function isExcepted(hostname: string, list: string): boolean {
+  if (list.trim() === "*") return true;
+  const address = addressOf(hostname);
+  const name = hostname.toLowerCase().replace(/\.$/, "");
+  return list.split(/[\s,]+/).some((entry) => {
+    if (address !== undefined) return isInNetwork(address, entry);
+    const domain = entry.toLowerCase().replace(/^\./, "").replace(/\.$/, "");
+    return domain !== "" && (name === domain || name.endsWith(`.${domain}`));
+  });
+}
+
+interface Address {
+  readonly bits: 32 | 128;
+  readonly value: bigint;
+}
+
+function isInNetwork({ bits, value }: Address, entry: string): boolean {
+  const [network = "", prefix = `${bits}`, more] = entry.split("/");
+  const start = addressOf(network);
+  if (start?.bits !== bits || more !== undefined || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) return false;
+  // As with curl, a prefix of no bits means the address itself.
+  const shift = BigInt(Number(prefix) === 0 ? 0 : bits - Number(prefix));
+  return start.value >> shift === value >> shift;
+}
+
+/** The number that an address stands for; `undefined` for a name. */
+function addressOf(text: string): Address | undefined {
+  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(text)) {
+    const octets = text.split(".").map(Number);
+    if (octets.some((octet) => octet > 255)) return undefined;
+    return { bits: 32, value: octets.reduce((sum, octet) => sum << 8n | BigInt(octet), 0n) };
+  }
+  if (!text.includes(":")) return undefined;
+  const hostname = URL.parse(`http://[${text.replace(/^\[(.*)\]$/, "$1")}]/`)?.hostname;
+  if (hostname === undefined) return undefined;
+  const [head = "", tail] = hostname.slice(1, -1).split("::");
+  const before = head.split(":").filter(Boolean);
+  const after = (tail ?? "").split(":").filter(Boolean);
+  const zeros = Array.from({ length: 8 - before.length - after.length }, () => "0");
+  const groups = [...before, ...zeros, ...after];
+  return { bits: 128, value: groups.reduce((sum, group) => sum << 16n | BigInt(`0x${group}`), 0n) };
+}
+
+/** Whether every variable may be read and written: then the runtime can be kept from following its own rules. */
+function isEnvironmentOpen(): boolean {
+  return PROXY_VARIABLES.every((variable) => Deno.permissions.querySync({ name: "env", variable }).state === "granted");
+}
+
+/**
+ * Makes something while the environment names no proxy: the runtime reads the variables when it makes an HTTP client, and would
+ * let `NO_PROXY` override a proxy that it was given.
+ *
+ * @param make Makes it, at once.
+ * @returns What was made. Without permission for the variables they stay as they are.
+ *
+ * @example
+ * ```ts
+ * import { withoutEnvironmentProxies } from "./proxy.ts";
+ *
+ * withoutEnvironmentProxies(() => Deno.createHttpClient({})).close();
+ * ```
+ */
+export function withoutEnvironmentProxies<T>(make: () => T): T {
+  if (!isEnvironmentOpen()) return make();
+  const saved = PROXY_VARIABLES.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [{ name, value }];
+  });
+  try {
+    for (const { name } of saved) Deno.env.delete(name);
+    return make();
+  } finally {
+    for (const { name, value } of saved) Deno.env.set(name, value);
+  }
+}
+
+/**
+ * Tells whether any variable names a proxy, as far as they may be read: only then the runtime has to be kept from it.
+ *
+ * @returns Whether one is set, or may be.
+ *
+ * @example
+ * ```ts
+ * import { mayNameProxy } from "./proxy.ts";
+ *
+ * console.log(mayNameProxy());
+ * ```
+ */
+export function mayNameProxy(): boolean {
+  return !isEnvironmentOpen() || PROXY_VARIABLES.some((name) => Deno.env.get(name));
+}

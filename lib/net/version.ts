@@ -1,0 +1,10 @@
+/**
+ * The version of wsproof, from deno.json.
+ *
+ * @module
+ */
+
+import config from "../../deno.json" with { type: "json" };
+
+/** The version, as `--version`, the server's page and the field User-Agent tell it. */
+export const VERSION: string = config.version;

@@ -1,0 +1,511 @@
+/**
+ * What the echo server does over the runtime's WebSocket: a `Request` in, a `Response` out, and the echo loop of one socket.
+ *
+ * @module
+ */
+
+import { STATUS_CODE } from "@std/http/status";
+import {
+  DEFAULT_IDLE_TIMEOUT_SECONDS,
+  DEFAULT_MAX_BUFFERED_BYTES,
+  DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+  type EchoClosed,
+  type EchoOpened,
+  type EchoPolicy,
+  type EchoStats,
+  type TroubleKind,
+} from "./policy.ts";
+import { type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
+import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
+import type { CloseFrame } from "../protocol/close.ts";
+import { messageOf } from "../protocol/error.ts";
+import { exceeds } from "../protocol/message.ts";
+import { type Holder, MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./budget.ts";
+import { describeRate, RateMeter } from "./rate.ts";
+import { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./wire_echo.ts";
+
+/** How long an accepted upgrade may take to become an open connection, in milliseconds: 3 s. It waits for nothing of the peer. */
+const OPEN_TIMEOUT_MS = 3000;
+
+/** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
+const TICK_MS = 250;
+
+/**
+ * A message that comes while the runtime closes cuts the connection, and the peer may never see the close frame, nor what was
+ * sent before it. So the close waits until everything has gone out and no message has come for this long, in milliseconds, which
+ * is time for a round trip: 200.
+ */
+const QUIET_MS = 200;
+
+/** How many messages are forgotten at most while the close waits: handling more of them would hold up everybody else. */
+const MAX_FORGOTTEN_MESSAGES = 10_000;
+
+/** What the runtime takes for a message that waits besides its payload, in bytes, roughly. */
+const MESSAGE_OVERHEAD_BYTES = 512;
+
+/**
+ * Empty messages weigh nothing in what the runtime says to be waiting. Of them a peer may send so many, and 100 more a second,
+ * before it is taken for one that does not read: 65,536.
+ */
+const MAX_EMPTY_MESSAGES = 65_536;
+const FORGIVEN_A_TICK = 25;
+
+/** How long the close waits at most for a peer that goes on sending, or does not read, in milliseconds: 2 s. */
+const MAX_QUIET_WAIT_MS = 2000;
+
+/** What the end of a connection says of a peer that did not take its echoes. */
+const NOT_READING = "Peer does not read";
+
+/** What the runtime says of a peer that did not answer its ping. */
+const NO_PONG = "No response from ping frame.";
+
+/** The echo server's answers. */
+export interface Echo {
+  /** Answers a request: with the upgrade, with a page, or with what is wrong about it. */
+  fetch(request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response>;
+  /** What it has counted so far. */
+  stats(): EchoStats;
+  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  troubled(kind: TroubleKind, error: string): void;
+  /**
+   * Closes every connection, and from now on answers new ones with 503.
+   *
+   * @returns The connections that were open, each of which says when it has ended.
+   */
+  closeAll(code: number, reason: string): EchoConnection[];
+  /** Takes every connection that has not ended for ended. */
+  giveUp(): void;
+}
+
+/**
+ * Makes an echo server without a listener: every message comes back unchanged, same kind, same bytes, same order, on
+ * any path.
+ *
+ * Requests that are not a correct opening handshake (RFC 6455 section 4.2.1) are answered before the upgrade: 426 for
+ * plain HTTP and other versions, 405 for other methods, 400 for a missing or malformed field; and so is what the policy
+ * does not let in: 401, 403, 421, 503. `GET /healthz` gets 200, or 503 while it shuts down.
+ *
+ * @param policy What it accepts.
+ * @returns The handler, and the way to end what it began.
+ *
+ * @example
+ * ```ts
+ * import { createEcho } from "./builtin_echo.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const echo = createEcho();
+ * const info = { remoteAddr: { transport: "tcp", hostname: "127.0.0.1", port: 1 }, completed: Promise.resolve() } as const;
+ * const response = await echo.fetch(new Request("http://127.0.0.1/"), info);
+ * assertEquals(response.status, 426);
+ * ```
+ */
+export function createEcho(policy: EchoPolicy = {}): Echo {
+  const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = policy;
+  const gate = new Gatekeeper(policy);
+  const budget = new MemoryBudget(policy.maxBufferedTotalBytes ?? DEFAULT_MAX_BUFFERED_TOTAL_BYTES);
+  const connections = new Set<EchoConnection>();
+  let clock: ReturnType<typeof setInterval> | undefined;
+
+  /** One clock for all connections, for as long as there are any. */
+  function watch(connection: EchoConnection): void {
+    connections.add(connection);
+    clock ??= setInterval(() => {
+      const now = performance.now();
+      for (const each of connections) each.tick(now);
+    }, TICK_MS);
+    // What the runtime still holds of a connection must not keep a process that is done.
+    Deno.unrefTimer(clock);
+  }
+
+  function onGone(connection: EchoConnection): void {
+    connections.delete(connection);
+    if (connections.size > 0) return;
+    clearInterval(clock);
+    clock = undefined;
+  }
+
+  const options: EchoConnectionOptions = { ...policy, gate, budget, onGone };
+  return {
+    stats: () => gate.stats(),
+    troubled: (kind, error) => gate.troubled(kind, error),
+    closeAll(code, reason) {
+      gate.drain();
+      const open = [...connections].filter(({ isOver }) => !isOver);
+      for (const connection of open) connection.close(code, reason, { timeoutMs: Infinity });
+      return open;
+    },
+    giveUp() {
+      for (const connection of connections) connection.giveUp();
+    },
+    fetch(request, { remoteAddr }) {
+      if (isGone(remoteAddr)) return new Response(null, { status: STATUS_CODE.BadRequest });
+      const opened = gate.admit(request, remoteAddr);
+      if (!("id" in opened)) return opened;
+      try {
+        const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: idleTimeoutSeconds });
+        const connection = new EchoConnection(socket, opened, options);
+        watch(connection);
+        if (opened.protocol !== "") response.headers.set("sec-websocket-protocol", opened.protocol);
+        return response;
+      } catch (error) {
+        // A client that is gone, or a request that the runtime does not upgrade after all.
+        gate.gone(opened);
+        return new Response(`${messageOf(error)}\n`, { status: STATUS_CODE.BadRequest });
+      }
+    },
+  };
+}
+
+/** Of a peer that has reset the connection the runtime has no address, and an upgrade would leave a descriptor behind for ever. */
+function isGone(addr: Deno.Addr): boolean {
+  return addr.transport === "tcp" && addr.port === 0;
+}
+
+/** What an {@linkcode EchoConnection} belongs to, and what it accepts. */
+export interface EchoConnectionOptions extends EchoPolicy {
+  /** Counts it. */
+  readonly gate: Gatekeeper;
+  /** Shared by all connections of a server. */
+  readonly budget: MemoryBudget;
+  /** The runtime holds nothing of it any more, which can be long after its end for a peer that does not read. */
+  onGone(connection: EchoConnection): void;
+}
+
+/** One socket of the echo server. */
+export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
+  readonly #socket: WebSocket;
+  readonly #opened: EchoOpened;
+  readonly #options: EchoConnectionOptions;
+  readonly #maxMessageBytes: number;
+  readonly #maxBufferedBytes: number;
+  /** From so much that may wait on, it is asked for how much does. */
+  readonly #askFrom: number;
+  readonly #rate: RateMeter | undefined;
+  /** Made when somebody asks: ten thousand idle connections have none. */
+  #end: PromiseWithResolvers<EchoClosed> | undefined;
+  #closed: EchoClosed | undefined;
+  readonly #since = performance.now();
+  #messages = 0;
+  #bytes = 0;
+  /** What can wait for the peer at most: what waited when it was asked for, and what was sent since, with its overhead. */
+  #mostWaiting = 0;
+  /** How many had been echoed when nothing waited. */
+  #drainedMessages = 0;
+  #emptyMessages = 0;
+  /** The time of the last tick. */
+  #now: number;
+  #error = "";
+  #sent: CloseFrame | null = null;
+  /** What it is being closed with: nothing is answered any more. */
+  #closing: CloseFrame | undefined;
+  #quietTimer: ReturnType<typeof setTimeout> | undefined;
+  #quietLimit = Infinity;
+  #forgotten = 0;
+  /** When a message came last, as far as the close has to know. */
+  #messageAt = -Infinity;
+  /** How many there had been when the clock looked last. */
+  #tickMessages = 0;
+  /** When it is reported as ended if nothing happens. */
+  #dueAt: number;
+  /** What was waiting for the peer when the close began: the runtime does not say it any more. */
+  #heldAtClose = 0;
+  /** How far the peer has read, and when that last changed. */
+  #readBytes = 0;
+  #readAt: number;
+
+  /**
+   * Begins to echo.
+   *
+   * @param socket The socket, as the upgrade gave it.
+   * @param opened What is known of the connection.
+   * @param options What it accepts.
+   */
+  constructor(socket: WebSocket, opened: EchoOpened, options: EchoConnectionOptions) {
+    this.#socket = socket;
+    this.#opened = opened;
+    this.#options = options;
+    this.#maxMessageBytes = options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
+    this.#maxBufferedBytes = options.maxBufferedBytes ?? DEFAULT_MAX_BUFFERED_BYTES;
+    this.#askFrom = Math.min(MIN_HELD_BYTES, this.#maxBufferedBytes);
+    this.#rate = options.rate && new RateMeter(options.rate, this.#since);
+    this.#readAt = this.#now = this.#since;
+    // Of a peer that is gone before the socket is open the runtime tells nothing at all.
+    this.#dueAt = this.#since + OPEN_TIMEOUT_MS;
+    socket.binaryType = "arraybuffer";
+    // One listener for all: closures would be most of what an idle connection takes.
+    for (const type of ["open", "message", "error", "close"]) socket.addEventListener(type, this);
+  }
+
+  /**
+   * Takes what the runtime tells of the socket.
+   *
+   * @param event The event.
+   */
+  handleEvent(event: Event): void {
+    // An exception that leaves a listener would end the process.
+    try {
+      if (event instanceof MessageEvent) {
+        this.#echo(event.data);
+      } else if (event instanceof CloseEvent) {
+        this.#report(event);
+        this.#leave();
+      } else if (event instanceof ErrorEvent) {
+        this.#error ||= event.message;
+      } else if (event.type === "open") {
+        this.#onOpen();
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Resolves when the connection has ended, as far as it can be told. */
+  get closed(): Promise<EchoClosed> {
+    if (this.#closed) return Promise.resolve(this.#closed);
+    this.#end ??= Promise.withResolvers();
+    return this.#end.promise;
+  }
+
+  /** How many messages have been echoed. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  /** How many payload bytes have been echoed. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether it has ended, as far as it can be told. */
+  get isOver(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  /**
+   * Begins to close the connection: from now on messages are neither read nor answered.
+   *
+   * @param code The close code.
+   * @param reason The reason, at most 123 bytes of UTF-8.
+   * @param options How long the peer may take to answer, in milliseconds, 2 s by default; and what its end says of it.
+   */
+  close(code: number, reason: string, options: { timeoutMs?: number; error?: string } = {}): void {
+    if (this.#closing || this.isOver) return;
+    const { timeoutMs = CLOSE_ANSWER_TIMEOUT_MS, error = "" } = options;
+    const now = performance.now();
+    this.#error ||= error;
+    this.#closing = { code, reason };
+    this.#dueAt = now + MAX_QUIET_WAIT_MS + timeoutMs;
+    if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
+    if (this.#messages !== this.#tickMessages) this.#messageAt = now;
+    // Of a peer that does not read, nothing is worth to be waited for.
+    this.#closeWhenQuiet(error === "" ? now + MAX_QUIET_WAIT_MS : now);
+  }
+
+  /**
+   * Looks at the deadlines: called now and then for every connection, so that none needs a timer.
+   *
+   * @param now The time, in milliseconds, as of `performance.now()`.
+   */
+  tick(now: number): void {
+    this.#now = now;
+    if (this.isOver) return;
+    this.#emptyMessages = Math.max(0, this.#emptyMessages - FORGIVEN_A_TICK);
+    if (now >= this.#dueAt) {
+      if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
+      // The event loop was away for so long that the close has not gone out.
+      if (this.#closing && !this.#sent) {
+        this.#dueAt = now + CLOSE_ANSWER_TIMEOUT_MS;
+        return this.#closeNow(this.#closing);
+      }
+      return this.giveUp();
+    }
+    if (this.#messages !== this.#tickMessages) {
+      this.#tickMessages = this.#messages;
+      this.#messageAt = now;
+    }
+    const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = this.#options;
+    // Nothing was sent since nothing waited: that is asked for none of the idle ones.
+    if (this.#mostWaiting === 0 || idleTimeoutSeconds === 0 || this.#closing) return;
+    // The runtime's own idle timeout waits for a ping to go out, which for a peer that does not read it never does.
+    const waiting = this.#socket.bufferedAmount;
+    this.#mostWaiting = this.#weigh(waiting);
+    const readBytes = this.#bytes - waiting;
+    if (waiting === 0 || readBytes !== this.#readBytes) {
+      this.#readBytes = readBytes;
+      this.#readAt = now;
+    } else if (now - this.#readAt >= idleTimeoutSeconds * 1000) {
+      this.close(1001, "not reading", { error: NOT_READING });
+    }
+  }
+
+  /** How many bytes wait for the peer. */
+  heldBytes(): number {
+    return this.#sent ? this.#heldAtClose : this.#weigh(this.#socket.bufferedAmount);
+  }
+
+  /** Gives nothing back: what waits for a peer goes when it reads, or when it leaves, and not before. */
+  shed(): boolean {
+    return false;
+  }
+
+  /** Does not wait any longer for the answer to the close frame. */
+  giveUp(): void {
+    this.#error ||= NO_ANSWER;
+    this.#report({ code: 0, reason: "" });
+  }
+
+  #closeWhenQuiet(limit: number): void {
+    if (this.isOver || !this.#closing || this.#sent) return;
+    this.#quietLimit = limit;
+    const now = performance.now();
+    if (this.#socket.bufferedAmount > 0) this.#messageAt = now;
+    const waitMs = Math.min(this.#messageAt + QUIET_MS, limit) - now;
+    if (waitMs > 0) {
+      this.#quietTimer = setTimeout(() => this.#closeWhenQuiet(limit), waitMs);
+      return;
+    }
+    this.#closeNow(this.#closing);
+  }
+
+  #closeNow(frame: CloseFrame): void {
+    this.#heldAtClose = this.#weigh(this.#socket.bufferedAmount);
+    this.#sent = frame;
+    this.#socket.close(frame.code, frame.reason);
+  }
+
+  /** What the messages that wait take, each with its overhead: there are not more of them than bytes. */
+  #weigh(waiting: number): number {
+    if (waiting === 0) this.#drainedMessages = this.#messages;
+    return waiting + MESSAGE_OVERHEAD_BYTES * Math.min(waiting, this.#messages - this.#drainedMessages);
+  }
+
+  /** Nothing was told of it, so nothing is told of its end, but that it could not be let in. */
+  #neverOpened(): void {
+    if (this.isOver) return;
+    this.#closed = this.#describeEnd({ code: 0, reason: "" });
+    this.#end?.resolve(this.#closed);
+    this.#options.gate.gone(this.#opened);
+    this.#options.onGone(this);
+  }
+
+  #onOpen(): void {
+    // It has been given up, and a close that was asked for before the socket was open had no effect.
+    if (this.isOver) {
+      return this.#socket.close(this.#closing?.code ?? 1001, this.#closing?.reason ?? "opened too late");
+    }
+    this.#dueAt = Infinity;
+    this.#options.gate.opened(this.#opened, this);
+  }
+
+  #fail(error: unknown): void {
+    this.#error ||= messageOf(error);
+    this.close(1011, "internal error");
+  }
+
+  /** The runtime hands over messages only while the socket is open. */
+  #echo(data: string | ArrayBuffer): void {
+    if (this.#closing) this.#forget(this.#closing);
+    else if (typeof data === "string") this.#echoText(data);
+    else this.#echoBinary(data);
+    // send() has copied the bytes. Given back at once, they do not pile up until the garbage is collected, which takes longer
+    // than all the rest from 1 KiB on (bench/README.md).
+    if (typeof data !== "string") data.transfer(0);
+  }
+
+  /** Waits for quiet, but not for ever: as long as messages come one behind the other, no timer runs. */
+  #forget(frame: CloseFrame): void {
+    this.#messageAt = performance.now();
+    this.#forgotten++;
+    const isEnough = this.#messageAt >= this.#quietLimit || this.#forgotten >= MAX_FORGOTTEN_MESSAGES;
+    if (isEnough && !this.#sent) this.#closeNow(frame);
+  }
+
+  #echoBinary(data: ArrayBuffer): void {
+    const length = data.byteLength;
+    if (length > this.#maxMessageBytes) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
+    if (this.#rate && !this.#isInTime(this.#rate, length)) return;
+    // How much waits is asked for only when it can be much: that takes a sixth of the time of a short message.
+    this.#mostWaiting += length + MESSAGE_OVERHEAD_BYTES;
+    if (this.#mostWaiting >= this.#askFrom && !this.#hasRoom(this.#socket.bufferedAmount, length)) return;
+    if (length === 0 && !this.#takesEmpty()) return;
+    this.#socket.send(data);
+    this.#bytes += length;
+    this.#messages++;
+  }
+
+  #echoText(text: string): void {
+    if (exceeds(text, this.#maxMessageBytes)) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
+    if (this.#rate && !this.#isInTime(this.#rate, 0)) return;
+    const waiting = this.#socket.bufferedAmount;
+    if (!this.#hasRoom(waiting, text.length) || (text === "" && !this.#takesEmpty())) return;
+    this.#socket.send(text);
+    // What it adds to the buffer is the size in bytes, which would take a second pass to count.
+    const bytes = this.#socket.bufferedAmount - waiting;
+    this.#rate?.take(0, bytes, this.#now);
+    this.#bytes += bytes;
+    this.#messages++;
+  }
+
+  /** Whether the peer keeps to the rate; the time of the last tick is good enough until it seems not to. */
+  #isInTime(rate: RateMeter, bytes: number): boolean {
+    if (rate.take(1, bytes, this.#now) || rate.take(1, bytes, performance.now())) return true;
+    this.#refuse(1008, describeRate(rate.limit, rate.passed));
+    return false;
+  }
+
+  /** Whether a message may wait behind the others; if not, the connection is closed. */
+  #hasRoom(waiting: number, length: number): boolean {
+    const held = this.#weigh(waiting);
+    this.#mostWaiting = held + length + MESSAGE_OVERHEAD_BYTES;
+    if (held > this.#maxBufferedBytes) {
+      this.close(1008, "not reading", { error: NOT_READING });
+    } else if (held + length >= MIN_HELD_BYTES && !this.#options.budget.hold(this, held + length)) {
+      this.close(1013, SHED_REASON, { error: SHED_REASON });
+    }
+    return this.#closing === undefined;
+  }
+
+  #takesEmpty(): boolean {
+    if (++this.#emptyMessages > MAX_EMPTY_MESSAGES) this.#refuse(1008, "too many empty messages");
+    return this.#closing === undefined;
+  }
+
+  /** Closes because of a message that has just come. */
+  #refuse(code: number, reason: string): void {
+    this.#messageAt = performance.now();
+    this.close(code, reason);
+  }
+
+  /** The runtime can report one end twice, the first report is the true one; abnormal ends have code 0. */
+  #report({ code, reason }: Pick<CloseEvent, "code" | "reason">): void {
+    if (this.isOver) return;
+    if (this.#quietTimer !== undefined) clearTimeout(this.#quietTimer);
+    // The runtime's idle timeout has sent a close frame of its own.
+    if (this.#error === NO_PONG) this.#sent ??= { code, reason };
+    this.#closed = this.#describeEnd({ code, reason });
+    this.#end?.resolve(this.#closed);
+    this.#options.gate.closed(this.#closed);
+  }
+
+  #describeEnd({ code, reason }: CloseFrame): EchoClosed {
+    // 1005 after our own close is an empty close frame or a dropped connection: not known, so not claimed.
+    const isKnown = code !== 0 && !(code === 1005 && this.#sent) && this.#error === "";
+    return {
+      type: "closed",
+      id: this.#opened.id,
+      peer: this.#opened.peer,
+      received: isKnown ? { code, reason } : null,
+      sent: this.#sent,
+      error: this.#error,
+      messages: this.#messages,
+      bytes: this.#bytes,
+      ms: performance.now() - this.#since,
+    };
+  }
+
+  #leave(): void {
+    this.#options.gate.leave(this.#opened.id);
+    this.#options.budget.release(this);
+    this.#options.onGone(this);
+  }
+}

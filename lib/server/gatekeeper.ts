@@ -1,0 +1,446 @@
+/**
+ * Who gets in: what an echo server decides before an upgrade, the same for both front doors, and what it counts.
+ *
+ * @module
+ */
+
+import { accepts } from "@std/http/negotiation";
+import { STATUS_CODE } from "@std/http/status";
+import {
+  DEFAULT_MAX_CONNECTIONS,
+  type EchoClosed,
+  type EchoEvent,
+  type EchoOpened,
+  type EchoPolicy,
+  type EchoStats,
+  type RefusalCause,
+  type Route,
+  type TroubleKind,
+} from "./policy.ts";
+import { isAllowedHost } from "./allowed_host.ts";
+import { isAllowedOrigin } from "./origin.ts";
+import { messageOf } from "../protocol/error.ts";
+import { isHost } from "../protocol/handshake.ts";
+import { isToken, trimBlanks } from "../protocol/token.ts";
+import { createTokenCheck, isTokenProtocol } from "./token.ts";
+
+/** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
+export const RETRY_AFTER_SECONDS = 5;
+
+/** How much of a path is kept and logged, in characters: 1,024. */
+export const MAX_PATH_CHARS = 1024;
+
+/** The close code that stands for an end without a close frame (RFC 6455 section 7.4.1). */
+const ABNORMAL = 1006;
+
+/** What a connection has echoed so far. */
+export interface EchoCounts {
+  /** Messages. */
+  readonly messages: number;
+  /** Payload bytes. */
+  readonly bytes: number;
+}
+
+/** The policy of an echo server at its door. */
+export class Gatekeeper {
+  readonly #policy: EchoPolicy;
+  readonly #hasToken: ((request: Request) => boolean) | undefined;
+  readonly #onEvent: (event: EchoEvent) => void;
+  /** The connections that have a place, by their numbers; without counts as long as they are not open. */
+  readonly #places = new Map<number, EchoCounts | undefined>();
+  readonly #refusals = new Map<RefusalCause, number>();
+  readonly #troubles = new Map<TroubleKind, number>();
+  readonly #closes = new Map<string, number>();
+  #accepted = 0;
+  #messages = 0;
+  #bytes = 0;
+  #isDraining = false;
+
+  /**
+   * Lets in nobody so far.
+   *
+   * @param policy What it lets in.
+   */
+  constructor(policy: EchoPolicy) {
+    this.#policy = policy;
+    this.#hasToken = policy.token === undefined ? undefined : createTokenCheck(policy.token);
+    this.#onEvent = policy.onEvent ?? (() => {});
+  }
+
+  /**
+   * Decides on a request. What asks for the upgrade is decided at once: a peer that is gone by the time of the runtime's upgrade
+   * would leave a descriptor behind.
+   *
+   * @param request The request.
+   * @param addr Who asks.
+   * @param target Its target as the peer wrote it, a path or an absolute URL; by default the URL of the request, which has it so
+   * only as the runtime's server makes it: `new Request()` writes it anew.
+   * @returns The answer, if it is not upgraded; or what is to be told of the connection, which has a place from now on until
+   * {@linkcode leave}.
+   */
+  admit(request: Request, addr: Deno.Addr, target = request.url): EchoOpened | Response | Promise<Response> {
+    const asked = pathOf(target);
+    const url = isRoutable(request, asked) ? new URL(request.url) : undefined;
+    const path = url ? url.pathname + url.search : "";
+    const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
+    // A proxy that keeps others from a page compares the path that it was sent, and so is a page found by that only.
+    const page = url && !asksForUpgrade(request) && url.pathname === asked ? this.#pageFor(request, url) : undefined;
+    if (page instanceof Response || page instanceof Promise) return page;
+    const refusal = page ?? (url && this.#refusalOfHost(request, url)) ??
+      (this.#isDraining ? DRAINING : handshakeProblemOf(request, asked)) ??
+      this.#refusalOfStranger(request) ?? (this.#isFull ? FULL : undefined);
+    if (refusal) {
+      this.refused({ ...who, status: refusal.status, cause: refusal.cause });
+      return refuse(request, refusal);
+    }
+    const id = ++this.#accepted;
+    this.#places.set(id, undefined);
+    return { type: "opened", id, ...who, protocol: subprotocolOf(request, this.#policy.protocols) };
+  }
+
+  /**
+   * A connection is open. What the policy's `onEvent` throws then is thrown on; of other events it is caught.
+   *
+   * @param opened What {@linkcode admit} said of it.
+   * @param counts What it has echoed, at any time.
+   */
+  opened(opened: EchoOpened, counts: EchoCounts): void {
+    this.#places.set(opened.id, counts);
+    this.#onEvent(opened);
+  }
+
+  /**
+   * A connection has ended.
+   *
+   * @param closed How.
+   */
+  closed(closed: EchoClosed): void {
+    this.#messages += closed.messages;
+    this.#bytes += closed.bytes;
+    if (this.#places.has(closed.id)) this.#places.set(closed.id, undefined);
+    const { sent, received } = closed;
+    const code = (sent ?? received)?.code ?? ABNORMAL;
+    const key = `${code} ${sent ? "server" : received ? "peer" : "none"}`;
+    this.#closes.set(key, (this.#closes.get(key) ?? 0) + 1);
+    this.#tell(closed);
+  }
+
+  /**
+   * A connection holds nothing any more: its place is free.
+   *
+   * @param id Its number.
+   */
+  leave(id: number): void {
+    this.#places.delete(id);
+  }
+
+  /**
+   * A request was refused.
+   *
+   * @param refused Whose, how and why.
+   */
+  refused(refused: { peer: string; path: string; status: number; cause: RefusalCause }): void {
+    this.#refusals.set(refused.cause, (this.#refusals.get(refused.cause) ?? 0) + 1);
+    this.#tell({ type: "refused", ...refused });
+  }
+
+  /**
+   * A peer that was let in had gone before its upgrade was through: its place is free.
+   *
+   * @param opened What {@linkcode admit} said of it.
+   */
+  gone({ id, peer, path }: EchoOpened): void {
+    this.leave(id);
+    this.refused({ peer, path, status: 0, cause: "gone" });
+  }
+
+  /**
+   * Something has gone wrong that is no connection's fault.
+   *
+   * @param kind What.
+   * @param error What the runtime says of it.
+   */
+  troubled(kind: TroubleKind, error: string): void {
+    this.#troubles.set(kind, (this.#troubles.get(kind) ?? 0) + 1);
+    this.#tell({ type: "trouble", kind, error });
+  }
+
+  /** From now on nobody is let in. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  /** What has been counted so far. */
+  stats(): EchoStats {
+    let [messages, bytes] = [this.#messages, this.#bytes];
+    for (const counts of this.#places.values()) {
+      messages += counts?.messages ?? 0;
+      bytes += counts?.bytes ?? 0;
+    }
+    return {
+      connections: this.#places.size,
+      accepted: this.#accepted,
+      messages,
+      bytes,
+      closes: [...this.#closes].map(([key, count]) => {
+        const [code, initiator] = key.split(" ");
+        return {
+          code: Number(code),
+          initiator: initiator === "server" || initiator === "peer" ? initiator : "none",
+          count,
+        };
+      }),
+      refusals: [...this.#refusals].map(([cause, count]) => ({ cause, count })),
+      troubles: [...this.#troubles].map(([kind, count]) => ({ kind, count })),
+    };
+  }
+
+  /** Tells of what is no beginning of a connection: if that throws, there is none to be closed for it. */
+  #tell(event: Exclude<EchoEvent, EchoOpened>): void {
+    try {
+      this.#onEvent(event);
+    } catch {
+      // The server goes on as if it had been told.
+    }
+  }
+
+  get #isFull(): boolean {
+    return this.#places.size >= (this.#policy.maxConnections ?? DEFAULT_MAX_CONNECTIONS);
+  }
+
+  /** What a plain request gets: a page, or a refusal, or nothing of its own. */
+  #pageFor(request: Request, url: URL): Response | Promise<Response> | Refusal | undefined {
+    if (request.method !== "GET" && request.method !== "HEAD") return undefined;
+    const path = url.pathname;
+    // A probe names what it likes, as a rule an address.
+    if (path === "/healthz") return health(this.#isDraining);
+    const { routes = {} } = this.#policy;
+    const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+    if (route === undefined) return undefined;
+    return this.#refusalOfHost(request, url) ?? (path === "/" ? undefined : this.#refusalOfStranger(request)) ??
+      answerOf(route, request);
+  }
+
+  /** The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2). */
+  #refusalOfHost(request: Request, { host }: URL): Refusal | undefined {
+    const { allowHosts = ["*"] } = this.#policy;
+    const hosts = [host, request.headers.get("host") ?? host];
+    return hosts.every((each) => isAllowedHost(each, allowHosts)) ? undefined : FOREIGN_HOST;
+  }
+
+  #refusalOfStranger(request: Request): Refusal | undefined {
+    const { allowOrigins = ["*"], requireOrigin = false } = this.#policy;
+    const origin = request.headers.get("origin");
+    // A page that is asked for like any other has no Origin.
+    if (origin === null && requireOrigin && asksForUpgrade(request)) return NO_ORIGIN;
+    if (origin !== null && !isAllowedOrigin(origin, allowOrigins)) return FOREIGN_ORIGIN;
+    return this.#hasToken && !this.#hasToken(request) ? NO_TOKEN : undefined;
+  }
+}
+
+async function answerOf(route: Route, request: Request): Promise<Response> {
+  try {
+    return await route(request);
+  } catch (error) {
+    const status = STATUS_CODE.InternalServerError;
+    return new Response(`${messageOf(error)}\n`, { status, headers: PLAIN });
+  }
+}
+
+/** What is wrong about a request, and the answer to it. */
+interface Refusal {
+  readonly cause: RefusalCause;
+  readonly status: number;
+  readonly text: string;
+  readonly fields?: Record<string, string>;
+}
+
+const PLAIN = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
+const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
+const RETRY_AFTER = { "retry-after": `${RETRY_AFTER_SECONDS}` };
+const DRAINING: Refusal = {
+  cause: "draining",
+  status: STATUS_CODE.ServiceUnavailable,
+  text: "The server is shutting down.",
+  fields: RETRY_AFTER,
+};
+const FULL: Refusal = {
+  cause: "connections",
+  status: STATUS_CODE.ServiceUnavailable,
+  text: "The server has as many connections as it takes.",
+  fields: RETRY_AFTER,
+};
+const FOREIGN_HOST: Refusal = {
+  cause: "host",
+  status: STATUS_CODE.MisdirectedRequest,
+  text: "This server does not answer for that host: the option --allow-host names those that it does.",
+};
+const FOREIGN_ORIGIN: Refusal = {
+  cause: "origin",
+  status: STATUS_CODE.Forbidden,
+  text: "Pages of this origin may not connect.",
+};
+const NO_ORIGIN: Refusal = {
+  cause: "origin",
+  status: STATUS_CODE.Forbidden,
+  text: "The field Origin is missing, which is wanted here.",
+};
+const NO_TOKEN: Refusal = {
+  cause: "token",
+  status: STATUS_CODE.Unauthorized,
+  text: "The token is missing or wrong.",
+  fields: { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' },
+};
+
+/** What is wrong about an opening handshake (RFC 6455 sections 4.2.1 and 4.4). */
+function handshakeProblemOf(request: Request, path = pathOf(request.url)): Refusal | undefined {
+  if (!isRoutable(request, path)) return badHandshake("The host or the path is not valid.");
+  const { headers } = request;
+  const wantsUpgrade = asksForUpgrade(request);
+  if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
+    const text = "A WebSocket begins with the method GET.";
+    return { cause: "method", status: STATUS_CODE.MethodNotAllowed, text, fields: { allow: "GET" } };
+  }
+  if (!wantsUpgrade) {
+    const text = "This is a WebSocket echo server: ask for the upgrade.";
+    return { cause: "plain-http", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
+  }
+  // With another protocol before "websocket" the runtime takes the connection away from the request, and then stops the process.
+  // A client that offers several leaves the choice to the server: none is chosen here but the one alone.
+  if (headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    return badHandshake('The field Upgrade is not "websocket" alone.');
+  }
+  // has() would make the runtime list all fields of the request, which it keeps as long as the connection: 2 KiB.
+  if (headers.get("host") === null) return badHandshake("The field Host is missing.");
+  if (!tokensOf(request, "connection").includes("upgrade")) {
+    return badHandshake('The field Connection does not have the token "Upgrade".');
+  }
+  if (headers.get("sec-websocket-version") !== "13") {
+    const text = "The only Sec-WebSocket-Version here is 13.";
+    return { cause: "version", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
+  }
+  if (headers.get("transfer-encoding") !== null || !/^0+$/.test(headers.get("content-length") ?? "0")) {
+    return badHandshake("A request for the upgrade has no body.");
+  }
+  if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
+    return badHandshake("The field Sec-WebSocket-Key is not 16 bytes in Base64.");
+  }
+  if (!tokensOf(request, "sec-websocket-protocol").every((name) => isToken(name))) {
+    return badHandshake("The field Sec-WebSocket-Protocol has a name that is not a token.");
+  }
+  return undefined;
+}
+
+function badHandshake(text: string): Refusal {
+  return { cause: "bad-handshake", status: STATUS_CODE.BadRequest, text };
+}
+
+/**
+ * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
+ *
+ * @param request The request.
+ * @returns The answer, or `undefined` if the request can be upgraded.
+ *
+ * @example
+ * ```ts
+ * import { refusalOf } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
+ * ```
+ */
+export function refusalOf(request: Request): Response | undefined {
+  const problem = handshakeProblemOf(request);
+  return problem && refuse(request, problem);
+}
+
+function refuse(request: Request, { status, text, fields }: Refusal): Response {
+  const headers = new Headers({ ...fields, "cache-control": "no-store" });
+  if (accepts(request, "text/plain", "application/json") === "application/json") {
+    headers.set("content-type", "application/json");
+    return new Response(`${JSON.stringify({ status, error: text })}\n`, { status, headers });
+  }
+  headers.set("content-type", "text/plain; charset=utf-8");
+  return new Response(`${text}\n`, { status, headers });
+}
+
+/** What a health probe gets: whether new connections are welcome. */
+function health(isDraining: boolean): Response {
+  return isDraining
+    ? new Response("draining\n", { status: STATUS_CODE.ServiceUnavailable, headers: { ...PLAIN, ...RETRY_AFTER } })
+    : new Response("ok\n", { headers: PLAIN });
+}
+
+/**
+ * Whether there is a path in the request that is not made of its field Host, and that everybody reads alike: a URL takes a
+ * backslash for a slash, and what follows a number sign away.
+ */
+function isRoutable(request: Request, path: string): boolean {
+  return URL.canParse(request.url) && isHost(request.headers.get("host") ?? "localhost") && !/[\\#]/.test(path);
+}
+
+/** The path of a target as the peer wrote it, with a fragment that should not be there. */
+function pathOf(target: string): string {
+  return target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
+}
+
+function asksForUpgrade(request: Request): boolean {
+  return tokensOf(request, "upgrade").includes("websocket");
+}
+
+/** A nonce of 16 bytes in Base64 has 22 characters, of which the last carries two bits, and two of padding. */
+function isHandshakeKey(key: string | null): boolean {
+  return key !== null && /^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key);
+}
+
+/** The tokens of a list field, without case where the field has none (RFC 9110 section 5.6.1). */
+function tokensOf(request: Request, field: string): string[] {
+  const value = request.headers.get(field) ?? "";
+  const tokens = value.split(",").map(trimBlanks).filter((token) => token !== "");
+  return field === "sec-websocket-protocol" ? tokens : tokens.map((token) => token.toLowerCase());
+}
+
+/**
+ * Selects a subprotocol (RFC 6455 section 4.2.2).
+ *
+ * @param request The request.
+ * @param protocols Those of the server, best first; by default the first that the client offers is selected.
+ * @returns The subprotocol; empty if none fits. One that carries a token is never selected.
+ *
+ * @example
+ * ```ts
+ * import { subprotocolOf } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = new Request("http://127.0.0.1/", { headers: { "sec-websocket-protocol": "chat, superchat" } });
+ * assertEquals(subprotocolOf(request), "chat");
+ * assertEquals(subprotocolOf(request, ["superchat", "chat"]), "superchat");
+ * ```
+ */
+export function subprotocolOf(request: Request, protocols?: readonly string[]): string {
+  const offered = tokensOf(request, "sec-websocket-protocol").filter((name) => !isTokenProtocol(name));
+  return (protocols ? protocols.find((name) => offered.includes(name)) : offered[0]) ?? "";
+}
+
+/**
+ * Puts the address of a peer into words.
+ *
+ * @param addr The address.
+ * @returns Host and port, an IPv6 address in brackets (RFC 3986 section 3.2.2), one of IPv4 that the system has mapped to IPv6
+ * (RFC 4291 section 2.5.5.2) as that of IPv4; or the kind of the transport where it has none.
+ *
+ * @example
+ * ```ts
+ * import { describeAddr } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(describeAddr({ transport: "tcp", hostname: "127.0.0.1", port: 6455 }), "127.0.0.1:6455");
+ * assertEquals(describeAddr({ transport: "tcp", hostname: "::1", port: 6455 }), "[::1]:6455");
+ * assertEquals(describeAddr({ transport: "tcp", hostname: "::ffff:127.0.0.1", port: 6455 }), "127.0.0.1:6455");
+ * ```
+ */
+export function describeAddr(addr: Deno.Addr): string {
+  if (!("hostname" in addr)) return addr.transport;
+  const hostname = addr.hostname.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${addr.port}`;
+}

@@ -1,0 +1,186 @@
+/**
+ * The log of a server: one line an event, for people or for programs. What peers sent is data, and stays on its line.
+ *
+ * @module
+ */
+
+import type { EchoEvent } from "./policy.ts";
+import { type ByteSink, LineWriter } from "./line_writer.ts";
+import { describeCloseFrame } from "../protocol/close.ts";
+import { escapeUnprintable, quote } from "../protocol/message.ts";
+import { formatMs } from "../client/report.ts";
+
+/** What a server tells of itself and of its connections. */
+export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped | LogDropped;
+
+/** It listens. */
+export interface ServerListening {
+  /** What happened. */
+  readonly type: "listening";
+  /** Where, as a WebSocket URL. */
+  readonly url: string;
+}
+
+/** It was asked to end, and closes its connections. */
+export interface ServerDraining {
+  /** What happened. */
+  readonly type: "draining";
+}
+
+/** It has ended. */
+export interface ServerStopped {
+  /** What happened. */
+  readonly type: "stopped";
+  /** How many peers had not answered the close frame in time. */
+  readonly unanswered: number;
+}
+
+/** The log itself has lost lines before this one: its reader was too slow, or the disk was full. */
+export interface LogDropped {
+  /** What happened. */
+  readonly type: "dropped";
+  /** How many lines. */
+  readonly lines: number;
+}
+
+/** The forms of a log. */
+export const LOG_FORMS = ["text", "json", "none"] as const;
+
+/** The form of a log: lines for people, JSON objects, or nothing. */
+export type LogForm = typeof LOG_FORMS[number];
+
+/**
+ * Writes one event as a line of a log.
+ *
+ * @param form The form; of `none`, only where the server listens is told.
+ * @param event The event.
+ * @param time When it happened.
+ * @param worker Which of several workers tells it, if there are several.
+ * @returns The line without its end, or `undefined` if there is none. In JSON, `time` is the time in ISO 8601; control
+ * characters are escaped in either form.
+ *
+ * @example
+ * ```ts
+ * import { logLine } from "./log.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const event = { type: "refused", peer: "127.0.0.1:50000", path: "/\u001b[2J", status: 403, cause: "origin" } as const;
+ * assertEquals(
+ *   logLine("text", event, new Date(0)),
+ *   '1970-01-01T00:00:00.000Z refused 127.0.0.1:50000 for "/\\u001b[2J": 403 (origin)',
+ * );
+ * ```
+ */
+export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: string): string | undefined {
+  if (form === "json") {
+    return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...(worker && { worker }), ...event }));
+  }
+  // What a script waits for, and reads the port from.
+  if (event.type === "listening") return `Listening on ${event.url}`;
+  return form === "none" ? undefined : `${time.toISOString()} ${worker ? `[${worker}] ` : ""}${describeEvent(event)}`;
+}
+
+/** A log that never holds up who writes it. */
+export interface EventLog {
+  /** How many lines were lost so far. */
+  readonly droppedLines: number;
+  /** Takes an event. It returns at once and never throws. */
+  readonly tell: (event: ServerEvent) => void;
+  /**
+   * Waits until everything is written.
+   *
+   * @param timeoutMs How long to wait at most, in milliseconds.
+   * @returns How many lines are still waiting: 0 unless the reader of the log stalls.
+   */
+  flush(timeoutMs: number): Promise<number>;
+}
+
+/** Options of {@linkcode createLog}. */
+export interface LogOptions {
+  /** Takes a line for the operator: that the log cannot be written, as on a full disk. It is said once in a row. */
+  readonly warn?: (line: string) => void;
+  /** Which of several workers writes; stands in every line. */
+  readonly worker?: string;
+}
+
+/**
+ * Makes a log. As long as its reader stalls, at most 1 MiB of characters waits for it; lines beyond that, and
+ * those that cannot be written, are dropped and counted, and a line of the log says so where they are missing.
+ *
+ * @param form The form.
+ * @param sink Takes the bytes, as `Deno.stdout` does.
+ * @param options Who is told of what goes wrong.
+ * @returns The log.
+ *
+ * @example
+ * ```ts
+ * import { createLog } from "./log.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let written = "";
+ * const log = createLog("none", {
+ *   write(bytes) {
+ *     written += new TextDecoder().decode(bytes);
+ *     return Promise.resolve(bytes.byteLength);
+ *   },
+ * });
+ * log.tell({ type: "listening", url: "ws://127.0.0.1:6455/" });
+ * assertEquals([await log.flush(1000), written], [0, "Listening on ws://127.0.0.1:6455/\n"]);
+ * ```
+ */
+export function createLog(form: LogForm, sink: ByteSink, { warn, worker }: LogOptions = {}): EventLog {
+  const line = (event: ServerEvent) => logLine(form, event, new Date(), worker);
+  const writer = new LineWriter(sink, {
+    describeDropped: (lines) => line({ type: "dropped", lines }),
+    onError: (reason) => warn?.(`wsproof: Cannot write the log: ${reason}`),
+  });
+  return {
+    get droppedLines() {
+      return writer.droppedLines;
+    },
+    tell(event) {
+      const text = line(event);
+      if (text !== undefined) writer.write(text);
+    },
+    flush: (timeoutMs) => writer.flush(timeoutMs),
+  };
+}
+
+function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
+  switch (event.type) {
+    case "opened": {
+      const protocol = event.protocol === "" ? "" : ` subprotocol ${quote(event.protocol)}`;
+      return `#${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}`;
+    }
+    case "closed": {
+      const { received, sent, error, messages, bytes, ms } = event;
+      const end = received
+        ? describeCloseFrame(received)
+        : error === ""
+        ? "no close frame that is known"
+        : quote(error);
+      const began = sent ? `, after our ${describeCloseFrame(sent)}` : "";
+      return `#${event.id} closed: ${end}${began}; ${count(messages, "message")}, ${bytes} bytes in ${formatMs(ms)}`;
+    }
+    case "refused": {
+      const asked = event.path === "" ? "" : ` for ${quote(event.path, MAX_PATH_CHARS)}`;
+      return `refused ${event.peer}${asked}: ${event.status === 0 ? "no answer" : event.status} (${event.cause})`;
+    }
+    case "trouble":
+      return `${event.kind === "accept" ? "cannot take connections" : "uncaught error"}: ${quote(event.error)}`;
+    case "dropped":
+      return `${count(event.lines, "line")} of this log ${event.lines === 1 ? "was" : "were"} dropped here`;
+    case "draining":
+      return "draining";
+    case "stopped":
+      return event.unanswered === 0
+        ? "stopped"
+        : `stopped: ${count(event.unanswered, "peer")} did not answer the close frame in time`;
+  }
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+const MAX_PATH_CHARS = 200;

@@ -1,0 +1,353 @@
+/**
+ * The metrics of an echo server: a text for Prometheus, and instruments of OpenTelemetry, which the runtime exports with
+ * `OTEL_DENO=true` and which do nothing without it.
+ *
+ * Nothing is counted here: both read {@linkcode EchoStats} when they are asked, so that a message costs nothing more.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { type BatchObservableCallback, metrics as telemetry } from "npm:@opentelemetry/api@1.10.0";
+import {
+  Counter,
+  Gauge,
+  openMetricsContentType,
+  prometheusContentType,
+  Registry,
+  type RegistryContentType,
+} from "npm:prom-client@15.1.3";
+import type { CloseCount, EchoStats, RefusalCause, TroubleKind } from "./policy.ts";
+import { CLOSE_CODES } from "../protocol/close.ts";
+
+/** What a server has counted, with what only its program knows. */
+export interface ServerStats extends EchoStats {
+  /** How many lines its log has dropped; 0 by default. */
+  readonly droppedLogLines?: number;
+}
+
+/** The metrics of one echo server; dispose of them when it has ended. */
+export interface Metrics extends Disposable {
+  /**
+   * Answers `GET /metrics`: with OpenMetrics 1.0.0 if the request prefers it, otherwise with the text format 0.0.4 of
+   * Prometheus. It has at most 1 series for each count, 72 for the closes, 13 for the refusals and 2 for troubles.
+   *
+   * @param request The request, of which only the field `Accept` is read.
+   * @returns The answer, with status 200.
+   */
+  respond(request: Request): Promise<Response>;
+
+  /** Takes the instruments of OpenTelemetry away; {@linkcode respond} still answers. */
+  [Symbol.dispose](): void;
+}
+
+/** One value of a metric. */
+interface Sample {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** One metric, under the names of both conventions. */
+interface Metric {
+  /** The name for Prometheus: base units, and `_total` at the end of a counter. */
+  readonly name: string;
+  readonly help: string;
+  readonly isCounter: boolean;
+  /** The name for OpenTelemetry: no unit and no `total`, and no plural unless it is a counter. */
+  readonly instrument: string;
+  /** The unit in UCUM. */
+  readonly unit: string;
+  /** The labels for Prometheus, and what each is called as an attribute of OpenTelemetry. */
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly read: (stats: ServerStats) => readonly Sample[];
+}
+
+const METRICS: readonly Metric[] = [
+  {
+    name: "wsproof_connections",
+    help: "Connections that are open now.",
+    isCounter: false,
+    instrument: "wsproof.server.connection.active",
+    unit: "{connection}",
+    attributes: {},
+    read: ({ connections }) => [{ labels: {}, value: connections }],
+  },
+  {
+    name: "wsproof_connections_accepted_total",
+    help: "Connections that were accepted.",
+    isCounter: true,
+    instrument: "wsproof.server.connection.accepts",
+    unit: "{connection}",
+    attributes: {},
+    read: ({ accepted }) => [{ labels: {}, value: accepted }],
+  },
+  {
+    name: "wsproof_messages_total",
+    help: "Messages that were echoed.",
+    isCounter: true,
+    instrument: "wsproof.server.messages",
+    unit: "{message}",
+    attributes: {},
+    read: ({ messages }) => [{ labels: {}, value: messages }],
+  },
+  {
+    name: "wsproof_message_bytes_total",
+    help: "Payload bytes of the messages that were echoed.",
+    isCounter: true,
+    instrument: "wsproof.server.message.size",
+    unit: "By",
+    attributes: {},
+    read: ({ bytes }) => [{ labels: {}, value: bytes }],
+  },
+  {
+    name: "wsproof_closes_total",
+    help: "Connections that have ended, by the close code of the side that began.",
+    isCounter: true,
+    instrument: "wsproof.server.connection.closes",
+    unit: "{connection}",
+    attributes: { code: "wsproof.close.code", initiator: "wsproof.close.initiator" },
+    read: readCloses,
+  },
+  {
+    name: "wsproof_refusals_total",
+    help: "Requests that were not upgraded, by cause.",
+    isCounter: true,
+    instrument: "wsproof.server.request.refusals",
+    unit: "{request}",
+    attributes: { cause: "wsproof.refusal.cause" },
+    read: readRefusals,
+  },
+  {
+    name: "wsproof_troubles_total",
+    help: "What has gone wrong that is no connection's fault, by kind.",
+    isCounter: true,
+    instrument: "wsproof.server.troubles",
+    unit: "{trouble}",
+    attributes: { kind: "wsproof.trouble.kind" },
+    read: readTroubles,
+  },
+  {
+    name: "wsproof_log_dropped_lines_total",
+    help: "Lines that the log has dropped.",
+    isCounter: true,
+    instrument: "wsproof.server.log.drops",
+    unit: "{line}",
+    attributes: {},
+    read: ({ droppedLogLines = 0 }) => [{ labels: {}, value: droppedLogLines }],
+  },
+];
+
+/** What is there from the start with 0, as the rate of a series that begins with 1 does not show its first event. */
+const USUAL_CLOSES: readonly CloseCount[] = [
+  { code: 1000, initiator: "peer", count: 0 },
+  { code: 1001, initiator: "peer", count: 0 },
+  { code: 1005, initiator: "peer", count: 0 },
+  { code: 1001, initiator: "server", count: 0 },
+  { code: 1002, initiator: "server", count: 0 },
+  { code: 1007, initiator: "server", count: 0 },
+  { code: 1008, initiator: "server", count: 0 },
+  { code: 1009, initiator: "server", count: 0 },
+  { code: 1011, initiator: "server", count: 0 },
+  { code: 1013, initiator: "server", count: 0 },
+  { code: 1006, initiator: "none", count: 0 },
+];
+
+const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
+  "plain-http": 0,
+  "method": 0,
+  "bad-handshake": 0,
+  "version": 0,
+  "host": 0,
+  "origin": 0,
+  "token": 0,
+  "connections": 0,
+  "draining": 0,
+  "gone": 0,
+  "head-too-long": 0,
+  "head-timeout": 0,
+  "head-limit": 0,
+};
+
+const NO_TROUBLES: Readonly<Record<TroubleKind, 0>> = { accept: 0, runtime: 0 };
+
+/**
+ * Makes the metrics of an echo server, for which no permission is needed. OpenTelemetry knows of nothing before: with
+ * `OTEL_DENO=true` make them when the server begins, not at the first request.
+ *
+ * @param stats What the server has counted; called once for each answer to Prometheus, and once for each export of
+ * OpenTelemetry.
+ * @param version The version of the server.
+ * @returns The metrics, of which OpenTelemetry knows until they are disposed of.
+ *
+ * @example
+ * ```ts
+ * import { createMetrics } from "./metrics.ts";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const stats = { connections: 2, accepted: 5, messages: 7, bytes: 77, closes: [], refusals: [], troubles: [] };
+ * using metrics = createMetrics(() => stats, "1.2.3");
+ * const response = await metrics.respond(new Request("http://127.0.0.1/metrics"));
+ * assertStringIncludes(await response.text(), "\nwsproof_connections 2\n");
+ * ```
+ */
+export function createMetrics(stats: () => ServerStats, version: string): Metrics {
+  const stopObserving = observe(stats, version);
+  return {
+    async respond(request) {
+      const type = negotiate(request.headers.get("accept") ?? "");
+      const body = await expose(stats(), version, type);
+      return new Response(body, { headers: { "content-type": type, "vary": "accept" } });
+    },
+    [Symbol.dispose]: stopObserving,
+  };
+}
+
+/** Makes the instruments of OpenTelemetry; returns what takes them away. */
+function observe(stats: () => ServerStats, version: string): () => void {
+  const meter = telemetry.getMeter("wsproof", version);
+  const pairs = METRICS.map((metric) => {
+    const options = { unit: metric.unit, description: metric.help };
+    const instrument = metric.isCounter
+      ? meter.createObservableCounter(metric.instrument, options)
+      : meter.createObservableUpDownCounter(metric.instrument, options);
+    return { metric, instrument };
+  });
+  const instruments = pairs.map(({ instrument }) => instrument);
+  // All at once, so that the values of one export belong together.
+  const callback: BatchObservableCallback = (result) => {
+    const now = stats();
+    for (const { metric: { attributes, read }, instrument } of pairs) {
+      for (const { labels, value } of read(now)) {
+        const named = Object.entries(labels).map(([label, text]) => [attributes[label], text]);
+        result.observe(instrument, value, Object.fromEntries(named));
+      }
+    }
+  };
+  meter.addBatchObservableCallback(callback, instruments);
+  return () => meter.removeBatchObservableCallback(callback, instruments);
+}
+
+/**
+ * Writes the text. The registry is made anew each time: answers under way at once share nothing, and prom-client renames
+ * the counters of a registry for good when it writes them as OpenMetrics.
+ */
+async function expose(stats: ServerStats, version: string, type: RegistryContentType): Promise<string> {
+  const registry = new Registry<RegistryContentType>();
+  registry.setContentType(type);
+  for (const { name, help, isCounter, attributes, read } of METRICS) {
+    add(registry, isCounter, name, help, Object.keys(attributes), read(stats));
+  }
+  for (const { name, help, isCounter, labels, value } of readProcess(version)) {
+    add(registry, isCounter, name, help, Object.keys(labels), [{ labels, value }]);
+  }
+  return await registry.metrics();
+}
+
+function add(
+  registry: Registry<RegistryContentType>,
+  isCounter: boolean,
+  name: string,
+  help: string,
+  labelNames: string[],
+  samples: readonly Sample[],
+): void {
+  const configuration = { name, help, labelNames, registers: [] };
+  const metric = isCounter ? new Counter(configuration) : new Gauge(configuration);
+  for (const { labels, value } of samples) metric.inc(labels, value);
+  registry.registerMetric(metric);
+}
+
+/** What Prometheus expects of every process; OpenTelemetry has this from the runtime. */
+function readProcess(version: string): readonly (Pick<Metric, "name" | "help" | "isCounter"> & Sample)[] {
+  const { user, system } = process.cpuUsage();
+  return [
+    {
+      name: "wsproof_build_info",
+      help: "Always 1; the labels say what runs.",
+      isCounter: false,
+      labels: { version, deno_version: Deno.version.deno },
+      value: 1,
+    },
+    {
+      name: "process_cpu_seconds_total",
+      help: "User and system CPU time spent in seconds.",
+      isCounter: true,
+      labels: {},
+      value: (user + system) / 1e6,
+    },
+    {
+      name: "process_resident_memory_bytes",
+      help: "Resident memory size in bytes.",
+      isCounter: false,
+      labels: {},
+      value: Deno.memoryUsage().rss,
+    },
+    {
+      name: "process_start_time_seconds",
+      help: "Start time of the process since unix epoch in seconds.",
+      isCounter: false,
+      labels: {},
+      value: performance.timeOrigin / 1000,
+    },
+  ];
+}
+
+function readCloses({ closes }: EchoStats): Sample[] {
+  return sum([...USUAL_CLOSES, ...closes].map(({ code, initiator, count }) => ({
+    labels: { code: labelOf(code), initiator },
+    value: count,
+  })));
+}
+
+/** A peer chooses its code out of 2,000: only those with a name have a series of their own. */
+function labelOf(code: number): string {
+  if (CLOSE_CODES.has(code)) return `${code}`;
+  return code >= 1000 && code <= 4999 ? `${Math.floor(code / 1000)}xxx` : "other";
+}
+
+function readRefusals({ refusals }: EchoStats): Sample[] {
+  const usual = Object.entries(NO_REFUSALS).map(([cause, count]) => ({ cause, count }));
+  return sum([...usual, ...refusals].map(({ cause, count }) => ({ labels: { cause }, value: count })));
+}
+
+function readTroubles({ troubles }: EchoStats): Sample[] {
+  const usual = Object.entries(NO_TROUBLES).map(([kind, count]) => ({ kind, count }));
+  return sum([...usual, ...troubles].map(({ kind, count }) => ({ labels: { kind }, value: count })));
+}
+
+/** Makes one sample of those with the same labels. */
+function sum(samples: readonly Sample[]): Sample[] {
+  const sums = new Map<string, Sample>();
+  for (const { labels, value } of samples) {
+    const key = Object.values(labels).join(" ");
+    sums.set(key, { labels, value: value + (sums.get(key)?.value ?? 0) });
+  }
+  return [...sums.values()];
+}
+
+/** Which format an Accept field prefers; the text format if it names neither, as a browser does. */
+function negotiate(accept: string): RegistryContentType {
+  let best: RegistryContentType = prometheusContentType;
+  let most = 0;
+  for (const range of accept.toLowerCase().split(",")) {
+    const [type, ...parameters] = range.split(";").map((part) => part.trim());
+    // No pattern splits this in linear time: one that did not would let a single request hold up the server.
+    const named = Object.fromEntries(
+      parameters.map((parameter) => {
+        const [name = "", value = ""] = parameter.split("=", 2);
+        return [name.trim(), value.trim()];
+      }),
+    );
+    const format = FORMATS.find((format) =>
+      format.type === type && [undefined, format.version].includes(named.version)
+    );
+    const quality = Number(named.q ?? 1);
+    if (format !== undefined && quality > most) [best, most] = [format.contentType, quality];
+  }
+  return best;
+}
+
+const FORMATS = [
+  { type: "text/plain", version: "0.0.4", contentType: prometheusContentType },
+  { type: "application/openmetrics-text", version: "1.0.0", contentType: openMetricsContentType },
+];

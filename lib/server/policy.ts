@@ -1,0 +1,212 @@
+/**
+ * What the echo server accepts, what it tells of its connections, and what it counts.
+ *
+ * @module
+ */
+
+import type { CloseFrame } from "../protocol/close.ts";
+import type { RateLimit } from "./rate.ts";
+
+/**
+ * A connection without traffic for this long is closed unless told otherwise, in seconds: 60. The ping at half of it goes out
+ * before a proxy on the way cuts the connection: most do so after 60 s of silence.
+ */
+export const DEFAULT_IDLE_TIMEOUT_SECONDS = 60;
+
+/** How many connections are held at once unless told otherwise: 10,000. */
+export const DEFAULT_MAX_CONNECTIONS = 10_000;
+
+/** How much may wait for one peer that does not read unless told otherwise, in bytes: 16 MiB. */
+export const DEFAULT_MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
+
+/** How much may wait for all peers together unless told otherwise, in bytes: 512 MiB. */
+export const DEFAULT_MAX_BUFFERED_TOTAL_BYTES = 512 * 1024 * 1024;
+
+/** What an echo server accepts; what is left out has its default. */
+export interface EchoPolicy {
+  /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
+  maxMessageBytes?: number;
+  /**
+   * How long a connection may be without traffic, in whole seconds, before it is closed with 1001, with a ping at half of it;
+   * 0 for ever. 60 by default.
+   */
+  idleTimeoutSeconds?: number;
+  /** How many connections are held at once; more are answered with 503 and `Retry-After`. 10,000 by default. */
+  maxConnections?: number;
+  /**
+   * How many bytes may wait for a peer that does not read before its next message; more close it with 1008. 16 MiB by
+   * default. Over our own frames so much never waits, as a peer that does not read is not listened to.
+   */
+  maxBufferedBytes?: number;
+  /**
+   * How many bytes of messages may wait for all peers together; more close one with 1013: over our own frames the one that
+   * holds the most, over the runtime's WebSocket, which gives nothing back, the one that asks for more. 512 MiB by default.
+   */
+  maxBufferedTotalBytes?: number;
+  /** How fast one peer may send; a faster one is closed with 1008. Without limit by default. */
+  rate?: RateLimit;
+  /**
+   * The origins of pages that may connect: `https://app.example`, `https://*.app.example` for every host below, `null`, or
+   * `*`; others are answered with 403. All by default. Compared without case, and without the port of the scheme.
+   */
+  allowOrigins?: readonly string[];
+  /**
+   * The hosts that requests may name in their field Host and in an absolute target, without the port: `app.example`,
+   * `*.app.example` for every host below, an address, `127.0.0.0/8`, or `*`; others are answered with 421, except `/healthz`.
+   * This keeps out pages whose own name was pointed at this server (DNS rebinding). All by default; where `serveEcho()` listens
+   * on a loopback address `localhost`, `*.localhost`, 127.0.0.0/8 and `[::1]`.
+   */
+  allowHosts?: readonly string[];
+  /** Whether a request without an Origin, which no browser makes, is answered with 403 as well. */
+  requireOrigin?: boolean;
+  /**
+   * The secret without which there is 401: as `Authorization: Bearer`, as the password of Basic authentication, or from a
+   * browser as a subprotocol, `wsproof.bearer.` and its base64url form without padding.
+   */
+  token?: string;
+  /** The subprotocols, best first, of which one that the client offers is selected; by default the client's first. */
+  protocols?: readonly string[];
+  /** Answers to plain GET and HEAD requests, by path; with a token, all but `/` ask for it. */
+  routes?: Readonly<Record<string, Route>>;
+  /**
+   * Told of every connection that opens or closes, of every request that is refused, and of trouble. If it throws when a
+   * connection opens, that connection is closed with 1011; what it throws otherwise is ignored.
+   */
+  onEvent?: (event: EchoEvent) => void;
+}
+
+/** Answers a plain HTTP request. */
+export type Route = (request: Request) => Response | Promise<Response>;
+
+/** What an echo server tells. */
+export type EchoEvent = EchoOpened | EchoClosed | EchoRefused | EchoTrouble;
+
+/** A client's upgrade was accepted and the connection is open. */
+export interface EchoOpened {
+  /** What happened. */
+  readonly type: "opened";
+  /** The number of the connection, counted from 1. */
+  readonly id: number;
+  /** The address of the peer. */
+  readonly peer: string;
+  /** The path and query that it asked for. */
+  readonly path: string;
+  /** The subprotocol that was selected; empty if none. */
+  readonly protocol: string;
+}
+
+/** A connection has ended. */
+export interface EchoClosed {
+  /** What happened. */
+  readonly type: "closed";
+  /** The number of the connection. */
+  readonly id: number;
+  /** The address of the peer. */
+  readonly peer: string;
+  /** The close frame of the peer, or `null` if the connection ended without one that is known. */
+  readonly received: CloseFrame | null;
+  /** The close frame with which the server began, or `null` if the peer began. */
+  readonly sent: CloseFrame | null;
+  /** What the runtime says of an abnormal end; empty if nothing. */
+  readonly error: string;
+  /** How many messages were echoed. */
+  readonly messages: number;
+  /** How many payload bytes were echoed. */
+  readonly bytes: number;
+  /** How long the connection was open, in milliseconds. */
+  readonly ms: number;
+}
+
+/** A request was answered with something else than the upgrade. */
+export interface EchoRefused {
+  /** What happened. */
+  readonly type: "refused";
+  /** The address of the peer. */
+  readonly peer: string;
+  /** The path and query that it asked for; empty if there was no request that could be read. */
+  readonly path: string;
+  /** The HTTP status of the answer; 0 if there was none. */
+  readonly status: number;
+  /** Why. */
+  readonly cause: RefusalCause;
+}
+
+/** Something has gone wrong that is no connection's fault; the server goes on. */
+export interface EchoTrouble {
+  /** What happened. */
+  readonly type: "trouble";
+  /** What has gone wrong. */
+  readonly kind: TroubleKind;
+  /** What the runtime says of it. */
+  readonly error: string;
+}
+
+/**
+ * What has gone wrong: connections cannot be taken, as without free descriptors (`accept`; the server goes on trying); or an
+ * error came out of the runtime that nobody caught (`runtime`).
+ */
+export type TroubleKind = "accept" | "runtime";
+
+/**
+ * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,
+ * its token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that
+ * is too long, too slow or one of too many (the last three over our own frames only).
+ */
+export type RefusalCause =
+  | "plain-http"
+  | "method"
+  | "bad-handshake"
+  | "version"
+  | "host"
+  | "origin"
+  | "token"
+  | "connections"
+  | "draining"
+  | "gone"
+  | "head-too-long"
+  | "head-timeout"
+  | "head-limit";
+
+/** What an echo server has counted since it began, except for {@linkcode EchoStats.connections}, which are those of now. */
+export interface EchoStats {
+  /** The connections that have a place now: nearly always, those that are open. */
+  readonly connections: number;
+  /** The connections that were let in. */
+  readonly accepted: number;
+  /** The messages that were echoed. */
+  readonly messages: number;
+  /** The payload bytes that were echoed. */
+  readonly bytes: number;
+  /** The connections that have ended. */
+  readonly closes: readonly CloseCount[];
+  /** The requests that were refused. */
+  readonly refusals: readonly RefusalCount[];
+  /** What has gone wrong besides. */
+  readonly troubles: readonly TroubleCount[];
+}
+
+/** How many connections ended in one way. */
+export interface CloseCount {
+  /** The close code of the side that began, if its frame is known; 1006 for an end without one (RFC 6455 section 7.4.1). */
+  readonly code: number;
+  /** Who began to close. */
+  readonly initiator: "peer" | "server" | "none";
+  /** How many. */
+  readonly count: number;
+}
+
+/** How many requests were refused for one cause. */
+export interface RefusalCount {
+  /** Why. */
+  readonly cause: RefusalCause;
+  /** How many. */
+  readonly count: number;
+}
+
+/** How often one thing has gone wrong. */
+export interface TroubleCount {
+  /** What. */
+  readonly kind: TroubleKind;
+  /** How often. */
+  readonly count: number;
+}

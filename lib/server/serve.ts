@@ -1,0 +1,338 @@
+/**
+ * The echo server on a port: the runtime's WebSocket, or our own frames, in front of the same echo policy.
+ *
+ * @module
+ */
+
+import { createEcho } from "./builtin_echo.ts";
+import {
+  DEFAULT_IDLE_TIMEOUT_SECONDS,
+  DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+  type EchoOpened,
+  type EchoPolicy,
+  type EchoStats,
+  type TroubleKind,
+} from "./policy.ts";
+import { describeAddr, Gatekeeper } from "./gatekeeper.ts";
+import { isLoopback, LOOPBACK_HOSTS } from "./allowed_host.ts";
+import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "../net/host.ts";
+import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
+import { messageOf } from "../protocol/error.ts";
+import { MemoryBudget } from "./budget.ts";
+import { DEFAULT_PORT, type TransportName } from "../connection/connection.ts";
+import { within } from "../net/deadline.ts";
+import { NO_ANSWER } from "./wire_echo.ts";
+import { type WireHandler, WireServer } from "./wire_server.ts";
+
+export { addressesOf, ListenError } from "../net/host.ts";
+
+/** How long a shutdown may take unless told otherwise, in milliseconds: 5 s. */
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000;
+
+/** Options of {@linkcode serveEcho}. */
+export interface ServeEchoOptions extends EchoPolicy {
+  /** The host name or address to listen on; 127.0.0.1 by default. `localhost` is both 127.0.0.1 and ::1. */
+  hostname?: string;
+  /**
+   * The addresses that the host name stands for, as {@linkcode addressesOf} finds them: all of them are
+   * listened on, with the same port. Of a name other than `localhost` only the first one is without this. An address that
+   * the machine does not have is left out, unless it is the only one.
+   */
+  addresses?: readonly string[];
+  /** The port to listen on, 0 for any free one; 6455 by default. */
+  port?: number;
+  /** What moves the bytes: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
+  transport?: TransportName;
+  /** The certificate chain with which it is a `wss:` server, as PEM text; `key` belongs to it. */
+  cert?: string;
+  /** The private key of the certificate, as PEM text. */
+  key?: string;
+  /**
+   * How many connections may be before their upgrade at once, over our own frames; one more drops the one that has waited
+   * longest. 1,024 by default.
+   */
+  maxHeads?: number;
+}
+
+/** Options of {@linkcode ListeningServer.shutdown}. */
+export interface ShutdownOptions {
+  /** How long it may take, in milliseconds, for which the peers have to answer the close frame; 5 s by default. */
+  timeoutMs?: number;
+}
+
+/** A server that listens. */
+export interface ListeningServer {
+  /** Where it listens, as a `ws:` or `wss:` URL with the address and port that are bound. */
+  readonly url: string;
+  /** The same for every address that is bound; the first is {@linkcode ListeningServer.url}. */
+  readonly urls: readonly string[];
+  /**
+   * Closes every connection with 1001 (going away), waits for the answers, and stops listening.
+   *
+   * @returns How many peers had not answered in time. With the built-in transport they keep the process alive: a program
+   * that has to end then calls `Deno.exit`. With `wire` they are dropped.
+   */
+  shutdown(options?: ShutdownOptions): Promise<number>;
+}
+
+/** An echo server that listens. */
+export interface EchoServer extends ListeningServer {
+  /** What it has counted so far. */
+  stats(): EchoStats;
+  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  troubled(kind: TroubleKind, error: string): void;
+}
+
+/**
+ * Starts an echo server.
+ *
+ * @param options Where to listen and what to accept.
+ * @returns The server, which listens already.
+ * @throws {ListenError} If it cannot listen there, as when the port is taken.
+ *
+ * @example
+ * ```ts
+ * import { serveEcho } from "./serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const answer = await fetch(server.url.replace("ws:", "http:"));
+ * assertEquals(answer.status, 426);
+ * await answer.body?.cancel();
+ * await server.shutdown();
+ * ```
+ */
+export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
+  const { transport = "builtin", cert } = options;
+  const door = listen(options, (place) => {
+    const policy = place.addresses.every(isLoopback) ? { allowHosts: LOOPBACK_HOSTS, ...options } : options;
+    return (transport === "wire" ? openWire : openBuiltin)(place, policy);
+  });
+  const urls = door.bound.map(({ hostname, port }) =>
+    `${cert === undefined ? "ws" : "wss"}://${inUrl(hostname)}:${port}/`
+  );
+  const [url = ""] = urls;
+  return {
+    url,
+    urls,
+    stats: () => door.stats(),
+    troubled: (kind, error) => door.troubled(kind, error),
+    async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
+      let left = 0;
+      const gone = door.closeAll(1001, "server shutting down").map(async (ended) => {
+        left++;
+        await ended;
+        left--;
+      });
+      const graceMs = Math.min(MAX_GRACE_MS, timeoutMs / 2);
+      const patienceMs = timeoutMs - graceMs;
+      await within(Promise.all(gone), "answers to the close frames", { timeoutMs: patienceMs }).catch(() => {});
+      const unanswered = left;
+      await door.stop(graceMs);
+      return unanswered;
+    },
+  };
+}
+
+/** What a server needs of its listeners. */
+interface Door {
+  /** Where they listen; there is one at least. */
+  readonly bound: readonly Deno.NetAddr[];
+  stats(): EchoStats;
+  troubled(kind: TroubleKind, error: string): void;
+  /** Closes every connection and refuses new ones; each promise resolves when its connection has ended. */
+  closeAll(code: number, reason: string): Promise<unknown>[];
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Where to listen. */
+interface Place {
+  readonly addresses: readonly string[];
+  readonly port: number;
+}
+
+/** Opens something for each address; what is open already ends when one fails. */
+function openEach<Listener extends { stop(): Promise<unknown> }>(
+  { addresses, port }: Place,
+  open: (hostname: string, port: number) => Listener,
+): Listener[] {
+  const opened: Listener[] = [];
+  try {
+    for (const hostname of addresses) opened.push(open(hostname, port));
+    return opened;
+  } catch (error) {
+    for (const listener of opened) listener.stop().catch(() => {});
+    throw error;
+  }
+}
+
+function openBuiltin(place: Place, options: ServeEchoOptions): Door {
+  const echo = createEcho(options);
+  const listeners = openEach(
+    place,
+    (hostname, port) =>
+      keepListening(
+        (at) => Deno.serve({ hostname, port: at ?? port, ...tlsOf(options), onListen() {} }, echo.fetch),
+        (error) => echo.troubled("accept", messageOf(error)),
+      ),
+  );
+  return {
+    bound: listeners.map(({ addr }) => addr),
+    stats: () => echo.stats(),
+    troubled: (kind, error) => echo.troubled(kind, error),
+    closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
+    async stop(graceMs) {
+      echo.giveUp();
+      // The runtime's own shutdown would wait for ever for a peer that does not read.
+      const stopped = Promise.all(listeners.map((listener) => listener.stop()));
+      await within<unknown>(stopped, "shutdown", { timeoutMs: graceMs }).catch(() => {});
+    },
+  };
+}
+
+/**
+ * Listens, and again when the runtime gives up, as it does without free descriptors: that would end the process, although its
+ * connections live on.
+ */
+function keepListening(
+  open: (port?: number) => Deno.HttpServer<Deno.NetAddr>,
+  onTrouble: (error: unknown) => void,
+): { readonly addr: Deno.NetAddr; stop(): Promise<void> } {
+  let server = open();
+  const { addr } = server;
+  let isListening = true;
+  let isStopped = false;
+
+  async function untilFinished(): Promise<void> {
+    while (!isStopped) {
+      try {
+        await server.finished;
+        return;
+      } catch (error) {
+        isListening = false;
+        onTrouble(error);
+      }
+      await listenAgain();
+    }
+  }
+
+  async function listenAgain(): Promise<void> {
+    while (!isStopped) {
+      await new Promise((resolve) => setTimeout(resolve, LISTEN_RETRY_MS));
+      if (isStopped) return;
+      try {
+        server = open(addr.port);
+        isListening = true;
+        return;
+      } catch {
+        // There is no descriptor for it yet.
+      }
+    }
+  }
+
+  const finished = untilFinished();
+  return {
+    addr,
+    async stop() {
+      isStopped = true;
+      if (isListening) await server.shutdown();
+      await finished;
+    },
+  };
+}
+
+function openWire(place: Place, options: ServeEchoOptions): Door {
+  const {
+    maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES,
+    idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS,
+    maxBufferedTotalBytes = DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+    maxHeads,
+    rate,
+  } = options;
+  const gate = new Gatekeeper(options);
+  const admitted = new WeakMap<Request, EchoOpened>();
+  const handler: WireHandler = {
+    decide(request, addr, target) {
+      const opened = gate.admit(request, addr, target);
+      if (!("id" in opened)) return opened;
+      admitted.set(request, opened);
+      return opened.protocol;
+    },
+    follow(request) {
+      const opened = admitted.get(request);
+      if (opened === undefined) throw new Error("Not admitted");
+      const since = performance.now();
+      return {
+        onOpen: (counts) => gate.opened(opened, counts),
+        onEnd(end) {
+          gate.closed({ type: "closed", id: opened.id, peer: opened.peer, ...end, ms: performance.now() - since });
+        },
+        onGone: () => gate.leave(opened.id),
+      };
+    },
+    onTrouble: (error) => gate.troubled("accept", error),
+    abandoned(request) {
+      const opened = admitted.get(request);
+      if (opened) gate.gone(opened);
+    },
+    onRefused: (addr, status, cause) => gate.refused({ peer: describeAddr(addr), path: "", status, cause }),
+  };
+  const limits = {
+    maxMessageBytes,
+    idleTimeoutMs: idleTimeoutSeconds * 1000,
+    maxHeads,
+    budget: new MemoryBudget(maxBufferedTotalBytes),
+    ...(rate && { rate }),
+  };
+  const servers = openEach(
+    place,
+    (hostname, port) => new WireServer({ hostname, port, ...tlsOf(options), ...limits }, handler),
+  );
+  return {
+    bound: servers.map(({ addr }) => addr),
+    stats: () => gate.stats(),
+    troubled: (kind, error) => gate.troubled(kind, error),
+    closeAll(code, reason) {
+      gate.drain();
+      return servers.flatMap((server) => server.closeAll(code, reason)).map(({ ended }) => ended);
+    },
+    async stop() {
+      await Promise.all(servers.map((server) => server.stop(NO_ANSWER)));
+    },
+  };
+}
+
+/** The two belong together: one alone is refused where it is used. */
+function tlsOf({ cert, key }: ServeEchoOptions): { cert: string; key: string } | undefined {
+  return cert === undefined && key === undefined ? undefined : { cert: cert ?? "", key: key ?? "" };
+}
+
+function listen(options: ServeEchoOptions, open: (place: Place) => Door): Door {
+  const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
+  const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
+  try {
+    return open(addresses.length > 1 ? bindable(addresses, port) : { addresses, port });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    const message = messageOf(error);
+    if (error instanceof Deno.errors.InvalidData || /KeyMismatch|certificate|private key|'cert'/i.test(message)) {
+      const reason = message.includes("KeyMismatch") ? "the key does not belong to the certificate" : message;
+      throw new CertificateError(
+        `Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together`,
+      );
+    }
+    throw error instanceof ListenError ? error : new ListenError(hostname, port, error);
+  }
+}
+
+/** Thrown when a server cannot be a `wss:` server with the certificate and the key that it was given. */
+export class CertificateError extends Error {
+  /** The name of the class. */
+  override readonly name = "CertificateError";
+}
+
+/** How long to wait before the runtime listens again after it gave up, in milliseconds: 200. */
+const LISTEN_RETRY_MS = 200;
+
+/** How much of the time for a shutdown is kept for the runtime's own, at most, in milliseconds: 500, or half of it. */
+const MAX_GRACE_MS = 500;

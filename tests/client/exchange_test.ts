@@ -1,0 +1,78 @@
+/** What an exchange does with its messages and their memory. */
+
+import { assert, assertEquals } from "@std/assert";
+import { exchange } from "../../lib/client/exchange.ts";
+import type { Message } from "../../lib/protocol/message.ts";
+import { serveEcho } from "../../lib/server/serve.ts";
+
+for (const transport of ["builtin", "wire"] as const) {
+  Deno.test(`exchange() keeps its window with messages of no bytes, over ${transport}`, async () => {
+    const server = serveEcho({ port: 0 });
+    let [underWay, most] = [0, 0];
+    const report = await exchange(server.url, {
+      transport,
+      messages: Array.from({ length: 500 }, () => ""),
+      windowBytes: 640,
+      onEvent: ({ type }) => {
+        if (type === "sent") most = Math.max(most, ++underWay);
+        if (type === "received") underWay--;
+      },
+    });
+    await server.shutdown();
+    // 64 bytes are counted for each message besides its own.
+    assertEquals([report.verdict, most], ["proven", 10]);
+  });
+
+  Deno.test(`exchange() compares every reply although the memory of verified ones is used again, over ${transport}`, async () => {
+    const server = serveEcho({ port: 0 });
+    const verified: Message[] = [];
+    const parts = Array.from({ length: 30 }, (_, index) => new Uint8Array(100_000).fill(index));
+    const report = await exchange(server.url, {
+      transport,
+      messages: parts,
+      windowBytes: 300_000,
+      digest: true,
+      onVerified: (message) => verified.push(message),
+    });
+    await server.shutdown();
+    assertEquals(report.verdict, "proven");
+    assertEquals(verified, parts);
+    const [sent, received] = ["sentAt", "receivedAt"].map((field) =>
+      report.messages.filter((message) => field in message).map(({ sha256 }) => sha256)
+    );
+    assertEquals(sent, received);
+    assertEquals(new Set(sent).size, 30);
+  });
+}
+
+Deno.test("exchange() lets a greeting pass when nothing was sent", async () => {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    socket.onopen = () => socket.send("welcome");
+    return response;
+  });
+  const report = await exchange(`ws://127.0.0.1:${server.addr.port}/`, { messages: [] });
+  assertEquals(report.verdict, "proven", report.problem);
+  await server.shutdown();
+});
+
+Deno.test("exchange() reports a failing source of messages as a bug, in one line, and closes the connection", async () => {
+  const server = serveEcho({ port: 0 });
+  const broken = (function* (): Generator<Message> {
+    yield "one";
+    throw new Error("two\nlines");
+  })();
+  const report = await exchange(server.url, { messages: broken });
+  await server.shutdown();
+  assertEquals([report.verdict, report.close?.received?.code], ["internal-error", 1000]);
+  assert(!report.problem.includes("\n"));
+});
+
+for (const transport of ["builtin", "wire"] as const) {
+  Deno.test(`exchange() sends no text that UTF-8 cannot carry, over ${transport}`, async () => {
+    const server = serveEcho({ port: 0 });
+    const report = await exchange(server.url, { transport, messages: ["a\ud800"] });
+    await server.shutdown();
+    assertEquals([report.verdict, report.sent.messages], ["usage", 0]);
+  });
+}

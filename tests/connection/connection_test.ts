@@ -1,0 +1,212 @@
+/** What a connection does over either transport. */
+
+import { assertEquals, assertRejects } from "@std/assert";
+import { ProtocolError } from "../../lib/protocol/error.ts";
+import {
+  type Connection,
+  ConnectionClosedError,
+  OpenError,
+  type OpenOptions,
+  type TransportName,
+} from "../../lib/connection/connection.ts";
+import { TimeoutError } from "../../lib/net/deadline.ts";
+import { openConnection } from "../../lib/connection/open.ts";
+import { BINARY, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
+
+const WAIT = { timeoutMs: 60_000 };
+const SHORT = { timeoutMs: 100 };
+
+/** Runs a test over a connection to a peer that has upgraded it. */
+async function connected(
+  transport: TransportName,
+  script: Script,
+  test: (connection: Connection) => Promise<void>,
+  options: OpenOptions = {},
+) {
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade();
+    await script(socket);
+  });
+  await test(await openConnection(peer.url, transport, options));
+}
+
+const untilGone: Script = (socket) => socket.untilGone();
+
+for (const transport of ["builtin", "wire"] as const) {
+  Deno.test(`openConnection() rejects with no-connection when the answer takes longer than connectTimeoutMs, over ${transport}`, async () => {
+    await using peer = rawPeer(untilGone);
+    const error = await assertRejects(
+      () => openConnection(peer.url, transport, { connectTimeoutMs: 100 }),
+      OpenError,
+      "within 0.1 s",
+    );
+    assertEquals([error.failure, error.status], ["no-connection", undefined]);
+  });
+
+  Deno.test(`openConnection() rejects with the status of the answer, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.readHead();
+      await socket.write("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    });
+    const error = await assertRejects(
+      () => openConnection(peer.url, transport),
+      OpenError,
+      "503 (Service Unavailable)",
+    );
+    assertEquals([error.failure, error.status], ["handshake-refused", 503]);
+  });
+
+  Deno.test(`openConnection() rejects with the reason of the signal, before and while it connects, over ${transport}`, async () => {
+    const reason = new Error("enough");
+    await assertRejects(
+      () => openConnection("ws://127.0.0.1:1/", transport, { signal: AbortSignal.abort(reason) }),
+      Error,
+      "enough",
+    );
+    const controller = new AbortController();
+    await using peer = rawPeer(async (socket) => {
+      await socket.readHead();
+      controller.abort(reason);
+      await socket.untilGone();
+    });
+    await assertRejects(() => openConnection(peer.url, transport, { signal: controller.signal }), Error, "enough");
+  });
+
+  Deno.test(`receive() gives text and binary messages in the order of arrival, fragments as whole messages, over ${transport}`, async () => {
+    await connected(transport, async (socket) => {
+      await socket.frame(TEXT, "one");
+      await socket.frame(TEXT, "tw", 0);
+      await socket.frame(0, "o");
+      await socket.frame(BINARY, Uint8Array.of(3));
+      await socket.answerClose();
+    }, async (connection) => {
+      assertEquals(await connection.receive(WAIT), "one");
+      assertEquals(await connection.receive(WAIT), "two");
+      assertEquals(await connection.receive(WAIT), Uint8Array.of(3));
+      await connection.close(WAIT);
+    });
+  });
+
+  Deno.test(`receive() rejects with a TimeoutError when nothing arrives, and the connection stays usable, over ${transport}`, async () => {
+    await connected(transport, async (socket) => {
+      await socket.echoOne();
+      await socket.answerClose();
+    }, async (connection) => {
+      const error = await assertRejects(
+        () => connection.receive(SHORT),
+        TimeoutError,
+        "No complete message within 0.1 s",
+      );
+      assertEquals(error.timeoutMs, 100);
+      await connection.send("still here");
+      assertEquals(await connection.receive(WAIT), "still here");
+      await connection.close(WAIT);
+    });
+  });
+
+  Deno.test(`receive() gives what has arrived before it rejects with how the connection ended, over ${transport}`, async () => {
+    await connected(transport, async (socket) => {
+      await socket.frame(TEXT, "last words");
+      await socket.closeFrame(1001, "bye");
+      await socket.untilGone();
+    }, async (connection) => {
+      await connection.closed;
+      assertEquals(await connection.receive(WAIT), "last words");
+      const error = await assertRejects(() => connection.receive(WAIT), ConnectionClosedError);
+      assertEquals(error.message, 'Peer closed with 1001 (going away), reason "bye"');
+      assertEquals(error.record.received, { code: 1001, reason: "bye" });
+    });
+  });
+
+  Deno.test(`receive() rejects with the reason of the signal, over ${transport}`, async () => {
+    await connected(transport, (socket) => socket.answerClose().then(() => {}), async (connection) => {
+      const controller = new AbortController();
+      const receiving = assertRejects(() => connection.receive({ signal: controller.signal }), Error, "enough");
+      controller.abort(new Error("enough"));
+      await receiving;
+      await connection.close(WAIT);
+    });
+  });
+
+  Deno.test(`drain() gives what nobody received, in order, over ${transport}`, async () => {
+    await connected(transport, async (socket) => {
+      for (const text of ["one", "two", "three"]) await socket.frame(TEXT, text);
+      await socket.answerClose();
+    }, async (connection) => {
+      await connection.close(WAIT);
+      assertEquals(await connection.receive(WAIT), "one");
+      assertEquals(connection.drain(), ["two", "three"]);
+      assertEquals(connection.drain(), []);
+    });
+  });
+
+  Deno.test(`the iterator of a connection gives its messages and ends with a close frame of the peer, over ${transport}`, async () => {
+    await connected(transport, async (socket) => {
+      await socket.frame(TEXT, "one");
+      await socket.frame(TEXT, "two");
+      await socket.closeFrame(1000);
+      await socket.untilGone();
+    }, async (connection) => {
+      assertEquals(await Array.fromAsync(connection), ["one", "two"]);
+    });
+  });
+
+  Deno.test(`the iterator of a connection throws when the connection drops, over ${transport}`, async () => {
+    await connected(transport, (socket) => socket.frame(TEXT, "one"), async (connection) => {
+      await assertRejects(() => Array.fromAsync(connection), ConnectionClosedError, "without a close frame");
+    });
+  });
+
+  Deno.test(`send() rejects when the connection has ended, and after close(), over ${transport}`, async () => {
+    await connected(transport, (socket) => socket.closeFrame(1000), async (connection) => {
+      await connection.closed;
+      await assertRejects(() => connection.send("x"), ConnectionClosedError, "1000");
+    });
+    await connected(transport, (socket) => socket.answerClose().then(() => {}), async (connection) => {
+      const closing = connection.close(WAIT);
+      await assertRejects(() => connection.send("x"), ConnectionClosedError, "1000");
+      await closing;
+    });
+  });
+
+  Deno.test(`close() records no answer when the deadline passes, and when the signal comes, over ${transport}`, async () => {
+    for (const ends of ["deadline", "signal"]) {
+      await connected(transport, untilGone, async (connection) => {
+        const controller = new AbortController();
+        const closing = connection.close(ends === "deadline" ? SHORT : { signal: controller.signal });
+        if (ends === "signal") controller.abort();
+        const { sent, received, end } = await closing;
+        assertEquals({ sent, received, end }, { sent: { code: 1000, reason: "" }, received: null, end: "no-answer" });
+      });
+    }
+  });
+
+  Deno.test(`close() gives the record of a connection that has ended already, over ${transport}`, async () => {
+    await connected(
+      transport,
+      (socket) => socket.closeFrame(1001, "bye").then(() => socket.untilGone()),
+      async (connection) => {
+        await connection.closed;
+        const { sent, received, initiator, end } = await connection.close({ code: 4000 });
+        assertEquals([received, initiator, end], [{ code: 1001, reason: "bye" }, "peer", "close-frame"]);
+        assertEquals(sent, received);
+      },
+    );
+  });
+
+  Deno.test(`send() says what failed a connection, and does not wait for a peer that does not answer, over ${transport}`, async () => {
+    await connected(transport, async (socket) => {
+      await socket.frame(TEXT, "too long");
+      await socket.untilGone();
+    }, async (connection) => {
+      await assertRejects(() => connection.receive(WAIT), ProtocolError, "limit of 4 bytes");
+      await assertRejects(() => connection.send("x", SHORT), ProtocolError, "limit of 4 bytes");
+      await connection.close(SHORT);
+    }, { maxMessageBytes: 4 });
+    await connected(transport, untilGone, async (connection) => {
+      const closing = connection.close({ timeoutMs: 500 });
+      await assertRejects(() => connection.send("x", SHORT), TimeoutError);
+      await closing;
+    });
+  });
+}

@@ -1,0 +1,878 @@
+/** Every verdict that the built-in transport can reach, through the real command line against real sockets. */
+
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createAuthority } from "../support/certificates.ts";
+import { client, outcomeOf, reportOf, standIns, start } from "../support/command.ts";
+import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
+import { serveEcho } from "../../lib/server/serve.ts";
+import { EXIT_CODES, type Verdict } from "../../lib/client/verdict.ts";
+
+/** A peer, the options of the client, and what the report has to say. */
+interface Case {
+  readonly does: string;
+  readonly script: Script;
+  readonly args?: readonly string[];
+  readonly verdict: Verdict;
+  /** The stage that fails. */
+  readonly stage?: string;
+  readonly problem?: RegExp;
+  readonly hint?: RegExp;
+}
+
+const answering = (status: string, ...fields: string[]): Script => async (socket) => {
+  await socket.readHead();
+  await socket.write([`HTTP/1.1 ${status}`, ...fields, "Content-Length: 0", "", ""].join("\r\n"));
+};
+
+/** Upgrades, then answers one message, then the close frame. */
+const replying = (opcode: number, reply: string | Uint8Array, ...more: string[]): Script => async (socket) => {
+  await socket.upgrade();
+  await socket.readFrame();
+  await socket.frame(opcode, reply);
+  for (const text of more) await socket.frame(TEXT, text);
+  await socket.answerClose();
+};
+
+/** Upgrades, echoes, then meets the close frame in its own way. */
+const closing = (end: Script): Script => async (socket) => {
+  await socket.upgrade();
+  await socket.echoOne();
+  await socket.readFrame();
+  await end(socket);
+};
+
+/** For the stage in which something does not come; on a busy machine the others may take longer than this. */
+const SHORT_CONNECT = ["--connect-timeout", "0.4"];
+const SHORT_REPLY = ["--reply-timeout", "0.4"];
+const SHORT_CLOSE = ["--close-timeout", "0.4"];
+const thousand = "x".repeat(1000);
+
+const CASES: readonly Case[] = [
+  // Proven.
+  { does: "echoes and confirms the close", script: closing((s) => s.closeFrame(1000)), verdict: "proven" },
+  {
+    does: "greets first, with --skip",
+    args: ["--skip", "1"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.frame(TEXT, "welcome");
+      await socket.echoOne();
+      await socket.answerClose();
+    },
+  },
+  {
+    does: "answers with the expected text",
+    args: ["--reply", "pong", "-m", "ping"],
+    script: replying(TEXT, "pong"),
+    verdict: "proven",
+  },
+  {
+    does: "answers with text that matches",
+    args: ["--reply-match", "^p.ng$"],
+    script: replying(TEXT, "pong"),
+    verdict: "proven",
+  },
+  {
+    does: "answers with something, with --reply-any",
+    args: ["--reply-any"],
+    script: replying(BINARY, "?"),
+    verdict: "proven",
+  },
+  {
+    does: "stays silent, with --reply-none",
+    args: ["--reply-none"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.answerClose();
+    },
+  },
+  {
+    does: "begins the close itself, with the code that is expected",
+    args: ["--expect-close", "4001"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.closeFrame(4001, "enough");
+      await socket.untilGone();
+    },
+  },
+  {
+    does: "answers the close with the other code that is expected",
+    args: ["--expect-close", "1001"],
+    script: closing((s) => s.closeFrame(1001)),
+    verdict: "proven",
+  },
+  {
+    does: "answers with the reason that is expected",
+    args: ["--close-code", "4000", "--close-reason", "bye", "--expect-reason", "bye"],
+    script: closing((s) => s.closeFrame(4000, "bye")),
+    verdict: "proven",
+  },
+  {
+    does: "selects a subprotocol that was offered",
+    args: ["-p", "soap", "-p", "chat"],
+    verdict: "proven",
+    script: async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: chat");
+      await socket.echoOne();
+      await socket.answerClose();
+    },
+  },
+
+  // No connection.
+  {
+    does: "stays silent before the upgrade",
+    script: (socket) => socket.untilGone(),
+    args: SHORT_CONNECT,
+    verdict: "no-connection",
+    stage: "connect",
+    problem: /No answer within 0.4 s/,
+  },
+  {
+    does: "stops in the middle of the head",
+    script: async (socket) => {
+      await socket.readHead();
+      await socket.write("HTTP/1.1 101 Switching Proto");
+      await socket.untilGone();
+    },
+    args: SHORT_CONNECT,
+    verdict: "no-connection",
+    stage: "connect",
+  },
+
+  // Handshake refused.
+  {
+    does: "answers 403",
+    script: answering("403 Forbidden"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /status 403 \(Forbidden\) instead of 101/,
+    hint: /--origin/,
+  },
+  {
+    does: "answers 404",
+    script: answering("404 Not Found"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /404/,
+    hint: /no WebSocket endpoint/,
+  },
+  {
+    does: "answers 401",
+    script: answering("401 Unauthorized"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    hint: /credentials/,
+  },
+  {
+    does: "redirects",
+    script: answering("302 Found", "Location: ws://127.0.0.1:1/"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /302/,
+    hint: /not followed/,
+  },
+  { does: "answers 200", script: answering("200 OK"), verdict: "handshake-refused", stage: "upgrade", problem: /200/ },
+  {
+    does: "speaks another protocol",
+    script: async (socket) => {
+      await socket.readHead();
+      await socket.write("SSH-2.0-OpenSSH_9.2\r\n\r\n");
+    },
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /not a valid upgrade/,
+  },
+  {
+    does: "leaves out the field Upgrade",
+    script: answering("101 Switching Protocols", "Connection: Upgrade"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /the field Upgrade is not "websocket"/,
+  },
+  {
+    does: "leaves out the field Connection",
+    script: answering("101 Switching Protocols", "Upgrade: websocket"),
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /the field Connection/,
+  },
+  {
+    does: "selects no subprotocol",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.answerClose();
+    },
+    args: ["-p", "chat"],
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /none of the subprotocols that were offered: "chat"/,
+  },
+  {
+    does: "selects a subprotocol that was not offered",
+    script: async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: soap");
+      await socket.answerClose();
+    },
+    args: ["-p", "chat"],
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /"soap", which was not offered/,
+  },
+  {
+    does: "selects a subprotocol where none was offered",
+    script: async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: soap");
+      await socket.answerClose();
+    },
+    verdict: "handshake-refused",
+    stage: "upgrade",
+    problem: /"soap", which was not offered/,
+  },
+
+  // No reply.
+  {
+    does: "never replies",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.answerClose();
+    },
+    args: SHORT_REPLY,
+    verdict: "no-reply",
+    stage: "receive",
+    problem: /No complete message within 0.4 s/,
+  },
+  {
+    does: "never finishes its reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.frame(TEXT, "Hello", 0);
+      await socket.untilGone();
+    },
+    args: [...SHORT_REPLY, ...SHORT_CLOSE],
+    verdict: "no-reply",
+    stage: "receive",
+  },
+  {
+    does: "stops reading",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.untilStopped();
+    },
+    args: [...SHORT_REPLY, ...SHORT_CLOSE, "--size", "32MiB", "--split", "1MiB"],
+    verdict: "no-reply",
+  },
+
+  // Wrong reply.
+  {
+    does: "changes a byte",
+    script: replying(TEXT, "Hello World"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /at byte 6: "World" instead of "world"/,
+  },
+  {
+    does: "turns text into binary",
+    script: replying(BINARY, "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /binary, 11 bytes, instead of text, 11 bytes/,
+    hint: /came back as binary/,
+  },
+  {
+    does: "adds a line end",
+    script: replying(TEXT, "Hello world\n"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /12 bytes, instead of text, 11 bytes/,
+    hint: /added a line end/,
+  },
+  {
+    does: "cuts at a power of two",
+    args: ["-m", thousand],
+    script: replying(TEXT, thousand.slice(0, 512)),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /512 bytes, instead of text, 1000 bytes/,
+    hint: /cut at 512 bytes, a power of two/,
+  },
+  {
+    does: "sends an extra message first",
+    script: replying(TEXT, "welcome", "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    hint: /use --skip 1/,
+  },
+  {
+    does: "replies twice",
+    script: replying(TEXT, "Hello world", "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /nothing asked for/,
+    hint: /came twice/,
+  },
+  {
+    does: "wraps the message",
+    script: replying(TEXT, "You said: Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    hint: /--reply-match/,
+  },
+  {
+    does: "answers with other text than expected",
+    args: ["--reply", "pong"],
+    script: replying(TEXT, "Hello world"),
+    verdict: "wrong-reply",
+    stage: "verify",
+  },
+  {
+    does: "answers with text that does not match",
+    args: ["--reply-match", "^p.ng$"],
+    script: replying(TEXT, "no\u001b[31m"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /"no\\u001b\[31m", which does not match/,
+  },
+  {
+    does: "speaks where it should be silent",
+    args: ["--reply-none"],
+    script: replying(TEXT, "hi"),
+    verdict: "wrong-reply",
+    stage: "verify",
+    problem: /nothing asked for/,
+  },
+  {
+    does: "sends more than --max-message",
+    args: ["--max-message", "11"],
+    script: replying(TEXT, "Hello world!"),
+    verdict: "wrong-reply",
+    problem: /longer than the limit of 11 bytes/,
+  },
+
+  // Connection lost.
+  {
+    does: "drops the connection before the answer",
+    script: async (socket) => void await socket.readHead(),
+    verdict: "connection-lost",
+    stage: "upgrade",
+    problem: /before the handshake was answered/,
+  },
+  {
+    does: "closes with 1001 before the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.closeFrame(1001, "restart\nnow");
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /Peer closed with 1001 \(going away\), reason "restart\\nnow"/,
+  },
+  {
+    does: "closes with an empty frame before the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.frame(CLOSE);
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /1005 \(no status received\)/,
+  },
+  {
+    does: "finds the message too big",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.closeFrame(1009);
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /1009 \(message too big\)/,
+    hint: /--split/,
+  },
+  {
+    does: "drops the connection before the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /without a close frame \(Unexpected EOF\)/,
+  },
+  {
+    does: "sets a reserved bit",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.frame(TEXT, "Hello world", 0xc0);
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /Peer broke the protocol \(Reserved bits are not zero\)/,
+  },
+  {
+    does: "sends text that is not UTF-8",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.frame(TEXT, Uint8Array.of(0xff));
+      await socket.untilGone();
+    },
+    verdict: "connection-lost",
+    stage: "receive",
+    problem: /Peer broke the protocol \(Invalid UTF-8\)/,
+  },
+
+  // Close not confirmed.
+  {
+    does: "never answers the close",
+    script: closing((socket) => socket.untilGone()),
+    args: SHORT_CLOSE,
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /did not answer the close frame in time/,
+  },
+  {
+    does: "drops the connection instead of answering the close",
+    script: closing(async () => {}),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /empty or invalid close frame, or with none/,
+    hint: /cannot tell/,
+  },
+  {
+    does: "answers the close with an empty frame",
+    script: closing((socket) => socket.frame(CLOSE)),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /empty or invalid close frame, or with none/,
+  },
+  {
+    does: "answers the close with another code",
+    script: closing((socket) => socket.closeFrame(1011, "oops")),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /1011 \(internal error\), reason "oops", instead of 1000/,
+  },
+  {
+    does: "answers the close with another reason",
+    args: ["--expect-reason", "bye"],
+    script: closing((socket) => socket.closeFrame(1000, "cheers")),
+    verdict: "close-not-confirmed",
+    stage: "close",
+    problem: /reason "cheers", instead of 1000 \(normal closure\), reason "bye"/,
+  },
+  {
+    does: "closes with the wrong code after the reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.closeFrame(1001);
+      await socket.untilGone();
+    },
+    args: ["--expect-close", "4000"],
+    verdict: "close-not-confirmed",
+    stage: "close",
+  },
+];
+
+for (const { does, script, args = [], verdict, stage, problem, hint } of CASES) {
+  Deno.test(`client says ${verdict} when the peer ${does}`, async () => {
+    await using peer = rawPeer(script);
+    const outcome = await client(["--json", ...args, peer.url]);
+    const report = reportOf(outcome);
+    assertEquals(
+      [report.verdict, outcome.code],
+      [verdict, EXIT_CODES[verdict]],
+      `${report.problem}\n${outcome.stderr}`,
+    );
+    assertEquals([report.ok, report.exitCode], [verdict === "proven", outcome.code]);
+    const failed = report.stages.filter((one: { ok: boolean | null }) => one.ok === false);
+    if (verdict === "proven") assertEquals(failed, []);
+    if (stage !== undefined) assertEquals(failed[0]?.name, stage);
+    if (problem) assertMatch(report.problem, problem);
+    if (hint) assertMatch(report.hint, hint);
+    // People's lines go to the standard error output, and only where something failed.
+    assertEquals(outcome.stderr === "", verdict === "proven");
+  });
+}
+
+/** Who begins to close and with what, after the echo, and the exit code with the close that is expected. */
+const EMPTY_CLOSES: readonly [string, Script, string[], number, string][] = [
+  ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), ["--expect-close", "none"], 0, ""],
+  ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), [], 8, "--expect-close none"],
+  ["answers the close with a code", closing((s) => s.closeFrame(1000)), ["--expect-close", "none"], 8, "1000 (normal"],
+  [
+    "drops the connection instead of closing",
+    closing(async () => {}),
+    ["--expect-close", "none"],
+    8,
+    "without a close",
+  ],
+  [
+    "begins the close with an empty frame",
+    async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.frame(CLOSE);
+      await socket.untilGone();
+    },
+    ["--expect-close", "none"],
+    0,
+    "",
+  ],
+];
+for (const [does, script, args, code, says] of EMPTY_CLOSES) {
+  for (const mode of [[], ["-i"]]) {
+    const words = [...mode, ...args].join(" ");
+    Deno.test(`client ${words} exits with ${code} when the peer ${does}, over wire`, async () => {
+      await using peer = rawPeer(script);
+      const outcome = await client([...mode, "--transport", "wire", ...args, peer.url], "Hello world\n");
+      assertEquals(outcome.code, code, outcome.stderr);
+      assertStringIncludes(outcome.stderr, says);
+    });
+  }
+}
+
+/** Text that would steer a terminal or reorder a line, and its bytes on the wire. */
+const HOSTILE = "a\u009b31m\u0085\u2028\u202eb";
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client prints no control or direction characters of a close reason or a subprotocol, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.echoOne();
+      await socket.readFrame();
+      await socket.closeFrame(4000, HOSTILE);
+    });
+    for (const args of [["--json"], ["-v"], ["-i"]]) {
+      const { code, stdout, stderr } = await client([...args, "--transport", transport, peer.url], "Hello world\n");
+      assertEquals(code, 8);
+      assertEquals(/[\x80-\x9f\u2028-\u202e]/.test(stdout + stderr), false, JSON.stringify(stdout + stderr));
+      assertStringIncludes(stdout + stderr, String.raw`a\u009b31m\u0085\u2028\u202eb`);
+      if (args[0] === "--json") assertEquals(JSON.parse(stdout).close.received.reason, HOSTILE);
+    }
+  });
+}
+
+Deno.test("client prints no control or direction characters of a refusal", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write(`HTTP/1.1 403 Forbidden\r\nX-Why: ${HOSTILE}\r\nContent-Length: 11\r\n\r\n${HOSTILE}`);
+  });
+  const { code, stdout, stderr } = await client(["--json", "--transport", "wire", peer.url]);
+  assertEquals(code, 4);
+  assertEquals(/[\x80-\x9f\u2028-\u202e]/.test(stdout + stderr), false, JSON.stringify(stdout + stderr));
+  assertStringIncludes(stdout, String.raw`\u202eb`);
+});
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client prints no control characters of a certificate's names, over ${transport}`, async () => {
+    const authority = await createAuthority();
+    await using peer = rawPeer(
+      async (socket) => void await socket.readHead(),
+      await authority.sign("x", { name: "a\u001b[31mb" }),
+    );
+    const ca = await Deno.makeTempFile();
+    try {
+      await Deno.writeTextFile(ca, authority.cert);
+      for (const mode of ["--json", "-v", "-i"]) {
+        const { code, stdout, stderr } = await client([mode, "--transport", transport, "--ca", ca, peer.url]);
+        assertEquals(code, 3, stderr);
+        assertEquals(`${stdout}${stderr}`.includes("\u001b"), false, JSON.stringify(stdout + stderr));
+      }
+    } finally {
+      await Deno.remove(ca);
+    }
+  });
+
+  Deno.test(`client shows no token that it offers as a subprotocol, when the server selects it or none, over ${transport}`, async () => {
+    await using selecting = rawPeer(async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol: wsproof.bearer.czNjcmV0");
+      await socket.echoOne();
+      await socket.answerClose();
+    });
+    await using ignoring = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.answerClose();
+    });
+    for (const peer of [selecting, ignoring]) {
+      for (const mode of [["--json"], ["-v"], ["-i"], ...(transport === "wire" ? [["--trace"]] : [])]) {
+        const args = [...mode, "--transport", transport, "-p", "wsproof.bearer.czNjcmV0", peer.url];
+        const { stdout, stderr } = await client(args, "Hello world\n");
+        assertEquals(`${stdout}${stderr}`.includes("czNjcmV0"), false, stderr);
+      }
+    }
+  });
+}
+
+Deno.test("client says no-connection when nothing listens", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const outcome = await client(["--json", `ws://127.0.0.1:${port}/`]);
+  assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
+  assertStringIncludes(outcome.stderr, "nothing answered there\n  nothing listens there");
+});
+
+Deno.test("client says no-connection when the name does not exist", async () => {
+  const outcome = await client(["--json", "ws://no-such-host.invalid/"]);
+  assertEquals([reportOf(outcome).verdict, outcome.code], ["no-connection", 3]);
+});
+
+for (const transport of ["builtin", "wire"]) {
+  Deno.test(`client says interrupted when Ctrl-C comes, and closes the connection first, over ${transport}`, async () => {
+    const closed = Promise.withResolvers<number>();
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      child.kill("SIGINT");
+      const { payload } = await socket.answerClose();
+      closed.resolve(new DataView(payload.buffer).getUint16(0));
+    });
+    const child = start("main.ts", ["--json", "--transport", transport, peer.url]);
+    const outcome = await outcomeOf(child);
+    assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
+    assertEquals(await closed.promise, 1000);
+  });
+
+  Deno.test(`client says interrupted when Ctrl-C comes while it connects, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.readHead();
+      child.kill("SIGINT");
+      await socket.untilGone();
+    });
+    const child = start("main.ts", ["--json", "--transport", transport, peer.url]);
+    const outcome = await outcomeOf(child);
+    assertEquals([reportOf(outcome).verdict, outcome.code], ["interrupted", 130]);
+  });
+}
+
+Deno.test("client sends what -m, -b, -f and --size ask for", async () => {
+  const path = await Deno.makeTempFile();
+  const bytes = Uint8Array.of(0, 255, 13, 10);
+  await Deno.writeFile(path, bytes);
+  const server = serveEcho({ port: 0 });
+  const sent = async (args: string[], input: string | Uint8Array = "") => {
+    const report = reportOf(await client(["--json", ...args, server.url], input));
+    assertEquals(report.verdict, "proven");
+    const [first] = report.messages;
+    return [report.sent.messages, first?.kind, first?.bytes, first?.sha256];
+  };
+  const sha256 = async (data: Uint8Array<ArrayBuffer>) =>
+    new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex();
+  const text = (words: string) => sha256(new TextEncoder().encode(words));
+  try {
+    assertEquals(await sent([]), [1, "text", 11, await text("Hello world")]);
+    assertEquals(await sent(["-m", "é€😀"]), [1, "text", 9, await text("é€😀")]);
+    assertEquals(await sent(["-m", ""]), [1, "text", 0, await text("")]);
+    assertEquals(await sent(["-bm", "hi"]), [1, "binary", 2, await text("hi")]);
+    assertEquals(await sent(["-b", "-f", path]), [1, "binary", 4, await sha256(bytes)]);
+    assertEquals(await sent(["-f", "-"], "two\nlines\n"), [1, "text", 10, await text("two\nlines\n")]);
+    assertEquals(await sent(["-bf-"], bytes), [1, "binary", 4, await sha256(bytes)]);
+    assertEquals((await sent(["--size", "64KiB"])).slice(0, 3), [1, "binary", 65536]);
+    assertEquals((await sent(["-n", "3"])).slice(0, 3), [3, "text", 11]);
+    assertEquals((await sent(["-n", "0"])).slice(0, 1), [0]);
+    assertEquals((await sent(["--size", "10", "--split", "4"])).slice(0, 3), [3, "binary", 4]);
+    assertEquals((await sent(["-m", "ééééé", "--split", "5"])).slice(0, 3), [3, "text", 4]);
+    assertEquals((await sent(["-f", "-", "--split", "4"], "Hello world")).slice(0, 3), [3, "text", 4]);
+  } finally {
+    await server.shutdown();
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("client sends the header fields, the origin and the credentials it was given", async () => {
+  const head = Promise.withResolvers<string>();
+  await using peer = rawPeer(async (socket) => {
+    head.resolve(await socket.upgrade("Sec-WebSocket-Protocol: chat"));
+    await socket.echoOne();
+    await socket.answerClose();
+  });
+  const url = peer.url.replace("ws://", "ws://user:secret@");
+  const args = ["-H", "X-One: 1", "-H", "X-Two: a: b", "--origin", "https://example.com", "-p", "chat", "-p", "soap"];
+  const outcome = await client(["--json", ...args, url]);
+  assertEquals(outcome.code, 0, outcome.stderr);
+  const sent = (await head.promise).toLowerCase();
+  assertStringIncludes(sent, "\r\nx-one: 1");
+  assertStringIncludes(sent, "\r\nx-two: a: b");
+  assertStringIncludes(sent, "\r\norigin: https://example.com");
+  assertMatch(sent, /\r\nsec-websocket-protocol: chat, ?soap/);
+  assertStringIncludes(sent, `\r\nauthorization: basic ${btoa("user:secret").toLowerCase()}`);
+  assertEquals(outcome.stdout.includes("secret"), false);
+  assertEquals(reportOf(outcome).protocol, "chat");
+});
+
+Deno.test("client prints four steps and the verdict for a person, within 80 columns", async () => {
+  const server = serveEcho({ port: 0 });
+  const { code, stdout, stderr } = await client(["-m", "x".repeat(200), server.url]);
+  await server.shutdown();
+  const lines = stdout.trimEnd().split("\n");
+  assertEquals([code, stderr, lines.length], [0, "", 5]);
+  for (const [index, name] of ["upgraded", "sent", "received", "closed"].entries()) {
+    assertMatch(lines[index] ?? "", new RegExp(`^  ✓ ${name} .* m?s$`));
+  }
+  assertMatch(lines[4] ?? "", /^proven in .*: upgraded; reply the same as sent; close confirmed$/);
+  assertEquals(lines.filter((line) => line.length > 80), []);
+});
+
+Deno.test("client prints a failure on the standard error output, what was reached on the other", async () => {
+  await using peer = rawPeer(replying(TEXT, "Hello World"));
+  const { code, stdout, stderr } = await client([peer.url]);
+  assertEquals(code, 6);
+  assertMatch(stdout, /✗ received/);
+  assertMatch(
+    stderr,
+    /^wrong-reply \(exit 6\): Wrong reply: text, 11 bytes, instead of text, 11 bytes; the first diff/,
+  );
+});
+
+Deno.test("client prints nothing with --quiet, and the exit code is the same", async () => {
+  await using peer = rawPeer(replying(TEXT, "no"));
+  assertEquals(await client(["-q", peer.url]), { code: 6, stdout: "", stderr: "" });
+});
+
+Deno.test("client starts a server of its own, or uses the one on the usual port, without a URL", async () => {
+  const outcome = await client(["--json"]);
+  assertEquals(outcome.code, 0, outcome.stderr);
+  assertMatch(reportOf(outcome).url, /^ws:\/\/127\.0\.0\.1:\d+\/$/);
+});
+
+Deno.test("client shows each event with its time with --verbose, on the standard error output", async () => {
+  const server = serveEcho({ port: 0 });
+  const { stdout, stderr } = await client(["-v", server.url]);
+  await server.shutdown();
+  const words = [
+    "connecting to",
+    "upgraded",
+    "sent text",
+    "received text",
+    "closing with 1000",
+    "ended: Peer closed with 1000",
+  ];
+  for (const word of words) assertMatch(stderr, new RegExp(`^ +[\\d.]+ ms  ${word}`, "m"));
+  assertMatch(stdout, /^proven/m);
+});
+
+for (
+  const [args, line] of [
+    [["--mesage", "x"], "Option --mesage does not exist: did you mean --message?"],
+    [["--size", "10XB"], 'Option --size cannot be "10XB": give bytes, or a number with KiB, MiB or GiB'],
+    [["--reply-timeout", "0"], 'Option --reply-timeout cannot be "0": give seconds, above 0 and at most 86400'],
+    [["localhost:80"], 'URL "localhost:80" does not begin with ws:// or wss://: try "ws://localhost:80"'],
+    [["ws:/host"], 'URL "ws:/host" does not begin with ws:// or wss://: try "ws://host"'],
+    [[""], 'URL "" does not begin with ws:// or wss://, as in ws://host:port/path'],
+    [
+      ["ws://user:secret@host:99999/"],
+      'URL "ws://user:***@host:99999/" is not valid: it should look like ws://host:port/path',
+    ],
+    [
+      ["--proxy", "foo://u:secret@h"],
+      'Option --proxy cannot be "foo://u:***@h": give a URL such as http://host:port, or none',
+    ],
+    [
+      ["-H", "Content-Length: 5"],
+      "Option --header cannot set Content-Length: the handshake does that; for subprotocols use --protocol",
+    ],
+    [["--max-message", "64MiB"], 'Option --max-message cannot be "64MiB": at most 67108863 bytes over builtin'],
+    [["-m", "a", "-f", "b"], "Options --message and --file exclude each other: give one of them"],
+    [
+      ["-f", "/no/such/file"],
+      'Cannot read "/no/such/file": no such file',
+    ],
+    [["--close-code", "1001"], 'Option --close-code cannot be "1001": give 1000 or 3000-4999, or use --transport wire'],
+    [["-f", "-", "ws://127.0.0.1:1/"], "Input is not UTF-8 at byte 1, so it cannot be sent as text: use --binary"],
+  ] as const
+) {
+  Deno.test(`client says usage in one line for ${args.join(" ")}`, async () => {
+    assertEquals(await client(args, Uint8Array.of(65, 255)), { code: 2, stdout: "", stderr: `wsproof: ${line}\n` });
+  });
+}
+
+Deno.test("client says usage when the split input turns out not to be UTF-8, and closes the connection", async () => {
+  const server = serveEcho({ port: 0 });
+  const outcome = await client(
+    ["--json", "--split", "4", "-f", "-", server.url],
+    Uint8Array.of(65, 65, 65, 65, 65, 255),
+  );
+  await server.shutdown();
+  const report = reportOf(outcome);
+  assertEquals([outcome.code, report.verdict, report.stages.at(-1).ok], [2, "usage", true]);
+  assertStringIncludes(report.problem, "not UTF-8 at byte 5");
+});
+
+Deno.test({
+  name: "client says in one line that the standard output is full",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const server = serveEcho({ port: 0 });
+    const deno = `${Deno.execPath()} run --no-prompt ${standIns.join(" ")} --allow-net --allow-read main.ts`;
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: ["-c", `${deno} ${server.url} > /dev/full`],
+      cwd: new URL("../../", import.meta.url),
+    }).output();
+    await server.shutdown();
+    assertEquals(code, 1);
+    assertMatch(new TextDecoder().decode(stderr), /^wsproof: Cannot write to the standard output: No space left.*\n$/);
+  },
+});
+
+/** Runs a script of a shell, which can give bytes to a command that no string of JavaScript has. */
+async function shell(script: string) {
+  const deno = `${Deno.execPath()} run --no-prompt ${
+    standIns.join(" ")
+  } --allow-net --allow-read --allow-env=WSPROOF_*`;
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: ["-c", `bytes=$(printf 'a\\377b'); ${script.replace("DENO", deno)}`],
+    cwd: new URL("../../", import.meta.url),
+  }).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+for (
+  const [args, what] of [
+    ['-m "$bytes" ws://127.0.0.1:1/', "Option -m"],
+    ['--reply="$bytes" ws://127.0.0.1:1/', "Option --reply"],
+    ['--close-reason "$bytes" ws://127.0.0.1:1/', "Option --close-reason"],
+    ['--unix "$bytes"', "Option --unix"],
+    ['"ws://127.0.0.1:1/$bytes"', "An argument"],
+  ] as const
+) {
+  Deno.test({
+    name: `client says usage and sends nothing, when bytes are not UTF-8 in ${args}`,
+    ignore: Deno.build.os === "windows",
+    fn: async () => {
+      const { code, stdout, stderr } = await shell(`DENO main.ts --json ${args}`);
+      assertEquals([code, stdout], [2, ""]);
+      assertMatch(stderr, new RegExp(`^wsproof: ${what} is not UTF-8, .*\n$`));
+    },
+  });
+}
+
+for (const name of ["WSPROOF_TOKEN", "WSPROOF_PROTOCOL"]) {
+  Deno.test({
+    name: `server says usage and does not quote the value, when ${name} is not UTF-8`,
+    ignore: Deno.build.os === "windows",
+    fn: async () => {
+      const { code, stderr } = await shell(`${name}="$bytes" DENO server.ts --port 0`);
+      assertEquals([code, stderr], [2, `wsproof: Variable ${name} is not UTF-8: give UTF-8\n`]);
+    },
+  });
+}
+
+Deno.test("client shows its help and version", async () => {
+  const help = await client(["--help"]);
+  assertEquals([help.code, help.stderr], [0, ""]);
+  assertMatch(help.stdout, /Usage: deno task client/);
+  assertMatch((await client(["-V"])).stdout, /^wsproof \d+\.\d+\.\d+ \(Deno \d+/);
+});

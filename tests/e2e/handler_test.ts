@@ -1,0 +1,61 @@
+/** The handler for `deno serve`, through its real command line with a worker for each core. */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { openBuiltin } from "../../lib/connection/builtin.ts";
+import { client, outcomeOf, reportOf, startHandler } from "../support/command.ts";
+
+const WAIT = { timeoutMs: 60_000 };
+
+Deno.test({
+  name: "handler serves with several workers, its policy from the environment, and closes with 1001 at SIGTERM",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    const child = startHandler({
+      WSPROOF_MAX_MESSAGE: "8",
+      WSPROOF_LOG: "none",
+      WSPROOF_ALLOW_ORIGIN: "https://app.example",
+    });
+    const stdout = new Response(child.stdout).text();
+    const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+    let shown = "";
+    while (!shown.includes("threads\n")) shown += (await reader.read()).value ?? "";
+    const [, port] = /Listening on http:\/\/127\.0\.0\.1:(\d+)\/ with 2 threads/.exec(shown) ?? [];
+    const url = `ws://127.0.0.1:${port}/`;
+
+    // Which worker takes which connection is the kernel's choice.
+    const connections = await Promise.all(Array.from({ length: 8 }, () => openBuiltin(url)));
+    for (const connection of connections) {
+      await connection.send("12345678");
+      assertEquals(await connection.receive(WAIT), "12345678");
+    }
+    const tooLong = reportOf(await client(["--json", "-m", "123456789", url]));
+    assertEquals(tooLong.close.received, { code: 1009, reason: "at most 8 bytes" });
+    const foreign = reportOf(await client(["--json", "--transport", "wire", "--origin", "https://evil.example", url]));
+    assertEquals(foreign.refusal.status, 403);
+    const base = url.replace("ws:", "http:");
+    const page = await fetch(base);
+    assertMatch(await page.text(), /^<!doctype html>/i);
+    const health = await fetch(new URL("/healthz", base));
+    assertEquals([health.status, await health.text()], [200, "ok\n"]);
+
+    child.kill("SIGTERM");
+    for (const { closed } of connections) assertEquals((await closed).received?.code, 1001);
+    assertEquals((await child.status).code, 0);
+    assertEquals(await stdout, "");
+    await reader.cancel();
+  },
+});
+
+for (
+  const [variables, message] of [
+    [{ WSPROOF_RATE: "x" }, 'Variable WSPROOF_RATE cannot be "x": give a whole number from 1 to 1000000000'],
+    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT does not go with deno serve: leave it out"],
+    [{ WSPROOF_TRANSPORT: "wire" }, 'Variable WSPROOF_TRANSPORT cannot be "wire" with deno serve: use server.ts'],
+  ] as const
+) {
+  Deno.test(`handler says in one line what is wrong with ${JSON.stringify(variables)}, and ends with 2`, async () => {
+    const { code, stderr } = await outcomeOf(startHandler(variables));
+    assertEquals(code, 2);
+    assertMatch(stderr, new RegExp(`wsproof: ${message}\\n`));
+  });
+}

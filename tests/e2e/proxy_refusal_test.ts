@@ -1,0 +1,90 @@
+/** What the client says of a proxy that does not lead to the server: one verdict over both transports and schemes. */
+
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { client, reportOf } from "../support/command.ts";
+import { rawPeer, type Script } from "../support/raw_peer.ts";
+import { testBoth } from "../support/transports.ts";
+
+const answering = (answer: string): Script => async (socket) => {
+  await socket.readHead();
+  await socket.write(answer);
+};
+
+/** What the proxy does, the status that the report knows of it where there is one, and what else is said. */
+const PROXIES: readonly [string, Script, number | undefined, RegExp?][] = [
+  ["wants credentials", answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), 407, /user:password@127/],
+  ["forbids it", answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nnope"), 403],
+  ["finds nothing", answering("HTTP/1.1 404 Not Found\r\n\r\n"), 404],
+  ["redirects to a login", answering("HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"), 302],
+  ["drops the connection", async (socket) => void await socket.readHead(), undefined],
+  ["speaks another protocol", answering("SSH-2.0-OpenSSH_9.2\r\n\r\n"), 0],
+  ["stays silent", (socket) => socket.untilGone(), undefined],
+];
+
+for (const [does, script, status, hint = /./] of PROXIES) {
+  for (const scheme of ["ws", "wss"]) {
+    testBoth(
+      `client says no-connection and names the proxy of a ${scheme}: URL, when it ${does}`,
+      async (transport) => {
+        await using proxy = rawPeer(script);
+        const given = `http://user:secret@127.0.0.1:${proxy.port}`;
+        const timeout = does === "stays silent" ? "1" : "20";
+        const args = ["--json", "--transport", transport, "--connect-timeout", timeout, "--proxy", given];
+        const outcome = await client([...args, `${scheme}://server.test/`]);
+        const report = reportOf(outcome);
+        assertEquals([report.verdict, outcome.code], ["no-connection", 3], outcome.stderr);
+        assertEquals(report.stages[0].ok, false);
+        assertEquals(report.proxy, `http://127.0.0.1:${proxy.port}`);
+        assertStringIncludes(report.problem, `http://127.0.0.1:${proxy.port}`);
+        assertMatch(report.hint, does === "stays silent" && transport === "builtin" ? /--transport wire/ : hint);
+        assertEquals(report.refusal?.status, status);
+        // Over a ws: URL the built-in WebSocket hides who answered, but for a 407.
+        const isHidden = transport === "builtin" && scheme === "ws" && status !== 407;
+        if (status !== undefined) assertEquals(report.refusal.from, isHidden ? "not-known" : "proxy");
+        assertEquals(`${outcome.stdout}${outcome.stderr}`.includes("secret"), false);
+      },
+    );
+  }
+}
+
+Deno.test("client goes through a tunnel that any 2xx opens, and says that builtin takes a 200 only", async () => {
+  await using proxy = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write("HTTP/1.1 201 Created\r\n\r\n");
+    await socket.upgrade();
+    await socket.echoOne();
+    await socket.answerClose();
+  });
+  const args = ["--json", "--proxy", `http://127.0.0.1:${proxy.port}`];
+  const outcome = await client([...args, "--transport", "wire", "ws://server.test/"]);
+  assertEquals(reportOf(outcome).verdict, "proven", outcome.stderr);
+});
+
+testBoth("client decodes the credentials of a proxy, also those without a user name", async (transport) => {
+  const heads: string[] = [];
+  await using proxy = rawPeer(async (socket) => {
+    heads.push(await socket.readHead());
+    await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+  });
+  for (
+    const [userInfo, credentials] of [[":pw", ":pw"], ["a%40b:p%25w%C3%A9", "a@b:p%wé"], ["u", "u:"], ["u:1%", "u:1%"]]
+  ) {
+    const given = `http://${userInfo}@127.0.0.1:${proxy.port}`;
+    await client(["-q", "--transport", transport, "--proxy", given, "ws://server.test/"]);
+    const [, sent = ""] = /^proxy-authorization: basic (\S+)/im.exec(heads.at(-1) ?? "") ?? [];
+    assertEquals(new TextDecoder().decode(Uint8Array.fromBase64(sent)), credentials);
+  }
+});
+
+Deno.test("client names the proxy, when the server behind its tunnel refuses", async () => {
+  await using proxy = rawPeer(async (socket) => {
+    await socket.readHead();
+    await socket.write("HTTP/1.1 200 OK\r\n\r\n");
+    await socket.readHead();
+    await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+  });
+  const name = `http://127.0.0.1:${proxy.port}`;
+  const report = reportOf(await client(["--json", "--transport", "wire", "--proxy", name, "ws://server.test/"]));
+  assertEquals([report.verdict, report.refusal.from], ["handshake-refused", "server"]);
+  assertEquals(report.problem, `Server answered with status 403 (Forbidden) instead of 101, through ${name}`);
+});

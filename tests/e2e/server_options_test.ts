@@ -1,0 +1,434 @@
+/** The limits and the policy of the echo server through its real command line, over both front doors. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { within } from "../../lib/net/deadline.ts";
+import { createAuthority } from "../support/certificates.ts";
+import {
+  client,
+  outcomeOf,
+  reportOf,
+  type ServerProcess,
+  serverProcess,
+  serverProcessWith,
+  start,
+  startScript,
+} from "../support/command.ts";
+import { BINARY, CLOSE, rawClient, type RawSocket, requestHead, TEXT } from "../support/raw_peer.ts";
+import { testBoth } from "../support/transports.ts";
+
+const TOKEN = "open sesame";
+
+/** A file for one test. */
+async function temporaryFile(text: string): Promise<{ path: string } & AsyncDisposable> {
+  const path = await Deno.makeTempFile();
+  await Deno.writeTextFile(path, text);
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
+}
+
+/** The next event of a type in the log, which is JSON. */
+async function nextEvent(server: ServerProcess, type: string) {
+  while (true) {
+    const event = JSON.parse(await within(server.nextLine(), "line of the log", { timeoutMs: 60_000 }));
+    if (event.type === type) return event;
+  }
+}
+
+/** The refusal that the client reports; over wire, as the built-in WebSocket hides the fields. */
+async function refusalOf(...args: string[]) {
+  const report = reportOf(await client(["--json", "--transport", "wire", "--count", "0", ...args]));
+  assertEquals(report.verdict, "handshake-refused");
+  return { status: report.refusal.status, fields: new Map<string, string>(report.refusal.fields) };
+}
+
+async function assertProven(...args: string[]): Promise<void> {
+  const outcome = await client(args);
+  assertEquals(outcome.code, 0, outcome.stdout + outcome.stderr);
+}
+
+testBoth("server --max-connections answers 503 with Retry-After to one more, and logs it", async (transport) => {
+  await using server = await serverProcess("--transport", transport, "--log", "json", "--max-connections", "1");
+  const socket = await rawClient(server.url);
+  const { status, fields } = await refusalOf(server.url);
+  assertEquals([status, fields.get("retry-after")], [503, "5"]);
+  const refused = await nextEvent(server, "refused");
+  assertEquals([refused.status, refused.cause, refused.path], [503, "connections", "/"]);
+  socket.close();
+  await nextEvent(server, "closed");
+  await assertProven(server.url);
+});
+
+testBoth("server --allow-origin and --require-origin let in who may, with 403 for others", async (transport) => {
+  await using server = await serverProcess(
+    ...["-q", "--transport", transport, "--allow-origin", "https://app.example"],
+    ...["--allow-origin", "http://*.test:8080", "--require-origin"],
+  );
+  await assertProven("--origin", "https://app.example", server.url);
+  await assertProven("--origin", "http://chat.test:8080", server.url);
+  assertEquals((await refusalOf("--origin", "http://evil.test", server.url)).status, 403);
+  assertEquals((await refusalOf(server.url)).status, 403);
+});
+
+testBoth("server --allow-origin alone lets in who has no origin", async (transport) => {
+  await using server = await serverProcess("-q", "--transport", transport, "--allow-origin", "https://app.example");
+  await assertProven(server.url);
+});
+
+testBoth("server --token lets in who has it, asks others for it, and never shows it", async (transport) => {
+  await using file = await temporaryFile(`${TOKEN}\n`);
+  await using server = await serverProcess("--transport", transport, "--log", "json", "--token", file.path);
+  const { status, fields } = await refusalOf(server.url);
+  assertEquals([status, fields.get("www-authenticate")], [
+    401,
+    'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"',
+  ]);
+  assertEquals((await refusalOf("-H", "Authorization: Bearer nonsense", server.url)).status, 401);
+  await assertProven("-H", `Authorization: Bearer ${TOKEN}`, server.url);
+  await assertProven(server.url.replace("//", `//ali:${encodeURIComponent(TOKEN)}@`));
+  const offer = `wsproof.bearer.${
+    new TextEncoder().encode(TOKEN).toBase64({ alphabet: "base64url", omitPadding: true })
+  }`;
+  await assertProven("-p", "chat", "-p", offer, server.url);
+  const lines = [];
+  for (let ends = 0; ends < 3;) {
+    lines.push(await server.nextLine());
+    if (JSON.parse(lines.at(-1) ?? "").type === "closed") ends++;
+  }
+  const metrics = await fetch(new URL("/metrics", server.url.replace("ws:", "http:")));
+  assertEquals(metrics.status, 401);
+  await metrics.body?.cancel();
+  assertStringIncludes(lines.join("\n"), '"protocol":"chat"');
+  assert(!lines.some((line) => line.includes("sesame") || line.includes(offer)), lines.join("\n"));
+});
+
+testBoth("server takes the token from WSPROOF_TOKEN, and every option from the environment", async (transport) => {
+  const env = { WSPROOF_TOKEN: TOKEN, WSPROOF_TRANSPORT: transport, WSPROOF_MAX_MESSAGE: "8", WSPROOF_QUIET: "1" };
+  await using server = await serverProcessWith({ env });
+  assertEquals((await refusalOf(server.url)).status, 401);
+  const authorization = `Authorization: Bearer ${TOKEN}`;
+  await assertProven("-H", authorization, "-m", "12345678", server.url);
+  const report = reportOf(await client(["--json", "-H", authorization, "-m", "123456789", server.url]));
+  assertEquals([report.exitCode, report.close.received], [7, { code: 1009, reason: "at most 8 bytes" }]);
+});
+
+testBoth("server --protocol selects by its own order", async (transport) => {
+  await using server = await serverProcess("-q", "--transport", transport, "-p", "v2", "--protocol", "v1");
+  for (const [offer, selected] of [[["v1", "v2"], "v2"], [["v0", "v1"], "v1"]] as const) {
+    const report = reportOf(await client(["--json", ...offer.flatMap((name) => ["-p", name]), server.url]));
+    assertEquals([report.verdict, report.protocol], ["proven", selected]);
+  }
+  const report = reportOf(await client(["--json", "-p", "v0", server.url]));
+  assertEquals([report.verdict, report.protocol], ["handshake-refused", ""]);
+});
+
+testBoth("server --rate closes with 1008 who sends too many messages", async (transport) => {
+  await using server = await serverProcess("-q", "--transport", transport, "--rate", "1");
+  await assertProven(server.url);
+  // More than one a second, however slow the machine: the limit would take five minutes for them.
+  const report = reportOf(await client(["--json", "-n", "300", server.url]));
+  assertEquals([report.verdict, report.close.received], [
+    "connection-lost",
+    { code: 1008, reason: "at most 1 messages a second" },
+  ]);
+});
+
+testBoth(
+  "server --rate closes with 1008 who sends too many bytes, and not for one large message",
+  async (transport) => {
+    await using server = await serverProcess("-q", "--transport", transport, "--rate", ",1KiB");
+    await assertProven("--size", "300KiB", server.url);
+    const report = reportOf(await client(["--json", "-n", "2", "--size", "300KiB", server.url]));
+    assertEquals([report.verdict, report.close.received], [
+      "connection-lost",
+      { code: 1008, reason: "at most 1024 bytes a second" },
+    ]);
+  },
+);
+
+async function sendUntilGone(socket: RawSocket, payload: Uint8Array): Promise<void> {
+  try {
+    while (true) await socket.frame(BINARY, payload);
+  } catch {
+    // The server has ended it, or the test has.
+  }
+}
+
+Deno.test("server --max-buffered closes who does not read, and forgets it (builtin)", async () => {
+  await using server = await serverProcess("--log", "json", "--max-buffered", "1MiB");
+  const socket = await rawClient(server.url);
+  const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
+  const closed = await nextEvent(server, "closed");
+  assertEquals([closed.sent, closed.received, closed.error], [
+    { code: 1008, reason: "not reading" },
+    null,
+    "Peer does not read",
+  ]);
+  socket.close();
+  await sending;
+  await assertProven(server.url);
+});
+
+Deno.test("server --max-buffered-total closes who wants more than is left (builtin)", async () => {
+  await using server = await serverProcess("--log", "json", "--max-buffered-total", "1MiB");
+  const socket = await rawClient(server.url);
+  const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
+  assertEquals((await nextEvent(server, "closed")).sent, {
+    code: 1013,
+    reason: "too much waits for all peers, try again later",
+  });
+  socket.close();
+  await sending;
+  await assertProven("--size", "512KiB", server.url);
+});
+
+Deno.test("server --max-buffered-total closes the one whose unfinished text is largest (wire)", async () => {
+  await using server = await serverProcess("--transport", "wire", "--log", "json", "--max-buffered-total", "1MiB");
+  const socket = await rawClient(server.url);
+  // Text without an end has to be kept; binary goes back piece by piece.
+  await socket.frame(TEXT, new Uint8Array(300 * 1024).fill(97), 0);
+  const other = await rawClient(server.url);
+  await other.frame(TEXT, new Uint8Array(800 * 1024).fill(97), 0);
+  const { opcode, payload } = await other.readFrame();
+  assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1013]);
+  await assertProven("-m", "still here", server.url);
+  socket.close();
+  other.close();
+});
+
+testBoth("server --idle-timeout drops who neither reads nor leaves, with one close event", async (transport) => {
+  await using server = await serverProcess("--transport", transport, "--log", "json", "--idle-timeout", "1");
+  const socket = await rawClient(server.url);
+  // The socket buffers are full long before, so that the last write waits; the built-in door takes all of it.
+  const payload = new Uint8Array(256 * 1024);
+  const sending = (async () => {
+    for (let count = 0; count < 60; count++) await socket.frame(BINARY, payload);
+  })().catch(() => {});
+  const closed = await nextEvent(server, "closed");
+  assertEquals([closed.id, closed.received], [1, null]);
+  assertStringIncludes(closed.error, "not read");
+  socket.close();
+  await sending;
+  // The next event is of the next connection: there was no second one of this.
+  await assertProven(server.url);
+  assertEquals((await nextEvent(server, "opened")).id, 2);
+  assertEquals((await nextEvent(server, "closed")).id, 2);
+});
+
+testBoth("server --cert and --key make it a wss: server, and say so in the first line", async (transport) => {
+  const authority = await createAuthority();
+  const { cert, key } = await authority.sign("localhost");
+  await using files = await temporaryFiles(authority.cert, cert, key);
+  const [ca = "", certPath = "", keyPath = ""] = files;
+  await using server = await serverProcess("-q", "--transport", transport, "--cert", certPath, "--key", keyPath);
+  assertMatch(server.url, /^wss:/);
+  for (const through of ["builtin", "wire"]) {
+    await assertProven("--ca", ca, "--transport", through, server.url);
+    await assertProven("--ca", ca, "--transport", through, "--size", "3MiB", server.url);
+  }
+  const health = Deno.createHttpClient({ caCerts: [authority.cert] });
+  const answer = await fetch(new URL("/healthz", server.url.replace("wss:", "https:")), { client: health });
+  assertEquals([answer.status, await answer.text()], [200, "ok\n"]);
+  health.close();
+});
+
+async function temporaryFiles(...texts: string[]): Promise<string[] & AsyncDisposable> {
+  const files = await Promise.all(texts.map(temporaryFile));
+  return Object.assign(files.map(({ path }) => path), {
+    async [Symbol.asyncDispose]() {
+      for (const file of files) await file[Symbol.asyncDispose]();
+    },
+  });
+}
+
+testBoth(
+  "server says in one line what is wrong with a certificate and its key, and exits with 2",
+  async (transport) => {
+    const authority = await createAuthority();
+    const [one, other] = [await authority.sign("one"), await authority.sign("other")];
+    for (
+      const [cert, key, reason] of [
+        [one.cert, other.key, "the key does not belong to the certificate"],
+        ["rubbish", one.key, "No certificates found in certificate data"],
+        [one.cert, "rubbish", "No keys found in key data"],
+      ] as const
+    ) {
+      await using files = await temporaryFiles(cert, key);
+      const outcome = await outcomeOf(
+        start("server.ts", [
+          "--port",
+          "0",
+          "--transport",
+          transport,
+          "--cert",
+          files[0] ?? "",
+          "--key",
+          files[1] ?? "",
+        ]),
+      );
+      assertEquals(outcome, {
+        code: 2,
+        stdout: "",
+        stderr:
+          `wsproof: Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together\n`,
+      });
+    }
+  },
+);
+
+testBoth(
+  "server ends with --shutdown-timeout, when a peer does not answer",
+  async (transport) => {
+    await using server = await serverProcess("--transport", transport, "--log", "json", "--shutdown-timeout", "0.5");
+    const socket = await rawClient(server.url);
+    server.child.kill("SIGTERM");
+    const { opcode, payload } = await socket.readFrame();
+    assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1001]);
+    assertEquals(await server.ended(), { code: 0, stderr: "wsproof: 1 peer did not answer the close frame in time\n" });
+    socket.close();
+  },
+  { ignore: Deno.build.os === "windows" },
+);
+
+testBoth(
+  "server answers /healthz with 503, as long as it waits for a peer to answer its close frame",
+  async (transport) => {
+    await using server = await serverProcess("--transport", transport, "--log", "json", "--shutdown-timeout", "600");
+    const health = new URL("/healthz", server.url.replace("ws:", "http:"));
+    const well = await fetch(health);
+    assertEquals([well.status, await well.text()], [200, "ok\n"]);
+    const socket = await rawClient(server.url);
+    server.child.kill("SIGTERM");
+    const { opcode, payload } = await socket.readFrame();
+    assertEquals(opcode, CLOSE);
+    const ill = await fetch(health);
+    assertEquals([ill.status, ill.headers.get("retry-after"), await ill.text()], [503, "5", "draining\n"]);
+    await socket.frame(CLOSE, payload);
+    assertEquals(await server.ended(), { code: 0, stderr: "" });
+    socket.close();
+  },
+  { ignore: Deno.build.os === "windows" },
+);
+
+testBoth(
+  "server lets the answers that are under way go out before it closes with 1001",
+  async (transport) => {
+    await using server = await serverProcess("-q", "--transport", transport);
+    const socket = await rawClient(server.url);
+    const payload = new Uint8Array(1024 * 1024).fill(7);
+    await socket.frame(BINARY, payload);
+    // The first bytes of the echo show that the message has arrived; the rest is more than the socket buffers may hold.
+    const head = await socket.readBytes(10);
+    assertEquals(head[0], 0x80 | BINARY);
+    server.child.kill("SIGTERM");
+    const rest = await socket.readBytes(payload.byteLength);
+    assertEquals(rest, payload);
+    const { opcode, payload: reason } = await socket.readFrame();
+    assertEquals([opcode, new DataView(reason.buffer).getUint16(0)], [CLOSE, 1001]);
+    await socket.frame(CLOSE, reason);
+    assertEquals(await server.ended(), { code: 0, stderr: "" });
+    socket.close();
+  },
+  { ignore: Deno.build.os === "windows" },
+);
+
+testBoth("server answers GET / with a page, and GET /metrics with what it has counted", async (transport) => {
+  await using server = await serverProcess("-q", "--transport", transport);
+  await assertProven("-n", "3", "-m", "12345", server.url);
+  const base = server.url.replace("ws:", "http:");
+  const plain = await fetch(new URL("/echo", base));
+  assertEquals([plain.status, await plain.text()], [426, "This is a WebSocket echo server: ask for the upgrade.\n"]);
+  const page = await fetch(base);
+  assertEquals([page.status, page.headers.get("content-type")], [200, "text/html; charset=utf-8"]);
+  assertMatch(await page.text(), /^<!doctype html>[\s\S]*<\/html>\n$/i);
+  const metrics = await (await fetch(new URL("/metrics", base))).text();
+  for (const line of ["wsproof_connections 0", "wsproof_messages_total 3", "wsproof_message_bytes_total 15"]) {
+    assertStringIncludes(metrics, `\n${line}\n`);
+  }
+  assertStringIncludes(metrics, 'wsproof_closes_total{code="1000",initiator="peer"} 1\n');
+  assertStringIncludes(metrics, 'wsproof_refusals_total{cause="plain-http"} 1\n');
+});
+
+testBoth("server logs with --log json from its first line to its last, whatever a peer asks for", async (transport) => {
+  await using server = await serverProcess("--transport", transport, "--log", "json");
+  const socket = await rawClient(`${server.url}%1b[2J\u202e%0a`);
+  const { path } = await nextEvent(server, "opened");
+  assertEquals(path, "/%1b[2J%E2%80%AE%0a");
+  await socket.frame(CLOSE, Uint8Array.of(0x0f, 0xa0, 0x1b, 0x5b, 0x32, 0x4a));
+  assertEquals((await nextEvent(server, "closed")).received, { code: 4000, reason: "\u001b[2J" });
+  if (Deno.build.os !== "windows") {
+    server.child.kill("SIGTERM");
+    assertEquals((await nextEvent(server, "draining")).type, "draining");
+    assertEquals((await nextEvent(server, "stopped")).unanswered, 0);
+  }
+  socket.close();
+});
+
+testBoth(
+  "server outlives a lack of descriptors, and says so in the log",
+  async (transport) => {
+    await using server = await serverProcessWith(
+      { descriptors: 60 },
+      ...["--transport", transport, "--log", "json", "--max-connections", "1000"],
+    );
+    const held = await rawClient(server.url);
+    const { hostname, port } = new URL(server.url);
+    // The last ones may be refused, as the runtime does not listen meanwhile.
+    const silent = await Promise.all(Array.from({ length: 100 }, async () => {
+      try {
+        const connection = await Deno.connect({ hostname, port: Number(port) });
+        await connection.write(new TextEncoder().encode(requestHead()));
+        return connection;
+      } catch {
+        return undefined;
+      }
+    }));
+    assertStringIncludes((await nextEvent(server, "trouble")).error, "Too many open files");
+    // Those who are in go on.
+    await held.frame(TEXT, "still here");
+    assertEquals((await held.readFrame()).opcode, TEXT);
+    for (const connection of silent) connection?.close();
+    let code: number | undefined;
+    const deadline = performance.now() + 60_000;
+    while (code !== 0 && performance.now() < deadline) code = (await client(["-q", server.url])).code;
+    assertEquals(code, 0);
+    held.close();
+  },
+  { ignore: Deno.build.os === "windows" },
+);
+
+Deno.test({
+  name: "serveEcho() stays stopped when it is shut down while it cannot take connections (builtin)",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    // The script meets its own limit: it connects to itself until there is no descriptor left.
+    const script = `import { serveEcho } from "../lib/serve.ts";
+      const held = [];
+      const server = serveEcho({ port: 0, async onEvent({ type }) {
+        if (type !== "trouble") return;
+        for (const connection of held.splice(0)) connection.close();
+        console.log("shut down with", await server.shutdown({ timeoutMs: 2000 }));
+        // It has no listener that would keep it: the process ends by itself.
+      } });
+      const port = Number(new URL(server.url).port);
+      try {
+        while (true) held.push(await Deno.connect({ hostname: "127.0.0.1", port }));
+      } catch {
+        // There is none left.
+      }`;
+    const { code, stdout, stderr } = await outcomeOf(startScript(script, { descriptors: 60 }));
+    assertEquals([code, stdout, stderr], [0, "shut down with 0\n", ""]);
+  },
+});
+
+Deno.test("server answers others while a peer floods it that it has refused for its rate (builtin)", async () => {
+  await using server = await serverProcess("--rate", "10", "--log", "json");
+  const flooder = await rawClient(server.url);
+  const frames = new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0);
+  const flooding = (async () => {
+    while (true) await flooder.write(frames);
+  })().catch(() => {});
+  // It is told of as long as the flood goes on, which only the server ends.
+  assertEquals((await nextEvent(server, "closed")).sent.code, 1008);
+  await assertProven(server.url);
+  await flooding;
+  flooder.close();
+});

@@ -1,0 +1,84 @@
+/** Turns between connections, and what they leave to timers and new connections. */
+
+import { assert, assertEquals } from "@std/assert";
+import { within } from "../../lib/net/deadline.ts";
+import { MAX_WORK, Turns, untilEvents, workOfBytes } from "../../lib/net/turns.ts";
+
+const WAIT = { timeoutMs: 20_000 };
+/** So many turns of work would take minutes. */
+const ENDLESS = 1_000_000;
+
+Deno.test("workOfBytes() counts 512 bytes as one frame", () => {
+  assertEquals([0, 511, 512, 1023, 1024].map(workOfBytes), [0, 0, 1, 1, 2]);
+});
+
+Deno.test("Turns.next() lets a connection go on at once, with little work and few others", () => {
+  const turns = new Turns();
+  for (let count = 0; count < 64; count++) turns.enter();
+  for (let count = 0; count < 1000; count++) assertEquals(turns.next(MAX_WORK - 1), undefined);
+});
+
+Deno.test("Turns.next() lets nobody go on at once, with more than 64 connections", async () => {
+  const turns = new Turns();
+  for (let count = 0; count < 65; count++) turns.enter();
+  await within(turns.next(1) ?? Promise.reject(new Error("No turn")), "turn", WAIT);
+  turns.leave();
+  assertEquals(turns.next(1), undefined);
+});
+
+/** Works as one busy connection does, until something has happened. */
+async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<number> {
+  let count = 0;
+  while (!hasHappened()) {
+    await turns.next(MAX_WORK);
+    assert(++count < ENDLESS, "Nothing has happened");
+  }
+  return count;
+}
+
+Deno.test("Turns.next() leaves room for timers, when one connection works without end", async () => {
+  let isDue = false;
+  setTimeout(() => isDue = true);
+  await workUntil(new Turns(), () => isDue);
+});
+
+Deno.test("Turns.next() leaves room for new connections, when many work without end", async () => {
+  const turns = new Turns();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  let hasCome = false;
+  const accepting = listener.accept().then((conn) => {
+    conn.close();
+    hasCome = true;
+  });
+  const connecting = Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  await Promise.all(Array.from({ length: 100 }, () => workUntil(turns, () => hasCome)));
+  await accepting;
+  (await connecting).close();
+});
+
+Deno.test("Turns.next() lets all go on in turn, when they work without end", async () => {
+  const turns = new Turns();
+  const counts = new Array<number>(40).fill(0);
+  await Promise.all(counts.map(async (_, index) => {
+    while (Math.max(...counts) < 100) {
+      await turns.next(MAX_WORK);
+      counts[index] = (counts[index] ?? 0) + 1;
+    }
+  }));
+  // One may use up the rest of a period, and no more.
+  assert(Math.min(...counts) >= 100 - 17, counts.join(" "));
+});
+
+Deno.test("untilEvents() lets bytes through that have arrived", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  using conn = await listener.accept();
+  let hasCome = false;
+  const reading = conn.read(new Uint8Array(1)).then(() => hasCome = true);
+  await peer.write(new Uint8Array(1));
+  for (let count = 0; !hasCome; count++) {
+    await untilEvents();
+    assert(count < ENDLESS, "Nothing has come");
+  }
+  await reading;
+});

@@ -1,0 +1,434 @@
+/** The opening handshake: heads in, fields out; requests and what is wrong with responses. */
+
+import { assert, assertEquals, assertFalse, assertMatch, assertThrows } from "@std/assert";
+import {
+  acceptKeyFor,
+  createKey,
+  encodeRequest,
+  endOfHead,
+  isHost,
+  listOf,
+  MAX_HEAD_BYTES,
+  parseHead,
+  type UpgradeRequest,
+  verifyResponse,
+} from "../../lib/protocol/handshake.ts";
+
+const bytes = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
+
+// The key and the answer to it from RFC 6455 section 1.3.
+const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+Deno.test("MAX_HEAD_BYTES is 16 KiB", () => assertEquals(MAX_HEAD_BYTES, 16_384));
+
+for (
+  const [text, end] of [
+    ["", -1],
+    ["\r\n\r", -1],
+    ["\r\n\r\n", 4],
+    ["HTTP/1.1 200 OK\r\nA: b\r\n\r\n", 25],
+    ["HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody\r\n\r\n", 25],
+    ["HTTP/1.1 200 OK\n\n", -1],
+    ["A\r\n\n\r\nB\r\r\n\r\n", 12],
+  ] as const
+) {
+  Deno.test(`endOfHead() is ${end}, when ${JSON.stringify(text)} has arrived`, () => {
+    assertEquals(endOfHead(bytes(text)), end);
+  });
+}
+
+Deno.test("endOfHead() finds the end, when it looks from three bytes before the last chunk", () => {
+  const text = "HTTP/1.1 200 OK\r\n\r\n";
+  for (let from = -2; from <= text.length - 4; from++) assertEquals(endOfHead(bytes(text), from), text.length);
+  assertEquals(endOfHead(bytes(text), text.length - 3), -1);
+});
+
+Deno.test("parseHead() gives the first line and the fields in order, when all is well", () => {
+  const head = parseHead(bytes("GET / HTTP/1.1\r\nHost: a\r\nB:c\r\nx-d:\t e \t\r\nB: f:g\r\nEmpty:\r\n\r\n"));
+  assertEquals(head, {
+    startLine: "GET / HTTP/1.1",
+    fields: [["Host", "a"], ["B", "c"], ["x-d", "e"], ["B", "f:g"], ["Empty", ""]],
+  });
+});
+
+for (const end of ["", "\r\n", "\r\n\r\n"]) {
+  Deno.test(`parseHead() gives the same, when the head ends with ${JSON.stringify(end)}`, () => {
+    assertEquals(parseHead(bytes(`A\r\nB: c${end}`)), { startLine: "A", fields: [["B", "c"]] });
+    assertEquals(parseHead(bytes(`A${end}`)), { startLine: "A", fields: [] });
+  });
+}
+
+Deno.test("parseHead() gives one character for each byte, when they are not ASCII", () => {
+  assertEquals(parseHead(Uint8Array.of(0x61, 0x0d, 0x0a, 0x62, 0x3a, 0xe9, 0xa0, 0xff)).fields, [["b", "é\u00a0ÿ"]]);
+});
+
+for (
+  const line of ["no colon", ": no name", "na me: a", "name : a", " folded", "näme: a", "a: b\0c", "a: b\nc", "a: b\rc"]
+) {
+  Deno.test(`parseHead() throws a SyntaxError, when a line is ${JSON.stringify(line)}`, () => {
+    const message = `Line is not a header field: ${JSON.stringify(line)}`;
+    const error = assertThrows(() => parseHead(bytes(`HTTP/1.1 200 OK\r\n${line}\r\n\r\n`)), SyntaxError);
+    assertEquals(error.message, message);
+  });
+}
+
+Deno.test("parseHead() throws a SyntaxError, when the first line has a control character", () => {
+  for (const line of ["HTTP/1.1 101 a\nB: c", "HTTP/1.1 101 \x1b[31m", "HTTP/1.1 101 a\rb"]) {
+    assertThrows(() => parseHead(bytes(`${line}\r\n\r\n`)), SyntaxError, "First line has a control character");
+  }
+});
+
+Deno.test("parseHead() quotes 80 characters in one line, when a line is no field and long", () => {
+  const error = assertThrows(() => parseHead(bytes(`A\r\n\x1b${"x".repeat(1000)}`)), SyntaxError);
+  assertEquals(error.message, `Line is not a header field: "\\u001b${"x".repeat(79)}..."`);
+});
+
+Deno.test("parseHead() comes to an end, when 16 KiB of spaces end with what no field has", () => {
+  // A pattern that tries each space as the end of the value takes the third power of their number.
+  assertThrows(() => parseHead(bytes(`A\r\nb:${" ".repeat(16_000)}\n\r\n`)), SyntaxError);
+  assertEquals(parseHead(bytes(`A\r\nb:${" ".repeat(16_000)}c${" ".repeat(300)}`)).fields, [["b", "c"]]);
+});
+
+for (
+  const [fields, list] of [
+    [[], []],
+    [["a, b"], ["a", "b"]],
+    [["a,b ,\tc\t"], ["a", "b", "c"]],
+    [["a", "b, c"], ["a", "b", "c"]],
+    [["", "a", " ", ",", " , ,b,"], ["a", "b"]],
+    [["a b"], ["a b"]],
+    [["a\u00a0, \u000bb"], ["a\u00a0", "\u000bb"]],
+  ] as const
+) {
+  Deno.test(`listOf() is ${JSON.stringify(list)}, when the lines are ${JSON.stringify(fields)}`, () => {
+    const lines = fields.map((value) => ["x-LIST", value] as const);
+    const head = { startLine: "", fields: [["Other", "z"] as const, ...lines, ["x-list-2", "y"] as const] };
+    for (const name of ["x-list", "X-List", "X-LIST"]) assertEquals(listOf(head, name), [...list]);
+  });
+}
+
+Deno.test("createKey() makes 24 characters of 16 random bytes, another each time", () => {
+  const keys = Array.from({ length: 100 }, createKey);
+  for (const key of keys) assertEquals([key.length, Uint8Array.fromBase64(key).byteLength], [24, 16]);
+  assertEquals(new Set(keys).size, 100);
+});
+
+Deno.test("acceptKeyFor() is the answer of RFC 6455 section 1.3, when the key is its example", async () => {
+  assertEquals(await acceptKeyFor(KEY), ACCEPT);
+});
+
+Deno.test("acceptKeyFor() is 28 characters that only fit their key", async () => {
+  const answers = await Promise.all(Array.from({ length: 10 }, () => acceptKeyFor(createKey())));
+  for (const answer of answers) assertMatch(answer, /^[A-Za-z0-9+/]{27}=$/);
+  assertEquals(new Set(answers).size, 10);
+});
+
+/** The lines of a request. */
+function linesOf(url: string, request: Partial<UpgradeRequest> = {}): string[] {
+  const text = encodeRequest({ url: new URL(url), key: KEY, ...request });
+  assert(text.endsWith("\r\n\r\n"));
+  return text.slice(0, -4).split("\r\n");
+}
+
+Deno.test("encodeRequest() writes every field of RFC 6455 section 4.1, when only a URL and a key are given", () => {
+  assertEquals(linesOf("ws://example.com/chat?x=1&y=%20#part"), [
+    "GET /chat?x=1&y=%20 HTTP/1.1",
+    "Host: example.com",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    `Sec-WebSocket-Key: ${KEY}`,
+  ]);
+});
+
+for (
+  const [url, target, host] of [
+    ["ws://example.com", "/", "example.com"],
+    ["ws://example.com:80/", "/", "example.com"],
+    ["ws://example.com:443/", "/", "example.com:443"],
+    ["wss://example.com:443/", "/", "example.com"],
+    ["wss://example.com:8443/a", "/a", "example.com:8443"],
+    ["ws://127.0.0.1:6455/", "/", "127.0.0.1:6455"],
+    ["ws://[::1]/", "/", "[::1]"],
+    ["ws://[2001:DB8::0:1]:6455/x", "/x", "[2001:db8::1]:6455"],
+    ['ws://bücher.example/é ?ü="<', "/%C3%A9%20?%C3%BC=%22%3C", "xn--bcher-kva.example"],
+    ["ws://example.com?", "/", "example.com"],
+    ["ws://example.com/a\r\nX: y", "/aX:%20y", "example.com"],
+  ] as const
+) {
+  Deno.test(`encodeRequest() asks ${host} for ${target}, when the URL is ${JSON.stringify(url)}`, () => {
+    assertEquals(linesOf(url).slice(0, 2), [`GET ${target} HTTP/1.1`, `Host: ${host}`]);
+  });
+}
+
+Deno.test("encodeRequest() offers the subprotocols in one field and their order, when there are some", () => {
+  const lines = linesOf("ws://a/", { protocols: ["soap", "chat.v2"] });
+  assertEquals(lines.filter((line) => line.startsWith("Sec-WebSocket-Protocol")), [
+    "Sec-WebSocket-Protocol: soap, chat.v2",
+  ]);
+});
+
+for (const protocols of [[""], ["a b"], ["a,b"], ["é"], ["a", "b", "a"], ["a\r\nX-Evil: 1"], ["a\nb"], ['"a"']]) {
+  Deno.test(`encodeRequest() throws a RangeError, when the subprotocols are ${JSON.stringify(protocols)}`, () => {
+    const url = new URL("ws://a/");
+    const message = "each must be a token, and there once";
+    assertThrows(() => encodeRequest({ url, key: KEY, protocols }), RangeError, message);
+  });
+}
+
+for (const key of ["", "short", `${KEY}\r\nX: y`, KEY.slice(0, -1), `${KEY}\n`, "dGhlIHNhbXBsZSBub25jZR=="]) {
+  Deno.test(`encodeRequest() throws a RangeError, when the key is ${JSON.stringify(key)}`, () => {
+    const url = new URL("ws://a/");
+    assertThrows(() => encodeRequest({ url, key }), RangeError, "it must be 16 bytes in Base64");
+  });
+}
+
+Deno.test("encodeRequest() takes each of 1000 keys that createKey() makes", () => {
+  for (let count = 0; count < 1000; count++) encodeRequest({ url: new URL("ws://a/"), key: createKey() });
+});
+
+const utf8Base64 = (text: string) => new TextEncoder().encode(text).toBase64();
+for (
+  const [credentials, base64] of [
+    ["me:secret", utf8Base64("me:secret")],
+    ["me", utf8Base64("me:")],
+    [":secret", utf8Base64(":secret")],
+    ["a%40b:c%3Ad%2F%25", utf8Base64("a@b:c:d/%")],
+    ["jürgen:€😀", utf8Base64("jürgen:€😀")],
+    ["100%:5%2", utf8Base64("100%:5%2")],
+    ["%ff:%00", Uint8Array.of(0xff, 0x3a, 0).toBase64()],
+    ["a:b\r\nX: y", utf8Base64("a:bX: y")],
+  ] as const
+) {
+  Deno.test(`encodeRequest() sends Basic authentication, when the URL has ${JSON.stringify(credentials)}`, () => {
+    const lines = linesOf(`ws://${credentials}@example.com/`);
+    assertEquals(lines[1], "Host: example.com");
+    assertEquals(lines.slice(6), [`Authorization: Basic ${base64}`]);
+  });
+}
+
+Deno.test("encodeRequest() sends no authentication, when the URL has empty credentials", () => {
+  assertEquals(linesOf("ws://:@example.com/").length, 6);
+});
+
+Deno.test("encodeRequest() sends the field Authorization instead, when one is given", () => {
+  const lines = linesOf("ws://me:secret@example.com/", { headers: new Headers({ authorization: "Bearer 1" }) });
+  assertEquals(lines.slice(6), ["authorization: Bearer 1"]);
+});
+
+Deno.test("encodeRequest() adds fields, when some are given", () => {
+  const headers = new Headers([["Origin", "https://example.com"], ["Cookie", "a=b"], ["X-One", "1"], ["X-One", "2"]]);
+  assertEquals(linesOf("ws://a/", { headers }).slice(6).sort(), [
+    "cookie: a=b",
+    "origin: https://example.com",
+    "x-one: 1, 2",
+  ]);
+});
+
+Deno.test("encodeRequest() sends the field Host once and as given, when one is given", () => {
+  const lines = linesOf("ws://127.0.0.1:6455/", { headers: new Headers({ host: "example.com:1" }) });
+  assertEquals(lines.filter((line) => /^host:/i.test(line)), ["Host: example.com:1"]);
+});
+
+for (
+  const name of [
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Accept",
+  ]
+) {
+  Deno.test(`encodeRequest() does not replace its own fields, when ${name} is given`, () => {
+    assertEquals(linesOf("ws://a/", { headers: new Headers([[name, "other"]]) }), linesOf("ws://a/"));
+  });
+}
+
+Deno.test("encodeRequest() keeps to one byte a character, when a field is not ASCII", () => {
+  const text = encodeRequest({ url: new URL("ws://é:ü@ö/ä"), key: KEY, headers: new Headers({ "x-name": "é" }) });
+  assert(text.includes("x-name: é\r\n"));
+  assert([...text].every((character) => character.charCodeAt(0) < 256));
+});
+
+Deno.test("encodeRequest() is read back by parseHead(), when everything is given", () => {
+  const headers = new Headers({ origin: "null", "x-a": "b" });
+  const url = new URL("ws://me:secret@example.com:6455/a?b");
+  const head = parseHead(bytes(encodeRequest({ url, key: KEY, protocols: ["chat"], headers })));
+  assertEquals([head.startLine, head.fields.length], ["GET /a?b HTTP/1.1", 9]);
+  assertEquals(listOf(head, "sec-websocket-key"), [KEY]);
+});
+
+/** A response that is right for {@linkcode KEY}, with some lines instead of others or added; null takes a line out. */
+function responseOf(
+  lines: Record<string, readonly string[] | null> = {},
+  startLine = "HTTP/1.1 101 Switching Protocols",
+) {
+  const all: Record<string, readonly string[] | null> = {
+    Upgrade: ["websocket"],
+    Connection: ["Upgrade"],
+    "Sec-WebSocket-Accept": [ACCEPT],
+    ...lines,
+  };
+  const fields = Object.entries(all).flatMap(([name, values]) =>
+    (values ?? []).map((value) => `${name}: ${value}\r\n`)
+  );
+  return parseHead(bytes(`${startLine}\r\n${fields.join("")}\r\n`));
+}
+
+const verify = (head: ReturnType<typeof responseOf>, protocols: readonly string[] = []) =>
+  verifyResponse(head, { acceptKey: ACCEPT, protocols });
+
+const GOOD: readonly (readonly [what: string, lines: Record<string, readonly string[] | null>])[] = [
+  ["all is as in RFC 6455 section 1.3", {}],
+  ["Upgrade is in capitals", { Upgrade: ["WebSocket"] }],
+  ["Upgrade has spaces around it", { Upgrade: [" \twebsocket\t "] }],
+  ["Connection is in capitals", { Connection: ["UPGRADE"] }],
+  ["Connection is one of a list", { Connection: ["keep-alive, Upgrade"] }],
+  ["Connection is in two lines", { Connection: ["keep-alive", "upgrade"] }],
+  ["Sec-WebSocket-Accept has spaces around it", { "Sec-WebSocket-Accept": [`  ${ACCEPT} `] }],
+  ["the names are in small letters", {
+    Upgrade: null,
+    Connection: null,
+    "Sec-WebSocket-Accept": null,
+    upgrade: ["websocket"],
+    connection: ["upgrade"],
+    "sec-websocket-accept": [ACCEPT],
+  }],
+  ["there are other fields", { Server: ["x"], Date: ["y"], "Set-Cookie": ["a=b", "c=d"] }],
+  ["Sec-WebSocket-Extensions is empty", { "Sec-WebSocket-Extensions": [""] }],
+];
+for (const [what, lines] of GOOD) {
+  Deno.test(`verifyResponse() finds nothing wrong, when ${what}`, () => {
+    assertEquals(verify(responseOf(lines)), { status: 101, protocol: "", problems: [] });
+  });
+}
+
+const UPGRADE = 'the field Upgrade is not "websocket"';
+const CONNECTION = 'the field Connection does not have "Upgrade"';
+const NO_FIT = "the field Sec-WebSocket-Accept does not fit the key that was sent";
+const TWICE = "the field Sec-WebSocket-Accept is there more than once";
+const WRONG: readonly (readonly [what: string, lines: Record<string, readonly string[] | null>, problem: string])[] = [
+  ["Upgrade is missing", { Upgrade: null }, UPGRADE],
+  ["Upgrade is empty", { Upgrade: [""] }, UPGRADE],
+  ["Upgrade is another protocol", { Upgrade: ["h2c"] }, UPGRADE],
+  ["Upgrade has another protocol as well", { Upgrade: ["h2c, websocket"] }, UPGRADE],
+  ["Upgrade has another protocol in another line", { Upgrade: ["websocket", "h2c"] }, UPGRADE],
+  ["Upgrade only begins right", { Upgrade: ["websocket2"] }, UPGRADE],
+  ["Upgrade has a no-break space behind it", { Upgrade: ["websocket\u00a0"] }, UPGRADE],
+  ["Connection is missing", { Connection: null }, CONNECTION],
+  ["Connection is something else", { Connection: ["keep-alive"] }, CONNECTION],
+  ["Connection only begins right", { Connection: ["upgraded"] }, CONNECTION],
+  ["Sec-WebSocket-Accept is missing", { "Sec-WebSocket-Accept": null }, "the field Sec-WebSocket-Accept is missing"],
+  ["Sec-WebSocket-Accept is empty", { "Sec-WebSocket-Accept": [""] }, NO_FIT],
+  ["Sec-WebSocket-Accept is for another key", { "Sec-WebSocket-Accept": [ACCEPT.replace("s3", "s4")] }, NO_FIT],
+  ["Sec-WebSocket-Accept is in capitals", { "Sec-WebSocket-Accept": [ACCEPT.toUpperCase()] }, NO_FIT],
+  ["Sec-WebSocket-Accept has more behind it", { "Sec-WebSocket-Accept": [`${ACCEPT}, x`] }, NO_FIT],
+  ["Sec-WebSocket-Accept is there twice", { "Sec-WebSocket-Accept": [ACCEPT, ACCEPT] }, TWICE],
+  ["Sec-WebSocket-Accept is there twice, once empty", { "Sec-WebSocket-Accept": ["", ACCEPT] }, TWICE],
+  [
+    "an extension is selected",
+    { "Sec-WebSocket-Extensions": ["permessage-deflate; client_max_window_bits=10"] },
+    'the extension "permessage-deflate; client_max_window_bits=10" was not asked for',
+  ],
+  [
+    "an extension is selected in a second line",
+    { "Sec-WebSocket-Extensions": ["", "x"] },
+    'the extension "x" was not asked for',
+  ],
+  [
+    "an extension steers the terminal",
+    { "Sec-WebSocket-Extensions": ["\u009b31m"] },
+    'the extension "\\u009b31m" was not asked for',
+  ],
+  ["a subprotocol is selected", { "Sec-WebSocket-Protocol": ["chat"] }, 'the subprotocol "chat" was not offered'],
+  ["the subprotocol is empty", { "Sec-WebSocket-Protocol": [""] }, 'the subprotocol "" was not offered'],
+];
+for (const [what, lines, problem] of WRONG) {
+  Deno.test(`verifyResponse() says ${problem}, when ${what}`, () => {
+    const { status, problems } = verify(responseOf(lines));
+    assertEquals([status, ...problems], [101, problem]);
+  });
+}
+
+Deno.test("verifyResponse() says all that is wrong in the order of RFC 6455 section 4.1, when all is", () => {
+  const lines = {
+    Upgrade: null,
+    Connection: null,
+    "Sec-WebSocket-Accept": null,
+    "Sec-WebSocket-Extensions": ["x"],
+    "Sec-WebSocket-Protocol": ["chat"],
+  };
+  assertEquals(verify(responseOf(lines, "HTTP/1.0 101 x")).problems, [
+    "HTTP/1.0 instead of HTTP/1.1",
+    UPGRADE,
+    CONNECTION,
+    "the field Sec-WebSocket-Accept is missing",
+    'the extension "x" was not asked for',
+    'the subprotocol "chat" was not offered',
+  ]);
+});
+
+for (
+  const [startLine, status, problems] of [
+    ["HTTP/1.1 101", 101, []],
+    ["HTTP/1.1 101 ", 101, []],
+    ["HTTP/1.1 101 Any reason", 101, []],
+    ["HTTP/1.1 200 OK", 200, ["status 200 instead of 101"]],
+    ["HTTP/1.1 301 Moved", 301, ["status 301 instead of 101"]],
+    ["HTTP/1.1 100 Continue", 100, ["status 100 instead of 101"]],
+    ["HTTP/1.0 101 x", 101, ["HTTP/1.0 instead of HTTP/1.1"]],
+    ["HTTP/2.0 101 x", 101, ["HTTP/2.0 instead of HTTP/1.1"]],
+    ["HTTP/1.1 1010 x", 0, ["the first line is not that of an HTTP response"]],
+    ["HTTP/1.1 10", 0, ["the first line is not that of an HTTP response"]],
+    ["HTTP/1.1  101 x", 0, ["the first line is not that of an HTTP response"]],
+    ["http/1.1 101 x", 0, ["the first line is not that of an HTTP response"]],
+    [" HTTP/1.1 101 x", 0, ["the first line is not that of an HTTP response"]],
+    ["SSH-2.0-OpenSSH", 0, ["the first line is not that of an HTTP response"]],
+    ["", 0, ["the first line is not that of an HTTP response"]],
+  ] as const
+) {
+  Deno.test(`verifyResponse() gives the status ${status}, when the first line is ${JSON.stringify(startLine)}`, () => {
+    assertEquals(verify(responseOf({}, startLine)), { status, protocol: "", problems: [...problems] });
+  });
+}
+
+for (
+  const [selected, protocol, problems] of [
+    [["chat"], "chat", []],
+    [["soap"], "soap", []],
+    [[" soap "], "soap", []],
+    [null, "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
+    [[""], "", ['the subprotocol "" was not offered: "chat", "soap"']],
+    [["CHAT"], "CHAT", ['the subprotocol "CHAT" was not offered: "chat", "soap"']],
+    [["other"], "other", ['the subprotocol "other" was not offered: "chat", "soap"']],
+    [["chat, soap"], "chat", ["more than one subprotocol is selected"]],
+    [["chat", "chat"], "chat", ["more than one subprotocol is selected"]],
+    [["chat", ""], "chat", ["more than one subprotocol is selected"]],
+  ] as const
+) {
+  Deno.test(`verifyResponse() tells the subprotocol "${protocol}", when ${JSON.stringify(selected)} is selected`, () => {
+    const head = responseOf({ "Sec-WebSocket-Protocol": selected });
+    assertEquals(verify(head, ["chat", "soap"]), { status: 101, protocol, problems: [...problems] });
+  });
+}
+
+Deno.test("isHost() takes names, addresses and ports, and nothing else", () => {
+  const hosts = [
+    ..."a example.org example.org. a_b xn--nxasmq6b a:0 a:80 a:65535 a: 127.0.0.1:1 %41.example a!$&'()*+,;=~-".split(
+      " ",
+    ),
+    ..."[::1] [::1]:80 [2001:db8::1] [::ffff:127.0.0.1]:65535 [::]".split(" "),
+  ];
+  for (const host of hosts) assert(isHost(host), host);
+  const others = [
+    ..."[::1 ::1 [::1]x [::1]] [1] [] [v1.a] [::1%25eth0] [g::] a:99999 a:65536 a:-1 a:+1 a:0x50 a:1:2 a:b :80".split(
+      " ",
+    ),
+    ...'<script> a/b a?b a#b a@b a\\b a%zz a%00 a%2fb "a" a|b a^b {a} é 1.2.3.256'.split(" "),
+    ...["", " ", "a b", "a ", "a\t", "a, b", "a:000080"],
+  ];
+  for (const host of others) assertFalse(isHost(host), host);
+});
