@@ -5,15 +5,8 @@
  */
 
 import { STATUS_TEXT } from "@std/http/status";
-import {
-  acceptKeyFor,
-  endOfHead,
-  type HttpHead,
-  isHost,
-  listOf,
-  MAX_HEAD_BYTES,
-  parseHead,
-} from "../protocol/handshake.ts";
+import { acceptKeyFor, endOfHead, isHost, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
+import { type HttpHead, listOf } from "../protocol/http.ts";
 import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import type { ByteStream, SecureConn } from "./tls.ts";
