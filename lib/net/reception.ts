@@ -7,7 +7,7 @@
 import { STATUS_TEXT } from "@std/http/status";
 import { responseFields, SWITCHING } from "../protocol/handshake_server.ts";
 import { encodeHead, HeadReader, HttpHeadError } from "../protocol/http.ts";
-import { answerInWords } from "./answer.ts";
+import { plainResponse } from "./plain_response.ts";
 import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { type ParsedRequest, parseRequest } from "./request.ts";
@@ -250,5 +250,5 @@ function statusTextOf(status: number): string {
 
 /** The answer when none can be made. */
 export function failed(): Response {
-  return answerInWords(500, statusTextOf(500));
+  return plainResponse(500, statusTextOf(500));
 }

@@ -7,7 +7,7 @@
 
 import { encodeClosePayload } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
-import { answerInWords } from "./answer.ts";
+import { plainResponse } from "./plain_response.ts";
 import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception } from "./reception.ts";
 import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
 import { Turns } from "./turns.ts";
@@ -320,7 +320,7 @@ export class WireServer {
       if ("cause" in received) {
         this.#tellRefused(reception, received);
         const { status, reason, accept } = received;
-        if (status > 0) await reception.refuse(answerInWords(status, reason, { accept }), false);
+        if (status > 0) await reception.refuse(plainResponse(status, reason, { accept }), false);
         return reception.destroy();
       }
       const { request } = received;

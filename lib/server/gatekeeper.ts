@@ -17,7 +17,7 @@ import {
   type Route,
   type TroubleKind,
 } from "./policy.ts";
-import { answerInWords } from "../net/answer.ts";
+import { plainResponse } from "../net/plain_response.ts";
 import { isAllowedHost } from "./allowed_host.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { messageOf } from "../protocol/error.ts";
@@ -359,7 +359,7 @@ export function refusalOf(request: Request): Response | undefined {
 }
 
 function answerTo(request: Request, { status, text, fields }: Refusal): Response {
-  return answerInWords(status, text, { accept: request.headers.get("accept"), fields });
+  return plainResponse(status, text, { accept: request.headers.get("accept"), fields });
 }
 
 /** What a health probe gets: whether new connections are welcome. */

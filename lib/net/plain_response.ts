@@ -6,8 +6,8 @@
 
 import { accepts } from "@std/http/negotiation";
 
-/** Options of {@linkcode answerInWords}. */
-export interface AnswerOptions {
+/** Options of {@linkcode plainResponse}. */
+export interface PlainResponseOptions {
   /** The field Accept of the request; `null` or nothing if there is none. */
   readonly accept?: string | null | undefined;
   /** Fields to add. */
@@ -24,15 +24,15 @@ export interface AnswerOptions {
  *
  * @example
  * ```ts
- * import { answerInWords } from "./answer.ts";
+ * import { plainResponse } from "./plain_response.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(await answerInWords(403, "No.").text(), "No.\n");
- * const json = answerInWords(403, "No.", { accept: "application/json" });
+ * assertEquals(await plainResponse(403, "No.").text(), "No.\n");
+ * const json = plainResponse(403, "No.", { accept: "application/json" });
  * assertEquals(await json.json(), { status: 403, error: "No." });
  * ```
  */
-export function answerInWords(status: number, text: string, { accept, fields }: AnswerOptions = {}): Response {
+export function plainResponse(status: number, text: string, { accept, fields }: PlainResponseOptions = {}): Response {
   const headers = new Headers({ ...fields, "cache-control": "no-store" });
   const request = { headers: new Headers(typeof accept === "string" ? { accept } : {}) };
   if (accepts(request, "text/plain", "application/json") === "application/json") {
