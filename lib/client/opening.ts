@@ -193,9 +193,8 @@ const MAX_BODY_CHARS = 80;
 function hintForRest(refusal: HandshakeRefusal): string {
   const versions = fieldOf(refusal, "sec-websocket-version");
   const after = fieldOf(refusal, "retry-after");
-  const isChunked = /chunked/i.test(fieldOf(refusal, "transfer-encoding") ?? "");
-  const body = isChunked ? refusal.body.replace(/^[0-9a-f]+[^\n]*\n/i, "") : refusal.body;
-  const words = body.replace(/<(style|script|title)\b.*?(<\/\1>|$)|<[^>]*(>|$)/gis, " ").replace(/\s+/g, " ").trim();
+  const words = refusal.body.replace(/<(style|script|title)\b.*?(<\/\1>|$)|<[^>]*(>|$)/gis, " ").replace(/\s+/g, " ")
+    .trim();
   return [
     versions === undefined ? "" : `the server speaks version ${quote(versions)} of the protocol, and this client 13`,
     after === undefined ? "" : `it asks to try again after ${/^\d+$/.test(after) ? `${after} s` : quote(after)}`,

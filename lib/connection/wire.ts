@@ -93,7 +93,7 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     presentsCertificate: options.clientCertificate !== undefined,
   };
   signal?.throwIfAborted();
-  const since = performance.now();
+  const deadline = performance.now() + timeoutMs;
   let latest: Deno.Conn | undefined;
   const dialing = dial(target, options, (connection) => latest = connection);
   let tcp: Deno.Conn;
@@ -111,8 +111,9 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
   }
   try {
     onConnected();
-    const left = Math.max(1, timeoutMs - (performance.now() - since));
-    const { protocol, rest } = await within(upgrade(tcp, target, options), "answer", { timeoutMs: left, signal });
+    const left = Math.max(1, deadline - performance.now());
+    const upgrading = upgrade(tcp, target, options, deadline);
+    const { protocol, rest } = await within(upgrading, "answer", { timeoutMs: left, signal });
     return new WireConnection(tcp, protocol, rest, options);
   } catch (error) {
     closeQuietly(tcp);

@@ -5,22 +5,28 @@
  */
 
 import { messageOf } from "../protocol/error.ts";
-import {
-  acceptKeyFor,
-  createKey,
-  encodeRequest,
-  parseHead,
-  type UpgradeRequest,
-  verifyResponse,
-} from "../protocol/handshake.ts";
-import { readHead, refusalOf, statusText } from "../net/answer.ts";
+import { acceptKeyFor, createKey, encodeRequest, type UpgradeRequest, verifyResponse } from "../protocol/handshake.ts";
+import { type Answer, readAnswer, refusalOf, statusText } from "../net/answer.ts";
 import { USER_AGENT, writeAll } from "../net/dial.ts";
-import { type HandshakeRefusal, OpenError, type OpenOptions, OptionError } from "./connection.ts";
+import { OPEN_FAILURE_TEXT } from "../net/failure.ts";
+import { OpenError, type OpenOptions, OptionError } from "./connection.ts";
 
+/**
+ * Asks for the upgrade, and verifies the answer.
+ *
+ * @param tcp The connection.
+ * @param url Where it leads to.
+ * @param options The subprotocols and fields to send.
+ * @param deadline When the connect timeout ends, on the clock of `performance.now()`.
+ * @returns The subprotocol that was selected, and what came behind the answer.
+ * @throws {OpenError} If there is no answer, or one that is not a valid upgrade (RFC 6455 section 4.1).
+ * @throws {OptionError} If an option cannot go out as it is.
+ */
 export async function upgrade(
   tcp: Deno.Conn,
   url: URL,
   { protocols = [], headers = [] }: OpenOptions,
+  deadline: number,
 ): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
   const key = createKey();
   const fields = [...headers];
@@ -31,18 +37,12 @@ export async function upgrade(
   } catch {
     // The answer, or the end of the connection, says why.
   }
-  const answer = await readHead(tcp);
-  const { bytes, bodyAt } = answer;
-  let head;
-  try {
-    head = parseHead(bytes.subarray(0, bodyAt));
-  } catch (error) {
-    const problem = messageOf(error);
-    throw refused(refusalOf(answer, undefined, 0, [problem], "server"));
-  }
-  const { status, protocol, problems } = verifyResponse(head, { acceptKey: await acceptKeyFor(key), protocols });
-  if (problems.length > 0) throw refused(refusalOf(answer, head, status, problems, "server"));
-  return { protocol, rest: bytes.subarray(bodyAt) };
+  const answer = await readAnswer(tcp);
+  if (answer.problem !== "") throw await refused(tcp, answer, unreadableProblems(answer), deadline);
+  const expected = { acceptKey: await acceptKeyFor(key), protocols };
+  const { protocol, problems } = verifyResponse(answer.head, expected);
+  if (problems.length > 0) throw await refused(tcp, answer, problems, deadline);
+  return { protocol, rest: answer.rest };
 }
 
 /** The head as it goes out: one byte a character. */
@@ -54,10 +54,25 @@ function requestFor(request: UpgradeRequest): Uint8Array {
   }
 }
 
-function refused(refusal: HandshakeRefusal): OpenError {
-  const { status, problems } = refusal;
-  const message = status === 101 || status === 0
-    ? `Answer is not a valid upgrade: ${problems.join("; ")}`
-    : `Server answered with ${statusText(status)} instead of 101`;
-  return new OpenError("handshake-refused", message, { refusal });
+function unreadableProblems({ status, problem }: Answer): string[] {
+  return isRefusal(status) ? [`status ${status} instead of 101`, problem] : [problem];
+}
+
+/** Whether the status alone says that there is no upgrade. */
+function isRefusal(status: number): boolean {
+  return status >= 200;
+}
+
+async function refused(
+  tcp: Deno.Conn,
+  answer: Answer,
+  problems: readonly string[],
+  deadline: number,
+): Promise<OpenError> {
+  const { status, problem, isTls } = answer;
+  const message = isRefusal(status)
+    ? `Server answered with ${statusText(status)} instead of 101${problem && `; ${problem}`}`
+    : `${OPEN_FAILURE_TEXT["handshake-refused"]}: ${problems.join("; ")}`;
+  const refusal = await refusalOf(tcp, answer, { from: "server", problems, deadline });
+  return new OpenError("handshake-refused", message, { refusal, ...(isTls && { reason: "tls-server" as const }) });
 }

@@ -1,14 +1,116 @@
 /**
- * The answer of a server or a proxy, read from a connection.
+ * The answer of a server or a proxy to a request of ours: its head, and of a refusal the beginning of its body.
  *
  * @module
  */
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { messageOf } from "../protocol/error.ts";
-import { endOfHead, type HttpHead, MAX_HEAD_BYTES } from "../protocol/handshake.ts";
-import { withoutToken } from "../protocol/message.ts";
+import {
+  bodyLengthOf,
+  BodyReader,
+  HeadReader,
+  type HttpHead,
+  HttpHeadError,
+  listOf,
+  parseStatusLine,
+  valuesOf,
+} from "../protocol/http.ts";
+import { concatBytes, withoutToken } from "../protocol/message.ts";
 import { type HandshakeRefusal, OpenError } from "../connection/connection.ts";
+import { within } from "./deadline.ts";
+import { OPEN_FAILURE_TEXT } from "./failure.ts";
+
+/** How long the body of a refusal may take, in milliseconds: 1 s, and at most half of what is left of the connect timeout. */
+export const BODY_TIMEOUT_MS = 1000;
+
+/** How much of the body of a refusal is read, and of what it decompresses to, in bytes: 16 KiB each. */
+export const MAX_BODY_BYTES = 16 * 1024;
+
+/** The longest piece of a body that a report shows, in characters: 512. */
+export const MAX_BODY_CHARS = 512;
+
+/** How much is read at once, in bytes: 16 KiB. */
+const READ_BYTES = 16 * 1024;
+
+type Readable = Pick<Deno.Conn, "read">;
+
+/** An answer, as far as its head can be read. */
+export interface Answer {
+  /** The head; without fields if it cannot be read. */
+  readonly head: HttpHead;
+  /** The status; 0 if the answer is not HTTP. */
+  readonly status: number;
+  /** What came behind the head; all that came if the answer is not HTTP. */
+  readonly rest: Uint8Array<ArrayBuffer>;
+  /** Why the head cannot be read, in words; empty if it can. */
+  readonly problem: string;
+  /** Whether TLS came instead of HTTP. */
+  readonly isTls: boolean;
+}
+
+/**
+ * Reads the head of an answer, behind any interim responses (RFC 9110 section 15.2).
+ *
+ * @param connection Where it comes from.
+ * @returns The answer; a head that is no head, or longer than 64 KiB, is an answer with a problem.
+ * @throws {OpenError} `connection-lost` if the connection ends first.
+ *
+ * @example
+ * ```ts
+ * import { readAnswer } from "./answer.ts";
+ * import { assertRejects } from "@std/assert";
+ * import { OpenError } from "../connection/connection.ts";
+ *
+ * const ended = { read: () => Promise.resolve(null) };
+ * await assertRejects(() => readAnswer(ended), OpenError, "ended before the handshake was answered");
+ * ```
+ */
+export async function readAnswer(connection: Readable): Promise<Answer> {
+  const reader = new HeadReader("response");
+  const buffer = new Uint8Array(READ_BYTES);
+  const pieces: Uint8Array[] = [];
+  while (true) {
+    const piece = buffer.slice(0, await readOrLose(connection, buffer));
+    pieces.push(piece);
+    try {
+      const complete = reader.push(piece);
+      if (complete) return { ...complete, status: statusOf(complete.head.startLine), problem: "", isTls: false };
+    } catch (error) {
+      if (!(error instanceof HttpHeadError)) throw error;
+      return unreadable(error, concatBytes(pieces, reader.length));
+    }
+  }
+}
+
+function statusOf(startLine: string): number {
+  return parseStatusLine(startLine)?.status ?? 0;
+}
+
+/** A refusal stays one, whatever its fields are like. */
+function unreadable({ message, startLine }: HttpHeadError, bytes: Uint8Array<ArrayBuffer>): Answer {
+  // An alert or a handshake of TLS (RFC 8446 section 5.1).
+  const isTls = (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
+  const status = statusOf(startLine);
+  return {
+    head: { startLine, fields: [] },
+    status,
+    rest: status === 0 ? bytes : new Uint8Array(0),
+    problem: `${message.charAt(0).toLowerCase()}${message.slice(1)}${isTls ? ": try wss://" : ""}`,
+    isTls,
+  };
+}
+
+async function readOrLose(connection: Readable, into: Uint8Array): Promise<number> {
+  const lost = OPEN_FAILURE_TEXT["connection-lost"];
+  try {
+    const read = await connection.read(into);
+    if (read !== null) return read;
+  } catch (error) {
+    throw new OpenError("connection-lost", lost, { detail: messageOf(error), cause: error });
+  }
+  throw new OpenError("connection-lost", lost);
+}
 
 /**
  * Puts a status into words.
@@ -28,118 +130,104 @@ export function statusText(status: number): string {
   return `status ${status}${isStatus(status) ? ` (${STATUS_TEXT[status]})` : ""}`;
 }
 
+/** Who refuses, why, and until when its body may come. */
+export interface RefusalDetails {
+  /** Who gave the answer. */
+  readonly from: HandshakeRefusal["from"];
+  /** Everything that is wrong about it. */
+  readonly problems: readonly string[];
+  /** When the connect timeout ends, on the clock of `performance.now()`. */
+  readonly deadline: number;
+}
+
 /**
- * Makes the record of an answer that is not what was asked for.
+ * Makes the record of an answer that is not what was asked for, and reads the beginning of its body: 16 KiB at most, for 1 s
+ * at most and half of the time until the deadline.
  *
+ * @param connection Where the body comes from. After a body that did not come in time nothing else can be read there.
  * @param answer The answer.
- * @param head Its head; `undefined` if it cannot be read.
- * @param status Its status; 0 if it is not HTTP.
- * @param problems What is wrong about it.
- * @param from Who gave it.
+ * @param details Who refuses, why, and until when.
  * @returns The record.
  */
-export function refusalOf(
-  { bytes, bodyAt }: ReadHead,
-  head: HttpHead | undefined,
-  status: number,
-  problems: readonly string[],
-  from: HandshakeRefusal["from"],
-): HandshakeRefusal {
+export async function refusalOf(
+  connection: Readable,
+  answer: Answer,
+  { from, problems, deadline }: RefusalDetails,
+): Promise<HandshakeRefusal> {
+  const { head, status, rest, problem } = answer;
   // A server that answers with the subprotocol of a token repeats the token.
-  const fields = (head?.fields ?? []).map(([name, value]) =>
+  const fields = head.fields.map(([name, value]) =>
     [name, /^sec-websocket-protocol$/i.test(name) ? withoutToken(value) : value] as const
   );
-  return { from, status, problems, fields, body: excerpt(bytes.subarray(bodyAt)) };
+  const body = problem === "" ? await readBody(connection, answer, deadline) : excerpt(rest, head);
+  return { from, status, problems, fields, body };
 }
 
-/** A head that has arrived, and what came with it. */
-export interface ReadHead {
-  /** All bytes that have arrived. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Where the head ends and the rest begins. */
-  readonly bodyAt: number;
-}
-
-/**
- * Reads the head of an HTTP response.
- *
- * @param connection Where it comes from.
- * @returns The head.
- * @throws {OpenError} `connection-lost` if the connection ends first; `handshake-refused` if it is not HTTP, or longer
- * than 16384 bytes.
- *
- * @example
- * ```ts
- * import { readHead } from "./answer.ts";
- * import { assertRejects } from "@std/assert";
- * import { OpenError } from "../connection/connection.ts";
- *
- * const ended = { read: () => Promise.resolve(null) };
- * await assertRejects(() => readHead(ended), OpenError, "ended before the handshake was answered");
- * ```
- */
-export async function readHead(connection: { read(into: Uint8Array): Promise<number | null> }): Promise<ReadHead> {
-  const buffer = new Uint8Array(MAX_HEAD_BYTES);
-  let length = 0;
-  while (length < buffer.byteLength) {
-    const read = await readOrLose(connection, buffer.subarray(length));
-    const from = length - 3;
-    length += read;
-    const start = String.fromCharCode(...buffer.subarray(0, Math.min(length, HTTP.length)));
-    if (!HTTP.startsWith(start)) {
-      const problem = isTls(buffer) ? "it is TLS and not HTTP: try wss://" : "it is not HTTP";
-      throw new OpenError("handshake-refused", `Answer is not a valid upgrade: ${problem}`, {
-        refusal: refusalOf({ bytes: buffer.subarray(0, length), bodyAt: 0 }, undefined, 0, [problem], "server"),
-        ...(isTls(buffer) && { reason: "tls-server" }),
-      });
+async function readBody(connection: Readable, { head, rest }: Answer, deadline: number): Promise<string> {
+  const reader = new BodyReader(bodyLengthOf(head), MAX_BODY_BYTES);
+  const readAll = async () => {
+    const buffer = new Uint8Array(READ_BYTES);
+    let isComplete = reader.push(rest);
+    while (!isComplete) {
+      const read = await connection.read(buffer);
+      if (read === null) return;
+      isComplete = reader.push(buffer.subarray(0, read));
     }
-    const bodyAt = endOfHead(buffer.subarray(0, length), from);
-    if (bodyAt !== -1) return { bytes: buffer.subarray(0, length), bodyAt };
+  };
+  const timeoutMs = Math.max(0, Math.min(BODY_TIMEOUT_MS, (deadline - performance.now()) / 2));
+  // A body that is late or cut off counts as far as it came: the status alone is the verdict.
+  await within(readAll(), "body", { timeoutMs }).catch(() => {});
+  return excerpt(await decompressed(reader.body, head), head);
+}
+
+/** Undoes the codings of a body (RFC 9110 section 8.4), the last one first; nothing is left of one with another coding. */
+async function decompressed(body: Uint8Array<ArrayBuffer>, head: HttpHead): Promise<Uint8Array<ArrayBuffer>> {
+  let bytes = body;
+  for (const coding of listOf(head, "content-encoding").reverse()) {
+    const format = formatOf(coding.toLowerCase(), bytes);
+    if (format === "identity") continue;
+    bytes = format === undefined ? new Uint8Array(0) : await inflated(bytes, format);
   }
-  const problem = `its head is longer than ${MAX_HEAD_BYTES} bytes`;
-  throw new OpenError("handshake-refused", `Answer is not a valid upgrade: ${problem}`, {
-    refusal: refusalOf({ bytes: buffer, bodyAt: 0 }, undefined, 0, [problem], "server"),
-  });
+  return bytes;
 }
 
-const HTTP = "HTTP/";
-
-/** Whether bytes begin as an alert or a handshake of TLS does (RFC 8446 section 5.1). */
-function isTls(bytes: Uint8Array): boolean {
-  return (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
+function formatOf(coding: string, [first = 0, second = 0]: Uint8Array): CompressionFormat | "identity" | undefined {
+  if (coding === "gzip" || coding === "x-gzip") return "gzip";
+  if (coding !== "deflate") return coding === "identity" ? "identity" : undefined;
+  // Many servers leave out the two bytes of zlib (RFC 1950 section 2.2) that deflate means in HTTP.
+  const isZlib = (first & 0x0f) === 8 && ((first << 8) | second) % 31 === 0;
+  return isZlib ? "deflate" : "deflate-raw";
 }
 
-async function readOrLose(
-  connection: { read(into: Uint8Array): Promise<number | null> },
-  into: Uint8Array,
-): Promise<number> {
-  const lost = "Connection ended before the handshake was answered";
+/** Inflates as much as is wanted; what is cut off or damaged counts up to there. */
+async function inflated(bytes: Uint8Array<ArrayBuffer>, format: CompressionFormat): Promise<Uint8Array<ArrayBuffer>> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
   try {
-    const read = await connection.read(into);
-    if (read !== null) return read;
-  } catch (error) {
-    throw new OpenError("connection-lost", lost, { detail: messageOf(error), cause: error });
+    for await (const piece of new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format))) {
+      pieces.push(piece);
+      length += piece.byteLength;
+      if (length >= MAX_BODY_BYTES) break;
+    }
+  } catch {
+    // As far as it came.
   }
-  throw new OpenError("connection-lost", lost);
+  return concatBytes(pieces, length).slice(0, MAX_BODY_BYTES);
 }
 
-/** The longest piece of a body that a report shows, in characters. */
-const MAX_EXCERPT_CHARS = 512;
+/** Shows how a body begins, in whole characters; what does not fit its charset becomes U+FFFD. */
+function excerpt(bytes: Uint8Array, head: HttpHead): string {
+  const text = decoderFor(head).decode(bytes, { stream: true });
+  return text.slice(0, MAX_BODY_CHARS).replace(/[\ud800-\udbff]$/, "");
+}
 
-/**
- * Shows how bytes begin that may be anything.
- *
- * @param bytes The bytes.
- * @returns At most 512 characters; what is not UTF-8 becomes U+FFFD.
- *
- * @example
- * ```ts
- * import { excerpt } from "./answer.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(excerpt(new Uint8Array(1000).fill(65)).length, 512);
- * ```
- */
-export function excerpt(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes.subarray(0, 4 * MAX_EXCERPT_CHARS)).slice(0, MAX_EXCERPT_CHARS);
+/** A decoder for the charset that the body has by its head (RFC 9110 section 8.3.2); UTF-8 for none, and for an unknown one. */
+function decoderFor(head: HttpHead): TextDecoder {
+  const [type = ""] = valuesOf(head, "content-type");
+  const [, charset = "utf-8"] = /;[ \t]*charset="?([^\s;"]+)/i.exec(type) ?? [];
+  try {
+    return new TextDecoder(charset);
+  } catch {
+    return new TextDecoder();
+  }
 }

@@ -5,11 +5,11 @@
  */
 
 import { messageOf } from "../protocol/error.ts";
-import { basicCredentials, parseHead } from "../protocol/handshake.ts";
-import { readHead, refusalOf, statusText } from "./answer.ts";
+import { basicCredentials } from "../protocol/handshake.ts";
+import { type Answer, readAnswer, refusalOf, statusText } from "./answer.ts";
 import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
-import { OpenError, type OpenOptions, OptionError } from "../connection/connection.ts";
+import { DEFAULT_TIMEOUT_MS, OpenError, type OpenOptions, OptionError } from "../connection/connection.ts";
 import { connectionError, type Destination, isTlsAlert } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
@@ -44,7 +44,8 @@ export async function dial(
   options: OpenOptions,
   onProgress: (connection: Deno.Conn) => void = () => {},
 ): Promise<Deno.Conn> {
-  const { unixPath, clientCertificate } = options;
+  const { unixPath, clientCertificate, connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const deadline = performance.now() + connectTimeoutMs;
   const { proxy } = routeTo(url, options, "wire");
   const isSecure = url.protocol === "wss:";
   if (clientCertificate && isSecure && (proxy !== undefined || unixPath !== undefined)) {
@@ -55,7 +56,7 @@ export async function dial(
   const target = targetOf(url);
   try {
     if (unixPath !== undefined) return await Deno.connect({ transport: "unix", path: unixPath });
-    if (proxy) return await secured(await tunnel(proxy, url, onProgress), url, options, onProgress);
+    if (proxy) return await secured(await tunnel(proxy, url, deadline, onProgress), url, options, onProgress);
     if (clientCertificate && isSecure) return await presenting(target, options, clientCertificate, onProgress);
     return await secured(await connectTcp(target, onProgress), url, options, onProgress);
   } catch (error) {
@@ -177,7 +178,7 @@ async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<De
 }
 
 /** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 wants it for both schemes. */
-async function tunnel(proxy: URL, url: URL, onProgress: OnProgress): Promise<Deno.TcpConn> {
+async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
     const { hostname, port } = targetOf(url);
@@ -186,19 +187,9 @@ async function tunnel(proxy: URL, url: URL, onProgress: OnProgress): Promise<Den
     if (proxy.username + proxy.password !== "") lines.push(`Proxy-Authorization: ${basicCredentials(proxy)}`);
     lines.push(`User-Agent: ${USER_AGENT}`);
     await writeAll(connection, new TextEncoder().encode([...lines, "", ""].join("\r\n")));
-    const answer = await readHead(connection);
-    const head = parseHead(answer.bytes.subarray(0, answer.bodyAt));
-    const status = Number(/^HTTP\/1\.\d (\d{3})/.exec(head.startLine)?.[1] ?? 0);
-    // Any 2xx opens the tunnel.
-    if (status >= 200 && status < 300) return connection;
-    throw new OpenError(
-      "no-connection",
-      `Proxy ${nameOf(proxy)} answered with ${statusText(status)} instead of a tunnel`,
-      {
-        refusal: refusalOf(answer, head, status, [`status ${status} instead of a tunnel`], "proxy"),
-        reason: "proxy",
-      },
-    );
+    const answer = await readAnswer(connection);
+    if (isTunnel(answer)) return connection;
+    throw await tunnelRefused(connection, answer, proxy, deadline);
   } catch (error) {
     try {
       connection.close();
@@ -206,20 +197,33 @@ async function tunnel(proxy: URL, url: URL, onProgress: OnProgress): Promise<Den
       // Whoever gave up meanwhile has closed it.
     }
     if (error instanceof OpenError && error.reason === "proxy") throw error;
-    throw proxyError(error, proxy);
+    const detail = error instanceof OpenError ? error.detail : messageOf(error);
+    const message = `Proxy ${nameOf(proxy)} opened no tunnel: it ended the connection`;
+    throw new OpenError("no-connection", message, { reason: "proxy", detail, cause: error });
   }
 }
 
-/** A proxy that does not answer as HTTP wants it: it drops, is cut off, or speaks another protocol. */
-function proxyError(error: unknown, proxy: URL): OpenError {
-  const { refusal, detail = messageOf(error) } = error instanceof OpenError ? error : { refusal: undefined };
-  const problem = refusal?.problems[0] ?? "it ended the connection";
-  return new OpenError("no-connection", `Proxy ${nameOf(proxy)} opened no tunnel: ${problem.replace(/: try .*/, "")}`, {
-    ...(refusal && { refusal: { ...refusal, from: "proxy" } }),
-    reason: "proxy",
-    detail,
-    cause: error,
-  });
+/** Any 2xx opens the tunnel. */
+function isTunnel({ status, problem }: Answer): boolean {
+  return problem === "" && status >= 200 && status < 300;
+}
+
+async function tunnelRefused(
+  connection: Deno.Conn,
+  answer: Answer,
+  proxy: URL,
+  deadline: number,
+): Promise<OpenError> {
+  const { status, isTls } = answer;
+  // The scheme of the URL is that of the server, and not of the proxy.
+  const problem = isTls ? "it is TLS and not HTTP" : answer.problem;
+  const isRefusal = status >= 300;
+  const problems = [...(isRefusal ? [`status ${status} instead of a tunnel`] : []), ...(problem ? [problem] : [])];
+  const message = isRefusal
+    ? `Proxy ${nameOf(proxy)} answered with ${statusText(status)} instead of a tunnel${problem && `; ${problem}`}`
+    : `Proxy ${nameOf(proxy)} opened no tunnel: ${problem || statusText(status)}`;
+  const refusal = await refusalOf(connection, answer, { from: "proxy", problems, deadline });
+  return new OpenError("no-connection", message, { refusal, reason: "proxy" });
 }
 
 /**
