@@ -5,7 +5,7 @@
  * @module
  */
 
-import { UsageError } from "../cli/command_line.ts";
+import { UsageError } from "./usage.ts";
 import { describe, differenceOf, type Expectation, hintForLength } from "./diagnosis.ts";
 import { hintForOpening, type OpenAttempt, problemOfOpening } from "./opening.ts";
 import { PayloadError } from "./payload.ts";

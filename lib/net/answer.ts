@@ -17,7 +17,7 @@ import {
   valuesOf,
 } from "../protocol/http.ts";
 import { concatBytes, withoutToken } from "../protocol/message.ts";
-import { type HandshakeRefusal, OpenError } from "../connection/connection.ts";
+import { type HandshakeRefusal, OpenError } from "./open_error.ts";
 import { within } from "./deadline.ts";
 import { OPEN_FAILURE_TEXT } from "./failure.ts";
 
@@ -60,7 +60,7 @@ export interface Answer {
  * ```ts
  * import { readAnswer } from "./answer.ts";
  * import { assertRejects } from "@std/assert";
- * import { OpenError } from "../connection/connection.ts";
+ * import { OpenError } from "./open_error.ts";
  *
  * const ended = { read: () => Promise.resolve(null) };
  * await assertRejects(() => readAnswer(ended), OpenError, "ended before the handshake was answered");

@@ -9,7 +9,8 @@ import { basicCredentials } from "../protocol/handshake.ts";
 import { type Answer, readAnswer, refusalOf, statusText } from "./answer.ts";
 import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
-import { DEFAULT_TIMEOUT_MS, OpenError, type OpenOptions, OptionError } from "../connection/connection.ts";
+import type { DialOptions } from "./dial_options.ts";
+import { OpenError, OptionError } from "./open_error.ts";
 import { connectionError, type Destination, isTlsAlert } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
@@ -41,10 +42,10 @@ export const USER_AGENT = `wsproof/${VERSION}`;
  */
 export async function dial(
   url: URL,
-  options: OpenOptions,
+  options: DialOptions,
   onProgress: (connection: Deno.Conn) => void = () => {},
 ): Promise<Deno.Conn> {
-  const { unixPath, clientCertificate, connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const { unixPath, clientCertificate, connectTimeoutMs = Infinity } = options;
   const deadline = performance.now() + connectTimeoutMs;
   const { proxy } = routeTo(url, options, "wire");
   const isSecure = url.protocol === "wss:";
@@ -83,7 +84,7 @@ export async function dial(
  */
 export async function failureOf(
   error: unknown,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
   const words = messageOf(error);
@@ -108,7 +109,7 @@ function isDirectTls({ url, proxy, unixPath }: Destination): boolean {
  */
 export async function refusedByTls(
   error: OpenError,
-  options: OpenOptions,
+  options: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
   if (isTlsAlert(error.detail)) return await failureOf(error.detail, options, destination);
@@ -143,7 +144,7 @@ async function connectTcp(target: Target, onProgress: OnProgress): Promise<Deno.
 async function secured(
   connection: Deno.TcpConn,
   url: URL,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   onProgress: OnProgress,
 ): Promise<Deno.Conn> {
   if (url.protocol !== "wss:") return connection;
@@ -157,7 +158,7 @@ async function secured(
 
 async function presenting(
   target: Target,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   certificate: { cert: string; key: string },
   onProgress: OnProgress,
 ): Promise<Deno.Conn> {
