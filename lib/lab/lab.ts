@@ -12,11 +12,11 @@ import type { EchoEvent } from "../server/policy.ts";
 import { describeAddr, refusalOf, subprotocolOf } from "../server/gatekeeper.ts";
 import { LabListener, type LabListenerEvents } from "./listener.ts";
 import { LAB_BUDGET_BYTES } from "./load.ts";
-import { Pace } from "./pace.ts";
+import { Pace } from "../peer/pace.ts";
 import { closePayloadFor, LabPeer } from "./peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
 import { readRequest, sendAnswer, sendResponse } from "./request.ts";
-import { LabSocket, PeerGoneError } from "./socket.ts";
+import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
 import { bindable, inUrl, LOOPBACK_ADDRESSES } from "../net/host.ts";
@@ -152,7 +152,7 @@ class Visit {
   readonly #isRefused: boolean;
   readonly #lab: Lab;
   readonly #dropping = new AbortController();
-  readonly #socket: LabSocket;
+  readonly #socket: RawSocket;
   readonly #peerAddress: string;
   /** Where the client has come, as a WebSocket URL. */
   readonly #url: string;
@@ -163,7 +163,7 @@ class Visit {
     const { localAddress = "", localPort = 0, remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
     this.#url = `ws://${inUrl(localAddress)}:${localPort}/`;
     this.#peerAddress = describeAddr({ transport: "tcp", hostname, port });
-    this.#socket = new LabSocket(accepted, this.#dropping.signal, lab.pace);
+    this.#socket = new RawSocket(accepted, this.#dropping.signal, lab.pace);
   }
 
   /** Ends it at once, wherever it is. */

@@ -10,18 +10,10 @@ import { ProtocolError } from "../protocol/error.ts";
 import { FrameDecoder, type FrameHeader, type FrameSink, OPCODE } from "../protocol/frame.ts";
 import { concatBytes, type MessageKind } from "../protocol/message.ts";
 import type { Holder, MemoryBudget } from "../server/budget.ts";
-import {
-  encodeLabFrame,
-  type FrameShape,
-  type LabFrame,
-  type LabMessage,
-  MessageDraft,
-  type MessageEdit,
-  type MessageShape,
-  PIECE_BYTES,
-} from "./frame.ts";
+import { encodeRawFrame, PIECE_BYTES, type RawFrame } from "../peer/frame.ts";
+import { type FrameShape, MessageDraft, type MessageEdit, type MessageShape, type RawMessage } from "../peer/shape.ts";
 import { LabLimitError, MessageTally } from "./load.ts";
-import type { LabSocket } from "./socket.ts";
+import type { RawSocket } from "../peer/socket.ts";
 
 /** Frames go out together until they have this many bytes: 64 KiB. */
 const BATCH_BYTES = 64 * 1024;
@@ -57,7 +49,7 @@ const SLOW_BEAT_MS = 50;
  */
 export class LabPeer implements Holder {
   /** Moves the bytes. */
-  readonly socket: LabSocket;
+  readonly socket: RawSocket;
   /** Which messages go out for each, in this order. */
   readonly messageShapes: MessageShape[] = [];
   /** What changes every message before it is cut into frames, in this order. */
@@ -76,13 +68,13 @@ export class LabPeer implements Holder {
   readonly #budget: MemoryBudget;
   readonly #assembler = new MessageAssembler({ maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES });
   readonly #decoder: FrameDecoder;
-  readonly #inbox: LabMessage[] = [];
+  readonly #inbox: RawMessage[] = [];
   #inboxBytes = 0;
   #outgoingBytes = 0;
   #isShed = false;
   #isInLongFrame = false;
   #kind: MessageKind = "binary";
-  #pongs: LabFrame[] = [];
+  #pongs: RawFrame[] = [];
   #unread: Uint8Array<ArrayBuffer>;
   #received: CloseFrame | null = null;
   #receivedPayload = new Uint8Array(0);
@@ -98,7 +90,7 @@ export class LabPeer implements Holder {
    * @param early What arrived together with the handshake.
    * @param budget What all connections may hold together; {@linkcode release} gives back the share of this one.
    */
-  constructor(socket: LabSocket, early: Uint8Array<ArrayBuffer>, budget: MemoryBudget) {
+  constructor(socket: RawSocket, early: Uint8Array<ArrayBuffer>, budget: MemoryBudget) {
     this.socket = socket;
     this.#unread = early;
     this.#budget = budget;
@@ -153,7 +145,7 @@ export class LabPeer implements Holder {
    * @throws {LabLimitError} If all connections together hold too much.
    * @throws {PeerGoneError} If the client is gone.
    */
-  async receive(): Promise<LabMessage | undefined> {
+  async receive(): Promise<RawMessage | undefined> {
     while (this.#inbox.length === 0 && this.#received === null) {
       if (this.#unread.byteLength === 0) this.#unread = await this.socket.read();
       await this.socket.turn();
@@ -224,7 +216,7 @@ export class LabPeer implements Holder {
    * @param message The message.
    * @throws {LabLimitError} If the steps make more than 2^20 frames or 64 MiB of it, or all connections hold too much.
    */
-  async send(message: LabMessage): Promise<void> {
+  async send(message: RawMessage): Promise<void> {
     const tally = new MessageTally();
     const made = this.#made(message);
     if (this.delayMs === 0 && !this.dropsMidMessage) await this.#write(this.#encodeEach(this.#framesOf(made, tally)));
@@ -238,8 +230,8 @@ export class LabPeer implements Holder {
   }
 
   /** The messages that go out for one, as the steps have changed them; made as they are taken. */
-  *#made(message: LabMessage): Iterable<LabMessage> {
-    let source: LabMessage | undefined;
+  *#made(message: RawMessage): Iterable<RawMessage> {
+    let source: RawMessage | undefined;
     let made = message;
     for (const one of this.#shaped(message)) {
       // Copies of a message stand together, and are changed once.
@@ -249,7 +241,7 @@ export class LabPeer implements Holder {
     }
   }
 
-  #edited(message: LabMessage): LabMessage {
+  #edited(message: RawMessage): RawMessage {
     const addedBytes = this.edits.reduce((sum, edit) => sum + edit.addedBytes, 0);
     this.#outgoingBytes = 2 * message.payload.byteLength + addedBytes;
     this.#count();
@@ -265,7 +257,7 @@ export class LabPeer implements Holder {
    *
    * @param frames The frames; they are made as they are taken.
    */
-  async sendFrames(frames: Iterable<LabFrame>): Promise<void> {
+  async sendFrames(frames: Iterable<RawFrame>): Promise<void> {
     await this.#write(this.#encodeEach(frames));
   }
 
@@ -275,29 +267,29 @@ export class LabPeer implements Holder {
    * @param payload Its payload, legal or not.
    * @param after Frames that follow in the same write: a client that has ended the connection would not see them.
    */
-  async sendClose(payload: Uint8Array<ArrayBuffer>, ...after: LabFrame[]): Promise<void> {
+  async sendClose(payload: Uint8Array<ArrayBuffer>, ...after: RawFrame[]): Promise<void> {
     if (!this.#hasSentClose && this.#received === null) this.#began = closeFrameOf(payload);
     this.#hasSentClose = true;
     await this.sendFrames([{ opcode: OPCODE.close, payload }, ...after]);
   }
 
-  *#shaped(message: LabMessage): Iterable<LabMessage> {
-    let messages: Iterable<LabMessage> = [message];
+  *#shaped(message: RawMessage): Iterable<RawMessage> {
+    let messages: Iterable<RawMessage> = [message];
     for (const shape of this.messageShapes) messages = eachShaped(messages, shape);
     yield* messages;
   }
 
-  *#encodeEach(frames: Iterable<LabFrame>): Iterable<Uint8Array> {
+  *#encodeEach(frames: Iterable<RawFrame>): Iterable<Uint8Array> {
     for (const frame of frames) {
       this.#isInLongFrame = frame.payload.byteLength > PIECE_BYTES;
-      yield* encodeLabFrame(frame);
+      yield* encodeRawFrame(frame);
       this.#isInLongFrame = false;
     }
   }
 
-  *#framesOf(messages: Iterable<LabMessage>, tally: MessageTally): Iterable<LabFrame> {
+  *#framesOf(messages: Iterable<RawMessage>, tally: MessageTally): Iterable<RawFrame> {
     for (const { kind, payload } of messages) {
-      let frames: Iterable<LabFrame> = [{ opcode: OPCODE[kind], payload }];
+      let frames: Iterable<RawFrame> = [{ opcode: OPCODE[kind], payload }];
       for (const shape of this.frameShapes) frames = shape(frames);
       for (const frame of frames) {
         tally.add(frame.payload.byteLength);
@@ -306,9 +298,9 @@ export class LabPeer implements Holder {
     }
   }
 
-  async #dropInside(message: LabMessage, tally: MessageTally): Promise<void> {
+  async #dropInside(message: RawMessage, tally: MessageTally): Promise<void> {
     for (const frame of this.#framesOf([message], tally)) {
-      await this.#write(firstHalf([...encodeLabFrame(frame)]));
+      await this.#write(firstHalf([...encodeRawFrame(frame)]));
       return await this.socket.end();
     }
   }
@@ -400,7 +392,7 @@ function tooMuch(): LabLimitError {
   return new LabLimitError(1013, "Connections of the lab hold too much together: try again later");
 }
 
-function* eachShaped(messages: Iterable<LabMessage>, shape: MessageShape): Iterable<LabMessage> {
+function* eachShaped(messages: Iterable<RawMessage>, shape: MessageShape): Iterable<RawMessage> {
   for (const message of messages) yield* shape(message);
 }
 
