@@ -4,7 +4,7 @@
  * @module
  */
 
-import { UsageError } from "../cli/command_line.ts";
+import { UsageError } from "./usage.ts";
 import { differenceOf, type Expectation } from "./diagnosis.ts";
 import { closeFailure, failureOf, lateReplyHint, surplusFailure } from "./failure.ts";
 import { SECOND_LOOK_MS } from "./exchange.ts";

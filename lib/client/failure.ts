@@ -5,7 +5,7 @@
  * @module
  */
 
-import { UsageError } from "../cli/command_line.ts";
+import { UsageError } from "./usage.ts";
 import {
   describe,
   differenceOf,

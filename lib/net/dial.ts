@@ -10,7 +10,8 @@ import { basicCredentials, endOfHead, type HttpHead, MAX_HEAD_BYTES, parseHead }
 import { withoutToken } from "../protocol/message.ts";
 import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
-import { type HandshakeRefusal, OpenError, type OpenOptions, OptionError } from "../connection/connection.ts";
+import type { DialOptions } from "./dial_options.ts";
+import { type HandshakeRefusal, OpenError, OptionError } from "./open_error.ts";
 import { connectionError, type Destination, isTlsAlert } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
@@ -42,7 +43,7 @@ export const USER_AGENT = `wsproof/${VERSION}`;
  */
 export async function dial(
   url: URL,
-  options: OpenOptions,
+  options: DialOptions,
   onProgress: (connection: Deno.Conn) => void = () => {},
 ): Promise<Deno.Conn> {
   const { unixPath, clientCertificate } = options;
@@ -83,7 +84,7 @@ export async function dial(
  */
 export async function failureOf(
   error: unknown,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
   const words = messageOf(error);
@@ -108,7 +109,7 @@ function isDirectTls({ url, proxy, unixPath }: Destination): boolean {
  */
 export async function refusedByTls(
   error: OpenError,
-  options: OpenOptions,
+  options: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
   if (isTlsAlert(error.detail)) return await failureOf(error.detail, options, destination);
@@ -143,7 +144,7 @@ async function connectTcp(target: Target, onProgress: OnProgress): Promise<Deno.
 async function secured(
   connection: Deno.TcpConn,
   url: URL,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   onProgress: OnProgress,
 ): Promise<Deno.Conn> {
   if (url.protocol !== "wss:") return connection;
@@ -157,7 +158,7 @@ async function secured(
 
 async function presenting(
   target: Target,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   certificate: { cert: string; key: string },
   onProgress: OnProgress,
 ): Promise<Deno.Conn> {
@@ -309,7 +310,7 @@ export interface ReadHead {
  * ```ts
  * import { readHead } from "./dial.ts";
  * import { assertRejects } from "@std/assert";
- * import { OpenError } from "../connection/connection.ts";
+ * import { OpenError } from "./open_error.ts";
  *
  * const ended = { read: () => Promise.resolve(null) };
  * await assertRejects(() => readHead(ended), OpenError, "ended before the handshake was answered");

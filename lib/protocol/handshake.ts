@@ -4,22 +4,17 @@
  * @module
  */
 
+import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http.ts";
 import { quote, withoutToken } from "./message.ts";
-import { isToken, trimBlanks as trim } from "./token.ts";
+import { isToken } from "./token.ts";
+
+export type { HttpHead } from "./http.ts";
 
 /** The longest head of a request or response, in bytes: 16 KiB. */
 export const MAX_HEAD_BYTES = 16 * 1024;
 
 /** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/** The head of an HTTP message: its first line and its fields, in order. */
-export interface HttpHead {
-  /** The first line. */
-  readonly startLine: string;
-  /** Name and value of each field. */
-  readonly fields: readonly (readonly [name: string, value: string])[];
-}
 
 /**
  * Finds the end of a head.
@@ -76,7 +71,7 @@ function parseField(line: string): readonly [name: string, value: string] {
   if (!isToken(name) || CONTROL.test(line)) {
     throw new SyntaxError(`Line is not a header field: ${quoteLine(line)}`);
   }
-  return [name, trim(line.slice(colon + 1))];
+  return [name, trimBlanks(line.slice(colon + 1))];
 }
 
 /** Header fields are bytes: one character each. */
@@ -88,33 +83,6 @@ function latin1(bytes: Uint8Array): string {
 
 function quoteLine(line: string): string {
   return quote(line, 80);
-}
-
-/**
- * Gives every value of a field that is a list, in order, over all its lines (RFC 9110 section 5.6.1).
- *
- * @param head The head.
- * @param name The name of the field, in any case.
- * @returns The values, without the spaces around them; none is empty.
- *
- * @example
- * ```ts
- * import { listOf } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(listOf({ startLine: "", fields: [["Connection", "keep-alive, Upgrade"]] }, "connection"), [
- *   "keep-alive",
- *   "Upgrade",
- * ]);
- * ```
- */
-export function listOf(head: HttpHead, name: string): string[] {
-  return valuesOf(head, name).flatMap((value) => value.split(",")).map(trim).filter((value) => value !== "");
-}
-
-/** The value of each line with a field. */
-function valuesOf(head: HttpHead, name: string): string[] {
-  return head.fields.filter(([field]) => field.toLowerCase() === name.toLowerCase()).map(([, value]) => value);
 }
 
 /**
@@ -318,7 +286,7 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   problems.push(...acceptProblems(head, expected.acceptKey));
   const [extension] = listOf(head, "sec-websocket-extensions");
   if (extension !== undefined) problems.push(`the extension ${quoteLine(extension)} was not asked for`);
-  const selected = valuesOf(head, "sec-websocket-protocol").flatMap((value) => value.split(",")).map(trim);
+  const selected = valuesOf(head, "sec-websocket-protocol").flatMap((value) => value.split(",")).map(trimBlanks);
   problems.push(...protocolProblems(selected, expected.protocols));
   return { status, protocol: selected[0] ?? "", problems };
 }

@@ -21,7 +21,8 @@ import { isAllowedHost } from "./allowed_host.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { messageOf } from "../protocol/error.ts";
 import { isHost } from "../protocol/handshake.ts";
-import { isToken, trimBlanks } from "../protocol/token.ts";
+import { trimBlanks } from "../protocol/http.ts";
+import { isToken } from "../protocol/token.ts";
 import { createTokenCheck, isTokenProtocol } from "./token.ts";
 
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */

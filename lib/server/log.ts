@@ -7,8 +7,7 @@
 import type { EchoEvent } from "./policy.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
 import { describeCloseFrame } from "../protocol/close.ts";
-import { escapeUnprintable, quote } from "../protocol/message.ts";
-import { formatMs } from "../client/report.ts";
+import { escapeUnprintable, formatMs, quote } from "../protocol/message.ts";
 
 /** What a server tells of itself and of its connections. */
 export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped | LogDropped;

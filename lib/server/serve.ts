@@ -22,7 +22,8 @@ import { MemoryBudget } from "./budget.ts";
 import { DEFAULT_PORT, type TransportName } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
 import { NO_ANSWER } from "./wire_echo.ts";
-import { type WireHandler, WireServer } from "./wire_server.ts";
+import { type EchoHandler, echoing } from "./echo_handler.ts";
+import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
 
@@ -251,7 +252,7 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   } = options;
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
-  const handler: WireHandler = {
+  const handler: EchoHandler = {
     decide(request, addr, target) {
       const opened = gate.admit(request, addr, target);
       if (!("id" in opened)) return opened;
@@ -280,13 +281,12 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   const limits = {
     maxMessageBytes,
     idleTimeoutMs: idleTimeoutSeconds * 1000,
-    maxHeads,
     budget: new MemoryBudget(maxBufferedTotalBytes),
     ...(rate && { rate }),
   };
   const servers = openEach(
     place,
-    (hostname, port) => new WireServer({ hostname, port, ...tlsOf(options), ...limits }, handler),
+    (hostname, port) => new WireServer({ hostname, port, maxHeads, ...tlsOf(options) }, echoing(limits, handler)),
   );
   return {
     bound: servers.map(({ addr }) => addr),

@@ -8,7 +8,8 @@ import { MAX_HEAD_BYTES } from "../../lib/protocol/handshake.ts";
 import { type EchoServer, serveEcho, type ServeEchoOptions } from "../../lib/server/serve.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { openWire } from "../../lib/connection/wire.ts";
-import { WireServer } from "../../lib/server/wire_server.ts";
+import { echoing } from "../../lib/server/echo_handler.ts";
+import { WireServer } from "../../lib/net/wire_server.ts";
 import { serverProcess } from "../support/command.ts";
 import { CLOSE, connectRaw, type RawFrame, type RawSocket, requestHead } from "../support/raw_peer.ts";
 
@@ -373,8 +374,8 @@ Deno.test("wire server forgets a peer that goes in the middle of its head", asyn
 
 Deno.test("WireServer drops a peer whose head is not there in time", async () => {
   const handler = { decide: () => "", follow: () => ({ onOpen() {}, onEnd() {} }) };
-  const options = { hostname: "127.0.0.1", port: 0, maxMessageBytes: 1, idleTimeoutMs: 0, headTimeoutMs: 50 };
-  const server = new WireServer(options, handler);
+  const options = { hostname: "127.0.0.1", port: 0, headTimeoutMs: 50 };
+  const server = new WireServer(options, echoing({ maxMessageBytes: 1, idleTimeoutMs: 0 }, handler));
   const socket = await connectRaw(`ws://127.0.0.1:${server.port}/`);
   await socket.write("GET / HTTP/1.1\r\nHost");
   await untilEnd(socket);
