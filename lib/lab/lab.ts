@@ -11,12 +11,13 @@ import type { Socket } from "node:net";
 import type { EchoEvent } from "../server/policy.ts";
 import { describeAddr, refusalOf, subprotocolOf } from "../server/gatekeeper.ts";
 import { LabListener, type LabListenerEvents } from "./listener.ts";
-import { LAB_BUDGET_BYTES } from "./load.ts";
-import { Pace } from "./pace.ts";
-import { closePayloadFor, LabPeer } from "./peer.ts";
+import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
+import { Pace } from "../peer/pace.ts";
+import { closePayload } from "../peer/peer.ts";
+import { LabPeer } from "./peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
 import { readRequest, sendAnswer, sendResponse } from "./request.ts";
-import { LabSocket, PeerGoneError } from "./socket.ts";
+import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
 import { bindable, inUrl, LOOPBACK_ADDRESSES } from "../net/host.ts";
@@ -26,7 +27,7 @@ import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
 import { HEAD_TIMEOUT_MS } from "../net/wire_server.ts";
-import { messageOf } from "../protocol/error.ts";
+import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
@@ -152,7 +153,7 @@ class Visit {
   readonly #isRefused: boolean;
   readonly #lab: Lab;
   readonly #dropping = new AbortController();
-  readonly #socket: LabSocket;
+  readonly #socket: RawSocket;
   readonly #peerAddress: string;
   /** Where the client has come, as a WebSocket URL. */
   readonly #url: string;
@@ -163,7 +164,7 @@ class Visit {
     const { localAddress = "", localPort = 0, remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
     this.#url = `ws://${inUrl(localAddress)}:${localPort}/`;
     this.#peerAddress = describeAddr({ transport: "tcp", hostname, port });
-    this.#socket = new LabSocket(accepted, this.#dropping.signal, lab.pace);
+    this.#socket = new RawSocket(accepted, this.#dropping.signal, lab.pace);
   }
 
   /** Ends it at once, wherever it is. */
@@ -239,6 +240,7 @@ class Visit {
       if (answer.then === "open") await converse(peer, program);
       else if (answer.then === "silence") await this.#socket.discard();
       await this.#socket.end();
+      error = peer.breach;
     } catch (thrown) {
       error = messageOf(thrown);
       if (!(thrown instanceof PeerGoneError)) await this.#fail(peer, thrown);
@@ -252,8 +254,9 @@ class Visit {
 
   /** A client that breaks the protocol is told so: the lab is strict where its steps do not say otherwise. */
   async #fail(peer: LabPeer, error: unknown): Promise<void> {
-    const payload = closePayloadFor(error);
-    if (payload !== undefined && peer.canClose) {
+    const isTold = error instanceof ProtocolError || error instanceof LabLimitError;
+    if (isTold && peer.canClose) {
+      const payload = error instanceof ProtocolError ? peer.answer : closePayload(error.closeCode, error.message);
       await within(peer.sendClose(payload), "close frame", { timeoutMs: LAST_WORD_MS }).catch(() => {});
     }
     peer.release();
@@ -301,7 +304,7 @@ async function answerTo(request: Request): Promise<HandshakeAnswer> {
 
 /** Runs the steps, then echoes what still comes, and meets the close frame. */
 async function converse(peer: LabPeer, program: readonly PlannedStep[]): Promise<void> {
-  let meetClose = (): Promise<void> => peer.sendClose(peer.receivedPayload);
+  let meetClose = (): Promise<void> => peer.sendClose(peer.answer);
   for (const { step, values } of program) if (step.on === "close") meetClose = () => step.run(peer, values);
   for (const { step, values } of program) {
     if (step.on === "turn" && !peer.isOver) await step.run(peer, values);

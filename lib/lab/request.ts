@@ -6,7 +6,7 @@
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { endOfHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
-import type { LabSocket } from "./socket.ts";
+import type { RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 
 /** The head of a request, and what arrived after it. */
@@ -36,7 +36,7 @@ export interface ReadRequest {
  * await lab.shutdown();
  * ```
  */
-export async function readRequest(socket: LabSocket): Promise<ReadRequest> {
+export async function readRequest(socket: RawSocket): Promise<ReadRequest> {
   let bytes = new Uint8Array(0);
   while (true) {
     const chunk = await socket.read();
@@ -92,7 +92,7 @@ function requestOf(bytes: Uint8Array): Request | undefined {
  * await lab.shutdown();
  * ```
  */
-export async function sendAnswer(socket: LabSocket, answer: HandshakeAnswer): Promise<void> {
+export async function sendAnswer(socket: RawSocket, answer: HandshakeAnswer): Promise<void> {
   const fields = [...answer.fields].map(([name, value]) => `${name}: ${value}`);
   const text = [answer.startLine, ...fields, "", ""].join("\r\n");
   const shown = text.slice(0, Math.floor(text.length * answer.portion));
@@ -145,7 +145,7 @@ function latin1(text: string): Uint8Array {
  * ```
  */
 export async function sendResponse(
-  socket: LabSocket,
+  socket: RawSocket,
   request: Request | undefined,
   response: Response,
 ): Promise<void> {

@@ -66,6 +66,13 @@ export interface EndpointHandler {
    * @param message The message, in memory of its own.
    */
   onMessage?(message: Message): void;
+  /**
+   * A message is complete; `onMessage` is not called then. For those who pass messages on: text stays the bytes that came.
+   *
+   * @param kind Its kind.
+   * @param bytes Its bytes, in memory of their own; those of text are UTF-8.
+   */
+  onMessageBytes?(kind: MessageKind, bytes: Uint8Array<ArrayBuffer>): void;
   /** Takes messages without making strings or copies of them; `onMessage` is not called then. */
   readonly relay?: RelayHandler | undefined;
   /**
@@ -447,16 +454,20 @@ export class Endpoint {
   #assemble(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     const final = isLast && header.final;
     const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
+    const handler = this.#handler;
     // What the assembler hands on as it is would be a part of the read buffer.
-    const payload = isFirst && final && kind === "binary" ? piece.slice() : piece;
+    const payload = isFirst && final && (kind === "binary" || handler.onMessageBytes) ? piece.slice() : piece;
     let message: Message | undefined;
+    let bytes: Uint8Array<ArrayBuffer> | undefined;
     try {
-      message = this.#assembler.push({ kind, payload, final });
+      if (handler.onMessageBytes) bytes = this.#assembler.pushBytes(kind, payload, final);
+      else message = this.#assembler.push({ kind, payload, final });
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       return this.#fail(error);
     }
-    if (message !== undefined) this.#handler.onMessage?.(message);
+    if (bytes !== undefined) handler.onMessageBytes?.(this.#kind, bytes);
+    if (message !== undefined) handler.onMessage?.(message);
   }
 
   #relayText(
