@@ -408,7 +408,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     else if (typeof data === "string") this.#echoText(data);
     else this.#echoBinary(data);
     // send() has copied the bytes. Given back at once, they do not pile up until the garbage is collected, which takes longer
-    // than all the rest from 1 KiB on (bench/README.md).
+    // than all the rest from 1 KiB on (perf/README.md).
     if (typeof data !== "string") data.transfer(0);
   }
 
