@@ -72,7 +72,7 @@ export interface Echo {
    *
    * @returns The connections that were open, each of which says when it has ended.
    */
-  closeAll(code: number, reason: string): EchoConnection[];
+  closeAll(code: number, reason: string): readonly { readonly closed: Promise<unknown> }[];
   /** Takes every connection that has not ended for ended. */
   giveUp(): void;
 }
