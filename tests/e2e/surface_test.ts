@@ -1,11 +1,11 @@
-/** The entry points of the library: few, each name in one of them, and an import runs nothing. */
+/** The entry points of the library: few, each name in one of them, and an import runs nothing. Only shells print and exit. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { outcomeOf, standIns, startScript } from "../support/command.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-const { exports, publish } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
+const { exports, publish, tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
 const ENTRY_POINTS = Object.entries<string>(exports);
 
 /** The names that an entry point exports, those of types as well. */
@@ -55,4 +55,33 @@ Deno.test("handler answers requests of a program that imports it, and rejects th
   const { code, stderr } = await outcomeOf(startScript(source, { env: { WSPROOF_RATE: "x" } }));
   assertEquals(code, 1);
   assertStringIncludes(stderr, 'UsageError: Variable WSPROOF_RATE cannot be "x"');
+});
+
+/** The TypeScript files of a folder, those below it as well. */
+async function* sourcesOf(folder: URL): AsyncGenerator<URL> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) yield* sourcesOf(new URL(`${name}/`, folder));
+    else if (name.endsWith(".ts")) yield new URL(name, folder);
+  }
+}
+
+Deno.test("lib/ neither prints nor ends the process", async () => {
+  const found = [];
+  for await (const file of sourcesOf(new URL("lib/", ROOT))) {
+    const code = (await Deno.readTextFile(file)).replace(/\/\*.*?\*\//gs, "");
+    for (const [use] of code.matchAll(/\bconsole\.|\bDeno\.(?:exit|std(?:out|err)\.w)/g)) found.push(`${file}: ${use}`);
+  }
+  assertEquals(found, []);
+});
+
+Deno.test("CONTRIBUTING names files and tasks that exist", async () => {
+  const text = await Deno.readTextFile(new URL("CONTRIBUTING.md", ROOT));
+  const paths = [...text.matchAll(/`((?:[\w.-]+\/)*[\w-]+\.(?:ts|json|md)|(?:[\w.-]+\/)+)`/g)].map(([, path = ""]) =>
+    path
+  );
+  assert(paths.includes("lib/cli/") && paths.includes("server.ts"), paths.join());
+  for (const path of paths.filter((path) => !/^(coverage|dist|\.std)\//.test(path))) {
+    await Deno.stat(new URL(path, ROOT));
+  }
+  for (const [, task = ""] of text.matchAll(/`deno task (?:-q )?([\w:]+)/g)) assert(task in tasks, task);
 });
