@@ -29,7 +29,7 @@ Deno.test("lab answers a ping that comes after its close frame and before the cl
   await socket.frame(CLOSE, NORMAL);
   assertEquals((await socket.readToEnd()).byteLength, 0);
   await socket.closeWrite();
-  assertEquals((await lab.closed).error, "");
+  assertEquals((await lab.closed).detail, "");
   socket.close();
 });
 
@@ -44,7 +44,7 @@ for (const [where, path] of [["at /", ""], ["at /mute", "mute"], ["that it answe
     await socket.write(joined(masked(OPCODE.ping, "z"), second));
     await socket.closeWrite();
     assertEquals((await socket.readToEnd()).byteLength, 0);
-    const { received, error } = await lab.closed;
+    const { received, detail: error } = await lab.closed;
     assertEquals([received, error], [{ code: 1000, reason: "" }, ""]);
     socket.close();
   });
@@ -68,7 +68,7 @@ for (const [what, breach] of Object.entries(BROKEN)) {
     const bytes = (await socket.readToEnd()).toHex();
     assertMatch(bytes, /^81016181016288..03ea/);
     await socket.closeWrite();
-    const { messages, sent, error } = await lab.closed;
+    const { messages, sent, detail: error } = await lab.closed;
     assertEquals([messages, sent?.code], [2, 1002]);
     assertMatch(error, /^(Frame|Continuation) /);
     socket.close();
@@ -82,7 +82,7 @@ for (const [what, breach] of Object.entries(BROKEN)) {
     await socket.write(joined(masked(OPCODE.text, "a"), masked(CLOSE, NORMAL), breach));
     assertEquals((await socket.readToEnd()).toHex(), "810161" + CLOSED);
     await socket.closeWrite();
-    const { received, error } = await lab.closed;
+    const { received, detail: error } = await lab.closed;
     assertEquals(received, { code: 1000, reason: "" });
     assertMatch(error, /^(Frame|Bytes) /);
     socket.close();
