@@ -69,7 +69,7 @@ Deno.test("the example of the JSON report has the fields of a real one, in their
 
 Deno.test("the places that the documents name exist", async () => {
   const text = (await Promise.all((await documents()).map(read))).join("\n");
-  for (const [, path = ""] of text.matchAll(/`((?:lib|tests|offline|bench|examples)\/[\w/]+\.(?:ts|sh|md))`/g)) {
+  for (const [, path = ""] of text.matchAll(/`((?:lib|tests|offline|perf|examples)\/[\w/]+\.(?:ts|sh|md))`/g)) {
     assert((await Deno.stat(placeOf(path))).isFile, path);
   }
   const files = [
@@ -92,7 +92,7 @@ function anchorOf(heading: string): string {
 }
 
 Deno.test("the links between the documents lead somewhere, headings too", async () => {
-  const paths = [...await documents(), "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "bench/README.md"];
+  const paths = [...await documents(), "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "perf/README.md"];
   for (const path of paths) {
     for (const [link, target = ""] of (await read(path)).matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^https?:/.test(target)) continue;
