@@ -6,8 +6,8 @@
  * ```
  */
 
-import { describeEnd, verifyClose } from "../lib/protocol/close.ts";
-import { openConnection } from "../lib/connection/open.ts";
+import { describeEnd, verifyClose } from "../lib/protocol/mod.ts";
+import { openConnection } from "../mod.ts";
 
 const [url = "ws://127.0.0.1:6455/", question = "Are you there?"] = Deno.args;
 

@@ -6,7 +6,7 @@
  * ```
  */
 
-import { Gatekeeper } from "../lib/server/gatekeeper.ts";
+import { Gatekeeper } from "../lib/server/mod.ts";
 
 /** A peer with more waiting bytes than this does not read, and leaves the room: 1 MiB. */
 const MAX_WAITING_BYTES = 1024 * 1024;

@@ -6,8 +6,7 @@
  * ```
  */
 
-import type { EchoEvent } from "../lib/server/policy.ts";
-import { serveEcho } from "../lib/server/serve.ts";
+import { type EchoEvent, serveEcho } from "../mod.ts";
 
 const MIB = 1024 * 1024;
 
