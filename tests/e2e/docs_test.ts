@@ -5,6 +5,8 @@ import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
 import { SERVER_OPTIONS } from "../../lib/cli/server_settings.ts";
 import { LAB_STEPS } from "../../lib/lab/program.ts";
 import { usageOf } from "../../lib/lab/step.ts";
+import { Endpoint } from "../../lib/protocol/endpoint.ts";
+import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
 import { createMetrics } from "../../lib/server/metrics.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { client, outcomeOf, reportOf, start } from "../support/command.ts";
@@ -67,24 +69,134 @@ Deno.test("the example of the JSON report has the fields of a real one, in their
   assertEquals(details(example.stages), details(report.stages));
 });
 
-Deno.test("the places that the documents name exist", async () => {
-  const text = (await Promise.all((await documents()).map(read))).join("\n");
-  for (const [, path = ""] of text.matchAll(/`((?:lib|tests|offline|perf|examples)\/[\w/]+\.(?:ts|sh|md))`/g)) {
-    assert((await Deno.stat(placeOf(path))).isFile, path);
-  }
-  const files = [
-    "client/exchange",
-    "client/diagnosis",
-    "server/builtin_echo",
-    "protocol/close",
-    "protocol/assembler",
-    "connection/builtin",
-  ];
-  const sources = await Promise.all(files.map((file) => read(`lib/${file}.ts`)));
-  for (const [, name = ""] of text.matchAll(/`(\w+)\(\)`/g)) {
-    assert(sources.some((source) => new RegExp(`\\b${name}\\(`).test(source)), name);
+Deno.test("docs/report.md describes every field of a report, in their order", async () => {
+  const document = await read("docs/report.md");
+  const rows = [...document.matchAll(/^\| `(\w+)` +\|/gm)].map(([, name]) => name);
+  const report = JSON.parse(codeBlock(document, "json"));
+  assertEquals(rows, [...Object.keys(report), ...Object.keys(report.close)]);
+});
+
+Deno.test("docs/library.md lists every entry point, with its module and names that it exports", async () => {
+  const { exports } = JSON.parse(await read("deno.json"));
+  const rows = [...(await read("docs/library.md")).matchAll(/^\| `(\.[^`]*)` +\| `([^`]+)` +\| (.*) \|$/gm)];
+  assertEquals(Object.fromEntries(rows.map(([, entryPoint, file]) => [entryPoint, `./${file}`])), exports);
+  for (const [, , file = "", contents = ""] of rows) {
+    const names = Object.keys(await import(placeOf(file).href));
+    for (const [, name = ""] of contents.matchAll(/`(\w+)`/g)) assert(names.includes(name), `${file}: ${name}`);
   }
 });
+
+/** An endpoint of a server in a phase, and what it tells from then on. */
+function endpointIn(phase: string, discardsAfterClose = false): { endpoint: Endpoint; told: string[] } {
+  const told: string[] = [];
+  const endpoint: Endpoint = new Endpoint("server", {
+    onOutput: (opcode) => told.push(`sends ${opcode}`),
+    onMessage: () => told.push("message"),
+    onClose: () => told.push("close"),
+    onFailure: () => told.push("failure"),
+  }, { discardsAfterClose });
+  if (phase === "closing") endpoint.close(1000);
+  if (phase === "closed") endpoint.receive(fromClient(OPCODE.close, 0x03, 0xe8));
+  if (phase === "failed") endpoint.receive(fromClient(OPCODE.text, 0xff));
+  assertEquals(endpoint.phase, phase);
+  told.length = 0;
+  return { endpoint, told };
+}
+
+function fromClient(opcode: number, ...payload: number[]): Uint8Array<ArrayBuffer> {
+  return encodeFrame(opcode, Uint8Array.from(payload), { maskingKey: Uint8Array.of(1, 2, 3, 4) });
+}
+
+/** The words of the phase table for what an endpoint tells, by what comes. */
+const REACTIONS: Record<string, Record<string, string>> = {
+  data: { message: "a message", failure: "a breach: `failed`", "": "ignored" },
+  ping: { [`sends ${OPCODE.pong}`]: "answered", "": "ignored" },
+  close: { [`sends ${OPCODE.close},close`]: "is answered: `closed`", close: "ends it: `closed`", "": "is ignored" },
+};
+
+Deno.test("the phase table of docs/architecture.md is what the endpoint does", async () => {
+  const table = (await read("docs/architecture.md")).matchAll(
+    /^\| `(\w+)` +\| [^|]+\| ([^|]+?) +\| (\w+) +\| ([^|]+?) +\|$/gm,
+  );
+  const rows = [...table].map(([, ...cells]) => cells);
+  assertEquals(rows.map(([phase]) => phase), ["open", "closing", "closed", "failed"]);
+  for (const [phase = "", data, ping, close] of rows) {
+    const react = (kind: string, frame: Uint8Array<ArrayBuffer>, discards = false) => {
+      const { endpoint, told } = endpointIn(phase, discards);
+      endpoint.receive(frame);
+      return { endpoint, words: REACTIONS[kind]?.[told.join()] };
+    };
+    const text = () => fromClient(OPCODE.text, 0x61);
+    const kept = react("data", text()).words;
+    const discarded = react("data", text(), true).words;
+    assertEquals(kept === discarded ? kept : `${kept}, or discarded`, data, phase);
+    assertEquals(react("ping", fromClient(OPCODE.ping)).words, ping, phase);
+    const { endpoint, words } = react("close", fromClient(OPCODE.close, 0x03, 0xe9));
+    if (phase === "failed") assertEquals([close, endpoint.received?.code], ["is noted", 1001]);
+    else assertEquals(words, close, phase);
+  }
+});
+
+/** The text of every module of lib/ and of the shells. */
+async function sources(folder = "lib/"): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(placeOf(folder))) {
+    if (isDirectory) texts.push(...await sources(`${folder}${name}/`));
+    else if (name.endsWith(".ts")) texts.push(await read(folder + name));
+  }
+  return texts;
+}
+
+Deno.test("the deadlines of docs/architecture.md are those of the code", async () => {
+  const rows = [...(await read("docs/architecture.md")).matchAll(/^\| .*\| +(\d+) s \| `(\w+)` +\|$/gm)];
+  assert(rows.length >= 7, `${rows.length} rows`);
+  const code = (await sources()).join("\n");
+  for (const [, seconds = "", name = ""] of rows) {
+    const [, value = ""] = new RegExp(`^export const ${name} = ([\\d_]+);`, "m").exec(code) ?? [];
+    assertEquals(Number(value.replaceAll("_", "")) / (name.endsWith("_MS") ? 1000 : 1), Number(seconds), name);
+  }
+});
+
+/** All documents that are held to the code, as one text. */
+async function wholeText(): Promise<string> {
+  return (await Promise.all([...await documents(), ...OTHERS].map(read))).join("\n");
+}
+
+const OTHERS = ["CONTRIBUTING.md", "deploy/README.md", "perf/README.md"];
+
+Deno.test("the places and functions that the documents name exist", async () => {
+  const text = (await Promise.all((await documents()).map(read))).join("\n");
+  const places = [...text.matchAll(/`((?:lib|tests|offline|perf|examples|deploy)\/[\w/]*(?:\.(?:ts|sh|md))?)`/g)];
+  assert(places.length > 20, `${places.length} places`);
+  for (const [, path = ""] of places) {
+    const { isFile, isDirectory } = await Deno.stat(placeOf(path));
+    assert(path.endsWith("/") ? isDirectory : isFile, path);
+  }
+  const code = (await sources()).join("\n");
+  for (const [, name = ""] of text.matchAll(/`(\w+)\(\)`/g)) assertMatch(code, new RegExp(`\\b${name}\\(`), name);
+});
+
+Deno.test("the tasks that the documents name exist", async () => {
+  const { tasks } = JSON.parse(await read("deno.json"));
+  const named = [...(await wholeText()).matchAll(/deno task (?:-q )?([a-z][\w:]*)/g)].map(([, name = ""]) => name);
+  assert(named.length > 20, `${named.length} tasks`);
+  assertEquals([...new Set(named)].filter((name) => !Object.hasOwn(tasks, name)), []);
+});
+
+Deno.test("the variables that the documents name are options of the server", async () => {
+  const named = [...(await wholeText()).matchAll(/\bWSPROOF_([A-Z_]*[A-Z])\b/g)].map(([, name = ""]) => name);
+  const variables = SERVER_OPTIONS.map(({ name }) => name.toUpperCase().replaceAll("-", "_"));
+  assertEquals([...new Set(named)].filter((name) => name !== "NAME" && !variables.includes(name)), []);
+});
+
+Deno.test("the long options that the documents name are those of client, server or Deno", async () => {
+  const text = (await Promise.all((await documents()).map(read))).join("\n");
+  const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS].map(({ name }) => name);
+  const named = [...text.matchAll(/`--([a-z-]+)/g)].map(([, name = ""]) => name);
+  assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
+});
+
+const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "parallel"];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {
@@ -92,7 +204,7 @@ function anchorOf(heading: string): string {
 }
 
 Deno.test("the links between the documents lead somewhere, headings too", async () => {
-  const paths = [...await documents(), "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "perf/README.md"];
+  const paths = [...await documents(), ...OTHERS, "CHANGELOG.md"];
   for (const path of paths) {
     for (const [link, target = ""] of (await read(path)).matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^https?:/.test(target)) continue;

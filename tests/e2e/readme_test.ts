@@ -1,8 +1,11 @@
 /** The README is true: its commands, its options and its exit codes are those of the program. */
 
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
 import { EXIT_CODES } from "../../lib/client/verdict.ts";
+import { serveLab } from "../../lib/lab/mod.ts";
+import { serveEcho } from "../../mod.ts";
+import { client } from "../support/command.ts";
 import { codeBlock, read, section } from "../support/documents.ts";
 
 const README = await read("README.md");
@@ -31,4 +34,36 @@ Deno.test("the README shows the eight commonest options, as the client has them"
 Deno.test("the README lists every verdict with its exit code", () => {
   const rows = section(README, "## Verdicts and exit codes").matchAll(/^\| (\d+) +\| `([a-z-]+)`/gm);
   assertEquals(Object.fromEntries([...rows].map(([, code, verdict]) => [verdict, Number(code)])), { ...EXIT_CODES });
+});
+
+/** Runs that the README shows: the command, and the lines that it prints. */
+const RUNS = [...section(README, "## A run").matchAll(/```console\n\$ deno task -q client (.*)\n([^]*?)```/g)];
+
+/** Without what differs from run to run: durations, the port, random bytes. */
+function steady(text: string): string {
+  return text.replace(/\d+(\.\d+)? ms/g, "N ms").replace(/127\.0\.0\.1:\d+/g, "127.0.0.1").replace(/ +/g, " ")
+    .replace(/(: the end instead of) [0-9a-f ]+$/m, "$1 BYTES");
+}
+
+/** Runs a command of the README at another port, and compares what it prints with what the README shows. */
+async function holdRun([, words = "", shown = ""]: RegExpMatchArray, url: string): Promise<void> {
+  const args = words.split(" ").map((word) => word.replace("ws://127.0.0.1:6455/", url));
+  const { stdout, stderr } = await client(args);
+  assertEquals(steady(stdout + stderr), steady(shown));
+}
+
+Deno.test("the run that is proven prints what the README shows", async () => {
+  const [run] = RUNS;
+  assert(run);
+  const server = serveEcho({ port: 0 });
+  await holdRun(run, server.url);
+  await server.shutdown();
+});
+
+Deno.test("the run that fails prints what the README shows", async () => {
+  const [, run] = RUNS;
+  assert(run);
+  const lab = await serveLab({ port: 0 });
+  await holdRun(run, lab.url);
+  await lab.shutdown();
 });
