@@ -400,7 +400,7 @@ Deno.test({
   ignore: Deno.build.os === "windows",
   fn: async () => {
     // The script meets its own limit: it connects to itself until there is no descriptor left.
-    const script = `import { serveEcho } from "../lib/serve.ts";
+    const script = `import { serveEcho } from "./lib/server/serve.ts";
       const held = [];
       const server = serveEcho({ port: 0, async onEvent({ type }) {
         if (type !== "trouble") return;
