@@ -9,7 +9,7 @@ import { Endpoint } from "../../lib/protocol/endpoint.ts";
 import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
 import { createMetrics } from "../../lib/server/metrics.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
-import { client, outcomeOf, reportOf, start } from "../support/command.ts";
+import { client, outcomeOf, reportOf, serverProcess, start } from "../support/command.ts";
 import { codeBlock, documents, placeOf, read } from "../support/documents.ts";
 
 Deno.test("docs/client.md lists every option of the client, with its value and letter", async () => {
@@ -42,6 +42,31 @@ Deno.test("docs/server.md lists every metric, and no other", async () => {
   const rows = (await read("docs/server.md")).matchAll(/^\| `([a-z_]+)` +\| (?:`wsproof| {2})/gm);
   assertEquals([...rows].map(([, name]) => name), names);
 });
+
+Deno.test(
+  "docs/server.md lists the fields of each line of the log",
+  { ignore: Deno.build.os === "windows" },
+  async () => {
+    const rows = (await read("docs/server.md")).matchAll(/^\| `([a-z]+)` +\| ([^|]*?) +\|$/gm);
+    // Names of fields, without the values in brackets and behind a colon.
+    const namesIn = (cell: string) =>
+      [...cell.replace(/\(.*?\)|: .*/g, "").matchAll(/`(\w+)`/g)].map(([, name]) => name);
+    const fields = new Map([...rows].map(([, type, cell = ""]) => [type, namesIn(cell)]));
+    await using server = await serverProcess("--log", "json", "--transport", "wire");
+    await client(["-q", server.url]);
+    const lines = [await server.nextLine(), await server.nextLine()];
+    await (await fetch(server.url.replace("ws:", "http:"), { method: "POST" })).body?.cancel();
+    lines.push(await server.nextLine());
+    server.child.kill("SIGTERM");
+    lines.push(await server.nextLine(), await server.nextLine());
+    const events = lines.map((line) => JSON.parse(line));
+    assertEquals(events.map(({ type }) => type), ["opened", "closed", "refused", "draining", "stopped"]);
+    for (const { time, type, ...rest } of events) {
+      assertMatch(time, /^\d{4}-\d\d-\d\dT/);
+      assertEquals(Object.keys(rest), fields.get(type), type);
+    }
+  },
+);
 
 Deno.test("docs/lab.md lists every step of the lab, and what it does", async () => {
   const rows = (await read("docs/lab.md")).matchAll(/^\| `([a-z][^`]*)` +\| (.*?) +\|$/gm);
