@@ -208,6 +208,11 @@ Deno.test("the tasks that the documents name exist", async () => {
   assertEquals([...new Set(named)].filter((name) => !Object.hasOwn(tasks, name)), []);
 });
 
+Deno.test("the commands of the documents take the flags for Deno from the task that prints them", async () => {
+  const tasks = [...(await wholeText()).matchAll(/\$\(deno task -q ([\w:]+)\)/g)].map(([, name]) => name);
+  assertEquals([...new Set(tasks)], ["std:flags"]);
+});
+
 Deno.test("the variables that the documents name are options of the server", async () => {
   const named = [...(await wholeText()).matchAll(/\bWSPROOF_([A-Z_]*[A-Z])\b/g)].map(([, name = ""]) => name);
   const variables = SERVER_OPTIONS.map(({ name }) => name.toUpperCase().replaceAll("-", "_"));
