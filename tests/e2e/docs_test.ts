@@ -201,6 +201,21 @@ Deno.test("the places and functions that the documents name exist", async () => 
   for (const [, name = ""] of text.matchAll(/`(\w+)\(\)`/g)) assertMatch(code, new RegExp(`\\b${name}\\(`), name);
 });
 
+Deno.test("the names of docs/history.md are where it says", async () => {
+  const rows = [...(await read("docs/history.md")).matchAll(/\| ([^|]+) in `(lib\/[\w/.]+)` +\|/g)];
+  assert(rows.length >= 6, `${rows.length} rows`);
+  for (const [, cell = "", path = ""] of rows) {
+    const code = path.endsWith("/") ? (await sources(path)).join("\n") : await read(path);
+    for (const [, name = ""] of cell.matchAll(/`(\w+)(?:\(\))?`/g)) {
+      assertMatch(
+        code,
+        new RegExp(`(function|class|interface) ${name}\\b|^  (async )?${name}\\(`, "m"),
+        `${path}: ${name}`,
+      );
+    }
+  }
+});
+
 Deno.test("the tasks that the documents name exist", async () => {
   const { tasks } = JSON.parse(await read("deno.json"));
   const named = [...(await wholeText()).matchAll(/deno task (?:-q )?([a-z][\w:]*)/g)].map(([, name = ""]) => name);
