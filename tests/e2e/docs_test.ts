@@ -34,6 +34,23 @@ Deno.test("docs/server.md lists every option of the server, with its value and l
   }
 });
 
+/** The number that a text says to be the default, such as 16MiB. */
+function defaultIn(text: string): string | undefined {
+  return /default (\d+(?: ?[KMG]iB)?)/.exec(text)?.[1]?.replace(" ", "");
+}
+
+Deno.test("the options of docs/client.md and docs/server.md have the defaults that the help shows", async () => {
+  for (const [path, options] of [["docs/client.md", CLIENT_OPTIONS], ["docs/server.md", SERVER_OPTIONS]] as const) {
+    const rows = (await read(path)).split("\n").filter((line) => line.startsWith("| `-"));
+    const numbers = options.map(({ name, help }) => [name, defaultIn([help].flat().join(" "))] as const);
+    assert(numbers.filter(([, number]) => number !== undefined).length >= 4, path);
+    for (const [name, number] of numbers) {
+      const row = rows.find((row) => row.includes(`--${name} `) || row.includes(`--${name}\``)) ?? "";
+      assertEquals(defaultIn(row), number, `${path}: --${name}`);
+    }
+  }
+});
+
 Deno.test("docs/server.md lists every metric, and no other", async () => {
   const stats = { connections: 0, accepted: 0, messages: 0, bytes: 0, closes: [], refusals: [], troubles: [] };
   using metrics = createMetrics(() => stats, "1.2.3");
