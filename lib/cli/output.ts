@@ -111,6 +111,18 @@ export function tellReport(report: ExchangeReport, output: ClientSettings["outpu
  * @param output The form that was asked for.
  * @param screen Where to print.
  * @returns The exit code.
+ *
+ * @example
+ * ```ts
+ * import { tellFailure } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const stream = { isColored: false, print: (text: string) => void lines.push(text) };
+ * const failure = { verdict: "no-reply", problem: "Nothing came", hint: "" } as const;
+ * assertEquals(tellFailure(failure, "lines", { out: stream, error: stream }), 5);
+ * assertEquals(lines, ["no-reply (exit 5): Nothing came"]);
+ * ```
  */
 export function tellFailure(failure: Failure, output: ClientSettings["output"], { error }: Screen): number {
   if (output !== "nothing") {
@@ -125,7 +137,19 @@ export function tellFailure(failure: Failure, output: ClientSettings["output"], 
  *
  * @param thrown What was thrown.
  * @param screen Where to print.
- * @returns The exit code.
+ * @returns The exit code: 2 for what the user can mend, else 1.
+ *
+ * @example
+ * ```ts
+ * import { UsageError } from "./command_line.ts";
+ * import { tellError } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const stream = { isColored: false, print: (text: string) => void lines.push(text) };
+ * assertEquals(tellError(new UsageError("There is more than one URL"), { out: stream, error: stream }), 2);
+ * assertEquals(lines, ["wsproof: There is more than one URL"]);
+ * ```
  */
 export function tellError(thrown: unknown, { error }: Screen): number {
   const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];

@@ -233,13 +233,6 @@ Deno.test("the names of docs/history.md are where it says", async () => {
   }
 });
 
-Deno.test("the tasks that the documents name exist", async () => {
-  const { tasks } = JSON.parse(await read("deno.json"));
-  const named = [...(await wholeText()).matchAll(/deno task (?:-q )?([a-z][\w:]*)/g)].map(([, name = ""]) => name);
-  assert(named.length > 20, `${named.length} tasks`);
-  assertEquals([...new Set(named)].filter((name) => !Object.hasOwn(tasks, name)), []);
-});
-
 Deno.test("the commands of the documents take the flags for Deno from the task that prints them", async () => {
   const tasks = [...(await wholeText()).matchAll(/\$\(deno task -q ([\w:]+)\)/g)].map(([, name]) => name);
   assertEquals([...new Set(tasks)], ["std:flags"]);

@@ -1,11 +1,11 @@
-/** The entry points of the library: few, each name in one of them, and an import runs nothing. */
+/** The entry points of the library: few, each name in one of them, and an import runs nothing. Only shells print and exit. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { outcomeOf, standIns, startScript } from "../support/command.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-const { exports, publish } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
+const { exports, publish, tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
 const ENTRY_POINTS = Object.entries<string>(exports);
 
 /** The names that an entry point exports, those of types as well. */
@@ -55,4 +55,58 @@ Deno.test("handler answers requests of a program that imports it, and rejects th
   const { code, stderr } = await outcomeOf(startScript(source, { env: { WSPROOF_RATE: "x" } }));
   assertEquals(code, 1);
   assertStringIncludes(stderr, 'UsageError: Variable WSPROOF_RATE cannot be "x"');
+});
+
+/** A file, or those of a folder at any depth. */
+async function* filesOf(place: URL): AsyncGenerator<URL> {
+  if (!place.pathname.endsWith("/")) return yield place;
+  for await (const { name, isDirectory } of Deno.readDir(place)) {
+    yield* filesOf(new URL(isDirectory ? `${name}/` : name, place));
+  }
+}
+
+Deno.test("lib/ neither prints nor ends the process", async () => {
+  const found = [];
+  for await (const file of filesOf(new URL("lib/", ROOT))) {
+    if (!file.pathname.endsWith(".ts")) continue;
+    const code = (await Deno.readTextFile(file)).replace(/\/\*.*?\*\//gs, "");
+    for (const [use] of code.matchAll(/\bconsole\.|\bDeno\.(?:exit|std(?:out|err)\.w)/g)) found.push(`${file}: ${use}`);
+  }
+  assertEquals(found, []);
+});
+
+Deno.test("CONTRIBUTING names files that exist", async () => {
+  const text = await Deno.readTextFile(new URL("CONTRIBUTING.md", ROOT));
+  const paths = [...text.matchAll(/`((?:[\w.-]+\/)*[\w-]+\.(?:ts|json|md)|(?:[\w.-]+\/)+)`/g)].map(([, path = ""]) =>
+    path
+  );
+  assert(paths.includes("lib/cli/") && paths.includes("server.ts"), paths.join());
+  for (const path of paths.filter((path) => !/^(coverage|dist|\.std)\//.test(path))) {
+    await Deno.stat(new URL(path, ROOT));
+  }
+});
+
+Deno.test("every task that a text of the project names exists", async () => {
+  const places = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/",
+    "deploy/",
+    "perf/",
+    ".ci/",
+    ".github/",
+    "lib/",
+    "tests/",
+  ];
+  const found = [];
+  for (const place of places) {
+    for await (const file of filesOf(new URL(place, ROOT))) {
+      for (const [, task = ""] of (await Deno.readTextFile(file)).matchAll(/\bdeno task (?:-q )?([a-z][\w:]*)/g)) {
+        found.push({ file: file.pathname, task });
+      }
+    }
+  }
+  assert(found.some(({ task }) => task === "client") && found.some(({ task }) => task === "perf"));
+  assertEquals(found.filter(({ task }) => !(task in tasks)), []);
 });
