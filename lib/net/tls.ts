@@ -135,7 +135,8 @@ export class SecureConn implements ByteStream {
   async read(into: Uint8Array): Promise<number | null> {
     while (this.#rest.byteLength === 0) {
       const tls = this.#tls;
-      if (tls !== undefined && tls.readableLength > 0) this.#rest = tls.read();
+      if (tls === undefined) throw this.#error ?? new Error("Cannot read before the handshake");
+      if (tls.readableLength > 0) this.#rest = tls.read();
       else if (this.#hasEnded) return null;
       else if (this.#error) throw this.#error;
       else await this.#pull();

@@ -237,6 +237,7 @@ testBoth(
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const serving = (async () => {
       const secure = new SecureConn(await listener.accept(), contextOf(good.cert, good.key));
+      await secure.handshake();
       const socket = new RawSocket(secure);
       await socket.upgrade();
       await socket.echoOne();

@@ -208,6 +208,16 @@ Deno.test("WireServer.stop() ends connections over TLS, and those in their hands
   assertEquals(told.end.detail, "stopped");
 });
 
+Deno.test("SecureConn.read() throws before the handshake, instead of waiting for what nobody decrypts", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key));
+  await assertRejects(() => secure.read(new Uint8Array(1)), Error, "Cannot read before the handshake");
+  secure.close();
+  peer.close();
+  listener.close();
+});
+
 Deno.test("SecureConn.write() writes at most 32 KiB, and fails once it is closed", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
