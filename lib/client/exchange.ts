@@ -15,8 +15,10 @@ import {
   verifyClose,
 } from "../protocol/close.ts";
 import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import { ProtocolError } from "../protocol/error.ts";
 import {
   type Connection,
+  ConnectionClosedError,
   DEFAULT_TIMEOUT_MS,
   type HandshakeRefusal,
   INTERRUPTED_CLOSE_TIMEOUT_MS,
@@ -56,8 +58,8 @@ export const MAX_MESSAGE_RECORDS = 1000;
 /** After a wrong reply, how long to wait for the right one, which would show that it only came late: 500 ms. */
 export const SECOND_LOOK_MS = 500;
 
-/** From this size on, in bytes, the memory of a verified reply is given back: 64 KiB. */
-const RECYCLED_BYTES = 64 * 1024;
+/** From this size on, in bytes, the memory of a verified reply is released: 64 KiB. */
+const RELEASED_BYTES = 64 * 1024;
 
 /** Options of {@linkcode exchange}. */
 export interface ExchangeOptions extends OpenOptions {
@@ -234,6 +236,9 @@ class Run {
       this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
       this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
     } catch (error) {
+      const isEnded = error instanceof ConnectionClosedError || error instanceof ProtocolError;
+      // Replies that came before the end count: a wrong one is what failed first.
+      if (stage === send && isEnded && !await this.#areRepliesRight(connection)) return;
       this.#failFor(stage, error);
     }
   }
@@ -311,9 +316,21 @@ class Run {
     return message;
   }
 
+  /** Verifies the replies that have arrived, and waits for no other. */
+  async #areRepliesRight(connection: Connection): Promise<boolean> {
+    try {
+      while (this.#awaited.length > 0) {
+        if (await this.#receiveReply(connection, 0) === undefined) return false;
+      }
+    } catch {
+      // Nothing more has arrived; why is known.
+    }
+    return true;
+  }
+
   /** Receives the reply to the oldest message under way; `undefined` if it is wrong. */
-  async #receiveReply(connection: Connection): Promise<Message | undefined> {
-    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+  async #receiveReply(connection: Connection, timeoutMs = this.#replyTimeoutMs): Promise<Message | undefined> {
+    const wait = { timeoutMs, signal: this.#options.signal };
     const reply = await this.#timed(this.#stages.receive, () => connection.receive(wait));
     const awaited = this.#awaited.shift();
     if (awaited === undefined) return undefined;
@@ -321,7 +338,7 @@ class Run {
     const verifying = performance.now();
     const difference = differenceOf(this.#expectation, awaited.message, reply);
     this.#stages.verify.ms = (this.#stages.verify.ms ?? 0) + performance.now() - verifying;
-    this.#recycle(connection, reply);
+    this.#release(connection, reply);
     const isEcho = this.#expectation.type === "echo" && difference === undefined;
     await this.#recordReceived(reply, isEcho ? awaited.sha256 ?? undefined : undefined);
     if (difference === undefined) {
@@ -332,11 +349,11 @@ class Run {
     return undefined;
   }
 
-  /** Gives back the memory of the reply before this one, where many come. */
-  #recycle(connection: Connection, reply: Message): void {
+  /** Releases the memory of the reply before this one, where many come. */
+  #release(connection: Connection, reply: Message): void {
     if (!this.#options.windowBytes) return;
     const former = this.#lastReply;
-    if (former instanceof Uint8Array && former.byteLength >= RECYCLED_BYTES) connection.recycle(former);
+    if (former instanceof Uint8Array && former.byteLength >= RELEASED_BYTES) connection.release(former);
     this.#lastReply = reply;
   }
 
