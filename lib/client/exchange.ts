@@ -7,13 +7,7 @@
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
 import { closeFailure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
 import { PayloadError } from "./payload.ts";
-import {
-  type CloseFrame,
-  type CloseRecord,
-  describeConfirmation,
-  type ExpectedClose,
-  verifyClose,
-} from "../protocol/close.ts";
+import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
 import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import {
@@ -23,14 +17,13 @@ import {
   type HandshakeRefusal,
   INTERRUPTED_CLOSE_TIMEOUT_MS,
   OpenError,
-  type OpenOptions,
   type TransportName,
 } from "../connection/connection.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../connection/inbox.ts";
 import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
+import type { ExchangeOptions } from "./exchange_options.ts";
 import {
-  type ExchangeEvent,
   type ExchangeEventKind,
   type ExchangeReport,
   type MessageRecord,
@@ -42,6 +35,7 @@ import {
 } from "./exchange_report.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 
+export type { ExchangeOptions } from "./exchange_options.ts";
 export type {
   ExchangeEvent,
   ExchangeEventKind,
@@ -60,37 +54,6 @@ export const SECOND_LOOK_MS = 500;
 
 /** From this size on, in bytes, the memory of a verified reply is released: 64 KiB. */
 const RELEASED_BYTES = 64 * 1024;
-
-/** Options of {@linkcode exchange}. */
-export interface ExchangeOptions extends OpenOptions {
-  /** What moves the bytes; the built-in WebSocket by default. */
-  transport?: TransportName;
-  /** What to send; made as it is needed. One text message, "Hello world", by default. */
-  messages?: Iterable<Message> | AsyncIterable<Message>;
-  /** What each message should be answered with; the echo by default. */
-  expectation?: Expectation;
-  /** How many messages come first, unasked, and are skipped; 0 by default. */
-  skip?: number;
-  /** How many bytes may be on their way at once; by default each reply is awaited before the next message. */
-  windowBytes?: number;
-  /**
-   * How long each reply may take after its message was handed over, and how long a message may wait for room to be handed
-   * over, in milliseconds; 10 s by default. A large message over a slow path needs more.
-   */
-  replyTimeoutMs?: number;
-  /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
-  closeTimeoutMs?: number;
-  /** The close frame to send; 1000 without a reason by default. */
-  close?: CloseFrame;
-  /** What the peer's close frame should say; the code that was sent, and any reason, by default. */
-  expectedClose?: ExpectedClose;
-  /** Whether the report has the SHA-256 of each message; `false` by default. */
-  digest?: boolean;
-  /** Told when a message has got its right reply and is not needed any more, for those who want to use its memory again. */
-  onVerified?: (message: Message) => void;
-  /** Told of each event as it happens. */
-  onEvent?: (event: ExchangeEvent) => void;
-}
 
 /**
  * Runs one exchange. It does not throw for anything that a peer does, and ends within the sum of its deadlines; whatever
