@@ -8,25 +8,25 @@
 import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import type { Socket } from "node:net";
-import type { EchoEvent } from "../server/policy.ts";
-import { describeAddr, refusalOf, subprotocolOf } from "../server/gatekeeper.ts";
+import type { EchoEvent, RefusalCause } from "../server/policy.ts";
+import { describeAddr, MAX_PATH_CHARS, refusalOf, subprotocolOf } from "../server/gatekeeper.ts";
 import { LabListener, type LabListenerEvents } from "./listener.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
 import { Pace } from "../peer/pace.ts";
 import { closePayload } from "../peer/peer.ts";
 import { LabPeer } from "./peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
-import { readRequest, sendAnswer, sendResponse } from "./request.ts";
+import { type LabRequest, readRequest, sendAnswer, sendResponse } from "./request.ts";
 import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
 import { bindable, inUrl, LOOPBACK_ADDRESSES } from "../net/host.ts";
-import { acceptKeyFor, isHost } from "../protocol/handshake.ts";
+import { acceptKeyFor } from "../protocol/handshake.ts";
 import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/serve.ts";
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
-import { HEAD_TIMEOUT_MS } from "../net/wire_server.ts";
+import { HEAD_TIMEOUT_MS, plain } from "../net/reception.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
@@ -51,12 +51,17 @@ export interface ServeLabOptions {
   port?: number;
   /** How long a connection may live, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
+  /** How long the head of a request may take, in milliseconds; 10 s by default. */
+  headTimeoutMs?: number;
   /**
    * Whether anybody may come, by any name; `false` by default. Otherwise the fields Host and Origin of a request have to
    * name this machine (`localhost`, 127.0.0.0/8 or `::1`): no page of another origin makes a browser use the lab.
    */
   isPublic?: boolean;
-  /** Told of every connection that opens, once it has asked for steps that exist, and of its end. */
+  /**
+   * Told of every connection that opens, once it has asked for steps that exist, and of its end; of every request that is
+   * refused; and of trouble.
+   */
   onEvent?: (event: EchoEvent) => void;
 }
 
@@ -91,6 +96,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   const lab: Lab = {
     isPublic: options.isPublic ?? false,
+    headTimeoutMs: options.headTimeoutMs ?? HEAD_TIMEOUT_MS,
     pace: new Pace(),
     budget: new MemoryBudget(LAB_BUDGET_BYTES),
     nextId: () => ++count,
@@ -100,7 +106,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
     onConnection: (accepted) => {
       if (shutdown.signal.aborted) return void accepted.destroy();
       const visit = new Visit(accepted, lab, running.size >= MAX_CONNECTIONS);
-      if (running.size >= MAX_CONNECTIONS + MAX_REFUSED) return visit.drop("Lab is full");
+      if (running.size >= MAX_CONNECTIONS + MAX_REFUSED) return visit.turnAway();
       const onShutdown = () => visit.drop("Lab is shutting down");
       shutdown.signal.addEventListener("abort", onShutdown);
       const lifetime = setTimeout(() => visit.drop(`Connection is ${maxConnectionMs / 1000} s old`), maxConnectionMs);
@@ -142,6 +148,7 @@ async function listen(
 /** What the connections of a lab share. */
 interface Lab {
   readonly isPublic: boolean;
+  readonly headTimeoutMs: number;
   readonly pace: Pace;
   readonly budget: MemoryBudget;
   readonly nextId: () => number;
@@ -172,36 +179,55 @@ class Visit {
     this.#dropping.abort(new Error(reason));
   }
 
+  /** Ends it without an answer, as there are too many that wait for one. */
+  turnAway(): void {
+    this.#tellRefused(FULL.cause, 0);
+    this.drop("Lab is full");
+  }
+
   async run(): Promise<void> {
     try {
-      if (this.#isRefused) return await sendResponse(this.#socket, undefined, plain(FULL_STATUS, FULL));
-      const { request, rest } = await within(readRequest(this.#socket), "request", { timeoutMs: HEAD_TIMEOUT_MS });
-      const program = request ? this.#programOf(request) : plain(STATUS_CODE.BadRequest, NO_REQUEST);
-      if (program instanceof Response) await sendResponse(this.#socket, request, program);
-      else if (request) await this.#perform(request, rest, program);
+      const request = this.#isRefused ? FULL : await readRequest(this.#socket, this.#lab.headTimeoutMs);
+      if ("cause" in request) return await this.#refuse(request);
+      const program = this.#programOf(request);
+      if (program instanceof Response) await sendResponse(this.#socket, program, request.request.method === "HEAD");
+      else if ("cause" in program) await this.#refuse(program, request);
+      else await this.#perform(request, program);
     } catch {
-      // The client is gone, or did not ask in time: there is nobody to tell.
+      // The client is gone: there is nobody to tell.
     } finally {
       this.#socket.destroy();
     }
   }
 
-  /** The steps that a request asks for, or the answer to one that asks for none. */
-  #programOf(request: Request): PlannedStep[] | Response {
-    if (!isHost(request.headers.get("host") ?? "")) return plain(STATUS_CODE.BadRequest, NO_HOST);
-    const stranger = this.#lab.isPublic ? undefined : strangerIn(request);
-    if (stranger !== undefined) return plain(STATUS_CODE.Forbidden, stranger);
-    const { pathname } = new URL(request.url);
+  async #refuse({ status, cause, text, response }: Refusal, asked?: LabRequest): Promise<void> {
+    this.#tellRefused(cause, status, asked);
+    if (status === 0) return;
+    await sendResponse(this.#socket, response ?? plain(status, text), asked?.request.method === "HEAD");
+  }
+
+  #tellRefused(cause: RefusalCause, status: number, asked?: LabRequest): void {
+    this.#lab.onEvent({ type: "refused", peer: this.#peerAddress, path: asked ? shownPath(asked) : "", status, cause });
+  }
+
+  /** The steps that a request asks for, the list of steps, or why there are none. */
+  #programOf({ request, path, hosts }: LabRequest): PlannedStep[] | Response | Refusal {
+    const stranger = this.#lab.isPublic ? undefined : strangerIn(hosts, request.headers.get("origin"));
+    if (stranger !== undefined) return stranger;
     const wantsUpgrade = /\bwebsocket\b/i.test(request.headers.get("upgrade") ?? "");
     const isPlain = !wantsUpgrade && /^(GET|HEAD)$/.test(request.method);
-    if (isPlain && pathname === "/") return this.#listing(request, STATUS_CODE.OK);
+    if (isPlain && path === "/") return this.#listing(request, STATUS_CODE.OK);
+    const cause = isPlain ? "plain-http" : "bad-handshake";
+    const refuse = (status: number, text: string): Refusal => {
+      return { status, cause, text, response: this.#listing(request, status, text) };
+    };
     try {
-      const program = parseLabPath(pathname);
-      if (!isPlain) return refusalOf(request) ?? program;
-      return this.#listing(request, STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade");
+      const program = parseLabPath(path);
+      if (!isPlain) return handshakeRefusalOf(request) ?? program;
+      return refuse(STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade");
     } catch (error) {
       if (!(error instanceof LabPathError)) throw error;
-      return this.#listing(request, STATUS_CODE.NotFound, error.message);
+      return refuse(STATUS_CODE.NotFound, error.message);
     }
   }
 
@@ -225,14 +251,14 @@ class Visit {
     return new Response(text, { status, headers: { ...headers, "content-type": "text/plain; charset=utf-8" } });
   }
 
-  async #perform(request: Request, rest: Uint8Array<ArrayBuffer>, program: readonly PlannedStep[]): Promise<void> {
+  async #perform(asked: LabRequest, program: readonly PlannedStep[]): Promise<void> {
+    const { request, rest } = asked;
     const since = performance.now();
     const answer = await answerTo(request);
     for (const { step, values } of program) if (step.on === "handshake") step.run(answer, values);
-    const { pathname, search } = new URL(request.url);
     const protocol = answer.fields.get("Sec-WebSocket-Protocol") ?? "";
     const who = { id: this.#lab.nextId(), peer: this.#peerAddress };
-    this.#lab.onEvent({ type: "opened", ...who, path: pathname + search, protocol });
+    this.#lab.onEvent({ type: "opened", ...who, path: shownPath(asked), protocol });
     const peer = new LabPeer(this.#socket, rest, this.#lab.budget);
     let error = "";
     try {
@@ -264,27 +290,49 @@ class Visit {
   }
 }
 
-const FULL_STATUS = STATUS_CODE.ServiceUnavailable;
-const FULL = `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`;
-const NO_REQUEST = "This is no HTTP/1.1 request with a head of at most 16 KiB.";
-const NO_HOST = "The field Host is missing, or not a host.";
+/** Why a connection is answered with something else than its steps. */
+interface Refusal {
+  readonly status: number;
+  readonly cause: RefusalCause;
+  readonly text?: string;
+  /** The answer, if not the text alone. */
+  readonly response?: Response;
+}
 
-function plain(status: number, text: string): Response {
-  return new Response(`${text}\n`, {
-    status,
-    headers: { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" },
-  });
+const FULL: Refusal = {
+  status: STATUS_CODE.ServiceUnavailable,
+  cause: "connections",
+  text: `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`,
+};
+
+/** What is wrong about an opening handshake, as the echo server answers it. */
+function handshakeRefusalOf(request: Request): Refusal | undefined {
+  const response = refusalOf(request);
+  if (response === undefined) return undefined;
+  const { status } = response;
+  const cause = status === STATUS_CODE.MethodNotAllowed
+    ? "method"
+    : status === STATUS_CODE.UpgradeRequired
+    ? "version"
+    : "bad-handshake";
+  return { status, cause, response };
+}
+
+function shownPath({ path, search }: LabRequest): string {
+  return (path + search).slice(0, MAX_PATH_CHARS);
 }
 
 /** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */
-function strangerIn({ headers }: Request): string | undefined {
-  if (!isLocal(`http://${headers.get("host") ?? ""}`)) {
-    return "The field Host does not name this machine: use 127.0.0.1, or start the lab with --lab-public.";
-  }
-  const origin = headers.get("origin");
+function strangerIn(hosts: readonly string[], origin: string | null): Refusal | undefined {
+  const status = STATUS_CODE.Forbidden;
+  if (!hosts.every((host) => isLocal(`http://${host}`))) return { status, cause: "host", text: FOREIGN_HOST };
   if (origin === null || isLocal(origin)) return undefined;
-  return "The field Origin does not name this machine: serve the page from localhost, or start the lab with --lab-public.";
+  return { status, cause: "origin", text: FOREIGN_ORIGIN };
 }
+
+const FOREIGN_HOST = "The field Host does not name this machine: use 127.0.0.1, or start the lab with --lab-public.";
+const FOREIGN_ORIGIN =
+  "The field Origin does not name this machine: serve the page from localhost, or start the lab with --lab-public.";
 
 function isLocal(url: string): boolean {
   return URL.canParse(url) && isLoopback(new URL(url).hostname.replace(/^\[(.*)\]$/, "$1"));
