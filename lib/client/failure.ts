@@ -6,15 +6,8 @@
  */
 
 import { UsageError } from "./usage.ts";
-import {
-  describe,
-  differenceOf,
-  type Expectation,
-  hintForLength,
-  hintForOpening,
-  type OpenAttempt,
-  problemOfOpening,
-} from "./diagnosis.ts";
+import { describe, differenceOf, type Expectation, hintForLength } from "./diagnosis.ts";
+import { hintForOpening, type OpenAttempt, problemOfOpening } from "./opening.ts";
 import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,

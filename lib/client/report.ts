@@ -6,7 +6,7 @@
 
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { describe } from "./diagnosis.ts";
-import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
+import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange_report.ts";
 import { describeCloseFrame, describeEnd } from "../protocol/close.ts";
 import { escapeUnprintable, formatMs, withoutTokens } from "../protocol/message.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";

@@ -45,8 +45,6 @@ export interface OpenOptions extends DialOptions {
    * it is given; over the built-in WebSocket names become lower case, and a User-Agent is refused.
    */
   headers?: Iterable<readonly [name: string, value: string]>;
-  /** How long name, TCP, TLS and the opening handshake may take together, in milliseconds; 10 s by default. */
-  connectTimeoutMs?: number;
   /**
    * The longest message to accept, in bytes; 67108863 by default, which is what the runtime accepts in a frame. Over the
    * built-in WebSocket it does not bound memory: the runtime keeps all fragments of a message before the limit is seen.

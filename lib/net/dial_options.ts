@@ -9,6 +9,8 @@ export type TransportName = "builtin" | "wire";
 
 /** How a connection to a server is made, and whom it trusts. */
 export interface DialOptions {
+  /** How long name, TCP, TLS and the opening handshake may take together, in milliseconds; 10 s by default. */
+  connectTimeoutMs?: number;
   /** Cancels the opening. */
   signal?: AbortSignal | undefined;
   /** Certificate authorities to trust besides the system's, each as PEM text. */

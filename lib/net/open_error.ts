@@ -149,7 +149,7 @@ export interface HandshakeRefusal {
   readonly problems: readonly string[];
   /** Its header fields, in order. */
   readonly fields: readonly (readonly [name: string, value: string])[];
-  /** How its body begins, as text, as far as it had arrived: at most 512 characters. */
+  /** How its body begins, as text in whole characters, as far as it came within 1 s: at most 512 characters. */
   readonly body: string;
 }
 

@@ -7,11 +7,12 @@
 
 import { encodeClosePayload } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
-import { HEAD_TIMEOUT_MS, type HeadRefusal, plain, type Received, Reception } from "./reception.ts";
+import { plainResponse } from "./plain_response.ts";
+import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception } from "./reception.ts";
 import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
 import { Turns } from "./turns.ts";
 
-export { HEAD_TIMEOUT_MS, type HeadRefusal, MAX_ANSWER_BYTES } from "./reception.ts";
+export { HEAD_TIMEOUT_MS, type HeadRefusal, type HeadRefusalCause, MAX_ANSWER_BYTES } from "./reception.ts";
 
 /** How many connections may be before their upgrade at once unless told otherwise: 1,024. */
 export const DEFAULT_MAX_HEADS = 1024;
@@ -84,9 +85,10 @@ export interface WireHandler {
    * @param request The request, without its body.
    * @param addr The address of the peer.
    * @param target The target as the peer wrote it (RFC 9112 section 3.2): the URL of the request has it in its normal form.
+   * @param version The version of HTTP: `1.0` or `1.1`. The upgrade needs 1.1 (RFC 6455 section 4.2.1).
    * @returns A response that refuses it, or the subprotocol with which it is upgraded, empty for none.
    */
-  decide(request: Request, addr: Deno.Addr, target: string): Decision | Promise<Decision>;
+  decide(request: Request, addr: Deno.Addr, target: string, version: string): Decision | Promise<Decision>;
   /**
    * Takes over a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
    *
@@ -106,10 +108,9 @@ export interface WireHandler {
    * Told of a connection that `decide` was never asked about.
    *
    * @param addr The address of the peer.
-   * @param status The HTTP status of the answer; 0 if there was none.
-   * @param cause Why.
+   * @param refusal How it was answered, and why.
    */
-  onRefused?(addr: Deno.Addr, status: number, cause: HeadRefusal): void;
+  onRefused?(addr: Deno.Addr, refusal: HeadRefusal): void;
   /**
    * Told when connections cannot be taken, as without free descriptors; it goes on trying.
    *
@@ -293,13 +294,13 @@ export class WireServer {
     const [oldest] = this.#receptions;
     if (oldest === undefined) return;
     this.#receptions.delete(oldest);
-    if (oldest.isWaiting) this.#tellRefused(oldest, 0, "head-limit");
+    if (oldest.isWaiting) this.#tellRefused(oldest, TOO_MANY);
     oldest.destroy();
   }
 
-  #tellRefused(reception: Reception, status: number, cause: HeadRefusal): void {
+  #tellRefused(reception: Reception, { status, cause, reason }: HeadRefusal): void {
     try {
-      this.#handler.onRefused?.(reception.addr, status, cause);
+      this.#handler.onRefused?.(reception.addr, { status, cause, reason });
     } catch {
       // There is nobody to tell of an exception.
     }
@@ -317,8 +318,9 @@ export class WireServer {
     try {
       const received = await reception.read();
       if ("cause" in received) {
-        this.#tellRefused(reception, received.status, received.cause);
-        if (received.status > 0) await reception.refuse(plain(received.status, received.text), false);
+        this.#tellRefused(reception, received);
+        const { status, reason, accept } = received;
+        if (status > 0) await reception.refuse(plainResponse(status, reason, { accept }), false);
         return reception.destroy();
       }
       const { request } = received;
@@ -335,9 +337,9 @@ export class WireServer {
   }
 
   /** Asks the handler; nothing comes of it if the peer is gone meanwhile. */
-  async #decide(reception: Reception, { request, target }: Received): Promise<Decision | undefined> {
-    const deciding = (async () => await this.#handler.decide(request, reception.addr, target))().catch(() =>
-      plain(500)
+  async #decide(reception: Reception, { request, target, version }: Received): Promise<Decision | undefined> {
+    const deciding = (async () => await this.#handler.decide(request, reception.addr, target, version))().catch(() =>
+      failed()
     );
     const decision = await Promise.race([deciding, reception.gone]);
     if (decision === undefined) {
@@ -364,6 +366,12 @@ export class WireServer {
     }
   }
 }
+
+const TOO_MANY: HeadRefusal = {
+  status: 0,
+  cause: "head-limit",
+  reason: "Too many connections were before their upgrade, and this one had waited longest.",
+};
 
 function isOfPeer(error: unknown): boolean {
   const { ConnectionAborted, ConnectionReset, NotConnected } = Deno.errors;

@@ -1,5 +1,6 @@
 /**
- * The opening handshake (RFC 6455 section 4): the request, and every field of the response.
+ * The client's half of the opening handshake (RFC 6455 section 4.1): the request, and every field of the response. The server's
+ * half is in `handshake_server.ts`.
  *
  * @module
  */
@@ -107,6 +108,24 @@ function base64(bytes: Uint8Array): string {
 }
 
 /**
+ * Says whether text is a key: 16 bytes in Base64, which are 22 characters, of which the last carries two bits, and two of padding.
+ *
+ * @param text The text.
+ * @returns Whether it is.
+ *
+ * @example
+ * ```ts
+ * import { createKey, isKey } from "./handshake.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([createKey(), "short"].map(isKey), [true, false]);
+ * ```
+ */
+export function isKey(text: string): boolean {
+  return /^[A-Za-z0-9+/]{21}[AQgw]==$/.test(text);
+}
+
+/**
  * Computes the accept key that proves that a server has read the key (RFC 6455 section 4.2.2).
  *
  * @param key The key of the request.
@@ -209,7 +228,7 @@ function assertField([name, value]: readonly [string, string]): void {
 const FIELD_VALUE = /^[^\0\r\n\u0100-\uffff]*$/;
 
 function assertKey(key: string): void {
-  if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key)) {
+  if (!isKey(key)) {
     throw new RangeError(`Cannot use ${quoteLine(key)} as key: it must be 16 bytes in Base64`);
   }
 }

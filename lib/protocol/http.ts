@@ -55,6 +55,8 @@ export type HttpHeadProblem =
   | "too-long"
   /** A line of a request ends with LF alone. */
   | "bare-lf"
+  /** A line of a request has a CR that no LF follows. */
+  | "bare-cr"
   /** A line is no field, or has a control character. */
   | "bad-line"
   /** A field of a request is folded over two lines. */
@@ -76,6 +78,8 @@ export type HttpHeadProblem =
 export class HttpHeadError extends Error {
   /** What is wrong. */
   readonly problem: HttpHeadProblem;
+  /** The message without what the peer sent: for a log, as a line of a head may be a secret. */
+  readonly reason: string;
   /** The first line, as far as it came; a 403 with a head over the limit is still a 403. */
   readonly startLine: string;
 
@@ -83,13 +87,15 @@ export class HttpHeadError extends Error {
    * Makes the error.
    *
    * @param problem What is wrong.
-   * @param message One line for a person, which says which line it is.
+   * @param reason One line for a person, which says which line it is.
    * @param startLine The first line, as far as it came.
+   * @param line The line that is wrong, which the message quotes.
    */
-  constructor(problem: HttpHeadProblem, message: string, startLine = "") {
-    super(message);
+  constructor(problem: HttpHeadProblem, reason: string, startLine = "", line?: string) {
+    super(line === undefined ? reason : `${reason}: ${quote(line, MAX_SHOWN_CHARS)}`);
     this.name = "HttpHeadError";
     this.problem = problem;
+    this.reason = reason;
     this.startLine = startLine;
   }
 }
@@ -172,6 +178,18 @@ export class HeadReader {
     }
   }
 
+  /**
+   * Gives the fields that have come so far, without lines that are none: for whoever answers a head that is wrong.
+   *
+   * @returns Name and value of each.
+   */
+  fieldsSoFar(): HttpHead["fields"] {
+    const [, ...lines] = latin1(this.#bytes.subarray(this.#start, this.#length)).split(/\r?\n/);
+    const fields = lines.map((line) => [line.slice(0, Math.max(0, line.indexOf(":"))), line] as const);
+    return fields.filter(([name]) => isToken(name))
+      .map(([name, line]) => [name, trimBlanks(line.slice(name.length + 1))]);
+  }
+
   #append(chunk: Uint8Array): void {
     const length = this.#length + chunk.byteLength;
     if (length > this.#bytes.byteLength) {
@@ -209,7 +227,14 @@ export class HeadReader {
   #findEnd(): number {
     const bytes = this.#bytes;
     for (let at = this.#seen; at < this.#length; at++) {
-      if (bytes[at] !== LF) continue;
+      if (bytes[at] !== LF) {
+        if (this.#kind === "request" && at > this.#start && bytes[at - 1] === CR) {
+          const line = countLines(bytes, this.#start, at);
+          const message = `Line ${line} has CR without LF: lines of a request end with CR LF`;
+          throw new HttpHeadError("bare-cr", message, this.#startLine());
+        }
+        continue;
+      }
       const isAlone = bytes[at - 1] !== CR;
       if (isAlone && this.#kind === "request") {
         const line = countLines(bytes, this.#start, at);
@@ -229,7 +254,7 @@ export class HeadReader {
   #parse(text: string): HttpHead {
     const [startLine = "", ...lines] = text.replace(/(\r?\n)+$/, "").split(/\r?\n/);
     if (CONTROL.test(startLine)) {
-      throw new HttpHeadError("bad-line", `First line has a control character: ${quoteLine(startLine)}`, startLine);
+      throw new HttpHeadError("bad-line", "First line has a control character", startLine, startLine);
     }
     const fields: [name: string, ...parts: string[]][] = [];
     for (const [index, line] of lines.entries()) {
@@ -240,7 +265,7 @@ export class HeadReader {
       }
       const last = fields.at(-1);
       if (this.#kind === "request" || last === undefined) {
-        throw new HttpHeadError("folded-field", `Line ${number} begins with a blank: ${quoteLine(line)}`, startLine);
+        throw new HttpHeadError("folded-field", `Line ${number} begins with a blank`, startLine, line);
       }
       if (CONTROL.test(line)) throw badLine(line, number, startLine);
       last.push(trimBlanks(line));
@@ -284,7 +309,7 @@ function parseField(line: string, number: number, startLine: string): [name: str
 }
 
 function badLine(line: string, number: number, startLine: string): HttpHeadError {
-  return new HttpHeadError("bad-line", `Line ${number} is not a header field: ${quoteLine(line)}`, startLine);
+  return new HttpHeadError("bad-line", `Line ${number} is not a header field`, startLine, line);
 }
 
 function countLines(bytes: Uint8Array, from: number, to: number): number {
@@ -303,8 +328,4 @@ function latin1(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return text;
-}
-
-function quoteLine(line: string): string {
-  return quote(line, MAX_SHOWN_CHARS);
 }

@@ -95,7 +95,7 @@ export function exceeds(message: Message, maxBytes: number): boolean {
  * assertEquals(concatBytes([Uint8Array.of(1), Uint8Array.of(2, 3)], 3), Uint8Array.of(1, 2, 3));
  * ```
  */
-export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8Array {
+export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const joined = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {

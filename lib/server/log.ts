@@ -63,10 +63,11 @@ export type LogForm = typeof LOG_FORMS[number];
  * import { logLine } from "./log.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const event = { type: "refused", peer: "127.0.0.1:50000", path: "/\u001b[2J", status: 403, cause: "origin" } as const;
+ * const who = { peer: "127.0.0.1:50000", path: "/\u001b[2J" };
+ * const event = { type: "refused", ...who, status: 403, cause: "origin", reason: "Not this one." } as const;
  * assertEquals(
  *   logLine("text", event, new Date(0)),
- *   '1970-01-01T00:00:00.000Z refused 127.0.0.1:50000 for "/\\u001b[2J": 403 (origin)',
+ *   '1970-01-01T00:00:00.000Z refused 127.0.0.1:50000 for "/\\u001b[2J": 403 (origin): Not this one.',
  * );
  * ```
  */
@@ -163,7 +164,8 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
     }
     case "refused": {
       const asked = event.path === "" ? "" : ` for ${quote(event.path, MAX_PATH_CHARS)}`;
-      return `refused ${event.peer}${asked}: ${event.status === 0 ? "no answer" : event.status} (${event.cause})`;
+      const answer = event.status === 0 ? "no answer" : event.status;
+      return `refused ${event.peer}${asked}: ${answer} (${event.cause}): ${event.reason}`;
     }
     case "trouble":
       return `${event.kind === "accept" ? "cannot take connections" : "uncaught error"}: ${quote(event.error)}`;

@@ -253,11 +253,11 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
   const handler: EchoHandler = {
-    decide(request, addr, target) {
-      const opened = gate.admit(request, addr, target);
-      if (!("id" in opened)) return opened;
-      admitted.set(request, opened);
-      return opened.protocol;
+    decide(request, addr, target, version) {
+      const admission = gate.admit(request, addr, target, version);
+      if (admission.type === "answered") return admission.response;
+      admitted.set(request, admission.opened);
+      return admission.opened.protocol;
     },
     follow(request) {
       const opened = admitted.get(request);
@@ -276,7 +276,7 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
       const opened = admitted.get(request);
       if (opened) gate.gone(opened);
     },
-    onRefused: (addr, status, cause) => gate.refused({ peer: describeAddr(addr), path: "", status, cause }),
+    onRefused: (addr, refusal) => gate.refused({ peer: describeAddr(addr), path: "", ...refusal }),
   };
   const limits = {
     maxMessageBytes,

@@ -399,7 +399,7 @@ for (
   const [what, bytes, status, cause] of [
     ["bytes that are no HTTP", Uint8Array.of(0x16, 3, 1, 0), 400, "bad-handshake"],
     ["a head without a host", "GET / HTTP/1.1\r\n\r\n", 400, "bad-handshake"],
-    ["a head over 16 KiB", `GET / HTTP/1.1\r\nX: ${"x".repeat(16 * 1024)}`, 431, "head-too-long"],
+    ["a head over 64 KiB", `GET / HTTP/1.1\r\nX: ${"x".repeat(64 * 1024)}`, 431, "head-too-long"],
     ["half a head", "GET / HTTP/1.1\r\nHost: a\r\n", 408, "head-timeout"],
     ["nothing", "", 0, "head-timeout"],
   ] as const

@@ -13,7 +13,13 @@ export const WAIT = { timeoutMs: 60_000 };
 export type Told =
   | { readonly type: "end"; readonly end: WireEnd }
   | { readonly type: "abandoned"; readonly url: string }
-  | { readonly type: "refused"; readonly status: number; readonly cause: string; readonly port: number };
+  | {
+    readonly type: "refused";
+    readonly status: number;
+    readonly cause: string;
+    readonly reason: string;
+    readonly port: number;
+  };
 
 /** A server with its notes; dispose of it to stop it. */
 export interface WireScene extends AsyncDisposable {
@@ -46,7 +52,7 @@ export function wireScene(
       decide: () => "",
       follow: () => ({ onOpen() {}, onEnd: (end) => tell({ type: "end", end }) }),
       abandoned: (request) => tell({ type: "abandoned", url: request.url }),
-      onRefused: (addr, status, cause) => tell({ type: "refused", status, cause, port: (addr as Deno.NetAddr).port }),
+      onRefused: (addr, refusal) => tell({ type: "refused", ...refusal, port: (addr as Deno.NetAddr).port }),
       ...handler,
     }),
   );
