@@ -9,7 +9,7 @@ import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import type { Socket } from "node:net";
 import type { EchoEvent, RefusalCause } from "../server/policy.ts";
-import { describeAddr, MAX_PATH_CHARS, refusalOf, subprotocolOf } from "../server/gatekeeper.ts";
+import { describeAddr, handshakeRefusal, MAX_PATH_CHARS, subprotocolOf, viewOf } from "../server/gatekeeper.ts";
 import { LabListener, type LabListenerEvents } from "./listener.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
 import { Pace } from "../peer/pace.ts";
@@ -21,12 +21,13 @@ import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
 import { bindable, inUrl, LOOPBACK_ADDRESSES } from "../net/host.ts";
-import { acceptKeyFor } from "../protocol/handshake.ts";
+import { asksForUpgrade, responseFields, SWITCHING } from "../protocol/handshake_server.ts";
 import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/serve.ts";
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
-import { HEAD_TIMEOUT_MS, plain } from "../net/reception.ts";
+import { plainResponse } from "../net/plain_response.ts";
+import { HEAD_TIMEOUT_MS } from "../net/reception.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
@@ -181,7 +182,7 @@ class Visit {
 
   /** Ends it without an answer, as there are too many that wait for one. */
   turnAway(): void {
-    this.#tellRefused(FULL.cause, 0);
+    this.#tellRefused({ ...FULL, status: 0 });
     this.drop("Lab is full");
   }
 
@@ -200,31 +201,36 @@ class Visit {
     }
   }
 
-  async #refuse({ status, cause, text, response }: Refusal, asked?: LabRequest): Promise<void> {
-    this.#tellRefused(cause, status, asked);
+  async #refuse(refusal: Refusal, asked?: LabRequest): Promise<void> {
+    const { status, reason, accept, fields, response } = refusal;
+    this.#tellRefused(refusal, asked);
     if (status === 0) return;
-    await sendResponse(this.#socket, response ?? plain(status, text), asked?.request.method === "HEAD");
+    const answer = response ?? plainResponse(status, reason, { accept, fields });
+    await sendResponse(this.#socket, answer, asked?.request.method === "HEAD");
   }
 
-  #tellRefused(cause: RefusalCause, status: number, asked?: LabRequest): void {
-    this.#lab.onEvent({ type: "refused", peer: this.#peerAddress, path: asked ? shownPath(asked) : "", status, cause });
+  #tellRefused({ status, cause, reason }: Refusal, asked?: LabRequest): void {
+    const path = asked ? shownPath(asked) : "";
+    this.#lab.onEvent({ type: "refused", peer: this.#peerAddress, path, status, cause, reason });
   }
 
   /** The steps that a request asks for, the list of steps, or why there are none. */
-  #programOf({ request, path, hosts }: LabRequest): PlannedStep[] | Response | Refusal {
-    const stranger = this.#lab.isPublic ? undefined : strangerIn(hosts, request.headers.get("origin"));
-    if (stranger !== undefined) return stranger;
-    const wantsUpgrade = /\bwebsocket\b/i.test(request.headers.get("upgrade") ?? "");
-    const isPlain = !wantsUpgrade && /^(GET|HEAD)$/.test(request.method);
+  #programOf({ request, version, path }: LabRequest): PlannedStep[] | Response | Refusal {
+    const accept = request.headers.get("accept");
+    const stranger = this.#lab.isPublic ? undefined : strangerIn(request);
+    if (stranger !== undefined) return { ...stranger, accept };
+    const view = viewOf(request, version);
+    const isPlain = !asksForUpgrade(view) && /^(GET|HEAD)$/.test(request.method);
     if (isPlain && path === "/") return this.#listing(request, STATUS_CODE.OK);
     const cause = isPlain ? "plain-http" : "bad-handshake";
-    const refuse = (status: number, text: string): Refusal => {
-      return { status, cause, text, response: this.#listing(request, status, text) };
+    const refuse = (status: number, reason: string): Refusal => {
+      return { status, cause, reason, response: this.#listing(request, status, reason) };
     };
     try {
       const program = parseLabPath(path);
-      if (!isPlain) return handshakeRefusalOf(request) ?? program;
-      return refuse(STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade");
+      if (isPlain) return refuse(STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade");
+      const refusal = handshakeRefusal(view);
+      return refusal ? { ...refusal, reason: refusal.text, accept } : program;
     } catch (error) {
       if (!(error instanceof LabPathError)) throw error;
       return refuse(STATUS_CODE.NotFound, error.message);
@@ -294,40 +300,34 @@ class Visit {
 interface Refusal {
   readonly status: number;
   readonly cause: RefusalCause;
-  readonly text?: string;
-  /** The answer, if not the text alone. */
+  readonly reason: string;
+  /** The field Accept of the request. */
+  readonly accept?: string | null | undefined;
+  /** Fields of the answer. */
+  readonly fields?: Readonly<Record<string, string>>;
+  /** The answer, if not the reason alone. */
   readonly response?: Response;
 }
 
 const FULL: Refusal = {
   status: STATUS_CODE.ServiceUnavailable,
   cause: "connections",
-  text: `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`,
+  reason: `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`,
 };
-
-/** What is wrong about an opening handshake, as the echo server answers it. */
-function handshakeRefusalOf(request: Request): Refusal | undefined {
-  const response = refusalOf(request);
-  if (response === undefined) return undefined;
-  const { status } = response;
-  const cause = status === STATUS_CODE.MethodNotAllowed
-    ? "method"
-    : status === STATUS_CODE.UpgradeRequired
-    ? "version"
-    : "bad-handshake";
-  return { status, cause, response };
-}
 
 function shownPath({ path, search }: LabRequest): string {
   return (path + search).slice(0, MAX_PATH_CHARS);
 }
 
 /** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */
-function strangerIn(hosts: readonly string[], origin: string | null): Refusal | undefined {
+function strangerIn({ url, headers }: Request): Refusal | undefined {
   const status = STATUS_CODE.Forbidden;
-  if (!hosts.every((host) => isLocal(`http://${host}`))) return { status, cause: "host", text: FOREIGN_HOST };
+  // The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2).
+  const hosts = [url, `http://${headers.get("host") ?? "localhost"}`];
+  if (!hosts.every(isLocal)) return { status, cause: "host", reason: FOREIGN_HOST };
+  const origin = headers.get("origin");
   if (origin === null || isLocal(origin)) return undefined;
-  return { status, cause: "origin", text: FOREIGN_ORIGIN };
+  return { status, cause: "origin", reason: FOREIGN_ORIGIN };
 }
 
 const FOREIGN_HOST = "The field Host does not name this machine: use 127.0.0.1, or start the lab with --lab-public.";
@@ -340,14 +340,9 @@ function isLocal(url: string): boolean {
 
 /** The correct answer, which the steps then change. */
 async function answerTo(request: Request): Promise<HandshakeAnswer> {
-  const fields = new Map([
-    ["Upgrade", "websocket"],
-    ["Connection", "Upgrade"],
-    ["Sec-WebSocket-Accept", await acceptKeyFor(request.headers.get("sec-websocket-key") ?? "")],
-  ]);
-  const protocol = subprotocolOf(request);
-  if (protocol !== "") fields.set("Sec-WebSocket-Protocol", protocol);
-  return { startLine: "HTTP/1.1 101 Switching Protocols", fields, portion: 1, linePauseMs: 0, then: "open" };
+  const key = request.headers.get("sec-websocket-key") ?? "";
+  const fields = new Map(await responseFields(key, subprotocolOf(request)));
+  return { startLine: SWITCHING, fields, portion: 1, linePauseMs: 0, then: "open" };
 }
 
 /** Runs the steps, then echoes what still comes, and meets the close frame. */

@@ -8,29 +8,17 @@
 import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { TimeoutError, within } from "../net/deadline.ts";
 import type { Unreadable } from "../net/reception.ts";
+import { type ParsedRequest, parseRequest } from "../net/request.ts";
 import type { RawSocket } from "../peer/socket.ts";
-import { isHost } from "../protocol/handshake.ts";
-import {
-  type CompleteHead,
-  encodeHead,
-  HeadReader,
-  HttpHeadError,
-  listOf,
-  parseRequestLine,
-} from "../protocol/http.ts";
-import { quote } from "../protocol/message.ts";
+import { encodeHead, HeadReader, HttpHeadError } from "../protocol/http.ts";
 import type { HandshakeAnswer } from "./step.ts";
 
 /** A request, and what arrived after it. */
-export interface LabRequest {
-  /** The request without its body; its URL is not the one that was asked for. */
-  readonly request: Request;
+export interface LabRequest extends ParsedRequest {
   /** The path as it was sent, but bytes above 7F percent-encoded. */
   readonly path: string;
   /** The query with its question mark; empty if there is none. */
   readonly search: string;
-  /** The hosts that it names: its field Host, and that of an absolute target (RFC 9112 section 3.2.2). */
-  readonly hosts: readonly string[];
   /** The bytes after its head. */
   readonly rest: Uint8Array<ArrayBuffer>;
 }
@@ -50,7 +38,7 @@ export interface LabRequest {
  *
  * const lab = await serveLab({ port: 0 });
  * const answer = await fetch(lab.url.replace("ws:", "http:"), { headers: { "x-long": "x".repeat(70_000) } });
- * assertEquals([answer.status, await answer.text()], [431, "Head is longer than 65536 bytes\n"]);
+ * assertEquals([answer.status, await answer.text()], [431, "Head is longer than 65536 bytes.\n"]);
  * await lab.shutdown();
  * ```
  */
@@ -61,57 +49,29 @@ export async function readRequest(socket: RawSocket, timeoutMs: number): Promise
     while (true) {
       const leftMs = Math.max(0, dueAt - performance.now());
       const complete = reader.push(await within(socket.read(), "request", { timeoutMs: leftMs }));
-      if (complete !== undefined) return labRequestOf(complete);
+      if (complete === undefined) continue;
+      const parsed = parseRequest(complete.head, false);
+      if ("reason" in parsed) return { status: 400, cause: "bad-handshake", reason: parsed.reason };
+      return { ...parsed, ...partsOf(parsed.target), rest: complete.rest };
     }
   } catch (error) {
     if (error instanceof TimeoutError) {
-      const text = `No complete request within ${timeoutMs / 1000} s`;
-      return { status: reader.length > 0 ? 408 : 0, cause: "head-timeout", text };
+      const reason = `No complete request within ${timeoutMs / 1000} s.`;
+      return { status: reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
     }
     if (!(error instanceof HttpHeadError)) throw error;
-    if (error.problem === "too-long") return { status: 431, cause: "head-too-long", text: error.message };
-    return bad(error.message);
+    const reason = `${error.reason}.`;
+    return error.problem === "too-long"
+      ? { status: 431, cause: "head-too-long", reason }
+      : { status: 400, cause: "bad-handshake", reason };
   }
 }
 
-function labRequestOf({ head, rest }: CompleteHead): LabRequest | Unreadable {
-  const line = parseRequestLine(head.startLine);
-  if (line === undefined) return bad(`Line 1 is not that of an HTTP/1.1 request: ${shown(head.startLine)}`);
-  const { method, target, version } = line;
-  if (version === "1.0" && listOf(head, "upgrade").length > 0) {
-    return bad("Line 1 has HTTP/1.0, which has no upgrade: the version must be HTTP/1.1");
-  }
+/** A URL would take dots, a backslash and a number sign for something else than what was sent. */
+function partsOf(target: string): { path: string; search: string } {
   const escaped = target.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
-  const [, host, path = "", search = ""] = TARGET.exec(escaped) ?? [];
-  if (path === "" && host === undefined) {
-    return bad(`Line 1 has a target that is neither a path nor an absolute URL: ${shown(target)}`);
-  }
-  const request = requestOf(method, head.fields);
-  if (request === undefined) return bad(`Line 1 has a method that is not GET: ${shown(method)}`);
-  const hosts = [request.headers.get("host") ?? "", ...(host === undefined ? [] : [host])];
-  if (!hosts.every(isHost)) return bad("The field Host is missing, or not a host.");
-  return { request, path: path || "/", search, hosts, rest };
-}
-
-/** An absolute URL or a path, and a query. */
-const TARGET = /^(?:https?:\/\/([^/?#]*))?(\/[^?]*)?(\?.*)?$/i;
-
-function bad(text: string): Unreadable {
-  return { status: 400, cause: "bad-handshake", text };
-}
-
-function shown(text: string): string {
-  return quote(text, 80);
-}
-
-/** A method has a case (RFC 9110 section 9.1), which a `Request` does not keep for all of them; others it does not take. */
-function requestOf(method: string, fields: readonly (readonly [string, string])[]): Request | undefined {
-  try {
-    const request = new Request("http://lab/", { method, headers: fields.map(([...field]) => field) });
-    return request.method === method ? request : undefined;
-  } catch {
-    return undefined;
-  }
+  const [, path = "", search = ""] = /^(?:https?:\/\/[^/?]*)?([^?]*)(.*)$/i.exec(escaped) ?? [];
+  return { path: path || "/", search };
 }
 
 /**
