@@ -272,16 +272,15 @@ class Visit {
       if (answer.then === "open") await converse(peer, program);
       else if (answer.then === "silence") await this.#socket.discard();
       await this.#socket.end();
-      error = peer.breach;
     } catch (thrown) {
       error = messageOf(thrown);
       if (!(thrown instanceof PeerGoneError)) await this.#fail(peer, thrown);
     } finally {
       peer.release();
     }
-    const { received, began: sent, messages, bytes } = peer;
+    const { messages, bytes } = peer;
     const ms = performance.now() - since;
-    this.#lab.onEvent({ type: "closed", ...who, received, sent, error, messages, bytes, ms });
+    this.#lab.onEvent({ type: "closed", ...who, ...peer.closeRecord(error), messages, bytes, ms });
   }
 
   /** A client that breaks the protocol is told so: the lab is strict where its steps do not say otherwise. */
