@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { CloseFrame } from "../protocol/close.ts";
+import type { CloseFrame, CloseRecord } from "../protocol/close.ts";
 import { Endpoint } from "../protocol/endpoint.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { concatBytes } from "../protocol/message.ts";
@@ -65,8 +65,8 @@ export class RawPeer {
   #unread: Uint8Array<ArrayBuffer>;
   #answer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #isInLongFrame = false;
-  #hasSentClose = false;
-  #began: CloseFrame | null = null;
+  #sent: CloseFrame | null = null;
+  #initiator: "local" | "peer" | null = null;
 
   /**
    * Begins behind the opening handshake.
@@ -95,11 +95,6 @@ export class RawPeer {
     return this.#endpoint.initiator === "peer" ? this.#endpoint.received : null;
   }
 
-  /** How the other side has broken the protocol; empty if it has not. */
-  get breach(): string {
-    return this.#endpoint.error?.message ?? "";
-  }
-
   /**
    * The payload of the close frame that would be right: the answer to that of the other side, or the one that fails the
    * connection after a breach. Empty as long as there is neither.
@@ -108,24 +103,19 @@ export class RawPeer {
     return this.#answer;
   }
 
-  /** The close frame with which we began to close, or `null` if the other side began. */
-  get began(): CloseFrame | null {
-    return this.#began;
-  }
-
   /** Whether a close frame went out. */
   get hasSentClose(): boolean {
-    return this.#hasSentClose;
+    return this.#sent !== null;
   }
 
   /** Whether a close frame can still be sent: there has been none, and no frame is under way. */
   get canClose(): boolean {
-    return !this.#hasSentClose && !this.#isInLongFrame;
+    return !this.hasSentClose && !this.#isInLongFrame;
   }
 
   /** Whether nothing more can be done. A close frame counts once the messages before it are taken. */
   get isOver(): boolean {
-    return (this.received !== null && this.#inbox.length === 0) || this.#hasSentClose || this.socket.isOver;
+    return (this.received !== null && this.#inbox.length === 0) || this.hasSentClose || this.socket.isOver;
   }
 
   /** How many bytes of messages have come and were not taken. A message that grows is there twice for a moment. */
@@ -198,9 +188,28 @@ export class RawPeer {
    * @param after Frames that follow in the same write: who has ended the connection would not see them.
    */
   async sendClose(payload: Uint8Array<ArrayBuffer>, ...after: RawFrame[]): Promise<void> {
-    if (!this.#hasSentClose && this.received === null) this.#began = closeFrameOf(payload);
-    this.#hasSentClose = true;
+    this.#sent ??= closeFrameOf(payload);
+    this.#initiator ??= this.received ? "peer" : "local";
     await this.sendFrames([{ opcode: OPCODE.close, payload }, ...after]);
+  }
+
+  /**
+   * Says how the connection has ended. The frame that was sent may be one that breaks the rules.
+   *
+   * @param detail What else is known of it; empty if nothing is.
+   * @returns Both halves of the end.
+   */
+  closeRecord(detail: string): CloseRecord {
+    const { received } = this;
+    const { error } = this.#endpoint;
+    return {
+      sent: this.#sent,
+      received,
+      initiator: this.#initiator ?? (received && "peer"),
+      end: error ? "protocol-error" : received ? "close-frame" : "no-close-frame",
+      tcp: "not-known",
+      detail: error?.message ?? detail,
+    };
   }
 
   /** Called when something was read; what it throws ends the wait for a message. */

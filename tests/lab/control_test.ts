@@ -44,8 +44,8 @@ for (const [where, path] of [["at /", ""], ["at /mute", "mute"], ["that it answe
     await socket.write(joined(masked(OPCODE.ping, "z"), second));
     await socket.closeWrite();
     assertEquals((await socket.readToEnd()).byteLength, 0);
-    const { received, detail: error } = await lab.closed;
-    assertEquals([received, error], [{ code: 1000, reason: "" }, ""]);
+    const { received, detail } = await lab.closed;
+    assertEquals([received, detail], [{ code: 1000, reason: "" }, ""]);
     socket.close();
   });
 }
@@ -68,9 +68,9 @@ for (const [what, breach] of Object.entries(BROKEN)) {
     const bytes = (await socket.readToEnd()).toHex();
     assertMatch(bytes, /^81016181016288..03ea/);
     await socket.closeWrite();
-    const { messages, sent, detail: error } = await lab.closed;
+    const { messages, sent, detail } = await lab.closed;
     assertEquals([messages, sent?.code], [2, 1002]);
-    assertMatch(error, /^(Frame|Continuation) /);
+    assertMatch(detail, /^(Frame|Continuation) /);
     socket.close();
   });
 }
@@ -82,9 +82,9 @@ for (const [what, breach] of Object.entries(BROKEN)) {
     await socket.write(joined(masked(OPCODE.text, "a"), masked(CLOSE, NORMAL), breach));
     assertEquals((await socket.readToEnd()).toHex(), "810161" + CLOSED);
     await socket.closeWrite();
-    const { received, detail: error } = await lab.closed;
+    const { received, detail } = await lab.closed;
     assertEquals(received, { code: 1000, reason: "" });
-    assertMatch(error, /^(Frame|Bytes) /);
+    assertMatch(detail, /^(Frame|Bytes) /);
     socket.close();
   });
 }

@@ -352,10 +352,10 @@ for (
     ["POST / HTTP/1.1", {}, 405],
     ["HEAD / HTTP/1.1", { Upgrade: undefined }, 200],
     ["GET / HTTP/1.0", {}, 400],
-    ["GET / HTTP/1.1", { "X-Long": "x".repeat(17_000) }, 400],
+    ["GET / HTTP/1.1", { "X-Long": "x".repeat(17_000), Upgrade: undefined }, 200],
     ["not HTTP", {}, 400],
     ["GET / HTTP/1.1", { "no field": "" }, 400],
-    ["GET / HTTP/1.1", { "X-Endless": "x".repeat(70_000) }, 400],
+    ["GET / HTTP/1.1", { "X-Endless": "x".repeat(70_000) }, 431],
   ] as const
 ) {
   Deno.test(`lab answers ${line} with ${JSON.stringify(fields).slice(0, 40)} with ${status}`, async () => {
@@ -611,7 +611,9 @@ Deno.test({
   name: "server --lab takes connections again after a lack of descriptors, and says so in the log",
   ignore: Deno.build.os === "windows",
   fn: async () => {
-    await using server = await serverProcessWith({ descriptors: 60 }, "--lab", "--log", "json");
+    // The runtime reads this file in the background, and warns when it finds no descriptor.
+    const env = { NODE_EXTRA_CA_CERTS: "" };
+    await using server = await serverProcessWith({ descriptors: 60, env }, "--lab", "--log", "json");
     const sockets: RawSocket[] = [];
     while (sockets.length < 100) {
       const socket = await connectRaw(server.url);
