@@ -31,8 +31,9 @@ function tellOthers(from: WebSocket, text: string): void {
 }
 
 function enter(request: Request, { remoteAddr }: Deno.ServeHandlerInfo): Response | Promise<Response> {
-  const opened = gate.admit(request, remoteAddr);
-  if (!("id" in opened)) return opened;
+  const admission = gate.admit(request, remoteAddr);
+  if (admission.type === "answered") return admission.response;
+  const { opened } = admission;
   const { socket, response } = Deno.upgradeWebSocket(request);
   if (opened.protocol !== "") response.headers.set("sec-websocket-protocol", opened.protocol);
   const leave = () => {

@@ -5,11 +5,9 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { UsageError } from "../client/usage.ts";
 
-/** Thrown when a command line is wrong; the message says what, which value and what to do. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
+export { UsageError } from "../client/usage.ts";
 
 /** One option of a command line. */
 export interface OptionSpec {

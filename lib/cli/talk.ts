@@ -9,13 +9,13 @@ import { UsageError } from "./command_line.ts";
 import { type Screen, tellFailure, tracing } from "./output.ts";
 import { converse, splitLines } from "../client/conversation.ts";
 import { openingFailure } from "../client/failure.ts";
-import { formatMs, printable } from "../client/report.ts";
+import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
 import { OpenError } from "../connection/connection.ts";
 import { keepAlive } from "../connection/keep_alive.ts";
 import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
-import { withoutPassword, withoutToken } from "../protocol/message.ts";
+import { formatMs, withoutPassword, withoutToken } from "../protocol/message.ts";
 
 /**
  * Holds a conversation.

@@ -244,6 +244,26 @@ export interface CloseRecord {
   readonly detail: string;
 }
 
+/**
+ * Finds the close frame that began the closing handshake (RFC 6455 section 7.1.2).
+ *
+ * @param record How the connection ended.
+ * @returns The frame of the side that began, ours where that is not known; `null` if nobody began.
+ *
+ * @example
+ * ```ts
+ * import { firstCloseFrameOf } from "./close.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [sent, received] = [{ code: 1000, reason: "" }, { code: 1000, reason: "bye" }];
+ * const record = { sent, received, initiator: "peer", end: "close-frame", tcp: "local", detail: "" } as const;
+ * assertEquals(firstCloseFrameOf(record), received);
+ * ```
+ */
+export function firstCloseFrameOf({ sent, received, initiator }: CloseRecord): CloseFrame | null {
+  return initiator === "peer" ? received : sent;
+}
+
 /** What the close frame of the peer should say. */
 export interface ExpectedClose {
   /** The close code. */

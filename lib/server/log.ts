@@ -4,11 +4,10 @@
  * @module
  */
 
-import type { EchoEvent } from "./policy.ts";
+import type { EchoClosed, EchoEvent } from "./policy.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
-import { describeCloseFrame } from "../protocol/close.ts";
-import { escapeUnprintable, quote } from "../protocol/message.ts";
-import { formatMs } from "../client/report.ts";
+import { describeCloseFrame, firstCloseFrameOf } from "../protocol/close.ts";
+import { escapeUnprintable, formatMs, quote } from "../protocol/message.ts";
 
 /** What a server tells of itself and of its connections. */
 export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped | LogDropped;
@@ -64,20 +63,29 @@ export type LogForm = typeof LOG_FORMS[number];
  * import { logLine } from "./log.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const event = { type: "refused", peer: "127.0.0.1:50000", path: "/\u001b[2J", status: 403, cause: "origin" } as const;
+ * const who = { peer: "127.0.0.1:50000", path: "/\u001b[2J" };
+ * const event = { type: "refused", ...who, status: 403, cause: "origin", reason: "Not this one." } as const;
  * assertEquals(
  *   logLine("text", event, new Date(0)),
- *   '1970-01-01T00:00:00.000Z refused 127.0.0.1:50000 for "/\\u001b[2J": 403 (origin)',
+ *   '1970-01-01T00:00:00.000Z refused 127.0.0.1:50000 for "/\\u001b[2J": 403 (origin): Not this one.',
  * );
  * ```
  */
 export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: string): string | undefined {
   if (form === "json") {
-    return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...(worker && { worker }), ...event }));
+    const fields = event.type === "closed" ? closedFields(event) : event;
+    return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...(worker && { worker }), ...fields }));
   }
   // What a script waits for, and reads the port from.
   if (event.type === "listening") return `Listening on ${event.url}`;
   return form === "none" ? undefined : `${time.toISOString()} ${worker ? `[${worker}] ` : ""}${describeEvent(event)}`;
+}
+
+/** In the log, `sent` is the close frame with which the server began, and `null` if the peer did. */
+function closedFields(event: EchoClosed) {
+  const { type, id, peer, received, initiator, end, tcp, detail, messages, bytes, ms } = event;
+  const sent = initiator === "peer" ? null : firstCloseFrameOf(event);
+  return { type, id, peer, received, sent, error: detail, messages, bytes, ms, initiator, end, tcp };
 }
 
 /** A log that never holds up who writes it. */
@@ -153,7 +161,7 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
       return `#${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}`;
     }
     case "closed": {
-      const { received, sent, error, messages, bytes, ms } = event;
+      const { received, sent, error, messages, bytes, ms } = closedFields(event);
       const end = received
         ? describeCloseFrame(received)
         : error === ""
@@ -164,7 +172,8 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
     }
     case "refused": {
       const asked = event.path === "" ? "" : ` for ${quote(event.path, MAX_PATH_CHARS)}`;
-      return `refused ${event.peer}${asked}: ${event.status === 0 ? "no answer" : event.status} (${event.cause})`;
+      const answer = event.status === 0 ? "no answer" : event.status;
+      return `refused ${event.peer}${asked}: ${answer} (${event.cause}): ${event.reason}`;
     }
     case "trouble":
       return `${event.kind === "accept" ? "cannot take connections" : "uncaught error"}: ${quote(event.error)}`;

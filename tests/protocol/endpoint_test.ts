@@ -52,7 +52,7 @@ function scene(role: EndpointRole, options: ConstructorParameters<typeof Endpoin
       ? {
         onPiece: (_, piece, isFirst, isLast) =>
           told.push(`piece${isFirst ? " first" : ""}${isLast ? " last" : ""}: ${text(piece)}`),
-        onText: (_, bytes, isInPlace) => told.push(`text${isInPlace ? " in place" : ""}: ${text(bytes)}`),
+        onText: (_, bytes, last) => told.push(`text${bytes === last ? " in place" : ""}: ${text(bytes)}`),
         onStored: (heldBytes) => told.push(`stored: ${heldBytes}`),
       }
       : undefined,

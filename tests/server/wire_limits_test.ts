@@ -5,14 +5,9 @@ import { OPCODE } from "../../lib/protocol/frame.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { MemoryBudget, SHED_REASON } from "../../lib/server/budget.ts";
 import { within } from "../../lib/net/deadline.ts";
+import type { EchoHandler } from "../../lib/server/echo_handler.ts";
 import { MAX_READ_BYTES, MIN_READ_BYTES, WireEcho, type WireLimits } from "../../lib/server/wire_echo.ts";
-import {
-  type Decision,
-  DEFAULT_MAX_HEADS,
-  HEAD_TIMEOUT_MS,
-  MAX_ANSWER_BYTES,
-  type WireHandler,
-} from "../../lib/server/wire_server.ts";
+import { type Decision, DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES } from "../../lib/net/wire_server.ts";
 import { CLOSE, connectRaw, rawClient, type RawSocket, requestHead } from "../support/raw_peer.ts";
 import { frame, joined, type Told, WAIT, wireScene } from "../support/wire.ts";
 
@@ -146,7 +141,10 @@ Deno.test("WireServer reads the peer's close frame behind a message beyond the r
   assertEquals(end, {
     sent: { code: 1008, reason: "at most 1 messages a second" },
     received: { code: 1008, reason: "" },
-    error: "",
+    initiator: "local",
+    end: "close-frame",
+    tcp: "local",
+    detail: "",
     messages: 1,
     bytes: 1,
   });
@@ -166,7 +164,7 @@ Deno.test("the budget of a WireServer closes the peer with the longest unfinishe
   assertEquals((await within(small.readFrame(), "echo", WAIT)).payload.byteLength, 2 * MIB + 1);
   await large.write(frame(CLOSE, Uint8Array.of(0x03, 0xf5)));
   const [end] = endsOf(await scene.untilTold(1));
-  assertEquals([end?.sent, end?.received?.code, end?.error], [{ code: 1013, reason: SHED_REASON }, 1013, ""]);
+  assertEquals([end?.sent, end?.received?.code, end?.detail], [{ code: 1013, reason: SHED_REASON }, 1013, ""]);
   small.close();
   await until(() => budget.totalBytes === 0);
 });
@@ -233,7 +231,7 @@ Deno.test("the budget of a WireServer drops a peer that does not take a long tex
   const other = await scene.connect();
   await other.write(joined(begin(letters(2 * MIB)), last("")));
   const [end] = endsOf(await scene.untilTold(1));
-  assertEquals([end?.sent, end?.error], [null, SHED_REASON]);
+  assertEquals([end?.sent, end?.detail], [null, SHED_REASON]);
   assertEquals((await within(other.readFrame(), "echo", WAIT)).payload.byteLength, 2 * MIB);
   conn.close();
   other.close();
@@ -308,7 +306,7 @@ Deno.test("WireEcho closes with 1001 when a slow upload stands still", async () 
     assertEquals((await within(socket.readFrame(), "ping", WAIT)).opcode, OPCODE.ping);
     echo.tick(begun + 600);
     assertEquals(await framesToClose(socket), [[], 1001, "no answer to the ping"]);
-    assertEquals((await within(echo.ended, "end", WAIT)).error, "No answer to the ping");
+    assertEquals((await within(echo.ended, "end", WAIT)).detail, "No answer to the ping");
   });
 });
 
@@ -328,7 +326,7 @@ for (const opcode of [TEXT, BINARY]) {
         return isGone;
       });
       await within(Promise.all([sending, ticking]), "end", WAIT);
-      assertEquals((await within(echo.ended, "end", WAIT)).error, "Peer does not read");
+      assertEquals((await within(echo.ended, "end", WAIT)).detail, "Peer does not read");
     });
   });
 }
@@ -404,7 +402,7 @@ for (
   const [what, bytes, status, cause] of [
     ["bytes that are no HTTP", Uint8Array.of(0x16, 3, 1, 0), 400, "bad-handshake"],
     ["a head without a host", "GET / HTTP/1.1\r\n\r\n", 400, "bad-handshake"],
-    ["a head over 16 KiB", `GET / HTTP/1.1\r\nX: ${"x".repeat(16 * 1024)}`, 431, "head-too-long"],
+    ["a head over 64 KiB", `GET / HTTP/1.1\r\nX: ${"x".repeat(64 * 1024)}`, 431, "head-too-long"],
     ["half a head", "GET / HTTP/1.1\r\nHost: a\r\n", 408, "head-timeout"],
     ["nothing", "", 0, "head-timeout"],
   ] as const
@@ -495,9 +493,9 @@ Deno.test("WireServer takes a head whose first piece is longer than its first bu
 });
 
 /** A handler that counts the requests that it lets through, and their ends. */
-function counting(handler: Partial<WireHandler>) {
+function counting(handler: Partial<EchoHandler>) {
   const counts = { let: 0, ended: 0, abandoned: 0, opened: 0 };
-  const counted: Partial<WireHandler> = {
+  const counted: Partial<EchoHandler> = {
     decide: () => (counts.let++, ""),
     follow: () => ({ onOpen: () => void counts.opened++, onEnd: () => void counts.ended++ }),
     abandoned: () => void counts.abandoned++,
