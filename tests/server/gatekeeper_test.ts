@@ -272,6 +272,17 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
   await shutdown;
 });
 
+testBoth("a get in small letters is refused as what it is", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
+  // Over the built-in front door the request is read by the runtime, which takes any method.
+  const [status, reason] = transport === "wire"
+    ? ["400 Bad Request", 'Line 1 has the method "get", which is not GET: methods have case.']
+    : ["405 Method Not Allowed", 'The method "get" is not GET: methods have case.'];
+  const shown = await exchangeHeads(server.url, requestHead({}, "get / HTTP/1.1"));
+  assertEquals([shown.split("\r\n")[0], shown.split("\r\n\r\n")[1]], [`HTTP/1.1 ${status}`, `${reason}\n`]);
+  await server.shutdown();
+});
+
 testBoth("Gatekeeper lets the next one in when a place is free again", async (transport) => {
   const server = serveEcho({ transport, port: 0, maxConnections: 2 });
   const [first, second] = [await openBuiltin(server.url), await openBuiltin(server.url)];
