@@ -179,6 +179,14 @@ Deno.test("the phase table of docs/architecture.md is what the endpoint does", a
   }
 });
 
+Deno.test("docs/architecture.md draws every room of lib/, and names every module of lib/protocol/", async () => {
+  const document = await read("docs/architecture.md");
+  for await (const { name } of Deno.readDir(placeOf("lib/"))) assertStringIncludes(document, `["lib/${name}<br>`);
+  for await (const { name } of Deno.readDir(placeOf("lib/protocol/"))) {
+    if (name !== "mod.ts") assertMatch(document, new RegExp(`\`(lib/protocol/)?${name}\``));
+  }
+});
+
 /** The text of every module of lib/ and of the shells. */
 async function sources(folder = "lib/"): Promise<string[]> {
   const texts: string[] = [];
