@@ -5,12 +5,10 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { UsageError } from "../client/usage.ts";
 import { escapeUnprintable } from "../protocol/message.ts";
 
-/** Thrown when a command line is wrong; the message says what, which value and what to do. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
+export { UsageError } from "../client/usage.ts";
 
 /** An option of a command line, as far as its words go. */
 export interface OptionSpec {

@@ -5,16 +5,9 @@
  * @module
  */
 
-import { UsageError } from "../cli/command_line.ts";
-import {
-  describe,
-  differenceOf,
-  type Expectation,
-  hintForLength,
-  hintForOpening,
-  type OpenAttempt,
-  problemOfOpening,
-} from "./diagnosis.ts";
+import { UsageError } from "./usage.ts";
+import { describe, differenceOf, type Expectation, hintForLength } from "./diagnosis.ts";
+import { hintForOpening, type OpenAttempt, problemOfOpening } from "./opening.ts";
 import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,

@@ -6,10 +6,9 @@
 
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { describe } from "./diagnosis.ts";
-import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange.ts";
+import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange_report.ts";
 import { describeCloseFrame, describeEnd } from "../protocol/close.ts";
-import { escapeUnprintable } from "../protocol/message.ts";
-import { withoutTokens } from "../server/token.ts";
+import { escapeUnprintable, formatMs, withoutTokens } from "../protocol/message.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 
 /** Options of {@linkcode formatReport}. */
@@ -139,25 +138,6 @@ function describeEvent(event: ExchangeEvent): string {
     case "failed":
       return `${event.stage} failed: ${event.problem}${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
-}
-
-/**
- * Puts a duration into words.
- *
- * @param ms The duration in milliseconds.
- * @returns Milliseconds below a second, with as many decimals as make three digits, two at most; else seconds with two.
- *
- * @example
- * ```ts
- * import { formatMs } from "./report.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals([0.1234, 12.34, 123.4, 1234].map(formatMs), ["0.12 ms", "12.3 ms", "123 ms", "1.23 s"]);
- * ```
- */
-export function formatMs(ms: number): string {
-  if (ms >= 999.5) return `${(ms / 1000).toFixed(2)} s`;
-  return `${ms.toFixed(ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0)} ms`;
 }
 
 interface Step {

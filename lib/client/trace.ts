@@ -6,8 +6,8 @@
 
 import { describeCloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
-import { quote } from "../protocol/message.ts";
-import { formatMs, printable } from "./report.ts";
+import { formatMs, quote } from "../protocol/message.ts";
+import { printable } from "./report.ts";
 import type { FrameTrace } from "../connection/connection.ts";
 import { messageOf } from "../protocol/error.ts";
 

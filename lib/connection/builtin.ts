@@ -12,7 +12,6 @@
 import { MessageAssembler } from "../protocol/assembler.ts";
 import { assertSendableClose, type CloseEnd, type CloseFrame, type CloseRecord } from "../protocol/close.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
-import { basicCredentials } from "../protocol/handshake.ts";
 import { kindOf, type Message, quote, withoutToken } from "../protocol/message.ts";
 import { assertCertificates } from "../net/certificate.ts";
 import {
@@ -23,14 +22,13 @@ import {
   DEFAULT_TIMEOUT_MS,
   OpenError,
   type OpenOptions,
-  type OpenReason,
-  OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
-import { failureOf, statusText } from "../net/dial.ts";
-import { connectionError, type Destination, endWordsOf, OPEN_FAILURE_TEXT, placeOf } from "../net/failure.ts";
+import { ASK_TIMEOUT_MS, CLEAN_UP_MS, endOf, explained, openErrorOf } from "./builtin_failure.ts";
+import { createClient, createSocket, headersFor, parsed } from "./builtin_socket.ts";
+import { type Destination, endWordsOf, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
-import { isLoopback, mayNameProxy, nameOf, type Route, routeTo, withoutEnvironmentProxies } from "../net/proxy.ts";
+import { routeTo } from "../net/proxy.ts";
 
 /** The longest frame that the runtime accepts, in bytes: one less than 64 MiB. */
 export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
@@ -39,9 +37,6 @@ export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
 const PROTOCOL_ERROR = 4002;
 const POLICY_VIOLATION = 4008;
 const MESSAGE_TOO_BIG = 4009;
-
-/** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
-const CLEAN_UP_MS = 1000;
 
 /** The longest pause before looking again whether the buffer has gone out, in milliseconds. */
 const MAX_POLL_MS = 16;
@@ -101,156 +96,6 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
     throw await explained(error, target, { ...options, connectTimeoutMs: timeoutMs }, destination);
   }
   return connection;
-}
-
-/** How long a second question to a server whose answer the runtime hides may take, in milliseconds: 2 s. */
-const ASK_TIMEOUT_MS = 2000;
-
-/**
- * Finds out about a failure that the runtime does not tell. When an opening over TLS fails, the runtime tries once more over
- * HTTP/2 and tells of the second failure only; of an answer that is no HTTP, or of a proxy's, it shows nothing. The same
- * question over our own frames tells.
- */
-async function explained(
-  error: OpenError,
-  url: URL,
-  options: OpenOptions,
-  destination: Destination,
-): Promise<OpenError> {
-  const isSecure = url.protocol === "wss:";
-  const isHidden = HIDDEN_REASONS.includes(error.reason) || (error.reason === "proxy" && isSecure);
-  if (!isHidden) {
-    return error.reason === "unknown-issuer" ? await failureOf(error.detail, options, destination) : error;
-  }
-  // Over wire, only an HTTP proxy is spoken to, and without a client certificate.
-  const { proxy, unixPath } = destination;
-  const isAskable = (proxy === undefined || (isSecure && proxy.protocol === "http:" && !options.clientCertificate)) &&
-    (unixPath === undefined || !isSecure);
-  if (!isAskable) return error;
-  const { openWire } = await import("./wire.ts");
-  const question = { ...options, proxy: proxy?.href ?? "none", onFrame: () => {}, onConnected: () => {} };
-  try {
-    const connection = await openWire(url, question);
-    await connection.close({ timeoutMs: CLEAN_UP_MS });
-  } catch (told) {
-    if (options.signal?.aborted) throw told;
-    // Who does not answer a second time leaves it at what is known.
-    if (!(told instanceof OpenError) || told.detail === "" && told.refusal === undefined) return error;
-    const { failure, message, status, stage, refusal, reason, certificate } = told;
-    const asked = stage === "upgrade" && isSecure ? `${message}; ${ASKED_AGAIN_TEXT}` : message;
-    const details = { stage, reason, certificate, detail: error.detail, cause: told };
-    return new OpenError(failure, asked, {
-      ...details,
-      ...(refusal && { refusal }),
-      ...(status !== undefined && { status }),
-    });
-  }
-  return new OpenError(error.failure, RUNTIME_TEXT, { stage: error.stage, reason: "runtime", detail: error.detail });
-}
-
-const HIDDEN_REASONS: readonly OpenReason[] = ["hidden", "not-http", "connection-field"];
-
-const ASKED_AGAIN_TEXT = "asked again over wire, as over TLS the built-in WebSocket hides the answer";
-
-const RUNTIME_TEXT = "The built-in WebSocket failed, where the same handshake over wire passes";
-
-/** The URL as the runtime will read it; its words for another would quote a password. */
-function parsed(url: string | URL): URL {
-  const target = URL.parse(url);
-  if (target === null) throw new OptionError("Cannot open the connection: the URL is not valid");
-  return target;
-}
-
-/** The fields to add, among them the credentials: the runtime does not take every character in those of a URL. */
-function headersFor(url: URL, { headers = [] }: OpenOptions, { proxy }: Route): [string, string][] {
-  const fields = [...headers].map(([name, value]): [string, string] => [name, value]);
-  const has = (wanted: string) => fields.some(([name]) => name.toLowerCase() === wanted);
-  if (has("user-agent")) {
-    throw new OptionError(
-      "Cannot send a User-Agent of yours over the built-in WebSocket, as it sends its own beside it: use --transport wire",
-    );
-  }
-  if (has("host") && proxy && url.protocol === "ws:" && proxy.protocol.startsWith("http")) {
-    throw new OptionError(
-      "Cannot send a Host of yours through an HTTP proxy over the built-in WebSocket: use --transport wire",
-    );
-  }
-  const hasCredentials = url.username + url.password !== "";
-  if (hasCredentials && !has("authorization")) fields.push(["authorization", basicCredentials(url)]);
-  return fields;
-}
-
-/** TLS options, proxies, unix sockets and a Host need a client of their own; a plain connection does not. */
-function createClient(
-  url: URL,
-  options: OpenOptions,
-  { proxy, isKnown }: Route,
-  headers: readonly [string, string][],
-): Deno.HttpClient | undefined {
-  const { caCerts, clientCertificate, unixPath } = options;
-  const allowHost = headers.some(([name]) => name.toLowerCase() === "host");
-  // A secret that is meant for this machine must not go to a proxy that the runtime alone knows.
-  const isPrivate = !isKnown && isLoopback(url.hostname) &&
-    headers.some(([name]) => name.toLowerCase() === "authorization");
-  const isSpecial = caCerts || clientCertificate || proxy || unixPath !== undefined || allowHost || isPrivate;
-  if (!isSpecial && !(isKnown && mayNameProxy())) return undefined;
-  const hostname = url.hostname;
-  const port = Number(url.port || (url.protocol === "wss:" ? 443 : 80));
-  try {
-    return withoutEnvironmentProxies(() =>
-      Deno.createHttpClient({
-        ...(caCerts && { caCerts: [...caCerts] }),
-        ...clientCertificate,
-        ...(proxy && { proxy: proxyOption(proxy) }),
-        ...(!proxy && isPrivate && { proxy: { transport: "tcp", hostname, port } }),
-        ...(unixPath !== undefined && { proxy: { transport: "unix", path: unixPath } }),
-        ...(allowHost && { allowHost }),
-      })
-    );
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) {
-      throw new OptionError(
-        `Cannot use the unix socket without permission to read and write: use "deno task client:unix"`,
-      );
-    }
-    throw new OptionError("Cannot use the TLS, proxy or unix socket options", { cause: error });
-  }
-}
-
-/** The credentials of a proxy apart from its URL, which the runtime does not decode. */
-function proxyOption(proxy: URL): Deno.Proxy {
-  const url = new URL(proxy);
-  url.username = url.password = "";
-  if (proxy.username + proxy.password === "") return { url: url.href };
-  return { url: url.href, basicAuth: { username: decoded(proxy.username), password: decoded(proxy.password) } };
-}
-
-/** A percent sign that begins no escape stands for itself. */
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text.replace(/%(?![0-9a-f]{2})/gi, "%25"));
-  } catch {
-    return text;
-  }
-}
-
-function createSocket(
-  url: URL,
-  { protocols = [] }: OpenOptions,
-  headers: [string, string][],
-  client: Deno.HttpClient | undefined,
-): WebSocket {
-  const target = new URL(url);
-  target.username = target.password = "";
-  try {
-    return new WebSocket(target, {
-      protocols: [...protocols],
-      ...(headers.length > 0 && { headers }),
-      ...(client && { client }),
-    });
-  } catch (error) {
-    throw new OptionError(`Cannot open the connection: ${messageOf(error)}`, { cause: error });
-  }
 }
 
 class BuiltinConnection implements Connection {
@@ -446,82 +291,3 @@ class BuiltinConnection implements Connection {
 }
 
 const SILENT_TEXT = "no connection, or a server that stays silent";
-
-const CONNECT_PREFIX = "NetworkError: failed to connect to WebSocket: ";
-
-/** Sorts the runtime's words for a failed opening; what is not known to be an answer was no connection. */
-function openErrorOf(error: string, destination: Destination): OpenError {
-  const words = error.startsWith(CONNECT_PREFIX) ? error.slice(CONNECT_PREFIX.length) : error;
-  const { url, proxy } = destination;
-  const status = Number(/^Invalid status code: (\d{3})/.exec(words)?.[1]);
-  if (proxy?.protocol.startsWith("http") && url.protocol === "ws:") {
-    const failed = forwardErrorOf(words, status, proxy);
-    if (failed) return failed;
-  }
-  if (status) {
-    const message = `Server answered with ${statusText(status)} instead of 101`;
-    return new OpenError("handshake-refused", message, { status, detail: words });
-  }
-  if (HIDDEN_ANSWER.test(words)) {
-    return new OpenError("handshake-refused", HIDDEN_ANSWER_TEXT, { reason: "hidden", detail: words });
-  }
-  const problem = ANSWER_PROBLEMS.find(([pattern]) => pattern.test(words));
-  if (problem) {
-    const [, text, reason] = problem;
-    const message = `${OPEN_FAILURE_TEXT["handshake-refused"]}: ${text}`;
-    return new OpenError("handshake-refused", message, { reason, detail: words });
-  }
-  if (LOST.test(words)) {
-    return new OpenError("connection-lost", OPEN_FAILURE_TEXT["connection-lost"], { detail: words });
-  }
-  return connectionError(words, destination);
-}
-
-/** Over a `ws:` URL the runtime asks an HTTP proxy with the whole URL, and does not tell whose answer it gets. */
-function forwardErrorOf(words: string, status: number, proxy: URL): OpenError | undefined {
-  const isProxy = status === 407;
-  const who = `Proxy ${nameOf(proxy)}${isProxy ? "" : ", or the server behind it,"}`;
-  const reason = isProxy ? "proxy" as const : "proxy-or-server" as const;
-  const from = isProxy ? "proxy" as const : "not-known" as const;
-  if (status) {
-    const problems = [`status ${status} instead of 101`];
-    const refusal = { from, status, problems, fields: [], body: "" };
-    const message = `${who} answered with ${statusText(status)} instead of 101`;
-    return new OpenError("no-connection", message, { reason, refusal, stage: "connect", detail: words });
-  }
-  if (/invalid HTTP/i.test(words)) {
-    const refusal = { from, status: 0, problems: ["it is not HTTP"], fields: [], body: "" };
-    const message = `${who} gave an answer that is not HTTP`;
-    return new OpenError("no-connection", message, { reason, refusal, stage: "connect", detail: words });
-  }
-  if (LOST.test(words)) {
-    const message = `${who} ended the connection without an answer`;
-    return new OpenError("no-connection", message, { reason, stage: "connect", detail: words });
-  }
-  return undefined;
-}
-
-/**
- * What the second attempt of a failed opening over TLS says of a server without HTTP/2, and of one that has it: it hides
- * whether the certificate or the answer was the matter.
- */
-const HIDDEN_ANSWER = /^Didn't receive h2 alpn|^stream error received|NoApplicationProtocol/;
-
-const HIDDEN_ANSWER_TEXT = "Server refused the client or its upgrade; over TLS the built-in WebSocket hides the answer";
-
-/** The runtime's words for an answer that it does not take. */
-const ANSWER_PROBLEMS: readonly (readonly [RegExp, string, OpenReason])[] = [
-  [/^Invalid upgrade header/i, 'the field Upgrade is not "websocket"', "other"],
-  [/^Invalid connection header/i, 'the field Connection is not "Upgrade"', "connection-field"],
-  [/^invalid HTTP/i, "it is not HTTP", "not-http"],
-  [/message head/i, "its head is too long for the built-in WebSocket", "runtime"],
-];
-
-const LOST = /connection closed before message completed|connection reset|broken pipe/i;
-
-/** An abnormal end is a drop if the runtime's words speak of the connection, else the peer broke the protocol. */
-function endOf(error: string): CloseEnd {
-  return error === "" || /EOF|os error|close_notify|connection|timed out/i.test(error)
-    ? "no-close-frame"
-    : "protocol-error";
-}

@@ -15,14 +15,6 @@ import {
   readMaskingKey,
   writeHeader,
 } from "../protocol/frame.ts";
-import {
-  acceptKeyFor,
-  createKey,
-  encodeRequest,
-  parseHead,
-  type UpgradeRequest,
-  verifyResponse,
-} from "../protocol/handshake.ts";
 import { kindOf, type Message } from "../protocol/message.ts";
 import {
   type CloseOptions,
@@ -31,16 +23,15 @@ import {
   DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
-  type HandshakeRefusal,
   OpenError,
   type OpenOptions,
-  OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
-import { dial, readHead, refusalOf, refusedByTls, statusText, USER_AGENT, writeAll } from "../net/dial.ts";
+import { dial, refusedByTls, writeAll } from "../net/dial.ts";
 import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { routeTo } from "../net/proxy.ts";
+import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
 
 /** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
@@ -102,7 +93,7 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     presentsCertificate: options.clientCertificate !== undefined,
   };
   signal?.throwIfAborted();
-  const since = performance.now();
+  const deadline = performance.now() + timeoutMs;
   let latest: Deno.Conn | undefined;
   const dialing = dial(target, options, (connection) => latest = connection);
   let tcp: Deno.Conn;
@@ -120,8 +111,9 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
   }
   try {
     onConnected();
-    const left = Math.max(1, timeoutMs - (performance.now() - since));
-    const { protocol, rest } = await within(upgrade(tcp, target, options), "answer", { timeoutMs: left, signal });
+    const left = Math.max(1, deadline - performance.now());
+    const upgrading = upgrade(tcp, target, options, deadline);
+    const { protocol, rest } = await within(upgrading, "answer", { timeoutMs: left, signal });
     return new WireConnection(tcp, protocol, rest, options);
   } catch (error) {
     closeQuietly(tcp);
@@ -130,51 +122,6 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     const message = `Connected, but no answer to the handshake within ${timeoutMs / 1000} s`;
     throw new OpenError("no-connection", message, { stage: "upgrade" });
   }
-}
-
-async function upgrade(
-  tcp: Deno.Conn,
-  url: URL,
-  { protocols = [], headers = [] }: OpenOptions,
-): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
-  const key = createKey();
-  const fields = [...headers];
-  if (!fields.some(([name]) => name.toLowerCase() === "user-agent")) fields.unshift(["User-Agent", USER_AGENT]);
-  const request = requestFor({ url, key, protocols, headers: fields });
-  try {
-    await writeAll(tcp, request);
-  } catch {
-    // The answer, or the end of the connection, says why.
-  }
-  const answer = await readHead(tcp);
-  const { bytes, bodyAt } = answer;
-  let head;
-  try {
-    head = parseHead(bytes.subarray(0, bodyAt));
-  } catch (error) {
-    const problem = messageOf(error);
-    throw refused(refusalOf(answer, undefined, 0, [problem], "server"));
-  }
-  const { status, protocol, problems } = verifyResponse(head, { acceptKey: await acceptKeyFor(key), protocols });
-  if (problems.length > 0) throw refused(refusalOf(answer, head, status, problems, "server"));
-  return { protocol, rest: bytes.subarray(bodyAt) };
-}
-
-/** The head as it goes out: one byte a character. */
-function requestFor(request: UpgradeRequest): Uint8Array {
-  try {
-    return Uint8Array.from(encodeRequest(request), (char) => char.charCodeAt(0));
-  } catch (error) {
-    throw new OptionError(`Cannot ask for the upgrade: ${messageOf(error)}`);
-  }
-}
-
-function refused(refusal: HandshakeRefusal): OpenError {
-  const { status, problems } = refusal;
-  const message = status === 101 || status === 0
-    ? `Answer is not a valid upgrade: ${problems.join("; ")}`
-    : `Server answered with ${statusText(status)} instead of 101`;
-  return new OpenError("handshake-refused", message, { refusal });
 }
 
 function closeQuietly(tcp: Deno.Conn): void {

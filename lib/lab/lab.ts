@@ -25,7 +25,7 @@ import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/ser
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
-import { HEAD_TIMEOUT_MS } from "../server/wire_server.ts";
+import { HEAD_TIMEOUT_MS } from "../net/wire_server.ts";
 import { messageOf } from "../protocol/error.ts";
 
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */

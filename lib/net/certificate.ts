@@ -5,7 +5,8 @@
  */
 
 import { messageOf } from "../protocol/error.ts";
-import { type OpenOptions, OptionError, type ServerCertificate } from "../connection/connection.ts";
+import type { DialOptions } from "./dial_options.ts";
+import { OptionError, type ServerCertificate } from "./open_error.ts";
 import { within } from "./deadline.ts";
 import { withoutEnvironmentProxies } from "./proxy.ts";
 
@@ -69,7 +70,7 @@ export async function lookAtCertificate(
  */
 export async function awaitAlert(
   target: { hostname: string; port: number },
-  { caCerts, clientCertificate, signal }: OpenOptions,
+  { caCerts, clientCertificate, signal }: DialOptions,
 ): Promise<string> {
   const wait = { timeoutMs: LOOK_TIMEOUT_MS, signal };
   const opening = Deno.connectTls({ ...target, ...(caCerts && { caCerts: [...caCerts] }), ...clientCertificate });
@@ -107,14 +108,14 @@ function nameIn(name: string): string {
  * @example
  * ```ts
  * import { assertCertificates } from "./certificate.ts";
- * import { OptionError } from "../connection/connection.ts";
+ * import { OptionError } from "./open_error.ts";
  * import { assertThrows } from "@std/assert";
  *
  * const junk = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
  * assertThrows(() => assertCertificates({ caCerts: [junk] }), OptionError, "no valid certificate");
  * ```
  */
-export function assertCertificates({ caCerts = [], clientCertificate }: OpenOptions): void {
+export function assertCertificates({ caCerts = [], clientCertificate }: DialOptions): void {
   for (const [index, pem] of caCerts.entries()) {
     const which = caCerts.length === 1 ? "" : `, number ${index + 1} of ${caCerts.length},`;
     assertUsable(

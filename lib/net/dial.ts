@@ -4,13 +4,13 @@
  * @module
  */
 
-import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { messageOf } from "../protocol/error.ts";
-import { basicCredentials, endOfHead, type HttpHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
-import { withoutToken } from "../protocol/message.ts";
+import { basicCredentials } from "../protocol/handshake.ts";
+import { type Answer, readAnswer, refusalOf, statusText } from "./answer.ts";
 import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
-import { type HandshakeRefusal, OpenError, type OpenOptions, OptionError } from "../connection/connection.ts";
+import type { DialOptions } from "./dial_options.ts";
+import { OpenError, OptionError } from "./open_error.ts";
 import { connectionError, type Destination, isTlsAlert } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
@@ -42,10 +42,11 @@ export const USER_AGENT = `wsproof/${VERSION}`;
  */
 export async function dial(
   url: URL,
-  options: OpenOptions,
+  options: DialOptions,
   onProgress: (connection: Deno.Conn) => void = () => {},
 ): Promise<Deno.Conn> {
-  const { unixPath, clientCertificate } = options;
+  const { unixPath, clientCertificate, connectTimeoutMs = Infinity } = options;
+  const deadline = performance.now() + connectTimeoutMs;
   const { proxy } = routeTo(url, options, "wire");
   const isSecure = url.protocol === "wss:";
   if (clientCertificate && isSecure && (proxy !== undefined || unixPath !== undefined)) {
@@ -56,7 +57,7 @@ export async function dial(
   const target = targetOf(url);
   try {
     if (unixPath !== undefined) return await Deno.connect({ transport: "unix", path: unixPath });
-    if (proxy) return await secured(await tunnel(proxy, url, onProgress), url, options, onProgress);
+    if (proxy) return await secured(await tunnel(proxy, url, deadline, onProgress), url, options, onProgress);
     if (clientCertificate && isSecure) return await presenting(target, options, clientCertificate, onProgress);
     return await secured(await connectTcp(target, onProgress), url, options, onProgress);
   } catch (error) {
@@ -83,7 +84,7 @@ export async function dial(
  */
 export async function failureOf(
   error: unknown,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
   const words = messageOf(error);
@@ -108,7 +109,7 @@ function isDirectTls({ url, proxy, unixPath }: Destination): boolean {
  */
 export async function refusedByTls(
   error: OpenError,
-  options: OpenOptions,
+  options: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
   if (isTlsAlert(error.detail)) return await failureOf(error.detail, options, destination);
@@ -143,7 +144,7 @@ async function connectTcp(target: Target, onProgress: OnProgress): Promise<Deno.
 async function secured(
   connection: Deno.TcpConn,
   url: URL,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   onProgress: OnProgress,
 ): Promise<Deno.Conn> {
   if (url.protocol !== "wss:") return connection;
@@ -157,7 +158,7 @@ async function secured(
 
 async function presenting(
   target: Target,
-  { caCerts }: OpenOptions,
+  { caCerts }: DialOptions,
   certificate: { cert: string; key: string },
   onProgress: OnProgress,
 ): Promise<Deno.Conn> {
@@ -178,7 +179,7 @@ async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<De
 }
 
 /** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 wants it for both schemes. */
-async function tunnel(proxy: URL, url: URL, onProgress: OnProgress): Promise<Deno.TcpConn> {
+async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
     const { hostname, port } = targetOf(url);
@@ -187,19 +188,9 @@ async function tunnel(proxy: URL, url: URL, onProgress: OnProgress): Promise<Den
     if (proxy.username + proxy.password !== "") lines.push(`Proxy-Authorization: ${basicCredentials(proxy)}`);
     lines.push(`User-Agent: ${USER_AGENT}`);
     await writeAll(connection, new TextEncoder().encode([...lines, "", ""].join("\r\n")));
-    const answer = await readHead(connection);
-    const head = parseHead(answer.bytes.subarray(0, answer.bodyAt));
-    const status = Number(/^HTTP\/1\.\d (\d{3})/.exec(head.startLine)?.[1] ?? 0);
-    // Any 2xx opens the tunnel.
-    if (status >= 200 && status < 300) return connection;
-    throw new OpenError(
-      "no-connection",
-      `Proxy ${nameOf(proxy)} answered with ${statusText(status)} instead of a tunnel`,
-      {
-        refusal: refusalOf(answer, head, status, [`status ${status} instead of a tunnel`], "proxy"),
-        reason: "proxy",
-      },
-    );
+    const answer = await readAnswer(connection);
+    if (isTunnel(answer)) return connection;
+    throw await tunnelRefused(connection, answer, proxy, deadline);
   } catch (error) {
     try {
       connection.close();
@@ -207,62 +198,33 @@ async function tunnel(proxy: URL, url: URL, onProgress: OnProgress): Promise<Den
       // Whoever gave up meanwhile has closed it.
     }
     if (error instanceof OpenError && error.reason === "proxy") throw error;
-    throw proxyError(error, proxy);
+    const detail = error instanceof OpenError ? error.detail : messageOf(error);
+    const message = `Proxy ${nameOf(proxy)} opened no tunnel: it ended the connection`;
+    throw new OpenError("no-connection", message, { reason: "proxy", detail, cause: error });
   }
 }
 
-/** A proxy that does not answer as HTTP wants it: it drops, is cut off, or speaks another protocol. */
-function proxyError(error: unknown, proxy: URL): OpenError {
-  const { refusal, detail = messageOf(error) } = error instanceof OpenError ? error : { refusal: undefined };
-  const problem = refusal?.problems[0] ?? "it ended the connection";
-  return new OpenError("no-connection", `Proxy ${nameOf(proxy)} opened no tunnel: ${problem.replace(/: try .*/, "")}`, {
-    ...(refusal && { refusal: { ...refusal, from: "proxy" } }),
-    reason: "proxy",
-    detail,
-    cause: error,
-  });
+/** Any 2xx opens the tunnel. */
+function isTunnel({ status, problem }: Answer): boolean {
+  return problem === "" && status >= 200 && status < 300;
 }
 
-/**
- * Puts a status into words.
- *
- * @param status The status.
- * @returns "status 403 (Forbidden)"; without the text for a status that has none.
- *
- * @example
- * ```ts
- * import { statusText } from "./dial.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(statusText(403), "status 403 (Forbidden)");
- * ```
- */
-export function statusText(status: number): string {
-  return `status ${status}${isStatus(status) ? ` (${STATUS_TEXT[status]})` : ""}`;
-}
-
-/**
- * Makes the record of an answer that is not what was asked for.
- *
- * @param answer The answer.
- * @param head Its head; `undefined` if it cannot be read.
- * @param status Its status; 0 if it is not HTTP.
- * @param problems What is wrong about it.
- * @param from Who gave it.
- * @returns The record.
- */
-export function refusalOf(
-  { bytes, bodyAt }: ReadHead,
-  head: HttpHead | undefined,
-  status: number,
-  problems: readonly string[],
-  from: HandshakeRefusal["from"],
-): HandshakeRefusal {
-  // A server that answers with the subprotocol of a token repeats the token.
-  const fields = (head?.fields ?? []).map(([name, value]) =>
-    [name, /^sec-websocket-protocol$/i.test(name) ? withoutToken(value) : value] as const
-  );
-  return { from, status, problems, fields, body: excerpt(bytes.subarray(bodyAt)) };
+async function tunnelRefused(
+  connection: Deno.Conn,
+  answer: Answer,
+  proxy: URL,
+  deadline: number,
+): Promise<OpenError> {
+  const { status, isTls } = answer;
+  // The scheme of the URL is that of the server, and not of the proxy.
+  const problem = isTls ? "it is TLS and not HTTP" : answer.problem;
+  const isRefusal = status >= 300;
+  const problems = [...(isRefusal ? [`status ${status} instead of a tunnel`] : []), ...(problem ? [problem] : [])];
+  const message = isRefusal
+    ? `Proxy ${nameOf(proxy)} answered with ${statusText(status)} instead of a tunnel${problem && `; ${problem}`}`
+    : `Proxy ${nameOf(proxy)} opened no tunnel: ${problem || statusText(status)}`;
+  const refusal = await refusalOf(connection, answer, { from: "proxy", problems, deadline });
+  return new OpenError("no-connection", message, { refusal, reason: "proxy" });
 }
 
 /**
@@ -287,96 +249,4 @@ export async function writeAll(
   bytes: Uint8Array,
 ): Promise<void> {
   for (let at = 0; at < bytes.byteLength;) at += await connection.write(bytes.subarray(at));
-}
-
-/** A head that has arrived, and what came with it. */
-export interface ReadHead {
-  /** All bytes that have arrived. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Where the head ends and the rest begins. */
-  readonly bodyAt: number;
-}
-
-/**
- * Reads the head of an HTTP response.
- *
- * @param connection Where it comes from.
- * @returns The head.
- * @throws {OpenError} `connection-lost` if the connection ends first; `handshake-refused` if it is not HTTP, or longer
- * than 16384 bytes.
- *
- * @example
- * ```ts
- * import { readHead } from "./dial.ts";
- * import { assertRejects } from "@std/assert";
- * import { OpenError } from "../connection/connection.ts";
- *
- * const ended = { read: () => Promise.resolve(null) };
- * await assertRejects(() => readHead(ended), OpenError, "ended before the handshake was answered");
- * ```
- */
-export async function readHead(connection: { read(into: Uint8Array): Promise<number | null> }): Promise<ReadHead> {
-  const buffer = new Uint8Array(MAX_HEAD_BYTES);
-  let length = 0;
-  while (length < buffer.byteLength) {
-    const read = await readOrLose(connection, buffer.subarray(length));
-    const from = length - 3;
-    length += read;
-    const start = String.fromCharCode(...buffer.subarray(0, Math.min(length, HTTP.length)));
-    if (!HTTP.startsWith(start)) {
-      const problem = isTls(buffer) ? "it is TLS and not HTTP: try wss://" : "it is not HTTP";
-      throw new OpenError("handshake-refused", `Answer is not a valid upgrade: ${problem}`, {
-        refusal: refusalOf({ bytes: buffer.subarray(0, length), bodyAt: 0 }, undefined, 0, [problem], "server"),
-        ...(isTls(buffer) && { reason: "tls-server" }),
-      });
-    }
-    const bodyAt = endOfHead(buffer.subarray(0, length), from);
-    if (bodyAt !== -1) return { bytes: buffer.subarray(0, length), bodyAt };
-  }
-  const problem = `its head is longer than ${MAX_HEAD_BYTES} bytes`;
-  throw new OpenError("handshake-refused", `Answer is not a valid upgrade: ${problem}`, {
-    refusal: refusalOf({ bytes: buffer, bodyAt: 0 }, undefined, 0, [problem], "server"),
-  });
-}
-
-const HTTP = "HTTP/";
-
-/** Whether bytes begin as an alert or a handshake of TLS does (RFC 8446 section 5.1). */
-function isTls(bytes: Uint8Array): boolean {
-  return (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
-}
-
-async function readOrLose(
-  connection: { read(into: Uint8Array): Promise<number | null> },
-  into: Uint8Array,
-): Promise<number> {
-  const lost = "Connection ended before the handshake was answered";
-  try {
-    const read = await connection.read(into);
-    if (read !== null) return read;
-  } catch (error) {
-    throw new OpenError("connection-lost", lost, { detail: messageOf(error), cause: error });
-  }
-  throw new OpenError("connection-lost", lost);
-}
-
-/** The longest piece of a body that a report shows, in characters. */
-const MAX_EXCERPT_CHARS = 512;
-
-/**
- * Shows how bytes begin that may be anything.
- *
- * @param bytes The bytes.
- * @returns At most 512 characters; what is not UTF-8 becomes U+FFFD.
- *
- * @example
- * ```ts
- * import { excerpt } from "./dial.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(excerpt(new Uint8Array(1000).fill(65)).length, 512);
- * ```
- */
-export function excerpt(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes.subarray(0, 4 * MAX_EXCERPT_CHARS)).slice(0, MAX_EXCERPT_CHARS);
 }

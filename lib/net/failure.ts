@@ -5,7 +5,7 @@
  */
 
 import { quote } from "../protocol/message.ts";
-import { OpenError, type OpenErrorDetails, type OpenFailure, type OpenReason } from "../connection/connection.ts";
+import { OpenError, type OpenErrorDetails, type OpenFailure, type OpenReason } from "./open_error.ts";
 import { nameOf } from "./proxy.ts";
 
 /** Where a connection was to go. */

@@ -8,7 +8,8 @@
  * @module
  */
 
-import { type OpenOptions, OptionError, type TransportName } from "../connection/connection.ts";
+import type { DialOptions, TransportName } from "./dial_options.ts";
+import { OptionError } from "./open_error.ts";
 
 /** The variables that name a proxy, or the hosts without one. */
 export const PROXY_VARIABLES = [
@@ -32,7 +33,7 @@ export type ProxyVariable = typeof PROXY_VARIABLES[number];
 /** Reads a variable of the environment. */
 export type ReadVariable = (name: ProxyVariable) => string | undefined;
 
-/** The value of `OpenOptions.proxy` that means: none, whatever the environment says. */
+/** The value of `DialOptions.proxy` that means: none, whatever the environment says. */
 export const NO_PROXY = "none";
 
 /** The way to a server. */
@@ -65,7 +66,7 @@ export interface Route {
  */
 export function routeTo(
   url: URL,
-  { proxy, unixPath }: Pick<OpenOptions, "proxy" | "unixPath">,
+  { proxy, unixPath }: Pick<DialOptions, "proxy" | "unixPath">,
   transport: TransportName,
 ): Route {
   const isOpen = isEnvironmentOpen();
@@ -98,7 +99,7 @@ export function routeTo(
  */
 export function proxyNameFor(
   url: string | URL,
-  options: Pick<OpenOptions, "proxy" | "unixPath">,
+  options: Pick<DialOptions, "proxy" | "unixPath">,
   transport: TransportName,
 ): string | null {
   const { proxy, isKnown } = routeTo(new URL(url), options, transport);

@@ -1,25 +1,21 @@
 /**
- * The opening handshake (RFC 6455 section 4): the request, and every field of the response.
+ * The client's half of the opening handshake (RFC 6455 section 4.1): the request, and every field of the response. The server's
+ * half is in `handshake_server.ts`.
  *
  * @module
  */
 
+import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http.ts";
 import { quote, withoutToken } from "./message.ts";
-import { isToken, trimBlanks as trim } from "./token.ts";
+import { isToken } from "./token.ts";
+
+export type { HttpHead } from "./http.ts";
 
 /** The longest head of a request or response, in bytes: 16 KiB. */
 export const MAX_HEAD_BYTES = 16 * 1024;
 
 /** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/** The head of an HTTP message: its first line and its fields, in order. */
-export interface HttpHead {
-  /** The first line. */
-  readonly startLine: string;
-  /** Name and value of each field. */
-  readonly fields: readonly (readonly [name: string, value: string])[];
-}
 
 /**
  * Finds the end of a head.
@@ -76,7 +72,7 @@ function parseField(line: string): readonly [name: string, value: string] {
   if (!isToken(name) || CONTROL.test(line)) {
     throw new SyntaxError(`Line is not a header field: ${quoteLine(line)}`);
   }
-  return [name, trim(line.slice(colon + 1))];
+  return [name, trimBlanks(line.slice(colon + 1))];
 }
 
 /** Header fields are bytes: one character each. */
@@ -88,33 +84,6 @@ function latin1(bytes: Uint8Array): string {
 
 function quoteLine(line: string): string {
   return quote(line, 80);
-}
-
-/**
- * Gives every value of a field that is a list, in order, over all its lines (RFC 9110 section 5.6.1).
- *
- * @param head The head.
- * @param name The name of the field, in any case.
- * @returns The values, without the spaces around them; none is empty.
- *
- * @example
- * ```ts
- * import { listOf } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(listOf({ startLine: "", fields: [["Connection", "keep-alive, Upgrade"]] }, "connection"), [
- *   "keep-alive",
- *   "Upgrade",
- * ]);
- * ```
- */
-export function listOf(head: HttpHead, name: string): string[] {
-  return valuesOf(head, name).flatMap((value) => value.split(",")).map(trim).filter((value) => value !== "");
-}
-
-/** The value of each line with a field. */
-function valuesOf(head: HttpHead, name: string): string[] {
-  return head.fields.filter(([field]) => field.toLowerCase() === name.toLowerCase()).map(([, value]) => value);
 }
 
 /**
@@ -136,6 +105,24 @@ export function createKey(): string {
 
 function base64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes));
+}
+
+/**
+ * Says whether text is a key: 16 bytes in Base64, which are 22 characters, of which the last carries two bits, and two of padding.
+ *
+ * @param text The text.
+ * @returns Whether it is.
+ *
+ * @example
+ * ```ts
+ * import { createKey, isKey } from "./handshake.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([createKey(), "short"].map(isKey), [true, false]);
+ * ```
+ */
+export function isKey(text: string): boolean {
+  return /^[A-Za-z0-9+/]{21}[AQgw]==$/.test(text);
 }
 
 /**
@@ -241,7 +228,7 @@ function assertField([name, value]: readonly [string, string]): void {
 const FIELD_VALUE = /^[^\0\r\n\u0100-\uffff]*$/;
 
 function assertKey(key: string): void {
-  if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key)) {
+  if (!isKey(key)) {
     throw new RangeError(`Cannot use ${quoteLine(key)} as key: it must be 16 bytes in Base64`);
   }
 }
@@ -318,7 +305,7 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   problems.push(...acceptProblems(head, expected.acceptKey));
   const [extension] = listOf(head, "sec-websocket-extensions");
   if (extension !== undefined) problems.push(`the extension ${quoteLine(extension)} was not asked for`);
-  const selected = valuesOf(head, "sec-websocket-protocol").flatMap((value) => value.split(",")).map(trim);
+  const selected = valuesOf(head, "sec-websocket-protocol").flatMap((value) => value.split(",")).map(trimBlanks);
   problems.push(...protocolProblems(selected, expected.protocols));
   return { status, protocol: selected[0] ?? "", problems };
 }

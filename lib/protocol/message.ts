@@ -95,7 +95,7 @@ export function exceeds(message: Message, maxBytes: number): boolean {
  * assertEquals(concatBytes([Uint8Array.of(1), Uint8Array.of(2, 3)], 3), Uint8Array.of(1, 2, 3));
  * ```
  */
-export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8Array {
+export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const joined = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
@@ -205,6 +205,24 @@ export function withoutToken(name: string): string {
 }
 
 /**
+ * Hides the tokens in text that is shown, wherever in it a peer has repeated a subprotocol that carries one.
+ *
+ * @param text The text; inside the strings of JSON it stays JSON.
+ * @returns The text with three asterisks instead of each token.
+ *
+ * @example
+ * ```ts
+ * import { withoutTokens } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutTokens('offered: "wsproof.bearer.b3Blbg", "chat"'), 'offered: "wsproof.bearer.***", "chat"');
+ * ```
+ */
+export function withoutTokens(text: string): string {
+  return text.replace(/(wsproof\.bearer\.)[!#$%&'*+.^_`|~0-9A-Z-]+/gi, "$1***");
+}
+
+/**
  * Quotes what somebody gave as a URL or a name, without the secrets that it may have.
  *
  * @param text The text.
@@ -220,6 +238,25 @@ export function withoutToken(name: string): string {
  */
 export function withoutSecrets(text: string): string {
   return quote(withoutToken(withoutPassword(text)));
+}
+
+/**
+ * Puts a duration into words.
+ *
+ * @param ms The duration in milliseconds.
+ * @returns Milliseconds below a second, with as many decimals as make three digits, two at most; else seconds with two.
+ *
+ * @example
+ * ```ts
+ * import { formatMs } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([0.1234, 12.34, 123.4, 1234].map(formatMs), ["0.12 ms", "12.3 ms", "123 ms", "1.23 s"]);
+ * ```
+ */
+export function formatMs(ms: number): string {
+  if (ms >= 999.5) return `${(ms / 1000).toFixed(2)} s`;
+  return `${ms.toFixed(ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0)} ms`;
 }
 
 function isLowSurrogate(unit: number): boolean {

@@ -139,8 +139,9 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
     },
     fetch(request, { remoteAddr }) {
       if (isGone(remoteAddr)) return new Response(null, { status: STATUS_CODE.BadRequest });
-      const opened = gate.admit(request, remoteAddr);
-      if (!("id" in opened)) return opened;
+      const admission = gate.admit(request, remoteAddr);
+      if (admission.type === "answered") return admission.response;
+      const { opened } = admission;
       try {
         const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: idleTimeoutSeconds });
         const connection = new EchoConnection(socket, opened, options);

@@ -5,7 +5,7 @@
  */
 
 import { DEFAULT_MAX_CONNECTIONS } from "./policy.ts";
-import { DEFAULT_MAX_HEADS } from "./wire_server.ts";
+import { DEFAULT_MAX_HEADS } from "../net/wire_server.ts";
 
 /** What is kept for the listener, files and the runtime, in descriptors: 64, or a quarter of fewer than 256. */
 export const SPARE_DESCRIPTORS = 64;

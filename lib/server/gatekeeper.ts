@@ -4,7 +4,6 @@
  * @module
  */
 
-import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import {
   DEFAULT_MAX_CONNECTIONS,
@@ -12,16 +11,25 @@ import {
   type EchoEvent,
   type EchoOpened,
   type EchoPolicy,
+  type EchoRefused,
   type EchoStats,
   type RefusalCause,
   type Route,
   type TroubleKind,
 } from "./policy.ts";
+import { plainResponse } from "../net/plain_response.ts";
 import { isAllowedHost } from "./allowed_host.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { messageOf } from "../protocol/error.ts";
 import { isHost } from "../protocol/handshake.ts";
-import { isToken, trimBlanks } from "../protocol/token.ts";
+import {
+  asksForUpgrade,
+  offeredProtocols,
+  type RequestProblem,
+  type RequestView,
+  selectProtocol,
+  verifyRequest,
+} from "../protocol/handshake_server.ts";
 import { createTokenCheck, isTokenProtocol } from "./token.ts";
 
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
@@ -40,6 +48,13 @@ export interface EchoCounts {
   /** Payload bytes. */
   readonly bytes: number;
 }
+
+/** What becomes of a request. */
+export type Admission =
+  /** It is upgraded: the connection has a place until {@linkcode Gatekeeper.leave}. */
+  | { readonly type: "admitted"; readonly opened: EchoOpened }
+  /** It gets a page, or is refused. */
+  | { readonly type: "answered"; readonly response: Response | Promise<Response> };
 
 /** The policy of an echo server at its door. */
 export class Gatekeeper {
@@ -75,27 +90,29 @@ export class Gatekeeper {
    * @param addr Who asks.
    * @param target Its target as the peer wrote it, a path or an absolute URL; by default the URL of the request, which has it so
    * only as the runtime's server makes it: `new Request()` writes it anew.
-   * @returns The answer, if it is not upgraded; or what is to be told of the connection, which has a place from now on until
-   * {@linkcode leave}.
+   * @param version The version of HTTP, such as `1.1`, where it is known.
+   * @returns What becomes of it.
    */
-  admit(request: Request, addr: Deno.Addr, target = request.url): EchoOpened | Response | Promise<Response> {
+  admit(request: Request, addr: Deno.Addr, target = request.url, version?: string): Admission {
     const asked = pathOf(target);
     const url = isRoutable(request, asked) ? new URL(request.url) : undefined;
     const path = url ? url.pathname + url.search : "";
     const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
+    const view = viewOf(request, version);
     // A proxy that keeps others from a page compares the path that it was sent, and so is a page found by that only.
-    const page = url && !asksForUpgrade(request) && url.pathname === asked ? this.#pageFor(request, url) : undefined;
-    if (page instanceof Response || page instanceof Promise) return page;
+    const page = url && !asksForUpgrade(view) && url.pathname === asked ? this.#pageFor(request, url) : undefined;
+    if (page instanceof Response || page instanceof Promise) return { type: "answered", response: page };
     const refusal = page ?? (url && this.#refusalOfHost(request, url)) ??
-      (this.#isDraining ? DRAINING : handshakeProblemOf(request, asked)) ??
+      (this.#isDraining ? DRAINING : url === undefined ? NO_ROUTE : handshakeRefusal(view)) ??
       this.#refusalOfStranger(request) ?? (this.#isFull ? FULL : undefined);
     if (refusal) {
-      this.refused({ ...who, status: refusal.status, cause: refusal.cause });
-      return refuse(request, refusal);
+      this.refused({ ...who, status: refusal.status, cause: refusal.cause, reason: refusal.text });
+      return { type: "answered", response: answerTo(request, refusal) };
     }
     const id = ++this.#accepted;
     this.#places.set(id, undefined);
-    return { type: "opened", id, ...who, protocol: subprotocolOf(request, this.#policy.protocols) };
+    const protocol = subprotocolOf(request, this.#policy.protocols);
+    return { type: "admitted", opened: { type: "opened", id, ...who, protocol } };
   }
 
   /**
@@ -139,7 +156,7 @@ export class Gatekeeper {
    *
    * @param refused Whose, how and why.
    */
-  refused(refused: { peer: string; path: string; status: number; cause: RefusalCause }): void {
+  refused(refused: Omit<EchoRefused, "type">): void {
     this.#refusals.set(refused.cause, (this.#refusals.get(refused.cause) ?? 0) + 1);
     this.#tell({ type: "refused", ...refused });
   }
@@ -151,7 +168,7 @@ export class Gatekeeper {
    */
   gone({ id, peer, path }: EchoOpened): void {
     this.leave(id);
-    this.refused({ peer, path, status: 0, cause: "gone" });
+    this.refused({ peer, path, status: 0, cause: "gone", reason: "The peer was gone before its upgrade was through." });
   }
 
   /**
@@ -232,7 +249,7 @@ export class Gatekeeper {
     const { allowOrigins = ["*"], requireOrigin = false } = this.#policy;
     const origin = request.headers.get("origin");
     // A page that is asked for like any other has no Origin.
-    if (origin === null && requireOrigin && asksForUpgrade(request)) return NO_ORIGIN;
+    if (origin === null && requireOrigin && asksForUpgrade(viewOf(request))) return NO_ORIGIN;
     if (origin !== null && !isAllowedOrigin(origin, allowOrigins)) return FOREIGN_ORIGIN;
     return this.#hasToken && !this.#hasToken(request) ? NO_TOKEN : undefined;
   }
@@ -292,47 +309,34 @@ const NO_TOKEN: Refusal = {
   fields: { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' },
 };
 
-/** What is wrong about an opening handshake (RFC 6455 sections 4.2.1 and 4.4). */
-function handshakeProblemOf(request: Request, path = pathOf(request.url)): Refusal | undefined {
-  if (!isRoutable(request, path)) return badHandshake("The host or the path is not valid.");
-  const { headers } = request;
-  const wantsUpgrade = asksForUpgrade(request);
-  if (request.method !== "GET" && (wantsUpgrade || request.method !== "HEAD")) {
-    const text = "A WebSocket begins with the method GET.";
-    return { cause: "method", status: STATUS_CODE.MethodNotAllowed, text, fields: { allow: "GET" } };
-  }
-  if (!wantsUpgrade) {
-    const text = "This is a WebSocket echo server: ask for the upgrade.";
-    return { cause: "plain-http", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
-  }
-  // With another protocol before "websocket" the runtime takes the connection away from the request, and then stops the process.
-  // A client that offers several leaves the choice to the server: none is chosen here but the one alone.
-  if (headers.get("upgrade")?.toLowerCase() !== "websocket") {
-    return badHandshake('The field Upgrade is not "websocket" alone.');
-  }
-  // has() would make the runtime list all fields of the request, which it keeps as long as the connection: 2 KiB.
-  if (headers.get("host") === null) return badHandshake("The field Host is missing.");
-  if (!tokensOf(request, "connection").includes("upgrade")) {
-    return badHandshake('The field Connection does not have the token "Upgrade".');
-  }
-  if (headers.get("sec-websocket-version") !== "13") {
-    const text = "The only Sec-WebSocket-Version here is 13.";
-    return { cause: "version", status: STATUS_CODE.UpgradeRequired, text, fields: UPGRADE };
-  }
-  if (headers.get("transfer-encoding") !== null || !/^0+$/.test(headers.get("content-length") ?? "0")) {
-    return badHandshake("A request for the upgrade has no body.");
-  }
-  if (!isHandshakeKey(headers.get("sec-websocket-key"))) {
-    return badHandshake("The field Sec-WebSocket-Key is not 16 bytes in Base64.");
-  }
-  if (!tokensOf(request, "sec-websocket-protocol").every((name) => isToken(name))) {
-    return badHandshake("The field Sec-WebSocket-Protocol has a name that is not a token.");
-  }
-  return undefined;
+const NO_ROUTE: Refusal = {
+  cause: "bad-handshake",
+  status: STATUS_CODE.BadRequest,
+  text: "The host or the path is not valid.",
+};
+
+/** What an opening handshake that is wrong is answered with (RFC 6455 sections 4.2.2 and 4.4). */
+const HANDSHAKE_ANSWERS: Readonly<Record<RequestProblem["cause"], Pick<Refusal, "status" | "fields">>> = {
+  "method": { status: STATUS_CODE.MethodNotAllowed, fields: { allow: "GET" } },
+  "plain-http": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
+  "version": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
+  "bad-handshake": { status: STATUS_CODE.BadRequest },
+};
+
+function handshakeRefusal(view: RequestView): Refusal | undefined {
+  const problem = verifyRequest(view);
+  if (problem === undefined) return undefined;
+  const { cause } = problem;
+  const text = cause === "plain-http" ? "This is a WebSocket echo server: ask for the upgrade." : problem.text;
+  return { cause, text, ...HANDSHAKE_ANSWERS[cause] };
 }
 
-function badHandshake(text: string): Refusal {
-  return { cause: "bad-handshake", status: STATUS_CODE.BadRequest, text };
+/**
+ * The fields are read with get() only: has() would make the runtime list all of them, which it keeps as long as the connection,
+ * 2 KiB.
+ */
+function viewOf(request: Request, version?: string): RequestView {
+  return { method: request.method, version, field: (name) => request.headers.get(name) };
 }
 
 /**
@@ -350,18 +354,12 @@ function badHandshake(text: string): Refusal {
  * ```
  */
 export function refusalOf(request: Request): Response | undefined {
-  const problem = handshakeProblemOf(request);
-  return problem && refuse(request, problem);
+  const refusal = isRoutable(request, pathOf(request.url)) ? handshakeRefusal(viewOf(request)) : NO_ROUTE;
+  return refusal && answerTo(request, refusal);
 }
 
-function refuse(request: Request, { status, text, fields }: Refusal): Response {
-  const headers = new Headers({ ...fields, "cache-control": "no-store" });
-  if (accepts(request, "text/plain", "application/json") === "application/json") {
-    headers.set("content-type", "application/json");
-    return new Response(`${JSON.stringify({ status, error: text })}\n`, { status, headers });
-  }
-  headers.set("content-type", "text/plain; charset=utf-8");
-  return new Response(`${text}\n`, { status, headers });
+function answerTo(request: Request, { status, text, fields }: Refusal): Response {
+  return plainResponse(status, text, { accept: request.headers.get("accept"), fields });
 }
 
 /** What a health probe gets: whether new connections are welcome. */
@@ -384,22 +382,6 @@ function pathOf(target: string): string {
   return target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
 }
 
-function asksForUpgrade(request: Request): boolean {
-  return tokensOf(request, "upgrade").includes("websocket");
-}
-
-/** A nonce of 16 bytes in Base64 has 22 characters, of which the last carries two bits, and two of padding. */
-function isHandshakeKey(key: string | null): boolean {
-  return key !== null && /^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key);
-}
-
-/** The tokens of a list field, without case where the field has none (RFC 9110 section 5.6.1). */
-function tokensOf(request: Request, field: string): string[] {
-  const value = request.headers.get(field) ?? "";
-  const tokens = value.split(",").map(trimBlanks).filter((token) => token !== "");
-  return field === "sec-websocket-protocol" ? tokens : tokens.map((token) => token.toLowerCase());
-}
-
 /**
  * Selects a subprotocol (RFC 6455 section 4.2.2).
  *
@@ -418,8 +400,7 @@ function tokensOf(request: Request, field: string): string[] {
  * ```
  */
 export function subprotocolOf(request: Request, protocols?: readonly string[]): string {
-  const offered = tokensOf(request, "sec-websocket-protocol").filter((name) => !isTokenProtocol(name));
-  return (protocols ? protocols.find((name) => offered.includes(name)) : offered[0]) ?? "";
+  return selectProtocol(offeredProtocols(viewOf(request)).filter((name) => !isTokenProtocol(name)), protocols);
 }
 
 /**

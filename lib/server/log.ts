@@ -7,8 +7,7 @@
 import type { EchoEvent } from "./policy.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
 import { describeCloseFrame } from "../protocol/close.ts";
-import { escapeUnprintable, quote } from "../protocol/message.ts";
-import { formatMs } from "../client/report.ts";
+import { escapeUnprintable, formatMs, quote } from "../protocol/message.ts";
 
 /** What a server tells of itself and of its connections. */
 export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped | LogDropped;
@@ -64,10 +63,11 @@ export type LogForm = typeof LOG_FORMS[number];
  * import { logLine } from "./log.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const event = { type: "refused", peer: "127.0.0.1:50000", path: "/\u001b[2J", status: 403, cause: "origin" } as const;
+ * const who = { peer: "127.0.0.1:50000", path: "/\u001b[2J" };
+ * const event = { type: "refused", ...who, status: 403, cause: "origin", reason: "Not this one." } as const;
  * assertEquals(
  *   logLine("text", event, new Date(0)),
- *   '1970-01-01T00:00:00.000Z refused 127.0.0.1:50000 for "/\\u001b[2J": 403 (origin)',
+ *   '1970-01-01T00:00:00.000Z refused 127.0.0.1:50000 for "/\\u001b[2J": 403 (origin): Not this one.',
  * );
  * ```
  */
@@ -164,7 +164,8 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
     }
     case "refused": {
       const asked = event.path === "" ? "" : ` for ${quote(event.path, MAX_PATH_CHARS)}`;
-      return `refused ${event.peer}${asked}: ${event.status === 0 ? "no answer" : event.status} (${event.cause})`;
+      const answer = event.status === 0 ? "no answer" : event.status;
+      return `refused ${event.peer}${asked}: ${answer} (${event.cause}): ${event.reason}`;
     }
     case "trouble":
       return `${event.kind === "accept" ? "cannot take connections" : "uncaught error"}: ${quote(event.error)}`;

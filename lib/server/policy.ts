@@ -129,6 +129,8 @@ export interface EchoRefused {
   readonly status: number;
   /** Why. */
   readonly cause: RefusalCause;
+  /** The same in a sentence, which the answer has too; nothing in it is a secret of the peer. */
+  readonly reason: string;
 }
 
 /** Something has gone wrong that is no connection's fault; the server goes on. */

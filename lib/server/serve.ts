@@ -22,7 +22,8 @@ import { MemoryBudget } from "./budget.ts";
 import { DEFAULT_PORT, type TransportName } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
 import { NO_ANSWER } from "./wire_echo.ts";
-import { type WireHandler, WireServer } from "./wire_server.ts";
+import { type EchoHandler, echoing } from "./echo_handler.ts";
+import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
 
@@ -251,12 +252,12 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   } = options;
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
-  const handler: WireHandler = {
-    decide(request, addr, target) {
-      const opened = gate.admit(request, addr, target);
-      if (!("id" in opened)) return opened;
-      admitted.set(request, opened);
-      return opened.protocol;
+  const handler: EchoHandler = {
+    decide(request, addr, target, version) {
+      const admission = gate.admit(request, addr, target, version);
+      if (admission.type === "answered") return admission.response;
+      admitted.set(request, admission.opened);
+      return admission.opened.protocol;
     },
     follow(request) {
       const opened = admitted.get(request);
@@ -275,18 +276,17 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
       const opened = admitted.get(request);
       if (opened) gate.gone(opened);
     },
-    onRefused: (addr, status, cause) => gate.refused({ peer: describeAddr(addr), path: "", status, cause }),
+    onRefused: (addr, refusal) => gate.refused({ peer: describeAddr(addr), path: "", ...refusal }),
   };
   const limits = {
     maxMessageBytes,
     idleTimeoutMs: idleTimeoutSeconds * 1000,
-    maxHeads,
     budget: new MemoryBudget(maxBufferedTotalBytes),
     ...(rate && { rate }),
   };
   const servers = openEach(
     place,
-    (hostname, port) => new WireServer({ hostname, port, ...tlsOf(options), ...limits }, handler),
+    (hostname, port) => new WireServer({ hostname, port, maxHeads, ...tlsOf(options) }, echoing(limits, handler)),
   );
   return {
     bound: servers.map(({ addr }) => addr),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { trimBlanks } from "../protocol/token.ts";
+import { trimBlanks } from "../protocol/http.ts";
 
 /** The subprotocol with which a page, which cannot send the field Authorization, offers its token begins so. */
 export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
@@ -76,24 +76,6 @@ function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>>
  */
 export function isTokenProtocol(name: string): boolean {
   return name.slice(0, TOKEN_PROTOCOL_PREFIX.length).toLowerCase() === TOKEN_PROTOCOL_PREFIX;
-}
-
-/**
- * Hides the tokens in text that is shown, wherever in it a peer has repeated a subprotocol that carries one.
- *
- * @param text The text; inside the strings of JSON it stays JSON.
- * @returns The text with three asterisks instead of each token.
- *
- * @example
- * ```ts
- * import { withoutTokens } from "./token.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(withoutTokens('offered: "wsproof.bearer.b3Blbg", "chat"'), 'offered: "wsproof.bearer.***", "chat"');
- * ```
- */
-export function withoutTokens(text: string): string {
-  return text.replace(/(wsproof\.bearer\.)[!#$%&'*+.^_`|~0-9A-Z-]+/gi, "$1***");
 }
 
 function decodeBase64(text: string, alphabet: "base64" | "base64url"): Uint8Array<ArrayBuffer> | undefined {

@@ -8,7 +8,8 @@ import {
   type Stage,
   type StageName,
 } from "../../lib/client/exchange.ts";
-import { formatEvent, formatJson, formatMs, formatReport } from "../../lib/client/report.ts";
+import { formatEvent, formatJson, formatReport } from "../../lib/client/report.ts";
+import { formatMs } from "../../lib/protocol/message.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import type { Verdict } from "../../lib/client/verdict.ts";
 

@@ -51,9 +51,38 @@ const REFUSALS: readonly [string, string, RegExp, number][] = [
     /status 403 \(Forbidden\) instead of 101/,
     403,
   ],
-  ["a line that is no field", "HTTP/1.1 101 S\r\nno field\r\n\r\n", /Line is not a header field/, 0],
+  [
+    "a line that is no field",
+    "HTTP/1.1 101 S\r\nA: b\r\nno field\r\n\r\n",
+    /line 3 is not a header field: "no field"/,
+    101,
+  ],
+  [
+    "a line that is no field in a refusal",
+    "HTTP/1.1 403 Forbidden\r\nno field\r\n\r\n",
+    /status 403 \(Forbidden\) instead of 101; line 2 is not a header field: "no field"/,
+    403,
+  ],
   ["no HTTP", "SSH-2.0-OpenSSH_9.2\r\n", /it is not HTTP/, 0],
-  ["a head without end", `HTTP/1.1 101 S\r\n${"X: y\r\n".repeat(3000)}`, /its head is longer than 16384 bytes/, 0],
+  ["a head without end", `HTTP/1.1 101 S\r\n${"X: y\r\n".repeat(12_000)}`, /head is longer than 65536 bytes/, 101],
+  [
+    "a refusal whose head has no end",
+    `HTTP/1.1 403 Forbidden\r\n${"X: y\r\n".repeat(12_000)}`,
+    /status 403 \(Forbidden\) instead of 101; head is longer than 65536 bytes/,
+    403,
+  ],
+  [
+    "interim responses without end",
+    "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(17),
+    /Answer is not a valid upgrade: more than 16 interim responses come before the answer/,
+    103,
+  ],
+  [
+    "a refusal behind an interim response",
+    "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+    /status 403 \(Forbidden\) instead of 101$/,
+    403,
+  ],
 ];
 
 for (const [what, answer, problem, status] of REFUSALS) {

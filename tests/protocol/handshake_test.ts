@@ -7,12 +7,12 @@ import {
   encodeRequest,
   endOfHead,
   isHost,
-  listOf,
   MAX_HEAD_BYTES,
   parseHead,
   type UpgradeRequest,
   verifyResponse,
 } from "../../lib/protocol/handshake.ts";
+import { listOf } from "../../lib/protocol/http.ts";
 
 const bytes = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
 

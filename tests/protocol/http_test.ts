@@ -106,6 +106,14 @@ for (
       GET,
     ],
     [
+      "CR alone in a request, before the head is complete",
+      "request",
+      `${GET}\r\nA: b\rc`,
+      "bare-cr",
+      "Line 2 has CR without LF: lines of a request end with CR LF",
+      GET,
+    ],
+    [
       "a line that is no field",
       "response",
       `${OK}\r\nA: b\r\nno field\r\n\r\n`,
@@ -165,6 +173,31 @@ Deno.test("HeadReader() takes a head of exactly 64 KiB, and says what one byte m
   assertEquals(problemOf("response", head(MAX_HEAD_BYTES + 1)), tooLong);
   // One without an end is told of as soon as it is certain.
   assertEquals(problemOf("response", head(MAX_HEAD_BYTES + 5).slice(0, MAX_HEAD_BYTES + 1)), tooLong);
+});
+
+Deno.test("HttpHeadError.reason says which line is wrong without what the peer sent, when the message quotes it", () => {
+  for (
+    const [head, reason] of [
+      [`${GET}\r\nAuthorization secret\r\n\r\n`, "Line 2 is not a header field"],
+      [`${GET}\r\nA: b\r\n secret\r\n\r\n`, "Line 3 begins with a blank"],
+      ["GET /\0secret HTTP/1.1\r\n\r\n", "First line has a control character"],
+    ] as const
+  ) {
+    const error = assertThrows(() => read("request", head), HttpHeadError);
+    assertEquals([error.reason, error.message.startsWith(`${reason}: "`)], [reason, true]);
+  }
+});
+
+Deno.test("HeadReader.fieldsSoFar() gives what can be read of a head that is wrong, and of one that is not complete", () => {
+  for (const text of [`${GET}\r\nA: b\r\nno field\r\nAccept : x\r\nC:d`, `${GET}\r\nA: b\nC: d`]) {
+    const reader = new HeadReader("request");
+    try {
+      reader.push(bytesOf(`${text}\r\n\r\n`));
+    } catch {
+      // That is what it is asked after.
+    }
+    assertEquals(reader.fieldsSoFar(), [["A", "b"], ["C", "d"]]);
+  }
 });
 
 Deno.test("HeadReader() skips 16 interim responses, and no more", () => {

@@ -1,7 +1,7 @@
 /** Who gets in: every refusal byte for byte on a raw socket, over both front doors, and what is counted. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { EchoEvent, EchoPolicy, RefusalCause } from "../../lib/server/policy.ts";
+import type { EchoEvent, EchoOpened, EchoPolicy, RefusalCause } from "../../lib/server/policy.ts";
 import { Gatekeeper, refusalOf, RETRY_AFTER_SECONDS, subprotocolOf } from "../../lib/server/gatekeeper.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { openBuiltin } from "../../lib/connection/builtin.ts";
@@ -245,6 +245,7 @@ for (const { what, head, policy = {}, status, fields = {}, body, cause, only } o
     const [event] = events;
     assert(event?.type === "refused");
     assertEquals([event.status, event.cause, events.length], [Number(status.slice(0, 3)), cause, 1]);
+    assertEquals(`${event.reason}\n`, body);
     assertEquals(server.stats().refusals, [{ cause, count: 1 }]);
     await server.shutdown();
   });
@@ -331,13 +332,19 @@ testBoth("Gatekeeper answers 500 when a page cannot be made, and goes on", async
   await server.shutdown();
 });
 
+/** Lets a request in. */
+function admitted(gate: Gatekeeper, request: Request): EchoOpened {
+  const admission = gate.admit(request, ADDR);
+  assert(admission.type === "admitted");
+  return admission.opened;
+}
+
 Deno.test("Gatekeeper counts what is open, what was echoed, and how connections ended", () => {
   const gate = new Gatekeeper({ protocols: ["chat"] });
   const head = { upgrade: "websocket", connection: "upgrade", host: "a", "sec-websocket-version": "13" };
   const headers = { ...head, "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-protocol": "chat" };
   const request = () => new Request("http://127.0.0.1/path?x=1", { headers });
-  const [first, second] = [gate.admit(request(), ADDR), gate.admit(request(), ADDR)];
-  assert("id" in first && "id" in second);
+  const [first, second] = [admitted(gate, request()), admitted(gate, request())];
   assertEquals(first, { type: "opened", id: 1, peer: "127.0.0.1:50000", path: "/path?x=1", protocol: "chat" });
   gate.opened(first, { messages: 3, bytes: 30 });
   gate.opened(second, { messages: 2, bytes: 20 });
@@ -393,8 +400,7 @@ Deno.test("Gatekeeper keeps 1,024 characters of a path, and outlives a log that 
   assertEquals(gate.stats().troubles, [{ kind: "accept", count: 1 }]);
   const fields = { upgrade: "websocket", connection: "upgrade", host: "a", "sec-websocket-version": "13" };
   const headers = { ...fields, "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
-  const opened = gate.admit(new Request(`http://127.0.0.1/${"x".repeat(5000)}`, { headers }), ADDR);
-  assert("id" in opened);
+  const opened = admitted(gate, new Request(`http://127.0.0.1/${"x".repeat(5000)}`, { headers }));
   assertEquals(opened.path, `/${"x".repeat(1023)}`);
 });
 

@@ -36,12 +36,12 @@ for (
       '#7 closed: "Unexpected EOF"; 1 message, 2 bytes in 3.00 ms',
     ],
     [
-      { type: "refused", peer: "p", path: "/x", status: 403, cause: "origin" },
-      'refused p for "/x": 403 (origin)',
+      { type: "refused", peer: "p", path: "/x", status: 403, cause: "origin", reason: "No." },
+      'refused p for "/x": 403 (origin): No.',
     ],
     [
-      { type: "refused", peer: "p", path: "", status: 0, cause: "head-timeout" },
-      "refused p: no answer (head-timeout)",
+      { type: "refused", peer: "p", path: "", status: 0, cause: "head-timeout", reason: "Nothing came." },
+      "refused p: no answer (head-timeout): Nothing came.",
     ],
     [
       { type: "trouble", kind: "accept", error: "Too many open files" },
@@ -75,7 +75,7 @@ Deno.test("logLine() keeps whatever a peer wrote on its line, without control ch
     { type: "opened", id: 1, peer: "p", path: nasty, protocol: nasty },
     { ...CLOSED, received: { code: 4000, reason: nasty } },
     { ...CLOSED, received: null, error: nasty },
-    { type: "refused", peer: "p", path: nasty, status: 400, cause: "bad-handshake" },
+    { type: "refused", peer: "p", path: nasty, status: 400, cause: "bad-handshake", reason: "No." },
   ];
   for (const event of events) {
     for (const form of ["text", "json"] as const) {

@@ -5,14 +5,9 @@ import { OPCODE } from "../../lib/protocol/frame.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { MemoryBudget, SHED_REASON } from "../../lib/server/budget.ts";
 import { within } from "../../lib/net/deadline.ts";
+import type { EchoHandler } from "../../lib/server/echo_handler.ts";
 import { MAX_READ_BYTES, MIN_READ_BYTES, WireEcho, type WireLimits } from "../../lib/server/wire_echo.ts";
-import {
-  type Decision,
-  DEFAULT_MAX_HEADS,
-  HEAD_TIMEOUT_MS,
-  MAX_ANSWER_BYTES,
-  type WireHandler,
-} from "../../lib/server/wire_server.ts";
+import { type Decision, DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES } from "../../lib/net/wire_server.ts";
 import { CLOSE, connectRaw, rawClient, type RawSocket, requestHead } from "../support/raw_peer.ts";
 import { frame, joined, type Told, WAIT, wireScene } from "../support/wire.ts";
 
@@ -404,7 +399,7 @@ for (
   const [what, bytes, status, cause] of [
     ["bytes that are no HTTP", Uint8Array.of(0x16, 3, 1, 0), 400, "bad-handshake"],
     ["a head without a host", "GET / HTTP/1.1\r\n\r\n", 400, "bad-handshake"],
-    ["a head over 16 KiB", `GET / HTTP/1.1\r\nX: ${"x".repeat(16 * 1024)}`, 431, "head-too-long"],
+    ["a head over 64 KiB", `GET / HTTP/1.1\r\nX: ${"x".repeat(64 * 1024)}`, 431, "head-too-long"],
     ["half a head", "GET / HTTP/1.1\r\nHost: a\r\n", 408, "head-timeout"],
     ["nothing", "", 0, "head-timeout"],
   ] as const
@@ -495,9 +490,9 @@ Deno.test("WireServer takes a head whose first piece is longer than its first bu
 });
 
 /** A handler that counts the requests that it lets through, and their ends. */
-function counting(handler: Partial<WireHandler>) {
+function counting(handler: Partial<EchoHandler>) {
   const counts = { let: 0, ended: 0, abandoned: 0, opened: 0 };
-  const counted: Partial<WireHandler> = {
+  const counted: Partial<EchoHandler> = {
     decide: () => (counts.let++, ""),
     follow: () => ({ onOpen: () => void counts.opened++, onEnd: () => void counts.ended++ }),
     abandoned: () => void counts.abandoned++,

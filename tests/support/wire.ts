@@ -2,8 +2,9 @@
 
 import { encodeFrame, type EncodeFrameOptions } from "../../lib/protocol/frame.ts";
 import { within } from "../../lib/net/deadline.ts";
-import type { WireEnd } from "../../lib/server/wire_echo.ts";
-import { type WireHandler, WireServer, type WireServerOptions } from "../../lib/server/wire_server.ts";
+import { type EchoHandler, echoing } from "../../lib/server/echo_handler.ts";
+import type { WireEnd, WireLimits } from "../../lib/server/wire_echo.ts";
+import { WireServer, type WireServerOptions } from "../../lib/net/wire_server.ts";
 import { connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
 
 export const WAIT = { timeoutMs: 60_000 };
@@ -12,7 +13,13 @@ export const WAIT = { timeoutMs: 60_000 };
 export type Told =
   | { readonly type: "end"; readonly end: WireEnd }
   | { readonly type: "abandoned"; readonly url: string }
-  | { readonly type: "refused"; readonly status: number; readonly cause: string; readonly port: number };
+  | {
+    readonly type: "refused";
+    readonly status: number;
+    readonly cause: string;
+    readonly reason: string;
+    readonly port: number;
+  };
 
 /** A server with its notes; dispose of it to stop it. */
 export interface WireScene extends AsyncDisposable {
@@ -27,7 +34,10 @@ export interface WireScene extends AsyncDisposable {
 }
 
 /** Starts a server that lets every request through, unless the handler says otherwise. */
-export function wireScene(options: Partial<WireServerOptions> = {}, handler: Partial<WireHandler> = {}): WireScene {
+export function wireScene(
+  options: Partial<WireServerOptions & WireLimits> = {},
+  handler: Partial<EchoHandler> = {},
+): WireScene {
   const told: Told[] = [];
   let changed = Promise.withResolvers<void>();
   const tell = (one: Told) => {
@@ -35,19 +45,17 @@ export function wireScene(options: Partial<WireServerOptions> = {}, handler: Par
     changed.resolve();
     changed = Promise.withResolvers();
   };
-  const server = new WireServer({
-    hostname: "127.0.0.1",
-    port: 0,
-    maxMessageBytes: 32 * 1024 * 1024,
-    idleTimeoutMs: 0,
-    ...options,
-  }, {
-    decide: () => "",
-    follow: () => ({ onOpen() {}, onEnd: (end) => tell({ type: "end", end }) }),
-    abandoned: (request) => tell({ type: "abandoned", url: request.url }),
-    onRefused: (addr, status, cause) => tell({ type: "refused", status, cause, port: (addr as Deno.NetAddr).port }),
-    ...handler,
-  });
+  const limits = { maxMessageBytes: 32 * 1024 * 1024, idleTimeoutMs: 0, ...options };
+  const server = new WireServer(
+    { hostname: "127.0.0.1", port: 0, ...options },
+    echoing(limits, {
+      decide: () => "",
+      follow: () => ({ onOpen() {}, onEnd: (end) => tell({ type: "end", end }) }),
+      abandoned: (request) => tell({ type: "abandoned", url: request.url }),
+      onRefused: (addr, refusal) => tell({ type: "refused", ...refusal, port: (addr as Deno.NetAddr).port }),
+      ...handler,
+    }),
+  );
   const url = `ws://127.0.0.1:${server.port}/`;
   const sockets: RawSocket[] = [];
   return {

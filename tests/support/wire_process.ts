@@ -4,15 +4,17 @@
  */
 
 import { MemoryBudget } from "../../lib/server/budget.ts";
-import { WireServer } from "../../lib/server/wire_server.ts";
+import { echoing } from "../../lib/server/echo_handler.ts";
+import { WireServer } from "../../lib/net/wire_server.ts";
 
 const [options = "{}", maxBytes = "Infinity"] = Deno.args;
-const server = new WireServer({
-  hostname: "127.0.0.1",
-  port: 0,
-  maxMessageBytes: 16 * 1024 * 1024,
-  idleTimeoutMs: 500,
-  budget: new MemoryBudget(Number(maxBytes)),
-  ...JSON.parse(options),
-}, { decide: () => "", follow: () => ({ onOpen() {}, onEnd() {} }) });
+const given = JSON.parse(options);
+const limits = { maxMessageBytes: 16 * 1024 * 1024, idleTimeoutMs: 500, ...given };
+const server = new WireServer(
+  { hostname: "127.0.0.1", port: 0, ...given },
+  echoing({ ...limits, budget: new MemoryBudget(Number(maxBytes)) }, {
+    decide: () => "",
+    follow: () => ({ onOpen() {}, onEnd() {} }),
+  }),
+);
 console.log(server.port);

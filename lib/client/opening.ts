@@ -1,0 +1,207 @@
+/**
+ * Why a connection could not be opened, and what may help, in words.
+ *
+ * @module
+ */
+
+import { quote, withoutPassword } from "../protocol/message.ts";
+import type {
+  HandshakeRefusal,
+  OpenError,
+  OpenReason,
+  ServerCertificate,
+  TransportName,
+} from "../connection/connection.ts";
+
+/** How a connection was tried that could not be opened. */
+export interface OpenAttempt {
+  /** What was to move the bytes. */
+  readonly transport: TransportName;
+  /** The proxy on the way, without credentials; `null` if there was none, `"not-known"` if only the runtime knows. */
+  readonly proxy: string | null;
+  /** Whether the scheme was `wss:`. */
+  readonly isSecure?: boolean;
+  /** Whether an option named the proxy, and not the environment. */
+  readonly isProxyGiven?: boolean;
+  /** Whether authorities were given to trust besides the system's. */
+  readonly hasAuthorities?: boolean;
+}
+
+/**
+ * Says what may help where a connection could not be opened.
+ *
+ * @param error Why not.
+ * @param attempt How it was tried.
+ * @returns One clause or more; empty if nothing is plain.
+ *
+ * @example
+ * ```ts
+ * import { hintForOpening } from "./opening.ts";
+ * import { OpenError } from "../connection/connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new OpenError("no-connection", "No connection", { reason: "plain-server" });
+ * assertEquals(hintForOpening(error, { transport: "wire", proxy: null }), "try ws:// instead of wss://");
+ * ```
+ */
+export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
+  const { reason, status, refusal, certificate } = error;
+  const proxy = attempt.proxy === "not-known" ? null : attempt.proxy;
+  const parts = [
+    reason === "unknown-issuer" ? hintForIssuer(certificate, attempt) : hintForReason(reason, proxy, status),
+    status === undefined || reason === "proxy" || reason === "proxy-or-server" ? "" : hintForStatus(status, refusal),
+    refusal && reason !== "tls-server" ? hintForRest(refusal) : "",
+    mayBePlainToTls(error, attempt) ? "if this port is for TLS, try wss:// instead of ws://" : "",
+    status !== undefined && refusal === undefined && attempt.transport === "builtin" && reason === "other"
+      ? "--transport wire shows all of the answer"
+      : "",
+    proxy !== null && error.failure === "no-connection" && !attempt.isProxyGiven
+      ? "the environment names this proxy: --proxy none goes without"
+      : "",
+    attempt.proxy === "not-known" && error.failure === "no-connection" ? UNKNOWN_PROXY_HINT : "",
+  ];
+  return parts.filter((part) => part !== "").join("; ");
+}
+
+/**
+ * Says why a connection could not be opened, and through which proxy.
+ *
+ * @param error Why not.
+ * @param attempt How it was tried.
+ * @returns The message of the error, with the proxy where it does not name it.
+ *
+ * @example
+ * ```ts
+ * import { problemOfOpening } from "./opening.ts";
+ * import { OpenError } from "../connection/connection.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new OpenError("handshake-refused", "Server answered with status 403");
+ * const attempt = { transport: "wire", proxy: "http://proxy:3128" } as const;
+ * assertEquals(problemOfOpening(error, attempt), "Server answered with status 403, through http://proxy:3128");
+ * ```
+ */
+export function problemOfOpening({ message }: OpenError, { proxy }: OpenAttempt): string {
+  const isNamed = proxy === null || proxy === "not-known" || message.includes(proxy);
+  return isNamed ? message : `${message}, through ${proxy}`;
+}
+
+/** Whether a server for TLS may have been asked without it, as far as the failure does not tell. */
+function mayBePlainToTls({ failure, status, refusal }: OpenError, { isSecure = false }: OpenAttempt): boolean {
+  return !isSecure && (failure === "connection-lost" || (status === 400 && refusal === undefined));
+}
+
+const UNKNOWN_PROXY_HINT =
+  "the built-in WebSocket may have used a proxy of the environment, which cannot be read without --allow-env";
+
+const REASON_HINTS: Partial<Record<OpenReason, string>> = {
+  "refused": "nothing listens there, or a firewall is in between: check host and port",
+  "no-socket": "nothing listens there: check the path of --unix",
+  "unknown-name": "the name does not exist: check the host",
+  "unreachable": "check the host, and the network",
+  "proxy-or-server":
+    "the built-in WebSocket cannot tell who that was: --transport wire asks the proxy for a tunnel, and tells",
+  "plain-server": "try ws:// instead of wss://",
+  "not-http": "if the server speaks TLS, try wss:// instead of ws://; --transport wire shows the answer",
+  "authority-certificate":
+    "a certificate with CA:TRUE cannot be a server's, even with --ca: make one with CA:FALSE, signed by itself or by that authority",
+  "wrong-name": "use a name that the certificate is for, or give the server a certificate for this host",
+  "expired": "renew the certificate, or check the clock of this machine",
+  "not-yet-valid": "check the clock of this machine, or the certificate",
+  "client-certificate-wanted": "give it with --cert and --key",
+  "client-certificate-refused":
+    "check --cert: its authority may not be one that the server trusts, or its time may be over",
+  "tls-handshake":
+    "the server may want a client certificate (--cert and --key), share no cipher with this client, or not speak TLS at this port",
+  "reset": "the server may want a client certificate (--cert and --key), or a firewall is in between",
+  "tls-version": "this client speaks TLS 1.2 and 1.3",
+  "connection-field":
+    'the built-in WebSocket takes nothing besides "Upgrade" there, though a server may send more: --transport wire does',
+  "runtime": "the runtime has limits of its own: use --transport wire",
+  "hidden": "--transport wire shows the answer",
+};
+
+function hintForReason(reason: OpenReason, proxy: string | null, status: number | undefined): string {
+  if (proxy !== null && reason === "refused") {
+    return `nothing listens at the proxy ${proxy}, or a firewall is in between`;
+  }
+  if (proxy !== null && reason === "unknown-name") return `the name of the proxy ${proxy} does not exist`;
+  if (reason !== "proxy") return REASON_HINTS[reason] ?? "";
+  const name = proxy ?? "http://host:port";
+  if (status === 407) {
+    return `the proxy wants credentials: use --proxy ${name.replace("://", "://user:password@")}`;
+  }
+  return `check that ${name} is an HTTP proxy that lets this client through to this host and port`;
+}
+
+function hintForIssuer(certificate: ServerCertificate | undefined, { hasAuthorities }: OpenAttempt): string {
+  if (certificate === undefined) {
+    return hasAuthorities
+      ? "--ca may be that of another authority, or the server may not send its intermediate certificates"
+      : "to trust the authority that signed the server's certificate use --ca";
+  }
+  if (certificate.isSelfSigned) {
+    return "the certificate is signed by itself: to trust it use --ca with that certificate";
+  }
+  const issuer = quote(certificate.issuer, MAX_BODY_CHARS);
+  if (certificate.isIssuerGiven) return `--ca has another authority with the name of the one that signed it, ${issuer}`;
+  return hasAuthorities
+    ? `it is signed by ${issuer}, which the server does not send and --ca does not have: let the server send its intermediate certificates, or add that one with --ca`
+    : `it is signed by ${issuer}: to trust that authority use --ca`;
+}
+
+function hintForStatus(status: number, refusal: HandshakeRefusal | undefined): string {
+  const location = fieldOf(refusal, "location");
+  switch (status) {
+    case 301:
+    case 302:
+    case 303:
+    case 307:
+    case 308:
+      if (location !== undefined) {
+        return `redirects are not followed: use ${quote(withoutPassword(location.replace(/^http(?=s?:)/i, "ws")))}`;
+      }
+      return refusal?.from === "server"
+        ? "it is no redirect, as it does not say where to"
+        : "redirects are not followed: --transport wire shows where it points to";
+    case 304:
+      return "that is an answer for a cache, and none to an upgrade";
+    case 400:
+      return isPlainToTls(refusal?.body ?? "") ? "the server speaks TLS at this port: try wss:// instead of ws://" : "";
+    case 401:
+      return "it wants credentials: use ws://user:password@host/ or --header";
+    case 403:
+      return "it refuses this client: it may want an --origin, a --header or credentials";
+    case 200:
+    case 404:
+      return "no WebSocket endpoint answers at this path";
+    default:
+      return "";
+  }
+}
+
+/** The words of nginx, Go and Apache for HTTP without TLS at a port for TLS. */
+function isPlainToTls(body: string): boolean {
+  return /plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled/i
+    .test(body);
+}
+
+/** How much of a body a hint shows, in characters. */
+const MAX_BODY_CHARS = 80;
+
+/** The rest of an answer that a person wants to see. */
+function hintForRest(refusal: HandshakeRefusal): string {
+  const versions = fieldOf(refusal, "sec-websocket-version");
+  const after = fieldOf(refusal, "retry-after");
+  const words = refusal.body.replace(/<(style|script|title)\b.*?(<\/\1>|$)|<[^>]*(>|$)/gis, " ").replace(/\s+/g, " ")
+    .trim();
+  return [
+    versions === undefined ? "" : `the server speaks version ${quote(versions)} of the protocol, and this client 13`,
+    after === undefined ? "" : `it asks to try again after ${/^\d+$/.test(after) ? `${after} s` : quote(after)}`,
+    words === "" ? "" : `the answer says ${quote(words, MAX_BODY_CHARS)}`,
+  ].filter((part) => part !== "").join("; ");
+}
+
+function fieldOf(refusal: HandshakeRefusal | undefined, name: string): string | undefined {
+  return refusal?.fields.find(([field]) => field.toLowerCase() === name)?.[1];
+}

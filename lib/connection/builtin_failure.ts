@@ -1,0 +1,146 @@
+/**
+ * What the runtime says of a `WebSocket` that failed, sorted; and a second question, over our own frames, where it hides the
+ * answer. Nothing else reads its words.
+ *
+ * @module
+ */
+
+import type { CloseEnd } from "../protocol/close.ts";
+import { statusText } from "../net/answer.ts";
+import { failureOf } from "../net/dial.ts";
+import { connectionError, type Destination, OPEN_FAILURE_TEXT } from "../net/failure.ts";
+import { nameOf } from "../net/proxy.ts";
+import { OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
+
+const CONNECT_PREFIX = "NetworkError: failed to connect to WebSocket: ";
+
+/** Sorts the runtime's words for a failed opening; what is not known to be an answer was no connection. */
+export function openErrorOf(error: string, destination: Destination): OpenError {
+  const words = error.startsWith(CONNECT_PREFIX) ? error.slice(CONNECT_PREFIX.length) : error;
+  const { url, proxy } = destination;
+  const status = Number(/^Invalid status code: (\d{3})/.exec(words)?.[1]);
+  if (proxy?.protocol.startsWith("http") && url.protocol === "ws:") {
+    const failed = forwardErrorOf(words, status, proxy);
+    if (failed) return failed;
+  }
+  if (status) {
+    const message = `Server answered with ${statusText(status)} instead of 101`;
+    return new OpenError("handshake-refused", message, { status, detail: words });
+  }
+  if (HIDDEN_ANSWER.test(words)) {
+    return new OpenError("handshake-refused", HIDDEN_ANSWER_TEXT, { reason: "hidden", detail: words });
+  }
+  const problem = ANSWER_PROBLEMS.find(([pattern]) => pattern.test(words));
+  if (problem) {
+    const [, text, reason] = problem;
+    const message = `${OPEN_FAILURE_TEXT["handshake-refused"]}: ${text}`;
+    return new OpenError("handshake-refused", message, { reason, detail: words });
+  }
+  if (LOST.test(words)) {
+    return new OpenError("connection-lost", OPEN_FAILURE_TEXT["connection-lost"], { detail: words });
+  }
+  return connectionError(words, destination);
+}
+
+/** Over a `ws:` URL the runtime asks an HTTP proxy with the whole URL, and does not tell whose answer it gets. */
+function forwardErrorOf(words: string, status: number, proxy: URL): OpenError | undefined {
+  const isProxy = status === 407;
+  const who = `Proxy ${nameOf(proxy)}${isProxy ? "" : ", or the server behind it,"}`;
+  const reason = isProxy ? "proxy" as const : "proxy-or-server" as const;
+  const from = isProxy ? "proxy" as const : "not-known" as const;
+  if (status) {
+    const problems = [`status ${status} instead of 101`];
+    const refusal = { from, status, problems, fields: [], body: "" };
+    const message = `${who} answered with ${statusText(status)} instead of 101`;
+    return new OpenError("no-connection", message, { reason, refusal, stage: "connect", detail: words });
+  }
+  if (/invalid HTTP/i.test(words)) {
+    const refusal = { from, status: 0, problems: ["it is not HTTP"], fields: [], body: "" };
+    const message = `${who} gave an answer that is not HTTP`;
+    return new OpenError("no-connection", message, { reason, refusal, stage: "connect", detail: words });
+  }
+  if (LOST.test(words)) {
+    const message = `${who} ended the connection without an answer`;
+    return new OpenError("no-connection", message, { reason, stage: "connect", detail: words });
+  }
+  return undefined;
+}
+
+/**
+ * What the second attempt of a failed opening over TLS says of a server without HTTP/2, and of one that has it: it hides
+ * whether the certificate or the answer was the matter.
+ */
+const HIDDEN_ANSWER = /^Didn't receive h2 alpn|^stream error received|NoApplicationProtocol/;
+
+const HIDDEN_ANSWER_TEXT = "Server refused the client or its upgrade; over TLS the built-in WebSocket hides the answer";
+
+/** The runtime's words for an answer that it does not take. */
+const ANSWER_PROBLEMS: readonly (readonly [RegExp, string, OpenReason])[] = [
+  [/^Invalid upgrade header/i, 'the field Upgrade is not "websocket"', "other"],
+  [/^Invalid connection header/i, 'the field Connection is not "Upgrade"', "connection-field"],
+  [/^invalid HTTP/i, "it is not HTTP", "not-http"],
+  [/message head/i, "its head is too long for the built-in WebSocket", "runtime"],
+];
+
+const LOST = /connection closed before message completed|connection reset|broken pipe/i;
+
+/** An abnormal end is a drop if the runtime's words speak of the connection, else the peer broke the protocol. */
+export function endOf(error: string): CloseEnd {
+  return error === "" || /EOF|os error|close_notify|connection|timed out/i.test(error)
+    ? "no-close-frame"
+    : "protocol-error";
+}
+
+/** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
+export const CLEAN_UP_MS = 1000;
+
+/** How long a second question to a server whose answer the runtime hides may take, in milliseconds: 2 s. */
+export const ASK_TIMEOUT_MS = 2000;
+
+/**
+ * Finds out about a failure that the runtime does not tell. When an opening over TLS fails, the runtime tries once more over
+ * HTTP/2 and tells of the second failure only; of an answer that is no HTTP, or of a proxy's, it shows nothing. The same
+ * question over our own frames tells.
+ */
+export async function explained(
+  error: OpenError,
+  url: URL,
+  options: OpenOptions,
+  destination: Destination,
+): Promise<OpenError> {
+  const isSecure = url.protocol === "wss:";
+  const isHidden = HIDDEN_REASONS.includes(error.reason) || (error.reason === "proxy" && isSecure);
+  if (!isHidden) {
+    return error.reason === "unknown-issuer" ? await failureOf(error.detail, options, destination) : error;
+  }
+  // Over wire, only an HTTP proxy is spoken to, and without a client certificate.
+  const { proxy, unixPath } = destination;
+  const isAskable = (proxy === undefined || (isSecure && proxy.protocol === "http:" && !options.clientCertificate)) &&
+    (unixPath === undefined || !isSecure);
+  if (!isAskable) return error;
+  const { openWire } = await import("./wire.ts");
+  const question = { ...options, proxy: proxy?.href ?? "none", onFrame: () => {}, onConnected: () => {} };
+  try {
+    const connection = await openWire(url, question);
+    await connection.close({ timeoutMs: CLEAN_UP_MS });
+  } catch (told) {
+    if (options.signal?.aborted) throw told;
+    // Who does not answer a second time leaves it at what is known.
+    if (!(told instanceof OpenError) || told.detail === "" && told.refusal === undefined) return error;
+    const { failure, message, status, stage, refusal, reason, certificate } = told;
+    const asked = stage === "upgrade" && isSecure ? `${message}; ${ASKED_AGAIN_TEXT}` : message;
+    const details = { stage, reason, certificate, detail: error.detail, cause: told };
+    return new OpenError(failure, asked, {
+      ...details,
+      ...(refusal && { refusal }),
+      ...(status !== undefined && { status }),
+    });
+  }
+  return new OpenError(error.failure, RUNTIME_TEXT, { stage: error.stage, reason: "runtime", detail: error.detail });
+}
+
+const HIDDEN_REASONS: readonly OpenReason[] = ["hidden", "not-http", "connection-field"];
+
+const ASKED_AGAIN_TEXT = "asked again over wire, as over TLS the built-in WebSocket hides the answer";
+
+const RUNTIME_TEXT = "The built-in WebSocket failed, where the same handshake over wire passes";

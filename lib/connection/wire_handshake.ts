@@ -1,0 +1,78 @@
+/**
+ * The opening handshake over a connection of our own (RFC 6455 section 4.1).
+ *
+ * @module
+ */
+
+import { messageOf } from "../protocol/error.ts";
+import { acceptKeyFor, createKey, encodeRequest, type UpgradeRequest, verifyResponse } from "../protocol/handshake.ts";
+import { type Answer, readAnswer, refusalOf, statusText } from "../net/answer.ts";
+import { USER_AGENT, writeAll } from "../net/dial.ts";
+import { OPEN_FAILURE_TEXT } from "../net/failure.ts";
+import { OpenError, type OpenOptions, OptionError } from "./connection.ts";
+
+/**
+ * Asks for the upgrade, and verifies the answer.
+ *
+ * @param tcp The connection.
+ * @param url Where it leads to.
+ * @param options The subprotocols and fields to send.
+ * @param deadline When the connect timeout ends, on the clock of `performance.now()`.
+ * @returns The subprotocol that was selected, and what came behind the answer.
+ * @throws {OpenError} If there is no answer, or one that is not a valid upgrade (RFC 6455 section 4.1).
+ * @throws {OptionError} If an option cannot go out as it is.
+ */
+export async function upgrade(
+  tcp: Deno.Conn,
+  url: URL,
+  { protocols = [], headers = [] }: OpenOptions,
+  deadline: number,
+): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
+  const key = createKey();
+  const fields = [...headers];
+  if (!fields.some(([name]) => name.toLowerCase() === "user-agent")) fields.unshift(["User-Agent", USER_AGENT]);
+  const request = requestFor({ url, key, protocols, headers: fields });
+  try {
+    await writeAll(tcp, request);
+  } catch {
+    // The answer, or the end of the connection, says why.
+  }
+  const answer = await readAnswer(tcp);
+  if (answer.problem !== "") throw await refused(tcp, answer, unreadableProblems(answer), deadline);
+  const expected = { acceptKey: await acceptKeyFor(key), protocols };
+  const { protocol, problems } = verifyResponse(answer.head, expected);
+  if (problems.length > 0) throw await refused(tcp, answer, problems, deadline);
+  return { protocol, rest: answer.rest };
+}
+
+/** The head as it goes out: one byte a character. */
+function requestFor(request: UpgradeRequest): Uint8Array {
+  try {
+    return Uint8Array.from(encodeRequest(request), (char) => char.charCodeAt(0));
+  } catch (error) {
+    throw new OptionError(`Cannot ask for the upgrade: ${messageOf(error)}`);
+  }
+}
+
+function unreadableProblems({ status, problem }: Answer): string[] {
+  return isRefusal(status) ? [`status ${status} instead of 101`, problem] : [problem];
+}
+
+/** Whether the status alone says that there is no upgrade. */
+function isRefusal(status: number): boolean {
+  return status >= 200;
+}
+
+async function refused(
+  tcp: Deno.Conn,
+  answer: Answer,
+  problems: readonly string[],
+  deadline: number,
+): Promise<OpenError> {
+  const { status, problem, isTls } = answer;
+  const message = isRefusal(status)
+    ? `Server answered with ${statusText(status)} instead of 101${problem && `; ${problem}`}`
+    : `${OPEN_FAILURE_TEXT["handshake-refused"]}: ${problems.join("; ")}`;
+  const refusal = await refusalOf(tcp, answer, { from: "server", problems, deadline });
+  return new OpenError("handshake-refused", message, { refusal, ...(isTls && { reason: "tls-server" as const }) });
+}

@@ -1,0 +1,254 @@
+/**
+ * A connection before its upgrade: TLS, the head of the request, and the answer.
+ *
+ * @module
+ */
+
+import { STATUS_TEXT } from "@std/http/status";
+import { responseFields, SWITCHING } from "../protocol/handshake_server.ts";
+import { encodeHead, HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { plainResponse } from "./plain_response.ts";
+import { TlsError } from "./client_hello.ts";
+import { writeAll } from "./dial.ts";
+import { type ParsedRequest, parseRequest } from "./request.ts";
+import type { ByteStream, SecureConn } from "./tls.ts";
+
+/**
+ * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to one
+ * that is refused, in milliseconds: 10 s.
+ */
+export const HEAD_TIMEOUT_MS = 10_000;
+
+/** The longest body of an answer, in bytes: 1 MiB. A longer one is answered with 500 instead. */
+export const MAX_ANSWER_BYTES = 1024 * 1024;
+
+/** How much of a head is read at once, in bytes: 2 KiB. */
+const READ_BYTES = 2048;
+
+/** How much of what comes behind a request that is refused is read and forgotten at once, in bytes: 16 KiB. */
+const FORGOTTEN_BYTES = 16 * 1024;
+
+/** Behind so many bytes, 64 KiB, it is read no faster than once a tick: whoever sends for ever costs nearly nothing. */
+const MAX_FAST_FORGOTTEN_BYTES = 64 * 1024;
+
+/**
+ * Why a connection was refused before there was a request: its head is none (400, also plain HTTP where TLS is spoken), its
+ * TLS handshake is none or over 64 KiB (0), its head is over 64 KiB (431), was not there in time (408, or 0 if nothing came),
+ * or it had waited longest of too many (0).
+ */
+export type HeadRefusalCause = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit";
+
+/** How a connection was refused before there was a request. */
+export interface HeadRefusal {
+  /** The HTTP status of the answer; 0 if there was none. */
+  readonly status: number;
+  /** Why. */
+  readonly cause: HeadRefusalCause;
+  /** The same in a sentence, which the answer has too: it says which line is wrong, and quotes none. */
+  readonly reason: string;
+}
+
+/** A request that has arrived. */
+export interface Received extends ParsedRequest {
+  /** What came behind the head. */
+  readonly early: Uint8Array;
+}
+
+/** What is no request, and the answer to it. */
+export interface Unreadable extends HeadRefusal {
+  /** The field Accept, as far as there is one. */
+  readonly accept?: string | undefined;
+}
+
+/** A connection before the upgrade. */
+export class Reception {
+  readonly addr: Deno.Addr;
+  /** Resolves when it is destroyed. */
+  readonly gone: Promise<undefined>;
+  readonly #conn: Deno.TcpConn;
+  readonly #secure: SecureConn | undefined;
+  #stream: ByteStream;
+  readonly #timeoutMs: number;
+  readonly #leave = Promise.withResolvers<undefined>();
+  readonly #late = Promise.withResolvers<Unreadable>();
+  #dueAt: number;
+  /** Resolves with the next tick. */
+  #ticked: PromiseWithResolvers<void> | undefined;
+  readonly #reader = new HeadReader("request");
+  #isWaiting = true;
+  #isGone = false;
+
+  constructor(conn: Deno.TcpConn, secure: SecureConn | undefined, timeoutMs: number) {
+    this.#conn = conn;
+    this.#stream = secure ?? conn;
+    this.#secure = secure;
+    this.addr = conn.remoteAddr;
+    this.gone = this.#leave.promise;
+    this.#timeoutMs = timeoutMs;
+    this.#dueAt = performance.now() + timeoutMs;
+  }
+
+  /** The connection, or the TLS over it. */
+  get stream(): ByteStream {
+    return this.#stream;
+  }
+
+  /** Whether its head is not complete. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
+  }
+
+  /** Reads the head; rejects if the peer goes before it has ended. */
+  async read(): Promise<Received | Unreadable> {
+    const received = await Promise.race([this.#late.promise, this.#readHead()]);
+    this.#isWaiting = false;
+    return received;
+  }
+
+  async #readHead(): Promise<Received | Unreadable> {
+    try {
+      await this.#secure?.handshake();
+    } catch (error) {
+      // A peer that has gone is not told of.
+      if (!(error instanceof TlsError)) throw error;
+      if (!error.isText) return NO_HANDSHAKE;
+      // Whoever speaks plain HTTP is answered in it.
+      this.#stream = this.#conn;
+      return NO_TLS;
+    }
+    const into = new Uint8Array(READ_BYTES);
+    const reader = this.#reader;
+    // One that is late is answered, and whoever answers reads on.
+    while (this.#isWaiting) {
+      const count = await this.stream.read(into);
+      if (count === null) throw new Error("Unexpected EOF");
+      try {
+        const complete = reader.push(into.subarray(0, count));
+        // Whoever keeps the event loop busy does not put off its own deadline.
+        this.tick(performance.now());
+        if (complete === undefined) continue;
+        const parsed = parseRequest(complete.head, this.#secure !== undefined);
+        return "reason" in parsed
+          ? this.#unreadable("bad-handshake", parsed.reason)
+          : { ...parsed, early: complete.rest };
+      } catch (error) {
+        if (!(error instanceof HttpHeadError)) throw error;
+        return this.#unreadable(error.problem === "too-long" ? "head-too-long" : "bad-handshake", `${error.reason}.`);
+      }
+    }
+    return this.#tooLate();
+  }
+
+  #unreadable(cause: HeadRefusalCause, reason: string): Unreadable {
+    const [, accept] = this.#reader.fieldsSoFar().find(([name]) => name.toLowerCase() === "accept") ?? [];
+    return { status: cause === "head-too-long" ? 431 : 400, cause, reason, accept };
+  }
+
+  #tooLate(): Unreadable {
+    const reason = `No complete request has come within ${this.#timeoutMs / 1000} seconds.`;
+    return { status: this.#reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
+  }
+
+  async accept(request: Request, protocol: string): Promise<void> {
+    const key = request.headers.get("sec-websocket-key") ?? "";
+    await writeAll(this.stream, encodeHead(SWITCHING, await responseFields(key, protocol)));
+  }
+
+  /** Answers, and waits for the peer's end of the connection. */
+  async refuse(response: Response, isHead: boolean): Promise<void> {
+    this.#dueAt = performance.now() + this.#timeoutMs;
+    const body = await this.#bodyOf(response);
+    if (body === undefined) return this.refuse(failed(), isHead);
+    const { status, headers } = response;
+    const fields = [...headers].filter(([name]) => !OWN_FIELDS.has(name));
+    const connection = [headers.get("connection"), "close"].filter((token) => token !== null).join(", ");
+    fields.push(["connection", connection]);
+    // An answer that never has a body has no length either (RFC 9110 section 8.6).
+    if (status !== 204 && status !== 304) {
+      const isUnknown = isHead && response.body === null;
+      fields.push(["content-length", (isUnknown && headers.get("content-length")) || `${body.byteLength}`]);
+    }
+    fields.push(["date", new Date().toUTCString()]);
+    const head = encodeHead(`HTTP/1.1 ${status} ${statusTextOf(status)}`, fields);
+    const answer = new Uint8Array(head.byteLength + body.byteLength);
+    answer.set(head);
+    answer.set(body, head.byteLength);
+    await writeAll(this.stream, isHead ? head : answer);
+    // A socket that is closed with something unread takes the answer back.
+    await this.stream.closeWrite();
+    await this.#forget();
+  }
+
+  /** Reads what still comes, to the end of the connection. */
+  async #forget(): Promise<void> {
+    const into = new Uint8Array(FORGOTTEN_BYTES);
+    let forgotten = 0;
+    while (true) {
+      const count = await this.stream.read(into);
+      if (count === null) return;
+      forgotten += count;
+      if (forgotten < MAX_FAST_FORGOTTEN_BYTES) continue;
+      this.#ticked = Promise.withResolvers();
+      await this.#ticked.promise;
+    }
+  }
+
+  /** Reads a body to its end, as long as the peer is there; `undefined` if it is too long. */
+  async #bodyOf({ body }: Response): Promise<Uint8Array | undefined> {
+    if (body === null) return new Uint8Array(0);
+    const reader = body.getReader();
+    this.gone.then(() => reader.cancel()).catch(() => {});
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let length = 0;
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      pieces.push(piece.value);
+      length += piece.value.byteLength;
+      if (length <= MAX_ANSWER_BYTES) continue;
+      reader.cancel().catch(() => {});
+      return undefined;
+    }
+    return new Uint8Array(await new Blob(pieces).arrayBuffer());
+  }
+
+  tick(now: number): void {
+    this.#ticked?.resolve();
+    if (now < this.#dueAt) return;
+    if (!this.#isWaiting) return this.destroy();
+    this.#isWaiting = false;
+    this.#late.resolve(this.#tooLate());
+  }
+
+  destroy(): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    this.stream.close();
+    this.#ticked?.resolve();
+    this.#leave.resolve(undefined);
+  }
+}
+
+const NO_HANDSHAKE: Unreadable = {
+  status: 0,
+  cause: "bad-handshake",
+  reason: "The TLS handshake is none, or does not come to its end.",
+};
+
+/** In the words that clients know of other servers. */
+const NO_TLS: Unreadable = {
+  status: 400,
+  cause: "bad-handshake",
+  reason: "The plain HTTP request was sent to HTTPS port: use wss:// or https://",
+};
+
+/** The fields that the server writes itself. */
+const OWN_FIELDS = new Set(["connection", "content-length", "date", "transfer-encoding"]);
+
+function statusTextOf(status: number): string {
+  const texts: Record<number, string> = STATUS_TEXT;
+  return texts[status] ?? "";
+}
+
+/** The answer when none can be made. */
+export function failed(): Response {
+  return plainResponse(500, statusTextOf(500));
+}

@@ -1,0 +1,217 @@
+/**
+ * The server's half of the opening handshake (RFC 6455 section 4.2): the request and its verification, and the fields of the
+ * response. What is wrong is said in words: what becomes of it is up to the server.
+ *
+ * @module
+ */
+
+import { acceptKeyFor, isKey } from "./handshake.ts";
+import { trimBlanks } from "./http.ts";
+import { quote } from "./message.ts";
+import { isToken } from "./token.ts";
+
+/** How much of a method is shown, in characters. */
+const MAX_SHOWN_CHARS = 20;
+
+/** A request, as far as the opening handshake has to see it. */
+export interface RequestView {
+  /** The method, in the case in which it came. */
+  readonly method: string;
+  /** The version of HTTP, such as `1.1`, where it is known. */
+  readonly version?: string | undefined;
+  /**
+   * Gives a field.
+   *
+   * @param name The name, in small letters.
+   * @returns The value; those of several lines joined with a comma; `null` without the field.
+   */
+  field(name: string): string | null;
+}
+
+/** Why a request cannot be upgraded, as a stable word. */
+export type RequestProblemCause =
+  /** The method is not GET. */
+  | "method"
+  /** It does not ask for a WebSocket. */
+  | "plain-http"
+  /** It asks for another version of the protocol than 13. */
+  | "version"
+  /** A field is missing or malformed, or the version of HTTP has no upgrade. */
+  | "bad-handshake";
+
+/** What is wrong about a request. */
+export interface RequestProblem {
+  /** Why it cannot be upgraded. */
+  readonly cause: RequestProblemCause;
+  /** One sentence for whoever sent it. */
+  readonly text: string;
+}
+
+/**
+ * Verifies the request of the opening handshake, every field of it (RFC 6455 section 4.2.1).
+ *
+ * @param request The request.
+ * @returns The first thing that is wrong; `undefined` if it can be upgraded.
+ *
+ * @example
+ * ```ts
+ * import { verifyRequest } from "./handshake_server.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fields = new Map([["host", "a"], ["upgrade", "websocket"], ["connection", "keep-alive"]]);
+ * assertEquals(verifyRequest({ method: "GET", field: (name) => fields.get(name) ?? null }), {
+ *   cause: "bad-handshake",
+ *   text: 'The field Connection does not have the token "Upgrade".',
+ * });
+ * ```
+ */
+export function verifyRequest(request: RequestView): RequestProblem | undefined {
+  const { method, version } = request;
+  const wantsUpgrade = asksForUpgrade(request);
+  if (method !== "GET" && (wantsUpgrade || method !== "HEAD")) {
+    return { cause: "method", text: methodProblem(method) };
+  }
+  if (!wantsUpgrade) return { cause: "plain-http", text: "The request does not ask for the upgrade to a WebSocket." };
+  const text = versionProblem(version) ?? fieldProblem(request);
+  if (text !== undefined) return { cause: "bad-handshake", text };
+  if (request.field("sec-websocket-version") !== "13") {
+    return { cause: "version", text: "The only Sec-WebSocket-Version here is 13." };
+  }
+  const lateText = bodyProblem(request) ?? keyProblem(request) ?? offerProblem(request);
+  return lateText === undefined ? undefined : { cause: "bad-handshake", text: lateText };
+}
+
+/** Methods have case (RFC 9110 section 9.1). */
+function methodProblem(method: string): string {
+  return method.toUpperCase() === "GET"
+    ? `The method ${quote(method, MAX_SHOWN_CHARS)} is not GET: methods have case.`
+    : "A WebSocket begins with the method GET.";
+}
+
+/** The field Upgrade of HTTP/1.0 means nothing (RFC 9110 section 7.8). */
+function versionProblem(version: string | undefined): string | undefined {
+  return version === "1.0" ? "HTTP/1.0 has no upgrade: a WebSocket needs HTTP/1.1." : undefined;
+}
+
+function fieldProblem(request: RequestView): string | undefined {
+  // With another protocol before "websocket" the runtime takes the connection away from the request, and then stops the process.
+  // A client that offers several leaves the choice to the server: none is chosen here but the one alone.
+  if (request.field("upgrade")?.toLowerCase() !== "websocket") return 'The field Upgrade is not "websocket" alone.';
+  if (request.field("host") === null) return "The field Host is missing.";
+  return hasToken(request, "connection", "upgrade")
+    ? undefined
+    : 'The field Connection does not have the token "Upgrade".';
+}
+
+function bodyProblem(request: RequestView): string | undefined {
+  const hasBody = request.field("transfer-encoding") !== null || !/^0+$/.test(request.field("content-length") ?? "0");
+  return hasBody ? "A request for the upgrade has no body." : undefined;
+}
+
+function keyProblem(request: RequestView): string | undefined {
+  return isKey(request.field("sec-websocket-key") ?? "")
+    ? undefined
+    : "The field Sec-WebSocket-Key is not 16 bytes in Base64.";
+}
+
+function offerProblem(request: RequestView): string | undefined {
+  return offeredProtocols(request).every(isToken)
+    ? undefined
+    : "The field Sec-WebSocket-Protocol has a name that is not a token.";
+}
+
+/**
+ * Says whether a request asks for a WebSocket, rightly or not.
+ *
+ * @param request The request.
+ * @returns Whether `websocket` is among the values of its field Upgrade.
+ *
+ * @example
+ * ```ts
+ * import { asksForUpgrade } from "./handshake_server.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(asksForUpgrade({ method: "GET", field: () => "h2c, WebSocket" }));
+ * ```
+ */
+export function asksForUpgrade(request: RequestView): boolean {
+  return hasToken(request, "upgrade", "websocket");
+}
+
+/**
+ * Gives the subprotocols that a request offers.
+ *
+ * @param request The request.
+ * @returns Their names, in the order of preference.
+ *
+ * @example
+ * ```ts
+ * import { offeredProtocols } from "./handshake_server.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(offeredProtocols({ method: "GET", field: () => "chat,, superchat" }), ["chat", "superchat"]);
+ * ```
+ */
+export function offeredProtocols(request: RequestView): string[] {
+  return listIn(request, "sec-websocket-protocol");
+}
+
+/**
+ * Selects a subprotocol (RFC 6455 section 4.2.2).
+ *
+ * @param offered Those that the client offers, in its order.
+ * @param supported Those of the server, best first; by default the first that the client offers is selected.
+ * @returns The subprotocol; empty if none fits.
+ *
+ * @example
+ * ```ts
+ * import { selectProtocol } from "./handshake_server.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(selectProtocol(["chat", "superchat"], ["superchat", "chat"]), "superchat");
+ * assertEquals(selectProtocol(["chat"], []), "");
+ * ```
+ */
+export function selectProtocol(offered: readonly string[], supported?: readonly string[]): string {
+  return (supported ? supported.find((name) => offered.includes(name)) : offered[0]) ?? "";
+}
+
+/**
+ * Makes the fields of the answer that upgrades (RFC 6455 section 4.2.2); its first line is {@linkcode SWITCHING}.
+ *
+ * @param key The field Sec-WebSocket-Key of the request.
+ * @param protocol The subprotocol that was selected; empty for none.
+ * @returns Name and value of each field, in order.
+ *
+ * @example
+ * ```ts
+ * import { responseFields } from "./handshake_server.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals((await responseFields("dGhlIHNhbXBsZSBub25jZQ==", "chat")).slice(2), [
+ *   ["Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="],
+ *   ["Sec-WebSocket-Protocol", "chat"],
+ * ]);
+ * ```
+ */
+export async function responseFields(key: string, protocol: string): Promise<[name: string, value: string][]> {
+  const fields: [name: string, value: string][] = [
+    ["Upgrade", "websocket"],
+    ["Connection", "Upgrade"],
+    ["Sec-WebSocket-Accept", await acceptKeyFor(key)],
+  ];
+  if (protocol !== "") fields.push(["Sec-WebSocket-Protocol", protocol]);
+  return fields;
+}
+
+/** The first line of the answer that upgrades. */
+export const SWITCHING = "HTTP/1.1 101 Switching Protocols";
+
+/** The values of a list field (RFC 9110 section 5.6.1). */
+function listIn(request: RequestView, name: string): string[] {
+  return (request.field(name) ?? "").split(",").map(trimBlanks).filter((value) => value !== "");
+}
+
+function hasToken(request: RequestView, name: string, token: string): boolean {
+  return listIn(request, name).some((value) => value.toLowerCase() === token);
+}

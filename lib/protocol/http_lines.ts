@@ -1,0 +1,171 @@
+/**
+ * The lines of a head of HTTP: the first one and the fields, as values.
+ *
+ * @module
+ */
+
+import { isToken } from "./token.ts";
+
+/** The head of an HTTP message: its first line and its fields, in order. */
+export interface HttpHead {
+  /** The first line. */
+  readonly startLine: string;
+  /** Name and value of each field; a character stands for a byte (ISO 8859-1). */
+  readonly fields: readonly (readonly [name: string, value: string])[];
+}
+
+/**
+ * Takes spaces and tabs off both ends of a value, and only those. No pattern does it in linear time.
+ *
+ * @param text The text.
+ * @returns The text without them.
+ *
+ * @example
+ * ```ts
+ * import { trimBlanks } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(trimBlanks(" a\u00a0\t"), "a\u00a0");
+ * ```
+ */
+export function trimBlanks(text: string): string {
+  let from = 0;
+  let to = text.length;
+  while (from < to && isBlank(text.charCodeAt(from))) from++;
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
+  return text.slice(from, to);
+}
+
+function isBlank(unit: number): boolean {
+  return unit === 0x20 || unit === 0x09;
+}
+
+/**
+ * Gives the value of each line with a field.
+ *
+ * @param head The head.
+ * @param name The name of the field, in any case.
+ * @returns The values, in order.
+ *
+ * @example
+ * ```ts
+ * import { valuesOf } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(valuesOf({ startLine: "", fields: [["Host", "a"], ["host", "b"]] }, "host"), ["a", "b"]);
+ * ```
+ */
+export function valuesOf(head: HttpHead, name: string): string[] {
+  return head.fields.filter(([field]) => field.toLowerCase() === name.toLowerCase()).map(([, value]) => value);
+}
+
+/**
+ * Gives every value of a field that is a list, in order, over all its lines (RFC 9110 section 5.6.1).
+ *
+ * @param head The head.
+ * @param name The name of the field, in any case.
+ * @returns The values, without the blanks around them; none is empty.
+ *
+ * @example
+ * ```ts
+ * import { listOf } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const head = { startLine: "", fields: [["Connection", "keep-alive, Upgrade"]] } as const;
+ * assertEquals(listOf(head, "connection"), ["keep-alive", "Upgrade"]);
+ * ```
+ */
+export function listOf(head: HttpHead, name: string): string[] {
+  return valuesOf(head, name).flatMap((value) => value.split(",")).map(trimBlanks).filter((value) => value !== "");
+}
+
+/** The first line of a request. */
+export interface RequestLine {
+  /** The method, in the case in which it came: methods have case (RFC 9110 section 9.1). */
+  readonly method: string;
+  /** The target, as it came. */
+  readonly target: string;
+  /** The version: `1.0` or `1.1`. */
+  readonly version: string;
+}
+
+/**
+ * Reads the first line of a request (RFC 9112 section 3).
+ *
+ * @param line The line.
+ * @returns Its parts; `undefined` if it is no such line, or of another version than 1.0 and 1.1.
+ *
+ * @example
+ * ```ts
+ * import { parseRequestLine } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(parseRequestLine("GET /chat HTTP/1.1"), { method: "GET", target: "/chat", version: "1.1" });
+ * assertEquals(parseRequestLine("GET /a b HTTP/1.1"), undefined);
+ * ```
+ */
+export function parseRequestLine(line: string): RequestLine | undefined {
+  const [, method = "", target = "", version = ""] = /^([^ ]+) ([^ \t]+) HTTP\/(1\.[01])$/.exec(line) ?? [];
+  return isToken(method) ? { method, target, version } : undefined;
+}
+
+/** The first line of a response. */
+export interface StatusLine {
+  /** The version, such as `1.1`. */
+  readonly version: string;
+  /** The status. */
+  readonly status: number;
+  /** What stands behind the status; empty if nothing does. */
+  readonly text: string;
+}
+
+/**
+ * Reads the first line of a response (RFC 9112 section 4).
+ *
+ * @param line The line.
+ * @returns Its parts; `undefined` if it is no such line.
+ *
+ * @example
+ * ```ts
+ * import { parseStatusLine } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(parseStatusLine("HTTP/1.1 403 Forbidden"), { version: "1.1", status: 403, text: "Forbidden" });
+ * ```
+ */
+export function parseStatusLine(line: string): StatusLine | undefined {
+  const [, version, digits, text = ""] = /^HTTP\/(\d\.\d) (\d{3})(?: (.*))?$/.exec(line) ?? [];
+  return version === undefined ? undefined : { version, status: Number(digits), text };
+}
+
+/**
+ * Writes a head.
+ *
+ * @param startLine The first line.
+ * @param fields Name and value of each field; each character is a byte (ISO 8859-1).
+ * @returns The head with its empty line.
+ * @throws {RangeError} If a part has a line end, NUL, or a character above U+00FF: it would become something else.
+ *
+ * @example
+ * ```ts
+ * import { encodeHead } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new TextDecoder().decode(encodeHead("HTTP/1.1 200 OK", [["Server", "x"]])), "HTTP/1.1 200 OK\r\nServer: x\r\n\r\n");
+ * ```
+ */
+export function encodeHead(
+  startLine: string,
+  fields: Iterable<readonly [name: string, value: string]>,
+): Uint8Array<ArrayBuffer> {
+  const lines = [startLine, ...Array.from(fields, ([name, value]) => `${name}: ${value}`)];
+  for (const line of lines) {
+    // The line may hold a secret, so that only its name is told.
+    if (!LINE.test(line)) {
+      throw new RangeError(`Cannot write the line "${line.split(":", 1)[0]}": it is not one line of bytes`);
+    }
+  }
+  return Uint8Array.from(`${lines.join("\r\n")}\r\n\r\n`, (char) => char.charCodeAt(0));
+}
+
+const LINE = /^[^\0\r\n\u0100-\uffff]*$/;

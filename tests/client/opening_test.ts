@@ -1,0 +1,42 @@
+/** What may help where a connection could not be opened, in words. */
+
+import { assertEquals } from "@std/assert";
+import { hintForOpening } from "../../lib/client/opening.ts";
+import { type HandshakeRefusal, OpenError } from "../../lib/connection/connection.ts";
+
+/** What a server answered, and what a person is told of it. */
+const ANSWERS: readonly [number, [string, string][], string, string][] = [
+  [301, [["Location", "https://a.example/x"]], "", 'redirects are not followed: use "wss://a.example/x"'],
+  [302, [["location", "http://u:secret@a/"]], "", 'redirects are not followed: use "ws://u:***@a/"'],
+  [301, [], "", "it is no redirect, as it does not say where to"],
+  [304, [["Location", "https://a.example/"]], "", "that is an answer for a cache, and none to an upgrade"],
+  [
+    426,
+    [["Sec-WebSocket-Version", "8, 7"]],
+    "",
+    'the server speaks version "8, 7" of the protocol, and this client 13',
+  ],
+  [503, [["Retry-After", "120"]], "", "it asks to try again after 120 s"],
+  [429, [["Retry-After", "Thu, 01 Jan 1970"]], "", 'it asks to try again after "Thu, 01 Jan 1970"'],
+  [500, [], "<h1>Out\n of  order</h1>", 'the answer says "Out of order"'],
+  [500, [["Transfer-Encoding", "chunked"]], "nope!", 'the answer says "nope!"'],
+  [500, [], "\u001b[31m", 'the answer says "\\u001b[31m"'],
+];
+for (const [status, fields, body, hint] of ANSWERS) {
+  Deno.test(`hintForOpening() says ${hint}, when a server answers with ${status}`, () => {
+    const refusal: HandshakeRefusal = { from: "server", status, problems: [], fields, body };
+    const error = new OpenError("handshake-refused", "no", { refusal });
+    assertEquals(hintForOpening(error, { transport: "wire", proxy: null }), hint);
+  });
+}
+
+Deno.test("hintForOpening() names --transport wire, when builtin hides the rest of the answer", () => {
+  const hint = (status: number) =>
+    hintForOpening(new OpenError("handshake-refused", "no", { status }), { transport: "builtin", proxy: null });
+  assertEquals(hint(500), "--transport wire shows all of the answer");
+  assertEquals(
+    hint(400),
+    "if this port is for TLS, try wss:// instead of ws://; --transport wire shows all of the answer",
+  );
+  assertEquals(hint(301).includes("--transport wire shows where it points to"), true);
+});

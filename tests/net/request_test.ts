@@ -1,0 +1,62 @@
+/** From the head of a request to a request, or to what is wrong about it. */
+
+import { assert, assertEquals } from "@std/assert";
+import { parseRequest } from "../../lib/net/request.ts";
+
+const HOST = ["Host", "a"] as const;
+
+for (
+  const [what, startLine, fields, reason] of [
+    ["no Host", "GET / HTTP/1.1", [], "The field Host is missing."],
+    ["two of them", "GET / HTTP/1.1", [HOST, ["X", "y"], ["host", "a"]], "Line 4 has a second field Host."],
+    [
+      "a Host that is none",
+      "GET / HTTP/1.1",
+      [["X", "y"], ["Host", "a/b"]],
+      "Line 3 has a field Host that is not a host.",
+    ],
+    [
+      "a method in small letters",
+      "get / HTTP/1.1",
+      [HOST],
+      'Line 1 has the method "get", which is not GET: methods have case.',
+    ],
+    ["CONNECT", "CONNECT / HTTP/1.1", [HOST], 'Line 1 has the method "CONNECT", which no request here may have.'],
+    [
+      "another version",
+      "GET / HTTP/1.2",
+      [HOST],
+      "Line 1 has the version HTTP/1.2: HTTP/1.1 and HTTP/1.0 are spoken here.",
+    ],
+    [
+      "two spaces",
+      "GET  / HTTP/1.1",
+      [HOST],
+      "Line 1 is not a method, a target and a version, with one space between them.",
+    ],
+    ["no path", "GET x HTTP/1.1", [HOST], "Line 1 has a target that is neither a path nor an http URL."],
+    ["another scheme", "GET ftp://a/ HTTP/1.1", [HOST], "Line 1 has a target that is neither a path nor an http URL."],
+    [
+      "a URL that is none",
+      "GET http://a:x/ HTTP/1.1",
+      [HOST],
+      "Line 1 has a target that is neither a path nor an http URL.",
+    ],
+  ] as const
+) {
+  Deno.test(`parseRequest() says which line is wrong and why, when a head has ${what}`, () => {
+    assertEquals(parseRequest({ startLine, fields }, false), { reason });
+  });
+}
+
+Deno.test("parseRequest() keeps the target as it came, when the URL has it in another form", () => {
+  const parsed = parseRequest({ startLine: "GET /\u00c3\u00a9/../b HTTP/1.1", fields: [HOST] }, true);
+  assert("request" in parsed);
+  assertEquals([parsed.request.url, parsed.target], ["https://a/b", "/\u00c3\u00a9/../b"]);
+});
+
+Deno.test("parseRequest() takes HTTP/1.0 without a Host, and says which version it is", () => {
+  const parsed = parseRequest({ startLine: "GET /x HTTP/1.0", fields: [] }, false);
+  assert("request" in parsed);
+  assertEquals([parsed.request.url, parsed.version], ["http://localhost/x", "1.0"]);
+});
