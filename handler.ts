@@ -9,6 +9,9 @@
  * knows of its own connections only: `WSPROOF_MAX_CONNECTIONS` and the memory limits hold for each worker, the numbers in the
  * log begin at 1 in each, and `GET /metrics` is left out, as each scrape would meet another worker.
  *
+ * As the main module it reads the environment at once; what is wrong there is one line and exit code 2. Imported by a program,
+ * it reads the environment at the first request, ends nothing, and rejects each request while something is wrong there.
+ *
  * @module
  */
 
@@ -22,6 +25,9 @@ import { printable } from "./lib/client/report.ts";
 import { surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
+
+// True under `deno serve`, in each of its workers too; a program that imports this decides itself.
+const isMain = import.meta.main;
 
 async function createHandler(): Promise<Deno.ServeDefaultExport> {
   const { serve, log, note } = await readServerSettings(parseServerLine([], PROCESS), PROCESS, "deno serve");
@@ -41,15 +47,23 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
     },
     onEvent: tell,
   });
-  // True under `deno serve`, in each of its workers too; a program that imports this decides itself.
-  if (import.meta.main) surviveErrors((error) => echo.troubled("runtime", error));
+  if (isMain) surviveErrors((error) => echo.troubled("runtime", error));
   return { fetch: echo.fetch };
 }
 
-/** The handler, as `deno serve` takes it. */
-const handler: Deno.ServeDefaultExport = await createHandler().catch((error) => {
+/** Says in one line what is wrong, and ends the process. */
+function fail(error: unknown): never {
   console.error(`wsproof: ${printable(messageOf(error))}`);
   Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);
-});
+}
+
+/** A handler that is made at the first request. */
+function createLazily(): Deno.ServeDefaultExport {
+  let made: Promise<Deno.ServeDefaultExport> | undefined;
+  return { fetch: async (request, info) => await (await (made ??= createHandler())).fetch(request, info) };
+}
+
+/** The handler, as `deno serve` takes it. */
+const handler: Deno.ServeDefaultExport = isMain ? await createHandler().catch(fail) : createLazily();
 
 export default handler;

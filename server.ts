@@ -1,5 +1,5 @@
 /**
- * The echo server.
+ * The command lines of the two servers, the echo and the lab: `wsproof serve` and `wsproof lab`.
  *
  * ```sh
  * deno task server --port 6455
@@ -29,12 +29,12 @@ import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
-const HELP = [
+const SERVE_HELP = [
   "wsproof's echo server: every message comes back unchanged, on any path.",
   "GET / is a page to try it with, GET /healthz and GET /metrics are for machines",
   "(not with --lab).",
   "",
-  "Usage: deno task server [OPTIONS]",
+  "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
   "",
   ...describeOptions(SERVER_OPTIONS),
   "",
@@ -43,9 +43,44 @@ const HELP = [
   "the next one, from 500 ms later on, ends it at once.",
 ].join("\n");
 
-async function main(args: readonly string[]): Promise<number> {
+/** The options of the server that the lab has as well. */
+const LAB_OPTIONS = ["port", "host", "lab-public", "log", "quiet", "help", "version"];
+
+const LAB_HELP = [
+  "wsproof's lab: a peer that misbehaves on request, to test clients with. The path",
+  "of a URL says what it does, as in /refuse/403; GET / lists the steps.",
+  "",
+  "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
+  "",
+  ...describeOptions(SERVER_OPTIONS.filter(({ name }) => LAB_OPTIONS.includes(name))),
+  "",
+  "Each option can stand in the environment too: WSPROOF_PORT=0.",
+  "Ctrl-C and SIGTERM drop every connection and end the lab.",
+].join("\n");
+
+/**
+ * Runs the echo server, or with `--lab` the lab, until a signal ends it.
+ *
+ * @param args The words of the command line behind the command.
+ * @returns The exit code.
+ */
+export async function serve(args: readonly string[]): Promise<number> {
+  return await run(args, SERVE_HELP).catch(fail);
+}
+
+/**
+ * Runs the lab until a signal ends it.
+ *
+ * @param args The words of the command line behind the command.
+ * @returns The exit code.
+ */
+export async function lab(args: readonly string[]): Promise<number> {
+  return await run(["--lab", ...args], LAB_HELP).catch(fail);
+}
+
+async function run(args: readonly string[], help: string): Promise<number> {
   const line = parseServerLine(args, PROCESS);
-  if (line.has("help")) return print(HELP);
+  if (line.has("help")) return print(help);
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);
@@ -141,4 +176,4 @@ function fail(error: unknown): number {
 }
 
 // `deno serve`, which takes handler.ts, would listen a second time.
-if (import.meta.main) Deno.exit(await main(Deno.args).catch(fail));
+if (import.meta.main) Deno.exit(await serve(Deno.args));

@@ -1,7 +1,7 @@
 /**
- * Runs the compile task as far as it goes without the network, and checks what it embeds: the executables get Deno itself for a
- * runtime, so they cannot run here; the bundles inside them can. The task compiles bundles, as Deno 2.9 overflows its stack
- * when it embeds npm packages (denoland/deno issue 36746).
+ * Runs the compile task as far as it goes without the network, and checks what it embeds: the executable gets Deno itself for a
+ * runtime, so it cannot run here; the bundle inside it can. The task compiles a bundle, as Deno 2.9 overflows its stack when it
+ * embeds npm packages (denoland/deno issue 36746).
  */
 
 const ROOT = new URL("../", import.meta.url);
@@ -48,49 +48,58 @@ const { code, stdout, stderr } = await command(["task", "-q", "compile"], {
 const log = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
 check(code === 0, "the compile task ends with 0", log);
 
-for (const name of ["wsproof", "wsproof-server"]) {
-  const files = embedded(log).get(name) ?? [];
-  check(files.join() === `dist/${name}.js`, `${name} embeds its bundle and nothing else: ${files}`);
-  const executable = await Deno.readFile(new URL(`dist/${name}`, ROOT));
-  const bundle = await Deno.readFile(new URL(`dist/${name}.js`, ROOT));
-  check(includes(executable, bundle), `${name} has every byte of its bundle`);
-}
+const files = embedded(log).get("wsproof") ?? [];
+check(files.join() === "dist/wsproof.js", `the executable embeds its bundle and nothing else: ${files}`);
+const bundle = await Deno.readFile(new URL("dist/wsproof.js", ROOT));
+check(includes(await Deno.readFile(new URL("dist/wsproof", ROOT)), bundle), "it has every byte of the bundle");
 
-const serverBundle = await Deno.readTextFile(new URL("dist/wsproof-server.js", ROOT));
+const bundleText = new TextDecoder().decode(bundle);
 for (const part of ["page.html", "page.css", "page.js"]) {
   const stretch = plainStretch(await Deno.readTextFile(new URL(`lib/server/page/${part}`, ROOT)));
-  check(stretch.length > 20 && serverBundle.includes(stretch), `wsproof-server has the text of ${part}`);
+  check(stretch.length > 20 && bundleText.includes(stretch), `the bundle has the text of ${part}`);
 }
 
 // Far from the project, so that nothing but the bundle is there.
 const folder = await Deno.makeTempDir();
-for (const name of ["wsproof", "wsproof-server"]) {
-  await Deno.copyFile(new URL(`dist/${name}.js`, ROOT), `${folder}/${name}.js`);
-}
+await Deno.copyFile(new URL("dist/wsproof.js", ROOT), `${folder}/wsproof.js`);
 const alone = ["run", "--cached-only", "--no-remote", "--no-npm", "--no-prompt", "--allow-net", "--allow-read"];
-const server = command([...alone, "--allow-env=WSPROOF_*", "wsproof-server.js", "--port", "0"], {
-  cwd: folder,
-  env: { NO_COLOR: "1" },
-}).spawn();
-const lines = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
-const [, url = ""] = /^Listening on (\S+)/.exec((await lines.read()).value ?? "") ?? [];
-check(url !== "", "the server's bundle listens");
-const proof = await command([...alone, "wsproof.js", url], { cwd: folder, env: { NO_COLOR: "1" } }).output();
-const text = new TextDecoder();
-check(proof.code === 0, "the client's bundle proves it", text.decode(proof.stdout) + text.decode(proof.stderr));
-for (const [path, type] of [["/", "text/html"], ["/metrics", "text/plain"]] as const) {
-  const headers = { accept: type };
-  const response = await fetch(new URL(path, url.replace("ws:", "http:")), { headers });
-  await response.body?.cancel();
-  check(
-    response.status === 200 && (response.headers.get("content-type") ?? "").startsWith(type),
-    `the server's bundle answers ${path} with ${type}`,
-  );
+const place = { cwd: folder, env: { NO_COLOR: "1" } };
+
+/** Runs the bundle as a client, and gives what it printed. */
+async function client(...args: string[]): Promise<{ code: number; printed: string }> {
+  const { code, stdout, stderr } = await command([...alone, "wsproof.js", ...args], place).output();
+  return { code, printed: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
 }
-server.kill("SIGTERM");
-await lines.cancel();
-await server.stderr.cancel();
-check((await server.status).code === 0, "the server's bundle ends with 0");
+
+/** Runs the bundle as a server while something is done with its URL. */
+async function withServer(name: "serve" | "lab", use: (url: string) => Promise<void>): Promise<void> {
+  const server = command([...alone, "--allow-env=WSPROOF_*", "wsproof.js", name, "--port", "0"], place).spawn();
+  const lines = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const [, url = ""] = /^Listening on (\S+)/.exec((await lines.read()).value ?? "") ?? [];
+  check(url !== "", `${name} of the bundle listens`);
+  await use(url);
+  server.kill("SIGTERM");
+  await lines.cancel();
+  await server.stderr.cancel();
+  check((await server.status).code === 0, `${name} of the bundle ends with 0`);
+}
+
+await withServer("serve", async (url) => {
+  const { code, printed } = await client(url);
+  check(code === 0, "the client of the bundle proves it", printed);
+  for (const [path, type] of [["/", "text/html"], ["/metrics", "text/plain"]] as const) {
+    const response = await fetch(new URL(path, url.replace("ws:", "http:")), { headers: { accept: type } });
+    await response.body?.cancel();
+    check(
+      response.status === 200 && (response.headers.get("content-type") ?? "").startsWith(type),
+      `serve of the bundle answers ${path} with ${type}`,
+    );
+  }
+});
+await withServer("lab", async (url) => {
+  const { code, printed } = await client(`${url}corrupt`);
+  check(code === 6, "the client of the bundle sees what the lab does", printed);
+});
 await Deno.remove(folder, { recursive: true });
 
 function includes(whole: Uint8Array, part: Uint8Array): boolean {

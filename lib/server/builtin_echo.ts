@@ -72,7 +72,7 @@ export interface Echo {
    *
    * @returns The connections that were open, each of which says when it has ended.
    */
-  closeAll(code: number, reason: string): EchoConnection[];
+  closeAll(code: number, reason: string): readonly { readonly closed: Promise<unknown> }[];
   /** Takes every connection that has not ended for ended. */
   giveUp(): void;
 }
@@ -409,7 +409,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     else if (typeof data === "string") this.#echoText(data);
     else this.#echoBinary(data);
     // send() has copied the bytes. Given back at once, they do not pile up until the garbage is collected, which takes longer
-    // than all the rest from 1 KiB on (bench/README.md).
+    // than all the rest from 1 KiB on (perf/README.md).
     if (typeof data !== "string") data.transfer(0);
   }
 

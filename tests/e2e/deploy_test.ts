@@ -204,7 +204,7 @@ const MEMORY: Record<string, Memory> = {
 
 for (const [file, { connections, totalMib, limitMib }] of Object.entries(MEMORY)) {
   Deno.test(`the limits of ${file} fit its memory, and deploy/README.md has the sum`, async () => {
-    // bench/limits.ts holds the numbers against the real server: what it takes is below the sum.
+    // perf/limits.ts holds the numbers against the real server: what it takes is below the sum.
     const sum = Math.round(60 + connections * 32 / 1024 + 2 * totalMib);
     assert(sum <= 0.75 * limitMib, `${sum} of ${limitMib} MiB`);
     const row = new RegExp(`\\| \`${file}\` *\\| *([\\d,]+) \\| *(\\d+) MiB \\| *([\\d,]+) MiB \\| *(\\d+) GiB \\|`);

@@ -1,4 +1,4 @@
-/** The echo server among peers that do everything wrong at once; `deno task bench:faults` is the same for longer. */
+/** The echo server among peers that do everything wrong at once; `deno task perf:faults` is the same for longer. */
 
 import { assert } from "@std/assert";
 import { faultedServer } from "../support/faulted_server.ts";

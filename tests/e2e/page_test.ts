@@ -94,7 +94,7 @@ Deno.test("the script and the server have the same idea of a token and of what i
 });
 
 Deno.test("the types of the script are right", async () => {
-  // The types of a browser cannot be checked together with Deno's: so not as a part of `deno task check`.
+  // The types of a browser cannot be checked together with Deno's: so not as a part of `deno task types`.
   const folder = await Deno.makeTempDir();
   const config = `${folder}/deno.json`;
   const compilerOptions = { checkJs: true, noUncheckedIndexedAccess: true, lib: ["esnext", "dom", "dom.iterable"] };

@@ -94,7 +94,7 @@ Deno.test("the example of the JSON report has the fields of a real one, in their
 });
 
 Deno.test("the places that the README names exist", async () => {
-  for (const [, path = ""] of README.matchAll(/`((?:lib|tests|offline|bench)\/[\w/]+\.ts)`/g)) {
+  for (const [, path = ""] of README.matchAll(/`((?:lib|tests|offline|perf)\/[\w/]+\.ts)`/g)) {
     assert((await Deno.stat(new URL(`../../${path}`, import.meta.url))).isFile, path);
   }
   const files = [

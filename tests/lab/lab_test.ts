@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type { EchoClosed, EchoEvent, EchoOpened } from "../../lib/server/policy.ts";
-import { fuzzLab } from "../../bench/fuzz/lab.ts";
+import { fuzzLab } from "../../perf/fuzz/lab.ts";
 import { describeAddr, refusalOf } from "../../lib/server/gatekeeper.ts";
 import { isLoopback, serveLab, type ServeLabOptions } from "../../lib/lab/lab.ts";
 import { LabLimitError, MessageTally } from "../../lib/lab/load.ts";

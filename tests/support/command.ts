@@ -166,7 +166,8 @@ export async function handlerProcess(
   return watch(child, stderr, () => Promise.resolve(`ws://127.0.0.1:${port}/`));
 }
 
-function watchServer(child: Deno.ChildProcess): Promise<ServerProcess> {
+/** Waits until a server says where it listens. */
+export function watchServer(child: Deno.ChildProcess): Promise<ServerProcess> {
   return watch(child, new Response(child.stderr).text(), async (nextLine) => {
     const first = await nextLine();
     return first.startsWith("{") ? JSON.parse(first).url : first.slice("Listening on ".length);

@@ -166,7 +166,7 @@ async function fill({ name, env, limitMib, connections }: Shipped, kind: string,
   const loads = Array.from({ length: Math.ceil(connections / PEERS_OF_A_PROCESS) }, (_, at) => {
     const count = Math.min(PEERS_OF_A_PROCESS, connections - at * PEERS_OF_A_PROCESS);
     return new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", ...standIns, "bench/limits.ts", "load", url, kind, `${count - (at === 0 ? 10 : 0)}`],
+      args: ["run", "-A", ...standIns, "perf/limits.ts", "load", url, kind, `${count - (at === 0 ? 10 : 0)}`],
       stdin: "piped",
       stdout: "piped",
       stderr: "null",

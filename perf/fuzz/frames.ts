@@ -2,7 +2,7 @@
  * Random streams of frames against the echo server over our own frames, judged by an oracle that knows nothing of
  * our code: which messages and pongs come back, in which order, and with which close code the stream ends.
  *
- *     deno task bench:fuzz:frames --count 50000
+ *     deno run $(deno task -q std:flags) --allow-net --allow-read --allow-run perf/fuzz/frames.ts --count 50000
  */
 
 import { conclude, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";

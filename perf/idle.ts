@@ -30,7 +30,7 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function openClients(url: string): Promise<Clients> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--allow-ffi", "bench/idle_load.ts", url, `${connections}`, ...POLICY_FIELDS],
+    args: ["run", "--quiet", "--allow-ffi", "perf/idle_load.ts", url, `${connections}`, ...POLICY_FIELDS],
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
@@ -72,7 +72,7 @@ async function measure(server: Server): Promise<Idle> {
 
 const standIns = await readStandIns();
 const servers = [
-  { name: "bare", begin: () => start(["bench/bare_echo.ts"]) },
+  { name: "bare", begin: () => start(["perf/bare_echo.ts"]) },
   { name: "builtin", begin: () => startWithPolicy("builtin", standIns) },
   { name: "wire", begin: () => startWithPolicy("wire", standIns) },
 ];

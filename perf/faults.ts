@@ -84,7 +84,7 @@ async function measureMemory(): Promise<void> {
           "run",
           "--quiet",
           "--allow-ffi",
-          "bench/flood_load.ts",
+          "perf/flood_load.ts",
           server.url,
           ...args,
           `${seconds}`,
@@ -131,7 +131,7 @@ async function exchangeOverTls(url: string, caCerts: readonly string[]): Promise
 async function measureTls(): Promise<void> {
   const standIns = await readStandIns();
   const authority = await createAuthority();
-  const { cert, key } = await authority.sign("wsproof bench");
+  const { cert, key } = await authority.sign("wsproof perf");
   const directory = await Deno.makeTempDir();
   const caFile = `${directory}/ca.pem`;
   for (const [name, text] of Object.entries({ ca: authority.cert, cert, key })) {
@@ -149,7 +149,7 @@ async function measureTls(): Promise<void> {
     for (let count = 0; count < EXCHANGES; count++) times.push(await exchange(server.url));
     const before = await readMebibytes(server.pid, "VmRSS");
     const args = [server.url, kind, `${TLS_PEERS}`, `${TLS_SECONDS}`, caFile];
-    const peers = deno(["run", "--quiet", "--allow-net", "--allow-read", "bench/tls_load.ts", ...args]).output();
+    const peers = deno(["run", "--quiet", "--allow-net", "--allow-read", "perf/tls_load.ts", ...args]).output();
     const until = performance.now() + (TLS_SECONDS - 1) * 1000;
     const meanwhile: number[] = [];
     while (performance.now() < until) {

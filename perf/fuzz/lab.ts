@@ -4,7 +4,7 @@
  * refused wrongly, or frames that are not well-formed where no step makes them so.
  *
  * ```sh
- * deno run --import-map=offline/import_map.json --allow-net --allow-read --allow-run bench/fuzz/lab.ts --count 50000 --seed 1
+ * deno run --import-map=offline/import_map.json --allow-net --allow-read --allow-run perf/fuzz/lab.ts --count 50000 --seed 1
  * ```
  *
  * It exits with 0 without findings, 1 with some, and 2 when its options are wrong.

@@ -39,7 +39,7 @@ async function measure(
   fields: readonly string[] = [],
 ): Promise<Load> {
   const args = [server.url, size, connections, seconds, ...fields].map(String);
-  const { code, stdout } = await deno(["run", "--quiet", "--allow-ffi", "bench/echo_load.ts", ...args]).output();
+  const { code, stdout } = await deno(["run", "--quiet", "--allow-ffi", "perf/echo_load.ts", ...args]).output();
   if (code !== 0) throw new Error(`The load of ${args.join(" ")} failed`);
   return JSON.parse(new TextDecoder().decode(stdout));
 }
@@ -79,9 +79,9 @@ async function comparePeers(standIns: readonly string[], seconds: number): Promi
   const folder = await installPeers();
   const bunPath = `${folder}/node_modules/@oven/bun-linux-x64/bin/bun`;
   await using wire = await start([...standIns, "server.ts", "--transport", "wire", "--quiet", "--port", "0"]);
-  await using bare = await start(["bench/bare_echo.ts"]);
-  await using ws = await startCommand("node", ["bench/ws_echo.mjs", folder]);
-  await using bun = await startCommand(bunPath, ["bench/bun_echo.mjs"]);
+  await using bare = await start(["perf/bare_echo.ts"]);
+  await using ws = await startCommand("node", ["perf/ws_echo.mjs", folder]);
+  await using bun = await startCommand(bunPath, ["perf/bun_echo.mjs"]);
   const servers = { wire, bare, ws, bun };
   console.log(`| message, ${PEER_CONNECTIONS} connections | wire | bare | ws on Node | bun |`);
   console.log("| ---: | ---: | ---: | ---: | ---: |");
@@ -110,7 +110,7 @@ interface Door {
 
 async function compareWithBare(doors: readonly Door[], args: readonly string[]): Promise<void> {
   const [seconds = 1.5, onlySize, onlyConnections] = args.map(Number);
-  await using bare = await start(["bench/bare_echo.ts"]);
+  await using bare = await start(["perf/bare_echo.ts"]);
   console.log(
     "| message | connections | server | messages/s | bare | ratio | p50 / p99 ms | bare | p99 ratio | load's CPU |",
   );

@@ -95,7 +95,7 @@ async function measure(door: string, kind: string, count: string, standIns: read
   for (let warm = 0; warm < 20; warm++) await Promise.all([roundTrip(), askHealth(wsUrl)]);
   const tls = door.endsWith("-tls") ? [files.ca] : [];
   const more = door.endsWith("-tls") ? ["--allow-ffi", "--allow-net", "--allow-read"] : ["--allow-ffi"];
-  const args = ["run", "--quiet", "--no-prompt", ...more, "bench/starve_load.ts", wsUrl, kind, count, seconds, ...tls];
+  const args = ["run", "--quiet", "--no-prompt", ...more, "perf/starve_load.ts", wsUrl, kind, count, seconds, ...tls];
   const flood = deno(args).output();
   const end = new AbortController();
   // The flood is under way.

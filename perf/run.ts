@@ -59,12 +59,12 @@ const server = deno(SERVER).spawn();
 const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
 const [, url = ""] = /^Listening on (\S+)/.exec((await reader.read()).value ?? "") ?? [];
 try {
-  const bare = ["run", "--allow-net", "bench/bare_client.ts", url];
+  const bare = ["run", "--allow-net", "perf/bare_client.ts", url];
   await compare("A whole run, against bare lines with a deadline", [...CLIENT, url], [...bare, "10000"], ROUNDS);
   await compare("A whole run, against bare lines that could wait for ever", [...CLIENT, url], bare, ROUNDS);
 
   const split = [...CLIENT, "--size", `${TOTAL_BYTES}`, "--split", `${PART_BYTES}`, url];
-  const loop = ["run", "--allow-net", "bench/bare_loop.ts", url, `${TOTAL_BYTES}`, `${PART_BYTES}`];
+  const loop = ["run", "--allow-net", "perf/bare_loop.ts", url, `${TOTAL_BYTES}`, `${PART_BYTES}`];
   await compare("1 GiB in parts of 1 MiB", split, loop, 3);
 
   const client = deno(split).spawn();

@@ -3,7 +3,7 @@
  * under `deno serve`, and the lab. No head may end or hang one of them, print on its standard error output, or be let in although
  * it is no handshake; and every correct one is let in.
  *
- *     deno task bench:fuzz:heads --count 50000
+ *     deno run $(deno task -q std:flags) --allow-net --allow-read --allow-run perf/fuzz/heads.ts --count 50000
  */
 
 import { conclude, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";

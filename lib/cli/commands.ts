@@ -1,0 +1,92 @@
+/**
+ * Commands: the first word of wsproof's command line says what it does. Pure: words in, a choice out.
+ *
+ * @module
+ */
+
+import { UsageError } from "./command_line.ts";
+
+/** One command. */
+export interface Command {
+  /** The words that may follow its name, for the help. */
+  readonly usage: string;
+  /** What it does, as a line of the help. */
+  readonly help: string;
+  /** Runs it with the words behind its name, and gives the exit code. */
+  run(args: readonly string[]): Promise<number>;
+}
+
+/** The commands there are, by name. */
+export type Commands = Readonly<Record<string, Command>>;
+
+/**
+ * Finds the command that a command line begins with.
+ *
+ * @param args The words of the command line.
+ * @param commands The commands there are.
+ * @returns The command; `undefined` if the first word is an option or an operand.
+ *
+ * @example
+ * ```ts
+ * import { commandOf } from "./commands.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const serve = { usage: "[OPTIONS]", help: "Run the echo server", run: () => Promise.resolve(0) };
+ * assertEquals(commandOf(["serve", "--port", "0"], { serve }), serve);
+ * assertEquals(commandOf(["ws://127.0.0.1/"], { serve }), undefined);
+ * ```
+ */
+export function commandOf([word = ""]: readonly string[], commands: Commands): Command | undefined {
+  return Object.hasOwn(commands, word) ? commands[word] : undefined;
+}
+
+/**
+ * Refuses an operand that is a word such as a misspelt command, or a command that is not the first word.
+ *
+ * @param operands The operands of a command line that begins with no command.
+ * @param commands The commands there are.
+ * @throws {UsageError} If one of them consists of letters only, as no URL does.
+ *
+ * @example
+ * ```ts
+ * import { refuseWords } from "./commands.ts";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => refuseWords(["sevre"], {}), Error, '"sevre" is neither a command');
+ * ```
+ */
+export function refuseWords(operands: readonly string[], commands: Commands): void {
+  const word = operands.find((operand) => /^[a-z]+$/i.test(operand));
+  if (word === undefined) return;
+  if (Object.hasOwn(commands, word)) {
+    throw new UsageError(`Command ${word} is not the first word: write wsproof ${word} ${commands[word]?.usage}`);
+  }
+  const names = Object.keys(commands).join(", ");
+  throw new UsageError(
+    `Operand "${word}" is neither a command (${names}) nor a URL: a host of that name is ws://${word}/`,
+  );
+}
+
+/**
+ * Writes the command part of a help text.
+ *
+ * @param commands The commands, in the order of the text.
+ * @returns Lines.
+ *
+ * @example
+ * ```ts
+ * import { describeCommands } from "./commands.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const serve = { usage: "[OPTIONS]", help: "Run the echo server", run: () => Promise.resolve(0) };
+ * assertEquals(describeCommands({ serve }), ["  serve [OPTIONS]             Run the echo server"]);
+ * ```
+ */
+export function describeCommands(commands: Commands): string[] {
+  return Object.entries(commands).map(([name, { usage, help }]) =>
+    `${`  ${name} ${usage}`.padEnd(HELP_COLUMN)}${help}`
+  );
+}
+
+/** The column of the help in which options and commands are explained. */
+const HELP_COLUMN = 30;

@@ -1,0 +1,173 @@
+/**
+ * What the client says of an exchange: while it runs, at its end, and where the command line itself is wrong.
+ *
+ * @module
+ */
+
+import type { ClientSettings } from "./client_settings.ts";
+import { UsageError } from "./command_line.ts";
+import type { ExchangeEvent, ExchangeOptions, ExchangeReport } from "../client/exchange.ts";
+import { PayloadError } from "../client/payload.ts";
+import type { Progress } from "../client/progress.ts";
+import { formatEvent, formatFailure, formatJson, formatReport, printable } from "../client/report.ts";
+import { EXIT_CODES, type Failure } from "../client/verdict.ts";
+import { OptionError } from "../connection/connection.ts";
+
+/** Where a command line prints; only a shell has one that prints for real. */
+export interface Screen {
+  /** Prints results: the standard output. */
+  readonly out: Stream;
+  /** Prints what is no result: the standard error output. */
+  readonly error: Stream;
+}
+
+/** One of the two outputs. */
+export interface Stream {
+  /** Whether a person reads it, and wants colours. */
+  readonly isColored: boolean;
+  /** Prints a text and a line end. */
+  print(text: string): void;
+}
+
+const REPORT_A_BUG =
+  "This is a bug in wsproof: please report it, with the command and these lines, to its issue tracker.";
+
+/** What follows an exchange while it runs. */
+export interface ExchangeView extends Pick<ExchangeOptions, "onFrame"> {
+  /** Told of each event. */
+  onEvent(event: ExchangeEvent): void;
+  /** Clears what is only for the time of the exchange. */
+  end(): Promise<void>;
+}
+
+/**
+ * Shows an exchange while it runs: each event with `--verbose`, each frame with `--trace`, else a bar where a person waits.
+ *
+ * @param settings What the client is asked to do.
+ * @param screen Where to print.
+ * @returns What the exchange tells its events.
+ */
+export async function viewOf(settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
+  const bar = await progressOf(settings);
+  return {
+    ...await tracing(settings, error),
+    onEvent(event) {
+      bar?.onEvent(event);
+      if (settings.verbose) error.print(formatEvent(event));
+    },
+    end: async () => await bar?.stop(),
+  };
+}
+
+/**
+ * Shows every frame with `--trace`.
+ *
+ * @param settings What the client is asked to do.
+ * @param stream Where to print.
+ * @returns The option for the connection; without `--trace`, nothing.
+ */
+export async function tracing(
+  { trace }: Pick<ClientSettings, "trace">,
+  stream: Stream,
+): Promise<Pick<ExchangeView, "onFrame">> {
+  if (!trace) return {};
+  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
+  const { formatFrame } = await import("../client/trace.ts");
+  const start = performance.now();
+  return { onFrame: (frame) => stream.print(formatFrame(frame, performance.now() - start)) };
+}
+
+/** A bar is for a person, and for work of which the end is known. */
+async function progressOf(
+  { output, verbose, totalBytes = 0, exchange }: ClientSettings,
+): Promise<Progress | undefined> {
+  if (output === "nothing" || verbose || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
+  const { Progress } = await import("../client/progress.ts");
+  return new Progress(totalBytes, exchange.expectation?.type === "echo");
+}
+
+/**
+ * Says what an exchange proved, or what failed and why.
+ *
+ * @param report The report.
+ * @param output The form that was asked for.
+ * @param screen Where to print.
+ */
+export function tellReport(report: ExchangeReport, output: ClientSettings["output"], { out, error }: Screen): void {
+  if (output === "nothing") return;
+  const { steps } = formatReport(report, { color: out.isColored });
+  const { verdict } = formatReport(report, { color: (report.ok ? out : error).isColored });
+  if (output === "json") out.print(formatJson(report));
+  else if (steps.length > 0) out.print(steps.join("\n"));
+  if (!report.ok) error.print(verdict.join("\n"));
+  else if (output === "lines") out.print(verdict.join("\n"));
+  if (report.verdict === "internal-error") error.print(REPORT_A_BUG);
+}
+
+/**
+ * Says why a conversation failed.
+ *
+ * @param failure What failed.
+ * @param output The form that was asked for.
+ * @param screen Where to print.
+ * @returns The exit code.
+ *
+ * @example
+ * ```ts
+ * import { tellFailure } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const stream = { isColored: false, print: (text: string) => void lines.push(text) };
+ * const failure = { verdict: "no-reply", problem: "Nothing came", hint: "" } as const;
+ * assertEquals(tellFailure(failure, "lines", { out: stream, error: stream }), 5);
+ * assertEquals(lines, ["no-reply (exit 5): Nothing came"]);
+ * ```
+ */
+export function tellFailure(failure: Failure, output: ClientSettings["output"], { error }: Screen): number {
+  if (output !== "nothing") {
+    error.print(formatFailure(failure, { color: error.isColored }).join("\n"));
+    if (failure.verdict === "internal-error") error.print(REPORT_A_BUG);
+  }
+  return EXIT_CODES[failure.verdict];
+}
+
+/**
+ * Says in one line what is wrong with a command line, and in more what is a bug.
+ *
+ * @param thrown What was thrown.
+ * @param screen Where to print.
+ * @returns The exit code: 2 for what the user can mend, else 1.
+ *
+ * @example
+ * ```ts
+ * import { UsageError } from "./command_line.ts";
+ * import { tellError } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const stream = { isColored: false, print: (text: string) => void lines.push(text) };
+ * assertEquals(tellError(new UsageError("There is more than one URL"), { out: stream, error: stream }), 2);
+ * assertEquals(lines, ["wsproof: There is more than one URL"]);
+ * ```
+ */
+export function tellError(thrown: unknown, { error }: Screen): number {
+  const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];
+  if (thrown instanceof Error && expected.some((ErrorClass) => thrown instanceof ErrorClass)) {
+    error.print(`wsproof: ${printable(thrown.message)}`);
+    return EXIT_CODES.usage;
+  }
+  if (isOutputError(thrown)) {
+    // Where the error output is the one that is full, not even this can be said.
+    error.print(`wsproof: Cannot write to the standard output: ${thrown.message}`);
+    return EXIT_CODES["internal-error"];
+  }
+  error.print(Deno.inspect(thrown).split("\n").map(printable).join("\n"));
+  error.print(REPORT_A_BUG);
+  return EXIT_CODES["internal-error"];
+}
+
+/** What the runtime throws when a line cannot be printed, as on a disk that is full. */
+function isOutputError(error: unknown): error is Error {
+  return error instanceof Error && /No space left on device|Broken pipe/.test(error.message);
+}

@@ -1,0 +1,69 @@
+/**
+ * RFC 6455 as pure code: bytes in, values and bytes out. Nothing here opens a socket, reads a clock or calls Deno, so that
+ * a browser or Node runs it as it is.
+ *
+ * @module
+ */
+
+export {
+  DEFAULT_MAX_MESSAGE_BYTES,
+  type Fragment,
+  type IncompleteMessage,
+  MessageAssembler,
+  type MessageAssemblerOptions,
+} from "./assembler.ts";
+export {
+  assertSendableClose,
+  CLOSE_CODES,
+  type CloseCodeInfo,
+  type CloseEnd,
+  type CloseFrame,
+  type CloseOutcome,
+  type CloseRecord,
+  describeCloseCode,
+  describeCloseFrame,
+  describeConfirmation,
+  describeEnd,
+  encodeClosePayload,
+  type ExpectedClose,
+  isSendableCloseCode,
+  MAX_CLOSE_REASON_BYTES,
+  parseClosePayload,
+  type TcpEnd,
+  verifyClose,
+} from "./close.ts";
+export {
+  type ConnectionEnd,
+  Endpoint,
+  type EndpointError,
+  type EndpointHandler,
+  type EndpointOptions,
+  type EndpointPhase,
+  type EndpointRole,
+  type RelayHandler,
+} from "./endpoint.ts";
+export { ProtocolError, type ProtocolErrorCode } from "./error.ts";
+export {
+  applyMask,
+  encodeFrame,
+  type EncodeFrameOptions,
+  FrameDecoder,
+  type FrameHeader,
+  type FrameOrigin,
+  type FrameSink,
+  MAX_CONTROL_PAYLOAD_BYTES,
+  OPCODE,
+} from "./frame.ts";
+export {
+  acceptKeyFor,
+  basicCredentials,
+  createKey,
+  encodeRequest,
+  type ExpectedResponse,
+  type HttpHead,
+  type UpgradeRequest,
+  type UpgradeResponse,
+  verifyResponse,
+} from "./handshake.ts";
+export { byteLengthOf, kindOf, type Message, type MessageKind } from "./message.ts";
+export { decodeUtf8, isUtf8, Utf8Checker } from "./utf8.ts";

@@ -1,0 +1,75 @@
+/** The commands of the one command line: its first word chooses, and the other words are the command's. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { client, outcomeOf, reportOf, start, watchServer } from "../support/command.ts";
+
+/** The permission that a server has besides those of the client. */
+const OF_THE_SERVER = { permissions: ["--allow-env=WSPROOF_*"] };
+
+for (const command of ["serve", "lab"]) {
+  Deno.test({
+    name: `${command} listens, proves itself to the client, and ends with 0 at SIGTERM`,
+    ignore: Deno.build.os === "windows",
+    fn: async () => {
+      await using server = await watchServer(start("main.ts", [command, "--port", "0"], OF_THE_SERVER));
+      assertEquals(reportOf(await client(["--json", server.url])).verdict, "proven");
+      server.child.kill("SIGTERM");
+      assertEquals(await server.ended(), { code: 0, stderr: "" });
+    },
+  });
+
+  Deno.test(`help ${command} shows what ${command} --help shows, within 80 columns`, async () => {
+    const help = await outcomeOf(start("main.ts", ["help", command], OF_THE_SERVER));
+    assertEquals(help, await outcomeOf(start("main.ts", [command, "--help"], OF_THE_SERVER)));
+    assertEquals([help.code, help.stderr], [0, ""]);
+    assertStringIncludes(help.stdout, `Usage: wsproof ${command} [OPTIONS]`);
+    assertEquals(help.stdout.split("\n").filter((line) => line.length > 80), []);
+  });
+}
+
+Deno.test("lab misbehaves as its path says, without --lab", async () => {
+  await using lab = await watchServer(start("main.ts", ["lab", "--port", "0"], OF_THE_SERVER));
+  assertEquals(reportOf(await client(["--json", `${lab.url}corrupt`])).verdict, "wrong-reply");
+});
+
+Deno.test("lab --help shows the options that the lab takes, and no other", async () => {
+  const { stdout } = await outcomeOf(start("main.ts", ["lab", "--help"], OF_THE_SERVER));
+  const shown = [...stdout.matchAll(/^ {2}.{4}--([a-z-]+)/gm)].map(([, name]) => name);
+  assert(shown.includes("port") && shown.includes("lab-public"), stdout);
+  const { code, stderr } = await outcomeOf(start("main.ts", ["lab", "--max-message", "1"], OF_THE_SERVER));
+  assertEquals([code, stderr], [2, "wsproof: Option --max-message does not go with --lab: leave it out\n"]);
+  assert(!shown.includes("max-message"), stdout);
+});
+
+Deno.test("help is the help of the client, with the commands", async () => {
+  const help = await client(["help"]);
+  assertEquals(help, await client(["--help"]));
+  assertEquals(help.code, 0);
+  for (const command of ["serve", "lab", "help"]) assertMatch(help.stdout, new RegExp(`^  ${command} \\[`, "m"));
+  assertEquals(help.stdout.split("\n").filter((line) => line.length > 80), []);
+});
+
+for (
+  const [args, line] of [
+    [
+      ["sevre"],
+      'Operand "sevre" is neither a command (serve, lab, help) nor a URL: a host of that name is ws://sevre/',
+    ],
+    [["help", "sevre"], 'Operand "sevre" is neither a command'],
+    [["-q", "serve"], "Command serve is not the first word: write wsproof serve [OPTIONS]"],
+    [["serve", "x"], 'The server takes no operand: leave out "x"'],
+    [["lab", "--prot", "1"], "Option --prot does not exist: did you mean --port?"],
+  ] as const
+) {
+  Deno.test(`wsproof says in one line what is wrong with ${args.join(" ")}, and exits with 2`, async () => {
+    const outcome = await outcomeOf(start("main.ts", args, OF_THE_SERVER));
+    assertEquals([outcome.code, outcome.stdout], [2, ""]);
+    assertMatch(outcome.stderr, /^wsproof: .*\n$/);
+    assertStringIncludes(outcome.stderr, `wsproof: ${line}`);
+  });
+}
+
+Deno.test("a message may be the name of a command", async () => {
+  await using server = await watchServer(start("main.ts", ["serve", "--port", "0", "-q"], OF_THE_SERVER));
+  assertEquals(reportOf(await client(["--json", "-m", "serve", server.url])).sent, { messages: 1, bytes: 5 });
+});
