@@ -20,28 +20,18 @@ import { createEcho } from "./lib/server/builtin_echo.ts";
 import { createLog } from "./lib/server/log.ts";
 import { LineWriter } from "./lib/server/line_writer.ts";
 import { createPage } from "./lib/server/page.ts";
-import { parseServerLine, PROCESS, readServerSettings, variableOf } from "./lib/cli/server_settings.ts";
+import { parseServerLine, PROCESS, readServerSettings } from "./lib/cli/server_settings.ts";
 import { printable } from "./lib/client/report.ts";
 import { surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
-/** Options that belong to `deno serve`, or make no sense under it. */
-const NOT_HERE = ["port", "host", "cert", "key", "shutdown-timeout", "lab", "lab-public"];
-
 // True under `deno serve`, in each of its workers too; a program that imports this decides itself.
 const isMain = import.meta.main;
 
 async function createHandler(): Promise<Deno.ServeDefaultExport> {
-  const line = parseServerLine([], PROCESS);
-  for (const name of NOT_HERE.filter((name) => line.variables.has(name))) {
-    throw new UsageError(`Variable ${variableOf(name)} does not go with deno serve: leave it out`);
-  }
-  const { serve, log, note } = await readServerSettings(line, PROCESS);
+  const { serve, log, note } = await readServerSettings(parseServerLine([], PROCESS), PROCESS, "deno serve");
   if (note) console.error(`wsproof: ${note}`);
-  if (serve.transport === "wire") {
-    throw new UsageError(`Variable ${variableOf("transport")} cannot be "wire" with deno serve: use server.ts`);
-  }
   // Several workers write one log.
   const worker = crypto.randomUUID().slice(0, 8);
   const errors = new LineWriter(Deno.stderr);

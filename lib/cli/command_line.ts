@@ -1,29 +1,36 @@
 /**
- * What both command lines share: options, values and their errors. Pure: words in, values out.
+ * The words of a command line, and the variables that stand for its options. Pure: words in, texts out.
  *
  * @module
  */
 
 import { parseArgs } from "@std/cli/parse-args";
 import { UsageError } from "../client/usage.ts";
+import { escapeUnprintable } from "../protocol/message.ts";
 
 export { UsageError } from "../client/usage.ts";
 
-/** One option of a command line. */
+/** An option of a command line, as far as its words go. */
 export interface OptionSpec {
   /** The long name, without the dashes. */
   readonly name: string;
   /** The letter of the short form. */
   readonly short?: string;
-  /** What the help calls the value; an option without it is a flag. */
+  /** The name of the value in the help; a flag has none. */
   readonly value?: string;
-  /** What to do to give bytes that are not UTF-8, which no value can have. */
+  /** The way to give bytes that are not UTF-8, which no value can have; for the error. */
   readonly otherBytes?: string;
-  /** What it does, as lines of the help text. */
+  /** The lines of the help text. */
   readonly help: readonly string[];
+  /** Whether the option may be repeated; spaces separate the values in its variable. */
+  readonly isList?: boolean;
+  /** The contents of its variable: its value, the content of the file that it names, or no variable. Default: `value`. */
+  readonly variable?: "value" | "content" | "none";
+  /** An option that says the same: on the command line it wins over the variable of this one. */
+  readonly overruledBy?: string;
 }
 
-/** A command line, sorted into options and the rest. */
+/** A command line, sorted into options and operands. */
 export interface CommandLine {
   /** Whether a flag was given. */
   has(name: string): boolean;
@@ -33,14 +40,41 @@ export interface CommandLine {
   values(name: string): string[];
   /** The words that belong to no option. */
   readonly operands: readonly string[];
+  /** The options that only the environment gives. */
+  readonly variables: ReadonlySet<string>;
 }
+
+/** Reads a variable of the environment; `undefined` if there is none. */
+export type ReadVariable = (name: string) => string | undefined;
+
+/**
+ * Names the variable of the environment that stands for an option.
+ *
+ * @param option The name of the option.
+ * @returns The name of the variable. `1` or `true` in it sets a flag, spaces separate the values of a list.
+ *
+ * @example
+ * ```ts
+ * import { variableOf } from "./command_line.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(variableOf("max-message"), "WSPROOF_MAX_MESSAGE");
+ * ```
+ */
+export function variableOf(option: string): string {
+  return `${PREFIX}${option.toUpperCase().replaceAll("-", "_")}`;
+}
+
+const PREFIX = "WSPROOF_";
 
 /**
  * Sorts the words of a command line.
  *
  * @param args The words.
- * @param specs The options there are.
- * @returns The options and the operands; all that follows `--` is an operand.
+ * @param specs The options of the command.
+ * @param readVariable Reads the variables that stand for options; by default no variable counts.
+ * @returns The options and the operands; each word after `--` is an operand. An option of the command line wins over its
+ * variable, and an empty variable counts as none.
  * @throws {UsageError} For an option that does not exist, naming the nearest; for a value that is missing or not wanted,
  * and for a word whose bytes are not UTF-8.
  *
@@ -55,7 +89,39 @@ export interface CommandLine {
  * assertEquals(line.operands, ["ws://127.0.0.1/"]);
  * ```
  */
-export function parseCommandLine(args: readonly string[], specs: readonly OptionSpec[]): CommandLine {
+export function parseCommandLine(
+  args: readonly string[],
+  specs: readonly OptionSpec[],
+  readVariable: ReadVariable = () => undefined,
+): CommandLine {
+  const given = sortWords(args, specs);
+  const variables = new Set<string>();
+  const words = specs.flatMap((spec) => {
+    const { name, variable = "value", overruledBy = name } = spec;
+    if (variable !== "value" || isGiven(given, name) || isGiven(given, overruledBy)) return [];
+    const text = readVariable(variableOf(name)) ?? "";
+    if (text === "") return [];
+    variables.add(name);
+    return wordsOf(spec, text);
+  });
+  return { ...(words.length === 0 ? given : sortWords([...words, ...args], specs)), variables };
+}
+
+function isGiven(line: SortedWords, name: string): boolean {
+  return line.has(name) || line.value(name) !== undefined;
+}
+
+/** The words that say on a command line what a variable says. */
+function wordsOf({ name, value, isList = false }: OptionSpec, text: string): string[] {
+  if (value !== undefined) return (isList ? text.trim().split(/\s+/) : [text]).map((each) => `--${name}=${each}`);
+  if (/^(1|true)$/i.test(text)) return [`--${name}`];
+  if (/^(0|false)$/i.test(text)) return [];
+  throw new UsageError(`Variable ${variableOf(name)} cannot be "${text}": give 1 or 0`);
+}
+
+type SortedWords = Omit<CommandLine, "variables">;
+
+function sortWords(args: readonly string[], specs: readonly OptionSpec[]): SortedWords {
   const withValue = specs.filter((spec) => spec.value !== undefined).map((spec) => spec.name);
   const parsed: Record<string, unknown> = parseArgs(joinValues(args, specs), {
     boolean: specs.filter((spec) => spec.value === undefined).map((spec) => spec.name),
@@ -74,14 +140,14 @@ export function parseCommandLine(args: readonly string[], specs: readonly Option
   };
 }
 
-/** What the runtime makes of bytes of the command line, or of a variable, that are not UTF-8. */
+/** The runtime puts this character in place of bytes that are not UTF-8. */
 const REPLACEMENT = "\ufffd";
 
 /**
- * Refuses a word of the command line whose bytes were not UTF-8: the runtime has put U+FFFD in their place, so that the
- * word is not what was given. The character itself looks the same and is refused as well.
+ * Refuses a word of the command line whose bytes were not UTF-8: the runtime has put U+FFFD in their place. A real U+FFFD
+ * looks the same, and is refused as well.
  *
- * @param what What the word is, for the error, which does not quote it.
+ * @param what The name of the word in the error, which does not quote it.
  * @param word The word.
  * @param advice What to do instead.
  * @throws {UsageError} If the word has U+FFFD in it.
@@ -146,16 +212,54 @@ function specFor(shown: string, specs: readonly OptionSpec[]): OptionSpec {
   const spec = specs.find(({ name, short }) => shown === `--${name}` || (short !== undefined && shown === `-${short}`));
   if (spec) return spec;
   const names = specs.flatMap(({ name, short }) => short === undefined ? [`--${name}`] : [`--${name}`, `-${short}`]);
-  const [nearest] = names.map((name) => ({ name, edits: editsBetween(shown, name) })).sort((a, b) => a.edits - b.edits);
-  const isNear = nearest !== undefined && nearest.edits <= MAX_EDITS && nearest.edits < shown.length / 2;
-  const advice = isNear && shown.startsWith("--") ? `did you mean ${nearest.name}?` : "--help lists them";
+  const nearest = shown.startsWith("--") ? nearestOf(shown, names) : undefined;
+  const advice = nearest === undefined ? "--help lists them" : `did you mean ${nearest}?`;
   throw new UsageError(`Option ${shown} does not exist: ${advice}`);
 }
 
-/** How many letters a misspelt option may be off to be recognised. */
+/**
+ * Tells of variables with the prefix `WSPROOF_` that stand for no option. They are no error, as others use the prefix too:
+ * Kubernetes sets `WSPROOF_SERVICE_HOST` for a service of this name, and scripts have variables of their own.
+ *
+ * @param names The names of the variables of the environment.
+ * @param specs The options of the command.
+ * @returns One line, with the nearest variable that counts beside each name; empty if every name stands for an option.
+ *
+ * @example
+ * ```ts
+ * import { unknownVariables } from "./command_line.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const specs = [{ name: "port", value: "PORT", help: [] }];
+ * assertEquals(
+ *   unknownVariables(["HOME", "WSPROOF_PROT"], specs),
+ *   "The server ignores variables that stand for no option: WSPROOF_PROT (did you mean WSPROOF_PORT?)",
+ * );
+ * ```
+ */
+export function unknownVariables(names: readonly string[], specs: readonly OptionSpec[]): string {
+  const options = specs.filter(({ variable }) => variable !== "none").map(({ name }) => name);
+  const variables = new Set(options.map(variableOf));
+  const unknown = names.filter((name) => name.startsWith(PREFIX) && !variables.has(name)).sort().map((name) => {
+    // Compared as options, so that the prefix counts for no likeness.
+    const option = `--${name.slice(PREFIX.length).toLowerCase().replaceAll("_", "-")}`;
+    const nearest = nearestOf(option, options.map((name) => `--${name}`));
+    return escapeUnprintable(name) + (nearest === undefined ? "" : ` (did you mean ${variableOf(nearest.slice(2))}?)`);
+  });
+  return unknown.length === 0 ? "" : `The server ignores variables that stand for no option: ${unknown.join(", ")}`;
+}
+
+/** The name that a misspelt one was probably meant to be; `undefined` if none is near. */
+function nearestOf(shown: string, names: readonly string[]): string | undefined {
+  const [nearest] = names.map((name) => ({ name, edits: editsBetween(shown, name) })).sort((a, b) => a.edits - b.edits);
+  if (nearest === undefined || nearest.edits > MAX_EDITS || nearest.edits >= shown.length / 2) return undefined;
+  return nearest.name;
+}
+
+/** The most edits between a misspelt name and the one that it is recognised as. */
 const MAX_EDITS = 3;
 
-/** The Levenshtein distance: how many letters have to be put in, left out or replaced. */
+/** The Levenshtein distance: the least number of letters to insert, delete or replace. */
 function editsBetween(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (const [i, letter] of [...a].entries()) {
@@ -172,7 +276,7 @@ function editsBetween(a: string, b: string): number {
  * Writes the option part of a help text.
  *
  * @param specs The options, in the order of the text.
- * @returns Lines; the options in one column, what they do in another, below one that is too long for its column.
+ * @returns Lines of two columns: the options, and what they do. An option too long for its column has a line of its own.
  *
  * @example
  * ```ts
@@ -194,82 +298,3 @@ export function describeOptions(specs: readonly OptionSpec[]): string[] {
 }
 
 const HELP_COLUMN = 30;
-
-/**
- * Reads a size.
- *
- * @param option The option, for the error.
- * @param text A whole number of bytes, or one with the suffix KiB, MiB or GiB.
- * @returns The size in bytes.
- * @throws {UsageError} If it is something else.
- *
- * @example
- * ```ts
- * import { parseSize } from "./command_line.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(parseSize("--size", "64KiB"), 65536);
- * ```
- */
-export function parseSize(option: string, text: string): number {
-  const [, digits, suffix] = /^(\d+)(B|KiB|MiB|GiB)?$/i.exec(text) ?? [];
-  const bytes = Number(digits) * (SIZE_SUFFIXES[(suffix ?? "b").toLowerCase()] ?? NaN);
-  if (!Number.isSafeInteger(bytes)) {
-    throw new UsageError(`Option ${option} cannot be "${text}": give bytes, or a number with KiB, MiB or GiB`);
-  }
-  return bytes;
-}
-
-const SIZE_SUFFIXES: Record<string, number> = { b: 1, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 };
-
-/**
- * Reads a duration in seconds.
- *
- * @param option The option, for the error.
- * @param text Seconds, with decimals if need be; above 0 and at most 86400 (a day).
- * @returns The duration in milliseconds.
- * @throws {UsageError} If it is something else.
- *
- * @example
- * ```ts
- * import { parseSeconds } from "./command_line.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(parseSeconds("--reply-timeout", "0.5"), 500);
- * ```
- */
-export function parseSeconds(option: string, text: string): number {
-  const seconds = /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : NaN;
-  if (!(seconds > 0 && seconds <= MAX_SECONDS)) {
-    throw new UsageError(`Option ${option} cannot be "${text}": give seconds, above 0 and at most ${MAX_SECONDS}`);
-  }
-  return seconds * 1000;
-}
-
-const MAX_SECONDS = 86400;
-
-/**
- * Reads a whole number.
- *
- * @param option The option, for the error.
- * @param text The digits.
- * @param min The least that is allowed.
- * @param max The most that is allowed.
- * @returns The number.
- * @throws {UsageError} If it is something else.
- *
- * @example
- * ```ts
- * import { parseWhole } from "./command_line.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(parseWhole("--port", "6455", 0, 65535), 6455);
- * ```
- */
-export function parseWhole(option: string, text: string, min: number, max: number): number {
-  const value = /^\d+$/.test(text) ? Number(text) : NaN;
-  if (!(value >= min && value <= max)) {
-    throw new UsageError(`Option ${option} cannot be "${text}": give a whole number from ${min} to ${max}`);
-  }
-  return value;
-}

@@ -207,10 +207,27 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBu
  * ```
  */
 export function unreadable(path: string, error: unknown): PayloadError {
-  const shown = path === "-" ? "the standard input" : `"${path}"`;
-  if (error instanceof Deno.errors.NotFound) return new PayloadError(`Cannot read ${shown}: no such file`);
-  if (error instanceof Deno.errors.IsADirectory) return new PayloadError(`Cannot read ${shown}: it is a directory`);
-  return new PayloadError(`Cannot read ${shown}: ${messageOf(error)}`);
+  return new PayloadError(`Cannot read ${path === "-" ? "the standard input" : `"${path}"`}: ${whyUnreadable(error)}`);
+}
+
+/**
+ * Says why a file cannot be read, without its name.
+ *
+ * @param error The runtime's error.
+ * @returns The reason.
+ *
+ * @example
+ * ```ts
+ * import { whyUnreadable } from "./payload.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(whyUnreadable(new Deno.errors.NotFound("No such file or directory (os error 2)")), "no such file");
+ * ```
+ */
+export function whyUnreadable(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "no such file";
+  if (error instanceof Deno.errors.IsADirectory) return "it is a directory";
+  return messageOf(error);
 }
 
 async function* pieces(source: { read(into: Uint8Array): Promise<number | null> }) {

@@ -118,23 +118,50 @@ function nameIn(name: string): string {
 export function assertCertificates({ caCerts = [], clientCertificate }: DialOptions): void {
   for (const [index, pem] of caCerts.entries()) {
     const which = caCerts.length === 1 ? "" : `, number ${index + 1} of ${caCerts.length},`;
-    assertUsable(
-      { caCerts: [pem] },
-      `Cannot use the file of --ca${which}: it has a block that is no valid certificate`,
-    );
+    const cause = unusable({ caCerts: [pem] });
+    if (cause === undefined) continue;
+    throw new OptionError(`Cannot use the file of --ca${which}: it has a block that is no valid certificate`, {
+      cause,
+    });
   }
-  if (clientCertificate) {
-    assertUsable(
-      clientCertificate,
-      "Cannot use the files of --cert and --key: one of them is no valid PEM, or they do not belong together",
-    );
-  }
+  const problem = clientCertificate && pairProblem(clientCertificate);
+  if (problem !== undefined) throw new OptionError(problem);
 }
 
-function assertUsable(options: Deno.CreateHttpClientOptions | { cert: string; key: string }, problem: string): void {
+/**
+ * Tries out a certificate with its key, for a client as for a server: the runtime reads the pair the same way for both.
+ *
+ * @param pair The certificate chain, its own certificate first, and the private key, as PEM text.
+ * @returns What is wrong, and what to do; `undefined` if the pair can be used.
+ *
+ * @example
+ * ```ts
+ * import { pairProblem } from "./certificate.ts";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * assertStringIncludes(pairProblem({ cert: "", key: "" }) ?? "", "No certificates found");
+ * ```
+ */
+export function pairProblem(pair: { readonly cert: string; readonly key: string }): string | undefined {
+  const words = unusable(pair);
+  if (words === undefined) return undefined;
+  const [, reason] = PAIR_PROBLEMS.find(([pattern]) => pattern.test(words)) ?? [undefined, words];
+  return `Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together`;
+}
+
+/** The runtime's words for a pair that it cannot use, and ours. */
+const PAIR_PROBLEMS: readonly (readonly [RegExp, string])[] = [
+  [/KeyMismatch/, "the key does not belong to the certificate"],
+  [/peer certificate|BadEncoding/, "the certificate is damaged"],
+  [/private key|decode key/, "the key is damaged, encrypted, or of a kind that is not supported"],
+];
+
+/** The runtime's words, if it cannot use certificates or a key. */
+function unusable(options: Deno.CreateHttpClientOptions | { cert: string; key: string }): string | undefined {
   try {
     withoutEnvironmentProxies(() => Deno.createHttpClient(options)).close();
+    return undefined;
   } catch (error) {
-    throw new OptionError(problem, { cause: messageOf(error) });
+    return messageOf(error);
   }
 }

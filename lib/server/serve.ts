@@ -20,6 +20,7 @@ import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
 import { messageOf } from "../protocol/error.ts";
 import { MemoryBudget } from "./budget.ts";
 import { DEFAULT_PORT, type TransportName } from "../connection/connection.ts";
+import { pairProblem } from "../net/certificate.ts";
 import { within } from "../net/deadline.ts";
 import { NO_ANSWER } from "./wire_echo.ts";
 import { type EchoHandler, echoing } from "./echo_handler.ts";
@@ -90,6 +91,8 @@ export interface EchoServer extends ListeningServer {
  * @param options Where to listen and what to accept.
  * @returns The server, which listens already.
  * @throws {ListenError} If it cannot listen there, as when the port is taken.
+ * @throws {CertificateError} If it cannot use the certificate and the key.
+ * @throws {Deno.errors.NotCapable} If it has no permission for the address.
  *
  * @example
  * ```ts
@@ -302,9 +305,13 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   };
 }
 
-/** The two belong together: one alone is refused where it is used. */
+/** A certificate without its key, or the reverse, is an error, not plain TCP. */
 function tlsOf({ cert, key }: ServeEchoOptions): { cert: string; key: string } | undefined {
-  return cert === undefined && key === undefined ? undefined : { cert: cert ?? "", key: key ?? "" };
+  if (cert === undefined && key === undefined) return undefined;
+  const pair = { cert: cert ?? "", key: key ?? "" };
+  const problem = pairProblem(pair);
+  if (problem !== undefined) throw new CertificateError(problem);
+  return pair;
 }
 
 function listen(options: ServeEchoOptions, open: (place: Place) => Door): Door {
@@ -313,19 +320,12 @@ function listen(options: ServeEchoOptions, open: (place: Place) => Door): Door {
   try {
     return open(addresses.length > 1 ? bindable(addresses, port) : { addresses, port });
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    const message = messageOf(error);
-    if (error instanceof Deno.errors.InvalidData || /KeyMismatch|certificate|private key|'cert'/i.test(message)) {
-      const reason = message.includes("KeyMismatch") ? "the key does not belong to the certificate" : message;
-      throw new CertificateError(
-        `Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together`,
-      );
-    }
+    if (error instanceof Deno.errors.NotCapable || error instanceof CertificateError) throw error;
     throw error instanceof ListenError ? error : new ListenError(hostname, port, error);
   }
 }
 
-/** Thrown when a server cannot be a `wss:` server with the certificate and the key that it was given. */
+/** Thrown when a server cannot use the certificate and the key that it was given. */
 export class CertificateError extends Error {
   /** The name of the class. */
   override readonly name = "CertificateError";

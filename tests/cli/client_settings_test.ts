@@ -337,7 +337,9 @@ const FILES = {
   "ca.pem": CERTIFICATE,
   "key.pem": KEY,
   "long.pem": CERTIFICATE.padEnd(1_048_576),
+  "locked.pem": "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
   "text": "né",
+  "empty": "",
 };
 
 /** Runs a test in a directory that has these files. */
@@ -390,7 +392,10 @@ const FILE_ERRORS = [
   { args: ["-f", "{}"], message: /^Cannot read ".*": it is a directory$/ },
   { args: ["-f", "{}", "--split", "4"], message: /^Cannot read ".*": it is a directory$/ },
   { args: ["-f", "{}/bytes"], message: /^Input is not UTF-8 at byte 2, so it cannot be sent as text: use --binary$/ },
-  { args: ["--ca", "{}/none"], message: /^Cannot read ".*\/none": no such file$/ },
+  { args: ["--ca", "{}/none"], message: /^Option --ca cannot be ".*\/none": no such file$/ },
+  { args: ["--ca", "{}"], message: /^Option --ca cannot be ".*": it is a directory$/ },
+  { args: ["--ca", "{}/empty"], message: /^Option --ca cannot be ".*\/empty": it is empty$/ },
+  { args: ["--ca", "{}/ca.pem", "--ca", "{}/none"], message: /^Option --ca cannot be ".*\/none": no such file$/ },
   { args: ["--ca", "{}/text"], message: /^Option --ca cannot be ".*\/text": the file has no PEM block "CERTIFICATE"$/ },
   {
     args: ["--cert", "{}/key.pem", "--key", "{}/key.pem"],
@@ -399,6 +404,11 @@ const FILE_ERRORS = [
   {
     args: ["--cert", "{}/ca.pem", "--key", "{}/ca.pem"],
     message: /^Option --key cannot be ".*\/ca.pem": the file has no PEM block "PRIVATE KEY"$/,
+  },
+  {
+    args: ["--cert", "{}/ca.pem", "--key", "{}/locked.pem"],
+    message:
+      /^Option --key cannot be ".*\/locked.pem": the key is encrypted: write it without a passphrase, as openssl/,
   },
 ];
 for (const { args, message } of FILE_ERRORS) {

@@ -6,9 +6,7 @@ import {
   describeOptions,
   type OptionSpec,
   parseCommandLine,
-  parseSeconds,
-  parseSize,
-  parseWhole,
+  unknownVariables,
   UsageError,
 } from "../../lib/cli/command_line.ts";
 
@@ -171,57 +169,6 @@ Deno.test("describeOptions() puts what an option does into column 30, on as many
   assert(lines.every((line) => /^.{29} \S/.test(line)));
 });
 
-const SIZES = [
-  ["0", 0],
-  ["1", 1],
-  ["007", 7],
-  ["5B", 5],
-  ["1KiB", 1024],
-  ["64kib", 65_536],
-  ["2MiB", 2_097_152],
-  ["1GIB", 1_073_741_824],
-  ["9007199254740991", 9_007_199_254_740_991],
-  ["8388607GiB", 9_007_198_180_999_168],
-] as const;
-for (const [text, bytes] of SIZES) {
-  Deno.test(`parseSize() is ${bytes}, when the text is ${text}`, () => assertEquals(parseSize("--size", text), bytes));
-}
-
-const NO_SIZES = ["", "x", "-1", "+1", "1.5KiB", "1 KiB", " 1", "1e3", "1KB", "1K", "1TiB", "KiB", "0x10", "1\n"];
-for (const text of [...NO_SIZES, "9007199254740992", "8388608GiB"]) {
-  Deno.test(`parseSize() throws UsageError, when the text is ${JSON.stringify(text)}`, () => {
-    const message = `Option --size cannot be "${text}": give bytes, or a number with KiB, MiB or GiB`;
-    assertThrows(() => parseSize("--size", text), UsageError, message);
-  });
-}
-
-const SECONDS = [["1", 1000], ["0.5", 500], [".5", 500], ["5.", 5000], ["0.001", 1], ["86400", 86_400_000]] as const;
-for (const [text, ms] of SECONDS) {
-  Deno.test(`parseSeconds() is ${ms} ms, when the text is ${text}`, () => {
-    assertEquals(parseSeconds("--reply-timeout", text), ms);
-  });
-}
-
-for (const text of ["", "x", ".", "0", "0.0", "-1", "+1", "1e3", "1s", " 1", "Infinity", "NaN", "86400.001", "86401"]) {
-  Deno.test(`parseSeconds() throws UsageError, when the text is ${JSON.stringify(text)}`, () => {
-    const message = `Option --reply-timeout cannot be "${text}": give seconds, above 0 and at most 86400`;
-    assertThrows(() => parseSeconds("--reply-timeout", text), UsageError, message);
-  });
-}
-
-for (const [text, value] of [["1", 1], ["65535", 65_535], ["080", 80]] as const) {
-  Deno.test(`parseWhole() is ${value}, when the text is ${text}`, () => {
-    assertEquals(parseWhole("--port", text, 1, 65_535), value);
-  });
-}
-
-for (const text of ["", "x", "0", "65536", "-1", "+1", "1.0", "1e3", "0x10", " 1", "1 "]) {
-  Deno.test(`parseWhole() throws UsageError, when the text is ${JSON.stringify(text)}`, () => {
-    const message = `Option --port cannot be "${text}": give a whole number from 1 to 65535`;
-    assertThrows(() => parseWhole("--port", text, 1, 65_535), UsageError, message);
-  });
-}
-
 Deno.test("describeOptions() puts what a long option does below it", () => {
   const specs = [{ name: "a-very-long-name", value: "SOMETHING", help: ["Does it", "well"] }];
   assertEquals(describeOptions(specs), [
@@ -229,4 +176,32 @@ Deno.test("describeOptions() puts what a long option does below it", () => {
     "                              Does it",
     "                              well",
   ]);
+});
+
+const SETTABLE: readonly OptionSpec[] = [
+  { name: "max-message", value: "BYTES", help: [] },
+  { name: "port", value: "PORT", help: [] },
+  { name: "token", value: "FILE", help: [], variable: "content" },
+  { name: "help", help: [], variable: "none" },
+];
+for (
+  const [names, told] of [
+    [["WSPROOF_MAX_MESAGE"], "WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)"],
+    [["WSPROOF_TOKN"], "WSPROOF_TOKN (did you mean WSPROOF_TOKEN?)"],
+    [["WSPROOF_PROT", "PATH"], "WSPROOF_PROT (did you mean WSPROOF_PORT?)"],
+    [["WSPROOF_HELP"], "WSPROOF_HELP"],
+    [["WSPROOF_"], "WSPROOF_"],
+    [["WSPROOF_\u001b[2J"], "WSPROOF_\\u001b[2J"],
+    [["WSPROOF_TOKN", "WSPROOF_URL"], "WSPROOF_TOKN (did you mean WSPROOF_TOKEN?), WSPROOF_URL"],
+    [["WSPROOF_PORT_6455_TCP", "WSPROOF_SERVICE_HOST"], "WSPROOF_PORT_6455_TCP, WSPROOF_SERVICE_HOST"],
+  ] as const
+) {
+  Deno.test(`unknownVariables() tells of ${JSON.stringify(told)}, when there are ${JSON.stringify(names)}`, () => {
+    const line = `The server ignores variables that stand for no option: ${told}`;
+    assertEquals(unknownVariables(names, SETTABLE), line);
+  });
+}
+
+Deno.test("unknownVariables() is empty, when each variable with the prefix stands for an option", () => {
+  assertEquals(unknownVariables(["PATH", "WSPROOF_PORT", "WSPROOF_TOKEN", "WSPROF_PORT"], SETTABLE), "");
 });

@@ -4,19 +4,26 @@ import type { ServeEchoOptions } from "../../lib/server/serve.ts";
 import { parseServerLine, readServerSettings, SERVER_OPTIONS, variableOf } from "../../lib/cli/server_settings.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
+const CERT = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+const KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
 const FILES: Record<string, Uint8Array> = {
   "token.txt": utf8("s3cret\n"),
   "spaces.txt": utf8("\ufeff s3cret \r\n\r\n"),
   "empty.txt": utf8("\n"),
   "binary.txt": Uint8Array.of(0xff, 0xfe),
-  "cert.pem": utf8("CERT"),
-  "key.pem": utf8("KEY"),
+  "cert.pem": utf8(CERT),
+  "key.pem": utf8(KEY),
+  "locked.pem": utf8("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n"),
+  "old-locked.pem": utf8(
+    "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END EC PRIVATE KEY-----\n",
+  ),
 };
 
 function sourceOf(variables: Record<string, string> = {}) {
   return {
     variable: (name: string) => variables[name],
     mayRead: () => true,
+    names: () => Object.keys(variables).filter((name) => variables[name] !== ""),
     readFile: (path: string) =>
       path in FILES
         ? Promise.resolve(FILES[path] ?? new Uint8Array(0))
@@ -43,8 +50,8 @@ const FULL: ServeEchoOptions = {
   transport: "wire",
   hostname: "::1",
   port: 0,
-  cert: "CERT",
-  key: "KEY",
+  cert: CERT,
+  key: KEY,
   protocols: ["v2", "v1"],
   maxMessageBytes: 1024,
   maxConnections: 5,
@@ -137,7 +144,20 @@ for (
     ],
     [["--cert", "cert.pem"], "Options --cert and --key belong together: give both"],
     [["--key", "key.pem"], "Options --cert and --key belong together: give both"],
-    [["--cert", "none.pem", "--key", "key.pem"], 'Option --cert cannot be "none.pem": No such file: none.pem'],
+    [["--cert", "none.pem", "--key", "key.pem"], 'Option --cert cannot be "none.pem": no such file'],
+    [
+      ["--cert", "key.pem", "--key", "key.pem"],
+      'Option --cert cannot be "key.pem": the file has no PEM block "CERTIFICATE"',
+    ],
+    [
+      ["--cert", "cert.pem", "--key", "cert.pem"],
+      'Option --key cannot be "cert.pem": the file has no PEM block "PRIVATE KEY"',
+    ],
+    [["--cert", "cert.pem", "--key", "locked.pem"], 'Option --key cannot be "locked.pem": the key is encrypted'],
+    [
+      ["--cert", "cert.pem", "--key", "old-locked.pem"],
+      'Option --key cannot be "old-locked.pem": the key is encrypted',
+    ],
     [["--cert", "empty.txt", "--key", "key.pem"], 'Option --cert cannot be "empty.txt": it is empty'],
     [["--token", "empty.txt"], "Option --token gives an empty token: nobody could be kept out with it"],
     [["--token", "binary.txt"], "Option --token names a file that is not text in UTF-8: write the token as text"],
@@ -171,6 +191,41 @@ Deno.test("readServerSettings() names the variable of the environment that is wr
     'Variable WSPROOF_REQUIRE_ORIGIN cannot be "maybe": give 1 or 0',
   );
 });
+
+Deno.test("readServerSettings() names the variable of a certificate that cannot be used", async () => {
+  await assertRejects(
+    () => settingsOf([], { WSPROOF_CERT: "none.pem", WSPROOF_KEY: "key.pem" }),
+    UsageError,
+    'Variable WSPROOF_CERT cannot be "none.pem": no such file',
+  );
+  await assertRejects(
+    () => settingsOf(["--cert", "cert.pem"], { WSPROOF_KEY: "cert.pem" }),
+    UsageError,
+    'Variable WSPROOF_KEY cannot be "cert.pem": the file has no PEM block "PRIVATE KEY"',
+  );
+});
+
+Deno.test("readServerSettings() notes a variable that stands for no option, and starts", async () => {
+  const { note, serve } = await settingsOf([], { WSPROOF_MAX_MESAGE: "1KiB", WSPROOF_PORT: "1", HOME: "/" });
+  const line =
+    "The server ignores variables that stand for no option: WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)";
+  assertEquals([note, serve], [line, { transport: "builtin", port: 1 }]);
+});
+
+for (
+  const [variables, message] of [
+    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT does not go with deno serve: leave it out"],
+    [{ WSPROOF_KEY: "key.pem" }, "Variable WSPROOF_KEY does not go with deno serve: leave it out"],
+    [{ WSPROOF_LAB: "1" }, "Variable WSPROOF_LAB does not go with deno serve: leave it out"],
+    [{ WSPROOF_TRANSPORT: "wire" }, 'Variable WSPROOF_TRANSPORT cannot be "wire" with deno serve: use server.ts'],
+  ] as const
+) {
+  Deno.test(`readServerSettings() says "${message}", when deno serve listens`, async () => {
+    const source = sourceOf(variables);
+    const reading = () => readServerSettings(parseServerLine([], source), source, "deno serve");
+    await assertRejects(reading, UsageError, message);
+  });
+}
 
 Deno.test("readServerSettings() takes a token without the white space around it, which no client could send", async () => {
   assertEquals((await settingsOf(["--token", "spaces.txt"])).serve.token, "s3cret");

@@ -1,7 +1,8 @@
 /** The handler for `deno serve`, through its real command line with a worker for each core. */
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { openBuiltin } from "../../lib/connection/builtin.ts";
+import { within } from "../../lib/net/deadline.ts";
 import { client, outcomeOf, reportOf, startHandler } from "../support/command.ts";
 
 const WAIT = { timeoutMs: 60_000 };
@@ -59,3 +60,20 @@ for (
     assertMatch(stderr, new RegExp(`wsproof: ${message}\\n`));
   });
 }
+
+Deno.test("handler says in one line which variables it ignores, and starts", async () => {
+  const child = startHandler({ WSPROOF_LOG: "none", WSPROOF_MAX_MESAGE: "8" });
+  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+  const line = "wsproof: The server ignores variables that stand for no option: " +
+    "WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)\n";
+  let shown = "";
+  while (!shown.includes(line) || !shown.includes("threads\n")) {
+    const { done, value } = await within(reader.read(), "output", WAIT);
+    assert(!done, shown);
+    shown += value;
+  }
+  child.kill("SIGKILL");
+  await child.status;
+  await reader.cancel();
+  await child.stdout.cancel();
+});

@@ -110,6 +110,41 @@ testBoth("server takes the token from WSPROOF_TOKEN, and every option from the e
   assertEquals([report.exitCode, report.close.received], [7, { code: 1009, reason: "at most 8 bytes" }]);
 });
 
+const MISSPELT = { WSPROOF_TOKN: "s3cret", WSPROOF_QUIET: "1", WSPROOF_SERVICE_HOST: "10.0.0.1" };
+const IGNORED = "The server ignores variables that stand for no option: WSPROOF_SERVICE_HOST, " +
+  "WSPROOF_TOKN (did you mean WSPROOF_TOKEN?)";
+
+testBoth(
+  "server says in one line which variables it ignores, and starts",
+  async (transport) => {
+    await using server = await serverProcessWith({ env: { ...MISSPELT, WSPROOF_TRANSPORT: transport } });
+    await assertProven(server.url);
+    server.child.kill("SIGTERM");
+    assertEquals(await server.ended(), { code: 0, stderr: `wsproof: ${IGNORED}\n` });
+  },
+  { ignore: Deno.build.os === "windows" },
+);
+
+Deno.test({
+  name: "server --lab says in one line which variables it ignores, and starts",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using lab = await serverProcessWith({ env: MISSPELT }, "--lab");
+    lab.child.kill("SIGTERM");
+    assertEquals(await lab.ended(), { code: 0, stderr: `wsproof: ${IGNORED}\n` });
+  },
+});
+
+Deno.test({
+  name: "server starts without a word, when the permissions let it list no variable",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using server = await serverProcessWith({ env: MISSPELT, isListing: false });
+    server.child.kill("SIGTERM");
+    assertEquals(await server.ended(), { code: 0, stderr: "" });
+  },
+});
+
 testBoth("server --protocol selects by its own order", async (transport) => {
   await using server = await serverProcess("-q", "--transport", transport, "-p", "v2", "--protocol", "v1");
   for (const [offer, selected] of [[["v1", "v2"], "v2"], [["v0", "v1"], "v1"]] as const) {
@@ -244,32 +279,20 @@ testBoth(
   async (transport) => {
     const authority = await createAuthority();
     const [one, other] = [await authority.sign("one"), await authority.sign("other")];
+    await using files = await temporaryFiles(one.cert, one.key, other.key, "rubbish");
+    const [cert = "", key = "", otherKey = "", rubbish = ""] = files;
+    const mismatch = "Cannot use the certificate and its key: the key does not belong to the certificate; " +
+      "give --cert and --key PEM files that belong together";
     for (
-      const [cert, key, reason] of [
-        [one.cert, other.key, "the key does not belong to the certificate"],
-        ["rubbish", one.key, "No certificates found in certificate data"],
-        [one.cert, "rubbish", "No keys found in key data"],
+      const [pair, problem] of [
+        [[cert, otherKey], mismatch],
+        [[rubbish, key], `Option --cert cannot be "${rubbish}": the file has no PEM block "CERTIFICATE"`],
+        [[cert, rubbish], `Option --key cannot be "${rubbish}": the file has no PEM block "PRIVATE KEY"`],
       ] as const
     ) {
-      await using files = await temporaryFiles(cert, key);
-      const outcome = await outcomeOf(
-        start("server.ts", [
-          "--port",
-          "0",
-          "--transport",
-          transport,
-          "--cert",
-          files[0] ?? "",
-          "--key",
-          files[1] ?? "",
-        ]),
-      );
-      assertEquals(outcome, {
-        code: 2,
-        stdout: "",
-        stderr:
-          `wsproof: Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together\n`,
-      });
+      const args = ["--port", "0", "--transport", transport, "--cert", pair[0], "--key", pair[1]];
+      const outcome = await outcomeOf(start("server.ts", args));
+      assertEquals(outcome, { code: 2, stdout: "", stderr: `wsproof: ${problem}\n` });
     }
   },
 );

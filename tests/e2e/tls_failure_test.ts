@@ -112,7 +112,18 @@ testBoth("client says usage, when a file of --ca or --cert is junk", async (tran
     ...args,
   ]);
   assertEquals([cert.code, cert.stdout], [2, ""]);
-  assertStringIncludes(cert.stderr, "wsproof: Cannot use the files of --cert and --key");
+  assertStringIncludes(
+    cert.stderr,
+    "wsproof: Cannot use the certificate and its key: the key is damaged, encrypted, or of a kind",
+  );
+});
+
+testBoth("client says usage, when the key of --key does not belong to the certificate of --cert", async (transport) => {
+  const args = ["--transport", transport, "--cert", "0", "--key", "1", "wss://localhost:1/"];
+  const { code, stdout, stderr } = await clientWith([good.cert, authorityAsServer.key], args);
+  const problem = "wsproof: Cannot use the certificate and its key: the key does not belong to the certificate; " +
+    "give --cert and --key PEM files that belong together\n";
+  assertEquals([code, stdout, stderr], [2, "", problem]);
 });
 
 /** A TLS server of Python, which is OpenSSL's, that takes clients with a certificate only; dispose of it to stop it. */

@@ -36,6 +36,8 @@ export interface StartOptions {
   readonly net?: string;
   /** Variables of its environment besides those of the test. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Whether it may list the variables that it may read, as under its task; `true` by default. */
+  readonly isListing?: boolean;
   /** How many descriptors it may have; not on Windows. */
   readonly descriptors?: number;
   /** Words for `sh`, which is to start it as `"$0" "$@"`; not on Windows. */
@@ -54,7 +56,8 @@ export function start(
   options: StartOptions = {},
 ): Deno.ChildProcess {
   const net = options.net === undefined ? "--allow-net" : `--allow-net=${options.net}`;
-  const permissions = [net, ...PERMISSIONS[script], ...options.permissions ?? []];
+  const { isListing = true } = options;
+  const permissions = [net, ...PERMISSIONS[script], ...isListing ? ["--ignore-env"] : [], ...options.permissions ?? []];
   return spawn(["run", "--no-prompt", ...standIns, ...permissions, script, ...args], options);
 }
 
@@ -135,7 +138,7 @@ export function serverProcessWith(options: StartOptions, ...args: string[]): Pro
 
 /** Starts `deno serve` with the handler and two workers on a free port; the variables are its settings. */
 export function startHandler(env: Readonly<Record<string, string>>, ...flags: string[]): Deno.ChildProcess {
-  const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*"];
+  const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*", "--ignore-env"];
   const place = ["--parallel", "--host", "127.0.0.1", "--port", "0"];
   return spawn(["serve", ...standIns, ...place, ...permissions, ...flags, "handler.ts"], {
     env: { DENO_JOBS: "2", ...env },
