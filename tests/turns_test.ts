@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { within } from "../lib/transport/deadline.ts";
-import { MAX_WORK, Turns, untilEvents, workOfBytes } from "../lib/transport/turns.ts";
+import { MAX_PERIOD_WORK, MAX_WORK, Turns, untilEvents, workOfBytes } from "../lib/transport/turns.ts";
 
 const WAIT = { timeoutMs: 20_000 };
 /** So many turns of work would take minutes. */
@@ -67,6 +67,18 @@ Deno.test("Turns.next() lets all go on in turn, when they work without end", asy
   }));
   // One may use up the rest of a period, and no more.
   assert(Math.min(...counts) >= 100 - 17, counts.join(" "));
+});
+
+Deno.test("Turns.first() lets a connection that begins go before those that have had a turn", async () => {
+  const turns = new Turns();
+  const order: string[] = [];
+  const goOn = (name: string, turn: Promise<void> | undefined) =>
+    turn?.then(() => order.push(name)) ?? Promise.reject(new Error("No turn"));
+  // This much is done in one period: whoever comes now has to wait for the next.
+  assertEquals(turns.next(MAX_PERIOD_WORK - 1), undefined);
+  const waiting = [goOn("busy", turns.next(MAX_WORK)), goOn("new", turns.first(MAX_WORK))];
+  await within(Promise.all(waiting), "turns", WAIT);
+  assertEquals(order, ["new", "busy"]);
 });
 
 Deno.test("untilEvents() lets bytes through that have arrived", async () => {

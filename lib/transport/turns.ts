@@ -120,6 +120,16 @@ export class Turns {
     return this.#round.promise;
   }
 
+  /**
+   * Queues for the work of a connection that begins: before all that have had a turn, so that they do not keep it out.
+   *
+   * @param work How much it will be, in frames.
+   * @returns When it may begin; `undefined` if at once.
+   */
+  first(work: number): Promise<void> | undefined {
+    return this.#queueUp(work, true);
+  }
+
   readonly #onTurn = (): void => {
     if (this.#hasArrived) {
       this.#hasArrived = false;
@@ -132,12 +142,13 @@ export class Turns {
   };
 
   /** Gives all that have done much work as much of a period as there is, in turn. */
-  #queueUp(work: number): Promise<void> | undefined {
+  #queueUp(work: number, isFirst = false): Promise<void> | undefined {
     this.#periodWork += work;
     if (!this.#isPeriod) this.#repeatPeriods();
     if (this.#queue.length === 0 && this.#periodWork < MAX_PERIOD_WORK) return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#queue.push({ work, goOn: resolve });
+    if (isFirst) this.#queue.unshift({ work, goOn: resolve });
+    else this.#queue.push({ work, goOn: resolve });
     return promise;
   }
 

@@ -124,6 +124,7 @@ export class WireEcho implements Holder {
   readonly ended: Promise<WireEnd>;
 
   readonly #conn: ByteStream;
+  readonly #byteCost: number;
   readonly #limits: WireLimits;
   readonly #turns: Turns;
   readonly #end = Promise.withResolvers<WireEnd>();
@@ -195,6 +196,7 @@ export class WireEcho implements Holder {
     this.#turns = turns;
     this.ended = this.#end.promise;
     this.#conn = conn;
+    this.#byteCost = conn.byteCost ?? 1;
     this.#limits = limits;
     this.#assembler = new MessageAssembler(limits);
     this.#movedAt = performance.now();
@@ -405,8 +407,8 @@ export class WireEcho implements Holder {
       this.#isDecoding = false;
     }
     const frames = this.#work - before;
-    this.#work += workOfBytes(count);
-    if (wasDiscarding) this.#discard(this.#work - before);
+    this.#work += workOfBytes(count * this.#byteCost);
+    if (wasDiscarding) this.#discard(frames + workOfBytes(count));
     return frames;
   }
 

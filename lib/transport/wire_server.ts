@@ -186,7 +186,7 @@ export class WireServer {
       // What is wrong with them is said by the runtime's own listener, which is not used otherwise: see tls.ts.
       Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
       const context = contextOf(...pair);
-      this.#secure = (conn) => new SecureConn(conn, context);
+      this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
     }
     this.#listener = Deno.listen({ hostname, port });
     this.#accepting = this.#accept();
