@@ -69,16 +69,20 @@ Deno.test("Turns.next() lets all go on in turn, when they work without end", asy
   assert(Math.min(...counts) >= 100 - 17, counts.join(" "));
 });
 
-Deno.test("Turns.first() lets a connection that begins go before those that have had a turn", async () => {
+Deno.test("Turns.first() lets a connection that begins go in turn with those that have had one", async () => {
   const turns = new Turns();
   const order: string[] = [];
   const goOn = (name: string, turn: Promise<void> | undefined) =>
     turn?.then(() => order.push(name)) ?? Promise.reject(new Error("No turn"));
   // This much is done in one period: whoever comes now has to wait for the next.
   assertEquals(turns.next(MAX_PERIOD_WORK - 1), undefined);
-  const waiting = [goOn("busy", turns.next(MAX_WORK)), goOn("new", turns.first(MAX_WORK))];
+  const waiting = [
+    ...["busy 1", "busy 2", "busy 3"].map((name) => goOn(name, turns.next(MAX_WORK))),
+    ...["new 1", "new 2"].map((name) => goOn(name, turns.first(MAX_WORK))),
+  ];
   await within(Promise.all(waiting), "turns", WAIT);
-  assertEquals(order, ["new", "busy"]);
+  // The newest first.
+  assertEquals(order, ["new 2", "busy 1", "new 1", "busy 2", "busy 3"]);
 });
 
 Deno.test("untilEvents() lets bytes through that have arrived", async () => {

@@ -91,6 +91,8 @@ export class Turns {
   #isRound = false;
   #hasArrived = false;
   readonly #queue: Waiting[] = [];
+  /** Those that begin. */
+  readonly #newcomers: Waiting[] = [];
   /** The work that was done since the system was asked last, and whether it will be asked again. */
   #periodWork = 0;
   #isPeriod = false;
@@ -121,7 +123,7 @@ export class Turns {
   }
 
   /**
-   * Queues for the work of a connection that begins: before all that have had a turn, so that they do not keep it out.
+   * Queues for the work of a connection that begins: in turn with those that have had one, so that neither keep the others out.
    *
    * @param work How much it will be, in frames.
    * @returns When it may begin; `undefined` if at once.
@@ -145,10 +147,9 @@ export class Turns {
   #queueUp(work: number, isFirst = false): Promise<void> | undefined {
     this.#periodWork += work;
     if (!this.#isPeriod) this.#repeatPeriods();
-    if (this.#queue.length === 0 && this.#periodWork < MAX_PERIOD_WORK) return undefined;
+    if (this.#waiting === 0 && this.#periodWork < MAX_PERIOD_WORK) return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
-    if (isFirst) this.#queue.unshift({ work, goOn: resolve });
-    else this.#queue.push({ work, goOn: resolve });
+    (isFirst ? this.#newcomers : this.#queue).push({ work, goOn: resolve });
     return promise;
   }
 
@@ -158,12 +159,20 @@ export class Turns {
       await untilEvents();
       this.#periodWork = 0;
       for (let work = 0; work < MAX_PERIOD_WORK;) {
-        const first = this.#queue.shift();
-        if (first === undefined) break;
-        work += first.work;
-        first.goOn();
+        // The newest comes first: of too many, those who have waited longest would give up anyway.
+        const newcomer = this.#newcomers.pop();
+        const other = this.#queue.shift();
+        if (newcomer === undefined && other === undefined) break;
+        for (const next of [newcomer, other]) {
+          work += next?.work ?? 0;
+          next?.goOn();
+        }
       }
-    } while (this.#queue.length > 0);
+    } while (this.#waiting > 0);
     this.#isPeriod = false;
+  }
+
+  get #waiting(): number {
+    return this.#queue.length + this.#newcomers.length;
   }
 }
