@@ -9,11 +9,18 @@
  */
 
 import { describeOptions, UsageError } from "./lib/cli/command_line.ts";
-import { countDescriptors, descriptorsFor, fitToDescriptors } from "./lib/server/descriptors.ts";
-import { createLog, type EventLog } from "./lib/server/log.ts";
 import { addressesOf, inUrl } from "./lib/net/host.ts";
+import { DescriptorRoom } from "./lib/server/descriptors.ts";
 import { LineWriter } from "./lib/server/line_writer.ts";
-import { CertificateError, type EchoServer, serveEcho, type ServeEchoOptions } from "./lib/server/serve.ts";
+import { createLog, type EventLog } from "./lib/server/log.ts";
+import type { Route } from "./lib/server/policy.ts";
+import {
+  CertificateError,
+  type EchoServer,
+  type ListeningServer,
+  serveEcho,
+  type ServeEchoOptions,
+} from "./lib/server/serve.ts";
 import {
   parseServerLine,
   PROCESS,
@@ -89,12 +96,13 @@ async function run(args: readonly string[], help: string): Promise<number> {
   const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
   const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
-  const server = settings.lab === "no"
-    ? await startEcho(settings, addresses, log)
+  const { server, loading } = settings.lab === "no"
+    ? startEcho(settings, addresses, log)
     : await startLab(settings, addresses, log);
   // Who reads the line that it listens may send a signal at once.
   const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   for (const url of server.urls) log.tell({ type: "listening", url });
+  await loading;
 
   await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log.tell({ type: "draining" });
@@ -114,37 +122,46 @@ async function run(args: readonly string[], help: string): Promise<number> {
 /** How long the end waits for the reader of the log, and for that of the errors, in milliseconds: half a second each. */
 const FLUSH_TIMEOUT_MS = 500;
 
-async function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<EchoServer> {
-  // Loaded here, as the lab has no need of it; and not later, as without free descriptors that ends the process.
-  const { createSite } = await import("./lib/server/site.ts");
+/** A server that listens, and what it still loads. */
+interface Started {
+  readonly server: ListeningServer;
+  readonly loading: Promise<unknown>;
+}
+
+function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Started {
   const serve = fitted(settings.serve);
   const stats = () => ({ ...server.stats(), droppedLogLines: log.droppedLines });
-  const server: EchoServer = serveEcho({
-    ...serve,
-    addresses,
-    routes: createSite(serve, stats, VERSION),
-    onEvent: log.tell,
-  });
+  // Loaded beside listening, as it takes as long as all the rest; and not at the first request, as without free descriptors
+  // that ends the process.
+  const site = Promise.withResolvers<Record<string, Route>>();
+  const route = (path: string): Route => async (request) => {
+    const found = (await site.promise)[path];
+    if (found === undefined) throw new Error(`Nothing is at ${path}`);
+    return await found(request);
+  };
+  const routes = { "/": route("/"), "/metrics": route("/metrics") };
+  const server: EchoServer = serveEcho({ ...serve, addresses, routes, onEvent: log.tell });
   surviveErrors((error) => server.troubled("runtime", error));
-  return server;
+  site.resolve(import("./lib/server/site.ts").then(({ createSite }) => createSite(serve, stats, VERSION)));
+  return { server, loading: site.promise };
 }
 
 /** Takes no more connections than there are descriptors, and says so. */
 function fitted(serve: ServeEchoOptions): ServeEchoOptions {
   if (Deno.build.os === "windows") return serve;
   const { maxConnections } = serve;
-  const descriptors = countDescriptors(descriptorsFor(maxConnections));
-  if (descriptors === undefined) {
-    console.error("wsproof: The limit of open files cannot be found out: give --allow-read=/dev/null");
+  const onShort = (note: string) => console.error(`wsproof: ${note}`);
+  try {
+    return { ...serve, room: new DescriptorRoom({ maxConnections, onShort }) };
+  } catch (error) {
+    console.error(`wsproof: ${messageOf(error)}: give --allow-read=/dev/null`);
     return serve;
   }
-  const { note, ...limits } = fitToDescriptors(descriptors, maxConnections);
-  if (note) console.error(`wsproof: ${note}`);
-  return { ...serve, ...limits };
 }
 
 /** Starts the lab; loaded here, as the echo server has no need of it. */
-async function startLab({ serve, lab }: ServerSettings, addresses: readonly string[], { tell }: EventLog) {
+async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
+  const { serve, lab } = settings;
   const { isLoopback, serveLab } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
@@ -160,7 +177,8 @@ async function startLab({ serve, lab }: ServerSettings, addresses: readonly stri
     );
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
-  return await serveLab({ addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell });
+  const options = { addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell };
+  return { server: await serveLab(options), loading: Promise.resolve() };
 }
 
 function print(text: string): number {

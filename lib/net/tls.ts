@@ -11,6 +11,7 @@ import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 import { ClientHelloReader, MAX_HANDSHAKE_BYTES, TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
+import { MAX_WORK, Turns } from "./turns.ts";
 
 /** How much is read of TCP, and handed to TLS, at once, in bytes: 32 KiB, two records. */
 const PIECE_BYTES = 32 * 1024;
@@ -24,8 +25,17 @@ export const MAX_BARREN_BYTES = 64 * 1024;
 /** The first room for a ClientHello, in bytes: as a rule all of it fits. */
 const MIN_HELLO_BYTES = 2048;
 
+/** A handshake takes a turn of as much work as this, in frames: 4,096. It is as long as a signature, some milliseconds. */
+const HANDSHAKE_WORK = 4 * MAX_WORK;
+
+/** A byte over TLS is as much work as so many over TCP: 8. */
+const BYTE_COST = 8;
+
 /** What our own frames need of a connection. */
-export type ByteStream = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
+export interface ByteStream extends Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close"> {
+  /** As how many bytes of TCP each counts when turns are given; 1 by default. */
+  readonly byteCost?: number;
+}
 
 /**
  * Makes what {@linkcode SecureConn} needs of a certificate. Whether the two belong together is found out by the first
@@ -64,8 +74,11 @@ export function contextOf(cert: string, key: string): SecureContext {
  * ```
  */
 export class SecureConn implements ByteStream {
+  /** As how many bytes of TCP each counts when turns are given: 8. */
+  readonly byteCost = BYTE_COST;
   readonly #tcp: Deno.TcpConn;
   readonly #context: SecureContext;
+  readonly #turns: Turns;
   /** TCP as the runtime's TLS sees it, and that TLS: both from the ClientHello on. */
   #stream: Duplex | undefined;
   #tls: TLSSocket | undefined;
@@ -90,10 +103,12 @@ export class SecureConn implements ByteStream {
    *
    * @param tcp The connection.
    * @param context Its certificate.
+   * @param turns The queue of the server that it belongs to.
    */
-  constructor(tcp: Deno.TcpConn, context: SecureContext) {
+  constructor(tcp: Deno.TcpConn, context: SecureContext, turns: Turns = new Turns()) {
     this.#tcp = tcp;
     this.#context = context;
+    this.#turns = turns;
   }
 
   /**
@@ -106,6 +121,7 @@ export class SecureConn implements ByteStream {
   async handshake(): Promise<void> {
     try {
       const hello = await this.#readHello();
+      await this.#turns.first(HANDSHAKE_WORK);
       if (this.#error) throw this.#error;
       this.#begin();
       // A ClientHello that fails before the runtime's TLS has begun, in the next tick, would end the process.

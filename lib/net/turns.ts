@@ -91,6 +91,8 @@ export class Turns {
   #isRound = false;
   #hasArrived = false;
   readonly #queue: Waiting[] = [];
+  /** Those that begin. */
+  readonly #newcomers: Waiting[] = [];
   /** The work that was done since the system was asked last, and whether it will be asked again. */
   #periodWork = 0;
   #isPeriod = false;
@@ -120,6 +122,16 @@ export class Turns {
     return this.#round.promise;
   }
 
+  /**
+   * Queues for the work of a connection that begins: in turn with those that have had one, so that neither keep the others out.
+   *
+   * @param work How much it will be, in frames.
+   * @returns When it may begin; `undefined` if at once.
+   */
+  first(work: number): Promise<void> | undefined {
+    return this.#queueUp(work, true);
+  }
+
   readonly #onTurn = (): void => {
     if (this.#hasArrived) {
       this.#hasArrived = false;
@@ -132,12 +144,12 @@ export class Turns {
   };
 
   /** Gives all that have done much work as much of a period as there is, in turn. */
-  #queueUp(work: number): Promise<void> | undefined {
+  #queueUp(work: number, isFirst = false): Promise<void> | undefined {
     this.#periodWork += work;
     if (!this.#isPeriod) this.#repeatPeriods();
-    if (this.#queue.length === 0 && this.#periodWork < MAX_PERIOD_WORK) return undefined;
+    if (this.#waiting === 0 && this.#periodWork < MAX_PERIOD_WORK) return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#queue.push({ work, goOn: resolve });
+    (isFirst ? this.#newcomers : this.#queue).push({ work, goOn: resolve });
     return promise;
   }
 
@@ -147,12 +159,20 @@ export class Turns {
       await untilEvents();
       this.#periodWork = 0;
       for (let work = 0; work < MAX_PERIOD_WORK;) {
-        const first = this.#queue.shift();
-        if (first === undefined) break;
-        work += first.work;
-        first.goOn();
+        // The newest comes first: of too many, those who have waited longest would give up anyway.
+        const newcomer = this.#newcomers.pop();
+        const other = this.#queue.shift();
+        if (newcomer === undefined && other === undefined) break;
+        for (const next of [newcomer, other]) {
+          work += next?.work ?? 0;
+          next?.goOn();
+        }
       }
-    } while (this.#queue.length > 0);
+    } while (this.#waiting > 0);
     this.#isPeriod = false;
+  }
+
+  get #waiting(): number {
+    return this.#queue.length + this.#newcomers.length;
   }
 }

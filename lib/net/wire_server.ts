@@ -135,9 +135,9 @@ export interface WireServerOptions {
   readonly headTimeoutMs?: number | undefined;
   /**
    * How many connections may be before their upgrade at once: in their TLS handshake, without a complete head, or being
-   * answered. One more drops the one that has waited longest. 1,024 by default.
+   * answered. One more drops the one that has waited longest. A function is asked with how many there are. 1,024 by default.
    */
-  readonly maxHeads?: number | undefined;
+  readonly maxHeads?: number | ((heads: number) => number) | undefined;
   /** The certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; without both there is no TLS. */
   readonly cert?: string | undefined;
   /** The private key for TLS as PEM text. */
@@ -197,7 +197,7 @@ export class WireServer {
       // What is wrong with them is said by the runtime's own listener, which is not used otherwise: see tls.ts.
       Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
       const context = contextOf(...pair);
-      this.#secure = (conn) => new SecureConn(conn, context);
+      this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
     }
     this.#listener = Deno.listen({ hostname, port });
     this.#accepting = this.#accept();
@@ -254,7 +254,7 @@ export class WireServer {
           conn.close();
           continue;
         }
-        if (this.#receptions.size >= (this.#options.maxHeads ?? DEFAULT_MAX_HEADS)) this.#dropOldest();
+        if (this.#receptions.size >= this.#maxHeads()) this.#dropOldest();
         const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
         this.#receptions.add(reception);
         this.#run(reception, this.#receive(reception).finally(() => this.#receptions.delete(reception)));
@@ -287,6 +287,11 @@ export class WireServer {
       for (const each of this.#running.keys()) each.tick(now);
     }, TICK_MS);
     if (this.#isStopped) timed.destroy();
+  }
+
+  #maxHeads(): number {
+    const { maxHeads = DEFAULT_MAX_HEADS } = this.#options;
+    return typeof maxHeads === "number" ? maxHeads : maxHeads(this.#receptions.size);
   }
 
   /** Whoever holds connections open without a word cannot keep others out. */

@@ -10,20 +10,24 @@ import { DEFAULT_MAX_HEADS } from "../net/wire_server.ts";
 /** What is kept for the listener, files and the runtime, in descriptors: 64, or a quarter of fewer than 256. */
 export const SPARE_DESCRIPTORS = 64;
 
-/** Opens and closes a file by its descriptor, as `node:fs` does. */
-export interface FileSystem {
-  /** Opens a file, and gives its descriptor. */
-  openSync(path: string, flags: string): number;
-  /** Closes a descriptor. */
-  closeSync(descriptor: number): void;
-}
+/** So many are counted at the start: 256. A server with few connections needs no more, and each takes up to 40 microseconds. */
+const FIRST_DESCRIPTORS = 256;
+
+/** So many beyond those in use are counted when they become short, which takes some 20 milliseconds: 2,048. */
+const NEXT_DESCRIPTORS = 2048;
+
+/** When so many are known to be left, more are counted: 1,024, or half of those that are known. */
+const FEW_DESCRIPTORS = 1024;
+
+/** Opens one more descriptor. */
+export type OpenDescriptor = () => { close(): void };
 
 /**
  * Counts the descriptors that this process can still open, by opening them. The runtime tells its limit only to a process with
  * all permissions (`/proc/self/limits`); this needs the permission to read `/dev/null`.
  *
- * @param most Where to stop: each takes about 10 microseconds, half of what `Deno.openSync()` does.
- * @param files Opens them.
+ * @param most Where to stop.
+ * @param open Opens one.
  * @returns How many there are, at most `most`; `undefined` if it cannot be found out.
  *
  * @example
@@ -36,17 +40,17 @@ export interface FileSystem {
  */
 export function countDescriptors(
   most: number,
-  files: FileSystem = process.getBuiltinModule("node:fs"),
+  open: OpenDescriptor = () => Deno.openSync("/dev/null"),
 ): number | undefined {
-  const open: number[] = [];
+  const opened: { close(): void }[] = [];
   try {
-    while (open.length < most) open.push(files.openSync("/dev/null", "r"));
+    while (opened.length < most) opened.push(open());
   } catch (error) {
     if (!(error instanceof Error && "code" in error && error.code === "EMFILE")) return undefined;
   } finally {
-    for (const descriptor of open) files.closeSync(descriptor);
+    for (const descriptor of opened) descriptor.close();
   }
-  return open.length;
+  return opened.length;
 }
 
 /**
@@ -110,4 +114,102 @@ export function fitToDescriptors(descriptors: number, maxConnections?: number): 
       maxHeads,
       note: `There are descriptors for about ${fitting} of the ${wanted} connections of --max-connections: ${advice}`,
     };
+}
+
+/** Options of {@linkcode DescriptorRoom}. */
+export interface DescriptorRoomOptions {
+  /** How many connections the operator wants: that is kept in any case. 10,000, or fewer, by default. */
+  readonly maxConnections?: number | undefined;
+  /** Told in one line, once, that there are too few descriptors. */
+  readonly onShort: (note: string) => void;
+  /** Counts those that are free, up to a limit, as {@linkcode countDescriptors} does. */
+  readonly count?: (most: number) => number | undefined;
+}
+
+/**
+ * The room for connections that the descriptors leave. To count all of them would make each start several times as long, so
+ * they are counted as far as connections come near: at most 256 at first, and then 2,048 more than are in use.
+ *
+ * @example
+ * ```ts
+ * import { DescriptorRoom } from "./descriptors.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const notes: string[] = [];
+ * const free = 200;
+ * const room = new DescriptorRoom({ onShort: (note) => notes.push(note), count: (most) => Math.min(most, free) });
+ * assertEquals([room.maxConnections(0), room.maxHeads(0), notes.length], [113, 37, 1]);
+ * ```
+ */
+export class DescriptorRoom {
+  readonly #options: DescriptorRoomOptions;
+  /** What is known to be there, with those in use; `undefined` when no more can be found out. */
+  #known: number | undefined = 0;
+  #fit: Fit;
+  #connections = 0;
+  #heads = 0;
+
+  /**
+   * Counts the first descriptors.
+   *
+   * @param options What is wanted.
+   * @throws {Error} If it cannot count.
+   */
+  constructor(options: DescriptorRoomOptions) {
+    this.#options = options;
+    this.#fit = this.#fitTo(descriptorsFor(options.maxConnections));
+    if (!this.#count(FIRST_DESCRIPTORS)) throw new Error("The limit of open files cannot be found out");
+  }
+
+  /**
+   * Says how many connections there may be.
+   *
+   * @param connections How many there are now.
+   * @returns The limit.
+   */
+  maxConnections(connections: number): number {
+    this.#connections = connections;
+    this.#countAhead();
+    return this.#fit.maxConnections;
+  }
+
+  /**
+   * Says how many connections may be before their upgrade.
+   *
+   * @param heads How many there are now.
+   * @returns The limit.
+   */
+  maxHeads(heads: number): number {
+    this.#heads = heads;
+    this.#countAhead();
+    return this.#fit.maxHeads;
+  }
+
+  #fitTo(descriptors: number): Fit {
+    return fitToDescriptors(descriptors, this.#options.maxConnections);
+  }
+
+  #countAhead(): void {
+    if (this.#known === undefined) return;
+    const left = this.#known - this.#connections - this.#heads;
+    if (left < Math.min(FEW_DESCRIPTORS, this.#known / 2)) this.#count(NEXT_DESCRIPTORS);
+  }
+
+  /** Counts those beyond the ones in use; gives whether it could. */
+  #count(most: number): boolean {
+    const used = this.#connections + this.#heads;
+    const needed = descriptorsFor(this.#options.maxConnections);
+    const wanted = Math.min(most, needed - used);
+    const free = (this.#options.count ?? countDescriptors)(wanted);
+    if (free === undefined || used + free >= needed) {
+      this.#known = undefined;
+    } else if (free === wanted) {
+      this.#known = used + free;
+    } else {
+      this.#known = undefined;
+      this.#fit = this.#fitTo(used + free);
+      if (this.#fit.note) this.#options.onShort(this.#fit.note);
+    }
+    return free !== undefined;
+  }
 }

@@ -223,7 +223,9 @@ export class Gatekeeper {
   }
 
   get #isFull(): boolean {
-    return this.#places.size >= (this.#policy.maxConnections ?? DEFAULT_MAX_CONNECTIONS);
+    const { room, maxConnections = DEFAULT_MAX_CONNECTIONS } = this.#policy;
+    const { size } = this.#places;
+    return size >= (room?.maxConnections(size) ?? maxConnections);
   }
 
   /** What a plain request gets: a page, or a refusal, or nothing of its own. */

@@ -22,6 +22,14 @@ export const DEFAULT_MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 /** How much may wait for all peers together unless told otherwise, in bytes: 512 MiB. */
 export const DEFAULT_MAX_BUFFERED_TOTAL_BYTES = 512 * 1024 * 1024;
 
+/** Says how many connections there may be, as long as that is only found out while they come. */
+export interface ConnectionRoom {
+  /** How many there may be, when there are so many. */
+  maxConnections(connections: number): number;
+  /** How many of those before their upgrade there may be, when there are so many. */
+  maxHeads(heads: number): number;
+}
+
 /** What an echo server accepts; what is left out has its default. */
 export interface EchoPolicy {
   /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
@@ -33,6 +41,8 @@ export interface EchoPolicy {
   idleTimeoutSeconds?: number;
   /** How many connections are held at once; more are answered with 503 and `Retry-After`. 10,000 by default. */
   maxConnections?: number;
+  /** Says how many connections are held at once in place of `maxConnections`, asked with how many there are. */
+  room?: ConnectionRoom;
   /**
    * How many bytes may wait for a peer that does not read before its next message; more close it with 1008. 16 MiB by
    * default. Over our own frames so much never waits, as a peer that does not read is not listened to.

@@ -250,7 +250,8 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
     maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES,
     idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS,
     maxBufferedTotalBytes = DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
-    maxHeads,
+    room,
+    maxHeads = room && ((heads: number) => room.maxHeads(heads)),
     rate,
   } = options;
   const gate = new Gatekeeper(options);

@@ -86,6 +86,8 @@ export class WireEcho implements Holder {
   readonly ended: Promise<WireEnd>;
 
   readonly #conn: ByteStream;
+  /** What a byte costs beside one of plain TCP. */
+  readonly #byteCost: number;
   readonly #turns: Turns;
   readonly #end = Promise.withResolvers<WireEnd>();
   readonly #guard: Guard;
@@ -118,6 +120,7 @@ export class WireEcho implements Holder {
     this.#turns = turns;
     this.ended = this.#end.promise;
     this.#conn = conn;
+    this.#byteCost = conn.byteCost ?? 1;
     this.#guard = new Guard(this, { rate, idleTimeoutMs, pings: true, budget }, performance.now());
     this.#buffer = new EchoBuffer(budget);
     this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this });
@@ -318,9 +321,9 @@ export class WireEcho implements Holder {
     endpoint.receive(this.#buffer.begin(count));
     this.#step = "read";
     const frames = relay.work - before;
-    relay.work += workOfBytes(count);
+    relay.work += workOfBytes(count * this.#byteCost);
     if (!wasClosing && endpoint.initiator === "local") this.#guard.closeBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
-    if (wasClosing && !wasInside) this.#discard(relay.work - before);
+    if (wasClosing && !wasInside) this.#discard(frames + workOfBytes(count));
     return frames;
   }
 

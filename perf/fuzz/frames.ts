@@ -5,7 +5,7 @@
  *     deno run $(deno task -q std:flags) --allow-net --allow-read --allow-run perf/fuzz/frames.ts --count 50000
  */
 
-import { conclude, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";
+import { conclude, FLAGS, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";
 import type { Random } from "./random.ts";
 
 /** How many connections there are at once. */
@@ -301,10 +301,9 @@ async function talk(
 
 async function main(args: readonly string[]): Promise<number> {
   const settings = readSettings(args, 50_000);
-  const flags = ["--import-map=offline/import_map.json", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*"];
   const server = await startTarget("wire", [
     "run",
-    ...flags,
+    ...FLAGS,
     "server.ts",
     ...["--port", "0", "--log", "none", "--transport", "wire", "--max-message", `${MAX_MESSAGE_BYTES}`],
   ]);
@@ -321,7 +320,9 @@ async function main(args: readonly string[]): Promise<number> {
     return difference && `${difference}: ${bytes.slice(0, 300).toHex()}`;
   });
   console.log(
-    `${failures} of ${settings.count} streams break the protocol or the limit; ${server.residentMib().toFixed(0)} MiB`,
+    `${failures} of ${settings.count} streams break the protocol or the limit; ${
+      (await server.residentMib()).toFixed(0)
+    } MiB`,
   );
   found.push(...await server.stop());
   return conclude("frames", settings.count, since, found);

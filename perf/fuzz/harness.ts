@@ -1,5 +1,6 @@
 /** What the fuzzers share: random numbers with a seed, servers in processes of their own, and what was found. */
 
+import { readMebibytes } from "../support.ts";
 import { Random } from "./random.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -7,13 +8,18 @@ const ROOT = new URL("../../", import.meta.url);
 /** How long a server may take until it listens, and to end, in milliseconds. */
 const PROCESS_TIMEOUT_MS = 60_000;
 
+/** The flags of Deno for every server. */
+export const FLAGS: readonly string[] = [
+  ...["--import-map=offline/import_map.json", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*"],
+];
+
 /** What a fuzzer is asked for. */
 export interface FuzzSettings {
   readonly count: number;
   readonly seed: number;
 }
 
-/** Reads `--count N` and `--seed N`. */
+/** Reads `--count N` and `--seed N`; without them there are so many tries, and the seed is 6455. */
 export function readSettings(args: readonly string[], count: number): FuzzSettings {
   const numberOf = (name: string) => {
     const at = args.indexOf(name);
@@ -32,7 +38,7 @@ export interface Target {
   /** Whether it still runs. */
   isAlive(): boolean;
   /** The memory that it takes, in MiB. */
-  residentMib(): number;
+  residentMib(): Promise<number>;
   /** Ends it, and says what was wrong with its end: its exit code, or what stands on its standard error output. */
   stop(): Promise<string[]>;
 }
@@ -42,8 +48,13 @@ export interface Target {
  *
  * @param name What it is called.
  * @param args The arguments of Deno.
+ * @param onLine Told each line of its standard output.
  */
-export async function startTarget(name: string, args: readonly string[]): Promise<Target> {
+export async function startTarget(
+  name: string,
+  args: readonly string[],
+  onLine: (line: string) => void = () => {},
+): Promise<Target> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
     cwd: ROOT,
@@ -54,10 +65,10 @@ export async function startTarget(name: string, args: readonly string[]): Promis
   }).spawn();
   let isAlive = true;
   const status = child.status.finally(() => isAlive = false);
-  const output = watch(child.stdout);
+  const output = watch(child.stdout, onLine);
   const errors = watch(child.stderr);
   const [, port] = await within(
-    Promise.race([output.match(/:(\d+)\/\s/), errors.match(/Listening on http:\/\/[^\s]*:(\d+)\/\s/)]),
+    Promise.race([output.match(/:(\d+)\/[\s"]/), errors.match(/Listening on http:\/\/[^\s]*:(\d+)\/\s/)]),
     `${name} to listen`,
     PROCESS_TIMEOUT_MS,
   );
@@ -66,10 +77,7 @@ export async function startTarget(name: string, args: readonly string[]): Promis
     hostname: "127.0.0.1",
     port: Number(port),
     isAlive: () => isAlive,
-    residentMib() {
-      const text = Deno.readTextFileSync(`/proc/${child.pid}/status`);
-      return Number(/VmRSS:\s+(\d+)/.exec(text)?.[1] ?? 0) / 1024;
-    },
+    residentMib: () => readMebibytes(child.pid, "VmRSS"),
     async stop() {
       const found: string[] = [];
       if (!isAlive) found.push(`${name} ended by itself`);
@@ -93,14 +101,17 @@ export async function startTarget(name: string, args: readonly string[]): Promis
 }
 
 /** Reads a stream to its end, keeps its beginning, and waits for what should come. */
-function watch(stream: ReadableStream<Uint8Array>) {
+function watch(stream: ReadableStream<Uint8Array>, onLine: (line: string) => void = () => {}) {
   const MAX_KEPT_CHARS = 64 * 1024;
-  let text = "";
+  let [text, unfinished] = ["", ""];
   let changed = Promise.withResolvers<void>();
   let isOver = false;
   const done = (async () => {
     for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
       if (text.length < MAX_KEPT_CHARS) text += piece;
+      const lines = (unfinished + piece).split("\n");
+      unfinished = lines.pop() ?? "";
+      lines.forEach(onLine);
       changed.resolve();
       changed = Promise.withResolvers();
     }
@@ -155,7 +166,7 @@ export async function runTries(
 }
 
 /** After so many findings there is no need for more. */
-const MAX_FINDINGS = 20;
+export const MAX_FINDINGS = 20;
 
 /** Prints what was found, and gives the exit code. */
 export function conclude(what: string, tries: number, since: number, found: readonly string[]): number {

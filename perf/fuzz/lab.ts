@@ -3,17 +3,14 @@
  * break the protocol or leave. A finding is a crash, a hang, a line on stderr, memory over a bound, a program that is taken or
  * refused wrongly, or frames that are not well-formed where no step makes them so.
  *
- * ```sh
- * deno run --import-map=offline/import_map.json --allow-net --allow-read --allow-run perf/fuzz/lab.ts --count 50000 --seed 1
- * ```
- *
- * It exits with 0 without findings, 1 with some, and 2 when its options are wrong.
+ *     deno task perf:fuzz:lab --count 50000
  */
 
 import { acceptKeyFor } from "../../lib/protocol/handshake.ts";
 import { encodeFrame, FrameDecoder, OPCODE } from "../../lib/protocol/frame.ts";
 import { messageOf } from "../../lib/protocol/error.ts";
-import { readMebibytes, readStandIns } from "../support.ts";
+import { conclude, FLAGS, MAX_FINDINGS, readSettings, startTarget } from "./harness.ts";
+import { Random } from "./random.ts";
 
 const MIB = 1024 * 1024;
 
@@ -25,43 +22,6 @@ const DEADLINE_MS = 50_000;
 const MAX_MEBIBYTES = 512;
 /** After so many programs memory and `GET /` are looked at. */
 const LOOK_EVERY = 500;
-/** Findings after which the rest is not worth the time. */
-const MAX_FINDINGS = 20;
-
-/** Random numbers that a seed repeats (mulberry32). */
-class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** At least 0 and below 1. */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  }
-
-  /** A whole number, at most `max`. */
-  whole(min: number, max: number): number {
-    return min + Math.floor(this.next() * (max - min + 1));
-  }
-
-  chance(share: number): boolean {
-    return this.next() < share;
-  }
-
-  pick<T>(items: readonly [T, ...T[]]): T {
-    return items[this.whole(0, items.length - 1)] ?? items[0];
-  }
-
-  bytes(length: number): Uint8Array<ArrayBuffer> {
-    return Uint8Array.from({ length }, () => this.whole(0, 255));
-  }
-}
-
 /** What a request is answered with, as far as the path and the fields decide. */
 interface Plan {
   /** The first line of the request and its fields. */
@@ -459,81 +419,30 @@ async function judge(
   return status;
 }
 
-/** What the log says: every connection that opened has to have closed. */
-async function readLog(stdout: ReadableStream<Uint8Array<ArrayBuffer>>, onUrl: (url: string) => void) {
-  let text = "";
-  const counts = { opened: 0, closed: 0 };
-  for await (const piece of stdout.pipeThrough(new TextDecoderStream())) {
-    const lines = (text + piece).split("\n");
-    text = lines.pop() ?? "";
-    for (const line of lines) {
-      const { type, url } = JSON.parse(line);
-      if (type === "listening") onUrl(url);
-      if (type === "opened") counts.opened++;
-      if (type === "closed") counts.closed++;
-    }
-  }
-  return counts;
-}
-
 async function main(args: readonly string[]): Promise<number> {
-  const options = { count: 50_000, seed: Date.now() % 1_000_000 };
-  for (let at = 0; at < args.length; at += 2) {
-    const [name, value = ""] = [args[at], args[at + 1]];
-    if ((name !== "--count" && name !== "--seed") || !/^\d{1,9}$/.test(value)) {
-      console.error(`${name} ${value} is none of: --count N, --seed N`);
-      return 2;
-    }
-    options[name === "--count" ? "count" : "seed"] = Number(value);
-  }
-  const permissions = ["--allow-net", "--allow-read", "--allow-env=WSPROOF_*"];
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      ...await readStandIns(),
-      ...permissions,
-      "server.ts",
-      "--lab",
-      "--port",
-      "0",
-      "--log",
-      "json",
-    ],
-    cwd: new URL("../../", import.meta.url),
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const listening = Promise.withResolvers<string>();
-  const log = readLog(child.stdout, listening.resolve);
-  const stderr = new Response(child.stderr).text();
-  const url = await Promise.race([listening.promise, log.then(() => "")]);
-  if (url === "") throw new Error(`The lab does not start: ${await stderr}`);
+  const settings = readSettings(args, 50_000);
+  // Every connection that opened has to have closed.
+  const told = { opened: 0, closed: 0 };
+  const onLine = (line: string) => {
+    const { type } = JSON.parse(line);
+    if (type === "opened") told.opened++;
+    if (type === "closed") told.closed++;
+  };
+  const lab = await startTarget("lab", ["run", ...FLAGS, "server.ts", "--lab", "--port", "0", "--log", "json"], onLine);
   let most = 0;
   const look = async () => {
-    const mebibytes = await readMebibytes(child.pid, "VmRSS");
+    const mebibytes = await lab.residentMib();
     most = Math.max(most, mebibytes);
     return mebibytes > MAX_MEBIBYTES ? `the lab takes ${Math.round(mebibytes)} MiB` : undefined;
   };
-  const start = performance.now();
-  const { findings, counts, taken } = await fuzzLab(url, { ...options, look });
-  const seconds = (performance.now() - start) / 1000;
-  child.kill("SIGTERM");
-  const killer = setTimeout(() => child.kill("SIGKILL"), DEADLINE_MS);
-  const { code } = await child.status;
-  clearTimeout(killer);
-  const all = [...findings];
-  if (code !== 0) all.push(`the lab exits with ${code}`);
-  const lines = await stderr;
-  if (lines !== "") all.push(`the lab writes to stderr: ${lines.slice(0, 1000)}`);
-  const { opened, closed } = await log;
-  if (opened !== closed) all.push(`${opened} connections opened, ${closed} closed`);
-  for (const finding of all) console.error(finding);
-  const manners = [...counts].map(([manner, count]) => `${count} ${manner}`).join(", ");
-  console.log(`${options.count} programs of seed ${options.seed} in ${seconds.toFixed(1)} s: ${manners}`);
-  console.log(`${taken} taken, ${opened} opened, ${Math.round(most)} MiB at most, ${all.length} findings`);
-  return all.length === 0 ? 0 : 1;
+  const since = performance.now();
+  const { findings, counts, taken } = await fuzzLab(`ws://${lab.hostname}:${lab.port}/`, { ...settings, look });
+  const found = [...findings, ...await lab.stop()];
+  const { opened, closed } = told;
+  if (opened !== closed) found.push(`${opened} connections opened, ${closed} closed`);
+  console.log([...counts].map(([manner, count]) => `${manner}: ${count}`).join(", "));
+  console.log(`${taken} taken, ${opened} opened; ${Math.round(most)} MiB at most`);
+  return conclude("lab programs", settings.count, since, found);
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -19,6 +19,11 @@ export class Random {
     return Math.floor(this.next() * limit);
   }
 
+  /** A whole number, at least `min` and at most `max`. */
+  whole(min: number, max: number): number {
+    return min + this.below(max - min + 1);
+  }
+
   /** Whether it happens, with a chance from 0 to 1. */
   chance(probability: number): boolean {
     return this.next() < probability;

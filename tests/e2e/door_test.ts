@@ -215,6 +215,8 @@ testBoth("server answers pages though no descriptor is left to load them with", 
     { descriptors: 80 },
     ...["--transport", transport, "--log", "json", "--max-connections", "1000"],
   );
+  // They are loaded beside listening; a request waits until they are.
+  await metricsOf(server.url);
   const early = [await connectRaw(server.url), await connectRaw(server.url)];
   const trouble = nextEvent(server, "trouble");
   const held: Promise<RawSocket | undefined>[] = [];

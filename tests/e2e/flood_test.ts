@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { OPCODE } from "../../lib/protocol/frame.ts";
 import { within } from "../../lib/net/deadline.ts";
+import { Turns } from "../../lib/net/turns.ts";
 import { WireEcho, type WireLimits } from "../../lib/server/wire_echo.ts";
 import { outcomeOf, start, startScript } from "../support/command.ts";
 import { frame, joined, WAIT } from "../support/wire.ts";
@@ -138,6 +139,38 @@ for (const [what, bytes, limits] of FLOODS) {
     echo.destroy();
     await within(running, "end", WAIT);
     assert(readsAtTimer <= ENDLESS_READS, "The flood was over before the timer");
+  });
+}
+
+class NotedTurns extends Turns {
+  readonly works: number[] = [];
+
+  override next(work: number): Promise<void> | undefined {
+    this.works.push(work);
+    return super.next(work);
+  }
+}
+
+for (const [byteCost, work] of [[undefined, 4], [1, 4], [8, 32]] as const) {
+  Deno.test(`WireEcho queues with the work of its bytes, when its stream says that each costs ${byteCost}`, async () => {
+    const message = frame(OPCODE.binary, new Uint8Array(2040));
+    let reads = 0;
+    const stream = {
+      ...(byteCost !== undefined && { byteCost }),
+      read(into: Uint8Array): Promise<number | null> {
+        if (++reads > 1) return Promise.resolve(null);
+        into.set(message);
+        return Promise.resolve(message.byteLength);
+      },
+      write: (piece: Uint8Array) => Promise.resolve(piece.byteLength),
+      closeWrite: () => Promise.resolve(),
+      close() {},
+    };
+    const turns = new NotedTurns();
+    const echo = new WireEcho(stream, { maxMessageBytes: 2 ** 24, idleTimeoutMs: 0 }, turns);
+    await within(echo.run(), "end", WAIT);
+    // And one for the frame.
+    assertEquals(turns.works, [work + 1]);
   });
 }
 

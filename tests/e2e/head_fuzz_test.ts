@@ -14,7 +14,7 @@ import { connectRaw } from "../support/raw_peer.ts";
 import { mutatedHead, randomFrom, wrongAbout } from "../support/heads.ts";
 
 const WAIT = { timeoutMs: 60_000 };
-const [SEED, HEADS] = [numberOf("seed", 6455), numberOf("heads", 1000)];
+const [SEED, HEADS] = [numberOf("seed", 6455), numberOf("heads", 400)];
 const AT_ONCE = 16;
 const HOSTS = "127.0.0.1 localhost [::1]";
 

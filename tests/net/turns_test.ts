@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
-import { MAX_WORK, Turns, untilEvents, workOfBytes } from "../../lib/net/turns.ts";
+import { MAX_PERIOD_WORK, MAX_WORK, Turns, untilEvents, workOfBytes } from "../../lib/net/turns.ts";
 
 const WAIT = { timeoutMs: 20_000 };
 /** So many turns of work would take minutes. */
@@ -67,6 +67,22 @@ Deno.test("Turns.next() lets all go on in turn, when they work without end", asy
   }));
   // One may use up the rest of a period, and no more.
   assert(Math.min(...counts) >= 100 - 17, counts.join(" "));
+});
+
+Deno.test("Turns.first() lets a connection that begins go in turn with those that have had one", async () => {
+  const turns = new Turns();
+  const order: string[] = [];
+  const goOn = (name: string, turn: Promise<void> | undefined) =>
+    turn?.then(() => order.push(name)) ?? Promise.reject(new Error("No turn"));
+  // This much is done in one period: whoever comes now has to wait for the next.
+  assertEquals(turns.next(MAX_PERIOD_WORK - 1), undefined);
+  const waiting = [
+    ...["busy 1", "busy 2", "busy 3"].map((name) => goOn(name, turns.next(MAX_WORK))),
+    ...["new 1", "new 2"].map((name) => goOn(name, turns.first(MAX_WORK))),
+  ];
+  await within(Promise.all(waiting), "turns", WAIT);
+  // The newest first.
+  assertEquals(order, ["new 2", "busy 1", "new 1", "busy 2", "busy 3"]);
 });
 
 Deno.test("untilEvents() lets bytes through that have arrived", async () => {

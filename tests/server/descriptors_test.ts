@@ -1,33 +1,99 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { countDescriptors, descriptorsFor, fitToDescriptors } from "../../lib/server/descriptors.ts";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { countDescriptors, DescriptorRoom, descriptorsFor, fitToDescriptors } from "../../lib/server/descriptors.ts";
 
-/** A file system that opens so many, and then fails as the runtime's does. */
-function filesUpTo(limit: number, code = "EMFILE") {
-  const open = new Set<number>();
-  let most = 0;
+/** A system that opens so many, and then fails as the runtime does. */
+function systemOf(limit: number, code = "EMFILE") {
+  let [open, most] = [0, 0];
   return {
-    counts: () => [open.size, most],
-    openSync() {
-      if (open.size === limit) throw Object.assign(new Error(`${code}: open '/dev/null'`), { code });
-      open.add(most);
-      return most++;
+    counts: () => [open, most],
+    open() {
+      if (open === limit) throw Object.assign(new Error(`${code}: open '/dev/null'`), { code });
+      most = Math.max(most, ++open);
+      return { close: () => void open-- };
     },
-    closeSync: (descriptor: number) => void open.delete(descriptor),
   };
 }
 
 Deno.test("countDescriptors() finds the limit, and holds none of them afterwards", () => {
-  const few = filesUpTo(37);
-  assertEquals([countDescriptors(100, few), few.counts()], [37, [0, 37]]);
+  const few = systemOf(37);
+  assertEquals([countDescriptors(100, few.open), few.counts()], [37, [0, 37]]);
 });
 
 Deno.test("countDescriptors() stops where there are enough", () => {
-  const many = filesUpTo(1000);
-  assertEquals([countDescriptors(100, many), many.counts()], [100, [0, 100]]);
+  const many = systemOf(1000);
+  assertEquals([countDescriptors(100, many.open), many.counts()], [100, [0, 100]]);
 });
 
 Deno.test("countDescriptors() says that it does not know, when something else is wrong", () => {
-  assertEquals(countDescriptors(100, filesUpTo(3, "ENOENT")), undefined);
+  assertEquals(countDescriptors(100, systemOf(3, "ENOENT").open), undefined);
+});
+
+/** A room on a system with so many descriptors, of which connections take some; and what was counted and said. */
+function roomOf(limit: number, maxConnections?: number) {
+  const [counted, notes]: [number[], string[]] = [[], []];
+  const inUse = { connections: 0, heads: 0 };
+  const count = (most: number) => {
+    counted.push(most);
+    return Math.min(most, limit - inUse.connections - inUse.heads);
+  };
+  const room = new DescriptorRoom({ maxConnections, onShort: (note) => notes.push(note), count });
+  return {
+    counted,
+    notes,
+    /** The limits with so many connections. */
+    limits(connections: number, heads = 0) {
+      Object.assign(inUse, { connections, heads });
+      return [room.maxConnections(connections), room.maxHeads(heads)];
+    },
+  };
+}
+
+Deno.test("DescriptorRoom counts no more than 256 for a server that has few connections", () => {
+  const { counted, notes, limits } = roomOf(100_000);
+  for (let connections = 0; connections <= 64; connections++) {
+    assertEquals(limits(connections, connections), [10_000, 1024]);
+  }
+  assertEquals([counted, notes], [[256], []]);
+});
+
+Deno.test("DescriptorRoom says at once that there are few", () => {
+  const { counted, notes, limits } = roomOf(200);
+  assertEquals([counted, notes.length, limits(0)], [[256], 1, [113, 37]]);
+  assertEquals([limits(113, 37), counted.length, notes.length], [[113, 37], 1, 1]);
+});
+
+for (const limit of [257, 1000, 4000, 11_000]) {
+  Deno.test(`DescriptorRoom finds the limit before it is reached, when there are ${limit}`, () => {
+    const { notes, limits } = roomOf(limit);
+    const { maxConnections, maxHeads, note } = fitToDescriptors(limit);
+    for (let connections = 0; connections < maxConnections; connections++) limits(connections);
+    assertEquals([limits(maxConnections), notes], [[maxConnections, maxHeads], [note]]);
+  });
+}
+
+Deno.test("DescriptorRoom counts for connections before their upgrade as well", () => {
+  const { notes, limits } = roomOf(1000);
+  for (let heads = 0; heads < 234; heads++) limits(0, heads);
+  assertEquals([limits(0, 234), notes.length], [[702, 234], 1]);
+});
+
+Deno.test("DescriptorRoom counts once for about a thousand connections, and no more than are needed", () => {
+  const { counted, notes, limits } = roomOf(100_000);
+  for (let connections = 0; connections < 10_000; connections++) limits(connections);
+  assert(counted.length < 13, `${counted}`);
+  assert(counted.every((most) => most <= 2048), `${counted}`);
+  assertEquals(notes, []);
+});
+
+Deno.test("DescriptorRoom keeps what the operator wants, and says that it may be too much", () => {
+  const { notes, limits } = roomOf(1000, 5000);
+  for (let connections = 0; connections < 900; connections++) limits(connections);
+  assertEquals(limits(900), [5000, 234]);
+  assertMatch(notes.join(), /^There are descriptors for about 702 of the 5000 .*--max-connections: /);
+});
+
+Deno.test("DescriptorRoom cannot be made where nothing can be counted", () => {
+  assertThrows(() => new DescriptorRoom({ onShort() {}, count: () => undefined }), Error, "cannot be found out");
 });
 
 for (

@@ -5,6 +5,7 @@ import { OPCODE } from "../../lib/protocol/frame.ts";
 import type { Connection } from "../../lib/connection/connection.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { contextOf, SecureConn } from "../../lib/net/tls.ts";
+import { Turns, untilEvents } from "../../lib/net/turns.ts";
 import { openWire } from "../../lib/connection/wire.ts";
 import { createAuthority } from "../support/certificates.ts";
 import { connectRaw, RawSocket, requestHead } from "../support/raw_peer.ts";
@@ -349,6 +350,48 @@ for (const [name, tls] of [["TCP", {}], ["TLS", certificate]] as const) {
     assert(sent < 64 * 1024 * 1024, `${sent} bytes went out`);
   });
 }
+
+class HeldTurns extends Turns {
+  readonly asked = Promise.withResolvers<number>();
+  readonly turn = Promise.withResolvers<void>();
+
+  override first(work: number): Promise<void> {
+    this.asked.resolve(work);
+    return this.turn.promise;
+  }
+}
+
+Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const connecting = TlsPeer.connect(listener.addr.port);
+  const turns = new HeldTurns();
+  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key), turns);
+  let hasEnded = false;
+  const handshake = secure.handshake().then(() => hasEnded = true);
+  // Four in one period.
+  assertEquals(await within(turns.asked.promise, "ClientHello", WAIT), 4096);
+  await untilEvents();
+  assertEquals(hasEnded, false);
+  turns.turn.resolve();
+  await within(handshake, "handshake", WAIT);
+  (await within(connecting, "handshake", WAIT)).close();
+  secure.close();
+  listener.close();
+});
+
+Deno.test("SecureConn.handshake() fails when it is closed before its turn", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const connecting = TlsPeer.connect(listener.addr.port);
+  const turns = new HeldTurns();
+  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key), turns);
+  const handshake = secure.handshake();
+  await within(turns.asked.promise, "ClientHello", WAIT);
+  secure.close();
+  turns.turn.resolve();
+  await assertRejects(() => within(handshake, "handshake", WAIT), Error, "Connection closed");
+  await connecting.catch(() => {});
+  listener.close();
+});
 
 Deno.test("SecureConn.read() decrypts no more than one piece ahead of its reader", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -15,15 +15,13 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Which packages stand behind the @std names, in the words of the task that decides. */
+/** Which packages stand behind the @std names, as the task that decides has remembered or says it. */
 export const standIns: readonly string[] = await (async () => {
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["task", "-q", "std:flags"],
-    cwd: ROOT,
-    stderr: "null",
-  })
-    .output();
-  return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
+  const flags = await Deno.readTextFile(new URL(".std/flags", ROOT)).catch(async () => {
+    const command = new Deno.Command(Deno.execPath(), { args: ["task", "-q", "std:flags"], cwd: ROOT, stderr: "null" });
+    return new TextDecoder().decode((await command.output()).stdout);
+  });
+  return flags.split(/\s+/).filter((word) => word !== "");
 })();
 
 /** How a script is started. */

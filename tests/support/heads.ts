@@ -1,14 +1,11 @@
 /** Request heads that were changed at random, from a seed; and a judge of their own for what may be upgraded. */
 
+import { Random } from "../../perf/fuzz/random.ts";
+
 /** A generator of numbers from 0 up to 1, the same for the same seed (mulberry32). */
 export function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = new Random(seed);
+  return () => random.next();
 }
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";

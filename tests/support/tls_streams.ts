@@ -3,6 +3,7 @@
  * repeated or flooded, and records behind a good handshake that no client would send.
  */
 
+import { Random } from "../../perf/fuzz/random.ts";
 import { TimeoutError, within } from "../../lib/net/deadline.ts";
 import { requestHead } from "./raw_peer.ts";
 import { clientHello, inRecords, legacyClientHello, message, RECORD, record, TlsPeer } from "./tls_peer.ts";
@@ -10,32 +11,6 @@ import { frame, joined } from "./wire.ts";
 
 /** How long a server may take to let go of a stream that has ended, in milliseconds. */
 const LET_GO = { timeoutMs: 30_000 };
-
-/** Numbers from a seed: the same ones each time (mulberry32). */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** A whole number from 0 up to and without `end`. */
-  below(end: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(this.#state ^ this.#state >>> 15, 1 | this.#state);
-    mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed;
-    return Math.floor(((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32 * end);
-  }
-
-  /** One of several. */
-  pick<Item>(items: readonly [Item, ...Item[]]): Item {
-    return items[this.below(items.length)] ?? items[0];
-  }
-
-  bytes(length: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(length).map(() => this.below(256));
-  }
-}
 
 /** Changes, cuts or lengthens bytes; those in front, where types and lengths are, more often than others. */
 function changed(random: Random, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {

@@ -1,0 +1,1 @@
+export { Gauge as default } from "npm:prom-client@15.1.3";

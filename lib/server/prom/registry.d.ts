@@ -1,0 +1,1 @@
+export { Registry as default } from "npm:prom-client@15.1.3";
