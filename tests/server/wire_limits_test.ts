@@ -111,8 +111,10 @@ Deno.test("WireServer reads the peer's close frame behind a message beyond the r
   await socket.write(joined(text("a"), text("b"), frame(OPCODE.ping), frame(CLOSE, Uint8Array.of(0x03, 0xf0))));
   assertEquals(await framesToClose(socket), [[TEXT], 1008, "at most 1 messages a second"]);
   await untilEnd(socket);
-  const [end] = endsOf(await scene.untilTold(1));
-  assertEquals(end, {
+  const [told] = endsOf(await scene.untilTold(1));
+  assert(told !== undefined);
+  const { sent, received, initiator, end, tcp, detail, messages, bytes } = told;
+  assertEquals({ sent, received, initiator, end, tcp, detail, messages, bytes }, {
     sent: { code: 1008, reason: "at most 1 messages a second" },
     received: { code: 1008, reason: "" },
     initiator: "local",
