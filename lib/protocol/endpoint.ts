@@ -351,16 +351,20 @@ export class Endpoint {
   #assemble(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     const final = isLast && header.final;
     const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
+    const handler = this.#handler;
     // What the assembler hands on as it is would be a part of the read buffer.
-    const payload = isFirst && final && kind === "binary" ? piece.slice() : piece;
+    const payload = isFirst && final && (kind === "binary" || handler.onMessageBytes) ? piece.slice() : piece;
     let message: Message | undefined;
+    let bytes: Uint8Array<ArrayBuffer> | undefined;
     try {
-      message = this.#assembler.push({ kind, payload, final });
+      if (handler.onMessageBytes) bytes = this.#assembler.pushBytes(kind, payload, final);
+      else message = this.#assembler.push({ kind, payload, final });
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       return this.#fail(error);
     }
-    if (message !== undefined) this.#handler.onMessage?.(message);
+    if (bytes !== undefined) handler.onMessageBytes?.(this.#kind, bytes);
+    if (message !== undefined) handler.onMessage?.(message);
   }
 
   #relayText(

@@ -8,7 +8,7 @@ import type { MessageAssemblerOptions } from "./assembler.ts";
 import type { CloseFrame, TcpEnd } from "./close.ts";
 import type { ProtocolError } from "./error.ts";
 import type { FrameHeader } from "./frame.ts";
-import type { Message } from "./message.ts";
+import type { Message, MessageKind } from "./message.ts";
 
 /** Which end of a connection it is: a client masks its frames, a server does not (RFC 6455 section 5.1). */
 export type EndpointRole = "client" | "server";
@@ -49,6 +49,13 @@ export interface EndpointHandler {
    * @param message The message, in memory of its own.
    */
   onMessage?(message: Message): void;
+  /**
+   * A message is complete; `onMessage` is not called then. For those who pass messages on: text stays the bytes that came.
+   *
+   * @param kind Its kind.
+   * @param bytes Its bytes, in memory of their own; those of text are UTF-8.
+   */
+  onMessageBytes?(kind: MessageKind, bytes: Uint8Array<ArrayBuffer>): void;
   /**
    * A message would be longer than `maxMessageBytes`: to answer it with a reason of our own, by `Endpoint.refuse`.
    * Without this, the connection fails with 1009, and `onFailure` is told.
