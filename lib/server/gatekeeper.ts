@@ -33,6 +33,8 @@ import {
 } from "../protocol/handshake_server.ts";
 import { createTokenCheck, isTokenProtocol } from "./token.ts";
 
+export type { RequestView };
+
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
 
