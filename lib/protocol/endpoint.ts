@@ -293,6 +293,7 @@ export class Endpoint {
       end: this.#error ? "protocol-error" : this.#received ? "close-frame" : isLate ? "no-answer" : "no-close-frame",
       tcp,
       detail: this.#error?.message ?? detail,
+      incomplete: this.incomplete ?? null,
     };
   }
 

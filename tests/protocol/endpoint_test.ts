@@ -164,6 +164,7 @@ for (const role of ["client", "server"] as const) {
       end: "no-close-frame",
       tcp: "peer",
       detail: "Unexpected EOF",
+      incomplete: { kind: "text", bytes: 4 },
     });
     const late = scene(role);
     late.endpoint.close(1000, "done");
@@ -174,6 +175,7 @@ for (const role of ["client", "server"] as const) {
       end: "no-answer",
       tcp: "local",
       detail: "",
+      incomplete: null,
     });
   });
 
