@@ -188,7 +188,6 @@ export class Endpoint {
       this.#decoder.push(bytes);
     } catch (error) {
       this.#isSpent = true;
-      if (!(error instanceof ProtocolError)) throw error;
       this.#fail(error);
     }
   }
@@ -309,8 +308,9 @@ export class Endpoint {
     this.#handler.onOutput(OPCODE.close, payload, true);
   }
 
-  /** Fails the connection (RFC 6455 section 7.1.7). */
-  #fail(error: ProtocolError): void {
+  /** Fails the connection (RFC 6455 section 7.1.7); an error that is not the peer's goes on. */
+  #fail(error: unknown): void {
+    if (!(error instanceof ProtocolError)) throw error;
     if (this.#phase === "failed") return;
     this.#isDiscarded = true;
     if (error.code === "message-too-big" && this.#handler.onTooBig) return this.#handler.onTooBig();
@@ -336,7 +336,6 @@ export class Endpoint {
       if (this.#relay && this.#kind === "binary") this.#assembler.skip(kind, length, final);
     } catch (error) {
       // The frame itself is in order, so that the frames behind it can be read: one of them is the peer's close frame.
-      if (!(error instanceof ProtocolError)) throw error;
       this.#fail(error);
     }
   }
@@ -352,20 +351,18 @@ export class Endpoint {
   #assemble(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     const final = isLast && header.final;
     const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
-    const handler = this.#handler;
     // What the assembler hands on as it is would be a part of the read buffer.
-    const payload = isFirst && final && (kind === "binary" || handler.onMessageBytes) ? piece.slice() : piece;
+    const payload = isFirst && final && (kind === "binary" || this.#handler.onMessageBytes) ? piece.slice() : piece;
     let message: Message | undefined;
     let bytes: Uint8Array<ArrayBuffer> | undefined;
     try {
-      if (handler.onMessageBytes) bytes = this.#assembler.pushBytes(kind, payload, final);
+      if (this.#handler.onMessageBytes) bytes = this.#assembler.pushBytes(kind, payload, final);
       else message = this.#assembler.push({ kind, payload, final });
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
       return this.#fail(error);
     }
-    if (bytes !== undefined) handler.onMessageBytes?.(this.#kind, bytes);
-    if (message !== undefined) handler.onMessage?.(message);
+    if (bytes !== undefined) this.#handler.onMessageBytes?.(this.#kind, bytes);
+    if (message !== undefined) this.#handler.onMessage?.(message);
   }
 
   #relayText(
@@ -380,7 +377,6 @@ export class Endpoint {
     try {
       text = this.#assembler.pushBytes(kind, piece, isLast && header.final);
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
       return this.#fail(error);
     }
     if (text === undefined) relay.onStored(this.#assembler.roomBytes);

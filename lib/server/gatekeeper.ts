@@ -17,21 +17,33 @@ import {
   type Route,
   type TroubleKind,
 } from "./policy.ts";
-import { plainResponse } from "../net/plain_response.ts";
 import { isAllowedHost } from "./allowed_host.ts";
+import {
+  answerTo,
+  handshakeRefusal,
+  isRoutable,
+  NO_ROUTE,
+  pathOf,
+  type Refusal,
+  subprotocolOf,
+  viewOf,
+} from "./handshake_refusal.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { firstCloseFrameOf } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
-import { isHost } from "../protocol/handshake.ts";
-import {
-  asksForUpgrade,
-  offeredProtocols,
-  type RequestProblem,
+import { asksForUpgrade } from "../protocol/handshake_server.ts";
+import { createTokenCheck } from "./token.ts";
+
+export {
+  handshakeRefusal,
+  type Refusal,
+  refusalOf,
   type RequestView,
-  selectProtocol,
-  verifyRequest,
-} from "../protocol/handshake_server.ts";
-import { createTokenCheck, isTokenProtocol } from "./token.ts";
+  subprotocolOf,
+  viewOf,
+} from "./handshake_refusal.ts";
+
+export type { RequestView };
 
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
@@ -267,20 +279,7 @@ async function answerOf(route: Route, request: Request): Promise<Response> {
   }
 }
 
-/** What is wrong about a request, and the answer to it. */
-export interface Refusal {
-  /** Why it is refused. */
-  readonly cause: RefusalCause;
-  /** The HTTP status of the answer. */
-  readonly status: number;
-  /** One sentence for whoever sent it. */
-  readonly text: string;
-  /** Fields of the answer. */
-  readonly fields?: Record<string, string>;
-}
-
 const PLAIN = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
-const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
 const RETRY_AFTER = { "retry-after": `${RETRY_AFTER_SECONDS}` };
 const DRAINING: Refusal = {
   cause: "draining",
@@ -316,125 +315,11 @@ const NO_TOKEN: Refusal = {
   fields: { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' },
 };
 
-const NO_ROUTE: Refusal = {
-  cause: "bad-handshake",
-  status: STATUS_CODE.BadRequest,
-  text: "The host or the path is not valid.",
-};
-
-/** What an opening handshake that is wrong is answered with (RFC 6455 sections 4.2.2 and 4.4). */
-const HANDSHAKE_ANSWERS: Readonly<Record<RequestProblem["cause"], Pick<Refusal, "status" | "fields">>> = {
-  "method": { status: STATUS_CODE.MethodNotAllowed, fields: { allow: "GET" } },
-  "plain-http": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
-  "version": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
-  "bad-handshake": { status: STATUS_CODE.BadRequest },
-};
-
-/**
- * Says what is wrong about an opening handshake, and what it is answered with.
- *
- * @param view The request, from {@linkcode viewOf}.
- * @returns The refusal, or `undefined` if the request can be upgraded.
- *
- * @example
- * ```ts
- * import { handshakeRefusal, viewOf } from "./gatekeeper.ts";
- * import { assertEquals } from "@std/assert";
- *
- * const request = new Request("http://127.0.0.1/", { method: "POST" });
- * assertEquals(handshakeRefusal(viewOf(request))?.cause, "method");
- * ```
- */
-export function handshakeRefusal(view: RequestView): Refusal | undefined {
-  const problem = verifyRequest(view);
-  if (problem === undefined) return undefined;
-  const { cause } = problem;
-  const text = cause === "plain-http" ? "This is a WebSocket echo server: ask for the upgrade." : problem.text;
-  return { cause, text, ...HANDSHAKE_ANSWERS[cause] };
-}
-
-/**
- * Shows a request to the opening handshake. The fields are read with get() only: has() would make the runtime list all of them,
- * which it keeps as long as the connection, 2 KiB.
- *
- * @param request The request.
- * @param version The version of HTTP, such as `1.1`, where it is known.
- * @returns What the handshake has to see.
- *
- * @example
- * ```ts
- * import { viewOf } from "./gatekeeper.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(viewOf(new Request("http://127.0.0.1/", { headers: { upgrade: "h2c" } })).field("upgrade"), "h2c");
- * ```
- */
-export function viewOf(request: Request, version?: string): RequestView {
-  return { method: request.method, version, field: (name) => request.headers.get(name) };
-}
-
-/**
- * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
- *
- * @param request The request.
- * @returns The answer, or `undefined` if the request can be upgraded.
- *
- * @example
- * ```ts
- * import { refusalOf } from "./gatekeeper.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
- * ```
- */
-export function refusalOf(request: Request): Response | undefined {
-  const refusal = isRoutable(request, pathOf(request.url)) ? handshakeRefusal(viewOf(request)) : NO_ROUTE;
-  return refusal && answerTo(request, refusal);
-}
-
-function answerTo(request: Request, { status, text, fields }: Refusal): Response {
-  return plainResponse(status, text, { accept: request.headers.get("accept"), fields });
-}
-
 /** What a health probe gets: whether new connections are welcome. */
 function health(isDraining: boolean): Response {
   return isDraining
     ? new Response("draining\n", { status: STATUS_CODE.ServiceUnavailable, headers: { ...PLAIN, ...RETRY_AFTER } })
     : new Response("ok\n", { headers: PLAIN });
-}
-
-/**
- * Whether there is a path in the request that is not made of its field Host, and that everybody reads alike: a URL takes a
- * backslash for a slash, and what follows a number sign away.
- */
-function isRoutable(request: Request, path: string): boolean {
-  return URL.canParse(request.url) && isHost(request.headers.get("host") ?? "localhost") && !/[\\#]/.test(path);
-}
-
-/** The path of a target as the peer wrote it, with a fragment that should not be there. */
-function pathOf(target: string): string {
-  return target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
-}
-
-/**
- * Selects a subprotocol (RFC 6455 section 4.2.2).
- *
- * @param request The request.
- * @param protocols Those of the server, best first; by default the first that the client offers is selected.
- * @returns The subprotocol; empty if none fits. One that carries a token is never selected.
- *
- * @example
- * ```ts
- * import { subprotocolOf } from "./gatekeeper.ts";
- * import { assertEquals } from "@std/assert";
- *
- * const request = new Request("http://127.0.0.1/", { headers: { "sec-websocket-protocol": "chat, superchat" } });
- * assertEquals(subprotocolOf(request), "chat");
- * assertEquals(subprotocolOf(request, ["superchat", "chat"]), "superchat");
- * ```
- */
-export function subprotocolOf(request: Request, protocols?: readonly string[]): string {
-  return selectProtocol(offeredProtocols(viewOf(request)).filter((name) => !isTokenProtocol(name)), protocols);
 }
 
 /**

@@ -1,0 +1,150 @@
+/**
+ * What an opening handshake that is wrong is answered with, the same for both front doors and the lab.
+ *
+ * @module
+ */
+
+import { STATUS_CODE } from "@std/http/status";
+import { plainResponse } from "../net/plain_response.ts";
+import { isHost } from "../protocol/handshake.ts";
+import {
+  offeredProtocols,
+  type RequestProblem,
+  type RequestView,
+  selectProtocol,
+  verifyRequest,
+} from "../protocol/handshake_server.ts";
+import type { RefusalCause } from "./policy.ts";
+import { isTokenProtocol } from "./token.ts";
+
+export type { RequestView } from "../protocol/handshake_server.ts";
+
+/** What is wrong about a request, and the answer to it. */
+export interface Refusal {
+  /** Why it is refused. */
+  readonly cause: RefusalCause;
+  /** The HTTP status of the answer. */
+  readonly status: number;
+  /** One sentence for whoever sent it. */
+  readonly text: string;
+  /** Fields of the answer. */
+  readonly fields?: Record<string, string>;
+}
+
+const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
+
+/** The answer to a request whose host or path nobody can be sure of. */
+export const NO_ROUTE: Refusal = {
+  cause: "bad-handshake",
+  status: STATUS_CODE.BadRequest,
+  text: "The host or the path is not valid.",
+};
+
+/** What an opening handshake that is wrong is answered with (RFC 6455 sections 4.2.2 and 4.4). */
+const HANDSHAKE_ANSWERS: Readonly<Record<RequestProblem["cause"], Pick<Refusal, "status" | "fields">>> = {
+  "method": { status: STATUS_CODE.MethodNotAllowed, fields: { allow: "GET" } },
+  "plain-http": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
+  "version": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
+  "bad-handshake": { status: STATUS_CODE.BadRequest },
+};
+
+/**
+ * Says what is wrong about an opening handshake, and what it is answered with.
+ *
+ * @param view The request, from {@linkcode viewOf}.
+ * @returns The refusal, or `undefined` if the request can be upgraded.
+ *
+ * @example
+ * ```ts
+ * import { handshakeRefusal, viewOf } from "./handshake_refusal.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = new Request("http://127.0.0.1/", { method: "POST" });
+ * assertEquals(handshakeRefusal(viewOf(request))?.cause, "method");
+ * ```
+ */
+export function handshakeRefusal(view: RequestView): Refusal | undefined {
+  const problem = verifyRequest(view);
+  if (problem === undefined) return undefined;
+  const { cause } = problem;
+  const text = cause === "plain-http" ? "This is a WebSocket echo server: ask for the upgrade." : problem.text;
+  return { cause, text, ...HANDSHAKE_ANSWERS[cause] };
+}
+
+/**
+ * Shows a request to the opening handshake. The fields are read with get() only: has() would make the runtime list all of them,
+ * which it keeps as long as the connection, 2 KiB.
+ *
+ * @param request The request.
+ * @param version The version of HTTP, such as `1.1`, where it is known.
+ * @returns What the handshake has to see.
+ *
+ * @example
+ * ```ts
+ * import { viewOf } from "./handshake_refusal.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(viewOf(new Request("http://127.0.0.1/", { headers: { upgrade: "h2c" } })).field("upgrade"), "h2c");
+ * ```
+ */
+export function viewOf(request: Request, version?: string): RequestView {
+  return { method: request.method, version, field: (name) => request.headers.get(name) };
+}
+
+/**
+ * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
+ *
+ * @param request The request.
+ * @returns The answer, or `undefined` if the request can be upgraded.
+ *
+ * @example
+ * ```ts
+ * import { refusalOf } from "./handshake_refusal.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
+ * ```
+ */
+export function refusalOf(request: Request): Response | undefined {
+  const refusal = isRoutable(request, pathOf(request.url)) ? handshakeRefusal(viewOf(request)) : NO_ROUTE;
+  return refusal && answerTo(request, refusal);
+}
+
+/** Makes the answer to a request that is refused, in the form that its client takes. */
+export function answerTo(request: Request, { status, text, fields }: Refusal): Response {
+  return plainResponse(status, text, { accept: request.headers.get("accept"), fields });
+}
+
+/**
+ * Whether there is a path in the request that is not made of its field Host, and that everybody reads alike: a URL takes a
+ * backslash for a slash, and what follows a number sign away.
+ */
+export function isRoutable(request: Request, path: string): boolean {
+  return URL.canParse(request.url) && isHost(request.headers.get("host") ?? "localhost") && !/[\\#]/.test(path);
+}
+
+/** The path of a target as the peer wrote it, with a fragment that should not be there. */
+export function pathOf(target: string): string {
+  return target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
+}
+
+/**
+ * Selects a subprotocol (RFC 6455 section 4.2.2).
+ *
+ * @param request The request.
+ * @param protocols Those of the server, best first; by default the first that the client offers is selected.
+ * @returns The subprotocol; empty if none fits. One that carries a token is never selected.
+ *
+ * @example
+ * ```ts
+ * import { subprotocolOf } from "./handshake_refusal.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = new Request("http://127.0.0.1/", { headers: { "sec-websocket-protocol": "chat, superchat" } });
+ * assertEquals(subprotocolOf(request), "chat");
+ * assertEquals(subprotocolOf(request, ["superchat", "chat"]), "superchat");
+ * ```
+ */
+export function subprotocolOf(request: Request, protocols?: readonly string[]): string {
+  return selectProtocol(offeredProtocols(viewOf(request)).filter((name) => !isTokenProtocol(name)), protocols);
+}
