@@ -250,7 +250,7 @@ class WireConnection implements Connection {
   }
 
   recycle(message: Uint8Array<ArrayBuffer>): void {
-    this.#endpoint.recycle(message);
+    this.#endpoint.reuse(message);
   }
 
   drain(): Message[] {
