@@ -396,11 +396,13 @@ testBoth(
     const { hostname, port } = new URL(server.url);
     // The last ones may be refused, as the runtime does not listen meanwhile.
     const silent = await Promise.all(Array.from({ length: 100 }, async () => {
+      let connection: Deno.TcpConn | undefined;
       try {
-        const connection = await Deno.connect({ hostname, port: Number(port) });
+        connection = await Deno.connect({ hostname, port: Number(port) });
         await connection.write(new TextEncoder().encode(requestHead()));
         return connection;
       } catch {
+        connection?.close();
         return undefined;
       }
     }));
