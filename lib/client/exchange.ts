@@ -7,28 +7,23 @@
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
 import { closeFailure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
 import { PayloadError } from "./payload.ts";
-import {
-  type CloseFrame,
-  type CloseRecord,
-  describeConfirmation,
-  type ExpectedClose,
-  verifyClose,
-} from "../protocol/close.ts";
+import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
 import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import { ProtocolError } from "../protocol/error.ts";
 import {
   type Connection,
+  ConnectionClosedError,
   DEFAULT_TIMEOUT_MS,
   type HandshakeRefusal,
   INTERRUPTED_CLOSE_TIMEOUT_MS,
   OpenError,
-  type OpenOptions,
   type TransportName,
 } from "../connection/connection.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../connection/inbox.ts";
 import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
+import type { ExchangeOptions } from "./exchange_options.ts";
 import {
-  type ExchangeEvent,
   type ExchangeEventKind,
   type ExchangeReport,
   type MessageRecord,
@@ -40,6 +35,7 @@ import {
 } from "./exchange_report.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 
+export type { ExchangeOptions } from "./exchange_options.ts";
 export type {
   ExchangeEvent,
   ExchangeEventKind,
@@ -56,39 +52,8 @@ export const MAX_MESSAGE_RECORDS = 1000;
 /** After a wrong reply, how long to wait for the right one, which would show that it only came late: 500 ms. */
 export const SECOND_LOOK_MS = 500;
 
-/** From this size on, in bytes, the memory of a verified reply is given back: 64 KiB. */
-const RECYCLED_BYTES = 64 * 1024;
-
-/** Options of {@linkcode exchange}. */
-export interface ExchangeOptions extends OpenOptions {
-  /** What moves the bytes; the built-in WebSocket by default. */
-  transport?: TransportName;
-  /** What to send; made as it is needed. One text message, "Hello world", by default. */
-  messages?: Iterable<Message> | AsyncIterable<Message>;
-  /** What each message should be answered with; the echo by default. */
-  expectation?: Expectation;
-  /** How many messages come first, unasked, and are skipped; 0 by default. */
-  skip?: number;
-  /** How many bytes may be on their way at once; by default each reply is awaited before the next message. */
-  windowBytes?: number;
-  /**
-   * How long each reply may take after its message was handed over, and how long a message may wait for room to be handed
-   * over, in milliseconds; 10 s by default. A large message over a slow path needs more.
-   */
-  replyTimeoutMs?: number;
-  /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
-  closeTimeoutMs?: number;
-  /** The close frame to send; 1000 without a reason by default. */
-  close?: CloseFrame;
-  /** What the peer's close frame should say; the code that was sent, and any reason, by default. */
-  expectedClose?: ExpectedClose;
-  /** Whether the report has the SHA-256 of each message; `false` by default. */
-  digest?: boolean;
-  /** Told when a message has got its right reply and is not needed any more, for those who want to use its memory again. */
-  onVerified?: (message: Message) => void;
-  /** Told of each event as it happens. */
-  onEvent?: (event: ExchangeEvent) => void;
-}
+/** From this size on, in bytes, the memory of a verified reply is released: 64 KiB. */
+const RELEASED_BYTES = 64 * 1024;
 
 /**
  * Runs one exchange. It does not throw for anything that a peer does, and ends within the sum of its deadlines; whatever
@@ -234,6 +199,9 @@ class Run {
       this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
       this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
     } catch (error) {
+      const isEnded = error instanceof ConnectionClosedError || error instanceof ProtocolError;
+      // Replies that came before the end count: a wrong one is what failed first.
+      if (stage === send && isEnded && !await this.#areRepliesRight(connection)) return;
       this.#failFor(stage, error);
     }
   }
@@ -311,9 +279,21 @@ class Run {
     return message;
   }
 
+  /** Verifies the replies that have arrived, and waits for no other. */
+  async #areRepliesRight(connection: Connection): Promise<boolean> {
+    try {
+      while (this.#awaited.length > 0) {
+        if (await this.#receiveReply(connection, 0) === undefined) return false;
+      }
+    } catch {
+      // Nothing more has arrived; why is known.
+    }
+    return true;
+  }
+
   /** Receives the reply to the oldest message under way; `undefined` if it is wrong. */
-  async #receiveReply(connection: Connection): Promise<Message | undefined> {
-    const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
+  async #receiveReply(connection: Connection, timeoutMs = this.#replyTimeoutMs): Promise<Message | undefined> {
+    const wait = { timeoutMs, signal: this.#options.signal };
     const reply = await this.#timed(this.#stages.receive, () => connection.receive(wait));
     const awaited = this.#awaited.shift();
     if (awaited === undefined) return undefined;
@@ -321,7 +301,7 @@ class Run {
     const verifying = performance.now();
     const difference = differenceOf(this.#expectation, awaited.message, reply);
     this.#stages.verify.ms = (this.#stages.verify.ms ?? 0) + performance.now() - verifying;
-    this.#recycle(connection, reply);
+    this.#release(connection, reply);
     const isEcho = this.#expectation.type === "echo" && difference === undefined;
     await this.#recordReceived(reply, isEcho ? awaited.sha256 ?? undefined : undefined);
     if (difference === undefined) {
@@ -332,11 +312,11 @@ class Run {
     return undefined;
   }
 
-  /** Gives back the memory of the reply before this one, where many come. */
-  #recycle(connection: Connection, reply: Message): void {
+  /** Releases the memory of the reply before this one, where many come. */
+  #release(connection: Connection, reply: Message): void {
     if (!this.#options.windowBytes) return;
     const former = this.#lastReply;
-    if (former instanceof Uint8Array && former.byteLength >= RECYCLED_BYTES) connection.recycle(former);
+    if (former instanceof Uint8Array && former.byteLength >= RELEASED_BYTES) connection.release(former);
     this.#lastReply = reply;
   }
 

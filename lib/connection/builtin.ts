@@ -181,7 +181,7 @@ class BuiltinConnection implements Connection {
     return this.#inbox.receive(options);
   }
 
-  recycle(message: Uint8Array<ArrayBuffer>): void {
+  release(message: Uint8Array<ArrayBuffer>): void {
     message.buffer.transfer(0);
   }
 

@@ -104,10 +104,10 @@ export interface Connection {
    */
   receive(options?: WaitOptions): Promise<Message>;
   /**
-   * Gives back the memory of a received message that nobody looks at any more. What waits for the garbage collector piles
-   * up where many large messages come.
+   * Releases the memory of a received message that nobody looks at any more; its bytes are gone then. Memory that waits for
+   * the garbage collector piles up where many large messages come.
    */
-  recycle(message: Uint8Array<ArrayBuffer>): void;
+  release(message: Uint8Array<ArrayBuffer>): void;
   /** Gives the messages that have arrived and that nobody received. */
   drain(): Message[];
   /**

@@ -196,7 +196,7 @@ class WireConnection implements Connection {
     return this.#inbox.receive(options);
   }
 
-  recycle(message: Uint8Array<ArrayBuffer>): void {
+  release(message: Uint8Array<ArrayBuffer>): void {
     this.#endpoint.recycle(message);
   }
 

@@ -6,7 +6,8 @@
 
 import { MAX_CLOSE_REASON_BYTES } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
-import { closePayload, type LabPeer } from "./peer.ts";
+import { closePayload } from "../peer/peer.ts";
+import type { LabPeer } from "./peer.ts";
 import type { LabStep, NumberParameter, TextParameter } from "./step.ts";
 
 /** Any code can be sent, so that a client can be tested with those that must not be on the wire. */
@@ -88,7 +89,7 @@ export const END_STEPS: readonly LabStep[] = [
     on: "close",
     run: async (peer, { number }) => {
       await peer.socket.pause(number);
-      await peer.sendClose(peer.receivedPayload);
+      await peer.sendClose(peer.answer);
     },
   },
   {
@@ -96,7 +97,7 @@ export const END_STEPS: readonly LabStep[] = [
     help: "answers the close frame, and sends a text message after it",
     example: "/data-after-close",
     on: "close",
-    run: (peer) => peer.sendClose(peer.receivedPayload, LATE_MESSAGE),
+    run: (peer) => peer.sendClose(peer.answer, LATE_MESSAGE),
   },
   {
     name: "drop",

@@ -5,7 +5,8 @@
  */
 
 import { MAX_CONTROL_PAYLOAD_BYTES, OPCODE } from "../protocol/frame.ts";
-import { type FrameShape, isData, type LabFrame, type MessageDraft } from "./frame.ts";
+import { isData, type RawFrame } from "../peer/frame.ts";
+import type { FrameShape, MessageDraft } from "../peer/shape.ts";
 import type { LabPeer } from "./peer.ts";
 import type { LabStep } from "./step.ts";
 
@@ -94,17 +95,17 @@ export const FAULT_STEPS: readonly LabStep[] = [
   },
 ];
 
-const BIG_PING: LabFrame = { opcode: OPCODE.ping, payload: new Uint8Array(MAX_CONTROL_PAYLOAD_BYTES + 1) };
-const FRAGMENTED_PING: LabFrame = { opcode: OPCODE.ping, payload: new Uint8Array(2), final: false };
+const BIG_PING: RawFrame = { opcode: OPCODE.ping, payload: new Uint8Array(MAX_CONTROL_PAYLOAD_BYTES + 1) };
+const FRAGMENTED_PING: RawFrame = { opcode: OPCODE.ping, payload: new Uint8Array(2), final: false };
 
 /** Lets every frame go out as another one. */
-function refit(peer: LabPeer, change: (frame: LabFrame) => LabFrame): void {
+function refit(peer: LabPeer, change: (frame: RawFrame) => RawFrame): void {
   peer.frameShapes.push(function* (frames) {
     for (const frame of frames) yield change(frame);
   });
 }
 
-function isStart(frame: LabFrame): boolean {
+function isStart(frame: RawFrame): boolean {
   return frame.opcode === OPCODE.text || frame.opcode === OPCODE.binary;
 }
 
@@ -113,7 +114,7 @@ function breakText(draft: MessageDraft): void {
   draft.append(1, 0xff);
 }
 
-function* beginTwice(frames: Iterable<LabFrame>): Iterable<LabFrame> {
+function* beginTwice(frames: Iterable<RawFrame>): Iterable<RawFrame> {
   for (const frame of frames) {
     const half = frame.payload.subarray(0, frame.payload.byteLength >> 1);
     if (isStart(frame)) yield { ...frame, payload: half, final: false };
@@ -121,7 +122,7 @@ function* beginTwice(frames: Iterable<LabFrame>): Iterable<LabFrame> {
   }
 }
 
-function after(first: LabFrame): FrameShape {
+function after(first: RawFrame): FrameShape {
   return function* (frames) {
     yield first;
     yield* frames;
@@ -129,7 +130,7 @@ function after(first: LabFrame): FrameShape {
 }
 
 /** Each ping carries its number, so that its pong can be told. */
-function* pings(count: number): Iterable<LabFrame> {
+function* pings(count: number): Iterable<RawFrame> {
   for (let sent = 1; sent <= count; sent++) {
     yield { opcode: OPCODE.ping, payload: new TextEncoder().encode(String(sent)) };
   }

@@ -8,25 +8,27 @@
 import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import type { Socket } from "node:net";
-import type { EchoEvent } from "../server/policy.ts";
-import { describeAddr, refusalOf, subprotocolOf } from "../server/gatekeeper.ts";
+import type { EchoEvent, RefusalCause } from "../server/policy.ts";
+import { describeAddr, handshakeRefusal, MAX_PATH_CHARS, subprotocolOf, viewOf } from "../server/gatekeeper.ts";
 import { LabListener, type LabListenerEvents } from "./listener.ts";
-import { LAB_BUDGET_BYTES } from "./load.ts";
-import { Pace } from "./pace.ts";
-import { closePayloadFor, LabPeer } from "./peer.ts";
+import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
+import { Pace } from "../peer/pace.ts";
+import { closePayload } from "../peer/peer.ts";
+import { LabPeer } from "./peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
-import { readRequest, sendAnswer, sendResponse } from "./request.ts";
-import { LabSocket, PeerGoneError } from "./socket.ts";
+import { type LabRequest, readRequest, sendAnswer, sendResponse } from "./request.ts";
+import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
 import { bindable, inUrl, LOOPBACK_ADDRESSES } from "../net/host.ts";
-import { acceptKeyFor, isHost } from "../protocol/handshake.ts";
+import { asksForUpgrade, responseFields, SWITCHING } from "../protocol/handshake_server.ts";
 import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/serve.ts";
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
-import { HEAD_TIMEOUT_MS } from "../net/wire_server.ts";
-import { messageOf } from "../protocol/error.ts";
+import { plainResponse } from "../net/plain_response.ts";
+import { HEAD_TIMEOUT_MS } from "../net/reception.ts";
+import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
@@ -50,12 +52,17 @@ export interface ServeLabOptions {
   port?: number;
   /** How long a connection may live, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
+  /** How long the head of a request may take, in milliseconds; 10 s by default. */
+  headTimeoutMs?: number;
   /**
    * Whether anybody may come, by any name; `false` by default. Otherwise the fields Host and Origin of a request have to
    * name this machine (`localhost`, 127.0.0.0/8 or `::1`): no page of another origin makes a browser use the lab.
    */
   isPublic?: boolean;
-  /** Told of every connection that opens, once it has asked for steps that exist, and of its end. */
+  /**
+   * Told of every connection that opens, once it has asked for steps that exist, and of its end; of every request that is
+   * refused; and of trouble.
+   */
   onEvent?: (event: EchoEvent) => void;
 }
 
@@ -90,6 +97,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   const lab: Lab = {
     isPublic: options.isPublic ?? false,
+    headTimeoutMs: options.headTimeoutMs ?? HEAD_TIMEOUT_MS,
     pace: new Pace(),
     budget: new MemoryBudget(LAB_BUDGET_BYTES),
     nextId: () => ++count,
@@ -99,7 +107,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
     onConnection: (accepted) => {
       if (shutdown.signal.aborted) return void accepted.destroy();
       const visit = new Visit(accepted, lab, running.size >= MAX_CONNECTIONS);
-      if (running.size >= MAX_CONNECTIONS + MAX_REFUSED) return visit.drop("Lab is full");
+      if (running.size >= MAX_CONNECTIONS + MAX_REFUSED) return visit.turnAway();
       const onShutdown = () => visit.drop("Lab is shutting down");
       shutdown.signal.addEventListener("abort", onShutdown);
       const lifetime = setTimeout(() => visit.drop(`Connection is ${maxConnectionMs / 1000} s old`), maxConnectionMs);
@@ -141,6 +149,7 @@ async function listen(
 /** What the connections of a lab share. */
 interface Lab {
   readonly isPublic: boolean;
+  readonly headTimeoutMs: number;
   readonly pace: Pace;
   readonly budget: MemoryBudget;
   readonly nextId: () => number;
@@ -152,7 +161,7 @@ class Visit {
   readonly #isRefused: boolean;
   readonly #lab: Lab;
   readonly #dropping = new AbortController();
-  readonly #socket: LabSocket;
+  readonly #socket: RawSocket;
   readonly #peerAddress: string;
   /** Where the client has come, as a WebSocket URL. */
   readonly #url: string;
@@ -163,7 +172,7 @@ class Visit {
     const { localAddress = "", localPort = 0, remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
     this.#url = `ws://${inUrl(localAddress)}:${localPort}/`;
     this.#peerAddress = describeAddr({ transport: "tcp", hostname, port });
-    this.#socket = new LabSocket(accepted, this.#dropping.signal, lab.pace);
+    this.#socket = new RawSocket(accepted, this.#dropping.signal, lab.pace);
   }
 
   /** Ends it at once, wherever it is. */
@@ -171,36 +180,60 @@ class Visit {
     this.#dropping.abort(new Error(reason));
   }
 
+  /** Ends it without an answer, as there are too many that wait for one. */
+  turnAway(): void {
+    this.#tellRefused({ ...FULL, status: 0 });
+    this.drop("Lab is full");
+  }
+
   async run(): Promise<void> {
     try {
-      if (this.#isRefused) return await sendResponse(this.#socket, undefined, plain(FULL_STATUS, FULL));
-      const { request, rest } = await within(readRequest(this.#socket), "request", { timeoutMs: HEAD_TIMEOUT_MS });
-      const program = request ? this.#programOf(request) : plain(STATUS_CODE.BadRequest, NO_REQUEST);
-      if (program instanceof Response) await sendResponse(this.#socket, request, program);
-      else if (request) await this.#perform(request, rest, program);
+      const request = this.#isRefused ? FULL : await readRequest(this.#socket, this.#lab.headTimeoutMs);
+      if ("cause" in request) return await this.#refuse(request);
+      const program = this.#programOf(request);
+      if (program instanceof Response) await sendResponse(this.#socket, program, request.request.method === "HEAD");
+      else if ("cause" in program) await this.#refuse(program, request);
+      else await this.#perform(request, program);
     } catch {
-      // The client is gone, or did not ask in time: there is nobody to tell.
+      // The client is gone: there is nobody to tell.
     } finally {
       this.#socket.destroy();
     }
   }
 
-  /** The steps that a request asks for, or the answer to one that asks for none. */
-  #programOf(request: Request): PlannedStep[] | Response {
-    if (!isHost(request.headers.get("host") ?? "")) return plain(STATUS_CODE.BadRequest, NO_HOST);
+  async #refuse(refusal: Refusal, asked?: LabRequest): Promise<void> {
+    const { status, reason, accept, fields, response } = refusal;
+    this.#tellRefused(refusal, asked);
+    if (status === 0) return;
+    const answer = response ?? plainResponse(status, reason, { accept, fields });
+    await sendResponse(this.#socket, answer, asked?.request.method === "HEAD");
+  }
+
+  #tellRefused({ status, cause, reason }: Refusal, asked?: LabRequest): void {
+    const path = asked ? shownPath(asked) : "";
+    this.#lab.onEvent({ type: "refused", peer: this.#peerAddress, path, status, cause, reason });
+  }
+
+  /** The steps that a request asks for, the list of steps, or why there are none. */
+  #programOf({ request, version, path }: LabRequest): PlannedStep[] | Response | Refusal {
+    const accept = request.headers.get("accept");
     const stranger = this.#lab.isPublic ? undefined : strangerIn(request);
-    if (stranger !== undefined) return plain(STATUS_CODE.Forbidden, stranger);
-    const { pathname } = new URL(request.url);
-    const wantsUpgrade = /\bwebsocket\b/i.test(request.headers.get("upgrade") ?? "");
-    const isPlain = !wantsUpgrade && /^(GET|HEAD)$/.test(request.method);
-    if (isPlain && pathname === "/") return this.#listing(request, STATUS_CODE.OK);
+    if (stranger !== undefined) return { ...stranger, accept };
+    const view = viewOf(request, version);
+    const isPlain = !asksForUpgrade(view) && /^(GET|HEAD)$/.test(request.method);
+    if (isPlain && path === "/") return this.#listing(request, STATUS_CODE.OK);
+    const cause = isPlain ? "plain-http" : "bad-handshake";
+    const refuse = (status: number, reason: string): Refusal => {
+      return { status, cause, reason, response: this.#listing(request, status, reason) };
+    };
     try {
-      const program = parseLabPath(pathname);
-      if (!isPlain) return refusalOf(request) ?? program;
-      return this.#listing(request, STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade");
+      const program = parseLabPath(path);
+      if (isPlain) return refuse(STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade");
+      const refusal = handshakeRefusal(view);
+      return refusal ? { ...refusal, reason: refusal.text, accept } : program;
     } catch (error) {
       if (!(error instanceof LabPathError)) throw error;
-      return this.#listing(request, STATUS_CODE.NotFound, error.message);
+      return refuse(STATUS_CODE.NotFound, error.message);
     }
   }
 
@@ -224,14 +257,14 @@ class Visit {
     return new Response(text, { status, headers: { ...headers, "content-type": "text/plain; charset=utf-8" } });
   }
 
-  async #perform(request: Request, rest: Uint8Array<ArrayBuffer>, program: readonly PlannedStep[]): Promise<void> {
+  async #perform(asked: LabRequest, program: readonly PlannedStep[]): Promise<void> {
+    const { request, rest } = asked;
     const since = performance.now();
     const answer = await answerTo(request);
     for (const { step, values } of program) if (step.on === "handshake") step.run(answer, values);
-    const { pathname, search } = new URL(request.url);
     const protocol = answer.fields.get("Sec-WebSocket-Protocol") ?? "";
     const who = { id: this.#lab.nextId(), peer: this.#peerAddress };
-    this.#lab.onEvent({ type: "opened", ...who, path: pathname + search, protocol });
+    this.#lab.onEvent({ type: "opened", ...who, path: shownPath(asked), protocol });
     const peer = new LabPeer(this.#socket, rest, this.#lab.budget);
     let error = "";
     try {
@@ -245,18 +278,16 @@ class Visit {
     } finally {
       peer.release();
     }
-    const { received, began: sent, messages, bytes } = peer;
+    const { messages, bytes } = peer;
     const ms = performance.now() - since;
-    const initiator = sent ? "local" : received ? "peer" : null;
-    const end = received ? "close-frame" : "no-close-frame";
-    const record = { sent, received, initiator, end, tcp: "not-known", detail: error } as const;
-    this.#lab.onEvent({ type: "closed", ...who, ...record, messages, bytes, ms });
+    this.#lab.onEvent({ type: "closed", ...who, ...peer.closeRecord(error), messages, bytes, ms });
   }
 
   /** A client that breaks the protocol is told so: the lab is strict where its steps do not say otherwise. */
   async #fail(peer: LabPeer, error: unknown): Promise<void> {
-    const payload = closePayloadFor(error);
-    if (payload !== undefined && peer.canClose) {
+    const isTold = error instanceof ProtocolError || error instanceof LabLimitError;
+    if (isTold && peer.canClose) {
+      const payload = error instanceof ProtocolError ? peer.answer : closePayload(error.closeCode, error.message);
       await within(peer.sendClose(payload), "close frame", { timeoutMs: LAST_WORD_MS }).catch(() => {});
     }
     peer.release();
@@ -264,27 +295,43 @@ class Visit {
   }
 }
 
-const FULL_STATUS = STATUS_CODE.ServiceUnavailable;
-const FULL = `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`;
-const NO_REQUEST = "This is no HTTP/1.1 request with a head of at most 16 KiB.";
-const NO_HOST = "The field Host is missing, or not a host.";
+/** Why a connection is answered with something else than its steps. */
+interface Refusal {
+  readonly status: number;
+  readonly cause: RefusalCause;
+  readonly reason: string;
+  /** The field Accept of the request. */
+  readonly accept?: string | null | undefined;
+  /** Fields of the answer. */
+  readonly fields?: Readonly<Record<string, string>>;
+  /** The answer, if not the reason alone. */
+  readonly response?: Response;
+}
 
-function plain(status: number, text: string): Response {
-  return new Response(`${text}\n`, {
-    status,
-    headers: { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" },
-  });
+const FULL: Refusal = {
+  status: STATUS_CODE.ServiceUnavailable,
+  cause: "connections",
+  reason: `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`,
+};
+
+function shownPath({ path, search }: LabRequest): string {
+  return (path + search).slice(0, MAX_PATH_CHARS);
 }
 
 /** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */
-function strangerIn({ headers }: Request): string | undefined {
-  if (!isLocal(`http://${headers.get("host") ?? ""}`)) {
-    return "The field Host does not name this machine: use 127.0.0.1, or start the lab with --lab-public.";
-  }
+function strangerIn({ url, headers }: Request): Refusal | undefined {
+  const status = STATUS_CODE.Forbidden;
+  // The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2).
+  const hosts = [url, `http://${headers.get("host") ?? "localhost"}`];
+  if (!hosts.every(isLocal)) return { status, cause: "host", reason: FOREIGN_HOST };
   const origin = headers.get("origin");
   if (origin === null || isLocal(origin)) return undefined;
-  return "The field Origin does not name this machine: serve the page from localhost, or start the lab with --lab-public.";
+  return { status, cause: "origin", reason: FOREIGN_ORIGIN };
 }
+
+const FOREIGN_HOST = "The field Host does not name this machine: use 127.0.0.1, or start the lab with --lab-public.";
+const FOREIGN_ORIGIN =
+  "The field Origin does not name this machine: serve the page from localhost, or start the lab with --lab-public.";
 
 function isLocal(url: string): boolean {
   return URL.canParse(url) && isLoopback(new URL(url).hostname.replace(/^\[(.*)\]$/, "$1"));
@@ -292,19 +339,14 @@ function isLocal(url: string): boolean {
 
 /** The correct answer, which the steps then change. */
 async function answerTo(request: Request): Promise<HandshakeAnswer> {
-  const fields = new Map([
-    ["Upgrade", "websocket"],
-    ["Connection", "Upgrade"],
-    ["Sec-WebSocket-Accept", await acceptKeyFor(request.headers.get("sec-websocket-key") ?? "")],
-  ]);
-  const protocol = subprotocolOf(request);
-  if (protocol !== "") fields.set("Sec-WebSocket-Protocol", protocol);
-  return { startLine: "HTTP/1.1 101 Switching Protocols", fields, portion: 1, linePauseMs: 0, then: "open" };
+  const key = request.headers.get("sec-websocket-key") ?? "";
+  const fields = new Map(await responseFields(key, subprotocolOf(request)));
+  return { startLine: SWITCHING, fields, portion: 1, linePauseMs: 0, then: "open" };
 }
 
 /** Runs the steps, then echoes what still comes, and meets the close frame. */
 async function converse(peer: LabPeer, program: readonly PlannedStep[]): Promise<void> {
-  let meetClose = (): Promise<void> => peer.sendClose(peer.receivedPayload);
+  let meetClose = (): Promise<void> => peer.sendClose(peer.answer);
   for (const { step, values } of program) if (step.on === "close") meetClose = () => step.run(peer, values);
   for (const { step, values } of program) {
     if (step.on === "turn" && !peer.isOver) await step.run(peer, values);

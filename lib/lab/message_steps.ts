@@ -5,7 +5,8 @@
  */
 
 import { OPCODE } from "../protocol/frame.ts";
-import { isData, type LabFrame, type LabMessage, type MessageDraft, type MessageShape } from "./frame.ts";
+import { isData, type RawFrame } from "../peer/frame.ts";
+import type { MessageDraft, MessageShape, RawMessage } from "../peer/shape.ts";
 import type { LabPeer } from "./peer.ts";
 import type { LabStep } from "./step.ts";
 
@@ -154,13 +155,13 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
   },
 ];
 
-const FLOOD_FRAME: LabFrame = { opcode: OPCODE.binary, payload: new Uint8Array(FLOOD_MESSAGE_BYTES) };
+const FLOOD_FRAME: RawFrame = { opcode: OPCODE.binary, payload: new Uint8Array(FLOOD_MESSAGE_BYTES) };
 
 /** The ping that goes between fragments. */
-const PING: LabFrame = { opcode: OPCODE.ping, payload: new TextEncoder().encode("lab") };
+const PING: RawFrame = { opcode: OPCODE.ping, payload: new TextEncoder().encode("lab") };
 
 /** Makes the frames of one, many times. */
-function* repeat(frame: LabFrame, count: number): Iterable<LabFrame> {
+function* repeat(frame: RawFrame, count: number): Iterable<RawFrame> {
   for (let made = 0; made < count; made++) yield frame;
 }
 
@@ -174,7 +175,7 @@ function swapKind(draft: MessageDraft): void {
 }
 
 function inPairs(peer: LabPeer): MessageShape {
-  let held: LabMessage | undefined;
+  let held: RawMessage | undefined;
   return (message) => {
     const pair = held && [message, held];
     peer.heldBackBytes += held ? -held.payload.byteLength : message.payload.byteLength;
@@ -184,7 +185,7 @@ function inPairs(peer: LabPeer): MessageShape {
 }
 
 /** Cuts every data frame where the function says; the parts have the opcode and FIN that their place wants. */
-function* cut(frames: Iterable<LabFrame>, nextCut: (payload: Uint8Array, from: number) => number): Iterable<LabFrame> {
+function* cut(frames: Iterable<RawFrame>, nextCut: (payload: Uint8Array, from: number) => number): Iterable<RawFrame> {
   for (const frame of frames) {
     const { payload, final = true } = frame;
     let at = 0;
@@ -199,11 +200,11 @@ function* cut(frames: Iterable<LabFrame>, nextCut: (payload: Uint8Array, from: n
   }
 }
 
-function cutEvery(frames: Iterable<LabFrame>, bytes: number): Iterable<LabFrame> {
+function cutEvery(frames: Iterable<RawFrame>, bytes: number): Iterable<RawFrame> {
   return cut(frames, (_, from) => from + bytes);
 }
 
-function cutInsideCharacters(frames: Iterable<LabFrame>): Iterable<LabFrame> {
+function cutInsideCharacters(frames: Iterable<RawFrame>): Iterable<RawFrame> {
   return cut(frames, (payload, from) => {
     let end = from + 1;
     while (end < payload.byteLength && ((payload[end] ?? 0) & 0xc0) !== 0x80) end++;
@@ -211,7 +212,7 @@ function cutInsideCharacters(frames: Iterable<LabFrame>): Iterable<LabFrame> {
   });
 }
 
-function* withPings(frames: Iterable<LabFrame>): Iterable<LabFrame> {
+function* withPings(frames: Iterable<RawFrame>): Iterable<RawFrame> {
   for (const frame of frames) {
     const isWhole = frame.opcode !== OPCODE.continuation && (frame.final ?? true);
     const parts = isWhole && isData(frame) ? cutEvery([frame], Math.ceil(frame.payload.byteLength / 2)) : [frame];
@@ -222,6 +223,6 @@ function* withPings(frames: Iterable<LabFrame>): Iterable<LabFrame> {
   }
 }
 
-function* withoutEnd(frames: Iterable<LabFrame>): Iterable<LabFrame> {
+function* withoutEnd(frames: Iterable<RawFrame>): Iterable<RawFrame> {
   for (const frame of frames) yield isData(frame) ? { ...frame, final: false } : frame;
 }

@@ -1,27 +1,34 @@
 /**
- * What the lab reads and writes of HTTP.
+ * What the lab reads and writes of HTTP: requests through the head reader of `lib/protocol/http.ts`, answers as its steps make
+ * them.
  *
  * @module
  */
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
-import { endOfHead, MAX_HEAD_BYTES, parseHead } from "../protocol/handshake.ts";
-import type { LabSocket } from "./socket.ts";
+import { TimeoutError, within } from "../net/deadline.ts";
+import type { Unreadable } from "../net/reception.ts";
+import { type ParsedRequest, parseRequest } from "../net/request.ts";
+import type { RawSocket } from "../peer/socket.ts";
+import { encodeHead, HeadReader, HttpHeadError } from "../protocol/http.ts";
 import type { HandshakeAnswer } from "./step.ts";
 
-/** The head of a request, and what arrived after it. */
-export interface ReadRequest {
-  /** The request, or `undefined` if what came is none. */
-  readonly request: Request | undefined;
+/** A request, and what arrived after it. */
+export interface LabRequest extends ParsedRequest {
+  /** The path as it was sent, but bytes above 7F percent-encoded. */
+  readonly path: string;
+  /** The query with its question mark; empty if there is none. */
+  readonly search: string;
   /** The bytes after its head. */
   readonly rest: Uint8Array<ArrayBuffer>;
 }
 
 /**
- * Reads the head of a request.
+ * Reads the head of a request, at most 64 KiB.
  *
  * @param socket Where it comes from.
- * @returns The request; what is not HTTP, or longer than 16 KiB, is none.
+ * @param timeoutMs How long it may take, in milliseconds.
+ * @returns The request, or what is wrong about what came: said at the first byte that proves it.
  * @throws {PeerGoneError} If the client is gone first.
  *
  * @example
@@ -30,40 +37,41 @@ export interface ReadRequest {
  * import { assertEquals } from "@std/assert";
  *
  * const lab = await serveLab({ port: 0 });
- * const answer = await fetch(lab.url.replace("ws:", "http:"), { headers: { "x-long": "x".repeat(17_000) } });
- * assertEquals(answer.status, 400);
- * await answer.body?.cancel();
+ * const answer = await fetch(lab.url.replace("ws:", "http:"), { headers: { "x-long": "x".repeat(70_000) } });
+ * assertEquals([answer.status, await answer.text()], [431, "Head is longer than 65536 bytes.\n"]);
  * await lab.shutdown();
  * ```
  */
-export async function readRequest(socket: LabSocket): Promise<ReadRequest> {
-  let bytes = new Uint8Array(0);
-  while (true) {
-    const chunk = await socket.read();
-    const joined = new Uint8Array(bytes.byteLength + chunk.byteLength);
-    joined.set(bytes);
-    joined.set(chunk, bytes.byteLength);
-    const end = endOfHead(joined, bytes.byteLength - 3);
-    if (end > MAX_HEAD_BYTES || (end === -1 && joined.byteLength > MAX_HEAD_BYTES)) {
-      return { request: undefined, rest: new Uint8Array(0) };
+export async function readRequest(socket: RawSocket, timeoutMs: number): Promise<LabRequest | Unreadable> {
+  const reader = new HeadReader("request");
+  const dueAt = performance.now() + timeoutMs;
+  try {
+    while (true) {
+      const leftMs = Math.max(0, dueAt - performance.now());
+      const complete = reader.push(await within(socket.read(), "request", { timeoutMs: leftMs }));
+      if (complete === undefined) continue;
+      const parsed = parseRequest(complete.head, false);
+      if ("reason" in parsed) return { status: 400, cause: "bad-handshake", reason: parsed.reason };
+      return { ...parsed, ...partsOf(parsed.target), rest: complete.rest };
     }
-    if (end !== -1) return { request: requestOf(joined.subarray(0, end)), rest: joined.slice(end) };
-    bytes = joined;
+  } catch (error) {
+    if (error instanceof TimeoutError) {
+      const reason = `No complete request within ${timeoutMs / 1000} s.`;
+      return { status: reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
+    }
+    if (!(error instanceof HttpHeadError)) throw error;
+    const reason = `${error.reason}.`;
+    return error.problem === "too-long"
+      ? { status: 431, cause: "head-too-long", reason }
+      : { status: 400, cause: "bad-handshake", reason };
   }
 }
 
-function requestOf(bytes: Uint8Array): Request | undefined {
-  try {
-    const { startLine, fields } = parseHead(bytes);
-    const [, method, path] = /^(\S+) (\/\S*) HTTP\/1\.1$/.exec(startLine) ?? [];
-    if (method === undefined) return undefined;
-    const request = new Request(`http://lab${path}`, { method, headers: fields.map(([name, value]) => [name, value]) });
-    // A method has a case (RFC 9110 section 9.1), which the request does not keep for all of them.
-    return request.method === method ? request : undefined;
-  } catch {
-    // A line that is no field, or a method or value that a request may not have.
-    return undefined;
-  }
+/** A URL would take dots, a backslash and a number sign for something else than what was sent. */
+function partsOf(target: string): { path: string; search: string } {
+  const escaped = target.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+  const [, path = "", search = ""] = /^(?:https?:\/\/[^/?]*)?([^?]*)(.*)$/i.exec(escaped) ?? [];
+  return { path: path || "/", search };
 }
 
 /**
@@ -92,14 +100,15 @@ function requestOf(bytes: Uint8Array): Request | undefined {
  * await lab.shutdown();
  * ```
  */
-export async function sendAnswer(socket: LabSocket, answer: HandshakeAnswer): Promise<void> {
+export async function sendAnswer(socket: RawSocket, answer: HandshakeAnswer): Promise<void> {
   const fields = [...answer.fields].map(([name, value]) => `${name}: ${value}`);
   const text = [answer.startLine, ...fields, "", ""].join("\r\n");
   const shown = text.slice(0, Math.floor(text.length * answer.portion));
   const pieces = answer.linePauseMs === 0 ? [shown] : shown.split(/(?<=\n)/);
   for (const piece of pieces.filter((one) => one !== "")) {
     if (answer.linePauseMs > 0) await socket.pause(answer.linePauseMs);
-    await socket.write(latin1(piece));
+    // A character of a head is a byte, also where a step makes it none.
+    await socket.write(Uint8Array.from(piece, (char) => char.charCodeAt(0)));
   }
 }
 
@@ -121,17 +130,12 @@ export function statusLine(status: number): string {
   return `HTTP/1.1 ${status} ${isStatus(status) ? STATUS_TEXT[status] : ""}`;
 }
 
-/** A character of a head is a byte. */
-function latin1(text: string): Uint8Array {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
-}
-
 /**
  * Sends a response to plain HTTP; the connection ends with it.
  *
  * @param socket Where it goes.
- * @param request What it answers, if that is known: to HEAD goes no body.
  * @param response The response.
+ * @param isHead Whether it answers HEAD, and so goes without its body.
  *
  * @example
  * ```ts
@@ -144,18 +148,13 @@ function latin1(text: string): Uint8Array {
  * await lab.shutdown();
  * ```
  */
-export async function sendResponse(
-  socket: LabSocket,
-  request: Request | undefined,
-  response: Response,
-): Promise<void> {
+export async function sendResponse(socket: RawSocket, response: Response, isHead: boolean): Promise<void> {
   const body = new Uint8Array(await response.arrayBuffer());
   const { status, headers } = response;
-  const lines = [...headers].map(([name, value]) => `${name}: ${value}`);
+  const fields = [...headers];
   // "Connection: Upgrade" belongs to 426, and to a request that is answered with a refusal the connection ends anyway.
-  if (!headers.has("connection")) lines.push("connection: close");
-  const head = [statusLine(status), ...lines, `content-length: ${body.byteLength}`, "", ""];
-  await socket.write(latin1(head.join("\r\n")));
-  if (request?.method !== "HEAD" && body.byteLength > 0) await socket.write(body);
+  if (!headers.has("connection")) fields.push(["connection", "close"]);
+  await socket.write(encodeHead(statusLine(status), [...fields, ["content-length", `${body.byteLength}`]]));
+  if (!isHead && body.byteLength > 0) await socket.write(body);
   await socket.end();
 }

@@ -11,76 +11,8 @@ import { isToken } from "./token.ts";
 
 export type { HttpHead } from "./http.ts";
 
-/** The longest head of a request or response, in bytes: 16 KiB. */
-export const MAX_HEAD_BYTES = 16 * 1024;
-
 /** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/**
- * Finds the end of a head.
- *
- * @param bytes What has arrived.
- * @param from Where to begin to look.
- * @returns Where the body begins, or -1 if the head is not complete.
- *
- * @example
- * ```ts
- * import { endOfHead } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(endOfHead(new TextEncoder().encode("HTTP/1.1 200 OK\r\n\r\nbody")), 19);
- * ```
- */
-export function endOfHead(bytes: Uint8Array, from = 0): number {
-  for (let at = Math.max(0, from); at + 3 < bytes.byteLength; at++) {
-    if (bytes[at] === 13 && bytes[at + 1] === 10 && bytes[at + 2] === 13 && bytes[at + 3] === 10) return at + 4;
-  }
-  return -1;
-}
-
-/**
- * Reads a head (RFC 9112 sections 2 to 5).
- *
- * @param bytes The head, with or without its empty line.
- * @returns Its first line and fields.
- * @throws {SyntaxError} If a line is not a field, or has a control character.
- *
- * @example
- * ```ts
- * import { parseHead } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * const head = parseHead(new TextEncoder().encode("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"));
- * assertEquals(head.fields, [["Upgrade", "websocket"]]);
- * ```
- */
-export function parseHead(bytes: Uint8Array): HttpHead {
-  let text = latin1(bytes);
-  while (text.endsWith("\r\n")) text = text.slice(0, -2);
-  const [startLine = "", ...lines] = text.split("\r\n");
-  if (CONTROL.test(startLine)) throw new SyntaxError(`First line has a control character: ${quoteLine(startLine)}`);
-  return { startLine, fields: lines.map(parseField) };
-}
-
-// deno-lint-ignore no-control-regex -- they are what is looked for; a tab is allowed
-const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
-
-function parseField(line: string): readonly [name: string, value: string] {
-  const colon = line.indexOf(":");
-  const name = line.slice(0, Math.max(0, colon));
-  if (!isToken(name) || CONTROL.test(line)) {
-    throw new SyntaxError(`Line is not a header field: ${quoteLine(line)}`);
-  }
-  return [name, trimBlanks(line.slice(colon + 1))];
-}
-
-/** Header fields are bytes: one character each. */
-function latin1(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
-}
 
 function quoteLine(line: string): string {
   return quote(line, 80);
@@ -278,10 +210,10 @@ export interface UpgradeResponse {
  *
  * @example
  * ```ts
- * import { parseHead, verifyResponse } from "./handshake.ts";
+ * import { verifyResponse } from "./handshake.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const head = parseHead(new TextEncoder().encode("HTTP/1.1 200 OK\r\n\r\n"));
+ * const head = { startLine: "HTTP/1.1 200 OK", fields: [] };
  * const { problems } = verifyResponse(head, { acceptKey: "", protocols: [] });
  * assertEquals(problems, ["status 200 instead of 101"]);
  * ```

@@ -266,10 +266,14 @@ async function answerOf(route: Route, request: Request): Promise<Response> {
 }
 
 /** What is wrong about a request, and the answer to it. */
-interface Refusal {
+export interface Refusal {
+  /** Why it is refused. */
   readonly cause: RefusalCause;
+  /** The HTTP status of the answer. */
   readonly status: number;
+  /** One sentence for whoever sent it. */
   readonly text: string;
+  /** Fields of the answer. */
   readonly fields?: Record<string, string>;
 }
 
@@ -324,7 +328,22 @@ const HANDSHAKE_ANSWERS: Readonly<Record<RequestProblem["cause"], Pick<Refusal, 
   "bad-handshake": { status: STATUS_CODE.BadRequest },
 };
 
-function handshakeRefusal(view: RequestView): Refusal | undefined {
+/**
+ * Says what is wrong about an opening handshake, and what it is answered with.
+ *
+ * @param view The request, from {@linkcode viewOf}.
+ * @returns The refusal, or `undefined` if the request can be upgraded.
+ *
+ * @example
+ * ```ts
+ * import { handshakeRefusal, viewOf } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = new Request("http://127.0.0.1/", { method: "POST" });
+ * assertEquals(handshakeRefusal(viewOf(request))?.cause, "method");
+ * ```
+ */
+export function handshakeRefusal(view: RequestView): Refusal | undefined {
   const problem = verifyRequest(view);
   if (problem === undefined) return undefined;
   const { cause } = problem;
@@ -333,10 +352,22 @@ function handshakeRefusal(view: RequestView): Refusal | undefined {
 }
 
 /**
- * The fields are read with get() only: has() would make the runtime list all of them, which it keeps as long as the connection,
- * 2 KiB.
+ * Shows a request to the opening handshake. The fields are read with get() only: has() would make the runtime list all of them,
+ * which it keeps as long as the connection, 2 KiB.
+ *
+ * @param request The request.
+ * @param version The version of HTTP, such as `1.1`, where it is known.
+ * @returns What the handshake has to see.
+ *
+ * @example
+ * ```ts
+ * import { viewOf } from "./gatekeeper.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(viewOf(new Request("http://127.0.0.1/", { headers: { upgrade: "h2c" } })).field("upgrade"), "h2c");
+ * ```
  */
-function viewOf(request: Request, version?: string): RequestView {
+export function viewOf(request: Request, version?: string): RequestView {
   return { method: request.method, version, field: (name) => request.headers.get(name) };
 }
 

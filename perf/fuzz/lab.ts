@@ -255,7 +255,7 @@ function planOf(random: Random): Plan {
     // Either mistake may be seen first, unless the request must not get so far.
     if (line.startsWith("Host") || line.startsWith("Origin") || statuses[0] !== 404) statuses.splice(0, 1, refused);
   }
-  if (path.length > 16_000) statuses.splice(0, 1, 400);
+  if (path.length > 64_000) statuses.splice(0, 1, 431);
   const isUpgraded = statuses[0] === status;
   return {
     path,

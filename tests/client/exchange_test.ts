@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { exchange } from "../../lib/client/exchange.ts";
 import type { Message } from "../../lib/protocol/message.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
+import { BINARY, rawPeer, type RawSocket } from "../support/raw_peer.ts";
 
 for (const transport of ["builtin", "wire"] as const) {
   Deno.test(`exchange() keeps its window with messages of no bytes, over ${transport}`, async () => {
@@ -42,6 +43,49 @@ for (const transport of ["builtin", "wire"] as const) {
     );
     assertEquals(sent, received);
     assertEquals(new Set(sent).size, 30);
+  });
+
+  /** An exchange that still sends when the peer, which has read one message, answers and then breaks the protocol. */
+  const whileSending = async (answer: (socket: RawSocket, message: Uint8Array<ArrayBuffer>) => Promise<void>) => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      await answer(socket, (await socket.readFrame()).payload);
+      await socket.frame(3);
+      await socket.untilStopped();
+    });
+    let verified = 0;
+    const report = await exchange(peer.url, {
+      transport,
+      messages: Array.from({ length: 64 }, () => new Uint8Array(1024 * 1024)),
+      windowBytes: 128 * 1024 * 1024,
+      replyTimeoutMs: 60_000,
+      closeTimeoutMs: 100,
+      onVerified: () => verified++,
+    });
+    return { verified, verdict: report.verdict, failed: report.stages.find(({ ok }) => ok === false)?.name };
+  };
+
+  Deno.test(`exchange() counts a right reply that came before the peer broke the protocol, while it sends, over ${transport}`, async () => {
+    const outcome = await whileSending((socket, message) => socket.frame(BINARY, message));
+    assertEquals(outcome, { verified: 1, verdict: "connection-lost", failed: "send" });
+  });
+
+  Deno.test(`exchange() says wrong-reply, when one came before the peer broke the protocol, while it sends, over ${transport}`, async () => {
+    const outcome = await whileSending((socket) => socket.frame(BINARY, Uint8Array.of(1)));
+    assertEquals(outcome, { verified: 0, verdict: "wrong-reply", failed: "verify" });
+  });
+
+  Deno.test(`exchange() counts the reply that came in one write with a broken protocol, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      const { payload } = await socket.readFrame();
+      await socket.write(Uint8Array.of(0x80 | BINARY, payload.byteLength, ...payload, 0x83, 0));
+      await socket.untilGone();
+    });
+    const report = await exchange(peer.url, { transport, messages: [Uint8Array.of(1, 2)], closeTimeoutMs: 1000 });
+    const passed = report.stages.filter(({ ok }) => ok).map(({ name }) => name);
+    assertEquals(passed, ["connect", "upgrade", "send", "receive", "verify"]);
+    assertEquals([report.verdict, report.close?.end], ["close-not-confirmed", "protocol-error"]);
   });
 }
 

@@ -1,15 +1,16 @@
 /** Every step of the lab, byte by byte, seen by a client written by hand. */
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import type { EchoClosed, EchoEvent, EchoOpened } from "../../lib/server/policy.ts";
+import type { EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
 import { fuzzLab } from "../../perf/fuzz/lab.ts";
 import { describeAddr, refusalOf } from "../../lib/server/gatekeeper.ts";
-import { isLoopback, serveLab, type ServeLabOptions } from "../../lib/lab/lab.ts";
+import { isLoopback, serveLab } from "../../lib/lab/lab.ts";
 import { LabLimitError, MessageTally } from "../../lib/lab/load.ts";
 import { LAB_STEPS, MAX_STEPS, parseLabPath } from "../../lib/lab/program.ts";
 import { usageOf } from "../../lib/lab/step.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { outcomeOf, serverProcess, serverProcessWith, start } from "../support/command.ts";
+import { handshake, startLab } from "../support/lab.ts";
 import { BINARY, CLOSE, connectRaw, rawClient, type RawSocket, requestHead, TEXT } from "../support/raw_peer.ts";
 
 const PING = 9;
@@ -19,33 +20,6 @@ const HELLO = "Hello";
 /** The echo of "Hello", and the answer to the client's close frame, as they should be. */
 const ECHO = "8105 48656c6c6f";
 const CLOSED = "8802 03e8";
-
-/** A lab that notes what happens; dispose of it to stop it. */
-async function startLab(options: ServeLabOptions = {}) {
-  const opened = Promise.withResolvers<EchoOpened>();
-  const closed = Promise.withResolvers<EchoClosed>();
-  const onEvent = (event: EchoEvent) => {
-    if (event.type === "opened") opened.resolve(event);
-    if (event.type === "closed") closed.resolve(event);
-  };
-  const lab = await serveLab({ port: 0, onEvent, ...options });
-  return {
-    ...lab,
-    opened: opened.promise,
-    closed: closed.promise,
-    [Symbol.asyncDispose]: async () => void await lab.shutdown(),
-  };
-}
-
-/** Asks for the upgrade at a path and gives the head of the answer. */
-async function handshake(
-  socket: RawSocket,
-  path: string,
-  fields: Record<string, string | undefined> = {},
-): Promise<string[]> {
-  await socket.write(requestHead(fields, `GET ${path} HTTP/1.1`));
-  return (await socket.readHead()).split("\r\n");
-}
 
 /** A path, what the client sends besides its close frame, and all that comes back. */
 interface Case {
@@ -378,10 +352,10 @@ for (
     ["POST / HTTP/1.1", {}, 405],
     ["HEAD / HTTP/1.1", { Upgrade: undefined }, 200],
     ["GET / HTTP/1.0", {}, 400],
-    ["GET / HTTP/1.1", { "X-Long": "x".repeat(17_000) }, 400],
+    ["GET / HTTP/1.1", { "X-Long": "x".repeat(17_000), Upgrade: undefined }, 200],
     ["not HTTP", {}, 400],
     ["GET / HTTP/1.1", { "no field": "" }, 400],
-    ["GET / HTTP/1.1", { "X-Endless": "x".repeat(70_000) }, 400],
+    ["GET / HTTP/1.1", { "X-Endless": "x".repeat(70_000) }, 431],
   ] as const
 ) {
   Deno.test(`lab answers ${line} with ${JSON.stringify(fields).slice(0, 40)} with ${status}`, async () => {
@@ -637,7 +611,9 @@ Deno.test({
   name: "server --lab takes connections again after a lack of descriptors, and says so in the log",
   ignore: Deno.build.os === "windows",
   fn: async () => {
-    await using server = await serverProcessWith({ descriptors: 60 }, "--lab", "--log", "json");
+    // The runtime reads this file in the background, and warns when it finds no descriptor.
+    const env = { NODE_EXTRA_CA_CERTS: "" };
+    await using server = await serverProcessWith({ descriptors: 60, env }, "--lab", "--log", "json");
     const sockets: RawSocket[] = [];
     while (sockets.length < 100) {
       const socket = await connectRaw(server.url);

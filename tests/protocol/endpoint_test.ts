@@ -425,3 +425,28 @@ Deno.test("Endpoint() never throws for what a peer sends, fails at most once, an
     { seed: 6455, numRuns: 5000 },
   );
 });
+
+Deno.test("Endpoint gives messages as bytes of their own where they are wanted, text too", () => {
+  const told: [kind: string, bytes: Uint8Array][] = [];
+  const endpoint = new Endpoint("server", {
+    onOutput() {},
+    onMessage: () => told.push(["string", new Uint8Array()]),
+    onMessageBytes: (kind, bytes) => told.push([kind, bytes]),
+  });
+  const bytes = joined(
+    frameFor("server", OPCODE.text, "\ufeffé"),
+    frameFor("server", OPCODE.binary, "ab"),
+    frameFor("server", OPCODE.text, "c", { final: false }),
+    frameFor("server", OPCODE.continuation, "d"),
+  );
+  endpoint.receive(bytes);
+  // The read buffer is used again.
+  bytes.fill(0);
+  assertEquals(told, [["text", utf8("\ufeffé")], ["binary", utf8("ab")], ["text", utf8("cd")]]);
+});
+
+Deno.test("Endpoint fails text that is not UTF-8 also where bytes are wanted", () => {
+  const endpoint = new Endpoint("server", { onOutput() {}, onMessageBytes: () => assert(false) });
+  endpoint.receive(frameFor("server", OPCODE.text, Uint8Array.of(0xff)));
+  assertEquals([endpoint.phase, endpoint.error?.code], ["failed", "invalid-utf8"]);
+});

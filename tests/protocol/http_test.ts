@@ -175,6 +175,24 @@ Deno.test("HeadReader() takes a head of exactly 64 KiB, and says what one byte m
   assertEquals(problemOf("response", head(MAX_HEAD_BYTES + 5).slice(0, MAX_HEAD_BYTES + 1)), tooLong);
 });
 
+for (const line of ["no colon", ": no name", "na me: a", "name : a", "n\u00e4me: a", "a: b\0c", "a: b\rc"]) {
+  Deno.test(`HeadReader() refuses a response, when a line is ${JSON.stringify(line)}`, () => {
+    const [problem, message] = problemOf("response", `${OK}\r\n${line}\r\n\r\n`);
+    assertEquals([problem, message], ["bad-line", `Line 2 is not a header field: ${JSON.stringify(line)}`]);
+  });
+}
+
+Deno.test("HeadReader() quotes 80 characters in one line, when a line is no field and long", () => {
+  const [, message] = problemOf("response", `${OK}\r\n\x1b${"x".repeat(1000)}\r\n\r\n`);
+  assertEquals(message, `Line 2 is not a header field: "\\u001b${"x".repeat(79)}..."`);
+});
+
+Deno.test("HeadReader() keeps the order of fields, and takes blanks off values, and only those", () => {
+  const text = `${OK}\r\nHost: a\r\nB:c\r\nx-d:\t e \t\r\nB: f:g\r\nEmpty:\r\nH: \xe9\xa0\xff\r\n\r\n`;
+  const fields = [["Host", "a"], ["B", "c"], ["x-d", "e"], ["B", "f:g"], ["Empty", ""], ["H", "\xe9\xa0\xff"]];
+  assertEquals(read("response", text)?.fields.map(([...field]) => field), fields);
+});
+
 Deno.test("HttpHeadError.reason says which line is wrong without what the peer sent, when the message quotes it", () => {
   for (
     const [head, reason] of [

@@ -3,7 +3,8 @@
 import { connect } from "node:net";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
-import { createEcho, EchoConnection } from "../../lib/server/builtin_echo.ts";
+import { createEcho } from "../../lib/server/builtin_echo.ts";
+import { EchoConnection } from "../../lib/server/echo_connection.ts";
 import { Gatekeeper } from "../../lib/server/gatekeeper.ts";
 import { type EchoServer, serveEcho } from "../../lib/server/serve.ts";
 import { MemoryBudget } from "../../lib/server/budget.ts";

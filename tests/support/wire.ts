@@ -5,7 +5,7 @@ import { within } from "../../lib/net/deadline.ts";
 import { type EchoHandler, echoing } from "../../lib/server/echo_handler.ts";
 import type { WireEnd, WireLimits } from "../../lib/server/wire_echo.ts";
 import { WireServer, type WireServerOptions } from "../../lib/net/wire_server.ts";
-import { connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
+import { CLOSE, connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
 
 export const WAIT = { timeoutMs: 60_000 };
 
@@ -78,6 +78,27 @@ export function wireScene(
       await within(server.stop(), "stop", WAIT);
     },
   };
+}
+
+/** Reads the frames up to the close frame: what came back before it, and its code and reason. */
+export async function framesToClose(socket: RawSocket): Promise<[opcodes: number[], code: number, reason: string]> {
+  const opcodes = [];
+  while (true) {
+    const { opcode, payload } = await within(socket.readFrame(), "frame", WAIT);
+    if (opcode === CLOSE) {
+      return [opcodes, payload[0]! * 256 + payload[1]!, new TextDecoder().decode(payload.subarray(2))];
+    }
+    opcodes.push(opcode);
+  }
+}
+
+/** Waits for something that nobody tells. */
+export async function until(isSo: () => boolean): Promise<void> {
+  const begin = performance.now();
+  while (!isSo()) {
+    if (performance.now() - begin > WAIT.timeoutMs) throw new Error(`Not so in time: ${isSo}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }
 
 /** A frame of a client. */

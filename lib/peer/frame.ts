@@ -1,21 +1,13 @@
 /**
- * Frames as the lab writes them: also those that RFC 6455 does not allow.
+ * Frames as a raw peer writes them: also those that RFC 6455 does not allow.
  *
  * @module
  */
 
 import { applyMask, MAX_HEADER_BYTES, OPCODE, writeHeader } from "../protocol/frame.ts";
 
-/** A message on its way out; it may become several, and its text need not be UTF-8. */
-export interface LabMessage {
-  /** Whether it goes out as text or as binary. */
-  readonly kind: "text" | "binary";
-  /** Its bytes. */
-  readonly payload: Uint8Array<ArrayBuffer>;
-}
-
 /** A frame on its way out. */
-export interface LabFrame {
+export interface RawFrame {
   /** The opcode, 0 to 15. */
   readonly opcode: number;
   /** The payload, unmasked. */
@@ -30,83 +22,6 @@ export interface LabFrame {
   readonly isLengthened?: boolean;
 }
 
-/** Makes other messages of a message: none, or several, in any order. It leaves their payload alone. */
-export type MessageShape = (message: LabMessage) => Iterable<LabMessage>;
-
-/** Makes other frames of the frames of one message. It makes them as they are taken, so that many take no memory. */
-export type FrameShape = (frames: Iterable<LabFrame>) => Iterable<LabFrame>;
-
-/** A copy of a message that the steps change in place, so that many changes take the memory of one. */
-export class MessageDraft {
-  /** Whether it goes out as text or as binary. */
-  kind: LabMessage["kind"];
-  readonly #room: Uint8Array<ArrayBuffer>;
-  #length: number;
-
-  /**
-   * Copies a message.
-   *
-   * @param message The message.
-   * @param addedBytes How much longer it may become, in bytes.
-   *
-   * @example
-   * ```ts
-   * import { MessageDraft } from "./frame.ts";
-   * import { assertEquals } from "@std/assert";
-   *
-   * const draft = new MessageDraft({ kind: "text", payload: new TextEncoder().encode("abc") }, 1);
-   * draft.truncate(1);
-   * draft.append(1, 0x78);
-   * assertEquals(new TextDecoder().decode(draft.payload), "ax");
-   * ```
-   */
-  constructor({ kind, payload }: LabMessage, addedBytes: number) {
-    this.kind = kind;
-    this.#room = new Uint8Array(payload.byteLength + addedBytes);
-    this.#room.set(payload);
-    this.#length = payload.byteLength;
-  }
-
-  /** Its bytes so far. */
-  get payload(): Uint8Array<ArrayBuffer> {
-    return this.#room.subarray(0, this.#length);
-  }
-
-  /**
-   * Keeps the first bytes only.
-   *
-   * @param bytes How many.
-   */
-  truncate(bytes: number): void {
-    this.#length = Math.min(this.#length, bytes);
-  }
-
-  /**
-   * Adds the same byte many times.
-   *
-   * @param count How often.
-   * @param byte The byte.
-   */
-  append(count: number, byte: number): void {
-    this.#room.fill(byte, this.#length, this.#length + count);
-    this.#length += count;
-  }
-
-  /** Changes the lowest bit of the last byte. Of UTF-8 that byte is ASCII or continues a character, and stays so. */
-  corrupt(): void {
-    const last = this.#length - 1;
-    if (last >= 0) this.#room[last] = (this.#room[last] ?? 0) ^ 1;
-  }
-}
-
-/** A change of the kind or the payload of a message. */
-export interface MessageEdit {
-  /** By how many bytes the message becomes longer, at most. */
-  readonly addedBytes: number;
-  /** Makes the change. */
-  readonly apply: (draft: MessageDraft) => void;
-}
-
 /** The longest payload that is written in one piece, in bytes: 64 KiB. */
 export const PIECE_BYTES = 64 * 1024;
 
@@ -118,15 +33,15 @@ export const PIECE_BYTES = 64 * 1024;
  *
  * @example
  * ```ts
- * import { encodeLabFrame } from "./frame.ts";
+ * import { encodeRawFrame } from "./frame.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const payload = new TextEncoder().encode("hi");
- * const pieces = [...encodeLabFrame({ opcode: 1, payload, isLengthened: true })];
+ * const pieces = [...encodeRawFrame({ opcode: 1, payload, isLengthened: true })];
  * assertEquals(pieces.map((piece) => piece.toHex()), ["817e00026869"]);
  * ```
  */
-export function* encodeLabFrame(frame: LabFrame): Iterable<Uint8Array<ArrayBuffer>> {
+export function* encodeRawFrame(frame: RawFrame): Iterable<Uint8Array<ArrayBuffer>> {
   const { payload, isMasked = false } = frame;
   const maskingKey = isMasked ? crypto.getRandomValues(new Uint8Array(4)) : undefined;
   const header = headerOf(frame, maskingKey);
@@ -148,7 +63,7 @@ export function* encodeLabFrame(frame: LabFrame): Iterable<Uint8Array<ArrayBuffe
 }
 
 /** Writes a header; one that is lengthened has 16 bits for a length where 7 would do, else 64. */
-function headerOf(frame: LabFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuffer> {
+function headerOf(frame: RawFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuffer> {
   const { opcode, payload, final = true, reserved = 0, isLengthened = false } = frame;
   const length = payload.byteLength;
   const isMasked = maskingKey !== undefined;
@@ -179,6 +94,6 @@ function headerOf(frame: LabFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuf
  * assertFalse(isData({ opcode: 9, payload: new Uint8Array() }));
  * ```
  */
-export function isData(frame: LabFrame): boolean {
+export function isData(frame: RawFrame): boolean {
   return frame.opcode < OPCODE.close;
 }

@@ -1,6 +1,6 @@
 /**
- * The lab's end of a TCP connection: reads when asked to, writes no faster than the other side reads, and can end in
- * every way that TCP knows.
+ * Our end of a TCP connection: reads when asked to, writes no faster than the other side reads, and can end in every way that
+ * TCP knows.
  *
  * It stands on `node:net`, as `Deno.Conn` cannot reset a connection.
  *
@@ -35,16 +35,16 @@ export class PeerGoneError extends Error {
 }
 
 /**
- * A TCP connection of the lab. Everything that waits ends with the signal.
+ * A TCP connection. Everything that waits ends with the signal.
  *
  * @example
  * ```ts
  * import { createServer } from "node:net";
- * import { LabSocket } from "./socket.ts";
+ * import { RawSocket } from "./socket.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const server = createServer({ allowHalfOpen: true }, async (accepted) => {
- *   const socket = new LabSocket(accepted, AbortSignal.timeout(5000));
+ *   const socket = new RawSocket(accepted, AbortSignal.timeout(5000));
  *   await socket.write(new TextEncoder().encode("hi"));
  *   await socket.end();
  * });
@@ -56,7 +56,7 @@ export class PeerGoneError extends Error {
  * await new Promise((resolve) => server.close(resolve));
  * ```
  */
-export class LabSocket {
+export class RawSocket {
   /** Ends every wait. */
   readonly signal: AbortSignal;
   readonly #socket: Socket;
@@ -71,7 +71,7 @@ export class LabSocket {
    *
    * @param socket The connection; its server allows it to be half open.
    * @param signal Drops the connection and ends every wait.
-   * @param pace The turns of all connections of the lab.
+   * @param pace The turns of all connections.
    */
   constructor(socket: Socket, signal: AbortSignal, pace: Pace = new Pace()) {
     this.signal = signal;
@@ -88,7 +88,7 @@ export class LabSocket {
     }, { once: true });
   }
 
-  /** Whether the lab has ended its side. */
+  /** Whether our side has ended. */
   get isOver(): boolean {
     return this.#isOver;
   }

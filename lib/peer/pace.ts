@@ -1,5 +1,5 @@
 /**
- * Turns of the lab's connections: none of them keeps timers, signals and other requests from being served.
+ * Turns of raw connections: none of them keeps timers, signals and other requests from being served.
  *
  * @module
  */

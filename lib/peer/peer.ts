@@ -1,0 +1,303 @@
+/**
+ * A raw peer: one end of a WebSocket connection that reads strictly and writes frames as it is told, also those that break the
+ * rules.
+ *
+ * @module
+ */
+
+import type { CloseFrame, CloseRecord } from "../protocol/close.ts";
+import { Endpoint } from "../protocol/endpoint.ts";
+import { OPCODE } from "../protocol/frame.ts";
+import { concatBytes } from "../protocol/message.ts";
+import { encodeRawFrame, PIECE_BYTES, type RawFrame } from "./frame.ts";
+import type { RawMessage } from "./shape.ts";
+import type { RawSocket } from "./socket.ts";
+
+/** Frames go out together until they have this many bytes: 64 KiB. */
+const BATCH_BYTES = 64 * 1024;
+
+/** So many pieces of frames go out together at most, so that a turn is short: 1,024. */
+const BATCH_PIECES = 1024;
+
+/** So many bytes are decoded in one turn at most: 16 KiB, which is 2,700 empty messages. */
+const DECODE_BYTES = 16 * 1024;
+
+/** How often a slow connection writes, in milliseconds: 50 ms. */
+const SLOW_BEAT_MS = 50;
+
+/**
+ * The server's end of a connection. An {@linkcode Endpoint} reads, answers pings, and says which close frame would be right;
+ * whether that one goes out, or another, or none, is left to the program. It reads only when a message is wanted, and holds at
+ * most one that is under way, of 16 MiB.
+ *
+ * @example
+ * ```ts
+ * import { createServer } from "node:net";
+ * import { RawPeer } from "./peer.ts";
+ * import { RawSocket } from "./socket.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = createServer({ allowHalfOpen: true }, async (accepted) => {
+ *   const peer = new RawPeer(new RawSocket(accepted, AbortSignal.timeout(5000)));
+ *   // Opcode 3 is not defined.
+ *   await peer.sendFrames([{ opcode: 3, payload: new TextEncoder().encode("hi") }]);
+ *   await peer.socket.end();
+ * });
+ * await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+ * const address = server.address();
+ * const port = typeof address === "object" && address !== null ? address.port : 0;
+ * const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+ * const bytes = await new Response(connection.readable).bytes();
+ * assertEquals(bytes.toHex(), "83026869");
+ * await new Promise((resolve) => server.close(resolve));
+ * ```
+ */
+export class RawPeer {
+  /** Moves the bytes. */
+  readonly socket: RawSocket;
+  /** How fast frames go out, in bytes a second. */
+  bytesPerSecond = Infinity;
+
+  readonly #endpoint: Endpoint;
+  readonly #inbox: RawMessage[] = [];
+  #inboxBytes = 0;
+  #pongs: RawFrame[] = [];
+  #unread: Uint8Array<ArrayBuffer>;
+  #answer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #isInLongFrame = false;
+  #sent: CloseFrame | null = null;
+  #initiator: "local" | "peer" | null = null;
+
+  /**
+   * Begins behind the opening handshake.
+   *
+   * @param socket Moves the bytes.
+   * @param early What arrived together with the handshake.
+   */
+  constructor(socket: RawSocket, early: Uint8Array<ArrayBuffer> = new Uint8Array(0)) {
+    this.socket = socket;
+    this.#unread = early;
+    this.#endpoint = new Endpoint("server", {
+      onOutput: (opcode, payload) => {
+        if (opcode === OPCODE.pong) this.#pongs.push({ opcode, payload: payload.slice() });
+        else this.#answer = payload.slice();
+      },
+      onMessageBytes: (kind, payload) => {
+        this.#inbox.push({ kind, payload });
+        this.#inboxBytes += payload.byteLength;
+      },
+    });
+  }
+
+  /** The other side's close frame, or `null` if none has come; one behind a breach does not count. */
+  get received(): CloseFrame | null {
+    // The endpoint answers a breach with a close frame of its own.
+    return this.#endpoint.initiator === "peer" ? this.#endpoint.received : null;
+  }
+
+  /**
+   * The payload of the close frame that would be right: the answer to that of the other side, or the one that fails the
+   * connection after a breach. Empty as long as there is neither.
+   */
+  get answer(): Uint8Array<ArrayBuffer> {
+    return this.#answer;
+  }
+
+  /** Whether a close frame went out. */
+  get hasSentClose(): boolean {
+    return this.#sent !== null;
+  }
+
+  /** Whether a close frame can still be sent: there has been none, and no frame is under way. */
+  get canClose(): boolean {
+    return !this.hasSentClose && !this.#isInLongFrame;
+  }
+
+  /** Whether nothing more can be done. A close frame counts once the messages before it are taken. */
+  get isOver(): boolean {
+    return (this.received !== null && this.#inbox.length === 0) || this.hasSentClose || this.socket.isOver;
+  }
+
+  /** How many bytes of messages have come and were not taken. A message that grows is there twice for a moment. */
+  get pendingBytes(): number {
+    return 2 * (this.#endpoint.incomplete?.bytes ?? 0) + this.#inboxBytes;
+  }
+
+  /**
+   * Waits for the next complete message; pings are answered meanwhile. Messages come before the breach behind them.
+   *
+   * @returns The message, or `undefined` once the other side has sent its close frame.
+   * @throws {ProtocolError} If the other side breaks the protocol, unless it has sent its close frame before.
+   * @throws {PeerGoneError} If the other side is gone.
+   */
+  async receive(): Promise<RawMessage | undefined> {
+    const endpoint = this.#endpoint;
+    while (this.#inbox.length === 0 && endpoint.phase === "open") {
+      if (this.#unread.byteLength === 0) this.#unread = await this.socket.read();
+      await this.socket.turn();
+      const piece = this.#unread.subarray(0, DECODE_BYTES);
+      this.#unread = this.#unread.subarray(DECODE_BYTES);
+      endpoint.receive(piece);
+      this.onRead();
+      const pongs = this.#pongs;
+      this.#pongs = [];
+      await this.sendFrames(pongs);
+    }
+    const message = this.#inbox.shift();
+    this.#inboxBytes -= message?.payload.byteLength ?? 0;
+    if (message === undefined && this.received === null && endpoint.error) throw endpoint.error;
+    return message;
+  }
+
+  /** Reads and forgets messages until the other side sends its close frame. */
+  async receiveClose(): Promise<void> {
+    while (await this.receive()) {
+      // A message that nobody answers.
+    }
+  }
+
+  /** Lets go of the messages that were not taken. */
+  forget(): void {
+    this.#inbox.length = 0;
+    this.#inboxBytes = 0;
+  }
+
+  /**
+   * Sends frames as they are.
+   *
+   * @param frames The frames; they are made as they are taken.
+   * @throws {PeerGoneError} If the other side is gone.
+   */
+  async sendFrames(frames: Iterable<RawFrame>): Promise<void> {
+    await this.#write(this.#encodeEach(frames));
+  }
+
+  /**
+   * Sends the first half of a frame.
+   *
+   * @param frame The frame.
+   */
+  async sendHalf(frame: RawFrame): Promise<void> {
+    await this.#write(firstHalf([...encodeRawFrame(frame)]));
+  }
+
+  /**
+   * Sends a close frame.
+   *
+   * @param payload Its payload, legal or not.
+   * @param after Frames that follow in the same write: who has ended the connection would not see them.
+   */
+  async sendClose(payload: Uint8Array<ArrayBuffer>, ...after: RawFrame[]): Promise<void> {
+    this.#sent ??= closeFrameOf(payload);
+    this.#initiator ??= this.received ? "peer" : "local";
+    await this.sendFrames([{ opcode: OPCODE.close, payload }, ...after]);
+  }
+
+  /**
+   * Says how the connection has ended. The frame that was sent may be one that breaks the rules.
+   *
+   * @param detail What else is known of it; empty if nothing is.
+   * @returns Both halves of the end.
+   */
+  closeRecord(detail: string): CloseRecord {
+    const { received } = this;
+    const { error } = this.#endpoint;
+    return {
+      sent: this.#sent,
+      received,
+      initiator: this.#initiator ?? (received && "peer"),
+      end: error ? "protocol-error" : received ? "close-frame" : "no-close-frame",
+      tcp: "not-known",
+      detail: error?.message ?? detail,
+    };
+  }
+
+  /** Called when something was read; what it throws ends the wait for a message. */
+  protected onRead(): void {}
+
+  *#encodeEach(frames: Iterable<RawFrame>): Iterable<Uint8Array> {
+    for (const frame of frames) {
+      this.#isInLongFrame = frame.payload.byteLength > PIECE_BYTES;
+      yield* encodeRawFrame(frame);
+      this.#isInLongFrame = false;
+    }
+  }
+
+  /** Writes pieces together, up to the size of a batch; the next are made when these have been taken. */
+  async #write(pieces: Iterable<Uint8Array>): Promise<void> {
+    let batch: Uint8Array[] = [];
+    let bytes = 0;
+    let failure: { readonly error: unknown } | undefined;
+    // A frame that is one too many ends the message, and those before it still go out.
+    for (const piece of guarded(pieces, (error) => failure = { error })) {
+      batch.push(piece);
+      bytes += piece.byteLength;
+      if (bytes < BATCH_BYTES && batch.length < BATCH_PIECES) continue;
+      await this.#writeOut(batch, bytes);
+      batch = [];
+      bytes = 0;
+    }
+    if (bytes > 0) await this.#writeOut(batch, bytes);
+    if (failure) throw failure.error;
+  }
+
+  async #writeOut(batch: readonly Uint8Array[], bytes: number): Promise<void> {
+    await this.socket.turn();
+    const joined = batch.length === 1 && batch[0] ? batch[0] : concatBytes(batch, bytes);
+    if (this.bytesPerSecond === Infinity) return await this.socket.write(joined);
+    const step = Math.max(1, Math.round(this.bytesPerSecond * SLOW_BEAT_MS / 1000));
+    for (let at = 0; at < bytes; at += step) {
+      const piece = joined.subarray(at, at + step);
+      await this.socket.write(piece);
+      await this.socket.pause(piece.byteLength / this.bytesPerSecond * 1000);
+    }
+  }
+}
+
+/** What a close frame says, as far as it says anything: it may be one that breaks the rules. */
+function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
+  if (payload.byteLength < 2) return { code: 1005, reason: "" };
+  return { code: new DataView(payload.buffer).getUint16(0), reason: new TextDecoder().decode(payload.subarray(2)) };
+}
+
+/** Gives what can be made, and tells of the error that ends it. */
+function* guarded<T>(items: Iterable<T>, onError: (error: unknown) => void): Iterable<T> {
+  try {
+    yield* items;
+  } catch (error) {
+    onError(error);
+  }
+}
+
+/** The first half of bytes that come in pieces. */
+function* firstHalf(pieces: readonly Uint8Array[]): Iterable<Uint8Array> {
+  let left = Math.ceil(pieces.reduce((sum, piece) => sum + piece.byteLength, 0) / 2);
+  for (const piece of pieces) {
+    if (left <= 0) return;
+    yield piece.subarray(0, left);
+    left -= piece.byteLength;
+  }
+}
+
+/**
+ * Writes the payload of a close frame, of a legal code or not.
+ *
+ * @param code The close code, 0 to 65535.
+ * @param reason The reason; what is over 123 bytes of UTF-8 makes a frame that is too long.
+ * @returns The payload.
+ *
+ * @example
+ * ```ts
+ * import { closePayload } from "./peer.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closePayload(1006, "").toHex(), "03ee");
+ * ```
+ */
+export function closePayload(code: number, reason: string): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(reason);
+  const payload = new Uint8Array(2 + text.byteLength);
+  new DataView(payload.buffer).setUint16(0, code);
+  payload.set(text, 2);
+  return payload;
+}
