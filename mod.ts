@@ -54,6 +54,7 @@ export {
 } from "./lib/connection/connection.ts";
 export { MAX_BUILTIN_FRAME_BYTES } from "./lib/connection/builtin.ts";
 export { TimeoutError, type WaitOptions } from "./lib/net/deadline.ts";
+export type { DialOptions } from "./lib/net/dial_options.ts";
 
 // The echo server on a port.
 export {
