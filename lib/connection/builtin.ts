@@ -10,9 +10,15 @@
  */
 
 import { MessageAssembler } from "../protocol/assembler.ts";
-import { assertSendableClose, type CloseEnd, type CloseFrame, type CloseRecord } from "../protocol/close.ts";
+import {
+  assertSendableClose,
+  type CloseEnd,
+  type CloseFrame,
+  type CloseRecord,
+  MAX_CLOSE_REASON_BYTES,
+} from "../protocol/close.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
-import { kindOf, type Message, quote, withoutToken } from "../protocol/message.ts";
+import { exceeds, kindOf, type Message, quote, withoutToken } from "../protocol/message.ts";
 import { assertCertificates } from "../net/certificate.ts";
 import {
   type CloseOptions,
@@ -230,7 +236,10 @@ class BuiltinConnection implements Connection {
     this.#open.reject(openErrorOf(this.#error, this.#destination));
     if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, endWordsOf(this.#error)));
     else if (code === 1005 && this.#sent) this.#settle(this.#recordOf("not-known", null, ""));
-    else this.#settle(this.#recordOf("close-frame", { code, reason }, this.#error));
+    // The runtime takes a control frame of more than 125 bytes (RFC 6455 section 5.5).
+    else if (exceeds(reason, MAX_CLOSE_REASON_BYTES)) {
+      this.#settle(this.#recordOf("protocol-error", null, LONG_CONTROL_TEXT));
+    } else this.#settle(this.#recordOf("close-frame", { code, reason }, this.#error));
   }
 
   #recordOf(end: CloseEnd, received: CloseFrame | null, detail: string): CloseRecord {
@@ -243,7 +252,7 @@ class BuiltinConnection implements Connection {
       initiator = "not-known";
       if (received?.code !== ours.code || received.reason !== ours.reason) sent = null;
     }
-    return { sent, received, initiator, end, tcp: "not-known", detail };
+    return { sent, received, initiator, end, tcp: "not-known", detail, incomplete: "not-known" };
   }
 
   #settle(record: CloseRecord): void {
@@ -284,10 +293,14 @@ class BuiltinConnection implements Connection {
       return `Server selected none of the subprotocols that were offered: ${offered}`;
     }
     if (selected === "" || this.#offered.includes(selected)) return undefined;
+    if (selected.includes(",")) return `Server selected more than one subprotocol: ${quote(withoutToken(selected))}`;
     return `Server selected the subprotocol ${quote(withoutToken(selected))}, which was not offered${
       offered && `: ${offered}`
     }`;
   }
 }
+
+/** The same words as over wire. */
+const LONG_CONTROL_TEXT = "Control frame is longer than 125 bytes";
 
 const SILENT_TEXT = "no connection, or a server that stays silent";

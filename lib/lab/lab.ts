@@ -247,7 +247,10 @@ class Visit {
     }
     const { received, began: sent, messages, bytes } = peer;
     const ms = performance.now() - since;
-    this.#lab.onEvent({ type: "closed", ...who, received, sent, error, messages, bytes, ms });
+    const initiator = sent ? "local" : received ? "peer" : null;
+    const end = received ? "close-frame" : "no-close-frame";
+    const record = { sent, received, initiator, end, tcp: "not-known", detail: error } as const;
+    this.#lab.onEvent({ type: "closed", ...who, ...record, messages, bytes, ms });
   }
 
   /** A client that breaks the protocol is told so: the lab is strict where its steps do not say otherwise. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { IncompleteMessage } from "./assembler.ts";
 import { ProtocolError } from "./error.ts";
 import { quote } from "./message.ts";
 
@@ -242,6 +243,28 @@ export interface CloseRecord {
   readonly tcp: TcpEnd;
   /** What the transport says of it, as the text of an error; empty if nothing. */
   readonly detail: string;
+  /** The message of the peer that never came to its end; `null` if none was lost, `"not-known"` if the transport cannot tell. */
+  readonly incomplete?: IncompleteMessage | "not-known" | null;
+}
+
+/**
+ * Finds the close frame that began the closing handshake (RFC 6455 section 7.1.2).
+ *
+ * @param record How the connection ended.
+ * @returns The frame of the side that began, ours where that is not known; `null` if nobody began.
+ *
+ * @example
+ * ```ts
+ * import { firstCloseFrameOf } from "./close.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [sent, received] = [{ code: 1000, reason: "" }, { code: 1000, reason: "bye" }];
+ * const record = { sent, received, initiator: "peer", end: "close-frame", tcp: "local", detail: "" } as const;
+ * assertEquals(firstCloseFrameOf(record), received);
+ * ```
+ */
+export function firstCloseFrameOf({ sent, received, initiator }: CloseRecord): CloseFrame | null {
+  return initiator === "peer" ? received : sent;
 }
 
 /** What the close frame of the peer should say. */
@@ -305,6 +328,16 @@ export function verifyClose(record: CloseRecord, expected: ExpectedClose): Close
  * ```
  */
 export function describeEnd(record: CloseRecord): string {
+  return `${describeCause(record)}${describeIncomplete(record)}`;
+}
+
+function describeIncomplete({ incomplete }: CloseRecord): string {
+  if (typeof incomplete !== "object" || incomplete === null) return "";
+  const { kind, bytes } = incomplete;
+  return `, inside a ${kind} message after ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+}
+
+function describeCause(record: CloseRecord): string {
   const detail = record.detail === "" ? "" : ` (${record.detail})`;
   switch (record.end) {
     case "close-frame":
@@ -340,10 +373,11 @@ export function describeEnd(record: CloseRecord): string {
 export function describeConfirmation(record: CloseRecord, asked: CloseFrame): string {
   const { initiator, received } = record;
   const frame = describeCloseFrame(received ?? asked);
-  if (initiator === "peer") return `${frame}, begun by the peer`;
+  const lost = describeIncomplete(record);
+  if (initiator === "peer") return `${frame}, begun by the peer${lost}`;
   // Another code than ours can be an answer, or a close that the peer began at the same time.
   const isAnswer = initiator !== "not-known" || received?.code === asked.code;
-  return `${frame}, ${isAnswer ? "confirmed" : "sent"} by the peer`;
+  return `${frame}, ${isAnswer ? "confirmed" : "sent"} by the peer${lost}`;
 }
 
 /**

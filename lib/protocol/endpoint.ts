@@ -66,6 +66,11 @@ export interface EndpointHandler {
    * @param message The message, in memory of its own.
    */
   onMessage?(message: Message): void;
+  /**
+   * A message would be longer than `maxMessageBytes`: to answer it with a reason of our own, by {@linkcode Endpoint.refuse}.
+   * Without this, the connection fails with 1009, and `onFailure` is told.
+   */
+  onTooBig?(): void;
   /** Takes messages without making strings or copies of them; `onMessage` is not called then. */
   readonly relay?: RelayHandler | undefined;
   /**
@@ -115,10 +120,10 @@ export interface RelayHandler {
    * A text message is complete, and is UTF-8.
    *
    * @param header The header of its last frame.
-   * @param bytes The text: the piece itself, in place, if the message came in one piece, else memory of its own.
-   * @param isInPlace Whether it is.
+   * @param bytes The text: its last piece itself, if the message came in one piece, else memory of its own.
+   * @param last Its last piece, in place; good only until this returns.
    */
-  onText(header: FrameHeader, bytes: Uint8Array<ArrayBuffer>, isInPlace: boolean): void;
+  onText(header: FrameHeader, bytes: Uint8Array<ArrayBuffer>, last: Uint8Array<ArrayBuffer>): void;
 }
 
 /** Options of {@linkcode Endpoint}. */
@@ -346,8 +351,8 @@ export class Endpoint {
   }
 
   /**
-   * Fails the connection for a reason of our own, such as a limit: what still comes is only searched for the peer's close frame.
-   * After the first close frame, no other goes out.
+   * Fails the connection for a reason of our own, such as a limit: what still comes is only searched for the peer's close frame,
+   * behind the end of a binary frame that is being relayed. After the first close frame, no other goes out.
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
@@ -355,7 +360,7 @@ export class Endpoint {
    */
   refuse(code: number, reason = ""): void {
     const payload = encodeClosePayload(code, reason);
-    this.#isDiscarded = true;
+    if (!this.#isRelaying) this.#isDiscarded = true;
     if (this.#received === null) this.#phase = "failed";
     if (this.#sent === null) this.#sendClose({ code, reason }, payload, "local");
   }
@@ -369,9 +374,9 @@ export class Endpoint {
     this.#assembler.recycle(message);
   }
 
-  /** Lets go of the message that is not complete, as its end is not wanted any more. */
+  /** Lets go of the memory of the message that is not complete, if it holds any, as its end is not wanted any more. */
   forget(): void {
-    if (this.#assembler.incomplete === undefined) return;
+    if (this.#assembler.roomBytes === 0) return;
     this.#assembler.release();
     this.#assembler = new MessageAssembler(this.#options);
     this.#isDiscarded = true;
@@ -391,6 +396,7 @@ export class Endpoint {
       end: this.#error ? "protocol-error" : this.#received ? "close-frame" : isLate ? "no-answer" : "no-close-frame",
       tcp,
       detail: this.#error?.message ?? detail,
+      incomplete: this.incomplete ?? null,
     };
   }
 
@@ -409,6 +415,7 @@ export class Endpoint {
   #fail(error: ProtocolError): void {
     if (this.#phase === "failed") return;
     this.#isDiscarded = true;
+    if (error.code === "message-too-big" && this.#handler.onTooBig) return this.#handler.onTooBig();
     this.#phase = "failed";
     this.#error = error;
     if (this.#sent === null) {
@@ -475,7 +482,7 @@ export class Endpoint {
       return this.#fail(error);
     }
     if (text === undefined) relay.onStored(this.#assembler.roomBytes);
-    else relay.onText(header, text, text === piece);
+    else relay.onText(header, text, piece);
   }
 
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {

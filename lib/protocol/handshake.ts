@@ -305,7 +305,10 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   problems.push(...acceptProblems(head, expected.acceptKey));
   const [extension] = listOf(head, "sec-websocket-extensions");
   if (extension !== undefined) problems.push(`the extension ${quoteLine(extension)} was not asked for`);
-  const selected = valuesOf(head, "sec-websocket-protocol").flatMap((value) => value.split(",")).map(trimBlanks);
+  // An empty field selects nothing, and is no more than a missing one.
+  const lines = valuesOf(head, "sec-websocket-protocol");
+  const isNone = lines.every((value) => value === "");
+  const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map(trimBlanks);
   problems.push(...protocolProblems(selected, expected.protocols));
   return { status, protocol: selected[0] ?? "", problems };
 }

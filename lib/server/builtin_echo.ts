@@ -17,12 +17,11 @@ import {
 } from "./policy.ts";
 import { type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
-import type { CloseFrame } from "../protocol/close.ts";
+import type { CloseEnd, CloseFrame, CloseRecord } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { exceeds } from "../protocol/message.ts";
 import { type Holder, MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./budget.ts";
-import { describeRate, RateMeter } from "./rate.ts";
-import { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./wire_echo.ts";
+import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
 
 /** How long an accepted upgrade may take to become an open connection, in milliseconds: 3 s. It waits for nothing of the peer. */
 const OPEN_TIMEOUT_MS = 3000;
@@ -52,9 +51,6 @@ const FORGIVEN_A_TICK = 25;
 
 /** How long the close waits at most for a peer that goes on sending, or does not read, in milliseconds: 2 s. */
 const MAX_QUIET_WAIT_MS = 2000;
-
-/** What the end of a connection says of a peer that did not take its echoes. */
-const NOT_READING = "Peer does not read";
 
 /** What the runtime says of a peer that did not answer its ping. */
 const NO_PONG = "No response from ping frame.";
@@ -181,7 +177,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   readonly #maxBufferedBytes: number;
   /** From so much that may wait on, it is asked for how much does. */
   readonly #askFrom: number;
-  readonly #rate: RateMeter | undefined;
+  readonly #guard: Guard;
   /** Made when somebody asks: ten thousand idle connections have none. */
   #end: PromiseWithResolvers<EchoClosed> | undefined;
   #closed: EchoClosed | undefined;
@@ -206,13 +202,10 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   #messageAt = -Infinity;
   /** How many there had been when the clock looked last. */
   #tickMessages = 0;
-  /** When it is reported as ended if nothing happens. */
-  #dueAt: number;
   /** What was waiting for the peer when the close began: the runtime does not say it any more. */
   #heldAtClose = 0;
-  /** How far the peer has read, and when that last changed. */
+  /** How far the peer has read. */
   #readBytes = 0;
-  #readAt: number;
 
   /**
    * Begins to echo.
@@ -228,10 +221,13 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.#maxMessageBytes = options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
     this.#maxBufferedBytes = options.maxBufferedBytes ?? DEFAULT_MAX_BUFFERED_BYTES;
     this.#askFrom = Math.min(MIN_HELD_BYTES, this.#maxBufferedBytes);
-    this.#rate = options.rate && new RateMeter(options.rate, this.#since);
-    this.#readAt = this.#now = this.#since;
+    this.#now = this.#since;
+    const { rate, budget, idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = options;
+    // The runtime pings by itself.
+    const limits = { rate, idleTimeoutMs: idleTimeoutSeconds * 1000, pings: false, budget };
+    this.#guard = new Guard(this, limits, this.#since);
     // Of a peer that is gone before the socket is open the runtime tells nothing at all.
-    this.#dueAt = this.#since + OPEN_TIMEOUT_MS;
+    this.#guard.openBy(this.#since + OPEN_TIMEOUT_MS);
     socket.binaryType = "arraybuffer";
     // One listener for all: closures would be most of what an idle connection takes.
     for (const type of ["open", "message", "error", "close"]) socket.addEventListener(type, this);
@@ -295,7 +291,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     const now = performance.now();
     this.#error ||= error;
     this.#closing = { code, reason };
-    this.#dueAt = now + MAX_QUIET_WAIT_MS + timeoutMs;
+    this.#guard.closeBy(now + MAX_QUIET_WAIT_MS + timeoutMs);
     if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
     if (this.#messages !== this.#tickMessages) this.#messageAt = now;
     // Of a peer that does not read, nothing is worth to be waited for.
@@ -311,32 +307,35 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.#now = now;
     if (this.isOver) return;
     this.#emptyMessages = Math.max(0, this.#emptyMessages - FORGIVEN_A_TICK);
-    if (now >= this.#dueAt) {
-      if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
-      // The event loop was away for so long that the close has not gone out.
-      if (this.#closing && !this.#sent) {
-        this.#dueAt = now + CLOSE_ANSWER_TIMEOUT_MS;
-        return this.#closeNow(this.#closing);
-      }
-      return this.giveUp();
-    }
     if (this.#messages !== this.#tickMessages) {
       this.#tickMessages = this.#messages;
       this.#messageAt = now;
     }
-    const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = this.#options;
+    if (this.#hasTaken()) this.#guard.moved();
+    const overdue = this.#guard.look(now);
+    if (overdue === "silent") this.close(1001, "not reading", { error: NOT_READING });
+    else if (overdue === "late") this.#onLate(now);
+  }
+
+  /** Whether the peer has taken something since the last tick, or has nothing to take. */
+  #hasTaken(): boolean {
     // Nothing was sent since nothing waited: that is asked for none of the idle ones.
-    if (this.#mostWaiting === 0 || idleTimeoutSeconds === 0 || this.#closing) return;
+    if (this.#mostWaiting === 0 || this.#closing) return true;
     // The runtime's own idle timeout waits for a ping to go out, which for a peer that does not read it never does.
     const waiting = this.#socket.bufferedAmount;
     this.#mostWaiting = this.#weigh(waiting);
     const readBytes = this.#bytes - waiting;
-    if (waiting === 0 || readBytes !== this.#readBytes) {
-      this.#readBytes = readBytes;
-      this.#readAt = now;
-    } else if (now - this.#readAt >= idleTimeoutSeconds * 1000) {
-      this.close(1001, "not reading", { error: NOT_READING });
-    }
+    const hasTaken = waiting === 0 || readBytes !== this.#readBytes;
+    this.#readBytes = readBytes;
+    return hasTaken;
+  }
+
+  #onLate(now: number): void {
+    if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
+    if (!this.#closing || this.#sent) return this.giveUp();
+    // The event loop was away for so long that the close has not gone out.
+    this.#guard.closeBy(now + CLOSE_ANSWER_TIMEOUT_MS);
+    this.#closeNow(this.#closing);
   }
 
   /** How many bytes wait for the peer. */
@@ -394,7 +393,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (this.isOver) {
       return this.#socket.close(this.#closing?.code ?? 1001, this.#closing?.reason ?? "opened too late");
     }
-    this.#dueAt = Infinity;
+    this.#guard.openBy(Infinity);
     this.#options.gate.opened(this.#opened, this);
   }
 
@@ -424,7 +423,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   #echoBinary(data: ArrayBuffer): void {
     const length = data.byteLength;
     if (length > this.#maxMessageBytes) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
-    if (this.#rate && !this.#isInTime(this.#rate, length)) return;
+    if (this.#guard.isMetered && !this.#isInTime(length)) return;
     // How much waits is asked for only when it can be much: that takes a sixth of the time of a short message.
     this.#mostWaiting += length + MESSAGE_OVERHEAD_BYTES;
     if (this.#mostWaiting >= this.#askFrom && !this.#hasRoom(this.#socket.bufferedAmount, length)) return;
@@ -436,21 +435,21 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
 
   #echoText(text: string): void {
     if (exceeds(text, this.#maxMessageBytes)) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
-    if (this.#rate && !this.#isInTime(this.#rate, 0)) return;
+    if (this.#guard.isMetered && !this.#isInTime(0)) return;
     const waiting = this.#socket.bufferedAmount;
     if (!this.#hasRoom(waiting, text.length) || (text === "" && !this.#takesEmpty())) return;
     this.#socket.send(text);
     // What it adds to the buffer is the size in bytes, which would take a second pass to count.
     const bytes = this.#socket.bufferedAmount - waiting;
-    this.#rate?.take(0, bytes, this.#now);
+    this.#guard.takes(0, bytes, this.#now);
     this.#bytes += bytes;
     this.#messages++;
   }
 
   /** Whether the peer keeps to the rate; the time of the last tick is good enough until it seems not to. */
-  #isInTime(rate: RateMeter, bytes: number): boolean {
-    if (rate.take(1, bytes, this.#now) || rate.take(1, bytes, performance.now())) return true;
-    this.#refuse(1008, describeRate(rate.limit, rate.passed));
+  #isInTime(bytes: number): boolean {
+    if (this.#guard.takes(1, bytes, this.#now) || this.#guard.takes(1, bytes, performance.now())) return true;
+    this.#refuse(1008, this.#guard.rateReason);
     return false;
   }
 
@@ -460,7 +459,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.#mostWaiting = held + length + MESSAGE_OVERHEAD_BYTES;
     if (held > this.#maxBufferedBytes) {
       this.close(1008, "not reading", { error: NOT_READING });
-    } else if (held + length >= MIN_HELD_BYTES && !this.#options.budget.hold(this, held + length)) {
+    } else if (held + length >= MIN_HELD_BYTES && !this.#guard.holds(held + length)) {
       this.close(1013, SHED_REASON, { error: SHED_REASON });
     }
     return this.#closing === undefined;
@@ -488,25 +487,39 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.#options.gate.closed(this.#closed);
   }
 
-  #describeEnd({ code, reason }: CloseFrame): EchoClosed {
-    // 1005 after our own close is an empty close frame or a dropped connection: not known, so not claimed.
-    const isKnown = code !== 0 && !(code === 1005 && this.#sent) && this.#error === "";
+  #describeEnd(frame: CloseFrame): EchoClosed {
     return {
       type: "closed",
       id: this.#opened.id,
       peer: this.#opened.peer,
-      received: isKnown ? { code, reason } : null,
-      sent: this.#sent,
-      error: this.#error,
+      ...this.#recordOf(frame),
       messages: this.#messages,
       bytes: this.#bytes,
       ms: performance.now() - this.#since,
     };
   }
 
+  #recordOf({ code, reason }: CloseFrame): CloseRecord {
+    const [ours, detail] = [this.#sent, this.#error];
+    // 1005 after our own close is an empty close frame or a dropped connection: not known, so not claimed.
+    const isKnown = code !== 0 && !(code === 1005 && ours) && detail === "";
+    const received = isKnown ? { code, reason } : null;
+    // Without a close() of ours the peer began, and the runtime answered with the same code and reason.
+    let initiator: CloseRecord["initiator"] = ours ? "local" : received ? "peer" : null;
+    // A close of the peer with another code may have come before ours went out: then close() sends nothing.
+    if (ours && received && received.code !== ours.code) initiator = "not-known";
+    return { sent: ours ?? received, received, initiator, end: this.#endOf(code, received), tcp: "not-known", detail };
+  }
+
+  #endOf(code: number, received: CloseFrame | null): CloseEnd {
+    if (received) return "close-frame";
+    if (this.#error === NO_ANSWER) return "no-answer";
+    return code === 0 || this.#error === NO_PONG ? "no-close-frame" : "not-known";
+  }
+
   #leave(): void {
     this.#options.gate.leave(this.#opened.id);
-    this.#options.budget.release(this);
+    this.#guard.release();
     this.#options.onGone(this);
   }
 }

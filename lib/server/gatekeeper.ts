@@ -20,6 +20,7 @@ import {
 import { plainResponse } from "../net/plain_response.ts";
 import { isAllowedHost } from "./allowed_host.ts";
 import { isAllowedOrigin } from "./origin.ts";
+import { firstCloseFrameOf } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { isHost } from "../protocol/handshake.ts";
 import {
@@ -135,9 +136,9 @@ export class Gatekeeper {
     this.#messages += closed.messages;
     this.#bytes += closed.bytes;
     if (this.#places.has(closed.id)) this.#places.set(closed.id, undefined);
-    const { sent, received } = closed;
-    const code = (sent ?? received)?.code ?? ABNORMAL;
-    const key = `${code} ${sent ? "server" : received ? "peer" : "none"}`;
+    const { initiator } = closed;
+    const code = firstCloseFrameOf(closed)?.code ?? ABNORMAL;
+    const key = `${code} ${initiator === null ? "none" : initiator === "peer" ? "peer" : "server"}`;
     this.#closes.set(key, (this.#closes.get(key) ?? 0) + 1);
     this.#tell(closed);
   }

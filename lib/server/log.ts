@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { EchoEvent } from "./policy.ts";
+import type { EchoClosed, EchoEvent } from "./policy.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
-import { describeCloseFrame } from "../protocol/close.ts";
+import { describeCloseFrame, firstCloseFrameOf } from "../protocol/close.ts";
 import { escapeUnprintable, formatMs, quote } from "../protocol/message.ts";
 
 /** What a server tells of itself and of its connections. */
@@ -73,11 +73,19 @@ export type LogForm = typeof LOG_FORMS[number];
  */
 export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: string): string | undefined {
   if (form === "json") {
-    return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...(worker && { worker }), ...event }));
+    const fields = event.type === "closed" ? closedFields(event) : event;
+    return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...(worker && { worker }), ...fields }));
   }
   // What a script waits for, and reads the port from.
   if (event.type === "listening") return `Listening on ${event.url}`;
   return form === "none" ? undefined : `${time.toISOString()} ${worker ? `[${worker}] ` : ""}${describeEvent(event)}`;
+}
+
+/** In the log, `sent` is the close frame with which the server began, and `null` if the peer did. */
+function closedFields(event: EchoClosed) {
+  const { type, id, peer, received, initiator, end, tcp, detail, messages, bytes, ms } = event;
+  const sent = initiator === "peer" ? null : firstCloseFrameOf(event);
+  return { type, id, peer, received, sent, error: detail, messages, bytes, ms, initiator, end, tcp };
 }
 
 /** A log that never holds up who writes it. */
@@ -153,7 +161,7 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
       return `#${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}`;
     }
     case "closed": {
-      const { received, sent, error, messages, bytes, ms } = event;
+      const { received, sent, error, messages, bytes, ms } = closedFields(event);
       const end = received
         ? describeCloseFrame(received)
         : error === ""

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CloseFrame } from "../protocol/close.ts";
+import type { CloseRecord } from "../protocol/close.ts";
 import type { RateLimit } from "./rate.ts";
 
 /**
@@ -95,20 +95,14 @@ export interface EchoOpened {
   readonly protocol: string;
 }
 
-/** A connection has ended. */
-export interface EchoClosed {
+/** A connection has ended. Over the runtime's WebSocket, its close record says where something is not known. */
+export interface EchoClosed extends CloseRecord {
   /** What happened. */
   readonly type: "closed";
   /** The number of the connection. */
   readonly id: number;
   /** The address of the peer. */
   readonly peer: string;
-  /** The close frame of the peer, or `null` if the connection ended without one that is known. */
-  readonly received: CloseFrame | null;
-  /** The close frame with which the server began, or `null` if the peer began. */
-  readonly sent: CloseFrame | null;
-  /** What the runtime says of an abnormal end; empty if nothing. */
-  readonly error: string;
   /** How many messages were echoed. */
   readonly messages: number;
   /** How many payload bytes were echoed. */

@@ -209,4 +209,71 @@ for (const transport of ["builtin", "wire"] as const) {
       await closing;
     });
   });
+
+  Deno.test(`closed tells a broken protocol, when the reason of the peer's close frame has 124 bytes, over ${transport}`, async () => {
+    for (const first of ["peer", "local"]) {
+      await connected(transport, async (socket) => {
+        if (first === "local") await socket.readFrame();
+        await socket.closeFrame(1000, "r".repeat(124));
+        await socket.untilGone();
+      }, async (connection) => {
+        const { received, end, detail } = await (first === "local" ? connection.close(WAIT) : connection.closed);
+        assertEquals([received, end, detail], [null, "protocol-error", "Control frame is longer than 125 bytes"]);
+      });
+    }
+  });
+
+  Deno.test(`closed tells the reason of the peer's close frame, when it has 123 bytes, over ${transport}`, async () => {
+    const reason = `${"é".repeat(61)}r`;
+    await connected(transport, async (socket) => {
+      await socket.closeFrame(1000, reason);
+      await socket.untilGone();
+    }, async (connection) => assertEquals((await connection.closed).received?.reason, reason));
+  });
+
+  Deno.test(`closed tells inside which message the peer ended, as far as it is known, over ${transport}`, async () => {
+    for (const ends of ["with a close frame", "without one"]) {
+      await connected(transport, async (socket) => {
+        await socket.frame(TEXT, "half", 0);
+        if (ends === "without one") return;
+        await socket.closeFrame(1000);
+        await socket.untilGone();
+      }, async (connection) => {
+        const lost = { kind: "text", bytes: 4 };
+        assertEquals((await connection.closed).incomplete, transport === "wire" ? lost : "not-known");
+      });
+    }
+    await connected(transport, (socket) => socket.answerClose().then(() => {}), async (connection) => {
+      assertEquals((await connection.close(WAIT)).incomplete, transport === "wire" ? null : "not-known");
+    });
+  });
+
+  Deno.test(`openConnection() takes a subprotocol that is empty for none, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade("Sec-WebSocket-Protocol:");
+      await socket.answerClose();
+    });
+    const connection = await openConnection(peer.url, transport);
+    assertEquals(connection.protocol, "");
+    await connection.close(WAIT);
+    await assertRejects(
+      () => openConnection(peer.url, transport, { protocols: ["chat"] }),
+      OpenError,
+      "none of the subprotocols that were offered",
+    );
+  });
+
+  Deno.test(`openConnection() rejects more than one subprotocol in a field, over ${transport}`, async () => {
+    for (const selected of ["chat, soap", "chat,chat", "chat,", ","]) {
+      await using peer = rawPeer(async (socket) => {
+        await socket.upgrade(`Sec-WebSocket-Protocol: ${selected}`);
+        await socket.answerClose();
+      });
+      await assertRejects(
+        () => openConnection(peer.url, transport, { protocols: ["chat", "soap"] }),
+        OpenError,
+        "more than one subprotocol",
+      );
+    }
+  });
 }

@@ -568,7 +568,7 @@ for (const transport of ["builtin", "wire"]) {
 Deno.test("client prints no control or direction characters of a refusal", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
-    await socket.write(`HTTP/1.1 403 Forbidden\r\nX-Why: ${HOSTILE}\r\nContent-Length: 11\r\n\r\n${HOSTILE}`);
+    await socket.write(`HTTP/1.1 403 Forbidden\r\nX-Why: ${HOSTILE}\r\nContent-Length: 15\r\n\r\n${HOSTILE}`);
   });
   const { code, stdout, stderr } = await client(["--json", "--transport", "wire", peer.url]);
   assertEquals(code, 4);

@@ -164,7 +164,7 @@ Deno.test("WireEcho stops to look for the peer's close frame behind 131,072 fram
   const decoded = frames;
   echo.destroy();
   await within(running, "end of the connection", WAIT);
-  assertEquals([end.sent?.code, end.received, end.error], [1008, null, "No answer to the close frame"]);
+  assertEquals([end.sent?.code, end.received, end.detail], [1008, null, "No answer to the close frame"]);
   // Bytes are work as well.
   assert(decoded > 100_000 && decoded < 140_000, `${decoded}`);
 });

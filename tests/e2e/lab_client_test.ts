@@ -183,13 +183,11 @@ const ROWS: readonly Row[] = [
   {
     path: "/close-long",
     wire: lost(/broke the protocol \(Control frame is longer than 125 bytes\)/),
-    builtin: lost(/Peer closed with 1000 \(normal closure\), reason "x+"/),
   },
   {
     path: "/close-long",
     args: ["--count", "0"],
     wire: unconfirmed(/broke the protocol \(Control frame is longer than 125 bytes\)/),
-    builtin: fooled("it takes close frames of more than 125 bytes"),
   },
   { path: "/drop", wire: lost(/without a close frame/) },
   { path: "/reset", wire: lost(/without a close frame \(.*reset/i) },

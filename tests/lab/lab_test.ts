@@ -263,7 +263,7 @@ for (
     socket.close();
     const closed = await lab.closed;
     assertEquals(closed.sent?.code, parseInt(closes, 16));
-    assert(closed.error !== "");
+    assert(closed.detail !== "");
   });
 }
 
@@ -406,13 +406,13 @@ Deno.test("lab reports what opened and how it ended, as the echo server does", a
   const { peer, ...opened } = await lab.opened;
   assertMatch(peer, /^127\.0\.0\.1:\d+$/);
   assertEquals(opened, { type: "opened", id: 1, path: "/echo/1/close/4000/enough?x=1", protocol: "chat" });
-  const { received, sent, messages, bytes, error } = await lab.closed;
-  assertEquals({ received, sent, messages, bytes, error }, {
+  const { received, sent, messages, bytes, detail } = await lab.closed;
+  assertEquals({ received, sent, messages, bytes, detail }, {
     received: { code: 1000, reason: "" },
     sent: { code: 4000, reason: "enough" },
     messages: 1,
     bytes: 5,
-    error: "",
+    detail: "",
   });
   socket.close();
 });
@@ -421,9 +421,9 @@ Deno.test("lab says when the client vanishes", async () => {
   await using lab = await startLab();
   const socket = await rawClient(lab.url);
   socket.close();
-  const { received, error } = await lab.closed;
+  const { received, detail } = await lab.closed;
   assertEquals(received, null);
-  assertMatch(error, /^Client /);
+  assertMatch(detail, /^Client /);
 });
 
 Deno.test("lab drops a connection when its time is up, whatever it does", async () => {
@@ -436,7 +436,7 @@ Deno.test("lab drops a connection when its time is up, whatever it does", async 
     await socket.frame(TEXT, HELLO).catch(() => {});
     sockets.push(socket);
   }
-  assertEquals((await lab.closed).error, "Connection is 1 s old");
+  assertEquals((await lab.closed).detail, "Connection is 1 s old");
   for (const socket of sockets) {
     await socket.readToEnd().catch(() => {});
     socket.close();
@@ -546,8 +546,8 @@ for (
     const answer = await fetch(httpUrl(lab.url), { signal: AbortSignal.timeout(20_000) });
     assertEquals(answer.status, 200);
     await answer.body?.cancel();
-    const { error } = await lab.closed;
-    if (bytes !== "") assertEquals(error, "Connection is 1 s old");
+    const { detail } = await lab.closed;
+    if (bytes !== "") assertEquals(detail, "Connection is 1 s old");
     socket.close();
     await Promise.all([forgotten, sending]);
   });

@@ -250,6 +250,34 @@ Deno.test("describeEnd() says code and reason, when the peer's close frame came"
   );
 });
 
+for (
+  const [bytes, text] of [
+    [5, "Connection ended without a close frame, inside a text message after 5 bytes"],
+    [1, "Connection ended without a close frame, inside a text message after 1 byte"],
+  ] as const
+) {
+  Deno.test(`describeEnd() says inside which message the connection ended, after ${bytes}`, () => {
+    assertEquals(describeEnd({ ...recordOf("no-close-frame", null), incomplete: { kind: "text", bytes } }), text);
+  });
+}
+
+Deno.test("describeEnd() says nothing of a message, when none was lost and when it is not known", () => {
+  for (const incomplete of [null, "not-known"] as const) {
+    assertEquals(
+      describeEnd({ ...recordOf("no-answer", null), incomplete }),
+      "Peer did not answer the close frame in time",
+    );
+  }
+});
+
+Deno.test("describeConfirmation() says inside which message the peer closed", () => {
+  const record = { ...recordOf("close-frame", BYE), incomplete: { kind: "binary", bytes: 0 } } as const;
+  assertEquals(
+    describeConfirmation(record, BYE),
+    '1000 (normal closure), reason "bye", confirmed by the peer, inside a binary message after 0 bytes',
+  );
+});
+
 Deno.test("describeEnd() says 1005, when a close frame came and what it said is not known", () => {
   assertEquals(describeEnd(recordOf("close-frame", null)), "Peer closed with 1005 (no status received)");
 });

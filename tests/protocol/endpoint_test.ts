@@ -52,7 +52,7 @@ function scene(role: EndpointRole, options: ConstructorParameters<typeof Endpoin
       ? {
         onPiece: (_, piece, isFirst, isLast) =>
           told.push(`piece${isFirst ? " first" : ""}${isLast ? " last" : ""}: ${text(piece)}`),
-        onText: (_, bytes, isInPlace) => told.push(`text${isInPlace ? " in place" : ""}: ${text(bytes)}`),
+        onText: (_, bytes, last) => told.push(`text${bytes === last ? " in place" : ""}: ${text(bytes)}`),
         onStored: (heldBytes) => told.push(`stored: ${heldBytes}`),
       }
       : undefined,
@@ -164,6 +164,7 @@ for (const role of ["client", "server"] as const) {
       end: "no-close-frame",
       tcp: "peer",
       detail: "Unexpected EOF",
+      incomplete: { kind: "text", bytes: 4 },
     });
     const late = scene(role);
     late.endpoint.close(1000, "done");
@@ -174,6 +175,7 @@ for (const role of ["client", "server"] as const) {
       end: "no-answer",
       tcp: "local",
       detail: "",
+      incomplete: null,
     });
   });
 

@@ -298,6 +298,7 @@ const GOOD: readonly (readonly [what: string, lines: Record<string, readonly str
     "sec-websocket-accept": [ACCEPT],
   }],
   ["there are other fields", { Server: ["x"], Date: ["y"], "Set-Cookie": ["a=b", "c=d"] }],
+  ["Sec-WebSocket-Protocol is empty", { "Sec-WebSocket-Protocol": [""] }],
   ["Sec-WebSocket-Extensions is empty", { "Sec-WebSocket-Extensions": [""] }],
 ];
 for (const [what, lines] of GOOD) {
@@ -344,7 +345,6 @@ const WRONG: readonly (readonly [what: string, lines: Record<string, readonly st
     'the extension "\\u009b31m" was not asked for',
   ],
   ["a subprotocol is selected", { "Sec-WebSocket-Protocol": ["chat"] }, 'the subprotocol "chat" was not offered'],
-  ["the subprotocol is empty", { "Sec-WebSocket-Protocol": [""] }, 'the subprotocol "" was not offered'],
 ];
 for (const [what, lines, problem] of WRONG) {
   Deno.test(`verifyResponse() says ${problem}, when ${what}`, () => {
@@ -401,7 +401,9 @@ for (
     [["soap"], "soap", []],
     [[" soap "], "soap", []],
     [null, "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
-    [[""], "", ['the subprotocol "" was not offered: "chat", "soap"']],
+    [[""], "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
+    [["", ""], "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
+    [["", "chat"], "", ["more than one subprotocol is selected"]],
     [["CHAT"], "CHAT", ['the subprotocol "CHAT" was not offered: "chat", "soap"']],
     [["other"], "other", ['the subprotocol "other" was not offered: "chat", "soap"']],
     [["chat, soap"], "chat", ["more than one subprotocol is selected"]],

@@ -126,13 +126,14 @@ testBoth("EchoConnection counts messages and bytes of UTF-8, and reports the clo
   await connection.send("é€😀");
   await connection.send(new Uint8Array(1000));
   await connection.close({ code: 3000, reason: "done", ...WAIT });
-  const { messages, bytes, received, sent, error } = await closed.promise;
-  assertEquals({ messages, bytes, received, sent, error }, {
+  const { messages, bytes, received, sent, initiator, detail } = await closed.promise;
+  assertEquals({ messages, bytes, received, sent, initiator, detail }, {
     messages: 2,
     bytes: 1009,
     received: { code: 3000, reason: "done" },
-    sent: null,
-    error: "",
+    sent: { code: 3000, reason: "done" },
+    initiator: "peer",
+    detail: "",
   });
   await server.shutdown();
 });
@@ -198,9 +199,9 @@ testBoth("EchoConnection reports a peer that vanishes, without a close frame", a
   await socket.frame(BINARY, "x");
   assertEquals((await socket.readFrame()).opcode, BINARY);
   socket.close();
-  const { received, error, messages } = await closed.promise;
+  const { received, detail, messages } = await closed.promise;
   assertEquals([received, messages], [null, 1]);
-  assertMatch(error, /EOF|reset/);
+  assertMatch(detail, /EOF|reset/);
   await server.shutdown();
 });
 

@@ -272,6 +272,17 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
   await shutdown;
 });
 
+testBoth("a get in small letters is refused as what it is", async (transport) => {
+  const server = serveEcho({ transport, port: 0 });
+  // Over the built-in front door the request is read by the runtime, which takes any method.
+  const [status, reason] = transport === "wire"
+    ? ["400 Bad Request", 'Line 1 has the method "get", which is not GET: methods have case.']
+    : ["405 Method Not Allowed", 'The method "get" is not GET: methods have case.'];
+  const shown = await exchangeHeads(server.url, requestHead({}, "get / HTTP/1.1"));
+  assertEquals([shown.split("\r\n")[0], shown.split("\r\n\r\n")[1]], [`HTTP/1.1 ${status}`, `${reason}\n`]);
+  await server.shutdown();
+});
+
 testBoth("Gatekeeper lets the next one in when a place is free again", async (transport) => {
   const server = serveEcho({ transport, port: 0, maxConnections: 2 });
   const [first, second] = [await openBuiltin(server.url), await openBuiltin(server.url)];
@@ -357,14 +368,16 @@ Deno.test("Gatekeeper counts what is open, what was echoed, and how connections 
     refusals: [],
     troubles: [],
   });
-  const end = { type: "closed", peer: "", error: "", ms: 1 } as const;
-  gate.closed({ ...end, id: 1, received: { code: 1000, reason: "" }, sent: null, messages: 4, bytes: 40 });
+  const end = { type: "closed", peer: "", end: "close-frame", tcp: "local", detail: "", ms: 1 } as const;
+  const frame = { code: 1000, reason: "" };
+  gate.closed({ ...end, id: 1, received: frame, sent: frame, initiator: "peer", messages: 4, bytes: 40 });
   // It has ended, and the runtime still holds something of it.
   assertEquals([gate.stats().connections, gate.stats().messages], [2, 6]);
   gate.leave(1);
-  gate.closed({ ...end, id: 2, received: null, sent: { code: 1008, reason: "" }, messages: 2, bytes: 20 });
+  const refusal = { code: 1008, reason: "" };
+  gate.closed({ ...end, id: 2, received: null, sent: refusal, initiator: "local", messages: 2, bytes: 20 });
   gate.leave(2);
-  gate.closed({ ...end, id: 3, received: null, sent: null, messages: 0, bytes: 0 });
+  gate.closed({ ...end, id: 3, received: null, sent: null, initiator: null, messages: 0, bytes: 0 });
   assertEquals(gate.stats(), {
     connections: 0,
     accepted: 2,

@@ -8,8 +8,11 @@ const CLOSED: EchoClosed = {
   id: 7,
   peer: "127.0.0.1:50000",
   received: { code: 1000, reason: "" },
-  sent: null,
-  error: "",
+  sent: { code: 1000, reason: "" },
+  initiator: "peer",
+  end: "close-frame",
+  tcp: "local",
+  detail: "",
   messages: 1,
   bytes: 2,
   ms: 3,
@@ -27,12 +30,18 @@ for (
     ],
     [CLOSED, "#7 closed: 1000 (normal closure); 1 message, 2 bytes in 3.00 ms"],
     [
-      { ...CLOSED, received: null, sent: { code: 1008, reason: "at most 5 messages a second" }, messages: 5 },
+      {
+        ...CLOSED,
+        received: null,
+        sent: { code: 1008, reason: "at most 5 messages a second" },
+        initiator: "local",
+        messages: 5,
+      },
       "#7 closed: no close frame that is known, after our " +
       '1008 (policy violation), reason "at most 5 messages a second"; 5 messages, 2 bytes in 3.00 ms',
     ],
     [
-      { ...CLOSED, received: null, error: "Unexpected EOF" },
+      { ...CLOSED, received: null, sent: null, initiator: null, detail: "Unexpected EOF" },
       '#7 closed: "Unexpected EOF"; 1 message, 2 bytes in 3.00 ms',
     ],
     [
@@ -58,9 +67,25 @@ for (
   Deno.test(`logLine() writes as text: ${line}`, () => {
     assertEquals(logLine("text", event, TIME), `1970-01-01T00:00:00.000Z ${line}`);
     assertEquals(logLine("none", event, TIME), undefined);
-    assertEquals(JSON.parse(logLine("json", event, TIME) ?? ""), { time: TIME.toISOString(), ...event });
+    assertEquals(JSON.parse(logLine("json", event, TIME) ?? ""), { time: TIME.toISOString(), ...fieldsOf(event) });
   });
 }
+
+/** The fields of an event in the log: of an end, `sent` is the close frame with which the server began. */
+function fieldsOf(event: ServerEvent) {
+  if (event.type !== "closed") return event;
+  const { detail: error, ...fields } = event;
+  return { ...fields, error, sent: event.initiator === "peer" ? null : event.sent };
+}
+
+Deno.test("logLine() writes the end of a connection with the fields that scripts read, in their order", () => {
+  assertEquals(
+    logLine("json", CLOSED, TIME),
+    '{"time":"1970-01-01T00:00:00.000Z","type":"closed","id":7,"peer":"127.0.0.1:50000",' +
+      '"received":{"code":1000,"reason":""},"sent":null,"error":"","messages":1,"bytes":2,"ms":3,' +
+      '"initiator":"peer","end":"close-frame","tcp":"local"}',
+  );
+});
 
 Deno.test("logLine() says where the server listens in every form", () => {
   const event = { type: "listening", url: "wss://127.0.0.1:1/" } as const;
@@ -74,7 +99,7 @@ Deno.test("logLine() keeps whatever a peer wrote on its line, without control ch
   const events: ServerEvent[] = [
     { type: "opened", id: 1, peer: "p", path: nasty, protocol: nasty },
     { ...CLOSED, received: { code: 4000, reason: nasty } },
-    { ...CLOSED, received: null, error: nasty },
+    { ...CLOSED, received: null, detail: nasty },
     { type: "refused", peer: "p", path: nasty, status: 400, cause: "bad-handshake", reason: "No." },
   ];
   for (const event of events) {
@@ -82,7 +107,7 @@ Deno.test("logLine() keeps whatever a peer wrote on its line, without control ch
       const line = logLine(form, event, TIME) ?? "";
       // deno-lint-ignore no-control-regex -- they are what is looked for
       assertMatch(line, /^[^\0-\x1f\x7f-\x9f\u2028\u202e\ufeff]+$/);
-      if (form === "json") assertEquals(JSON.parse(line), { time: TIME.toISOString(), ...event });
+      if (form === "json") assertEquals(JSON.parse(line), { time: TIME.toISOString(), ...fieldsOf(event) });
     }
   }
 });

@@ -141,7 +141,10 @@ Deno.test("WireServer reads the peer's close frame behind a message beyond the r
   assertEquals(end, {
     sent: { code: 1008, reason: "at most 1 messages a second" },
     received: { code: 1008, reason: "" },
-    error: "",
+    initiator: "local",
+    end: "close-frame",
+    tcp: "local",
+    detail: "",
     messages: 1,
     bytes: 1,
   });
@@ -161,7 +164,7 @@ Deno.test("the budget of a WireServer closes the peer with the longest unfinishe
   assertEquals((await within(small.readFrame(), "echo", WAIT)).payload.byteLength, 2 * MIB + 1);
   await large.write(frame(CLOSE, Uint8Array.of(0x03, 0xf5)));
   const [end] = endsOf(await scene.untilTold(1));
-  assertEquals([end?.sent, end?.received?.code, end?.error], [{ code: 1013, reason: SHED_REASON }, 1013, ""]);
+  assertEquals([end?.sent, end?.received?.code, end?.detail], [{ code: 1013, reason: SHED_REASON }, 1013, ""]);
   small.close();
   await until(() => budget.totalBytes === 0);
 });
@@ -228,7 +231,7 @@ Deno.test("the budget of a WireServer drops a peer that does not take a long tex
   const other = await scene.connect();
   await other.write(joined(begin(letters(2 * MIB)), last("")));
   const [end] = endsOf(await scene.untilTold(1));
-  assertEquals([end?.sent, end?.error], [null, SHED_REASON]);
+  assertEquals([end?.sent, end?.detail], [null, SHED_REASON]);
   assertEquals((await within(other.readFrame(), "echo", WAIT)).payload.byteLength, 2 * MIB);
   conn.close();
   other.close();
@@ -303,7 +306,7 @@ Deno.test("WireEcho closes with 1001 when a slow upload stands still", async () 
     assertEquals((await within(socket.readFrame(), "ping", WAIT)).opcode, OPCODE.ping);
     echo.tick(begun + 600);
     assertEquals(await framesToClose(socket), [[], 1001, "no answer to the ping"]);
-    assertEquals((await within(echo.ended, "end", WAIT)).error, "No answer to the ping");
+    assertEquals((await within(echo.ended, "end", WAIT)).detail, "No answer to the ping");
   });
 });
 
@@ -323,7 +326,7 @@ for (const opcode of [TEXT, BINARY]) {
         return isGone;
       });
       await within(Promise.all([sending, ticking]), "end", WAIT);
-      assertEquals((await within(echo.ended, "end", WAIT)).error, "Peer does not read");
+      assertEquals((await within(echo.ended, "end", WAIT)).detail, "Peer does not read");
     });
   });
 }

@@ -398,7 +398,7 @@ for (
       assertEquals(encodeFrame(CLOSE, payload, { maskingKey: KEY }), bytes);
       await untilEnd(socket);
       const end = await closed;
-      assertEquals([end.received, end.sent, end.error], [received, null, ""]);
+      assertEquals([end.received, end.sent, end.initiator, end.detail], [received, received, "peer", ""]);
     });
   });
 }
@@ -407,8 +407,8 @@ Deno.test("wire server drops a peer that does not answer its close frame", async
   await onWire(async ({ socket, next, closed }) => {
     await socket.write(frame(OPCODE.text, "too long"));
     assertEquals(closeOf(await next())[0], 1009);
-    const { received, error } = await closed;
-    assertEquals([received, error], [null, "No answer to the close frame"]);
+    const { received, detail } = await closed;
+    assertEquals([received, detail], [null, "No answer to the close frame"]);
     await untilEnd(socket);
   }, { maxMessageBytes: 1 });
 });
@@ -451,8 +451,8 @@ Deno.test("wire server closes with 1001 and drops a peer that does not answer th
     assertEquals((await next()).opcode, OPCODE.ping);
     assertEquals(closeOf(await next()), [1001, "no answer to the ping"]);
     await untilEnd(socket);
-    const { received, error } = await closed;
-    assertEquals([received, error], [null, "No answer to the ping"]);
+    const { received, detail } = await closed;
+    assertEquals([received, detail], [null, "No answer to the ping"]);
   }, { idleTimeoutSeconds: 0.2 });
 });
 
@@ -460,7 +460,7 @@ Deno.test("wire server drops a peer that stops inside a frame, where nothing els
   await onWire(async ({ socket, closed }) => {
     await socket.write(frame(OPCODE.binary, "0123456789").subarray(0, 10));
     await untilEnd(socket);
-    assertEquals((await closed).error, "No answer to the ping");
+    assertEquals((await closed).detail, "No answer to the ping");
   }, { idleTimeoutSeconds: 0.2 });
 });
 
@@ -471,7 +471,7 @@ Deno.test("wire server drops a peer that does not read, once its writes have sto
       // Until the buffers of TCP are full in both directions, and then until it is dropped.
       while (true) await within(socket.write(message), "room", WAIT);
     } catch {
-      assertEquals((await closed).error, "Peer does not read");
+      assertEquals((await closed).detail, "Peer does not read");
     }
   }, { idleTimeoutSeconds: 1 });
 });

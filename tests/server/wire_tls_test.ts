@@ -40,7 +40,7 @@ for (const size of [0, 20, 4096, 16_384, 40_960, 1024 * 1024]) {
     assertEquals([received, tcp], [{ code: 4000, reason: "bye" }, "peer"]);
     const [told] = await scene.untilTold(1);
     assert(told?.type === "end");
-    assertEquals([told.end.received, told.end.error, told.end.messages], [{ code: 4000, reason: "bye" }, "", 2]);
+    assertEquals([told.end.received, told.end.detail, told.end.messages], [{ code: 4000, reason: "bye" }, "", 2]);
   });
 }
 
@@ -170,7 +170,7 @@ Deno.test("WireServer drops a peer over TLS that goes in the middle of a message
   await socket.write(frame(OPCODE.text, "unfinished", { final: false }));
   socket.close();
   const [told] = await scene.untilTold(1);
-  assert(told?.type === "end" && told.end.error !== "" && told.end.received === null);
+  assert(told?.type === "end" && told.end.detail !== "" && told.end.received === null);
 });
 
 Deno.test("WireServer drops a peer over TLS that never reads", async () => {
@@ -189,7 +189,7 @@ Deno.test("WireServer drops a peer over TLS that never reads", async () => {
   socket.close();
   const [told] = await scene.untilTold(1);
   assert(told?.type === "end");
-  assertEquals(told.end.error, "Peer does not read");
+  assertEquals(told.end.detail, "Peer does not read");
 });
 
 Deno.test("WireServer.stop() ends connections over TLS, and those in their handshake", async () => {
@@ -205,7 +205,7 @@ Deno.test("WireServer.stop() ends connections over TLS, and those in their hands
   }
   const [told] = scene.told;
   assert(told?.type === "end");
-  assertEquals(told.end.error, "stopped");
+  assertEquals(told.end.detail, "stopped");
 });
 
 Deno.test("SecureConn.write() writes at most 32 KiB, and fails once it is closed", async () => {
@@ -294,7 +294,7 @@ for (const [what, make] of Object.entries(BARREN)) {
     await assertRejects(() => within(flooding, "end", WAIT), Error, "os error");
     peer.close();
     const [told] = await scene.untilTold(1);
-    assert(told?.type === "end" && told.end.received === null && told.end.error !== "");
+    assert(told?.type === "end" && told.end.received === null && told.end.detail !== "");
   });
 }
 
@@ -392,7 +392,7 @@ for (
     peer.close();
     const [told] = await scene.untilTold(1);
     assert(told?.type === "end");
-    assertEquals([told.end.received, told.end.error], [{ code: 1000, reason: "" }, ""]);
+    assertEquals([told.end.received, told.end.detail], [{ code: 1000, reason: "" }, ""]);
   });
 }
 

@@ -1,0 +1,173 @@
+/**
+ * The echo of one connection over our own frames, without its socket: what goes out for the frames that come.
+ *
+ * @module
+ */
+
+import type { CloseRecord } from "../protocol/close.ts";
+import { Endpoint, type EndpointHandler, type RelayHandler } from "../protocol/endpoint.ts";
+import { encodeFrame, type FrameHeader, OPCODE } from "../protocol/frame.ts";
+import type { Holder } from "./budget.ts";
+import type { EchoBuffer } from "./echo_buffer.ts";
+import type { Guard } from "./guard.ts";
+
+/** A fragment that is shorter costs as much as a message, in bytes: 128. */
+const MIN_FRAGMENT_BYTES = 128;
+
+/** The memory of a message up to this, in bytes, is kept for the next one: 1 KiB. */
+const MAX_RECYCLED_BYTES = 1024;
+
+/** The parts of a connection that an {@linkcode EchoRelay} stands between. */
+export interface EchoRelayOptions {
+  /** The longest message in bytes; a longer one is answered with 1009. */
+  readonly maxMessageBytes: number;
+  /** Holds the rate and tells the budget. */
+  readonly guard: Guard;
+  /** Takes the echoes. */
+  readonly buffer: EchoBuffer;
+  /** Holds the memory of the connection, and closes it when there is none left. */
+  readonly holder: Holder;
+}
+
+/**
+ * Says back what an {@linkcode Endpoint} hears. Binary messages go back piece by piece as they come; text is held until all of it
+ * is known to be UTF-8. A close frame waits for the end of a frame that is being echoed.
+ *
+ * @example
+ * ```ts
+ * import { EchoBuffer } from "./echo_buffer.ts";
+ * import { EchoRelay } from "./echo_relay.ts";
+ * import { Guard } from "./guard.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const holder = { heldBytes: () => 0, shed: () => false };
+ * const guard = new Guard(holder, { idleTimeoutMs: 0, pings: true }, 0);
+ * const buffer = new EchoBuffer();
+ * const relay = new EchoRelay({ maxMessageBytes: 1024, guard, buffer, holder });
+ * // A masked text frame.
+ * buffer.room.set([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]);
+ * relay.endpoint.receive(buffer.begin(8));
+ * assertEquals(buffer.takeEchoes(), Uint8Array.of(0x81, 0x02, 0x68, 0x69));
+ * assertEquals([relay.messages, relay.bytes], [1, 2]);
+ * ```
+ */
+export class EchoRelay implements EndpointHandler, RelayHandler {
+  /** The state of the connection. */
+  readonly endpoint: Endpoint;
+  /** The work of the connection since its loop has last queued, in frames. */
+  work = 0;
+  /** When the last bytes came, if the guard has a rate, in milliseconds as of `performance.now()`. */
+  readAt = 0;
+
+  readonly #maxMessageBytes: number;
+  readonly #guard: Guard;
+  readonly #buffer: EchoBuffer;
+  readonly #holder: Holder;
+  #messages = 0;
+  #bytes = 0;
+  #isInsideFrame = false;
+  #waitingClose: Uint8Array | undefined;
+  #closed: CloseRecord | undefined;
+
+  /**
+   * Begins behind the opening handshake.
+   *
+   * @param options The parts of the connection.
+   */
+  constructor({ maxMessageBytes, guard, buffer, holder }: EchoRelayOptions) {
+    this.#maxMessageBytes = maxMessageBytes;
+    this.#guard = guard;
+    this.#buffer = buffer;
+    this.#holder = holder;
+    this.endpoint = new Endpoint("server", this, { maxMessageBytes, discardsAfterClose: true });
+  }
+
+  /** How many messages were echoed so far. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  /** How many payload bytes were echoed so far. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether a frame has gone out in part: no other frame may go out. */
+  get isInsideFrame(): boolean {
+    return this.#isInsideFrame;
+  }
+
+  /** The end of the connection as of the peer's close frame; nothing behind it counts. */
+  get closed(): CloseRecord | undefined {
+    return this.#closed;
+  }
+
+  /** The endpoint relays here. */
+  get relay(): RelayHandler {
+    return this;
+  }
+
+  /** Puts a frame that the endpoint sends behind the echoes so far. */
+  onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>): void {
+    if (this.#isInsideFrame) this.#waitingClose = encodeFrame(opcode, payload);
+    else this.#buffer.control(opcode, payload);
+  }
+
+  /** Holds the peer to the rate. Its close frame always passes, and messages that nobody reads any more cost nothing. */
+  onHeader(header: FrameHeader): void {
+    this.work++;
+    if (!this.#guard.isMetered || header.opcode === OPCODE.close) return;
+    const { phase } = this.endpoint;
+    const counts = phase === "open" || (phase === "closing" && header.opcode > OPCODE.close);
+    if (!counts || this.#isInTime(header)) return;
+    this.endpoint.refuse(1008, this.#guard.rateReason);
+  }
+
+  /** A fragment belongs to the message that has begun; a short one counts as a message itself, unless it is the last. */
+  #isInTime({ opcode, length, final }: FrameHeader): boolean {
+    const isMore = opcode === OPCODE.continuation && (length >= MIN_FRAGMENT_BYTES || final);
+    return this.#guard.takes(isMore ? 0 : 1, length, this.readAt);
+  }
+
+  /** Refuses a message over the limit. */
+  onTooBig(): void {
+    this.endpoint.refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
+  }
+
+  /** Echoes a piece of a binary frame. */
+  onPiece(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
+    this.#buffer.echo(header.opcode, header.final, header.length, piece, isFirst);
+    this.#bytes += piece.byteLength;
+    this.#isInsideFrame = !isLast;
+    if (!isLast) return;
+    if (header.final) this.#messages++;
+    if (this.#waitingClose === undefined) return;
+    this.#buffer.enqueue(this.#waitingClose);
+    this.#waitingClose = undefined;
+  }
+
+  /** Tells of text that is not complete. */
+  onStored(): void {
+    if (!this.#guard.holds(this.#holder.heldBytes())) this.#holder.shed();
+  }
+
+  /** Echoes a text message. */
+  onText(header: FrameHeader, text: Uint8Array<ArrayBuffer>, last: Uint8Array<ArrayBuffer>): void {
+    this.#messages++;
+    this.#bytes += text.byteLength;
+    if (text === last) return this.#buffer.echo(header.opcode, true, header.length, last, true);
+    if (this.#buffer.echoWhole(OPCODE.text, text, last)) {
+      if (text.buffer.byteLength <= MAX_RECYCLED_BYTES) this.endpoint.recycle(text);
+      else text.buffer.transfer(0);
+      this.#guard.holds(this.#holder.heldBytes());
+    } else {
+      this.#buffer.append(OPCODE.text, text);
+      this.onStored();
+    }
+  }
+
+  /** Keeps the end of the connection, whatever comes behind it in the same read. */
+  onClose(): void {
+    this.#closed = this.endpoint.closeRecord({ tcp: "local" });
+  }
+}
