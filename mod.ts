@@ -69,6 +69,7 @@ export {
 } from "./lib/server/serve.ts";
 export type {
   CloseCount,
+  ConnectionRoom,
   EchoClosed,
   EchoEvent,
   EchoOpened,
