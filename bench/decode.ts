@@ -34,7 +34,7 @@ function begin(): (chunk: Uint8Array<ArrayBuffer>) => number {
       if (message === undefined) return;
       sum += message.length;
       // The memory of a message that was put together is used again; this one has been read.
-      if (typeof message !== "string" && message !== payload) assembler.recycle(message);
+      if (typeof message !== "string" && message !== payload) assembler.reuse(message);
     },
     onControl: () => {},
   });

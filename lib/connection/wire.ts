@@ -197,7 +197,7 @@ class WireConnection implements Connection {
   }
 
   release(message: Uint8Array<ArrayBuffer>): void {
-    this.#endpoint.recycle(message);
+    this.#endpoint.reuse(message);
   }
 
   drain(): Message[] {

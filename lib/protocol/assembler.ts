@@ -152,7 +152,7 @@ export class MessageAssembler {
     if (this.#kind === undefined && final) return whole(kind, payload);
     const message = this.#store(kind, typeof payload === "string" ? new TextEncoder().encode(payload) : payload, final);
     if (message === undefined || kind === "binary") return message;
-    this.recycle(message);
+    this.reuse(message);
     return whole(kind, message);
   }
 
@@ -215,12 +215,12 @@ export class MessageAssembler {
   }
 
   /**
-   * Takes back the bytes of a message that it gave and that nobody looks at any more, to put the next message there:
-   * fresh memory costs more than the copying.
+   * Puts the next message where one stands that it gave and that nobody looks at any more: fresh memory costs more than the
+   * copying.
    *
    * @param message The message.
    */
-  recycle(message: Uint8Array<ArrayBuffer>): void {
+  reuse(message: Uint8Array<ArrayBuffer>): void {
     this.#spare = new Uint8Array(message.buffer);
   }
 

@@ -263,12 +263,12 @@ export class Endpoint {
   }
 
   /**
-   * Gives back the memory of a message that nobody looks at any more, so that the next message is put there.
+   * Puts the next message where one stands that nobody looks at any more.
    *
    * @param message A message that `onMessage` gave.
    */
-  recycle(message: Uint8Array<ArrayBuffer>): void {
-    this.#assembler.recycle(message);
+  reuse(message: Uint8Array<ArrayBuffer>): void {
+    this.#assembler.reuse(message);
   }
 
   /** Lets go of the memory of the message that is not complete, if it holds any, as its end is not wanted any more. */

@@ -15,7 +15,7 @@ import type { Guard } from "./guard.ts";
 const MIN_FRAGMENT_BYTES = 128;
 
 /** The memory of a message up to this, in bytes, is kept for the next one: 1 KiB. */
-const MAX_RECYCLED_BYTES = 1024;
+const MAX_REUSED_BYTES = 1024;
 
 /** The parts of a connection that an {@linkcode EchoRelay} stands between. */
 export interface EchoRelayOptions {
@@ -157,7 +157,7 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     this.#bytes += text.byteLength;
     if (text === last) return this.#buffer.echo(header.opcode, true, header.length, last, true);
     if (this.#buffer.echoWhole(OPCODE.text, text, last)) {
-      if (text.buffer.byteLength <= MAX_RECYCLED_BYTES) this.endpoint.recycle(text);
+      if (text.buffer.byteLength <= MAX_REUSED_BYTES) this.endpoint.reuse(text);
       else text.buffer.transfer(0);
       this.#guard.holds(this.#holder.heldBytes());
     } else {

@@ -43,8 +43,6 @@ export {
   viewOf,
 } from "./handshake_refusal.ts";
 
-export type { RequestView };
-
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
 
