@@ -1,13 +1,15 @@
 /** What a wire server says to the head of a request, seen over raw bytes: answers, limits, and what the log is told. */
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
 import { WireServer } from "../../lib/net/wire_server.ts";
 import { MAX_HEAD_BYTES } from "../../lib/protocol/http.ts";
 import { echoing } from "../../lib/server/echo_handler.ts";
 import type { EchoEvent, EchoRefused } from "../../lib/server/policy.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
-import { connectRaw, type RawSocket, requestHead } from "../support/raw_peer.ts";
+import { createAuthority } from "../support/certificates.ts";
+import { connectRaw, RawSocket, requestHead } from "../support/raw_peer.ts";
+import { wireScene } from "../support/wire.ts";
 
 const WAIT = { timeoutMs: 60_000 };
 const utf8 = (text: string) => new TextEncoder().encode(text);
@@ -185,4 +187,19 @@ for (
 Deno.test("the server over wire ignores the field Upgrade, when HTTP/1.0 asks for a page", async () => {
   const head = requestHead({ Upgrade: "h2c", Connection: undefined }, "GET /healthz HTTP/1.0");
   assertMatch(await answerTo(head), /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nok\n$/);
+});
+
+Deno.test("a wire server says over TLS too which line is wrong, when lines end with LF", async () => {
+  const authority = await createAuthority();
+  await using scene = wireScene(await authority.sign("wsproof test"));
+  const { port } = scene.server;
+  const conn = await Deno.connectTls({ hostname: "127.0.0.1", port, caCerts: [authority.cert] });
+  const socket = new RawSocket(conn, { masks: true });
+  await socket.write(requestHead().replaceAll("\r\n", "\n"));
+  const answer = new TextDecoder().decode(await within(socket.readToEnd(), "answer", WAIT));
+  socket.close();
+  assertMatch(answer, /^HTTP\/1\.1 400 [^]*\r\n\r\nLine 1 ends with LF alone: lines of a request end with CR LF\.\n$/);
+  const [told] = await scene.untilTold(1);
+  assert(told?.type === "refused");
+  assertEquals(told.reason, `Line 1 ends with LF alone: ${CRLF_WANTED}`);
 });
