@@ -6,7 +6,7 @@
 
 import { UsageError } from "./usage.ts";
 import { differenceOf, type Expectation } from "./diagnosis.ts";
-import { closeFailure, failureOf, lateReplyHint, surplusFailure } from "./failure.ts";
+import { closeFailure, failureOf, interruption, lateReplyHint, replyFailure, surplusFailure } from "./failure.ts";
 import { SECOND_LOOK_MS } from "./exchange.ts";
 import { clock, Incoming } from "./incoming.ts";
 import {
@@ -114,7 +114,7 @@ export async function converse(
   const outcome = verifyClose(record, expected);
   const isAnswer = outcome === "confirmed" && record.initiator !== "peer";
   onNotice(`${clock()} ${isAnswer ? `closed with ${describeConfirmation(record, frame)}` : describeEnd(record)}`);
-  if (signal?.aborted) return { verdict: "interrupted", problem: "Interrupted", hint: "" };
+  if (signal?.aborted) return interruption();
   return talk.failure() ?? (outcome === "confirmed" ? undefined : closeFailure(outcome, record, expected));
 }
 
@@ -248,8 +248,7 @@ class Talk {
     const reply = await this.#incoming.next(this.#wait);
     const difference = differenceOf(this.#expectation, text, reply);
     if (difference !== undefined) {
-      const hint = await this.#lateHint(text) || difference.cause;
-      throw new WrongReplyError({ verdict: "wrong-reply", problem: `Wrong reply: ${difference.text}`, hint });
+      throw new WrongReplyError(replyFailure(difference, await this.#lateHint(text)));
     }
     this.#replies++;
   }

@@ -5,7 +5,15 @@
  */
 
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
-import { closeFailure, failureOf, lateReplyHint, openingFailure, surplusFailure } from "./failure.ts";
+import {
+  closeFailure,
+  failureOf,
+  interruption,
+  lateReplyHint,
+  openingFailure,
+  replyFailure,
+  surplusFailure,
+} from "./failure.ts";
 import { PayloadError } from "./payload.ts";
 import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
 import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
@@ -33,7 +41,7 @@ import {
   totalsText,
   VERIFIED_TEXT,
 } from "./exchange_report.ts";
-import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
+import { EXIT_CODES, type Failure } from "./verdict.ts";
 
 export type { ExchangeOptions } from "./exchange_options.ts";
 export type {
@@ -165,7 +173,7 @@ class Run {
         this.#failWith(failed, openingFailure(error, this.#url, this.#options, this.#transport), error.detail);
       } else if (this.#options.signal?.aborted) {
         upgrade.ms = ms;
-        this.#fail(upgrade, "interrupted", "Interrupted while connecting");
+        this.#failWith(upgrade, interruption(" while connecting"));
       } else {
         throw error;
       }
@@ -225,7 +233,7 @@ class Run {
     if (outcome === "confirmed") {
       this.#pass(close, describeConfirmation(record, frame));
     } else if (signal?.aborted) {
-      this.#fail(close, "interrupted", "Interrupted while closing");
+      this.#failWith(close, interruption(" while closing"));
     } else {
       this.#failWith(close, closeFailure(outcome, record, expected));
     }
@@ -322,9 +330,9 @@ class Run {
 
   async #failForReply(connection: Connection, sent: Message, reply: Message, difference: Difference): Promise<void> {
     const { verify, receive } = this.#stages;
-    const cause = this.#misplacedCause(reply) || await this.#lateCause(connection, sent) || difference.cause;
+    const cause = this.#misplacedCause(reply) || await this.#lateCause(connection, sent);
     this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
-    this.#fail(verify, "wrong-reply", `Wrong reply: ${difference.text}`, cause);
+    this.#failWith(verify, replyFailure(difference, cause));
   }
 
   /** Whether the reply belongs to another message than the one it came for. */
@@ -361,7 +369,7 @@ class Run {
   }
 
   #failFor(stage: Stage, error: unknown): void {
-    if (this.#options.signal?.aborted) return this.#fail(stage, "interrupted", "Interrupted");
+    if (this.#options.signal?.aborted) return this.#failWith(stage, interruption());
     const failure = failureOf(error, this.#transport);
     const isWaiting = failure.verdict === "no-reply" && this.#awaited.length > 1;
     const waiting = isWaiting ? ` (${this.#awaited.length} messages wait for their replies)` : "";
@@ -400,10 +408,6 @@ class Run {
     stage.ok = true;
     stage.ms ??= 0;
     stage.detail = detail;
-  }
-
-  #fail(stage: Stage, verdict: Verdict, problem: string, hint = ""): void {
-    this.#failWith(stage, { verdict, problem, hint });
   }
 
   #failWith(stage: Stage, failure: Failure, detail = ""): void {

@@ -6,7 +6,7 @@
  */
 
 import { UsageError } from "./usage.ts";
-import { describe, differenceOf, type Expectation, hintForLength } from "./diagnosis.ts";
+import { describe, type Difference, differenceOf, type Expectation, hintForLength } from "./diagnosis.ts";
 import { hintForOpening, type OpenAttempt, problemOfOpening } from "./opening.ts";
 import { PayloadError } from "./payload.ts";
 import {
@@ -102,6 +102,44 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
 function hintForCode(code: number): string {
   if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
   return CLOSE_CODES.get(code)?.meaning ?? "";
+}
+
+/**
+ * Puts a reply into words that is not what it should be.
+ *
+ * @param difference How it differs.
+ * @param cause The likely cause, where more is known than the difference tells.
+ * @returns What failed: a wrong reply.
+ *
+ * @example
+ * ```ts
+ * import { replyFailure } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { problem, hint } = replyFailure({ text: "binary, 3 bytes", cause: "the kind was not kept" });
+ * assertEquals([problem, hint], ["Wrong reply: binary, 3 bytes", "the kind was not kept"]);
+ * ```
+ */
+export function replyFailure({ text, cause: plain }: Difference, cause = ""): Failure {
+  return { verdict: "wrong-reply", problem: `Wrong reply: ${text}`, hint: cause || plain };
+}
+
+/**
+ * Says that the signal ended what was going on.
+ *
+ * @param when What was going on, as in " while closing"; empty by default.
+ * @returns What failed: nothing but the patience of somebody.
+ *
+ * @example
+ * ```ts
+ * import { interruption } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(interruption(" while closing").problem, "Interrupted while closing");
+ * ```
+ */
+export function interruption(when = ""): Failure {
+  return { verdict: "interrupted", problem: `Interrupted${when}`, hint: "" };
 }
 
 /**

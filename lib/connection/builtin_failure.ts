@@ -7,7 +7,7 @@
 
 import type { CloseEnd } from "../protocol/close.ts";
 import { statusText } from "../net/answer.ts";
-import { failureOf } from "../net/dial.ts";
+import { withCertificate } from "../net/dial.ts";
 import { connectionError, type Destination, OPEN_FAILURE_TEXT } from "../net/failure.ts";
 import { nameOf } from "../net/proxy.ts";
 import { OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
@@ -111,7 +111,7 @@ export async function explained(
   const isSecure = url.protocol === "wss:";
   const isHidden = HIDDEN_REASONS.includes(error.reason) || (error.reason === "proxy" && isSecure);
   if (!isHidden) {
-    return error.reason === "unknown-issuer" ? await failureOf(error.detail, options, destination) : error;
+    return await withCertificate(error, options, destination);
   }
   // Over wire, only an HTTP proxy is spoken to, and without a client certificate.
   const { proxy, unixPath } = destination;

@@ -82,16 +82,27 @@ export async function dial(
  * @param destination Where the connection was to go.
  * @returns The error.
  */
-export async function failureOf(
-  error: unknown,
+export async function failureOf(error: unknown, options: DialOptions, destination: Destination): Promise<OpenError> {
+  return await withCertificate(connectionError(messageOf(error), destination, { cause: error }), options, destination);
+}
+
+/**
+ * Looks at the certificate that made a connection fail, if nobody trusted has signed it and one more connection shows it.
+ *
+ * @param error Why the connection failed.
+ * @param options The authorities.
+ * @param destination Where the connection was to go.
+ * @returns The error with the certificate, or the one that was given.
+ */
+export async function withCertificate(
+  error: OpenError,
   { caCerts }: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
-  const words = messageOf(error);
-  const certificate = /UnknownIssuer/.test(words) && isDirectTls(destination)
-    ? await lookAtCertificate(targetOf(destination.url), caCerts)
-    : undefined;
-  return connectionError(words, destination, { cause: error, certificate });
+  if (error.reason !== "unknown-issuer" || !isDirectTls(destination)) return error;
+  const certificate = await lookAtCertificate(targetOf(destination.url), caCerts);
+  const { failure, message, reason, stage, detail, cause } = error;
+  return new OpenError(failure, message, { reason, stage, detail, cause, certificate });
 }
 
 /** Whether TLS goes straight to the server, so that another look at it is one connection away. */
