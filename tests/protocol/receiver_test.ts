@@ -15,7 +15,7 @@ import { Endpoint } from "../../lib/protocol/endpoint.ts";
 import type { ProtocolError } from "../../lib/protocol/error.ts";
 import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
 
-const [SEED, STREAMS] = [numberOf("seed", 6455), numberOf("streams", 50_000)];
+const [SEED, STREAMS] = [numberOf("seed", 6455), numberOf("streams", 100_000)];
 const MAX_MESSAGE_BYTES = 1000;
 
 function numberOf(name: string, otherwise: number): number {
