@@ -4,7 +4,7 @@
  * another seed, and for more streams:
  *
  * ```sh
- * deno test -A tests/receiver_test.ts -- --seed=7 --streams=100000
+ * deno test -A tests/protocol/receiver_test.ts -- --seed=7 --streams=1000000
  * ```
  */
 
