@@ -24,7 +24,7 @@ import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
-  DEFAULT_MAX_BUFFERED_BYTES,
+  DEFAULT_MAX_UNSENT_BYTES,
   DEFAULT_TIMEOUT_MS,
   OpenError,
   type OpenOptions,
@@ -122,7 +122,7 @@ class BuiltinConnection implements Connection {
   #record: CloseRecord | undefined;
 
   constructor(socket: WebSocket, client: Deno.HttpClient | undefined, destination: Destination, options: OpenOptions) {
-    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } =
+    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } =
       options;
     this.closed = this.#end.promise;
     this.#socket = socket;

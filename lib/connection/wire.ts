@@ -20,7 +20,7 @@ import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
-  DEFAULT_MAX_BUFFERED_BYTES,
+  DEFAULT_MAX_UNSENT_BYTES,
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
   OpenError,
@@ -156,7 +156,7 @@ class WireConnection implements Connection {
   #record: CloseRecord | undefined;
 
   constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
-    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } = options;
+    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } = options;
     const { fragmentBytes = Infinity, onFrame } = options;
     this.protocol = protocol;
     this.closed = this.#end.promise;
