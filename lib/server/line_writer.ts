@@ -90,7 +90,7 @@ export class LineWriter {
     if (this.#waitingChars > 0 && this.#waitingChars + line.length > maxWaitingChars) return this.#drop(1);
     this.#lines.push(line);
     this.#waitingChars += line.length;
-    this.#running ??= this.#run().finally(() => this.#running = undefined);
+    this.#running ??= this.#run();
   }
 
   /**
@@ -105,20 +105,24 @@ export class LineWriter {
   }
 
   async #run(): Promise<void> {
-    while (this.#next < this.#lines.length) {
-      const end = this.#endOfWrite();
-      const lines = this.#lines.slice(this.#next, end);
-      try {
-        await this.#writeAll(this.#encoder.encode(`${lines.join("\n")}\n`));
-        this.#isBroken = false;
-      } catch (error) {
-        this.#drop(lines.length);
-        this.#fail(messageOf(error));
-      }
-      this.#forget(lines, end);
-      // Where nothing can be written, this would fail in its turn, and for ever.
-      if (!this.#isBroken && this.#untoldLines > 0) this.#tellDropped();
+    while (this.#next < this.#lines.length) await this.#writeSome();
+    // In the same turn as the look at the lines: a line that comes in between would wait for ever.
+    this.#running = undefined;
+  }
+
+  async #writeSome(): Promise<void> {
+    const end = this.#endOfWrite();
+    const lines = this.#lines.slice(this.#next, end);
+    try {
+      await this.#writeAll(this.#encoder.encode(`${lines.join("\n")}\n`));
+      this.#isBroken = false;
+    } catch (error) {
+      this.#drop(lines.length);
+      this.#fail(messageOf(error));
     }
+    this.#forget(lines, end);
+    // Where nothing can be written, this would fail in its turn, and for ever.
+    if (!this.#isBroken && this.#untoldLines > 0) this.#tellDropped();
   }
 
   /** The first of the lines that wait, and as many more as one write takes. */

@@ -51,6 +51,26 @@ Deno.test("LineWriter writes every line, in order, though the stream takes a few
   assertEquals(reader.text, `${lines.join("\n")}\n`);
 });
 
+Deno.test("LineWriter writes a line that comes in any turn after the last one was taken", async () => {
+  for (let turns = 0; turns < 12; turns++) {
+    let text = "";
+    const taken = Promise.withResolvers<void>();
+    const writer = new LineWriter({
+      write(bytes) {
+        text += new TextDecoder().decode(bytes);
+        taken.resolve();
+        return Promise.resolve(bytes.byteLength);
+      },
+    });
+    writer.write("first");
+    await taken.promise;
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    writer.write("second");
+    assertEquals(await writer.flush(WAIT_MS), 0, `after ${turns} turns`);
+    assertEquals(text, "first\nsecond\n");
+  }
+});
+
 Deno.test("LineWriter joins lines up to what a pipe takes whole, and writes a longer one alone", async () => {
   const reader = new Reader();
   const writer = new LineWriter(reader);

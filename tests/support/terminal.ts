@@ -24,7 +24,8 @@ export class Terminal implements AsyncDisposable {
   /** Runs Deno with these words, of which none needs a quote for the shell. */
   constructor(...words: string[]) {
     this.#child = new Deno.Command("script", {
-      args: ["-qec", [Deno.execPath(), ...words].join(" "), "/dev/null"],
+      // Without `exec` a shell that got the Ctrl-C too would end by it (dash, where SHELL is not set).
+      args: ["-qec", ["exec", Deno.execPath(), ...words].join(" "), "/dev/null"],
       cwd: new URL("../..", import.meta.url),
       env: { NO_COLOR: "1" },
       stdin: "piped",
