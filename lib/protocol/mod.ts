@@ -40,14 +40,28 @@ export {
   type EndpointOptions,
   type EndpointPhase,
   type EndpointRole,
+  type MessageInflater,
   type RelayHandler,
 } from "./endpoint.ts";
+export {
+  chooseDeflate,
+  type DeflateAgreement,
+  type DeflateChoice,
+  type DeflateDirection,
+  type DeflateParameters,
+  type DeflateVerification,
+  type DeflateWish,
+  formatDeflate,
+  verifyDeflate,
+} from "./deflate.ts";
+export { type Extension, formatExtensions, parseExtensions } from "./extension.ts";
 export { ProtocolError, type ProtocolErrorCode } from "./error.ts";
 export {
   applyMask,
   encodeFrame,
   type EncodeFrameOptions,
   FrameDecoder,
+  type FrameDecoderOptions,
   type FrameHeader,
   type FrameOrigin,
   type FrameSink,
