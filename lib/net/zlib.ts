@@ -24,6 +24,7 @@ import { type DeflateDirection, MIN_OWN_WINDOW_BITS } from "../protocol/deflate.
 import type { MessageInflater } from "../protocol/endpoint_handler.ts";
 import { tooBig } from "../protocol/assembler.ts";
 import { ProtocolError } from "../protocol/error.ts";
+import { concatBytes } from "../protocol/message.ts";
 
 /** The ratio above which a message is a bomb unless told otherwise: 256 times its compressed size; zlib reaches 1,032. */
 export const DEFAULT_MAX_INFLATE_RATIO = 256;
@@ -252,6 +253,7 @@ export class MessageDeflate implements MessageInflater {
   /** What the message under way had on the wire so far, and what has come out of it, in bytes. */
   #taken = 0;
   #made = 0;
+  #isReleased = false;
 
   /**
    * Begins without any engine.
@@ -301,6 +303,8 @@ export class MessageDeflate implements MessageInflater {
     isLast: boolean,
     take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
   ): void {
+    // An engine that is made now would never be closed.
+    if (this.#isReleased) throw broken("the connection is over");
     let kept = piece.byteLength > 0 ? this.#inflatePart(piece, 0, 0, take) : 0;
     if (!isLast) return kept > 0 ? take(inflated.subarray(0, kept), false) : undefined;
     // A message without a single byte, which is not even an empty block, is empty.
@@ -326,6 +330,7 @@ export class MessageDeflate implements MessageInflater {
     const { maxMessageBytes, maxInflateRatio = Infinity } = this.#options;
     const engine = this.#inflating.use();
     let left = part.byteLength;
+    let isAnew = false;
     while (true) {
       const room = Math.min(OUTPUT_BYTES - kept, maxMessageBytes + 1 - this.#made);
       engine.write(spareBytes > 0 ? Z_BLOCK : Z_SYNC_FLUSH, part, part.byteLength - left, left, room, kept);
@@ -345,8 +350,12 @@ export class MessageDeflate implements MessageInflater {
         take(inflated.subarray(0, kept), false);
         kept = 0;
       } else if (made === 0 && left === wasLeft) {
+        if (isAnew) throw broken("no block begins");
         // The block was marked as the last one: others may follow in the same message (RFC 7692 section 7.2.3.5).
         engine.reset();
+        isAnew = true;
+      } else {
+        isAnew = false;
       }
     }
   }
@@ -383,8 +392,23 @@ export class MessageDeflate implements MessageInflater {
     take(end === 0 ? EMPTY_MESSAGE : deflated.subarray(0, end - TAIL_BYTES), true);
   }
 
+  /**
+   * Compresses a message.
+   *
+   * @param message The message.
+   * @returns The same, in memory of its own.
+   */
+  deflateWhole(message: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    const parts: Uint8Array[] = [];
+    this.deflate(message, true, (piece) => {
+      parts.push(piece.slice());
+    });
+    return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  }
+
   /** Closes the engines: neither direction can go on. */
   release(): void {
+    this.#isReleased = true;
     this.#inflating.release();
     this.#deflating.release();
   }

@@ -6,6 +6,7 @@
  */
 
 import { type Extension, formatExtensions, parseExtensions } from "./extension.ts";
+import { trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 
 /** The name of the extension. */
@@ -237,12 +238,16 @@ function tooSmall(own: "client" | "server"): string {
  * ```
  */
 export function verifyDeflate(value: string, offered: DeflateParameters | undefined): DeflateVerification {
+  if (offered === undefined) {
+    const first = value.split(",").map(trimBlanks).find((element) => element !== "");
+    return first === undefined ? NONE : wrong(`the extension ${quoteShort(first)} was not asked for`);
+  }
   const extensions = parseExtensions(value);
   if (extensions === undefined) return wrong(`the field Sec-WebSocket-Extensions is malformed: ${quoteShort(value)}`);
-  const other = extensions.find(({ name }) => offered === undefined || name !== DEFLATE);
+  const other = extensions.find(({ name }) => name !== DEFLATE);
   if (other !== undefined) return wrong(`the extension ${quoteShort(formatExtensions([other]))} was not asked for`);
   const [extension, second] = extensions;
-  if (extension === undefined || offered === undefined) return { agreement: undefined, problem: undefined };
+  if (extension === undefined) return NONE;
   if (second !== undefined) return wrong(`the extension ${DEFLATE} is there twice`);
   const answer = readDeflate(extension, "server");
   const problem = typeof answer === "string" ? answer : answerProblem(answer, offered);
@@ -272,6 +277,8 @@ function answerProblem(answer: DeflateParameters, offered: DeflateParameters): s
   }
   return Number(clientBits) < MIN_OWN_WINDOW_BITS ? tooSmall("client") : undefined;
 }
+
+const NONE: DeflateVerification = { agreement: undefined, problem: undefined };
 
 function missing(name: string): string {
   return `the parameter ${name} was asked for and is missing`;

@@ -10,11 +10,13 @@ import { messageOf } from "../protocol/error.ts";
 import { writeAll } from "../net/dial.ts";
 import { isEndWithoutNotice } from "../net/failure.ts";
 import type { ByteStream } from "../net/tls.ts";
+import type { MessageDeflate } from "../net/zlib.ts";
 import { MAX_WORK, Turns, workOfBytes } from "../net/turns.ts";
 import { type Holder, type MemoryBudget, SHED_REASON } from "./budget.ts";
 import { coalesce, EchoBuffer, MIN_READ_BYTES } from "./echo_buffer.ts";
 import { EchoRelay } from "./echo_relay.ts";
 import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
+import type { WireBytes } from "./policy.ts";
 import type { RateLimit } from "./rate.ts";
 
 export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
@@ -56,6 +58,8 @@ export interface WireEnd extends CloseRecord {
   readonly messages: number;
   /** How many payload bytes were echoed. */
   readonly bytes: number;
+  /** How many bytes the frames had on the wire. */
+  readonly wire: WireBytes;
 }
 
 /**
@@ -88,6 +92,7 @@ export class WireEcho implements Holder {
   readonly #conn: ByteStream;
   /** What a byte costs beside one of plain TCP. */
   readonly #byteCost: number;
+  readonly #isDeflating: boolean;
   readonly #turns: Turns;
   readonly #end = Promise.withResolvers<WireEnd>();
   readonly #guard: Guard;
@@ -102,6 +107,8 @@ export class WireEcho implements Holder {
   /** The bytes that came behind the head and have not been taken. */
   #earlyBytes = 0;
   #discardedWork = 0;
+  #receivedBytes = 0;
+  #sentBytes = 0;
   /** The reason of an end without a close, or of a close of our own. */
   #detail = "";
   /** The end has been reported. */
@@ -114,8 +121,9 @@ export class WireEcho implements Holder {
    * @param conn The connection, behind the handshake.
    * @param limits What it accepts.
    * @param turns The queue of the server that it belongs to.
+   * @param codec Inflates and compresses, if permessage-deflate was negotiated; its engines go with the connection.
    */
-  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns()) {
+  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
     const { maxMessageBytes, idleTimeoutMs, rate, budget } = limits;
     this.#turns = turns;
     this.ended = this.#end.promise;
@@ -123,7 +131,8 @@ export class WireEcho implements Holder {
     this.#byteCost = conn.byteCost ?? 1;
     this.#guard = new Guard(this, { rate, idleTimeoutMs, pings: true, budget }, performance.now());
     this.#buffer = new EchoBuffer(budget);
-    this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this });
+    this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
+    this.#isDeflating = codec !== undefined;
     this.#endpoint = this.#relay.endpoint;
   }
 
@@ -135,6 +144,11 @@ export class WireEcho implements Holder {
   /** How many payload bytes were echoed so far. */
   get bytes(): number {
     return this.#relay.bytes;
+  }
+
+  /** How many bytes its frames had on the wire so far. */
+  get wire(): WireBytes {
+    return { received: this.#receivedBytes, sent: this.#sentBytes };
   }
 
   /**
@@ -164,6 +178,7 @@ export class WireEcho implements Holder {
           this.#step = "write";
           const written = await this.#conn.write(echoes);
           this.#guard.moved();
+          this.#sentBytes += written;
           if (written < echoes.byteLength) await this.#write(echoes.subarray(written));
           this.#step = "read";
         }
@@ -180,6 +195,7 @@ export class WireEcho implements Holder {
     }
     this.#turns.leave();
     this.#endpoint.forget();
+    this.#relay.release();
     this.#guard.release();
     this.#buffer.release();
     this.#report(tcp);
@@ -226,7 +242,7 @@ export class WireEcho implements Holder {
 
   /** How many bytes it holds: the room for text that is not complete, what the peer has not taken, and what came early. */
   heldBytes(): number {
-    return this.#endpoint.heldBytes + this.#buffer.heldBytes + this.#earlyBytes;
+    return this.#endpoint.heldBytes + this.#buffer.heldBytes + this.#relay.heldBytes + this.#earlyBytes;
   }
 
   /**
@@ -238,6 +254,7 @@ export class WireEcho implements Holder {
   shed(): boolean {
     if (this.heldBytes() === 0) return false;
     this.#endpoint.forget();
+    this.#relay.release();
     this.#earlyBytes = 0;
     this.#guard.release();
     if (this.#buffer.heldBytes > 0) {
@@ -294,12 +311,13 @@ export class WireEcho implements Holder {
     const { closed, messages, bytes } = this.#relay;
     const detail = this.#detail;
     const record = closed ?? this.#endpoint.closeRecord({ tcp, detail, isLate: detail === NO_ANSWER });
-    this.#end.resolve({ ...record, detail: record.detail || detail, messages, bytes });
+    this.#end.resolve({ ...record, detail: record.detail || detail, messages, bytes, wire: this.wire });
   }
 
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
   async #drain(): Promise<void> {
     this.#endpoint.forget();
+    this.#relay.release();
     this.#guard.release();
     this.#buffer.resize(MIN_READ_BYTES);
     this.#guard.endBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
@@ -320,6 +338,9 @@ export class WireEcho implements Holder {
     this.#step = "take";
     endpoint.receive(this.#buffer.begin(count));
     this.#step = "read";
+    this.#receivedBytes += count;
+    // Not while a message is being inflated: whoever holds too much loses its engine.
+    if (this.#isDeflating) relay.onStored();
     const frames = relay.work - before;
     relay.work += workOfBytes(count * this.#byteCost);
     if (!wasClosing && endpoint.initiator === "local") this.#guard.closeBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
@@ -353,6 +374,7 @@ export class WireEcho implements Holder {
 
   async #write(bytes: Uint8Array): Promise<void> {
     let written = await this.#conn.write(bytes);
+    this.#sentBytes += bytes.byteLength;
     // A peer that takes its echoes, however slowly, is not idle.
     this.#guard.moved();
     while (written < bytes.byteLength) {
@@ -375,6 +397,9 @@ export class WireEcho implements Holder {
 
   async #writeBehind(former: Promise<void> | undefined, queue: readonly Uint8Array[]): Promise<void> {
     await former;
-    for (const bytes of coalesce(queue)) await writeAll(this.#conn, bytes);
+    for (const bytes of coalesce(queue)) {
+      await writeAll(this.#conn, bytes);
+      this.#sentBytes += bytes.byteLength;
+    }
   }
 }
