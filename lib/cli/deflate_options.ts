@@ -17,7 +17,7 @@ export const SERVER_DEFLATE_OPTIONS = {
     value: "SETTINGS",
     help: [
       "How to compress for clients that offer it",
-      "(wire): bits=12,memory=5,level=1,takeover=yes,",
+      "(wire): bits=12,memory=5,level=3,takeover=yes,",
       "threshold=1KiB is the default of each",
     ],
     read: readPolicy,

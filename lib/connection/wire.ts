@@ -171,7 +171,7 @@ class WireConnection implements Connection {
     this.protocol = protocol;
     this.extensions = deflate?.text ?? "";
     this.#codec = deflate &&
-      new MessageDeflate({ own: deflate.client, peer: deflate.server, level: 6, maxMessageBytes });
+      new MessageDeflate({ own: deflate.client, peer: deflate.server, maxMessageBytes });
     this.closed = this.#end.promise;
     this.#tcp = tcp;
     this.#endpoint = new Endpoint("client", {

@@ -8,7 +8,6 @@
  * | candidate                              | deflate         | inflate         | output is bounded |
  * | -------------------------------------- | --------------- | --------------- | ----------------- |
  * | `_handle.writeSync()` of node:zlib     | 3.5 / 9.0 / 90  | 1.2 / 3.1 / 16  | at any byte       |
- * | the same at level 1                    | 1.1 / 2.7 / 28  | 1.3 / 2.0 / 15  | at any byte       |
  * | minizlib 3.1.0, over `_processChunk()` | 6.4 / 12 / 87   | 4.4 / 6.3 / 24  | by an exception   |
  * | pako 3.0.3, without zlib               | 13 / 34 / 331   | 15 / 25 / 47    | by an exception   |
  * | streams of node:zlib with `flush()`    | 8 to 15 (4 KiB) | 6 to 8 (4 KiB)  | not in the middle |
@@ -51,7 +50,7 @@ const MAX_SPARE_ENGINES = 8;
 
 /** How an end compresses its messages. */
 export interface CompressorOptions {
-  /** The level of zlib, 1 (fast) to 9 (small). 1 by default. */
+  /** The level of zlib, 1 (fast) to 9 (small). 6 by default. */
   readonly level?: number | undefined;
   /** The memory level of zlib, 1 to 9. 8 by default. */
   readonly memoryLevel?: number | undefined;
@@ -261,7 +260,7 @@ export class MessageDeflate implements MessageInflater {
    * @param options What was negotiated, and the limits.
    */
   constructor(options: MessageDeflateOptions) {
-    const { own, peer, level = 1, memoryLevel = 8 } = options;
+    const { own, peer, level = 6, memoryLevel = 8 } = options;
     const peerBits = Math.max(peer.windowBits, MIN_OWN_WINDOW_BITS);
     this.#options = options;
     // zlib.h says how much memory an engine takes; what inflates has tables of 7 KiB besides its window.

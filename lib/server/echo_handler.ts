@@ -10,7 +10,12 @@ import { messageOf } from "../protocol/error.ts";
 import { offeredExtensions } from "../protocol/handshake_server.ts";
 import type { WireHandler } from "../net/wire_server.ts";
 import { viewOf } from "./handshake_refusal.ts";
-import { DEFAULT_DEFLATE_MEMORY_LEVEL, DEFAULT_DEFLATE_WINDOW_BITS, type DeflatePolicy } from "./policy.ts";
+import {
+  DEFAULT_DEFLATE_LEVEL,
+  DEFAULT_DEFLATE_MEMORY_LEVEL,
+  DEFAULT_DEFLATE_WINDOW_BITS,
+  type DeflatePolicy,
+} from "./policy.ts";
 import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
 
 /** Told of one connection. If it throws, the connection is closed with 1011. */
@@ -101,9 +106,14 @@ export function echoing(
 }
 
 function codecOptions(agreement: DeflateAgreement, policy: DeflatePolicy, limits: WireLimits): MessageDeflateOptions {
-  const { memoryLevel = DEFAULT_DEFLATE_MEMORY_LEVEL, maxInflateRatio = DEFAULT_MAX_INFLATE_RATIO } = policy;
+  const {
+    level = DEFAULT_DEFLATE_LEVEL,
+    memoryLevel = DEFAULT_DEFLATE_MEMORY_LEVEL,
+    maxInflateRatio = DEFAULT_MAX_INFLATE_RATIO,
+  } = policy;
   const { maxMessageBytes } = limits;
-  return { ...policy, own: agreement.server, peer: agreement.client, memoryLevel, maxInflateRatio, maxMessageBytes };
+  const directions = { own: agreement.server, peer: agreement.client };
+  return { ...policy, ...directions, level, memoryLevel, maxInflateRatio, maxMessageBytes };
 }
 
 class FollowedEcho extends WireEcho {
