@@ -58,6 +58,16 @@ export interface CompressorOptions {
   readonly thresholdBytes?: number | undefined;
 }
 
+/** Has the memory for compressors. */
+export interface EngineBudget {
+  /** Whether little is left. */
+  readonly isTight: boolean;
+  /** Reserves bytes, if they are left. */
+  reserve(bytes: number): boolean;
+  /** Gives bytes back that were reserved. */
+  giveBack(bytes: number): void;
+}
+
 /** Options of {@linkcode MessageDeflate}. */
 export interface MessageDeflateOptions extends CompressorOptions {
   /** How this end compresses. */
@@ -68,6 +78,11 @@ export interface MessageDeflateOptions extends CompressorOptions {
   readonly maxMessageBytes: number;
   /** Above this ratio a message over 1 MiB is a bomb; without limit by default. */
   readonly maxInflateRatio?: number | undefined;
+  /**
+   * Has the memory for a compressor that stays between messages. Where it has none, messages do not refer back: nobody has to be
+   * told. Without limit by default.
+   */
+  readonly budget?: EngineBudget | undefined;
 }
 
 /** The engine behind a stream of `node:zlib`. */
@@ -188,18 +203,28 @@ class EngineSlot {
   readonly #takeover: boolean;
   readonly #bytes: number;
   readonly #make: () => Engine;
+  readonly #budget: EngineBudget | undefined;
+  #isReserved = false;
   #engine: Engine | undefined;
 
-  constructor(kind: string, takeover: boolean, bytes: number, make: () => Engine) {
+  constructor(kind: string, takeover: boolean, bytes: number, make: () => Engine, budget?: EngineBudget) {
     this.#kind = kind;
     this.#takeover = takeover;
     this.#bytes = bytes;
     this.#make = make;
+    this.#budget = budget;
   }
 
-  /** How much memory the engine takes, in bytes; 0 without one. */
+  /** How much memory the engine takes that is not reserved, in bytes; 0 without one. */
   get heldBytes(): number {
-    return this.#engine === undefined ? 0 : this.#bytes;
+    return this.#engine === undefined || this.#isReserved ? 0 : this.#bytes;
+  }
+
+  /** Whether the engine stays behind its message: with takeover, as long as there is memory. */
+  get stays(): boolean {
+    if (!this.#takeover || this.#budget === undefined || this.#isReserved) return this.#takeover;
+    this.#isReserved = !this.#budget.isTight && this.#budget.reserve(this.#bytes);
+    return this.#isReserved;
   }
 
   /** The engine for the message under way. */
@@ -208,9 +233,9 @@ class EngineSlot {
     return this.#engine;
   }
 
-  /** The message has ended. Without takeover nothing of it is needed any more. */
+  /** The message has ended. An engine that does not stay serves whoever needs one next. */
   rest(): void {
-    if (this.#takeover || this.#engine === undefined) return;
+    if (this.#engine === undefined || this.stays) return;
     const engines = spare.get(this.#kind) ?? [];
     spare.set(this.#kind, engines);
     if (engines.length >= MAX_SPARE_ENGINES) return this.release();
@@ -222,6 +247,8 @@ class EngineSlot {
   release(): void {
     this.#engine?.close();
     this.#engine = undefined;
+    if (this.#isReserved) this.#budget?.giveBack(this.#bytes);
+    this.#isReserved = false;
   }
 }
 
@@ -263,25 +290,26 @@ export class MessageDeflate implements MessageInflater {
     const { own, peer, level = 6, memoryLevel = 8 } = options;
     const peerBits = Math.max(peer.windowBits, MIN_OWN_WINDOW_BITS);
     this.#options = options;
-    // zlib.h says how much memory an engine takes; what inflates has tables of 7 KiB besides its window.
+    // As measured: the zlib of the runtime has tables of 15 KiB to inflate, and of 128 KiB to compress, at any memory level.
     this.#inflating = new EngineSlot(
       `inflate ${peerBits}`,
       peer.takeover,
-      2 ** peerBits + 7 * 1024,
+      2 ** peerBits + 15 * 1024,
       () => new Engine(zlib.createInflateRaw({ windowBits: peerBits, chunkSize: MIN_CHUNK_BYTES }), inflated),
     );
     this.#deflating = new EngineSlot(
       `deflate ${own.windowBits} ${memoryLevel} ${level}`,
       own.takeover,
-      2 ** (own.windowBits + 2) + 2 ** (memoryLevel + 9),
+      2 ** (own.windowBits + 2) + 2 ** (memoryLevel + 8) + 136 * 1024,
       () => {
-        const options = { windowBits: own.windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
-        return new Engine(zlib.createDeflateRaw(options), deflated);
+        const settings = { windowBits: own.windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
+        return new Engine(zlib.createDeflateRaw(settings), deflated);
       },
+      options.budget,
     );
   }
 
-  /** How much memory the engines take, in bytes. */
+  /** How much memory the engines take, in bytes, besides what the budget has reserved for them. */
   get heldBytes(): number {
     return this.#inflating.heldBytes + this.#deflating.heldBytes;
   }
@@ -293,7 +321,7 @@ export class MessageDeflate implements MessageInflater {
    * @returns Whether it is.
    */
   isWorth(bytes: number): boolean {
-    return this.#options.own.takeover || bytes >= (this.#options.thresholdBytes ?? DEFAULT_DEFLATE_THRESHOLD_BYTES);
+    return this.#deflating.stays || bytes >= (this.#options.thresholdBytes ?? DEFAULT_DEFLATE_THRESHOLD_BYTES);
   }
 
   /** Inflates the next bytes of a message; see {@linkcode MessageInflater.inflate}. */

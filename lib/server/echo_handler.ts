@@ -111,9 +111,9 @@ function codecOptions(agreement: DeflateAgreement, policy: DeflatePolicy, limits
     memoryLevel = DEFAULT_DEFLATE_MEMORY_LEVEL,
     maxInflateRatio = DEFAULT_MAX_INFLATE_RATIO,
   } = policy;
-  const { maxMessageBytes } = limits;
+  const { maxMessageBytes, budget } = limits;
   const directions = { own: agreement.server, peer: agreement.client };
-  return { ...policy, ...directions, level, memoryLevel, maxInflateRatio, maxMessageBytes };
+  return { ...policy, ...directions, level, memoryLevel, maxInflateRatio, maxMessageBytes, budget };
 }
 
 class FollowedEcho extends WireEcho {

@@ -26,7 +26,7 @@ export const DEFAULT_MAX_BUFFERED_TOTAL_BYTES = 512 * 1024 * 1024;
 /** The window of the compressor unless told otherwise, in bits: 12, which are 4 KiB. */
 export const DEFAULT_DEFLATE_WINDOW_BITS = 12;
 
-/** The memory level of the compressor unless told otherwise: 5. With 12 bits it takes 32 KiB. */
+/** The memory level of the compressor unless told otherwise: 5. With 12 bits it takes 160 KiB. */
 export const DEFAULT_DEFLATE_MEMORY_LEVEL = 5;
 
 /** The level of zlib unless told otherwise: 3. JSON becomes nearly as small as at 6, and no data makes the search long. */

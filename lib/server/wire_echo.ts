@@ -339,8 +339,8 @@ export class WireEcho implements Holder {
     endpoint.receive(this.#buffer.begin(count));
     this.#step = "read";
     this.#receivedBytes += count;
-    // Not while a message is being inflated: whoever holds too much loses its engine.
-    if (this.#isDeflating) relay.onStored();
+    // Not while a message is being inflated: whoever holds too much loses its engines. Behind our close frame none is needed.
+    if (this.#isDeflating) endpoint.sent === null ? relay.onStored() : relay.release();
     const frames = relay.work - before;
     relay.work += workOfBytes(count * this.#byteCost);
     if (!wasClosing && endpoint.initiator === "local") this.#guard.closeBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);

@@ -11,6 +11,7 @@ import {
   MIN_BOMB_BYTES,
 } from "../../lib/net/zlib.ts";
 import { ProtocolError } from "../../lib/protocol/error.ts";
+import { MemoryBudget } from "../../lib/server/budget.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
 
 const MIB = 1024 * 1024;
@@ -205,22 +206,43 @@ Deno.test("MessageDeflate has no engine before its first message, and none witho
   withCodec({}, (codec) => {
     assertEquals(codec.heldBytes, 0);
     const packed = deflate(codec, utf8("Hello"));
-    // zlib.h: (1 << (windowBits + 2)) + (1 << (memLevel + 9)).
-    assertEquals(codec.heldBytes, 256 * 1024);
+    // Its window twice with as many links, what is pending, and tables.
+    assertEquals(codec.heldBytes, (128 + 64 + 136) * 1024);
     inflate(codec, packed);
-    assertEquals(codec.heldBytes, (256 + 32 + 7) * 1024);
+    assertEquals(codec.heldBytes, (128 + 64 + 136 + 32 + 15) * 1024);
   });
   const none = { takeover: false, windowBits: 12 };
   withCodec({ own: none, peer: none, memoryLevel: 5 }, (codec) => {
     const packed = deflate(codec, utf8("Hello"), utf8(" world"));
     assertEquals(codec.heldBytes, 0);
     codec.inflate(packed.subarray(0, 3), false, () => {});
-    assertEquals(codec.heldBytes, 11 * 1024);
+    assertEquals(codec.heldBytes, 19 * 1024);
     codec.inflate(packed.subarray(3), true, () => {});
     assertEquals(codec.heldBytes, 0);
     // Each message stands by itself.
     assertEquals(deflate(codec, utf8("Hello"), utf8(" world")), packed);
   });
+});
+
+Deno.test("MessageDeflate keeps a compressor only while the budget has memory for it, and gives that back", () => {
+  const budget = new MemoryBudget(2 * MIB);
+  const fill = new MemoryBudget(2 * MIB);
+  assert(fill.reserve(300 * 1024) && fill.isTight);
+  const own = { takeover: true, windowBits: 12 };
+  const text = utf8("the same words again");
+  withCodec({ own, memoryLevel: 5, budget }, (codec) => {
+    const [first, second] = [deflate(codec, text), deflate(codec, text)];
+    assert(second.length < first.length);
+    assertEquals([budget.totalBytes, codec.heldBytes], [160 * 1024, 0]);
+    assertEquals(codec.isWorth(1), true);
+    // A second compressor finds more than half of what can be reserved taken.
+    const other = new MessageDeflate({ ...OPTIONS, own, memoryLevel: 5, budget: fill });
+    assertEquals([deflate(other, text), deflate(other, text)], [first, first]);
+    assertEquals([other.heldBytes, other.isWorth(1023), other.isWorth(1024)], [0, false, true]);
+    other.release();
+    assertEquals(fill.totalBytes, 300 * 1024);
+  });
+  assertEquals(budget.totalBytes, 0);
 });
 
 Deno.test("deflate() compresses what inflate() hands on, before the next piece comes", () => {
