@@ -80,11 +80,11 @@ export interface FrameTrace {
   readonly inflatedBytes?: number;
 }
 
-/** How many bytes the frames of messages had on the wire, with their headers. */
+/** How many bytes frames had on the wire, with their headers: those of messages at the client, all at the server. */
 export interface WireTotals {
-  /** Those that went out. */
+  /** The bytes that went out. */
   readonly sent: number;
-  /** Those that came in. */
+  /** The bytes that came in. */
   readonly received: number;
 }
 

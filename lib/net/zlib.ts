@@ -48,16 +48,6 @@ const TAIL_BYTES = 4;
 /** Engines without a message are kept for the next one, of each kind so many: 8. */
 const MAX_SPARE_ENGINES = 8;
 
-/** How an end compresses its messages. */
-export interface CompressorOptions {
-  /** The level of zlib, 1 (fast) to 9 (small). 6 by default. */
-  readonly level?: number | undefined;
-  /** The memory level of zlib, 1 to 9. 8 by default. */
-  readonly memoryLevel?: number | undefined;
-  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
-  readonly thresholdBytes?: number | undefined;
-}
-
 /** Has the memory for compressors. */
 export interface EngineBudget {
   /** Whether little is left. */
@@ -69,7 +59,13 @@ export interface EngineBudget {
 }
 
 /** Options of {@linkcode MessageDeflate}. */
-export interface MessageDeflateOptions extends CompressorOptions {
+export interface MessageDeflateOptions {
+  /** The level of zlib, 1 (fast) to 9 (small). 6 by default. */
+  readonly level?: number | undefined;
+  /** The memory level of zlib, 1 to 9. 8 by default. */
+  readonly memoryLevel?: number | undefined;
+  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
+  readonly thresholdBytes?: number | undefined;
   /** How this end compresses. */
   readonly own: DeflateDirection;
   /** How the peer compresses. */

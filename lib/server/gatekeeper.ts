@@ -16,8 +16,8 @@ import {
   type RefusalCause,
   type Route,
   type TroubleKind,
-  type WireBytes,
 } from "./policy.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import { isAllowedHost } from "./allowed_host.ts";
 import {
   answerTo,
@@ -60,7 +60,7 @@ export interface EchoCounts {
   /** Payload bytes. */
   readonly bytes: number;
   /** The bytes of the frames, where they are known. */
-  readonly wire?: WireBytes;
+  readonly wire?: WireTotals;
 }
 
 /** What becomes of a request. */
@@ -83,7 +83,7 @@ export class Gatekeeper {
   #accepted = 0;
   #messages = 0;
   #bytes = 0;
-  #wire: WireBytes = { received: 0, sent: 0 };
+  #wire: WireTotals = { received: 0, sent: 0 };
   #deflated = 0;
   #isDraining = false;
 
@@ -278,7 +278,7 @@ export class Gatekeeper {
   }
 }
 
-function sumOf(sum: WireBytes, more?: WireBytes): WireBytes {
+function sumOf(sum: WireTotals, more?: WireTotals): WireTotals {
   return more === undefined ? sum : { received: sum.received + more.received, sent: sum.sent + more.sent };
 }
 

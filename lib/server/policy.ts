@@ -5,7 +5,7 @@
  */
 
 import type { CloseRecord } from "../protocol/close.ts";
-import type { CompressorOptions } from "../net/zlib.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import type { RateLimit } from "./rate.ts";
 
 /**
@@ -33,21 +33,19 @@ export const DEFAULT_DEFLATE_MEMORY_LEVEL = 5;
 export const DEFAULT_DEFLATE_LEVEL = 3;
 
 /** How the server compresses with permessage-deflate (RFC 7692); what is left out has its default. */
-export interface DeflatePolicy extends CompressorOptions {
+export interface DeflatePolicy {
+  /** The level of zlib, 1 (fast) to 9 (small). 3 by default. */
+  readonly level?: number | undefined;
+  /** The memory level of zlib, 1 to 9. 5 by default. */
+  readonly memoryLevel?: number | undefined;
+  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
+  readonly thresholdBytes?: number | undefined;
   /** The largest window in bits, 9 to 15; that of the client is only asked for where its offer allows it. 12 by default. */
   readonly windowBits?: number | undefined;
   /** Whether messages may refer back to those before them, either way, as long as the connection lives. `true` by default. */
   readonly takeover?: boolean | undefined;
   /** A message over 1 MiB that inflates to more than so many times its size is closed with 1008. 256 by default. */
   readonly maxInflateRatio?: number | undefined;
-}
-
-/** How many bytes the frames of connections had on the wire, headers and control frames too. */
-export interface WireBytes {
-  /** From the peers. */
-  readonly received: number;
-  /** To the peers. */
-  readonly sent: number;
 }
 
 /** Says how many connections there may be, as long as that is only found out while they come. */
@@ -155,7 +153,7 @@ export interface EchoClosed extends CloseRecord {
   /** How long the connection was open, in milliseconds. */
   readonly ms: number;
   /** How many bytes its frames had on the wire; over our own frames only. */
-  readonly wire?: WireBytes;
+  readonly wire?: WireTotals;
 }
 
 /** A request was answered with something else than the upgrade. */
@@ -221,7 +219,7 @@ export interface EchoStats {
   /** The payload bytes that were echoed. */
   readonly bytes: number;
   /** The bytes of all frames on the wire; 0 over the runtime's WebSocket, which hides them. */
-  readonly wire?: WireBytes;
+  readonly wire?: WireTotals;
   /** The connections on which permessage-deflate was negotiated. */
   readonly deflated?: number;
   /** The connections that have ended. */

@@ -16,7 +16,7 @@ import { type Holder, type MemoryBudget, SHED_REASON } from "./budget.ts";
 import { coalesce, EchoBuffer, MIN_READ_BYTES } from "./echo_buffer.ts";
 import { EchoRelay } from "./echo_relay.ts";
 import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
-import type { WireBytes } from "./policy.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import type { RateLimit } from "./rate.ts";
 
 export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
@@ -27,6 +27,15 @@ export { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./guard.ts";
  * taken for one that does not answer.
  */
 const MAX_DISCARDED_WORK = 128 * 1024;
+
+/** How much of a read with compressed messages is taken at once, in bytes: at first, and behind what inflates to much. */
+const MIN_SLICE_BYTES = 128;
+
+/** The same at most, in bytes: it inflates to 2 MiB at the worst. */
+const MAX_SLICE_BYTES = 2048;
+
+/** More work than this in one slice is much, in frames: 64 KiB that were inflated and compressed again. */
+const DENSE_WORK = 256;
 
 const NO_PONG = "No answer to the ping";
 
@@ -59,7 +68,7 @@ export interface WireEnd extends CloseRecord {
   /** How many payload bytes were echoed. */
   readonly bytes: number;
   /** How many bytes the frames had on the wire. */
-  readonly wire: WireBytes;
+  readonly wire: WireTotals;
 }
 
 /**
@@ -107,6 +116,7 @@ export class WireEcho implements Holder {
   /** The bytes that came behind the head and have not been taken. */
   #earlyBytes = 0;
   #discardedWork = 0;
+  #sliceBytes = MIN_SLICE_BYTES;
   #receivedBytes = 0;
   #sentBytes = 0;
   /** The reason of an end without a close, or of a close of our own. */
@@ -147,7 +157,7 @@ export class WireEcho implements Holder {
   }
 
   /** How many bytes its frames had on the wire so far. */
-  get wire(): WireBytes {
+  get wire(): WireTotals {
     return { received: this.#receivedBytes, sent: this.#sentBytes };
   }
 
@@ -171,7 +181,7 @@ export class WireEcho implements Holder {
           throw new Error("Unexpected EOF");
         }
         this.#guard.moved();
-        const frames = this.#take(count);
+        const frames = this.#isDeflating ? await this.#takeSlices(count) : this.#take(this.#buffer.begin(count));
         const echoes = this.#aside === undefined ? this.#buffer.takeEchoes() : undefined;
         if (echoes !== undefined) {
           // Nearly always: one write, without the promises of a method around it.
@@ -208,7 +218,8 @@ export class WireEcho implements Holder {
     for (let at = 0; at < early.byteLength && !this.#isOver; at += this.#buffer.room.byteLength) {
       const piece = early.subarray(at, at + this.#buffer.room.byteLength);
       this.#buffer.room.set(piece);
-      this.#take(piece.byteLength);
+      if (this.#isDeflating) await this.#takeSlices(piece.byteLength);
+      else this.#take(this.#buffer.begin(piece.byteLength));
       if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
       const turn = this.#nextTurn();
       if (turn) await turn;
@@ -327,8 +338,28 @@ export class WireEcho implements Holder {
     while (await this.#conn.read(this.#buffer.room) !== null) await this.#turns.next(MAX_WORK);
   }
 
+  /** What a few compressed bytes hold must not keep others waiting: gives how much work it was, in frames. */
+  async #takeSlices(count: number): Promise<number> {
+    const bytes = this.#buffer.begin(count);
+    let frames = 0;
+    for (let at = 0; at < count;) {
+      const piece = bytes.subarray(at, at + this.#sliceBytes);
+      const work = this.#take(piece);
+      at += piece.byteLength;
+      frames += work;
+      this.#sliceBytes = work > DENSE_WORK ? MIN_SLICE_BYTES : Math.min(2 * this.#sliceBytes, MAX_SLICE_BYTES);
+      if (at === count || this.#relay.work < MAX_WORK) continue;
+      // Nothing is written aside: the echoes so far stand in the read buffer.
+      this.#step = "take";
+      await this.#nextTurn();
+    }
+    this.#step = "read";
+    return frames;
+  }
+
   /** Takes what was read, and gives how many frames have begun. */
-  #take(count: number): number {
+  #take(bytes: Uint8Array<ArrayBuffer>): number {
+    const { byteLength: count } = bytes;
     const relay = this.#relay;
     const endpoint = this.#endpoint;
     const before = relay.work;
@@ -336,7 +367,7 @@ export class WireEcho implements Holder {
     const wasInside = relay.isInsideFrame;
     if (this.#guard.isMetered) relay.readAt = performance.now();
     this.#step = "take";
-    endpoint.receive(this.#buffer.begin(count));
+    endpoint.receive(bytes);
     this.#step = "read";
     this.#receivedBytes += count;
     // Not while a message is being inflated: whoever holds too much loses its engines. Behind our close frame none is needed.

@@ -1,7 +1,7 @@
 /** Compression through the command lines: the client beside npm ws and peers that answer wrongly, and our own server. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { WebSocket as WsClient, WebSocketServer } from "npm:ws@8.23.0";
+import { type WebSocket as WsClient, WebSocketServer } from "npm:ws@8.23.0";
 import { MessageDeflate } from "../../lib/net/zlib.ts";
 import { client, outcomeOf, reportOf, serverProcess, start } from "../support/command.ts";
 import { CLOSE, rawPeer, type RawSocket, TEXT } from "../support/raw_peer.ts";
