@@ -25,6 +25,8 @@ export interface PageOptions {
   checksOrigin?: boolean;
   /** The longest message that the server takes, in bytes; 16 MiB by default. */
   maxMessageBytes?: number;
+  /** The version of the server; none by default. */
+  version?: string;
 }
 
 /**
@@ -49,9 +51,10 @@ export interface PageOptions {
  * ```
  */
 export function createPage(options: PageOptions = {}): () => Response {
-  const { protocols = [], needsToken = false, checksOrigin = false, maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } =
-    options;
+  const { protocols = [], needsToken = false, checksOrigin = false, version = "" } = options;
+  const { maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } = options;
   const settings = JSON.stringify({
+    version,
     protocols,
     needsToken,
     checksOrigin,

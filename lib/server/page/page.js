@@ -13,6 +13,7 @@
  * @property {string} tokenPrefix What it is offered as, before its base64url: a browser cannot send a field Authorization.
  * @property {number} maxMessageBytes The longest message that it takes, in bytes.
  * @property {number} maxReasonBytes The longest close reason, in bytes.
+ * @property {string} version The version of the server.
  * @property {Record<string, CodeInfo>} closeCodes What each close code with a name says.
  * @property {CodeRange[]} closeRanges What the other close codes are for.
  *
@@ -27,11 +28,13 @@
  * @property {boolean} isOpened Whether it has ever been open.
  * @property {boolean} isLate Whether the connect deadline has passed.
  * @property {{ code: number, reason: string } | null} asked The close that this page asked for.
- * @property {{ data: Data, at: number }[]} waiting What was sent and has not come back, oldest first.
+ * @property {Sent[]} waiting What was sent and has not come back, oldest first.
  * @property {number} left How many more times the message of the present run is to be sent.
  */
 
 /** A message: a string is text, bytes are binary. @typedef {string | Uint8Array<ArrayBuffer>} Data */
+
+/** A message that was sent, when, and its row of the log. @typedef {{ data: Data, at: number, row: HTMLElement }} Sent */
 
 /** How long a connection may take to open, in milliseconds: 10 s. A browser's WebSocket has no deadline of its own. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -47,6 +50,12 @@ const MAX_COUNT = 1000;
 
 /** How much of a message the log shows: characters of text, or bytes. */
 const MAX_SHOWN = { chars: 200, bytes: 32 };
+
+/** Up to this many characters, text is looked at for JSON: 64 Ki. */
+const MAX_JSON_CHARS = 65_536;
+
+/** The plot ends here, as a multiple of the upper quartile: a few slow round trips must not flatten the others. */
+const PLOT_HEADROOM = 3;
 
 /** From this size on, a message is a file on the command line, in bytes: 4 KiB. */
 const MAX_COMMAND_BYTES = 4096;
@@ -76,6 +85,9 @@ let connection = null;
 
 /** The latest round trips, in milliseconds, oldest first. @type {number[]} */
 let trips = [];
+
+/** The row of the last message, which stands under the button as well: on a phone the log is far below. @type {HTMLElement | null} */
+let lastRow = null;
 
 /** Thrown when something cannot be done; the message says what would do. */
 class Refusal extends Error {
@@ -141,22 +153,22 @@ function showOpen({ protocol }) {
   const selected = isToken ? "Subprotocol: the token, by mistake of the server." : `Subprotocol: ${quote(protocol)}.`;
   showState("open", "Connected", protocol === "" ? "No subprotocol." : selected);
   showButtons();
-  addEvent("opened");
+  addEvent("opened", "connected");
   if (document.activeElement?.closest("#connect-form")) messageInput.focus();
 }
 
 /** What a page may know of a failure is that there was one. @param {Connection} current */
 function showFailure({ asked, isLate }) {
   if (asked) return showState("closed", "Not connected", "Cancelled before the connection was open.");
-  const what = isLate
+  const detail = isLate
     ? `There was no answer within ${CONNECT_TIMEOUT_MS / 1000} s.`
-    : "A browser tells a page neither the cause nor the HTTP status.";
-  const token = settings.needsToken ? " Is the token the right one?" : "";
-  const offer = readOr(readChosen, []).length > 0 ? " Does the server take a subprotocol that is offered?" : "";
-  const origin = settings.checksOrigin ? ` Does it let in pages of ${location.origin} (--allow-origin)?` : "";
-  const advice = ` Is the server still running?${token}${origin}${offer} The command below names the cause.`;
-  showState("failed", "No connection", what + advice);
-  addEvent("failed");
+    : "A browser tells a page neither the cause nor the HTTP status. The command names it.";
+  const questions = ["Is the server still running?"];
+  if (settings.needsToken) questions.push("Is the token the right one?");
+  if (readOr(readChosen, []).length > 0) questions.push("Does the server take a subprotocol that is offered?");
+  if (settings.checksOrigin) questions.push(`Does it let in pages of ${location.origin} (--allow-origin)?`);
+  showState("failed", "No connection", detail, questions);
+  addEvent("failed", "no connection", "bad");
 }
 
 /**
@@ -164,12 +176,13 @@ function showFailure({ asked, isLate }) {
  * @param {CloseEvent} event
  */
 function showEnd({ asked, waiting }, { code, reason, wasClean }) {
+  for (const { row } of waiting) judgeRow(row, "bad", "no echo came");
   const { name, meaning, source } = explainCode(code);
   const isConfirmed = wasClean && asked?.code === code;
   const said = reason === "" ? "" : `, reason ${quote(reason)}`;
   const by = isConfirmed ? "confirmed by the server" : wasClean ? "said by the server" : "without a close frame";
   showState(wasClean ? "closed" : "failed", "Closed", `${code} (${name})${said}: ${by}.`);
-  addEvent("closed", `${code} (${name})${said}`);
+  addEvent("closed", `closed: ${code} (${name})${said}`, wasClean ? "" : "bad");
   const began = asked
     ? `This page, with ${asked.code}${isConfirmed ? "; the server confirmed it" : ""}`
     : wasClean
@@ -213,8 +226,7 @@ function send() {
  * @param {Data} data
  */
 function sendOne({ socket, waiting }, data) {
-  addRow({ direction: "sent", data });
-  waiting.push({ data, at: performance.now() });
+  waiting.push({ data, at: performance.now(), row: addMessage("sent", data, "waiting for the echo") });
   socket.send(data);
 }
 
@@ -227,12 +239,15 @@ function receive(current, data) {
   const now = performance.now();
   const sent = current.waiting.shift();
   if (!sent) {
-    addRow({ direction: "received", data, verdict: "nothing was sent for it" });
+    judgeRow(addMessage("received", data, ""), "bad", "nothing was sent for it");
+    announce(`received ${describe(data)}, nothing was sent for it`);
     return;
   }
   const ms = now - sent.at;
   const same = isSame(sent.data, data);
-  addRow({ direction: "received", data, ms, isGood: same, verdict: same ? "the same as sent" : "not what was sent" });
+  const verdict = same ? "the same as sent" : "not what was sent";
+  judgeRow(sent.row, same ? "good" : "bad", verdict, { ms, data: same ? undefined : data });
+  announce(`received ${describe(data)}, ${verdict}, round trip ${describeMs(ms)}`);
   showTrips([...trips, ms].slice(-MAX_TRIPS));
   if (current.left > 0 && current.socket.readyState === WebSocket.OPEN) {
     current.left--;
@@ -370,13 +385,12 @@ function readOr(read, otherwise) {
 
 // ---------------------------------------------------------------------------------------------- the command line
 
-/** The command that does the same; a note goes with it where it needs something. */
+/** The words of the command that does the same; a note goes with it where it needs something. */
 function commandOf() {
   const { data, bytes } = readMessage();
   const count = readCount();
   const { code, reason } = readClose();
   const words = ["deno task client"];
-  let input = "";
   const notes = ["For a POSIX shell, in the folder of wsproof."];
   if (typeof data !== "string") words.push("-b");
   if (bytes.byteLength > MAX_COMMAND_BYTES) {
@@ -386,7 +400,7 @@ function commandOf() {
     words.push(`-m ${shellQuote(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes))}`);
   } else {
     // No argument can hold a NUL or what is not UTF-8, and other control characters are not for pasting.
-    input = `printf ${printfQuote(bytes)} | `;
+    words.unshift(`printf ${printfQuote(bytes)} |`);
     words.push("-f -");
   }
   if (count > 1) words.push(`-n ${count}`);
@@ -399,7 +413,7 @@ function commandOf() {
   if (code !== 1000) words.push(`--close-code ${code}`);
   if (reason !== "") words.push(`--close-reason ${shellQuote(reason)}`);
   words.push(shellQuote(readUrl()));
-  return { command: input + words.join(" "), note: notes.join(" ") };
+  return { words, note: notes.join(" ") };
 }
 
 /** Whether bytes are UTF-8 that can stand between quotes. @param {Uint8Array} bytes */
@@ -446,11 +460,13 @@ async function copyCommand() {
  * @param {"closed" | "busy" | "open" | "failed"} state
  * @param {string} name
  * @param {string} [detail]
+ * @param {string[]} [questions]
  */
-function showState(state, name, detail = "") {
+function showState(state, name, detail = "", questions = []) {
   stateBox.dataset.state = state;
   byId("state-name", HTMLElement).textContent = name;
   byId("state-detail", HTMLElement).textContent = detail;
+  byId("state-list", HTMLElement).replaceChildren(...questions.map((question) => element("li", question)));
 }
 
 /** A button that cannot be used stays reachable, so that the keyboard focus is never lost. */
@@ -468,54 +484,143 @@ function showFields() {
   const code = readOr(readCode, 0);
   const { name, meaning } = explainCode(code);
   byId("code-hint", HTMLElement).textContent = code === 0 ? "1000 or 3000 to 4999." : `${code} (${name}): ${meaning}`;
-  const { command, note } = readOr(commandOf, { command: "", note: "First mend what the fields above say." });
-  commandCode.textContent = command;
-  byId("copy", HTMLElement).ariaDisabled = String(command === "");
+  const { words, note } = readOr(commandOf, { words: [], note: "First mend what the fields say." });
+  commandCode.replaceChildren(
+    ...words.flatMap((word, index) => [...index > 0 ? [" "] : [], element("span", word, "word")]),
+  );
+  byId("copy", HTMLElement).ariaDisabled = String(words.length === 0);
   byId("command-hint", HTMLElement).textContent = note;
   byId("copied", HTMLElement).textContent = "";
 }
 
 /**
- * @param {object} row
- * @param {"sent" | "received"} row.direction
- * @param {Data} row.data
- * @param {number} [row.ms] The round trip.
- * @param {string} [row.verdict]
- * @param {boolean} [row.isGood]
+ * Puts a message on top of the log.
+ * @param {"sent" | "received"} direction
+ * @param {Data} data
+ * @param {string} badge
  */
-function addRow({ direction, data, ms, verdict = "", isGood = false }) {
-  const isText = typeof data === "string";
-  const what = `${isText ? "text" : "binary"}, ${describeBytes(isText ? byteLengthOf(data) : data.byteLength)}`;
-  const trip = ms === undefined ? "" : describeMs(ms);
-  const judged = element("span", verdict, isGood ? "good" : "bad");
-  const shown = element("span", isText ? quote(data, MAX_SHOWN.chars) : toHex(data), "data");
-  if (verdict !== "") shown.append(" ", judged);
-  prepend(direction, element("span", what, "what"), element("span", trip, "trip"), shown);
-  if (direction === "received") announce(`received ${what}, ${verdict}${trip && `, round trip ${trip}`}`);
+function addMessage(direction, data, badge) {
+  const facts = element("span", "", "facts");
+  facts.append(...arrow(direction), element("span", describe(data)), " ", element("span", badge, "badge"));
+  const row = prepend(direction, facts, ...shownData(data));
+  lastRow = row;
+  showLast();
+  return row;
 }
 
 /**
- * @param {string} direction
- * @param {string} [detail]
+ * Says in a row what came of its message.
+ * @param {HTMLElement} row
+ * @param {"good" | "bad"} judgement
+ * @param {string} verdict
+ * @param {{ ms?: number, data?: Data | undefined }} [reply] The round trip, and what came back if that is something else.
  */
-function addEvent(direction, detail = "") {
-  prepend(direction, element("span", detail, "data"));
+function judgeRow(row, judgement, verdict, { ms, data } = {}) {
+  row.classList.add("judged", judgement);
+  const badge = row.querySelector(".badge");
+  if (badge) badge.textContent = verdict;
+  if (ms !== undefined) badge?.before(...arrow("received"), element("span", describeMs(ms)), " ");
+  if (data !== undefined) {
+    const facts = element("span", "", "facts");
+    facts.append(...arrow("received"), element("span", describe(data)));
+    row.append(" ", facts, " ", ...shownData(data));
+  }
+  if (row === lastRow) showLast();
+}
+
+/** Shows the row of the last message under the button. */
+function showLast() {
+  const last = byId("last", HTMLElement);
+  last.hidden = lastRow === null;
+  last.replaceChildren(...lastRow ? [lastRow.cloneNode(true)] : []);
 }
 
 /**
- * @param {string} direction
+ * @param {"opened" | "closed" | "failed"} kind
+ * @param {string} text
+ * @param {"" | "bad"} [judgement]
+ */
+function addEvent(kind, text, judgement = "") {
+  const row = prepend(kind, element("span", text, "event"));
+  if (judgement !== "") row.classList.add(judgement);
+}
+
+/**
+ * @param {string} kind
  * @param {Node[]} cells
  */
-function prepend(direction, ...cells) {
+function prepend(kind, ...cells) {
   const now = new Date();
   const millis = String(now.getMilliseconds()).padStart(3, "0");
   const time = element("time", `${now.toLocaleTimeString("en-GB")}.${millis}`);
   time.setAttribute("datetime", now.toISOString());
-  const row = element("li", "", direction);
-  // The spaces keep the words apart where they are read or copied as one line.
-  for (const cell of [time, element("span", direction, "direction"), ...cells]) row.append(cell, " ");
+  const row = element("li", "", kind);
+  const [first, ...rest] = cells;
+  if (first) row.append(first, " ", time, " ", ...rest);
   logList.prepend(row);
   if (logList.children.length > MAX_ROWS) logList.lastElementChild?.remove();
+  showLog();
+  return row;
+}
+
+function showLog() {
+  const isEmpty = logList.children.length === 0;
+  byId("log-empty", HTMLElement).hidden = !isEmpty;
+  byId("log-hint", HTMLElement).hidden = isEmpty;
+  byId("log-scroll", HTMLElement).hidden = isEmpty;
+}
+
+/** @param {Data} data */
+function describe(data) {
+  return typeof data === "string"
+    ? `text, ${describeBytes(byteLengthOf(data))}`
+    : `binary, ${describeBytes(data.byteLength)}`;
+}
+
+/** An arrow for the eyes, and the word for a screen reader. @param {"sent" | "received"} direction */
+function arrow(direction) {
+  const sign = element("span", direction === "sent" ? "→" : "←", "arrow");
+  sign.ariaHidden = "true";
+  return [sign, element("span", `${direction} `, "visually-hidden")];
+}
+
+/** What a message says, and on demand its JSON. @param {Data} data */
+function shownData(data) {
+  const shown = element("span", "", "data");
+  if (typeof data !== "string") {
+    shown.textContent = toHex(data);
+    return data.byteLength === 0 ? [] : [shown];
+  }
+  shown.append(...escaped(data.slice(0, MAX_SHOWN.chars).toWellFormed()));
+  if (data.length > MAX_SHOWN.chars) shown.append(" …");
+  const pretty = prettyJson(data);
+  return [...data === "" ? [] : [shown], ...pretty === undefined ? [] : [pretty]];
+}
+
+/** JSON of objects and arrays, in lines, behind a word to press. @param {string} text */
+function prettyJson(text) {
+  if (text.length > MAX_JSON_CHARS || !/^\s*[{[]/.test(text)) return undefined;
+  let lines;
+  try {
+    lines = JSON.stringify(JSON.parse(text), null, 2).split("\n");
+  } catch {
+    return undefined;
+  }
+  const pre = element("pre", "");
+  pre.append(...lines.flatMap((line, index) => [...index > 0 ? ["\n"] : [], ...escaped(line)]));
+  const details = element("details", "");
+  details.append(element("summary", "JSON"), pre);
+  return details;
+}
+
+/**
+ * Text that somebody else wrote, with control and direction characters as escapes that look unlike the text.
+ * @param {string} text
+ * @returns {(Node | string)[]}
+ */
+function escaped(text) {
+  return text.split(new RegExp(`(${UNPRINTABLE.source})`)).filter((part) => part !== "")
+    .map((part) => UNPRINTABLE.test(part) ? element("span", escapeOf(part), "escape") : part);
 }
 
 /** How many messages a screen reader has not been told of, and of the last one what to say. */
@@ -532,24 +637,57 @@ function announce(text) {
   }, ANNOUNCE_MS);
 }
 
-/** Draws the round trips as bars, with their median as a line. @param {number[]} latest */
+/**
+ * Draws the round trips as bars, with their median as a line.
+ * @param {number[]} latest
+ */
 function showTrips(latest) {
   trips = latest;
-  const { width, height } = byId("plot", SVGSVGElement).viewBox.baseVal;
-  const most = Math.max(...trips, 0.001);
+  const plot = byId("plot", SVGSVGElement);
+  const { width, height } = plot.viewBox.baseVal;
+  const sorted = trips.toSorted((a, b) => a - b);
+  const most = sorted.at(-1) ?? 0;
+  const median = percentile(sorted, 0.5);
+  const top = niceAbove(Math.min(most, percentile(sorted, 0.75) * PLOT_HEADROOM));
   const step = width / MAX_TRIPS;
   const bars = trips.map((ms, index) => {
-    const tall = Math.max(1, ms / most * (height - 10));
-    return svg("rect", { class: "bar", x: index * step + 1, y: height - tall, width: step - 2, height: tall });
+    const tall = Math.max(1, Math.min(1, ms / top) * height);
+    const box = { x: index * step + 1, y: height - tall, width: step - 2, height: tall };
+    return svg("rect", { class: ms > top ? "bar over" : "bar", ...box });
   });
-  const sorted = trips.toSorted((a, b) => a - b);
-  const middle = sorted[sorted.length >> 1] ?? 0;
-  const y = height - middle / most * (height - 10);
-  const line = trips.length < 2 ? [] : [svg("line", { class: "median", x1: 0, x2: width, y1: y, y2: y })];
-  byId("plot", SVGSVGElement).replaceChildren(...bars, ...line);
+  const lines = [["grid", top / 2], ["median", median]].map(([name = "", ms]) => {
+    const y = height - Number(ms) / top * height;
+    return svg("line", { class: name, x1: 0, x2: width, y1: y, y2: y });
+  });
+  plot.replaceChildren(...lines.slice(0, 1), ...bars, ...lines.slice(1));
+  byId("axis-top", HTMLElement).textContent = `${top} ms`;
+  byId("axis-middle", HTMLElement).textContent = `${top / 2} ms`;
+  byId("plot-empty", HTMLElement).hidden = trips.length > 0;
+  byId("plot-area", HTMLElement).hidden = trips.length === 0;
+  const over = trips.filter((ms) => ms > top).length;
+  const facts = Object.entries({
+    min: sorted[0] ?? 0,
+    median,
+    p90: percentile(sorted, 0.9),
+    p99: percentile(sorted, 0.99),
+  })
+    .map(([name, ms]) => `${name} ${describeMs(ms)}`);
   byId("plot-summary", HTMLElement).textContent = trips.length === 0
-    ? "None yet."
-    : `Last ${trips.length}: min ${describeMs(sorted[0] ?? 0)}, median ${describeMs(middle)}, max ${describeMs(most)}.`;
+    ? ""
+    : `Last ${trips.length}, in milliseconds, the newest on the right: ${facts.join(", ")}, max ${describeMs(most)}. ` +
+      `Dashed: the median.${over > 0 ? ` Red: ${over} beyond the plot.` : ""}`;
+}
+
+/** By the nearest rank. @param {number[]} sorted @param {number} share */
+function percentile(sorted, share) {
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
+}
+
+/** The next of 1, 2, 5, 10, 20 ... @param {number} value */
+function niceAbove(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 0.01)));
+  const nice = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= value) ?? 10 * power;
+  return Number(nice.toPrecision(1));
 }
 
 // ---------------------------------------------------------------------------------------------- small things
@@ -567,11 +705,14 @@ const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u20
  */
 function quote(text, maxChars = Infinity) {
   const shown = JSON.stringify(text.length > maxChars ? text.slice(0, maxChars).toWellFormed() : text);
-  const escaped = shown.replace(
-    new RegExp(UNPRINTABLE, "g"),
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-  return text.length > maxChars ? `${escaped} …` : escaped;
+  const safe = shown.replace(new RegExp(UNPRINTABLE, "g"), escapeOf);
+  return text.length > maxChars ? `${safe} …` : safe;
+}
+
+/** @param {string} char A control or direction character. */
+function escapeOf(char) {
+  const short = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[char];
+  return short ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** @param {Uint8Array} bytes */
@@ -588,6 +729,12 @@ function byteLengthOf(text) {
 /** @param {number} bytes */
 function describeBytes(bytes) {
   return `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+}
+
+/** @param {number} bytes */
+function describeSize(bytes) {
+  const [unit, name] = bytes % 2 ** 20 === 0 ? [2 ** 20, "MiB"] : bytes % 1024 === 0 ? [1024, "KiB"] : [1, "bytes"];
+  return `${bytes / Number(unit)} ${name}`;
 }
 
 /** @param {number} ms */
@@ -638,10 +785,14 @@ function byId(id, type) {
 function onSubmit(name, act) {
   const form = byId(`${name}-form`, HTMLFormElement);
   const problem = byId(`${name}-problem`, HTMLElement);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
+  const clear = () => {
     problem.textContent = "";
     for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+  };
+  form.addEventListener("input", clear);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    clear();
     try {
       act();
     } catch (error) {
@@ -668,10 +819,16 @@ messageInput.addEventListener("keydown", (event) => {
 byId("copy", HTMLElement).addEventListener("click", copyCommand);
 byId("clear", HTMLElement).addEventListener("click", () => {
   logList.replaceChildren();
+  lastRow = null;
+  showLast();
+  showLog();
   showTrips([]);
 });
 
-pathInput.value = location.pathname;
+pathInput.value = location.pathname + location.search;
+byId("about", HTMLElement).textContent = `wsproof ${settings.version}. A message has at most ${
+  describeSize(settings.maxMessageBytes)
+}, a close reason ${settings.maxReasonBytes} bytes.`;
 byId("origin", HTMLElement).textContent = readUrl().replace(/^(\w+:\/\/[^/]*).*$/, "$1");
 byId("token-field", HTMLElement).hidden = !settings.needsToken;
 byId("protocol-field", HTMLElement).hidden = settings.protocols.length > 0;
