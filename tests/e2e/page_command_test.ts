@@ -1,6 +1,6 @@
 /** The page in Chromium: the command that does the same. */
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { shell, testPage } from "../support/page_server.ts";
 
 async function sha256(message: string | Uint8Array<ArrayBuffer>): Promise<string> {

@@ -1,6 +1,6 @@
 /** The page in Chromium: fields that cannot be used, subprotocols, the token, the keyboard and the policy. */
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Answer, within } from "../support/browser.ts";
 import { shell, testPage } from "../support/page_server.ts";
 

@@ -1,6 +1,6 @@
 /** What the echo server answers to `GET /`: one page that is complete in itself. */
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createPage, type PageOptions } from "../../lib/server/page.ts";
 import { CLOSE_CODES, describeCloseCode } from "../../lib/protocol/close.ts";
 
