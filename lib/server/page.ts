@@ -9,7 +9,12 @@
 
 import { createHash } from "node:crypto";
 import html from "./page/page.html" with { type: "text" };
-import script from "./page/page.js" with { type: "text" };
+import command from "./page/command.js" with { type: "text" };
+import fields from "./page/fields.js" with { type: "text" };
+import log from "./page/log.js" with { type: "text" };
+import plot from "./page/plot.js" with { type: "text" };
+import main from "./page/page.js" with { type: "text" };
+import text from "./page/text.js" with { type: "text" };
 import style from "./page/page.css" with { type: "text" };
 import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
 import { CLOSE_CODES, type CloseCodeInfo, describeCloseCode, MAX_CLOSE_REASON_BYTES } from "../protocol/close.ts";
@@ -73,6 +78,14 @@ export function createPage(options: PageOptions = {}): () => Response {
   const body = new TextEncoder().encode(page);
   return () => new Response(body, { headers: HEADERS });
 }
+
+/**
+ * The modules of the page as one script: a page that asks the network for nothing cannot import. Each stands behind those that
+ * it imports, and no two have a name in common.
+ */
+const script = [text, fields, command, log, plot, main].map((module) =>
+  module.replaceAll(/^import [^;]*;\n/gm, "").replaceAll(/^export /gm, "")
+).join("\n");
 
 /** What the codes without a name of their own are for (RFC 6455 section 7.4.2). */
 const CLOSE_RANGES = [

@@ -65,7 +65,10 @@ Deno.test("createPage() embeds what it is told and every close code, so that no 
 });
 
 Deno.test("the script and the server have the same idea of a token and of what is not printable", async () => {
-  const script = await Deno.readTextFile(new URL("lib/server/page/page.js", ROOT));
+  const scripts = await Promise.all(
+    ["fields", "text"].map((name) => Deno.readTextFile(new URL(`lib/server/page/${name}.js`, ROOT))),
+  );
+  const script = scripts.join("");
   const sources = await Promise.all(
     ["token", "message"].map((name) => Deno.readTextFile(new URL(`lib/protocol/${name}.ts`, ROOT))),
   );
