@@ -31,7 +31,7 @@ function steady(text: string): string {
   return text
     .replace(/\d+(\.\d+)? (ms|s|[KMG]iB\/s)\b/g, "N $2")
     .replace(/(127\.0\.0\.1|\[::1\]):(?!6455)\d+/g, "$1:PORT")
-    .replace(/(: the end instead of) [0-9a-f ]+$/m, "$1 BYTES")
+    .replace(/(: the end instead of) [0-9a-f ]+/, "$1 BYTES")
     .replace(/ +/g, " ");
 }
 
