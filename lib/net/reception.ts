@@ -11,7 +11,7 @@ import { plainResponse } from "./plain_response.ts";
 import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { type ParsedRequest, parseRequest } from "./request.ts";
-import type { ByteStream, SecureConn } from "./tls.ts";
+import type { AcceptedStream, ByteStream, SecureConn } from "./tls.ts";
 
 /**
  * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to one
@@ -34,9 +34,9 @@ const MAX_FAST_FORGOTTEN_BYTES = 64 * 1024;
 /**
  * Why a connection was refused before there was a request: its head is none (400, also plain HTTP where TLS is spoken), its
  * TLS handshake is none or over 64 KiB (0), its head is over 64 KiB (431), was not there in time (408, or 0 if nothing came),
- * or it had waited longest of too many (0).
+ * it had waited longest of too many (0), or the handler takes no more connections.
  */
-export type HeadRefusalCause = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit";
+export type HeadRefusalCause = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit" | "connections";
 
 /** How a connection was refused before there was a request. */
 export interface HeadRefusal {
@@ -65,7 +65,7 @@ export class Reception {
   readonly addr: Deno.Addr;
   /** Resolves when it is destroyed. */
   readonly gone: Promise<undefined>;
-  readonly #conn: Deno.TcpConn;
+  readonly #conn: AcceptedStream;
   readonly #secure: SecureConn | undefined;
   #stream: ByteStream;
   readonly #timeoutMs: number;
@@ -78,7 +78,7 @@ export class Reception {
   #isWaiting = true;
   #isGone = false;
 
-  constructor(conn: Deno.TcpConn, secure: SecureConn | undefined, timeoutMs: number) {
+  constructor(conn: AcceptedStream, secure: SecureConn | undefined, timeoutMs: number) {
     this.#conn = conn;
     this.#stream = secure ?? conn;
     this.#secure = secure;
@@ -145,7 +145,7 @@ export class Reception {
   }
 
   #tooLate(): Unreadable {
-    const reason = `No complete request has come within ${this.#timeoutMs / 1000} seconds.`;
+    const reason = `No complete request within ${this.#timeoutMs / 1000} s.`;
     return { status: this.#reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
   }
 
@@ -156,6 +156,7 @@ export class Reception {
 
   /** Answers, and waits for the peer's end of the connection. */
   async refuse(response: Response, isHead: boolean): Promise<void> {
+    this.#isWaiting = false;
     this.#dueAt = performance.now() + this.#timeoutMs;
     const body = await this.#bodyOf(response);
     if (body === undefined) return this.refuse(failed(), isHead);

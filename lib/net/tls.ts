@@ -37,6 +37,24 @@ export interface ByteStream extends Pick<Deno.Conn, "read" | "write" | "closeWri
   readonly byteCost?: number;
 }
 
+/** A connection as a listener accepts it. */
+export interface AcceptedStream extends ByteStream {
+  /** The address of the peer. */
+  readonly remoteAddr: Deno.Addr;
+  /** Turns Nagle's algorithm off, where it is on. */
+  setNoDelay?(noDelay: boolean): void;
+}
+
+/** Accepts connections: a `Deno.TcpListener`, or anything that gives streams of bytes. */
+export interface StreamListener {
+  /** The address that it is bound to. */
+  readonly addr: Deno.NetAddr;
+  /** Waits for the next connection; rejects when none can be taken for now, or the listener is closed. */
+  accept(): Promise<AcceptedStream>;
+  /** Stops listening. */
+  close(): void;
+}
+
 /**
  * Makes what {@linkcode SecureConn} needs of a certificate. Whether the two belong together is found out by the first
  * handshake only.
@@ -76,7 +94,7 @@ export function contextOf(cert: string, key: string): SecureContext {
 export class SecureConn implements ByteStream {
   /** As how many bytes of TCP each counts when turns are given: 8. */
   readonly byteCost = BYTE_COST;
-  readonly #tcp: Deno.TcpConn;
+  readonly #tcp: ByteStream;
   readonly #context: SecureContext;
   readonly #turns: Turns;
   /** TCP as the runtime's TLS sees it, and that TLS: both from the ClientHello on. */
@@ -105,7 +123,7 @@ export class SecureConn implements ByteStream {
    * @param context Its certificate.
    * @param turns The queue of the server that it belongs to.
    */
-  constructor(tcp: Deno.TcpConn, context: SecureContext, turns: Turns = new Turns()) {
+  constructor(tcp: ByteStream, context: SecureContext, turns: Turns = new Turns()) {
     this.#tcp = tcp;
     this.#context = context;
     this.#turns = turns;

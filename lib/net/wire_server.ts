@@ -8,8 +8,8 @@
 import { encodeClosePayload } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { plainResponse } from "./plain_response.ts";
-import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception } from "./reception.ts";
-import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
+import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception, type Unreadable } from "./reception.ts";
+import { type AcceptedStream, type ByteStream, contextOf, SecureConn, type StreamListener } from "./tls.ts";
 import { Turns } from "./turns.ts";
 
 export { HEAD_TIMEOUT_MS, type HeadRefusal, type HeadRefusalCause, MAX_ANSWER_BYTES } from "./reception.ts";
@@ -79,6 +79,12 @@ export interface WireHandler {
    */
   readonly answersItself?: boolean;
   /**
+   * Decides on a connection of which nothing has been read. By default every connection is taken.
+   *
+   * @returns The refusal, which is the answer; with the status 0 the connection is dropped without one.
+   */
+  onAccept?(): HeadRefusal | undefined;
+  /**
    * Decides on a request. A request that it lets through is given to `serve`, or `abandoned` is told of it. If it throws or
    * rejects, the answer is 500; if it takes longer than the rest of the time for the head, there is none.
    *
@@ -124,6 +130,8 @@ export type Decision = Response | string;
 
 /** Options of {@linkcode WireServer}. */
 export interface WireServerOptions {
+  /** Accepts the connections; a listener of the runtime on the host name and port by default. */
+  readonly listener?: StreamListener | undefined;
   /** The host name or address to listen on. */
   readonly hostname: string;
   /** The port to listen on, 0 for any free one. */
@@ -166,9 +174,9 @@ export interface WireServerOptions {
 export class WireServer {
   readonly #options: WireServerOptions;
   readonly #handler: WireHandler;
-  readonly #listener: Deno.TcpListener;
+  readonly #listener: StreamListener;
   /** How TLS begins on a connection, if there is TLS. */
-  readonly #secure: ((conn: Deno.TcpConn) => SecureConn) | undefined;
+  readonly #secure: ((conn: AcceptedStream) => SecureConn) | undefined;
   readonly #accepting: Promise<void>;
   /** Everything that has a deadline, and the promise that it is gone. */
   readonly #running = new Map<Timed, Promise<void>>();
@@ -199,7 +207,7 @@ export class WireServer {
       const context = contextOf(...pair);
       this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
     }
-    this.#listener = Deno.listen({ hostname, port });
+    this.#listener = options.listener ?? Deno.listen({ hostname, port });
     this.#accepting = this.#accept();
   }
 
@@ -211,6 +219,11 @@ export class WireServer {
   /** The port that it listens on. */
   get port(): number {
     return this.#listener.addr.port;
+  }
+
+  /** How many connections there are, before and behind their upgrade. */
+  get connections(): number {
+    return this.#running.size;
   }
 
   /**
@@ -248,16 +261,17 @@ export class WireServer {
         const conn = await this.#listener.accept();
         isInTrouble = false;
         try {
-          conn.setNoDelay(true);
+          conn.setNoDelay?.(true);
         } catch {
           // A peer that is gone already.
           conn.close();
           continue;
         }
+        const refusal = this.#handler.onAccept?.();
         if (this.#receptions.size >= this.#maxHeads()) this.#dropOldest();
         const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
         this.#receptions.add(reception);
-        this.#run(reception, this.#receive(reception).finally(() => this.#receptions.delete(reception)));
+        this.#run(reception, this.#receive(reception, refusal).finally(() => this.#receptions.delete(reception)));
       } catch (error) {
         // One connection that could not be taken is not the end of the others.
         if (this.#isStopped) return;
@@ -319,9 +333,9 @@ export class WireServer {
     }
   }
 
-  async #receive(reception: Reception): Promise<void> {
+  async #receive(reception: Reception, refusal?: Unreadable): Promise<void> {
     try {
-      const received = await reception.read();
+      const received = refusal ?? await reception.read();
       if ("cause" in received) {
         this.#tellRefused(reception, received);
         const { status, reason, accept } = received;
