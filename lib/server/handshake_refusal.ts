@@ -31,7 +31,8 @@ export interface Refusal {
   readonly fields?: Record<string, string>;
 }
 
-const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
+/** Fields of an answer that asks for the upgrade (RFC 9110 section 15.5.22, RFC 6455 section 4.4). */
+export const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
 
 /** The answer to a request whose host or path nobody can be sure of. */
 export const NO_ROUTE: Refusal = {

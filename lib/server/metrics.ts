@@ -152,7 +152,7 @@ const USUAL_CLOSES: readonly CloseCount[] = [
   { code: 1006, initiator: "none", count: 0 },
 ];
 
-const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
+const NO_REFUSALS: Readonly<Record<Exclude<RefusalCause, "no-such-path">, 0>> = {
   "plain-http": 0,
   "method": 0,
   "bad-handshake": 0,

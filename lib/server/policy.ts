@@ -156,7 +156,8 @@ export type TroubleKind = "accept" | "runtime";
 /**
  * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,
  * its token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that
- * is too long, too slow or one of too many (the last three over our own frames only).
+ * is too long, too slow or one of too many (the last three over our own frames only). A lab refuses a path that is no program
+ * as `no-such-path`.
  */
 export type RefusalCause =
   | "plain-http"
@@ -171,7 +172,8 @@ export type RefusalCause =
   | "gone"
   | "head-too-long"
   | "head-timeout"
-  | "head-limit";
+  | "head-limit"
+  | "no-such-path";
 
 /** What an echo server has counted since it began, except for {@linkcode EchoStats.connections}, which are those of now. */
 export interface EchoStats {
