@@ -8,7 +8,7 @@
 import type { CloseEnd } from "../protocol/close.ts";
 import { statusText } from "../net/answer.ts";
 import { withCertificate } from "../net/dial.ts";
-import { connectionError, type Destination, OPEN_FAILURE_TEXT } from "../net/failure.ts";
+import { connectionError, type Destination, lostError, OPEN_FAILURE_TEXT } from "../net/failure.ts";
 import { nameOf } from "../net/proxy.ts";
 import { OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
 
@@ -36,9 +36,7 @@ export function openErrorOf(error: string, destination: Destination): OpenError 
     const message = `${OPEN_FAILURE_TEXT["handshake-refused"]}: ${text}`;
     return new OpenError("handshake-refused", message, { reason, detail: words });
   }
-  if (LOST.test(words)) {
-    return new OpenError("connection-lost", OPEN_FAILURE_TEXT["connection-lost"], { detail: words });
-  }
+  if (LOST.test(words)) return lostError(words);
   return connectionError(words, destination);
 }
 

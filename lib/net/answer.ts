@@ -17,9 +17,9 @@ import {
   valuesOf,
 } from "../protocol/http.ts";
 import { concatBytes, withoutToken } from "../protocol/message.ts";
-import { type HandshakeRefusal, OpenError } from "./open_error.ts";
+import type { HandshakeRefusal } from "./open_error.ts";
 import { within } from "./deadline.ts";
-import { OPEN_FAILURE_TEXT } from "./failure.ts";
+import { lostError } from "./failure.ts";
 
 /** How long the body of a refusal may take, in milliseconds: 1 s, and at most half of what is left of the connect timeout. */
 export const BODY_TIMEOUT_MS = 1000;
@@ -102,14 +102,13 @@ function unreadable({ message, startLine }: HttpHeadError, bytes: Uint8Array<Arr
 }
 
 async function readOrLose(connection: Readable, into: Uint8Array): Promise<number> {
-  const lost = OPEN_FAILURE_TEXT["connection-lost"];
   try {
     const read = await connection.read(into);
     if (read !== null) return read;
   } catch (error) {
-    throw new OpenError("connection-lost", lost, { detail: messageOf(error), cause: error });
+    throw lostError(messageOf(error), error);
   }
-  throw new OpenError("connection-lost", lost);
+  throw lostError("");
 }
 
 /**

@@ -99,6 +99,8 @@ export type OpenReason =
   | "client-certificate-refused"
   /** The server ended the TLS handshake without saying why. */
   | "tls-handshake"
+  /** The server ended TLS with an alert, behind what the client took for the end of the handshake. */
+  | "tls-alert"
   /** The server, or something in between, reset the connection. */
   | "reset"
   /** Server and client share no version of TLS. */

@@ -205,6 +205,7 @@ export class RawPeer {
       end: error ? "protocol-error" : received ? "close-frame" : "no-close-frame",
       tcp: "not-known",
       detail: error?.message ?? detail,
+      incomplete: this.#endpoint.incomplete ?? null,
     };
   }
 

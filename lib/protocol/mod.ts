@@ -35,7 +35,7 @@ export {
 export {
   type ConnectionEnd,
   Endpoint,
-  type EndpointError,
+  EndpointError,
   type EndpointHandler,
   type EndpointOptions,
   type EndpointPhase,

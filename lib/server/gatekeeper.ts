@@ -34,15 +34,6 @@ import { messageOf } from "../protocol/error.ts";
 import { asksForUpgrade } from "../protocol/handshake_server.ts";
 import { createTokenCheck } from "./token.ts";
 
-export {
-  handshakeRefusal,
-  type Refusal,
-  refusalOf,
-  type RequestView,
-  subprotocolOf,
-  viewOf,
-} from "./handshake_refusal.ts";
-
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
 

@@ -92,25 +92,6 @@ export function viewOf(request: Request, version?: string): RequestView {
   return { method: request.method, version, field: (name) => request.headers.get(name) };
 }
 
-/**
- * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
- *
- * @param request The request.
- * @returns The answer, or `undefined` if the request can be upgraded.
- *
- * @example
- * ```ts
- * import { refusalOf } from "./handshake_refusal.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
- * ```
- */
-export function refusalOf(request: Request): Response | undefined {
-  const refusal = isRoutable(request, pathOf(request.url)) ? handshakeRefusal(viewOf(request)) : NO_ROUTE;
-  return refusal && answerTo(request, refusal);
-}
-
 /** Makes the answer to a request that is refused, in the form that its client takes. */
 export function answerTo(request: Request, { status, text, fields }: Refusal): Response {
   return plainResponse(status, text, { accept: request.headers.get("accept"), fields });

@@ -83,9 +83,9 @@ export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: 
 
 /** In the log, `sent` is the close frame with which the server began, and `null` if the peer did. */
 function closedFields(event: EchoClosed) {
-  const { type, id, peer, received, initiator, end, tcp, detail, messages, bytes, ms } = event;
+  const { type, id, peer, received, initiator, end, tcp, detail, incomplete, messages, bytes, ms } = event;
   const sent = initiator === "peer" ? null : firstCloseFrameOf(event);
-  return { type, id, peer, received, sent, error: detail, messages, bytes, ms, initiator, end, tcp };
+  return { type, id, peer, received, sent, error: detail, messages, bytes, ms, initiator, end, tcp, incomplete };
 }
 
 /** A log that never holds up who writes it. */

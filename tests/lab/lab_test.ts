@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
 import { fuzzLab } from "../../perf/fuzz/lab.ts";
-import { describeAddr, refusalOf } from "../../lib/server/gatekeeper.ts";
+import { describeAddr } from "../../lib/server/gatekeeper.ts";
+import { handshakeRefusal, viewOf } from "../../lib/server/handshake_refusal.ts";
 import { isLoopback, serveLab } from "../../lib/lab/lab.ts";
 import { LabLimitError, MessageTally } from "../../lib/lab/load.ts";
 import { LAB_STEPS, MAX_STEPS, parseLabPath } from "../../lib/lab/program.ts";
@@ -581,7 +582,7 @@ for (const length of ["0x0", "-0", "+0", "", "0, 0", "1", "0"]) {
     const request = new Request("http://lab/", {
       headers: headers.map(([, name = "", value = ""]) => [name, value.trim()]),
     });
-    assertMatch(startLine ?? "", new RegExp(`^HTTP/1.1 ${refusalOf(request)?.status ?? 101} `));
+    assertMatch(startLine ?? "", new RegExp(`^HTTP/1.1 ${handshakeRefusal(viewOf(request))?.status ?? 101} `));
     socket.close();
   });
 }

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoEvent, EchoOpened, EchoPolicy, RefusalCause } from "../../lib/server/policy.ts";
-import { Gatekeeper, refusalOf, RETRY_AFTER_SECONDS, subprotocolOf } from "../../lib/server/gatekeeper.ts";
+import { Gatekeeper, RETRY_AFTER_SECONDS } from "../../lib/server/gatekeeper.ts";
+import { handshakeRefusal, subprotocolOf, viewOf } from "../../lib/server/handshake_refusal.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { openBuiltin } from "../../lib/connection/builtin.ts";
 import type { OpenOptions, TransportName } from "../../lib/connection/connection.ts";
@@ -393,9 +394,9 @@ Deno.test("Gatekeeper counts what is open, what was echoed, and how connections 
   });
 });
 
-Deno.test("refusalOf() and subprotocolOf() judge a request without a server", () => {
+Deno.test("handshakeRefusal() and subprotocolOf() judge a request without a server", () => {
   const request = new Request("http://127.0.0.1/", { headers: { "sec-websocket-protocol": "wsproof.bearer.eA, b,a" } });
-  assertEquals(refusalOf(request)?.status, 426);
+  assertEquals(handshakeRefusal(viewOf(request))?.status, 426);
   assertEquals([subprotocolOf(request), subprotocolOf(request, ["a", "b"]), subprotocolOf(request, ["c"])], [
     "b",
     "a",
