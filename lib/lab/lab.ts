@@ -19,7 +19,6 @@ import {
 } from "../server/handshake_refusal.ts";
 import { LabListener } from "./listener.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
-import { Pace } from "../peer/pace.ts";
 import { closePayload } from "../peer/peer.ts";
 import { LabPeer } from "./peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
@@ -33,6 +32,7 @@ import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/ser
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
+import { Turns, untilEvents } from "../net/turns.ts";
 import {
   type Decision,
   HEAD_TIMEOUT_MS,
@@ -108,7 +108,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   const lab = new Lab(options, maxConnectionMs);
   const place = addresses.length > 1 ? bindable(addresses, port) : { addresses, port };
-  const listeners = await Promise.all(place.addresses.map((each) => LabListener.listen(each, place.port, lab.pace)));
+  const listeners = await Promise.all(place.addresses.map((each) => LabListener.listen(each, place.port, lab.turns)));
   const headTimeoutMs = Math.min(options.headTimeoutMs ?? HEAD_TIMEOUT_MS, maxConnectionMs);
   for (const listener of listeners) {
     lab.servers.push(new WireServer({ ...listener.addr, listener, headTimeoutMs }, lab));
@@ -121,7 +121,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       const stopped = Promise.all(lab.servers.map((server) => server.stop("Lab is shutting down")));
       // The turns of connections that were dropped while they waited for one come to nothing.
-      const ended = stopped.then(() => lab.pace.turn());
+      const ended = stopped.then(untilEvents);
       await within(ended, "end of the lab", { timeoutMs }).catch(() => {});
       return 0;
     },
@@ -134,7 +134,7 @@ class Lab implements WireHandler {
   readonly servers: WireServer[] = [];
   readonly maxConnectionMs: number;
   readonly onEvent: (event: EchoEvent) => void;
-  readonly pace = new Pace();
+  readonly turns = new Turns();
   readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
   readonly #isPublic: boolean;
   #opened = 0;

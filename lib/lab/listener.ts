@@ -9,7 +9,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { messageOf } from "../protocol/error.ts";
 import { inUrl, ListenError } from "../net/host.ts";
 import type { StreamListener } from "../net/tls.ts";
-import type { Pace } from "../peer/pace.ts";
+import type { Turns } from "../net/turns.ts";
 import { RawSocket } from "../peer/socket.ts";
 
 /**
@@ -18,10 +18,10 @@ import { RawSocket } from "../peer/socket.ts";
  * @example
  * ```ts
  * import { LabListener } from "./listener.ts";
- * import { Pace } from "../peer/pace.ts";
+ * import { Turns } from "../net/turns.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const listener = await LabListener.listen("127.0.0.1", 0, new Pace());
+ * const listener = await LabListener.listen("127.0.0.1", 0, new Turns());
  * const connection = await Deno.connect({ port: listener.addr.port });
  * const accepted = await listener.accept();
  * await accepted.write(new TextEncoder().encode("hi"));
@@ -34,7 +34,7 @@ import { RawSocket } from "../peer/socket.ts";
 export class LabListener implements StreamListener {
   /** Where it listens. */
   readonly addr: Deno.NetAddr;
-  readonly #pace: Pace;
+  readonly #turns: Turns;
   readonly #accepted: Socket[] = [];
   #server: Server;
   /** Resolves with the next connection, and with the end. */
@@ -43,10 +43,10 @@ export class LabListener implements StreamListener {
   #isShort = false;
   #isClosed = false;
 
-  private constructor(server: Server, addr: Deno.NetAddr, pace: Pace) {
+  private constructor(server: Server, addr: Deno.NetAddr, turns: Turns) {
     this.#server = server.on("connection", this.#onConnection);
     this.addr = addr;
-    this.#pace = pace;
+    this.#turns = turns;
   }
 
   /**
@@ -54,16 +54,16 @@ export class LabListener implements StreamListener {
    *
    * @param hostname The host name or address.
    * @param port The port, 0 for any free one.
-   * @param pace The turns of all connections.
+   * @param turns The queue of all connections.
    * @returns The listener.
    * @throws {ListenError} If it cannot listen there.
    */
-  static async listen(hostname: string, port: number, pace: Pace): Promise<LabListener> {
+  static async listen(hostname: string, port: number, turns: Turns): Promise<LabListener> {
     try {
       const server = await serverOn(hostname, port);
       const address = server.address();
       const bound = typeof address === "object" && address !== null ? address : { address: hostname, port };
-      return new LabListener(server, { transport: "tcp", hostname: bound.address, port: bound.port }, pace);
+      return new LabListener(server, { transport: "tcp", hostname: bound.address, port: bound.port }, turns);
     } catch (error) {
       throw new ListenError(hostname, port, error);
     }
@@ -78,7 +78,7 @@ export class LabListener implements StreamListener {
   async accept(): Promise<RawSocket> {
     while (true) {
       const socket = this.#accepted.shift();
-      if (socket) return new RawSocket(socket, this.#pace);
+      if (socket) return new RawSocket(socket, this.#turns);
       if (this.#isClosed) throw new Error("Listener is closed");
       if (this.#isShort) await this.#listenAnew();
       this.#change = Promise.withResolvers();

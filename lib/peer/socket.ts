@@ -10,8 +10,8 @@
 import type { Socket } from "node:net";
 import { within } from "../net/deadline.ts";
 import type { AcceptedStream } from "../net/tls.ts";
+import { MAX_WORK, Turns } from "../net/turns.ts";
 import { messageOf } from "../protocol/error.ts";
-import { Pace } from "./pace.ts";
 
 /** How long a connection that is being ended waits for the other side to end it too, in milliseconds: 2 s. */
 const LINGER_MS = 2000;
@@ -21,6 +21,9 @@ const READ_BYTES = 16 * 1024;
 
 /** How long a turn is, in milliseconds: 2. */
 const TURN_MS = 2;
+
+/** As how many frames a turn counts: 4,096, so that timers and new connections are served behind four turns. */
+const TURN_WORK = 4 * MAX_WORK;
 
 /**
  * Thrown when something is wanted of a connection that has ended.
@@ -65,7 +68,7 @@ export class RawSocket implements AcceptedStream {
   readonly remoteAddr: Deno.NetAddr;
   readonly #socket: Socket;
   readonly #chunks: AsyncIterator<Uint8Array>;
-  readonly #pace: Pace;
+  readonly #turns: Turns;
   #rest: Uint8Array = new Uint8Array(0);
   #interruption = new AbortController();
   /** Why every wait has ended. */
@@ -77,12 +80,12 @@ export class RawSocket implements AcceptedStream {
    * Takes over a connection.
    *
    * @param socket The connection; its server allows it to be half open.
-   * @param pace The turns of all connections.
+   * @param turns The queue of all connections.
    */
-  constructor(socket: Socket, pace: Pace = new Pace()) {
+  constructor(socket: Socket, turns: Turns = new Turns()) {
     const { remoteAddress: hostname = "", remotePort: port = 0 } = socket;
     this.remoteAddr = { transport: "tcp", hostname, port };
-    this.#pace = pace;
+    this.#turns = turns;
     this.#socket = socket;
     this.#chunks = socket.iterator({ destroyOnReturn: false });
     socket.setNoDelay(true);
@@ -148,7 +151,8 @@ export class RawSocket implements AcceptedStream {
    */
   async turn(): Promise<void> {
     if (performance.now() < this.#turnEnd) return;
-    await this.#wait(this.#pace.turn());
+    const turn = this.#turns.next(TURN_WORK);
+    if (turn) await this.#wait(turn);
     this.#turnEnd = performance.now() + TURN_MS;
   }
 
