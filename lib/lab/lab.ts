@@ -80,8 +80,6 @@ export interface ServeLabOptions {
   onEvent?: (event: EchoEvent) => void;
 }
 
-export { isLoopback };
-
 /**
  * Starts a lab. It has at most 256 connections, which live 60 seconds at most and work in turns. Their messages hold at
  * most 128 MiB together: the connection that holds the most is closed with 1013. Steps make at most 2^20 frames and 64 MiB of

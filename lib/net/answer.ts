@@ -6,16 +6,9 @@
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { messageOf } from "../protocol/error.ts";
-import {
-  bodyLengthOf,
-  BodyReader,
-  HeadReader,
-  type HttpHead,
-  HttpHeadError,
-  listOf,
-  parseStatusLine,
-  valuesOf,
-} from "../protocol/http.ts";
+import { HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { bodyLengthOf, BodyReader } from "../protocol/http_body.ts";
+import { type HttpHead, listOf, parseStatusLine, valuesOf } from "../protocol/http_lines.ts";
 import { concatBytes, withoutToken } from "../protocol/message.ts";
 import type { HandshakeRefusal } from "./open_error.ts";
 import { within } from "./deadline.ts";

@@ -6,7 +6,8 @@
 
 import { STATUS_TEXT } from "@std/http/status";
 import { responseFields, SWITCHING } from "../protocol/handshake_server.ts";
-import { encodeHead, HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { encodeHead } from "../protocol/http_lines.ts";
 import { plainResponse } from "./plain_response.ts";
 import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";

@@ -34,15 +34,6 @@ import { ProtocolError } from "./error.ts";
 import { applyMask, FrameDecoder, type FrameHeader, OPCODE, readMaskingKey } from "./frame.ts";
 import type { Message, MessageKind } from "./message.ts";
 
-export type {
-  ConnectionEnd,
-  EndpointHandler,
-  EndpointOptions,
-  EndpointPhase,
-  EndpointRole,
-  RelayHandler,
-} from "./endpoint_handler.ts";
-
 /**
  * Thrown when a program asks an endpoint for what the protocol does not allow it (not the peer) to do.
  *

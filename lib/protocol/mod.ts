@@ -32,16 +32,15 @@ export {
   type TcpEnd,
   verifyClose,
 } from "./close.ts";
+export { Endpoint, EndpointError } from "./endpoint.ts";
 export {
   type ConnectionEnd,
-  Endpoint,
-  EndpointError,
   type EndpointHandler,
   type EndpointOptions,
   type EndpointPhase,
   type EndpointRole,
   type RelayHandler,
-} from "./endpoint.ts";
+} from "./endpoint_handler.ts";
 export { ProtocolError, type ProtocolErrorCode } from "./error.ts";
 export {
   applyMask,
@@ -60,10 +59,10 @@ export {
   createKey,
   encodeRequest,
   type ExpectedResponse,
-  type HttpHead,
   type UpgradeRequest,
   type UpgradeResponse,
   verifyResponse,
 } from "./handshake.ts";
+export { type HttpHead } from "./http_lines.ts";
 export { byteLengthOf, kindOf, type Message, type MessageKind } from "./message.ts";
 export { decodeUtf8, isUtf8, Utf8Checker } from "./utf8.ts";

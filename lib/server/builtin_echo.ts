@@ -17,8 +17,6 @@ import { Gatekeeper } from "./gatekeeper.ts";
 import { messageOf } from "../protocol/error.ts";
 import { MemoryBudget } from "./budget.ts";
 
-export type { EchoConnection, EchoConnectionOptions } from "./echo_connection.ts";
-
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 250;
 

@@ -5,7 +5,8 @@
  */
 
 import type { CloseRecord } from "../protocol/close.ts";
-import { Endpoint, type EndpointHandler, type RelayHandler } from "../protocol/endpoint.ts";
+import { Endpoint } from "../protocol/endpoint.ts";
+import type { EndpointHandler, RelayHandler } from "../protocol/endpoint_handler.ts";
 import { encodeFrame, type FrameHeader, OPCODE } from "../protocol/frame.ts";
 import type { Holder } from "./budget.ts";
 import type { EchoBuffer } from "./echo_buffer.ts";

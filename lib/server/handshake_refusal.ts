@@ -17,8 +17,6 @@ import {
 import type { RefusalCause } from "./policy.ts";
 import { isTokenProtocol } from "./token.ts";
 
-export type { RequestView } from "../protocol/handshake_server.ts";
-
 /** What is wrong about a request, and the answer to it. */
 export interface Refusal {
   /** Why it is refused. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { trimBlanks } from "../protocol/http.ts";
+import { trimBlanks } from "../protocol/http_lines.ts";
 
 /** The subprotocol with which a page, which cannot send the field Authorization, offers its token begins so. */
 export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";

@@ -3,7 +3,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "../../lib/cli/client_settings.ts";
 import { parseCommandLine, UsageError } from "../../lib/cli/command_line.ts";
-import type { ExchangeOptions } from "../../lib/client/exchange.ts";
+import type { ExchangeOptions } from "../../lib/client/exchange_options.ts";
 import { PayloadError } from "../../lib/client/payload.ts";
 import type { Message } from "../../lib/protocol/message.ts";
 import { DEFAULT_PORT } from "../../lib/connection/connection.ts";

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import type { CloseFrame } from "../../lib/protocol/close.ts";
-import { Endpoint, EndpointError, type EndpointHandler, type EndpointRole } from "../../lib/protocol/endpoint.ts";
+import { Endpoint, EndpointError } from "../../lib/protocol/endpoint.ts";
+import type { EndpointHandler, EndpointRole } from "../../lib/protocol/endpoint_handler.ts";
 import { encodeFrame, type EncodeFrameOptions, OPCODE } from "../../lib/protocol/frame.ts";
 import type { Message } from "../../lib/protocol/message.ts";
 
