@@ -9,7 +9,8 @@ import { within } from "../../lib/net/deadline.ts";
 import { openWire } from "../../lib/connection/wire.ts";
 import { serverProcess } from "../support/command.ts";
 import { connectRaw, requestHead } from "../support/raw_peer.ts";
-import { closeOf, concat, frame, onWire, untilEnd, utf8, WAIT } from "../support/wire_scene.ts";
+import { frame, WAIT } from "../support/wire.ts";
+import { closeOf, concat, onWire, untilEnd, utf8 } from "../support/wire_scene.ts";
 
 Deno.test("wire server ignores pongs that nobody asked for", async () => {
   await onWire(async ({ socket, next }) => {

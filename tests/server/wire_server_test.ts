@@ -1,11 +1,12 @@
 /** What the echo server does over our own frames only: raw bytes in, frames out. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
+import { OPCODE } from "../../lib/protocol/frame.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { CLOSE, connectRaw, requestHead } from "../support/raw_peer.ts";
-import { closeOf, concat, frame, KEY, onWire, untilEnd, utf8, WAIT } from "../support/wire_scene.ts";
+import { frame, WAIT } from "../support/wire.ts";
+import { closeOf, concat, onWire, untilEnd, utf8 } from "../support/wire_scene.ts";
 
 const begin = (opcode: number, payload: string | Uint8Array) => frame(opcode, payload, { final: false });
 const more = (payload: string | Uint8Array) => begin(OPCODE.continuation, payload);
@@ -255,7 +256,7 @@ for (
       await socket.write(concat(bytes, "garbage behind it"));
       const { opcode, payload } = await next();
       assertEquals(opcode, CLOSE);
-      assertEquals(encodeFrame(CLOSE, payload, { maskingKey: KEY }), bytes);
+      assertEquals(frame(CLOSE, payload), bytes);
       await untilEnd(socket);
       const end = await closed;
       assertEquals([end.received, end.sent, end.initiator, end.detail], [received, received, "peer", ""]);

@@ -2,21 +2,14 @@
 
 import { assertEquals } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
-import { encodeFrame, type EncodeFrameOptions } from "../../lib/protocol/frame.ts";
 import { type EchoServer, serveEcho, type ServeEchoOptions } from "../../lib/server/serve.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { CLOSE, connectRaw, type RawFrame, type RawSocket, requestHead } from "./raw_peer.ts";
+import { WAIT } from "./wire.ts";
 
-export const WAIT = { timeoutMs: 60_000 };
-export const KEY = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
 export const utf8 = (text: string) => new TextEncoder().encode(text);
 
-/** A frame of a client. */
-export function frame(opcode: number, payload: string | Uint8Array = "", options: EncodeFrameOptions = {}) {
-  const bytes = typeof payload === "string" ? utf8(payload) : payload;
-  return encodeFrame(opcode, bytes, { maskingKey: KEY, ...options });
-}
-
+/** Joins frames and texts. */
 export function concat(...parts: readonly (string | Uint8Array)[]): Uint8Array {
   return Uint8Array.from(parts.flatMap((part) => [...(typeof part === "string" ? utf8(part) : part)]));
 }
