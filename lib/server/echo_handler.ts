@@ -59,7 +59,7 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
  */
 export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
   return {
-    decide: (request, addr, target, version) => handler.decide(request, addr, target, version),
+    ...handler,
     serve({ stream, request, protocol, addr, turns }) {
       const follower = handler.follow(request, protocol, addr);
       const echo = new FollowedEcho(follower, stream, limits, turns);
@@ -72,9 +72,6 @@ export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
       }
       return echo;
     },
-    abandoned: (request, addr) => handler.abandoned?.(request, addr),
-    onRefused: (addr, refusal) => handler.onRefused?.(addr, refusal),
-    onTrouble: (reason) => handler.onTrouble?.(reason),
   };
 }
 
