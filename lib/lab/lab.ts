@@ -44,16 +44,16 @@ import {
 } from "../net/wire_server.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
-/** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
+/** Lifetime of a connection of the lab behind its request unless told otherwise, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
 
-/** How many connections the lab has at once; more are refused with 503. */
+/** Connections of the lab at once: 256; more are refused with 503. */
 export const MAX_CONNECTIONS = 256;
 
-/** How many connections are refused at once because there are too many; still more are dropped. */
+/** Connections that are refused at once because there are too many: 64; still more are dropped. */
 const MAX_REFUSED = 64;
 
-/** How long a client has to take the close frame that ends a connection out of turn, in milliseconds: 2 s. */
+/** Deadline for a client to take the close frame that ends a connection out of turn, in milliseconds: 2 s. */
 const LAST_WORD_MS = 2000;
 
 /** Options of {@linkcode serveLab}. */
@@ -64,9 +64,9 @@ export interface ServeLabOptions {
   addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
-  /** How long a connection may live, in milliseconds; 60 s by default. */
+  /** Lifetime of a connection behind its request, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
-  /** How long the head of a request may take, in milliseconds; 10 s by default. */
+  /** Deadline for the head of a request, in milliseconds; 10 s by default, and at most `maxConnectionMs`. */
   headTimeoutMs?: number;
   /**
    * Whether anybody may come, by any name; `false` by default. Otherwise the fields Host and Origin of a request have to
@@ -81,7 +81,7 @@ export interface ServeLabOptions {
 }
 
 /**
- * Starts a lab. It has at most 256 connections, which live 60 seconds at most and work in turns. Their messages hold at
+ * Starts a lab. It has at most 256 connections, which live 60 seconds at most behind their request and work in turns. Their messages hold at
  * most 128 MiB together: the connection that holds the most is closed with 1013. Steps make at most 2^20 frames and 64 MiB of
  * one message, and send at most 2^20 frames and 1 GiB unasked.
  *
@@ -126,7 +126,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
   };
 }
 
-/** What the connections of a lab share, and who of them gets in. */
+/** The handler of the lab: it decides who gets in, and holds what its connections share. */
 class Lab implements WireHandler {
   readonly answersItself = true;
   readonly servers: WireServer[] = [];

@@ -108,7 +108,7 @@ export class LabListener implements StreamListener {
     if (this.#isClosed) this.#server.close();
   }
 
-  /** What is wrong if a second listener on the same port fails for want of a descriptor, and not because the port is taken. */
+  /** The error of a second listener on the same port that fails for want of a descriptor, and not because the port is taken. */
   #shortage(): string | undefined {
     const { hostname, port } = this.addr;
     if (Deno.permissions.querySync({ name: "net", host: `${inUrl(hostname)}:${port}` }).state !== "granted") {

@@ -23,7 +23,7 @@ export const LAB_STEPS: Readonly<Record<StepGroup, readonly LabStep[]>> = {
   end: END_STEPS,
 };
 
-/** What the groups are called. */
+/** Titles of the groups. */
 export const GROUP_TITLES: Readonly<Record<StepGroup, string>> = {
   handshake: "The handshake (these come first in a path)",
   messages: "Messages",
@@ -247,7 +247,7 @@ export interface StepListing {
   readonly usage: string;
   /** The part of the list that it stands in. */
   readonly group: StepGroup;
-  /** What the lab does, in one line. */
+  /** The effect, in one line. */
   readonly help: string;
   /** A URL that shows it. */
   readonly example: string;

@@ -34,7 +34,7 @@ export interface Answer {
   readonly head: HttpHead;
   /** The status; 0 if the answer is not HTTP. */
   readonly status: number;
-  /** What came behind the head; all that came if the answer is not HTTP. */
+  /** The bytes behind the head; all bytes if the answer is not HTTP. */
   readonly rest: Uint8Array<ArrayBuffer>;
   /** Why the head cannot be read, in words; empty if it can. */
   readonly problem: string;
@@ -122,9 +122,9 @@ export function statusText(status: number): string {
   return `status ${status}${isStatus(status) ? ` (${STATUS_TEXT[status]})` : ""}`;
 }
 
-/** Who refuses, why, and until when its body may come. */
+/** Details of a refusal, and the deadline for its body. */
 export interface RefusalDetails {
-  /** Who gave the answer. */
+  /** The giver of the answer. */
   readonly from: HandshakeRefusal["from"];
   /** Everything that is wrong about it. */
   readonly problems: readonly string[];

@@ -206,7 +206,7 @@ async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProg
     try {
       connection.close();
     } catch {
-      // Whoever gave up meanwhile has closed it.
+      // The caller has given up meanwhile, and closed the connection.
     }
     if (error instanceof OpenError && error.reason === "proxy") throw error;
     const detail = error instanceof OpenError ? error.detail : messageOf(error);

@@ -193,7 +193,7 @@ function dateIn(words: string): string {
   return Number.isNaN(date.getTime()) ? "" : ` (${date.toISOString().slice(0, 10)})`;
 }
 
-/** What a message says of each failure before its cause. */
+/** The beginning of a message, by failure. */
 export const OPEN_FAILURE_TEXT: Record<OpenFailure, string> = {
   "no-connection": "No connection",
   "handshake-refused": "Answer is not a valid upgrade",

@@ -15,8 +15,7 @@ import { type ParsedRequest, parseRequest } from "./request.ts";
 import type { AcceptedStream, ByteStream, SecureConn } from "./tls.ts";
 
 /**
- * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to one
- * that is refused, in milliseconds: 10 s.
+ * Deadline for TLS, request head and decision together, in milliseconds: 10 s. A refusal gets as long again.
  */
 export const HEAD_TIMEOUT_MS = 10_000;
 
@@ -26,10 +25,10 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 /** How much of a head is read at once, in bytes: 2 KiB. */
 const READ_BYTES = 2048;
 
-/** How much of what comes behind a request that is refused is read and forgotten at once, in bytes: 16 KiB. */
+/** Bytes that are read and forgotten at once behind a refused request: 16 KiB. */
 const FORGOTTEN_BYTES = 16 * 1024;
 
-/** Behind so many bytes, 64 KiB, it is read no faster than once a tick: whoever sends for ever costs nearly nothing. */
+/** Above this many forgotten bytes, 64 KiB, read once a tick only: a peer that sends for ever costs nearly nothing. */
 const MAX_FAST_FORGOTTEN_BYTES = 64 * 1024;
 
 /**
@@ -51,11 +50,11 @@ export interface HeadRefusal {
 
 /** A request that has arrived. */
 export interface Received extends ParsedRequest {
-  /** What came behind the head. */
+  /** The bytes behind the head. */
   readonly early: Uint8Array;
 }
 
-/** What is no request, and the answer to it. */
+/** The refusal of bytes that are no request. */
 export interface Unreadable extends HeadRefusal {
   /** The field Accept, as far as there is one. */
   readonly accept?: string | undefined;
@@ -113,7 +112,7 @@ export class Reception {
       // A peer that has gone is not told of.
       if (!(error instanceof TlsError)) throw error;
       if (!error.isText) return NO_HANDSHAKE;
-      // Whoever speaks plain HTTP is answered in it.
+      // A peer that speaks plain HTTP gets the answer in plain HTTP.
       this.#stream = this.#conn;
       return NO_TLS;
     }
@@ -125,7 +124,7 @@ export class Reception {
       if (count === null) throw new Error("Unexpected EOF");
       try {
         const complete = reader.push(into.subarray(0, count));
-        // Whoever keeps the event loop busy does not put off its own deadline.
+        // A peer that keeps the event loop busy does not put off its own deadline.
         this.tick(performance.now());
         if (complete === undefined) continue;
         const parsed = parseRequest(complete.head, this.#secure !== undefined);

@@ -18,7 +18,7 @@ export interface ParsedRequest {
   readonly version: string;
 }
 
-/** What is wrong about a head. */
+/** A fault of a head. */
 export interface RequestFault {
   /** One sentence, which quotes nothing that may be a secret. */
   readonly reason: string;

@@ -31,7 +31,7 @@ const HANDSHAKE_WORK = 4 * MAX_WORK;
 /** A byte over TLS is as much work as so many over TCP: 8. */
 const BYTE_COST = 8;
 
-/** What our own frames need of a connection. */
+/** A connection as our own frames use it. */
 export interface ByteStream extends Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close"> {
   /** As how many bytes of TCP each counts when turns are given; 1 by default. */
   readonly byteCost?: number;
@@ -56,8 +56,7 @@ export interface StreamListener {
 }
 
 /**
- * Makes what {@linkcode SecureConn} needs of a certificate. Whether the two belong together is found out by the first
- * handshake only.
+ * Makes the context of {@linkcode SecureConn}. Only the first handshake shows whether certificate and key belong together.
  *
  * @param cert The certificate chain as PEM text.
  * @param key Its private key as PEM text.
@@ -350,7 +349,7 @@ export class SecureConn implements ByteStream {
   }
 }
 
-/** What the runtime's TLS throws for a peer that does not speak TLS as it should; `undefined` for anything else. */
+/** Makes a {@linkcode TlsError} of the runtime's error about a peer that breaks TLS; `undefined` for another error. */
 function asTlsError(error: unknown): TlsError | undefined {
   if (error instanceof TlsError) return error;
   if (!(error instanceof Error && "code" in error) || !/^ERR_(SSL|TLS)_/.test(String(error.code))) return undefined;

@@ -39,7 +39,7 @@ export interface WireUpgrade {
   readonly turns: Turns;
 }
 
-/** What runs a connection that is upgraded. */
+/** A connection behind its upgrade. */
 export interface WireConnection {
   /** Resolves when the connection has ended, as far as its peer can tell. It never rejects. */
   readonly ended: Promise<unknown>;
@@ -71,7 +71,7 @@ export interface WireConnection {
   destroy(error?: string): void;
 }
 
-/** What a {@linkcode WireServer} does with a request, and tells of its connections. */
+/** Decides on requests of a {@linkcode WireServer}, and serves its connections. */
 export interface WireHandler {
   /**
    * Whether the handler writes the answer to the opening handshake itself, in {@linkcode WireConnection.run}. By default the
@@ -137,8 +137,7 @@ export interface WireServerOptions {
   /** The port to listen on, 0 for any free one. */
   readonly port: number;
   /**
-   * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to
-   * one that is refused, in milliseconds; 10 s by default.
+   * Deadline for TLS, request head and decision together, in milliseconds; a refusal gets as long again. 10 s by default.
    */
   readonly headTimeoutMs?: number | undefined;
   /**
@@ -199,10 +198,10 @@ export class WireServer {
     this.#options = options;
     this.#handler = handler;
     const { hostname, port, cert, key } = options;
-    // One of the two without the other is not taken for no TLS.
+    // A certificate without its key (or the reverse) is an error, not plain TCP.
     if (cert !== undefined || key !== undefined) {
       const pair = [cert ?? "", key ?? ""] as const;
-      // What is wrong with them is said by the runtime's own listener, which is not used otherwise: see tls.ts.
+      // Only the runtime's own listener says what is wrong with the pair; the connections do without it (see tls.ts).
       Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
       const context = contextOf(...pair);
       this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
@@ -234,7 +233,7 @@ export class WireServer {
    * @returns The connections that were open; without {@linkcode stop} they wait for the answer for ever.
    */
   closeAll(code: number, reason: string): WireConnection[] {
-    // What cannot be sent is found out here, and not by a connection that comes later.
+    // A code or reason that cannot be sent throws here, and not in a connection that comes later.
     encodeClosePayload(code, reason);
     this.#closing = { code, reason };
     for (const connection of this.#connections) connection.close(code, reason, { timeoutMs: Infinity });
@@ -288,7 +287,7 @@ export class WireServer {
   #run(timed: Timed, running: Promise<void>): void {
     this.#running.set(
       timed,
-      // What a handler throws ends its connection, and not the process.
+      // An error of a handler ends its connection, and not the process.
       running.catch(() => timed.destroy()).finally(() => {
         this.#running.delete(timed);
         if (this.#running.size > 0) return;
@@ -308,7 +307,7 @@ export class WireServer {
     return typeof maxHeads === "number" ? maxHeads : maxHeads(this.#receptions.size);
   }
 
-  /** Whoever holds connections open without a word cannot keep others out. */
+  /** Drops the oldest, so that silent connections cannot keep others out. */
   #dropOldest(): void {
     const [oldest] = this.#receptions;
     if (oldest === undefined) return;
@@ -397,7 +396,7 @@ function isOfPeer(error: unknown): boolean {
   return [ConnectionAborted, ConnectionReset, NotConnected].some((kind) => error instanceof kind);
 }
 
-/** What has deadlines. */
+/** A connection with deadlines. */
 interface Timed {
   tick(now: number): void;
   destroy(error?: string): void;

@@ -251,7 +251,7 @@ export class RawPeer {
   }
 }
 
-/** What a close frame says, as far as it says anything: it may be one that breaks the rules. */
+/** Reads a close frame, which may break the rules, as far as possible. */
 function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
   if (payload.byteLength < 2) return { code: 1005, reason: "" };
   return { code: new DataView(payload.buffer).getUint16(0), reason: new TextDecoder().decode(payload.subarray(2)) };

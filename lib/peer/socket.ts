@@ -89,7 +89,7 @@ export class RawSocket implements AcceptedStream {
     this.#socket = socket;
     this.#chunks = socket.iterator({ destroyOnReturn: false });
     socket.setNoDelay(true);
-    // What went wrong is thrown by the read or write that met it; unheard, the event would end the process.
+    // The read or write that fails throws the error; unheard, the event would end the process.
     socket.on("error", () => {});
   }
 

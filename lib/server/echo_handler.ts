@@ -83,7 +83,7 @@ class FollowedEcho extends WireEcho {
     this.#follower = follower;
   }
 
-  /** What came early is not held here as long as the connection lives: so this is no async method. */
+  /** An async method would hold the early bytes as long as the connection lives. */
   override run(early: Uint8Array): Promise<void> {
     return super.run(early).finally(() => this.#follower.onGone?.());
   }

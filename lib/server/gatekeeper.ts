@@ -1,5 +1,5 @@
 /**
- * Who gets in: what an echo server decides before an upgrade, the same for both front doors, and what it counts.
+ * The gatekeeper decides before an upgrade who gets in, the same for both front doors, and counts.
  *
  * @module
  */
@@ -43,7 +43,7 @@ export const MAX_PATH_CHARS = 1024;
 /** The close code that stands for an end without a close frame (RFC 6455 section 7.4.1). */
 const ABNORMAL = 1006;
 
-/** What a connection has echoed so far. */
+/** Counts of a connection so far. */
 export interface EchoCounts {
   /** Messages. */
   readonly messages: number;
@@ -51,7 +51,7 @@ export interface EchoCounts {
   readonly bytes: number;
 }
 
-/** What becomes of a request. */
+/** The decision on a request. */
 export type Admission =
   /** It is upgraded: the connection has a place until {@linkcode Gatekeeper.leave}. */
   | { readonly type: "admitted"; readonly opened: EchoOpened }
@@ -189,7 +189,7 @@ export class Gatekeeper {
     this.#isDraining = true;
   }
 
-  /** What has been counted so far. */
+  /** The counts so far. */
   stats(): EchoStats {
     let [messages, bytes] = [this.#messages, this.#bytes];
     for (const counts of this.#places.values()) {
@@ -229,7 +229,7 @@ export class Gatekeeper {
     return size >= (room?.maxConnections(size) ?? maxConnections);
   }
 
-  /** What a plain request gets: a page, or a refusal, or nothing of its own. */
+  /** Answers a plain request with a page or a refusal; `undefined` leaves it to the handshake. */
   #pageFor(request: Request, url: URL): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
     const path = url.pathname;
@@ -304,7 +304,7 @@ const NO_TOKEN: Refusal = {
   fields: { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' },
 };
 
-/** What a health probe gets: whether new connections are welcome. */
+/** Tells a health probe whether new connections are welcome. */
 function health(isDraining: boolean): Response {
   return isDraining
     ? new Response("draining\n", { status: STATUS_CODE.ServiceUnavailable, headers: { ...PLAIN, ...RETRY_AFTER } })

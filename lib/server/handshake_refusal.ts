@@ -1,5 +1,5 @@
 /**
- * What an opening handshake that is wrong is answered with, the same for both front doors and the lab.
+ * Answers to a wrong opening handshake, the same for both front doors and the lab.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import {
 import type { RefusalCause } from "./policy.ts";
 import { isTokenProtocol } from "./token.ts";
 
-/** What is wrong about a request, and the answer to it. */
+/** A refusal of a request: the cause, and the answer. */
 export interface Refusal {
   /** Why it is refused. */
   readonly cause: RefusalCause;
@@ -39,7 +39,7 @@ export const NO_ROUTE: Refusal = {
   text: "The host or the path is not valid.",
 };
 
-/** What an opening handshake that is wrong is answered with (RFC 6455 sections 4.2.2 and 4.4). */
+/** Answers to a wrong opening handshake, by cause (RFC 6455 sections 4.2.2 and 4.4). */
 const HANDSHAKE_ANSWERS: Readonly<Record<RequestProblem["cause"], Pick<Refusal, "status" | "fields">>> = {
   "method": { status: STATUS_CODE.MethodNotAllowed, fields: { allow: "GET" } },
   "plain-http": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
