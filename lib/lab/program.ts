@@ -203,7 +203,8 @@ const INTRODUCTION = [
   "",
   "The path of the URL says, step by step from left to right, what it does. A step that",
   "shapes messages holds for all that are sent after it; once the steps are through, every",
-  "message is echoed and the close frame is answered. A connection lives 60 seconds at most.",
+  "message is echoed and the close frame is answered. A connection ends 60 seconds behind",
+  "its request.",
 ];
 
 /**
