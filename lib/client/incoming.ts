@@ -91,10 +91,8 @@ function readable(message: Message): string {
 
 /** The time of day, with milliseconds. */
 export function clock(): string {
-  return new Date().toLocaleTimeString("en-GB", {
-    minute: "2-digit",
-    hour: "2-digit",
-    second: "2-digit",
-    fractionalSecondDigits: 3,
-  });
+  const now = new Date();
+  const digits = (value: number, length: number) => String(value).padStart(length, "0");
+  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map((value) => digits(value, 2)).join(":");
+  return `${time}.${digits(now.getMilliseconds(), 3)}`;
 }

@@ -59,7 +59,7 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
  */
 export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
   return {
-    ...handler,
+    decide: (request, addr, target, version) => handler.decide(request, addr, target, version),
     serve({ stream, request, protocol, addr, turns }) {
       const follower = handler.follow(request, protocol, addr);
       const echo = new FollowedEcho(follower, stream, limits, turns);
@@ -72,6 +72,9 @@ export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
       }
       return echo;
     },
+    abandoned: (request, addr) => handler.abandoned?.(request, addr),
+    onRefused: (addr, refusal) => handler.onRefused?.(addr, refusal),
+    onTrouble: (reason) => handler.onTrouble?.(reason),
   };
 }
 
@@ -83,7 +86,7 @@ class FollowedEcho extends WireEcho {
     this.#follower = follower;
   }
 
-  /** An async method would hold the early bytes as long as the connection lives. */
+  /** What came early is not held here as long as the connection lives: so this is no async method. */
   override run(early: Uint8Array): Promise<void> {
     return super.run(early).finally(() => this.#follower.onGone?.());
   }
