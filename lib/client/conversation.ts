@@ -8,7 +8,6 @@ import { UsageError } from "./usage.ts";
 import { differenceOf, type Expectation } from "./diagnosis.ts";
 import { closeFailure, failureOf, interruption, lateReplyHint, replyFailure, surplusFailure } from "./failure.ts";
 import { SECOND_LOOK_MS } from "./exchange.ts";
-import type { ExchangeOptions } from "./exchange_options.ts";
 import { clock, Incoming } from "./incoming.ts";
 import {
   assertSendableClose,
@@ -36,24 +35,31 @@ export const MAX_TYPED_LINE_BYTES = 4095;
 /** When the peer has closed, how long to wait for the end of the input, which shows that nothing was left to send: 2 s. */
 const INPUT_END_MS = 2000;
 
-/**
- * Options of {@linkcode converse}. Those of an exchange mean the same here; the messages that `skip` names are awaited before
- * the first line.
- */
-export interface ConverseOptions extends
-  Pick<
-    ExchangeOptions,
-    "skip" | "expectation" | "replyTimeoutMs" | "closeTimeoutMs" | "close" | "expectedClose" | "signal"
-  > {
+/** Options of {@linkcode converse}. */
+export interface ConverseOptions {
+  /** How many messages come first, unasked, and are no replies; 0 by default. They are awaited before the first line. */
+  skip?: number;
   /** Shows a message of the peer. */
   onMessage: (line: string) => void;
   /** Shows what happens to the connection. */
   onNotice: (line: string) => void;
+  /** What each line should be answered with; the echo by default. */
+  expectation?: Expectation;
   /**
    * Whether a person types the lines in a terminal and judges the replies; `false` by default. Then only `none` of the
    * expectations counts, a command that fails is told and no more, and a line that the terminal may have cut is not sent.
    */
   isTyped?: boolean;
+  /** How long each reply may take, in milliseconds; 10 s by default. */
+  replyTimeoutMs?: number;
+  /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
+  closeTimeoutMs?: number;
+  /** The close frame to send; 1000 without a reason by default. */
+  close?: CloseFrame;
+  /** What the peer's close frame should say; the code of `close` by default. */
+  expectedClose?: ExpectedClose;
+  /** Ends the conversation: the connection is closed and the verdict is `interrupted`. */
+  signal?: AbortSignal;
 }
 
 /**
