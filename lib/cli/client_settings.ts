@@ -25,7 +25,7 @@ import { MAX_COUNT, PAYLOAD_OPTIONS, readPayload } from "./payload_options.ts";
 import { HEADER, ORIGIN, readFields } from "./request_fields.ts";
 import { readMaxMessage, TRANSPORTS } from "./transport_options.ts";
 import type { Expectation } from "../client/diagnosis.ts";
-import type { ExchangeOptions } from "../client/exchange.ts";
+import type { ExchangeOptions } from "../client/exchange_options.ts";
 import { SPLIT_WINDOW_BYTES } from "../client/payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "../protocol/close.ts";
 import { withoutSecrets } from "../protocol/message.ts";

@@ -33,9 +33,6 @@ import { isTokenProtocol } from "../server/token.ts";
 import type { TransportName } from "../connection/connection.ts";
 import type { RateLimit } from "../server/rate.ts";
 
-export { PROCESS } from "./environment.ts";
-export { variableOf };
-
 const LAB = "--lab";
 const DENO_SERVE = "deno serve";
 
@@ -246,7 +243,8 @@ export function parseServerLine(args: readonly string[], environment: Pick<Envir
  *
  * @example
  * ```ts
- * import { parseServerLine, PROCESS, readServerSettings } from "./server_settings.ts";
+ * import { parseServerLine, readServerSettings } from "./server_settings.ts";
+ * import { PROCESS } from "./environment.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const settings = await readServerSettings(parseServerLine(["--rate", "100,1MiB"], PROCESS), PROCESS);

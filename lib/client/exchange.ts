@@ -44,17 +44,6 @@ import {
 } from "./exchange_report.ts";
 import { EXIT_CODES, type Failure } from "./verdict.ts";
 
-export type { ExchangeOptions } from "./exchange_options.ts";
-export type {
-  ExchangeEvent,
-  ExchangeEventKind,
-  ExchangeReport,
-  MessageRecord,
-  Stage,
-  StageName,
-  Totals,
-} from "./exchange_report.ts";
-
 /** How many messages a report lists; the totals count all of them. */
 export const MAX_MESSAGE_RECORDS = 1000;
 

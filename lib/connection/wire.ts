@@ -5,7 +5,8 @@
  */
 
 import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
-import { type ConnectionEnd, Endpoint } from "../protocol/endpoint.ts";
+import { Endpoint } from "../protocol/endpoint.ts";
+import type { ConnectionEnd } from "../protocol/endpoint_handler.ts";
 import { messageOf, type ProtocolError } from "../protocol/error.ts";
 import {
   applyMask,

@@ -6,11 +6,9 @@
  */
 
 import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
-import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http.ts";
+import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
 import { isToken } from "./token.ts";
-
-export type { HttpHead } from "./http.ts";
 
 /** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

@@ -7,7 +7,7 @@
 
 import { type Extension, parseExtensions } from "./extension.ts";
 import { acceptKeyFor, isKey } from "./handshake.ts";
-import { trimBlanks } from "./http.ts";
+import { trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 

@@ -32,17 +32,16 @@ export {
   type TcpEnd,
   verifyClose,
 } from "./close.ts";
+export { Endpoint, EndpointError } from "./endpoint.ts";
 export {
   type ConnectionEnd,
-  Endpoint,
-  type EndpointError,
   type EndpointHandler,
   type EndpointOptions,
   type EndpointPhase,
   type EndpointRole,
   type MessageInflater,
   type RelayHandler,
-} from "./endpoint.ts";
+} from "./endpoint_handler.ts";
 export {
   chooseDeflate,
   type DeflateAgreement,
@@ -74,10 +73,10 @@ export {
   createKey,
   encodeRequest,
   type ExpectedResponse,
-  type HttpHead,
   type UpgradeRequest,
   type UpgradeResponse,
   verifyResponse,
 } from "./handshake.ts";
+export { type HttpHead } from "./http_lines.ts";
 export { byteLengthOf, kindOf, type Message, type MessageKind } from "./message.ts";
 export { decodeUtf8, isUtf8, Utf8Checker } from "./utf8.ts";

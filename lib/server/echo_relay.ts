@@ -7,7 +7,8 @@
 import type { CloseRecord } from "../protocol/close.ts";
 import type { MessageDeflate } from "../net/zlib.ts";
 import { workOfBytes } from "../net/turns.ts";
-import { Endpoint, type EndpointHandler, type RelayHandler } from "../protocol/endpoint.ts";
+import { Endpoint } from "../protocol/endpoint.ts";
+import type { EndpointHandler, RelayHandler } from "../protocol/endpoint_handler.ts";
 import { encodeFrame, type FrameHeader, OPCODE, RSV1 } from "../protocol/frame.ts";
 import type { MessageKind } from "../protocol/message.ts";
 import type { Holder } from "./budget.ts";

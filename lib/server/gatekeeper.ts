@@ -1,5 +1,5 @@
 /**
- * Who gets in: what an echo server decides before an upgrade, the same for both front doors, and what it counts.
+ * The gatekeeper decides before an upgrade who gets in, the same for both front doors, and counts.
  *
  * @module
  */
@@ -35,15 +35,6 @@ import { messageOf } from "../protocol/error.ts";
 import { asksForUpgrade } from "../protocol/handshake_server.ts";
 import { createTokenCheck } from "./token.ts";
 
-export {
-  handshakeRefusal,
-  type Refusal,
-  refusalOf,
-  type RequestView,
-  subprotocolOf,
-  viewOf,
-} from "./handshake_refusal.ts";
-
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
 
@@ -53,7 +44,7 @@ export const MAX_PATH_CHARS = 1024;
 /** The close code that stands for an end without a close frame (RFC 6455 section 7.4.1). */
 const ABNORMAL = 1006;
 
-/** What a connection has echoed so far. */
+/** Counts of a connection so far. */
 export interface EchoCounts {
   /** Messages. */
   readonly messages: number;
@@ -63,7 +54,7 @@ export interface EchoCounts {
   readonly wire?: WireTotals;
 }
 
-/** What becomes of a request. */
+/** The decision on a request. */
 export type Admission =
   /** It is upgraded: the connection has a place until {@linkcode Gatekeeper.leave}. */
   | { readonly type: "admitted"; readonly opened: EchoOpened }
@@ -205,7 +196,7 @@ export class Gatekeeper {
     this.#isDraining = true;
   }
 
-  /** What has been counted so far. */
+  /** The counts so far. */
   stats(): EchoStats {
     let [messages, bytes, wire] = [this.#messages, this.#bytes, this.#wire];
     for (const counts of this.#places.values()) {
@@ -248,7 +239,7 @@ export class Gatekeeper {
     return size >= (room?.maxConnections(size) ?? maxConnections);
   }
 
-  /** What a plain request gets: a page, or a refusal, or nothing of its own. */
+  /** Answers a plain request with a page or a refusal; `undefined` leaves it to the handshake. */
   #pageFor(request: Request, url: URL): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
     const path = url.pathname;
@@ -327,7 +318,7 @@ const NO_TOKEN: Refusal = {
   fields: { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' },
 };
 
-/** What a health probe gets: whether new connections are welcome. */
+/** Tells a health probe whether new connections are welcome. */
 function health(isDraining: boolean): Response {
   return isDraining
     ? new Response("draining\n", { status: STATUS_CODE.ServiceUnavailable, headers: { ...PLAIN, ...RETRY_AFTER } })

@@ -20,7 +20,7 @@ import Registry from "npm:prom-client@15.1.3/lib/registry.js";
 import type { CloseCount, EchoStats, RefusalCause, TroubleKind } from "./policy.ts";
 import { CLOSE_CODES } from "../protocol/close.ts";
 
-/** What a server has counted, with what only its program knows. */
+/** Counts of a server, and of its log. */
 export interface ServerStats extends EchoStats {
   /** How many lines its log has dropped; 0 by default. */
   readonly droppedLogLines?: number;
@@ -158,7 +158,7 @@ const METRICS: readonly Metric[] = [
   },
 ];
 
-/** What is there from the start with 0, as the rate of a series that begins with 1 does not show its first event. */
+/** Exported as 0 from the start; otherwise `rate()` misses the first event. */
 const USUAL_CLOSES: readonly CloseCount[] = [
   { code: 1000, initiator: "peer", count: 0 },
   { code: 1001, initiator: "peer", count: 0 },
@@ -173,7 +173,7 @@ const USUAL_CLOSES: readonly CloseCount[] = [
   { code: 1006, initiator: "none", count: 0 },
 ];
 
-const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
+const NO_REFUSALS: Readonly<Record<Exclude<RefusalCause, "no-such-path">, 0>> = {
   "plain-http": 0,
   "method": 0,
   "bad-handshake": 0,
@@ -278,7 +278,7 @@ function add(
   registry.registerMetric(metric);
 }
 
-/** What Prometheus expects of every process; OpenTelemetry has this from the runtime. */
+/** Metrics that Prometheus expects of every process; OpenTelemetry gets them from the runtime. */
 function readProcess(version: string): readonly (Pick<Metric, "name" | "help" | "isCounter"> & Sample)[] {
   const { user, system } = process.cpuUsage();
   return [

@@ -9,7 +9,12 @@
 
 import { createHash } from "node:crypto";
 import html from "./page/page.html" with { type: "text" };
-import script from "./page/page.js" with { type: "text" };
+import command from "./page/command.js" with { type: "text" };
+import fields from "./page/fields.js" with { type: "text" };
+import log from "./page/log.js" with { type: "text" };
+import plot from "./page/plot.js" with { type: "text" };
+import main from "./page/page.js" with { type: "text" };
+import text from "./page/text.js" with { type: "text" };
 import style from "./page/page.css" with { type: "text" };
 import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
 import { CLOSE_CODES, type CloseCodeInfo, describeCloseCode, MAX_CLOSE_REASON_BYTES } from "../protocol/close.ts";
@@ -25,6 +30,8 @@ export interface PageOptions {
   checksOrigin?: boolean;
   /** The longest message that the server takes, in bytes; 16 MiB by default. */
   maxMessageBytes?: number;
+  /** The version of the server; none by default. */
+  version?: string;
 }
 
 /**
@@ -49,9 +56,10 @@ export interface PageOptions {
  * ```
  */
 export function createPage(options: PageOptions = {}): () => Response {
-  const { protocols = [], needsToken = false, checksOrigin = false, maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } =
-    options;
+  const { protocols = [], needsToken = false, checksOrigin = false, version = "" } = options;
+  const { maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES } = options;
   const settings = JSON.stringify({
+    version,
     protocols,
     needsToken,
     checksOrigin,
@@ -71,7 +79,15 @@ export function createPage(options: PageOptions = {}): () => Response {
   return () => new Response(body, { headers: HEADERS });
 }
 
-/** What the codes without a name of their own are for (RFC 6455 section 7.4.2). */
+/**
+ * The modules of the page as one script: a page that asks the network for nothing cannot import. Each stands behind those that
+ * it imports, and no two have a name in common.
+ */
+const script = [text, fields, command, log, plot, main].map((module) =>
+  module.replaceAll(/^import [^;]*;\n/gm, "").replaceAll(/^export /gm, "")
+).join("\n");
+
+/** Uses of the codes that have no name of their own (RFC 6455 section 7.4.2). */
 const CLOSE_RANGES = [
   rangeOf(1000, 2999, "For the protocol itself; no meaning is defined for this one."),
   rangeOf(3000, 3999, "For libraries and frameworks, registered with IANA; this one is not in the table here."),

@@ -1,5 +1,5 @@
 /**
- * What the echo server accepts, what it tells of its connections, and what it counts.
+ * The policy of the echo server, its events, and its counts.
  *
  * @module
  */
@@ -56,7 +56,7 @@ export interface ConnectionRoom {
   maxHeads(heads: number): number;
 }
 
-/** What an echo server accepts; what is left out has its default. */
+/** Limits and rules of an echo server; each has a default. */
 export interface EchoPolicy {
   /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
   maxMessageBytes?: number;
@@ -119,12 +119,12 @@ export interface EchoPolicy {
 /** Answers a plain HTTP request. */
 export type Route = (request: Request) => Response | Promise<Response>;
 
-/** What an echo server tells. */
+/** An event of an echo server. */
 export type EchoEvent = EchoOpened | EchoClosed | EchoRefused | EchoTrouble;
 
 /** A client's upgrade was accepted and the connection is open. */
 export interface EchoOpened {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "opened";
   /** The number of the connection, counted from 1. */
   readonly id: number;
@@ -140,7 +140,7 @@ export interface EchoOpened {
 
 /** A connection has ended. Over the runtime's WebSocket, its close record says where something is not known. */
 export interface EchoClosed extends CloseRecord {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "closed";
   /** The number of the connection. */
   readonly id: number;
@@ -158,7 +158,7 @@ export interface EchoClosed extends CloseRecord {
 
 /** A request was answered with something else than the upgrade. */
 export interface EchoRefused {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "refused";
   /** The address of the peer. */
   readonly peer: string;
@@ -174,24 +174,25 @@ export interface EchoRefused {
 
 /** Something has gone wrong that is no connection's fault; the server goes on. */
 export interface EchoTrouble {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "trouble";
-  /** What has gone wrong. */
+  /** The kind of trouble. */
   readonly kind: TroubleKind;
-  /** What the runtime says of it. */
+  /** The runtime's words. */
   readonly error: string;
 }
 
 /**
- * What has gone wrong: connections cannot be taken, as without free descriptors (`accept`; the server goes on trying); or an
- * error came out of the runtime that nobody caught (`runtime`).
+ * The kind of trouble. `accept`: the server cannot accept connections, for example without free descriptors, and retries.
+ * `runtime`: the runtime threw an error that nobody caught.
  */
 export type TroubleKind = "accept" | "runtime";
 
 /**
  * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,
  * its token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that
- * is too long, too slow or one of too many (the last three over our own frames only).
+ * is too long, too slow or one of too many (the last three over our own frames only). A lab refuses a path that is no program
+ * as `no-such-path`.
  */
 export type RefusalCause =
   | "plain-http"
@@ -206,9 +207,10 @@ export type RefusalCause =
   | "gone"
   | "head-too-long"
   | "head-timeout"
-  | "head-limit";
+  | "head-limit"
+  | "no-such-path";
 
-/** What an echo server has counted since it began, except for {@linkcode EchoStats.connections}, which are those of now. */
+/** Counts of an echo server since its start; {@linkcode EchoStats.connections} counts the open ones. */
 export interface EchoStats {
   /** The connections that have a place now: nearly always, those that are open. */
   readonly connections: number;
@@ -226,7 +228,7 @@ export interface EchoStats {
   readonly closes: readonly CloseCount[];
   /** The requests that were refused. */
   readonly refusals: readonly RefusalCount[];
-  /** What has gone wrong besides. */
+  /** The troubles. */
   readonly troubles: readonly TroubleCount[];
 }
 
@@ -234,7 +236,7 @@ export interface EchoStats {
 export interface CloseCount {
   /** The close code of the side that began, if its frame is known; 1006 for an end without one (RFC 6455 section 7.4.1). */
   readonly code: number;
-  /** Who began to close. */
+  /** The side that sent the first close frame. */
   readonly initiator: "peer" | "server" | "none";
   /** How many. */
   readonly count: number;

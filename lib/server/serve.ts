@@ -43,7 +43,7 @@ export interface ServeEchoOptions extends EchoPolicy {
   addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
-  /** What moves the bytes: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
+  /** The transport: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
   transport?: TransportName;
   /** The certificate chain with which it is a `wss:` server, as PEM text; `key` belongs to it. */
   cert?: string;
@@ -79,7 +79,7 @@ export interface ListeningServer {
 
 /** An echo server that listens. */
 export interface EchoServer extends ListeningServer {
-  /** What it has counted so far. */
+  /** The counts so far. */
   stats(): EchoStats;
   /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
   troubled(kind: TroubleKind, error: string): void;
@@ -138,7 +138,7 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
   };
 }
 
-/** What a server needs of its listeners. */
+/** The listeners of a server, and their connections. */
 interface Door {
   /** Where they listen; there is one at least. */
   readonly bound: readonly Deno.NetAddr[];

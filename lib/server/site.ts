@@ -1,5 +1,5 @@
 /**
- * What the server says to plain HTTP: a page for people, and metrics for machines.
+ * Answers to plain HTTP: a page for people, and metrics for machines.
  *
  * @module
  */
@@ -36,7 +36,7 @@ export function createSite(policy: EchoPolicy, stats: () => ServerStats, version
   const checksOrigin = policy.allowOrigins !== undefined;
   const metrics = createMetrics(stats, version);
   return {
-    "/": createPage({ protocols, needsToken: token !== undefined, checksOrigin, maxMessageBytes }),
+    "/": createPage({ protocols, needsToken: token !== undefined, checksOrigin, maxMessageBytes, version }),
     "/metrics": (request) => metrics.respond(request),
   };
 }

@@ -204,11 +204,11 @@ export class WireEcho implements Holder {
       if (tcp === "local" && !this.#isGone) tcp = isEndWithoutNotice(words) ? "peer" : "reset";
     }
     this.#turns.leave();
+    this.#report(tcp);
     this.#endpoint.forget();
     this.#relay.release();
     this.#guard.release();
     this.#buffer.release();
-    this.#report(tcp);
     this.destroy();
   }
 
@@ -322,7 +322,9 @@ export class WireEcho implements Holder {
     const { closed, messages, bytes } = this.#relay;
     const detail = this.#detail;
     const record = closed ?? this.#endpoint.closeRecord({ tcp, detail, isLate: detail === NO_ANSWER });
-    this.#end.resolve({ ...record, detail: record.detail || detail, messages, bytes, wire: this.wire });
+    // What has come of a frame that is relayed is not counted here.
+    const incomplete = this.#relay.isInsideFrame ? "not-known" : record.incomplete ?? null;
+    this.#end.resolve({ ...record, incomplete, detail: record.detail || detail, messages, bytes, wire: this.wire });
   }
 
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */

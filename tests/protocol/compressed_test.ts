@@ -3,7 +3,8 @@
 import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { MessageDeflate } from "../../lib/net/zlib.ts";
-import { Endpoint, type EndpointHandler, type EndpointRole } from "../../lib/protocol/endpoint.ts";
+import { Endpoint } from "../../lib/protocol/endpoint.ts";
+import type { EndpointHandler, EndpointRole } from "../../lib/protocol/endpoint_handler.ts";
 import { encodeFrame, type EncodeFrameOptions, OPCODE, RSV1 } from "../../lib/protocol/frame.ts";
 
 const KEY = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);

@@ -15,7 +15,7 @@ export function read(path: string): Promise<string> {
 /** The paths of the documents that this project holds to its code: the README and all of docs/. */
 export async function documents(): Promise<string[]> {
   const paths = ["README.md"];
-  for await (const { name } of Deno.readDir(placeOf("docs/"))) paths.push(`docs/${name}`);
+  for await (const { name } of Deno.readDir(placeOf("docs/"))) if (name.endsWith(".md")) paths.push(`docs/${name}`);
   return paths.sort();
 }
 

@@ -83,9 +83,14 @@ export async function connectRaw(url: string): Promise<RawSocket> {
 /** Connects to a server by hand and lets it upgrade. */
 export async function rawClient(url: string): Promise<RawSocket> {
   const socket = await connectRaw(url);
-  await socket.write(requestHead({}, `GET ${new URL(url).pathname} HTTP/1.1`));
-  await socket.readHead();
-  return socket;
+  try {
+    await socket.write(requestHead({}, `GET ${new URL(url).pathname} HTTP/1.1`));
+    await socket.readHead();
+    return socket;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
 }
 
 /** A frame as it is on the wire. */

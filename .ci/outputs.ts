@@ -1,0 +1,123 @@
+/**
+ * Runs what a newcomer pastes: every command of the README's and the documents' `console` blocks, top to bottom, in a terminal
+ * of 80 columns. It compares what stands there then with what the document shows, and draws the recording of the README.
+ *
+ * With `--write` the documents and the recording get what was printed. A comment above a block says what runs beside it:
+ * `<!-- beside: deno task -q lab -->`. The default port 6455 has to be free.
+ */
+
+import { record } from "./recording.ts";
+import { run, type Screen, textOf } from "./screen.ts";
+
+const ROOT = new URL("../", import.meta.url);
+const RECORDING = new URL("assets/run.svg", ROOT);
+
+/** The document whose runs beside a server the recording shows. */
+const RECORDED = "README.md";
+
+/** What a `console` block says, and what runs beside it. */
+const BLOCK = /(?:<!-- beside: (.+?) -->\n\n)?```console\n([^]*?)```/g;
+
+const isWriting = Deno.args.includes("--write");
+const problems: string[] = [];
+
+/** A folder whose `deno` is the running one, as a newcomer has it on the PATH. */
+const bin = await Deno.makeTempDir();
+await Deno.symlink(Deno.execPath(), `${bin}/deno`);
+const env = { PATH: `${bin}:${Deno.env.get("PATH")}` };
+
+/** Without what differs from run to run: durations, rates, ports of the system, random bytes. */
+function steady(text: string): string {
+  return text
+    .replace(/\d+(\.\d+)? (ms|s|[KMG]iB\/s)\b/g, "N $2")
+    .replace(/(127\.0\.0\.1|\[::1\]):(?!6455)\d+/g, "$1:PORT")
+    .replace(/(: the end instead of) [0-9a-f ]+/, "$1 BYTES")
+    .replace(/ +/g, " ");
+}
+
+/** Starts a command that runs beside others, waits until it listens, and gives what ends it. */
+async function start(command: string): Promise<() => Promise<unknown>> {
+  const [program = "", ...args] = command.split(" ");
+  const child = new Deno.Command(program === "deno" ? Deno.execPath() : program, {
+    args,
+    cwd: ROOT,
+    env,
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (!text.includes("Listening on ")) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`${command} ended: ${text}`);
+    text += value;
+  }
+  const read = (async () => {
+    while (!(await reader.read()).done) continue;
+  })();
+  return async () => {
+    child.kill("SIGTERM");
+    await read;
+    await child.status;
+  };
+}
+
+/** The runs of the recording: their commands, and what each printed. */
+const recorded: { command: string; screen: Screen }[] = [];
+
+async function runBlock(path: string, beside: string | undefined, block: string): Promise<string> {
+  const stop = beside === undefined ? undefined : await start(beside);
+  try {
+    let printed = "";
+    for (const [, command = ""] of block.matchAll(/^\$ (.*)$/gm)) {
+      const screen = await run(command, { env: { ...env, NO_COLOR: "1" } });
+      printed += `$ ${command}\n${withoutNotice(textOf(screen))}`;
+      if (path === RECORDED && beside !== undefined) recorded.push({ command, screen: await run(command, { env }) });
+    }
+    return printed;
+  } finally {
+    await stop?.();
+  }
+}
+
+/** Where JSR cannot be reached, each run says so first; elsewhere it does not. */
+function withoutNotice(text: string): string {
+  return text.replace(/^std: the stand-ins of offline\/[^]*?decides again\.\n/m, "");
+}
+
+async function documents(): Promise<string[]> {
+  const paths = ["README.md"];
+  for await (const { name } of Deno.readDir(new URL("docs/", ROOT))) {
+    if (name.endsWith(".md")) paths.push(`docs/${name}`);
+  }
+  return paths.sort();
+}
+
+for (const path of await documents()) {
+  let document = await Deno.readTextFile(new URL(path, ROOT));
+  for (const [whole, beside, block = ""] of [...document.matchAll(BLOCK)]) {
+    const printed = await runBlock(path, beside, block);
+    const isSame = steady(printed) === steady(block);
+    console.log(`${isSame ? "the same" : "ANOTHER"}: ${path}: ${/^\$ (.*)$/m.exec(block)?.[1]}`);
+    if (isSame) continue;
+    if (!isWriting) problems.push(`${path} shows\n\n${block}\nand this is printed:\n\n${printed}`);
+    document = document.replace(whole, () => whole.replace(block, () => printed));
+  }
+  if (isWriting) await Deno.writeTextFile(new URL(path, ROOT), document);
+}
+
+const svg = record(recorded.map(({ command, screen }) => ({ command, lines: noticeLess(screen) })));
+const former = await Deno.readTextFile(RECORDING).catch(() => "");
+const isSame = steady(former) === steady(svg);
+console.log(`${isSame ? "the same" : "ANOTHER"}: the recording of the README`);
+if (!isSame && isWriting) await Deno.writeTextFile(RECORDING, svg);
+if (!isSame && !isWriting) problems.push("The recording is another: run .ci/outputs.ts --write");
+
+function noticeLess(screen: Screen): Screen["lines"] {
+  const first = screen.lines[0]?.map(({ text }) => text).join("") ?? "";
+  return first.startsWith("std: the stand-ins") ? screen.lines.slice(1) : screen.lines;
+}
+
+await Deno.remove(bin, { recursive: true });
+for (const problem of problems) console.error(`\n${problem}`);
+Deno.exit(problems.length > 0 ? 1 : 0);
