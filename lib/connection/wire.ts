@@ -148,8 +148,7 @@ class WireConnection implements Connection {
   readonly #codec: MessageDeflate | undefined;
   /** The message of the peer is compressed. */
   #isInflated = false;
-  #sentBytes = 0;
-  #receivedBytes = 0;
+  readonly #wire = { sent: 0, received: 0 };
   readonly #maxBufferedBytes: number;
   readonly #fragmentBytes: number;
   readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
@@ -211,7 +210,7 @@ class WireConnection implements Connection {
   }
 
   get wire(): WireTotals {
-    return { sent: this.#sentBytes, received: this.#receivedBytes };
+    return { ...this.#wire };
   }
 
   receive(options: WaitOptions = {}): Promise<Message> {
@@ -268,7 +267,7 @@ class WireConnection implements Connection {
   #onHeader(header: FrameHeader): void {
     this.#work++;
     if (header.opcode >= OPCODE.close) return;
-    this.#receivedBytes += headerBytes(header.length, header.isMasked) + header.length;
+    this.#wire.received += headerBytes(header.length, header.isMasked) + header.length;
     if (header.opcode !== OPCODE.continuation) this.#isInflated = header.reserved !== 0;
   }
 
@@ -328,7 +327,7 @@ class WireConnection implements Connection {
     this.#outgoing ??= new Uint8Array(WRITE_BYTES);
     let at = writeHeader(this.#outgoing, 0, header, maskingKey);
     let taken = 0;
-    if (opcode < OPCODE.close) this.#sentBytes += at + payload.byteLength;
+    if (opcode < OPCODE.close) this.#wire.sent += at + payload.byteLength;
     try {
       do {
         const piece = payload.subarray(taken, taken + this.#outgoing.byteLength - at);
@@ -352,7 +351,8 @@ class WireConnection implements Connection {
     let detail = "";
     try {
       this.#endpoint.receive(rest);
-      const buffer = new Uint8Array(READ_BYTES);
+      // What is compressed may inflate to a thousand times as much.
+      const buffer = new Uint8Array(this.#codec ? READ_BYTES / 16 : READ_BYTES);
       while (!this.#isOver()) {
         while (this.#mayPause()) await this.#hasRoom();
         const read = await this.#tcp.read(buffer);

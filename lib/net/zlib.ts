@@ -13,7 +13,7 @@
  * | streams of node:zlib with `flush()`    | 8 to 15 (4 KiB) | 6 to 8 (4 KiB)  | not in the middle |
  *
  * fflate 0.8.3 did not read back what it had flushed with takeover. `_handle` is not documented: {@linkcode canCompress} looks
- * for it, and without it nothing is offered or accepted. minizlib, which half of npm depends on, uses the same handle.
+ * for it, and without it nothing is offered or accepted. minizlib, which npm unpacks packages with, relies on it too.
  *
  * @module
  */
