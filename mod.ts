@@ -50,6 +50,7 @@ export {
   OptionError,
   type ServerCertificate,
   type TransportName,
+  type WireTotals,
 } from "./lib/connection/connection.ts";
 export { MAX_BUILTIN_FRAME_BYTES } from "./lib/connection/builtin.ts";
 export { TimeoutError, type WaitOptions } from "./lib/net/deadline.ts";
@@ -69,6 +70,7 @@ export {
 export type {
   CloseCount,
   ConnectionRoom,
+  DeflatePolicy,
   EchoClosed,
   EchoEvent,
   EchoOpened,

@@ -5,6 +5,7 @@
  */
 
 import { readPair } from "./certificates.ts";
+import { readDeflatePolicy, SERVER_DEFLATE_OPTIONS } from "./deflate_options.ts";
 import { type CommandLine, parseCommandLine, unknownVariables, UsageError, variableOf } from "./command_line.ts";
 import type { Environment } from "./environment.ts";
 import {
@@ -123,6 +124,9 @@ const OPTIONS = {
     read: readRate,
     ...ECHO,
   },
+  deflate: { ...SERVER_DEFLATE_OPTIONS.deflate, ...ECHO_PLACE },
+  noDeflate: { ...SERVER_DEFLATE_OPTIONS.noDeflate, ...ECHO_PLACE },
+  maxInflateRatio: { ...SERVER_DEFLATE_OPTIONS.maxInflateRatio, ...ECHO_PLACE },
   idleTimeout: whole({
     name: "idle-timeout",
     value: "S",
@@ -304,6 +308,7 @@ async function readPolicy(
     maxBufferedBytes: source.value(OPTIONS.maxBuffered),
     maxBufferedTotalBytes: source.value(OPTIONS.maxBufferedTotal),
     rate: source.value(OPTIONS.rate),
+    deflate: readDeflatePolicy(source, OPTIONS, transport),
     idleTimeoutSeconds: source.value(OPTIONS.idleTimeout),
     allowHosts: source.values(OPTIONS.allowHost),
     allowOrigins: source.values(OPTIONS.allowOrigin),

@@ -149,9 +149,9 @@ export class Reception {
     return { status: this.#reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
   }
 
-  async accept(request: Request, protocol: string): Promise<void> {
+  async accept(request: Request, protocol: string, extensions = ""): Promise<void> {
     const key = request.headers.get("sec-websocket-key") ?? "";
-    await writeAll(this.stream, encodeHead(SWITCHING, await responseFields(key, protocol)));
+    await writeAll(this.stream, encodeHead(SWITCHING, await responseFields(key, protocol, extensions)));
   }
 
   /** Answers, and waits for the peer's end of the connection. */

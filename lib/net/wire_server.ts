@@ -96,6 +96,13 @@ export interface WireHandler {
    */
   decide(request: Request, addr: Deno.Addr, target: string, version: string): Decision | Promise<Decision>;
   /**
+   * Says which extensions are accepted of a request that `decide` let through, where the server writes the answer.
+   *
+   * @param request The request.
+   * @returns The value of the field Sec-WebSocket-Extensions; empty, as by default, for none.
+   */
+  extensions?(request: Request): string;
+  /**
    * Takes over a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
    *
    * @param upgrade The connection.
@@ -368,7 +375,9 @@ export class WireServer {
 
   async #upgrade(reception: Reception, { request, target, early }: Received, protocol: string): Promise<void> {
     try {
-      if (!this.#handler.answersItself) await reception.accept(request, protocol);
+      if (!this.#handler.answersItself) {
+        await reception.accept(request, protocol, this.#handler.extensions?.(request));
+      }
       if (this.#isStopped) throw new Error("Server has stopped");
       const { stream, addr } = reception;
       const upgrade = { stream, request, target, protocol, addr, turns: this.#turns };

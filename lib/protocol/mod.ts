@@ -32,21 +32,36 @@ export {
   type TcpEnd,
   verifyClose,
 } from "./close.ts";
-export { Endpoint, EndpointError } from "./endpoint.ts";
+export { Endpoint } from "./endpoint.ts";
 export {
   type ConnectionEnd,
+  EndpointError,
   type EndpointHandler,
   type EndpointOptions,
   type EndpointPhase,
   type EndpointRole,
+  type MessageInflater,
   type RelayHandler,
 } from "./endpoint_handler.ts";
+export {
+  chooseDeflate,
+  type DeflateAgreement,
+  type DeflateChoice,
+  type DeflateDirection,
+  type DeflateParameters,
+  type DeflateVerification,
+  type DeflateWish,
+  formatDeflate,
+  verifyDeflate,
+} from "./deflate.ts";
+export { type Extension, formatExtensions, parseExtensions } from "./extension.ts";
 export { ProtocolError, type ProtocolErrorCode } from "./error.ts";
 export {
   applyMask,
   encodeFrame,
   type EncodeFrameOptions,
   FrameDecoder,
+  type FrameDecoderOptions,
   type FrameHeader,
   type FrameOrigin,
   type FrameSink,

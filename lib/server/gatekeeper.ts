@@ -17,6 +17,7 @@ import {
   type Route,
   type TroubleKind,
 } from "./policy.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import { isAllowedHost } from "./allowed_host.ts";
 import {
   answerTo,
@@ -49,6 +50,8 @@ export interface EchoCounts {
   readonly messages: number;
   /** Payload bytes. */
   readonly bytes: number;
+  /** The bytes of the frames, where they are known. */
+  readonly wire?: WireTotals;
 }
 
 /** The decision on a request. */
@@ -71,6 +74,8 @@ export class Gatekeeper {
   #accepted = 0;
   #messages = 0;
   #bytes = 0;
+  #wire: WireTotals = { received: 0, sent: 0 };
+  #deflated = 0;
   #isDraining = false;
 
   /**
@@ -125,6 +130,7 @@ export class Gatekeeper {
    */
   opened(opened: EchoOpened, counts: EchoCounts): void {
     this.#places.set(opened.id, counts);
+    if (opened.extensions !== undefined) this.#deflated++;
     this.#onEvent(opened);
   }
 
@@ -136,6 +142,7 @@ export class Gatekeeper {
   closed(closed: EchoClosed): void {
     this.#messages += closed.messages;
     this.#bytes += closed.bytes;
+    this.#wire = sumOf(this.#wire, closed.wire);
     if (this.#places.has(closed.id)) this.#places.set(closed.id, undefined);
     const { initiator } = closed;
     const code = firstCloseFrameOf(closed)?.code ?? ABNORMAL;
@@ -191,16 +198,19 @@ export class Gatekeeper {
 
   /** The counts so far. */
   stats(): EchoStats {
-    let [messages, bytes] = [this.#messages, this.#bytes];
+    let [messages, bytes, wire] = [this.#messages, this.#bytes, this.#wire];
     for (const counts of this.#places.values()) {
       messages += counts?.messages ?? 0;
       bytes += counts?.bytes ?? 0;
+      wire = sumOf(wire, counts?.wire);
     }
     return {
       connections: this.#places.size,
       accepted: this.#accepted,
       messages,
       bytes,
+      wire,
+      deflated: this.#deflated,
       closes: [...this.#closes].map(([key, count]) => {
         const [code, initiator] = key.split(" ");
         return {
@@ -257,6 +267,10 @@ export class Gatekeeper {
     if (origin !== null && !isAllowedOrigin(origin, allowOrigins)) return FOREIGN_ORIGIN;
     return this.#hasToken && !this.#hasToken(request) ? NO_TOKEN : undefined;
   }
+}
+
+function sumOf(sum: WireTotals, more?: WireTotals): WireTotals {
+  return more === undefined ? sum : { received: sum.received + more.received, sent: sum.sent + more.sent };
 }
 
 async function answerOf(route: Route, request: Request): Promise<Response> {

@@ -83,9 +83,24 @@ export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: 
 
 /** In the log, `sent` is the close frame with which the server began, and `null` if the peer did. */
 function closedFields(event: EchoClosed) {
-  const { type, id, peer, received, initiator, end, tcp, detail, incomplete, messages, bytes, ms } = event;
+  const { type, id, peer, received, initiator, end, tcp, detail, incomplete, messages, bytes, ms, wire } = event;
   const sent = initiator === "peer" ? null : firstCloseFrameOf(event);
-  return { type, id, peer, received, sent, error: detail, messages, bytes, ms, initiator, end, tcp, incomplete };
+  return {
+    type,
+    id,
+    peer,
+    received,
+    sent,
+    error: detail,
+    messages,
+    bytes,
+    ms,
+    initiator,
+    end,
+    tcp,
+    incomplete,
+    ...(wire && { wire }),
+  };
 }
 
 /** A log that never holds up who writes it. */
@@ -158,7 +173,8 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
   switch (event.type) {
     case "opened": {
       const protocol = event.protocol === "" ? "" : ` subprotocol ${quote(event.protocol)}`;
-      return `#${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}`;
+      const extensions = event.extensions === undefined ? "" : ` with ${event.extensions}`;
+      return `#${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}${extensions}`;
     }
     case "closed": {
       const { received, sent, error, messages, bytes, ms } = closedFields(event);

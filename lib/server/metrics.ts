@@ -30,7 +30,7 @@ export interface ServerStats extends EchoStats {
 export interface Metrics extends Disposable {
   /**
    * Answers `GET /metrics`: with OpenMetrics 1.0.0 if the request prefers it, otherwise with the text format 0.0.4 of
-   * Prometheus. It has at most 1 series for each count, 72 for the closes, 13 for the refusals and 2 for troubles.
+   * Prometheus. It has at most 1 series for each count, 2 for the bytes on the wire, 72 for the closes, 13 for the refusals and 2 for troubles.
    *
    * @param request The request, of which only the field `Accept` is read.
    * @returns The answer, with status 200.
@@ -98,6 +98,27 @@ const METRICS: readonly Metric[] = [
     unit: "By",
     attributes: {},
     read: ({ bytes }) => [{ labels: {}, value: bytes }],
+  },
+  {
+    name: "wsproof_wire_bytes_total",
+    help: "Bytes of all frames on the wire, over our own frames.",
+    isCounter: true,
+    instrument: "wsproof.server.wire.io",
+    unit: "By",
+    attributes: { direction: "network.io.direction" },
+    read: ({ wire = { received: 0, sent: 0 } }) => [
+      { labels: { direction: "receive" }, value: wire.received },
+      { labels: { direction: "transmit" }, value: wire.sent },
+    ],
+  },
+  {
+    name: "wsproof_deflate_connections_total",
+    help: "Connections on which permessage-deflate was negotiated.",
+    isCounter: true,
+    instrument: "wsproof.server.deflate.connections",
+    unit: "{connection}",
+    attributes: {},
+    read: ({ deflated = 0 }) => [{ labels: {}, value: deflated }],
   },
   {
     name: "wsproof_closes_total",

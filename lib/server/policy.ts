@@ -5,6 +5,7 @@
  */
 
 import type { CloseRecord } from "../protocol/close.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import type { RateLimit } from "./rate.ts";
 
 /**
@@ -21,6 +22,31 @@ export const DEFAULT_MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 
 /** How much may wait for all peers together unless told otherwise, in bytes: 512 MiB. */
 export const DEFAULT_MAX_BUFFERED_TOTAL_BYTES = 512 * 1024 * 1024;
+
+/** The window of the compressor unless told otherwise, in bits: 12, which are 4 KiB. */
+export const DEFAULT_DEFLATE_WINDOW_BITS = 12;
+
+/** The memory level of the compressor unless told otherwise: 5. With 12 bits it takes 160 KiB. */
+export const DEFAULT_DEFLATE_MEMORY_LEVEL = 5;
+
+/** The level of zlib unless told otherwise: 3. JSON becomes nearly as small as at 6, and no data makes the search long. */
+export const DEFAULT_DEFLATE_LEVEL = 3;
+
+/** How the server compresses with permessage-deflate (RFC 7692); what is left out has its default. */
+export interface DeflatePolicy {
+  /** The level of zlib, 1 (fast) to 9 (small). 3 by default. */
+  readonly level?: number | undefined;
+  /** The memory level of zlib, 1 to 9. 5 by default. */
+  readonly memoryLevel?: number | undefined;
+  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
+  readonly thresholdBytes?: number | undefined;
+  /** The largest window in bits, 9 to 15; that of the client is only asked for where its offer allows it. 12 by default. */
+  readonly windowBits?: number | undefined;
+  /** Whether messages may refer back to those before them, either way, as long as the connection lives. `true` by default. */
+  readonly takeover?: boolean | undefined;
+  /** A message over 1 MiB that inflates to more than so many times its size is closed with 1008. 256 by default. */
+  readonly maxInflateRatio?: number | undefined;
+}
 
 /** Says how many connections there may be, as long as that is only found out while they come. */
 export interface ConnectionRoom {
@@ -55,6 +81,11 @@ export interface EchoPolicy {
   maxBufferedTotalBytes?: number;
   /** How fast one peer may send; a faster one is closed with 1008. Without limit by default. */
   rate?: RateLimit;
+  /**
+   * How messages are compressed where the client offers permessage-deflate, over our own frames; `false` for not at all. What came
+   * compressed is echoed compressed.
+   */
+  deflate?: DeflatePolicy | false;
   /**
    * The origins of pages that may connect: `https://app.example`, `https://*.app.example` for every host below, `null`, or
    * `*`; others are answered with 403. All by default. Compared without case, and without the port of the scheme.
@@ -103,6 +134,8 @@ export interface EchoOpened {
   readonly path: string;
   /** The subprotocol that was selected; empty if none. */
   readonly protocol: string;
+  /** The extensions that were accepted, as the answer has them; nothing if none. */
+  readonly extensions?: string;
 }
 
 /** A connection has ended. Over the runtime's WebSocket, its close record says where something is not known. */
@@ -119,6 +152,8 @@ export interface EchoClosed extends CloseRecord {
   readonly bytes: number;
   /** How long the connection was open, in milliseconds. */
   readonly ms: number;
+  /** How many bytes its frames had on the wire; over our own frames only. */
+  readonly wire?: WireTotals;
 }
 
 /** A request was answered with something else than the upgrade. */
@@ -185,6 +220,10 @@ export interface EchoStats {
   readonly messages: number;
   /** The payload bytes that were echoed. */
   readonly bytes: number;
+  /** The bytes of all frames on the wire; 0 over the runtime's WebSocket, which hides them. */
+  readonly wire?: WireTotals;
+  /** The connections on which permessage-deflate was negotiated. */
+  readonly deflated?: number;
   /** The connections that have ended. */
   readonly closes: readonly CloseCount[];
   /** The requests that were refused. */

@@ -253,6 +253,7 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
     room,
     maxHeads = room && ((heads: number) => room.maxHeads(heads)),
     rate,
+    deflate = {},
   } = options;
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
@@ -263,12 +264,12 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
       admitted.set(request, admission.opened);
       return admission.opened.protocol;
     },
-    follow(request) {
+    follow(request, _protocol, _addr, extensions) {
       const opened = admitted.get(request);
       if (opened === undefined) throw new Error("Not admitted");
       const since = performance.now();
       return {
-        onOpen: (counts) => gate.opened(opened, counts),
+        onOpen: (counts) => gate.opened({ ...opened, ...(extensions !== "" && { extensions }) }, counts),
         onEnd(end) {
           gate.closed({ type: "closed", id: opened.id, peer: opened.peer, ...end, ms: performance.now() - since });
         },
@@ -290,7 +291,8 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   };
   const servers = openEach(
     place,
-    (hostname, port) => new WireServer({ hostname, port, maxHeads, ...tlsOf(options) }, echoing(limits, handler)),
+    (hostname, port) =>
+      new WireServer({ hostname, port, maxHeads, ...tlsOf(options) }, echoing(limits, handler, deflate)),
   );
   return {
     bound: servers.map(({ addr }) => addr),

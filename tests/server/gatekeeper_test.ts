@@ -28,20 +28,28 @@ Deno.test("Gatekeeper counts what is open, what was echoed, and how connections 
   const request = () => new Request("http://127.0.0.1/path?x=1", { headers });
   const [first, second] = [admitted(gate, request()), admitted(gate, request())];
   assertEquals(first, { type: "opened", id: 1, peer: "127.0.0.1:50000", path: "/path?x=1", protocol: "chat" });
-  gate.opened(first, { messages: 3, bytes: 30 });
+  gate.opened({ ...first, extensions: "permessage-deflate" }, {
+    messages: 3,
+    bytes: 30,
+    wire: { received: 70, sent: 60 },
+  });
   gate.opened(second, { messages: 2, bytes: 20 });
   assertEquals(gate.stats(), {
     connections: 2,
     accepted: 2,
     messages: 5,
     bytes: 50,
+    wire: { received: 70, sent: 60 },
+    deflated: 1,
     closes: [],
     refusals: [],
     troubles: [],
   });
   const end = { type: "closed", peer: "", end: "close-frame", tcp: "local", detail: "", ms: 1 } as const;
   const frame = { code: 1000, reason: "" };
-  gate.closed({ ...end, id: 1, received: frame, sent: frame, initiator: "peer", messages: 4, bytes: 40 });
+  const wire = { received: 80, sent: 65 };
+  gate.closed({ ...end, id: 1, received: frame, sent: frame, initiator: "peer", messages: 4, bytes: 40, wire });
+  assertEquals(gate.stats().wire, wire);
   // It has ended, and the runtime still holds something of it.
   assertEquals([gate.stats().connections, gate.stats().messages], [2, 6]);
   gate.leave(1);
@@ -54,6 +62,8 @@ Deno.test("Gatekeeper counts what is open, what was echoed, and how connections 
     accepted: 2,
     messages: 6,
     bytes: 60,
+    wire,
+    deflated: 1,
     closes: [
       { code: 1000, initiator: "peer", count: 1 },
       { code: 1008, initiator: "server", count: 1 },

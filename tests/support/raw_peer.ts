@@ -97,6 +97,8 @@ export async function rawClient(url: string): Promise<RawSocket> {
 export interface RawFrame {
   readonly opcode: number;
   readonly payload: Uint8Array<ArrayBuffer>;
+  /** The reserved bits, if one is set; RSV1 is 4. */
+  readonly reserved?: number;
 }
 
 export const TEXT = 1;
@@ -165,7 +167,8 @@ export class RawSocket {
     const mask = second & 128 ? await this.#take(4) : [];
     const payload = await this.#take(length);
     applyMask(payload, mask);
-    return { opcode: first & 15, payload };
+    const reserved = (first >> 4) & 7;
+    return { opcode: first & 15, payload, ...(reserved !== 0 && { reserved }) };
   }
 
   /** Writes one frame, masked if this is a client; `firstByte` replaces FIN and the reserved bits. */
