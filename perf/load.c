@@ -13,6 +13,8 @@
  *   --deadline S         how long a storm may take, and how long echo waits without any reply (30)
  *   --field TEXT         one more field of the request; may stand several times
  *   --pid PID            the server: adds the CPU time of its processes, and their peak memory
+ *
+ * "loadShare" is how much of its core the load itself used: near 1 it was the limit, and not the server.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -150,7 +152,7 @@ static void print_times(struct times *times) {
 /* What the processes of the server have used. */
 
 struct usage {
-  double cpu_seconds, peak_mebibytes;
+  double cpu_seconds, peak_mebibytes, own_seconds;
 };
 
 static void add_usage(int of, struct usage *usage) {
@@ -187,14 +189,18 @@ static void add_usage(int of, struct usage *usage) {
 }
 
 static struct usage read_usage(void) {
-  struct usage usage = {0, 0};
+  struct usage usage = {0, 0, 0};
+  struct rusage own;
+  getrusage(RUSAGE_SELF, &own);
+  usage.own_seconds = own.ru_utime.tv_sec + own.ru_stime.tv_sec + (own.ru_utime.tv_usec + own.ru_stime.tv_usec) / 1e6;
   if (pid) add_usage(pid, &usage);
   return usage;
 }
 
-static void print_usage(struct usage before, uint64_t units) {
-  if (!pid) return;
+static void print_usage(struct usage before, uint64_t units, double took) {
   struct usage after = read_usage();
+  printf(",\"loadShare\":%.2f", (after.own_seconds - before.own_seconds) / took);
+  if (!pid) return;
   double cpu = after.cpu_seconds - before.cpu_seconds;
   printf(",\"cpuSeconds\":%.2f,\"cpuMicros\":%.3f,\"peakMebibytes\":%.1f", cpu, units ? cpu / units * 1e6 : 0,
          after.peak_mebibytes);
@@ -227,6 +233,10 @@ static void prepare(struct group *group) {
   for (size_t i = 0; i < n; i++) group->masked[i] = group->payload[i] ^ MASK[i & 3];
 }
 
+static void wrong_byte(struct connection *c, size_t at, int is, int expected) {
+  fail("wrong reply: byte %zu of message %lu on connection %d is 0x%02x, not 0x%02x", at, c->answered, c->id, is, expected);
+}
+
 static void check_bytes(struct connection *c, const unsigned char *bytes, size_t count) {
   struct group *group = c->group;
   size_t at = c->message_offset, i = 0;
@@ -234,12 +244,11 @@ static void check_bytes(struct connection *c, const unsigned char *bytes, size_t
     unsigned char stamp[STAMP];
     write_stamp(stamp, c->id, c->answered);
     for (; i < count && at + i < STAMP; i++)
-      if (bytes[i] != stamp[at + i]) fail("wrong reply: byte %zu of message %lu on connection %d is 0x%02x, not 0x%02x", at + i, c->answered, c->id, bytes[i], stamp[at + i]);
+      if (bytes[i] != stamp[at + i]) wrong_byte(c, at + i, bytes[i], stamp[at + i]);
   }
   if (memcmp(bytes + i, group->payload + at + i, count - i) == 0) return;
   while (bytes[i] == group->payload[at + i]) i++;
-  fail("wrong reply: byte %zu of message %lu on connection %d is 0x%02x, not 0x%02x", at + i, c->answered, c->id, bytes[i],
-       group->payload[at + i]);
+  wrong_byte(c, at + i, bytes[i], group->payload[at + i]);
 }
 
 /* Connections. */
@@ -561,7 +570,7 @@ static void run_echo(struct group *groups, int group_count) {
     flush(&connections[i]);
   }
   double from = now() + warm, until = from;
-  struct usage before = {0, 0};
+  struct usage before = read_usage();
   for (; now() < until || !counting; poll_until(until)) {
     if (now() >= from && !counting) {
       counting = true;
@@ -574,7 +583,7 @@ static void run_echo(struct group *groups, int group_count) {
   counting = false;
   double took = now() - from;
   printf("{\"seconds\":%.3f,\"messages\":%lu,\"perSecond\":%.1f", took, messages, messages / took);
-  print_usage(before, messages);
+  print_usage(before, messages, took);
   printf(",\"groups\":[");
   for (int g = 0; g < group_count; g++) {
     uint64_t least = UINT64_MAX, most = 0, sum = 0;
@@ -602,7 +611,7 @@ static void run_echo(struct group *groups, int group_count) {
 
 static void run_connect(void) {
   double from = now() + warm, until = from;
-  struct usage before = {0, 0};
+  struct usage before = read_usage();
   progress = now();
   for (; now() < until || !counting; poll_until(until)) {
     for (size_t i = 0; i < connection_count; i++)
@@ -618,13 +627,14 @@ static void run_connect(void) {
   }
   double took = now() - from;
   printf("{\"seconds\":%.3f,\"connections\":%lu,\"perSecond\":%.1f,\"failures\":%zu", took, messages, messages / took, failures);
-  print_usage(before, messages);
+  print_usage(before, messages, took);
   printf(",\"firstFailure\":\"%s\",", first_failure);
   print_times(&connections[0].group->times);
   printf("}\n");
 }
 
 static void run_storm(int rounds) {
+  double storm_from = now();
   struct usage before = read_usage();
   printf("{\"connections\":%zu,\"rounds\":[", connection_count);
   uint64_t through = 0;
@@ -648,7 +658,7 @@ static void run_storm(int rounds) {
     through += messages;
   }
   printf("]");
-  print_usage(before, through);
+  print_usage(before, through, now() - storm_from);
   printf(",\"firstFailure\":\"%s\"}\n", first_failure);
 }
 

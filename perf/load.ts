@@ -10,8 +10,10 @@ export interface Times {
   readonly worst: number | null;
 }
 
-/** What the processes of the server used, if the load was told `--pid`. */
+/** What the load used, and the processes of the server, if the load was told `--pid`. */
 export interface Usage {
+  /** How much of a core the load used: near 1 it was the limit. */
+  readonly loadShare: number;
   readonly cpuSeconds?: number;
   /** CPU time for each message, or connection. */
   readonly cpuMicros?: number;
@@ -76,10 +78,10 @@ export interface Load extends AsyncDisposable {
 /**
  * Compiles the load generator into a folder of its own.
  *
- * @param core The core that it runs on; any without it.
+ * @param cores Where it runs, as `taskset -c` takes them; anywhere without.
  * @throws {Error} if there is no C compiler, or it does not compile.
  */
-export async function compileLoad(core?: number): Promise<Load> {
+export async function compileLoad(cores?: string): Promise<Load> {
   const folder = await Deno.makeTempDir({ prefix: "wsproof-load-" });
   const path = `${folder}/load`;
   try {
@@ -89,7 +91,7 @@ export async function compileLoad(core?: number): Promise<Load> {
     throw error;
   }
   const run = async <Result>(args: readonly string[]): Promise<Result> => {
-    const pinned = core === undefined ? [path] : ["taskset", "-c", String(core), path];
+    const pinned = cores === undefined ? [path] : ["taskset", "-c", cores, path];
     const command = new Deno.Command(pinned[0] ?? "", { args: [...pinned.slice(1), ...args], stdin: "null" });
     const { success, stdout, stderr } = await command.output();
     if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
