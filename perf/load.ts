@@ -107,8 +107,10 @@ export async function compileLoad(cores?: string): Promise<Load> {
 }
 
 async function compile(path: string): Promise<void> {
-  const source = decodeURIComponent(new URL("load.c", import.meta.url).pathname);
-  const args = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", path, source];
+  const sources = ["load.c", "load/connection.c", "load/figures.c", "load/frames.c"].map((name) =>
+    decodeURIComponent(new URL(name, import.meta.url).pathname)
+  );
+  const args = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", path, ...sources];
   try {
     const { success, stderr } = await new Deno.Command("cc", { args, stdin: "null" }).output();
     if (!success) throw new Error(`cc does not compile perf/load.c:\n${new TextDecoder().decode(stderr).trim()}`);
