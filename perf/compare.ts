@@ -14,10 +14,11 @@
 
 import { parseArgs } from "node:util";
 import { plotOf } from "./compare/plot.ts";
-import { merge, type Results } from "./compare/results.ts";
+import { merge, type Results, type RowResults } from "./compare/results.ts";
 import { type Numbers, ROWS } from "./compare/rows.ts";
-import { isServerName, prepareServers, readOutput, SERVER_NAMES } from "./compare/servers.ts";
+import { isServerName, knowsOption, prepareServers, readOutput, SERVER_NAMES } from "./compare/servers.ts";
 import { reportOf } from "./compare/tables.ts";
+import { measureWorkers, WORKERS } from "./compare/workers.ts";
 import { compileLoad } from "./load.ts";
 
 const RESULTS = "perf/results.json";
@@ -26,11 +27,13 @@ const README = "perf/README.md";
 /** What stands between the two in the README is made from the results. */
 const MARKERS = ["<!-- results -->\n", "<!-- end of the results -->\n"] as const;
 
+const ROW_IDS = [...ROWS.map(({ id }) => id), ...await knowsOption("--workers") ? [WORKERS] : []];
+
 /** What the command line asks for. */
 const { values: asked } = parseArgs({
   args: Deno.args,
   options: {
-    rows: { type: "string", default: ROWS.map(({ id }) => id).join() },
+    rows: { type: "string", default: ROW_IDS.join() },
     servers: { type: "string", default: SERVER_NAMES.join() },
     seconds: { type: "string", default: "2" },
     rounds: { type: "string", default: "3" },
@@ -72,30 +75,29 @@ function readCommit(): Promise<string> {
 }
 
 async function measure(): Promise<Results> {
-  const rows = asked.rows.split(",").map((id) => {
-    const row = ROWS.find((row) => row.id === id);
-    if (row === undefined) throw new Error(`${id} is no row: ${ROWS.map(({ id }) => id).join()}`);
-    return row;
-  });
+  const ids = asked.rows.split(",");
+  for (const id of ids) if (!ROW_IDS.includes(id)) throw new Error(`${id} is no row: ${ROW_IDS.join()}`);
   const names = asked.servers.split(",").map((name) => {
     if (!isServerName(name)) throw new Error(`${name} is no server: ${SERVER_NAMES.join()}`);
     return name;
   });
   const [seconds, rounds] = [Number(asked.seconds), Number(asked.rounds)];
-  await using load = await compileLoad(asked["load-core"]);
+  await using load = await compileLoad();
   await using servers = await prepareServers(names);
-  const results: Record<string, Record<string, Numbers[]>> = {};
-  for (const row of rows) {
+  const cores = [asked["server-core"], asked["load-core"]] as const;
+  const results: Record<string, RowResults> = {};
+  for (const row of ROWS.filter(({ id }) => ids.includes(id))) {
     console.error(`${row.id}: ${row.title}`);
     const found: Record<string, Numbers[]> = Object.fromEntries(names.map((name) => [name, []]));
     for (let round = 0; round < rounds; round++) {
       for (const name of names) {
-        await using server = await servers.start(name, asked["server-core"]);
-        found[name]?.push(await row.measure(load, server, seconds));
+        await using server = await servers.start(name, cores[0]);
+        found[name]?.push(await row.measure(load.pinnedTo(cores[1]), server, seconds));
       }
     }
     results[row.id] = found;
   }
+  if (ids.includes(WORKERS)) results[WORKERS] = await measureWorkers(servers, load, cores, seconds, rounds);
   const date = new Date().toISOString().slice(0, 10);
   const environment = {
     date,
@@ -116,7 +118,7 @@ if (asked.draw) {
   const results = await measure();
   console.log(reportOf(results));
   if (asked.write) {
-    const isWhole = ROWS.every(({ id }) => id in results.rows);
+    const isWhole = ROW_IDS.every((id) => id in results.rows);
     const old = isWhole ? undefined : await readResults();
     await write(old === undefined ? results : merge(old, results));
   }

@@ -64,24 +64,29 @@ export interface Round extends Times {
   readonly seconds: number;
 }
 
-/** A compiled load generator; dispose of it to remove it. */
-export interface Load extends AsyncDisposable {
-  readonly path: string;
+/** The load generator as functions. */
+export interface Load {
   /** @throws {Error} if a reply was wrong, or a connection was lost; says what the load generator said. */
   echo(url: string, args: readonly string[]): Promise<EchoResult>;
   /** @throws {Error} as `echo` does. */
   connect(url: string, args: readonly string[]): Promise<ConnectResult>;
   /** @throws {Error} as `echo` does. */
   storm(url: string, args: readonly string[]): Promise<StormResult>;
+  /** The same on cores of its own, as `taskset -c` takes them. */
+  pinnedTo(cores: string): Load;
+}
+
+/** A compiled load generator; dispose of it to remove it. */
+export interface CompiledLoad extends Load, AsyncDisposable {
+  readonly path: string;
 }
 
 /**
  * Compiles the load generator into a folder of its own.
  *
- * @param cores Where it runs, as `taskset -c` takes them; anywhere without.
  * @throws {Error} if there is no C compiler, or it does not compile.
  */
-export async function compileLoad(cores?: string): Promise<Load> {
+export async function compileLoad(): Promise<CompiledLoad> {
   const folder = await Deno.makeTempDir({ prefix: "wsproof-load-" });
   const path = `${folder}/load`;
   try {
@@ -90,19 +95,20 @@ export async function compileLoad(cores?: string): Promise<Load> {
     await Deno.remove(folder, { recursive: true });
     throw error;
   }
+  return { path, ...loadOf(path, []), [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }) };
+}
+
+function loadOf(command: string, before: readonly string[]): Load {
   const run = async <Result>(args: readonly string[]): Promise<Result> => {
-    const pinned = cores === undefined ? [path] : ["taskset", "-c", cores, path];
-    const command = new Deno.Command(pinned[0] ?? "", { args: [...pinned.slice(1), ...args], stdin: "null" });
-    const { success, stdout, stderr } = await command.output();
+    const { success, stdout, stderr } = await new Deno.Command(command, { args: [...before, ...args] }).output();
     if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
     return JSON.parse(new TextDecoder().decode(stdout));
   };
   return {
-    path,
     echo: (url, args) => run<EchoResult>(["echo", url, ...args]),
     connect: (url, args) => run<ConnectResult>(["connect", url, ...args]),
     storm: (url, args) => run<StormResult>(["storm", url, ...args]),
-    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+    pinnedTo: (cores) => loadOf("taskset", ["-c", cores, command]),
   };
 }
 

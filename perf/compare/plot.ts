@@ -41,8 +41,9 @@ const STYLE = `
   rect.own { fill: #0969da; }
   line { stroke: #59636e; stroke-dasharray: 2 3; }
   @media (prefers-color-scheme: dark) {
-    text, .own { fill: #f0f6fc; }
+    text { fill: #f0f6fc; }
     .hint, .name { fill: #9198a1; }
+    .own { fill: #f0f6fc; }
     rect { fill: #4d5661; }
     rect.own { fill: #4493f8; }
     line { stroke: #9198a1; }
@@ -68,7 +69,7 @@ function panelOf(results: Results, panel: Panel, left: number, top: number): str
       `<rect class="${own.trim()}" x="${NAME_WIDTH}" y="${y}" width="${
         width.toFixed(1)
       }" height="${BAR_HEIGHT}" rx="2"/>`,
-      `<text class="${own.trim()}" x="${(NAME_WIDTH + width + 6).toFixed(1)}" y="${y + 11}">${text}</text>`,
+      `<text class="${own.trim()}" x="${NAME_WIDTH + room + 10}" y="${y + 11}">${text}</text>`,
     ].join("\n");
   });
   const x = (NAME_WIDTH + (bare ?? 0) * scale).toFixed(1);
@@ -82,7 +83,7 @@ function panelOf(results: Results, panel: Panel, left: number, top: number): str
   ].join("\n");
 }
 
-/** The plot; the dashed line is the bare runtime. */
+/** The plot; the dashed line is the bare server. */
 export function plotOf(results: Results): string {
   const panels = PANELS.filter(({ row }) => row in results.rows);
   const height = TITLE_HEIGHT + serversOf(results).length * BAR_STEP + GAP;

@@ -16,7 +16,7 @@ export interface Environment {
   readonly rounds: number;
 }
 
-/** Of each server the numbers of each round. */
+/** Of each server the numbers of each round; of the row with workers, by their number. */
 export type RowResults = Readonly<Partial<Record<string, readonly Numbers[]>>>;
 
 /** All that was measured. */

@@ -41,7 +41,7 @@ function timesOf({ p50, p99, worst }: Times): { p50Ms: number; p99Ms: number; wo
 }
 
 /** Every group of connections is measured; the numbers are those of the first, but for the spread. */
-function echo(id: string, title: string, kind: "text" | "binary", ...groups: readonly string[]): Row {
+export function echo(id: string, title: string, kind: "text" | "binary", ...groups: readonly string[]): Row {
   return {
     id,
     title,

@@ -2,6 +2,7 @@
 
 import { medianOf, type Results } from "./results.ts";
 import { isServerName, SERVER_NAMES, type ServerName } from "./servers.ts";
+import { workersOf } from "./workers.ts";
 
 /** A line of a table: one number of one row. */
 export interface Line {
@@ -159,18 +160,16 @@ export function tableOf(results: Results, { title, lines }: Table): string {
 /** Where another server is better than `wire` by more than 5 %, in Markdown. */
 function othersThatAreBetter(results: Results): string {
   const items = serversOf(results).filter((server) => server !== "wire").map((server) => {
-    const found = TABLES.flatMap(({ title, lines }) =>
-      lines.flatMap((line) => {
-        const theirs = medianOf(results, line.row, server, line.number);
-        const ours = medianOf(results, line.row, "wire", line.number);
-        if (theirs === undefined || ours === undefined) return [];
+    const found = TABLES.flatMap(({ title, lines }) => {
+      const better = lines.flatMap((line) => {
+        const theirs = medianOf(results, line.row, server, line.number) ?? NaN;
+        const ours = medianOf(results, line.row, "wire", line.number) ?? NaN;
         const times = line.better === "more" ? theirs / ours : ours / theirs;
-        return times > NO_DIFFERENCE
-          ? [`${title.split(",")[0]?.toLowerCase()}, ${line.title} (${times.toFixed(2)})`]
-          : [];
-      })
-    );
-    return `- ${TITLES[server]}: ${found.length === 0 ? "nowhere" : found.join("; ")}`;
+        return times > NO_DIFFERENCE ? [`${line.title} (${times.toFixed(2)})`] : [];
+      });
+      return better.length === 0 ? [] : [`  - ${title}: ${better.join("; ")}`];
+    });
+    return [`- ${TITLES[server]}${found.length === 0 ? ": nowhere" : ""}`, ...found].join("\n");
   });
   return items.join("\n");
 }
@@ -192,6 +191,7 @@ export function reportOf(results: Results): string {
   const parts = [
     `${date}, commit ${commit}. ${machine}. Versions: ${names}.\nMedians of ${rounds} rounds of ${seconds} s.`,
     ...TABLES.map((table) => tableOf(results, table)).filter((table) => table !== ""),
+    ...[workersOf(results)].filter((sentence) => sentence !== ""),
     `Connections that were lost or failed, in the worst round: ${lossesOf(results)}.`,
     `Where others are better than \`wire\` by more than 5 % (times as good):\n\n${othersThatAreBetter(results)}`,
   ];
