@@ -14,9 +14,16 @@
 
 import { parseArgs } from "node:util";
 import { plotOf } from "./compare/plot.ts";
-import { merge, type Results, type RowResults } from "./compare/results.ts";
+import { merge, type Results } from "./compare/results.ts";
 import { type Numbers, ROWS } from "./compare/rows.ts";
-import { isServerName, knowsOption, prepareServers, readOutput, SERVER_NAMES } from "./compare/servers.ts";
+import {
+  isServerName,
+  knowsOption,
+  prepareServers,
+  readOutput,
+  SERVER_NAMES,
+  type ServerName,
+} from "./compare/servers.ts";
 import { reportOf } from "./compare/tables.ts";
 import { measureWorkers, WORKERS } from "./compare/workers.ts";
 import { compileLoad } from "./load.ts";
@@ -27,22 +34,49 @@ const README = "perf/README.md";
 /** What stands between the two in the README is made from the results. */
 const MARKERS = ["<!-- results -->\n", "<!-- end of the results -->\n"] as const;
 
-const ROW_IDS = [...ROWS.map(({ id }) => id), ...await knowsOption("--workers") ? [WORKERS] : []];
-
 /** What the command line asks for. */
-const { values: asked } = parseArgs({
-  args: Deno.args,
-  options: {
-    rows: { type: "string", default: ROW_IDS.join() },
-    servers: { type: "string", default: SERVER_NAMES.join() },
-    seconds: { type: "string", default: "2" },
-    rounds: { type: "string", default: "3" },
-    "server-core": { type: "string", default: "0" },
-    "load-core": { type: "string", default: "1" },
-    write: { type: "boolean", default: false },
-    draw: { type: "boolean", default: false },
-  },
-});
+interface Asked {
+  readonly rows: readonly string[];
+  readonly servers: readonly ServerName[];
+  readonly seconds: number;
+  readonly rounds: number;
+  /** The core of the server, and the core of the load. */
+  readonly cores: readonly [string, string];
+  /** Whether every row of every server is to be measured. */
+  readonly isWhole: boolean;
+  readonly write: boolean;
+  readonly draw: boolean;
+}
+
+/** @throws {Error} if an option, a row or a server is unknown, or the results of a few servers are to be kept. */
+async function readAsked(): Promise<Asked> {
+  const rowIds = [...ROWS.map(({ id }) => id), ...await knowsOption("--workers") ? [WORKERS] : []];
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      rows: { type: "string", default: rowIds.join() },
+      servers: { type: "string", default: SERVER_NAMES.join() },
+      seconds: { type: "string", default: "2" },
+      rounds: { type: "string", default: "3" },
+      "server-core": { type: "string", default: "0" },
+      "load-core": { type: "string", default: "1" },
+      write: { type: "boolean", default: false },
+      draw: { type: "boolean", default: false },
+    },
+  });
+  const rows = values.rows.split(",");
+  for (const id of rows) if (!rowIds.includes(id)) throw new Error(`${id} is no row: ${rowIds.join()}`);
+  const servers = values.servers.split(",").map((name) => {
+    if (!isServerName(name)) throw new Error(`${name} is no server: ${SERVER_NAMES.join()}`);
+    return name;
+  });
+  if (values.write && servers.length < SERVER_NAMES.length) throw new Error("--write is for all servers");
+  const [seconds, rounds] = [Number(values.seconds), Number(values.rounds)];
+  if (!(seconds > 0 && rounds > 0)) throw new Error("--seconds and --rounds are numbers above 0");
+  const { write, draw } = values;
+  const cores = [values["server-core"], values["load-core"]] as const;
+  return { rows, servers, seconds, rounds, cores, isWhole: rowIds.every((id) => rows.includes(id)), write, draw };
+}
 
 async function readResults(): Promise<Results | undefined> {
   try {
@@ -69,57 +103,57 @@ async function readMachine(): Promise<string> {
   return `${model}, ${navigator.hardwareConcurrency} cores, Linux ${Deno.osRelease()}`;
 }
 
-/** The last commit that changed what is measured. */
-function readCommit(): Promise<string> {
-  return readOutput("git", ["log", "-1", "--format=%h", "--", "lib", "server.ts"]);
+/** The last commit that changed what is measured, with a "+" if that has changed since. */
+async function readCommit(): Promise<string> {
+  const measured = ["--", "lib", "server.ts"];
+  const commit = await readOutput("git", ["log", "-1", "--format=%h", ...measured]);
+  return `${commit}${await readOutput("git", ["status", "--porcelain", ...measured]) === "" ? "" : "+"}`;
 }
 
-async function measure(): Promise<Results> {
-  const ids = asked.rows.split(",");
-  for (const id of ids) if (!ROW_IDS.includes(id)) throw new Error(`${id} is no row: ${ROW_IDS.join()}`);
-  const names = asked.servers.split(",").map((name) => {
-    if (!isServerName(name)) throw new Error(`${name} is no server: ${SERVER_NAMES.join()}`);
-    return name;
-  });
-  const [seconds, rounds] = [Number(asked.seconds), Number(asked.rounds)];
+/** Measures row for row, and gives all that is there after each. */
+async function* measure({ rows, servers: names, seconds, rounds, cores }: Asked): AsyncGenerator<Results> {
   await using load = await compileLoad();
   await using servers = await prepareServers(names);
-  const cores = [asked["server-core"], asked["load-core"]] as const;
-  const results: Record<string, RowResults> = {};
-  for (const row of ROWS.filter(({ id }) => ids.includes(id))) {
+  const date = new Date().toISOString().slice(0, 10);
+  const [machine, commit, { versions }] = [await readMachine(), await readCommit(), servers];
+  const environment = { date, machine, versions, commit, seconds, rounds };
+  let found: Results["rows"] = {};
+  for (const row of ROWS.filter(({ id }) => rows.includes(id))) {
     console.error(`${row.id}: ${row.title}`);
-    const found: Record<string, Numbers[]> = Object.fromEntries(names.map((name) => [name, []]));
+    const results: Record<string, Numbers[]> = Object.fromEntries(names.map((name) => [name, []]));
     for (let round = 0; round < rounds; round++) {
       for (const name of names) {
         await using server = await servers.start(name, cores[0]);
-        found[name]?.push(await row.measure(load.pinnedTo(cores[1]), server, seconds));
+        results[name]?.push(await row.measure(load.pinnedTo(cores[1]), server, seconds));
       }
     }
-    results[row.id] = found;
+    found = { ...found, [row.id]: results };
+    yield { environment, rows: found };
   }
-  if (ids.includes(WORKERS)) results[WORKERS] = await measureWorkers(servers, load, cores, seconds, rounds);
-  const date = new Date().toISOString().slice(0, 10);
-  const environment = {
-    date,
-    machine: await readMachine(),
-    versions: servers.versions,
-    commit: await readCommit(),
-    seconds,
-    rounds,
-  };
-  return { environment, rows: results };
+  if (!rows.includes(WORKERS)) return;
+  console.error(WORKERS);
+  yield { environment, rows: { ...found, [WORKERS]: await measureWorkers(servers, load, cores, seconds, rounds) } };
 }
 
-if (asked.draw) {
-  const results = await readResults();
-  if (results === undefined) throw new Error(`There is no ${RESULTS}`);
-  await write(results);
-} else {
-  const results = await measure();
-  console.log(reportOf(results));
-  if (asked.write) {
-    const isWhole = ROW_IDS.every((id) => id in results.rows);
-    const old = isWhole ? undefined : await readResults();
-    await write(old === undefined ? results : merge(old, results));
+async function main(): Promise<void> {
+  const asked = await readAsked();
+  const kept = await readResults();
+  if (asked.draw) {
+    if (kept === undefined) throw new Error(`There is no ${RESULTS}`);
+    await write(kept);
+    return;
   }
+  let measured: Results | undefined;
+  for await (measured of measure(asked)) {
+    // What is there is kept: the rest can be measured by --rows if this run does not get to its end.
+    if (asked.write) await write(asked.isWhole || kept === undefined ? measured : merge(kept, measured));
+  }
+  if (measured !== undefined) console.log(reportOf(measured));
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  Deno.exit(1);
 }

@@ -174,7 +174,7 @@ int main(int argument_count, char **arguments) {
   static struct group groups[16];
   static char fields[2048];
   int group_count = 0, at_once = 32, storm = 10000, rounds = 1;
-  if (argument_count < 3) fail("needs a mode and a URL");
+  if (argument_count < 3) fail("needs a mode and a URL: the head of perf/load.c lists them");
   const char *name = arguments[1];
   if (!strcmp(name, "echo")) mode = ECHO_MODE;
   else if (!strcmp(name, "connect")) mode = CONNECT_MODE;

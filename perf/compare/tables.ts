@@ -70,16 +70,6 @@ export const TABLES: readonly Table[] = [
     ],
   },
   {
-    title: "Messages a second, 64 connections",
-    lines: [
-      more("text-20", "perSecond", "20 B text"),
-      more("text-1k", "perSecond", "1 KiB text"),
-      more("text-16k", "perSecond", "16 KiB text"),
-      more("text-1m", "perSecond", "1 MiB text"),
-      more("binary-1m", "perSecond", "1 MiB binary"),
-    ],
-  },
-  {
     title: "Fairness, 500 connections",
     lines: [
       less("fair-20", "spread", "20 B: most served / least served"),
