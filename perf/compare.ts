@@ -32,7 +32,7 @@ const RESULTS = "perf/results.json";
 const PLOT = "perf/results.svg";
 const README = "perf/README.md";
 /** What stands between the two in the README is made from the results. */
-const MARKERS = ["<!-- results -->\n", "<!-- end of the results -->\n"] as const;
+const MARKERS = ["<!-- deno-fmt-ignore-start -->\n", "<!-- deno-fmt-ignore-end -->\n"] as const;
 
 /** What the command line asks for. */
 interface Asked {

@@ -14,7 +14,8 @@
  *   --field TEXT         one more field of the request; may stand several times
  *   --pid PID            the server: adds the CPU time of its processes, and their peak memory
  *
- * "loadShare" is how much of its core the load itself used: near 1 it was the limit, and not the server.
+ * "loadShare" is how much of a core the load itself used: near 1 it was the limit, and not the server. "idleSeconds" is
+ * how long the cores that it may use had nothing to do.
  */
 #include "load/load.h"
 #include <arpa/inet.h>

@@ -14,6 +14,8 @@ export interface Times {
 export interface Usage {
   /** How much of a core the load used: near 1 it was the limit. */
   readonly loadShare: number;
+  /** How long the cores that the load may use had nothing to do. */
+  readonly idleSeconds: number;
   readonly cpuSeconds?: number;
   /** CPU time for each message, or connection. */
   readonly cpuMicros?: number;

@@ -84,7 +84,7 @@ export function startWithPolicy(
   const place = ["--transport", transport, "--quiet", "--port", "0"];
   return start([
     ...standIns,
-    "--allow-read=/dev/null",
+    "--allow-read",
     "--allow-env=WSPROOF_TOKEN",
     "server.ts",
     ...place,

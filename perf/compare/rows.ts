@@ -22,7 +22,8 @@ const STORM_ROUNDS = 2;
 
 const fields = POLICY_FIELDS.flatMap((field) => ["--field", field]);
 
-function optionsFor(server: Server, seconds: number): string[] {
+/** What every measurement tells the load: the process of the server, how long, and the fields of the handshake. */
+export function optionsFor(server: Server, seconds: number): string[] {
   return ["--pid", `${server.pid}`, "--seconds", `${seconds}`, "--warm", `${WARM_SECONDS}`, ...fields];
 }
 
@@ -41,7 +42,7 @@ function timesOf({ p50, p99, worst }: Times): { p50Ms: number; p99Ms: number; wo
 }
 
 /** Every group of connections is measured; the numbers are those of the first, but for the spread. */
-export function echo(id: string, title: string, kind: "text" | "binary", ...groups: readonly string[]): Row {
+function echo(id: string, title: string, kind: "text" | "binary", ...groups: readonly string[]): Row {
   return {
     id,
     title,

@@ -113,13 +113,32 @@ export function serversOf(results: Results): ServerName[] {
   return SERVER_NAMES.filter((name) => measured.has(name));
 }
 
-function cellOf(results: Results, { row, number, unit }: Line, server: ServerName): string {
+/** The lines of a table that were measured. */
+function linesOf(results: Results, { lines }: Table): readonly Line[] {
+  return lines.filter(({ row }) => row in results.rows);
+}
+
+/** Whether no server is better by more than what is no difference. */
+function isBest(results: Results, { row, number, better }: Line, server: ServerName): boolean {
+  const value = medianOf(results, row, server, number);
+  if (value === undefined) return false;
+  const values = SERVER_NAMES.map((name) => medianOf(results, row, name, number)).filter((other) =>
+    other !== undefined
+  );
+  return better === "more"
+    ? value * NO_DIFFERENCE >= Math.max(...values)
+    : value <= Math.min(...values) * NO_DIFFERENCE;
+}
+
+function cellOf(results: Results, line: Line, server: ServerName): string {
+  const { row, number, unit } = line;
   const value = medianOf(results, row, server, number);
   if (value === undefined) return "-";
   const isLimited = number === "perSecond" && (medianOf(results, row, server, "loadShare") ?? 0) > LOAD_IS_THE_LIMIT;
   const absolute = `${isLimited ? "≥ " : ""}${show(value)}${unit === "" ? "" : ` ${unit}`}`;
   const bare = medianOf(results, row, "bare", number);
-  return server === "bare" || bare === undefined ? absolute : `${(value / bare).toFixed(2)} (${absolute})`;
+  const cell = server === "bare" || bare === undefined ? absolute : `${(value / bare).toFixed(2)} (${absolute})`;
+  return isBest(results, line, server) ? `**${cell}**` : cell;
 }
 
 /** The widths of the columns are those of `deno fmt`. */
@@ -136,32 +155,24 @@ function formatTable(rows: readonly (readonly string[])[]): string {
 }
 
 /** One table, with a line for each number and a column for each server. */
-export function tableOf(results: Results, { title, lines }: Table): string {
+export function tableOf(results: Results, table: Table): string {
   const servers = serversOf(results);
-  const rows = lines.filter(({ row }) => row in results.rows).map((line) => [
+  const rows = linesOf(results, table).map((line) => [
     line.title,
     ...servers.map((server) => cellOf(results, line, server)),
     line.better,
   ]);
   if (rows.length === 0) return "";
-  return formatTable([[title, ...servers.map((server) => TITLES[server]), "better"], ...rows]);
+  return formatTable([[table.title, ...servers.map((server) => TITLES[server]), "better"], ...rows]);
 }
 
-/** Where another server is better than `wire` by more than 5 %, in Markdown. */
-function othersThatAreBetter(results: Results): string {
-  const items = serversOf(results).filter((server) => server !== "wire").map((server) => {
-    const found = TABLES.flatMap(({ title, lines }) => {
-      const better = lines.flatMap((line) => {
-        const theirs = medianOf(results, line.row, server, line.number) ?? NaN;
-        const ours = medianOf(results, line.row, "wire", line.number) ?? NaN;
-        const times = line.better === "more" ? theirs / ours : ours / theirs;
-        return times > NO_DIFFERENCE ? [`${line.title} (${times.toFixed(2)})`] : [];
-      });
-      return better.length === 0 ? [] : [`  - ${title}: ${better.join("; ")}`];
-    });
-    return [`- ${TITLES[server]}${found.length === 0 ? ": nowhere" : ""}`, ...found].join("\n");
-  });
-  return items.join("\n");
+/** Of how many lines each server is the best. */
+function bestOf(results: Results): string {
+  const lines = TABLES.flatMap((table) => linesOf(results, table));
+  const counts = serversOf(results).map((server) =>
+    `${TITLES[server]} ${lines.filter((line) => isBest(results, line, server)).length}`
+  );
+  return `${counts.join(", ")}, of ${lines.length}`;
 }
 
 /** What was lost in storms and failed while connections came and went. */
@@ -179,11 +190,11 @@ export function reportOf(results: Results): string {
   const { date, machine, versions, commit, seconds, rounds } = results.environment;
   const names = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
   const parts = [
-    `${date}, commit ${commit}. ${machine}. Versions: ${names}.\nMedians of ${rounds} rounds of ${seconds} s.`,
+    `${date}, commit ${commit}. ${machine}. Versions: ${names}. Medians of ${rounds} rounds of ${seconds} s.`,
+    `Best, or less than 5 % from it (bold below): ${bestOf(results)} lines.`,
     ...TABLES.map((table) => tableOf(results, table)).filter((table) => table !== ""),
-    ...[workersOf(results)].filter((sentence) => sentence !== ""),
     `Connections that were lost or failed, in the worst round: ${lossesOf(results)}.`,
-    `Where others are better than \`wire\` by more than 5 % (times as good):\n\n${othersThatAreBetter(results)}`,
+    ...[workersOf(results)].filter((sentence) => sentence !== ""),
   ];
   return parts.join("\n\n");
 }

@@ -1,6 +1,7 @@
 /* The clock, memory, and what is printed of times and of the server's processes. */
 #include "load.h"
 #include <dirent.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,8 +86,23 @@ static void add_usage(int of, struct usage *usage) {
   closedir(threads);
 }
 
+/* How long the cores that this process may use have had nothing to do. */
+static double read_idle(void) {
+  cpu_set_t own;
+  FILE *file = fopen("/proc/stat", "r");
+  if (!file || sched_getaffinity(0, sizeof own, &own) < 0) return 0;
+  char line[1024];
+  int core;
+  unsigned long idle, waiting, sum = 0;
+  while (fgets(line, sizeof line, file))
+    if (sscanf(line, "cpu%d %*u %*u %*u %lu %lu", &core, &idle, &waiting) == 3 && CPU_ISSET(core, &own))
+      sum += idle + waiting;
+  fclose(file);
+  return (double)sum / sysconf(_SC_CLK_TCK);
+}
+
 struct usage read_usage(void) {
-  struct usage usage = {0, 0, 0};
+  struct usage usage = {.idle_seconds = read_idle()};
   struct rusage own;
   getrusage(RUSAGE_SELF, &own);
   usage.own_seconds = own.ru_utime.tv_sec + own.ru_stime.tv_sec + (own.ru_utime.tv_usec + own.ru_stime.tv_usec) / 1e6;
@@ -96,7 +112,8 @@ struct usage read_usage(void) {
 
 void print_usage(struct usage before, uint64_t units, double took) {
   struct usage after = read_usage();
-  printf(",\"loadShare\":%.2f", (after.own_seconds - before.own_seconds) / took);
+  printf(",\"loadShare\":%.2f,\"idleSeconds\":%.2f", (after.own_seconds - before.own_seconds) / took,
+         after.idle_seconds - before.idle_seconds);
   if (!server_pid) return;
   double cpu = after.cpu_seconds - before.cpu_seconds;
   printf(",\"cpuSeconds\":%.2f,\"cpuMicros\":%.3f,\"peakMebibytes\":%.1f", cpu, units ? cpu / units * 1e6 : 0,

@@ -54,7 +54,7 @@ struct connection {
 };
 
 struct usage {
-  double cpu_seconds, peak_mebibytes, own_seconds;
+  double cpu_seconds, peak_mebibytes, own_seconds, idle_seconds;
 };
 
 /* What is measured, and of whom: set before the first connection. */
