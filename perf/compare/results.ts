@@ -25,11 +25,11 @@ export interface Results {
   readonly rows: Readonly<Record<string, RowResults>>;
 }
 
-/** The median of one number over the rounds; undefined if the server was not measured, or the row has no such number. */
+/** The median of one number over the rounds; undefined if it was not measured in each. */
 export function medianOf(results: Results, row: string, server: ServerName, name: string): number | undefined {
-  const values = results.rows[row]?.[server]?.map((numbers) => numbers[name] ?? NaN) ?? [];
-  const middle = median(values);
-  return Number.isNaN(middle) ? undefined : middle;
+  const values = results.rows[row]?.[server]?.map((numbers) => numbers[name]) ?? [];
+  const known = values.filter((value) => value !== undefined);
+  return known.length === 0 || known.length < values.length ? undefined : median(known);
 }
 
 /**

@@ -68,6 +68,7 @@ export const ROWS: readonly Row[] = [
     async measure(load, server, seconds) {
       const result = await load.connect(server.url, ["--at-once", "32", ...optionsFor(server, seconds)]);
       const { perSecond, failures } = result;
+      if (failures > 0) console.error(`  ${failures} have failed; the first: ${result.firstFailure}`);
       return { perSecond, failures, ...timesOf(result), ...usageOf(result) };
     },
   },
@@ -80,7 +81,9 @@ export const ROWS: readonly Row[] = [
       const last = result.rounds.at(-1);
       if (last === undefined) throw new Error("The load has no rounds");
       const lost = result.rounds.reduce((sum, round) => sum + round.lost + round.waiting, 0);
-      return { lost, seconds: last.seconds, ...timesOf(last), ...usageOf(result) };
+      if (lost > 0) console.error(`  ${lost} are not let in; the first: ${result.firstFailure}`);
+      // A storm that is over because many were sent away is not fast.
+      return { lost, ...lost === 0 ? { seconds: last.seconds } : {}, ...timesOf(last), ...usageOf(result) };
     },
   },
   echo("text-20", "text of 20 B, 64 connections", "text", "64x20"),

@@ -53,6 +53,7 @@ export const TABLES: readonly Table[] = [
       more("connect", "perSecond", "connections/s, 32 at once"),
       less("connect", "cpuMicros", "CPU a connection", "µs"),
       less("connect", "p99Ms", "p99 of a whole connection", "ms"),
+      less("storm", "lost", "storm of 10,000, twice: not let in"),
       less("storm", "seconds", "storm of 10,000: the last is through after", "s"),
     ],
   },
@@ -101,9 +102,9 @@ const LOAD_IS_THE_LIMIT = 0.95;
 /** What is less far off is no difference. */
 const NO_DIFFERENCE = 1.05;
 
-/** Three digits that count, with separators. */
+/** Three digits that count, with separators; a count as it is. */
 export function show(value: number): string {
-  const decimals = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  const decimals = Number.isInteger(value) ? 0 : value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
@@ -137,7 +138,7 @@ function cellOf(results: Results, line: Line, server: ServerName): string {
   const isLimited = number === "perSecond" && (medianOf(results, row, server, "loadShare") ?? 0) > LOAD_IS_THE_LIMIT;
   const absolute = `${isLimited ? "≥ " : ""}${show(value)}${unit === "" ? "" : ` ${unit}`}`;
   const bare = medianOf(results, row, "bare", number);
-  const cell = server === "bare" || bare === undefined ? absolute : `${(value / bare).toFixed(2)} (${absolute})`;
+  const cell = server === "bare" || !bare ? absolute : `${(value / bare).toFixed(2)} (${absolute})`;
   return isBest(results, line, server) ? `**${cell}**` : cell;
 }
 

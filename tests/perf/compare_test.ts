@@ -45,7 +45,7 @@ Deno.test("perf/results.json has every row, of every server in every round", () 
 
 Deno.test("the tables show numbers that the rows have", () => {
   for (const { row, number, title } of TABLES.flatMap(({ lines }) => lines)) {
-    assert(medianOf(kept, row, "wire", number) !== undefined, `${row} ${number}: ${title}`);
+    assert(medianOf(kept, row, "bare", number) !== undefined, `${row} ${number}: ${title}`);
   }
 });
 
@@ -55,6 +55,8 @@ Deno.test("medianOf() gives the one in the middle, and nothing for what was not 
   assertEquals(medianOf(results, "connect", "wire", "cpuMicros"), undefined);
   assertEquals(medianOf(results, "connect", "bun", "perSecond"), undefined);
   assertEquals(medianOf(results, "storm", "wire", "perSecond"), undefined);
+  const holes = { environment, rows: { storm: { wire: [{ seconds: 1 }, {}, { seconds: 3 }] } } };
+  assertEquals(medianOf(holes, "storm", "wire", "seconds"), undefined);
 });
 
 Deno.test("merge() takes new rows instead of old ones, and refuses those of another machine, version or commit", () => {
@@ -74,7 +76,8 @@ Deno.test("merge() takes new rows instead of old ones, and refuses those of anot
   }
 });
 
-Deno.test("show() gives three digits that count, and separators", () => {
+Deno.test("show() gives three digits that count and separators, and counts as they are", () => {
+  assertEquals([0, 7, 9.99, 1000].map(show), ["0", "7", "9.99", "1,000"]);
   assertEquals([0.123, 1.234, 12.34, 123.4, 12_345.6].map(show), ["0.12", "1.23", "12.3", "123", "12,346"]);
 });
 
@@ -98,7 +101,7 @@ Deno.test("reportOf() counts who is best, and what was lost in the worst round",
   const { rows } = resultsWith("connect", "perSecond", { bare: [104], wire: [100], bun: [110] });
   const storm = { wire: [{ lost: 0 }, { lost: 3 }], bun: [{ lost: 0 }] };
   const report = reportOf({ environment, rows: { ...rows, storm } });
-  assertStringIncludes(report, "(bold below): bare 0, wire 0, Bun 1, of 5 lines.");
+  assertStringIncludes(report, "(bold below): bare 0, wire 0, Bun 2, of 6 lines.");
   assertStringIncludes(report, "lost or failed, in the worst round: bare 0, wire 3, Bun 0.");
   assertStringIncludes(report, "2026-01-31, commit abcdef0. A machine. Versions: deno 1.2.3.");
 });
