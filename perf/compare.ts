@@ -14,7 +14,7 @@
 
 import { parseArgs } from "node:util";
 import { plotOf } from "./compare/plot.ts";
-import { merge, type Results } from "./compare/results.ts";
+import { merge, type Results, textOf } from "./compare/results.ts";
 import { type Numbers, ROWS } from "./compare/rows.ts";
 import {
   isServerName,
@@ -87,8 +87,11 @@ async function readResults(): Promise<Results | undefined> {
   }
 }
 
-async function write(results: Results): Promise<void> {
-  await Deno.writeTextFile(RESULTS, `${JSON.stringify(results, undefined, 2)}\n`);
+async function write(measured: Results): Promise<void> {
+  const text = textOf(measured);
+  await Deno.writeTextFile(RESULTS, text);
+  // The tables show what is kept, to its last digit.
+  const results: Results = JSON.parse(text);
   await Deno.writeTextFile(PLOT, plotOf(results));
   const readme = await Deno.readTextFile(README);
   const [before = "", rest = ""] = readme.split(MARKERS[0]);

@@ -45,3 +45,19 @@ export function merge(old: Results, more: Results): Results {
   }
   return { environment: more.environment, rows: { ...old.rows, ...more.rows } };
 }
+
+/** So many digits of a number are kept. */
+const DIGITS = 4;
+
+/** The results as JSON, with a line for each measurement. */
+export function textOf(results: Results): string {
+  const round = (_name: string, value: unknown) =>
+    typeof value === "number" ? Number(value.toPrecision(DIGITS)) : value;
+  const rows = Object.entries(results.rows).map(([id, row]) => {
+    const servers = Object.entries(row).map(([name, rounds = []]) =>
+      `"${name}": [\n${rounds.map((numbers) => `      ${JSON.stringify(numbers, round)}`).join(",\n")}\n    ]`
+    );
+    return `"${id}": {\n    ${servers.join(",\n    ")}\n  }`;
+  });
+  return `{\n"environment": ${JSON.stringify(results.environment)},\n"rows": {\n  ${rows.join(",\n  ")}\n}\n}\n`;
+}

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { plotOf } from "../../perf/compare/plot.ts";
-import { medianOf, merge, type Results } from "../../perf/compare/results.ts";
+import { medianOf, merge, type Results, textOf } from "../../perf/compare/results.ts";
 import { ROWS } from "../../perf/compare/rows.ts";
 import { reportOf, show, tableOf, TABLES } from "../../perf/compare/tables.ts";
 import { workersOf } from "../../perf/compare/workers.ts";
@@ -74,6 +74,13 @@ Deno.test("merge() takes new rows instead of old ones, and refuses those of anot
     const strange = { ...more, environment: { ...environment, ...other } };
     assertThrows(() => merge(old, strange), Error, "measure all rows with --write");
   }
+});
+
+Deno.test("textOf() keeps four digits of each number, a measurement a line, and perf/results.json is written by it", async () => {
+  const text = textOf(resultsWith("connect", "perSecond", { bare: [12_345.678, 1], wire: [0.123456] }));
+  assertStringIncludes(text, '      {"perSecond":12350,"loadShare":0.5},\n      {"perSecond":1,"loadShare":0.5}\n');
+  assertEquals(JSON.parse(text).rows.connect.wire, [{ perSecond: 0.1235, loadShare: 0.5 }]);
+  assertEquals(textOf(kept), await read("perf/results.json"));
 });
 
 Deno.test("show() gives three digits that count and separators, and counts as they are", () => {
