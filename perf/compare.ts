@@ -113,7 +113,7 @@ async function readCommit(): Promise<string> {
   return `${commit}${await readOutput("git", ["status", "--porcelain", ...measured]) === "" ? "" : "+"}`;
 }
 
-/** Measures row for row, and gives all that is there after each. */
+/** Measures row for row, and gives all that is there before the first and after each. */
 async function* measure({ rows, servers: names, seconds, rounds, cores }: Asked): AsyncGenerator<Results> {
   await using load = await compileLoad();
   await using servers = await prepareServers(names);
@@ -121,6 +121,7 @@ async function* measure({ rows, servers: names, seconds, rounds, cores }: Asked)
   const [machine, commit, { versions }] = [await readMachine(), await readCommit(), servers];
   const environment = { date, machine, versions, commit, seconds, rounds };
   let found: Results["rows"] = {};
+  yield { environment, rows: found };
   for (const row of ROWS.filter(({ id }) => rows.includes(id))) {
     console.error(`${row.id}: ${row.title}`);
     const results: Record<string, Numbers[]> = Object.fromEntries(names.map((name) => [name, []]));
@@ -149,7 +150,9 @@ async function main(): Promise<void> {
   let measured: Results | undefined;
   for await (measured of measure(asked)) {
     // What is there is kept: the rest can be measured by --rows if this run does not get to its end.
-    if (asked.write) await write(asked.isWhole || kept === undefined ? measured : merge(kept, measured));
+    if (!asked.write) continue;
+    const results = asked.isWhole || kept === undefined ? measured : merge(kept, measured);
+    if (Object.keys(measured.rows).length > 0) await write(results);
   }
   if (measured !== undefined) console.log(reportOf(measured));
 }
