@@ -128,6 +128,8 @@ export interface WireServerOptions {
   readonly hostname: string;
   /** The port to listen on, 0 for any free one. */
   readonly port: number;
+  /** Whether others of this user listen there too (`SO_REUSEPORT`), and the system deals out connections; needs `--unstable-net`. */
+  readonly reusePort?: boolean | undefined;
   /**
    * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to
    * one that is refused, in milliseconds; 10 s by default.
@@ -190,16 +192,17 @@ export class WireServer {
   constructor(options: WireServerOptions, handler: WireHandler) {
     this.#options = options;
     this.#handler = handler;
-    const { hostname, port, cert, key } = options;
+    const { hostname, port, reusePort, cert, key } = options;
     // One of the two without the other is not taken for no TLS.
     if (cert !== undefined || key !== undefined) {
       const pair = [cert ?? "", key ?? ""] as const;
-      // What is wrong with them is said by the runtime's own listener, which is not used otherwise: see tls.ts.
-      Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
+      // What is wrong with them is said by the runtime's own listener, which is not used otherwise: see tls.ts. Where others
+      // listen already, it would take connections from them, and somebody has looked before.
+      if (!reusePort) Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
       const context = contextOf(...pair);
       this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
     }
-    this.#listener = Deno.listen({ hostname, port });
+    this.#listener = Deno.listen({ hostname, port, ...(reusePort && { reusePort }) });
     this.#accepting = this.#accept();
   }
 

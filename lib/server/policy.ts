@@ -30,6 +30,14 @@ export interface ConnectionRoom {
   maxHeads(heads: number): number;
 }
 
+/** Numbers connections and gives them places, where several servers share both: the workers of one server. */
+export interface ConnectionPlaces {
+  /** Takes a place, and gives the number of the connection; `undefined` if there is no place left. */
+  take(): number | undefined;
+  /** Gives a place back. */
+  leave(): void;
+}
+
 /** What an echo server accepts; what is left out has its default. */
 export interface EchoPolicy {
   /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
@@ -148,10 +156,10 @@ export interface EchoTrouble {
 }
 
 /**
- * What has gone wrong: connections cannot be taken, as without free descriptors (`accept`; the server goes on trying); or an
- * error came out of the runtime that nobody caught (`runtime`).
+ * What has gone wrong: connections cannot be taken, as without free descriptors (`accept`; the server goes on trying); an
+ * error came out of the runtime that nobody caught (`runtime`); or one of several workers has died and is replaced (`worker`).
  */
-export type TroubleKind = "accept" | "runtime";
+export type TroubleKind = "accept" | "runtime" | "worker";
 
 /**
  * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,
