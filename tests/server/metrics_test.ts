@@ -143,7 +143,7 @@ Deno.test("respond() writes what another parser reads", async () => {
   assertEquals(samples.get("wsproof_message_bytes_total"), 6789);
   assertEquals(samples.get("wsproof_closes_total 4xxx peer"), 3);
   assertEquals(samples.get("wsproof_refusals_total origin"), 3);
-  assertEquals(samples.size, 5 + 12 + 13 + 2 + 4);
+  assertEquals(samples.size, 5 + 12 + 13 + 3 + 4);
 });
 
 Deno.test("respond() gives every metric a name by the rules, and a help", async () => {
