@@ -12,7 +12,6 @@ import {
   type ConnectionRoom,
   DEFAULT_MAX_CONNECTIONS,
   type EchoEvent,
-  type EchoOpened,
   type EchoStats,
   type TroubleKind,
 } from "./policy.ts";
@@ -24,11 +23,11 @@ import { SharedLimits } from "./workers_share.ts";
 import { within } from "../net/deadline.ts";
 import { DEFAULT_MAX_HEADS } from "../net/wire_server.ts";
 
-/** How long the first replacement of a worker waits, in milliseconds: 100. Each further one waits twice as long. */
-export const MIN_RESPAWN_MS = 100;
+/** How long the first replacement of a worker waits, in milliseconds: 100. */
+const MIN_RESPAWN_MS = 100;
 
 /** How long a replacement waits at most, in milliseconds: 10 s. */
-export const MAX_RESPAWN_MS = 10_000;
+const MAX_RESPAWN_MS = 10_000;
 
 /** A worker that has lived for so long is replaced as if none had died before, in milliseconds: 1 minute. */
 const SETTLED_MS = 60_000;
@@ -38,6 +37,27 @@ const COUNT_TIMEOUT_MS = 1000;
 
 /** The reason in the record of a connection whose worker has died. */
 export const WORKER_DIED = "Worker has died";
+
+/**
+ * Says how long the replacement of a worker waits, so that what ends each of them does not take the whole machine.
+ *
+ * @param beforeMs How long the one before has waited, in milliseconds; `undefined` for the first.
+ * @param livedMs How long the worker has lived, in milliseconds.
+ * @returns How long to wait, in milliseconds: 100 at first and after a worker that has lived for a minute, and otherwise twice as
+ * long as before, up to 10 s.
+ *
+ * @example
+ * ```ts
+ * import { respawnDelayMs } from "./workers.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([respawnDelayMs(undefined, 5), respawnDelayMs(100, 5), respawnDelayMs(100, 60_000)], [100, 200, 100]);
+ * ```
+ */
+export function respawnDelayMs(beforeMs: number | undefined, livedMs: number): number {
+  if (beforeMs === undefined || livedMs >= SETTLED_MS) return MIN_RESPAWN_MS;
+  return Math.min(2 * beforeMs, MAX_RESPAWN_MS);
+}
 
 /** Options of {@linkcode serveOverWorkers}. */
 export interface WorkersOptions {
@@ -112,8 +132,8 @@ interface Member {
   readonly index: number;
   readonly thread: Worker;
   readonly startedAt: number;
-  /** The connections of which it has told and that have not ended, and when they were told of. */
-  readonly open: Map<number, { readonly opened: EchoOpened; readonly at: number }>;
+  /** The connections of which it has told and that have not ended, by number: their peers, and when they were told of. */
+  readonly open: Map<number, { readonly peer: string; readonly at: number }>;
   /** Resolves when it listens. */
   readonly listening: PromiseWithResolvers<void>;
   /** Resolves with how many peers did not answer the close. */
@@ -137,8 +157,8 @@ class Workers {
   /** What is counted of workers that have died, and outside of workers. */
   #former = NOTHING_COUNTED;
   #droppedEvents = 0;
-  /** How long the next replacement waits. */
-  #respawnMs = MIN_RESPAWN_MS;
+  /** How long the last replacement has waited. */
+  #respawnMs: number | undefined;
   #isStarted = false;
   #isEnding = false;
 
@@ -188,7 +208,8 @@ class Workers {
   #start(index: number): Member {
     const { module, serve, tells } = this.#options;
     const workerData: WorkerStart = { serve, memory: this.#limits.memory, index, tells };
-    const thread = new Worker(module, { workerData, env: {}, resourceLimits: { maxOldGenerationSizeMb: heapMib() } });
+    const resourceLimits = { maxOldGenerationSizeMb: heapMib() };
+    const thread = new Worker(module, { name: `wsproof ${index + 1}`, workerData, env: {}, resourceLimits });
     const member: Member = {
       index,
       thread,
@@ -236,7 +257,7 @@ class Workers {
   }
 
   #tell({ open }: Member, event: EchoEvent): void {
-    if (event.type === "opened") open.set(event.id, { opened: event, at: performance.now() });
+    if (event.type === "opened") open.set(event.id, { peer: event.peer, at: performance.now() });
     if (event.type === "closed") open.delete(event.id);
     this.#options.tell(event);
   }
@@ -293,20 +314,19 @@ class Workers {
 
   #tellLost({ open }: Member): void {
     const record = { received: null, sent: null, initiator: null, end: "no-close-frame", tcp: "local" } as const;
-    for (const { opened: { id, peer }, at } of open.values()) {
+    for (const [id, { peer, at }] of open) {
       const ms = performance.now() - at;
       this.#options.tell({ type: "closed", id, peer, ...record, detail: WORKER_DIED, messages: 0, bytes: 0, ms });
     }
   }
 
   #replace({ index, startedAt }: Member): void {
-    if (performance.now() - startedAt >= SETTLED_MS) this.#respawnMs = MIN_RESPAWN_MS;
+    this.#respawnMs = respawnDelayMs(this.#respawnMs, performance.now() - startedAt);
     const timer = setTimeout(() => {
       const { listening } = this.#start(index);
       listening.promise.catch(() => {}).finally(() => this.#waiting.delete(timer));
     }, this.#respawnMs);
     this.#waiting.add(timer);
-    this.#respawnMs = Math.min(2 * this.#respawnMs, MAX_RESPAWN_MS);
   }
 }
 

@@ -45,6 +45,7 @@ export type FromWorker =
   | { readonly type: "failed"; readonly error: string }
   /** Events in their order, and how many others are missing behind them. */
   | { readonly type: "events"; readonly events: readonly EchoEvent[]; readonly dropped: number }
+  /** What it has counted; each second without being asked, with 0. */
   | { readonly type: "count"; readonly ask: number; readonly stats: EchoStats }
   /** Wanted: an answer to `GET /metrics`. */
   | { readonly type: "metrics"; readonly ask: number; readonly accept: string }
@@ -54,8 +55,11 @@ export type FromWorker =
   | { readonly type: "shed"; readonly index: number }
   | { readonly type: "stopped"; readonly unanswered: number };
 
-/** So many events wait for the one who takes them, besides those that end a connection of which was told: 10,000. */
-const MAX_WAITING_EVENTS = 10_000;
+/** How much may wait for the one who takes events, in characters, besides the ends of connections of which was told: 1,048,576. */
+export const MAX_WAITING_EVENT_CHARS = 1024 * 1024;
+
+/** What an event counts besides the text of its peer, in characters: 256. */
+const EVENT_CHARS = 256;
 
 /**
  * Hands on events in their order, many at once while the other side is busy. What is too much is dropped and counted: of a
@@ -76,6 +80,7 @@ const MAX_WAITING_EVENTS = 10_000;
 export class EventOutbox {
   readonly #post: (events: readonly EchoEvent[], dropped: number) => void;
   #events: EchoEvent[] = [];
+  #waitingChars = 0;
   #dropped = 0;
   /** The connections whose beginning was dropped, by their numbers. */
   readonly #untold = new Set<number>();
@@ -96,6 +101,7 @@ export class EventOutbox {
       this.#dropped++;
     } else {
       this.#events.push(event);
+      this.#waitingChars += charsOf(event);
     }
     if (this.#isTaken) this.flush();
   }
@@ -109,16 +115,21 @@ export class EventOutbox {
   /** Posts what waits, without waiting. */
   flush(): void {
     const [events, dropped] = [this.#events, this.#dropped];
-    [this.#events, this.#dropped, this.#isTaken] = [[], 0, false];
+    [this.#events, this.#waitingChars, this.#dropped, this.#isTaken] = [[], 0, 0, false];
     this.#post(events, dropped);
   }
 
   #isTooMuch(event: EchoEvent): boolean {
     if (event.type === "closed") return this.#untold.delete(event.id);
-    if (this.#events.length < MAX_WAITING_EVENTS) return false;
+    if (this.#waitingChars + charsOf(event) <= MAX_WAITING_EVENT_CHARS) return false;
     if (event.type === "opened") this.#untold.add(event.id);
     return true;
   }
+}
+
+function charsOf(event: EchoEvent): number {
+  const path = "path" in event ? event.path.length : 0;
+  return EVENT_CHARS + path + ("protocol" in event ? event.protocol.length : 0);
 }
 
 /**

@@ -20,6 +20,9 @@ import { WorkerShare } from "./workers_share.ts";
 import { within } from "../net/deadline.ts";
 import { messageOf } from "../protocol/error.ts";
 
+/** How often a worker says what it has counted, in milliseconds: 1 s. So much at most is lost of one that dies. */
+const COUNT_INTERVAL_MS = 1000;
+
 /** How long `GET /metrics` waits for what the other workers have counted, in milliseconds: 5 s. */
 const METRICS_TIMEOUT_MS = 5000;
 
@@ -70,6 +73,8 @@ function serveAs(port: MessagePort, { serve, memory, index, tells }: WorkerStart
   };
   const onEvent = tells ? { onEvent: (event: Parameters<EventOutbox["tell"]>[0]) => outbox.tell(event) } : {};
   const server = servePart({ ...serve, routes, room: share, ...onEvent }, { places: share, budget });
+
+  setInterval(() => post(port, { type: "count", ask: 0, stats: server.stats() }), COUNT_INTERVAL_MS);
 
   async function shutDown(timeoutMs: number): Promise<void> {
     const unanswered = await server.shutdown({ timeoutMs });
