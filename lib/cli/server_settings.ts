@@ -74,7 +74,7 @@ const OPTIONS = {
     name: "workers",
     value: "N",
     help: ["Threads that share the port and all limits, with", "--transport wire (default 1); auto: one a core"],
-    read: readWorkers,
+    read: readWorkerCount,
     ...ECHO_PLACE,
   },
   cert: text({
@@ -271,11 +271,9 @@ export async function readServerSettings(
   if (way === DENO_SERVE && transport === "wire") {
     throw source.error(OPTIONS.transport, 'cannot be "wire" with deno serve: use server.ts');
   }
-  const workers = source.value(OPTIONS.workers) ?? 1;
-  if (workers !== 1 && transport === "builtin") throw source.refusal(OPTIONS.workers, NOT_BUILTIN);
   return {
     lab: readLab(source, environment),
-    workers: workers === "auto" ? Math.min(navigator.hardwareConcurrency, MAX_WORKERS) : workers,
+    workers: readWorkers(source, transport),
     serve: {
       transport,
       ...defined({ hostname: source.value(OPTIONS.host), port: source.value(OPTIONS.port) }),
@@ -329,7 +327,13 @@ async function readPolicy(
   });
 }
 
-function readWorkers(text: string, refuse: Refuse): number | "auto" {
+function readWorkers(source: Source, transport: TransportName): number {
+  const workers = source.value(OPTIONS.workers) ?? 1;
+  if (workers !== 1 && transport === "builtin") throw source.refusal(OPTIONS.workers, NOT_BUILTIN);
+  return workers === "auto" ? Math.min(navigator.hardwareConcurrency, MAX_WORKERS) : workers;
+}
+
+function readWorkerCount(text: string, refuse: Refuse): number | "auto" {
   if (text === "auto") return text;
   if (/^\d+$/.test(text)) return readWhole(text, refuse, 1, MAX_WORKERS);
   throw refuse(`give a whole number from 1 to ${MAX_WORKERS}, or auto`);

@@ -39,6 +39,7 @@ async function settingsOf(args: readonly string[], variables: Record<string, str
 Deno.test("readServerSettings() leaves every default to those who have it", async () => {
   assertEquals(await settingsOf([]), {
     serve: { transport: "builtin" },
+    workers: 1,
     shutdownTimeoutMs: undefined,
     log: "text",
     lab: "no",

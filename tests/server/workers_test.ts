@@ -76,6 +76,7 @@ Deno.test({
     const { server, events, until } = scene;
     const sockets = await connectMany(server.url, 20);
     assertEquals([sockets.length, await connect(server.url)], [20, undefined]);
+    await server.stats();
     scene.kill({ index: 0, way: "throw" });
     const trouble = await until((events) => events.find(({ type }) => type === "trouble"));
     assert(trouble.type === "trouble");
