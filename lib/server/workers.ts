@@ -206,8 +206,8 @@ class Workers {
   }
 
   #start(index: number): Member {
-    const { module, serve, tells } = this.#options;
-    const workerData: WorkerStart = { serve, memory: this.#limits.memory, index, tells };
+    const { module, serve, tells, version } = this.#options;
+    const workerData: WorkerStart = { serve, memory: this.#limits.memory, index, tells, version };
     const resourceLimits = { maxOldGenerationSizeMb: heapMib() };
     const thread = new Worker(module, { name: `wsproof ${index + 1}`, workerData, env: {}, resourceLimits });
     const member: Member = {

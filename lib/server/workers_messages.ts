@@ -17,6 +17,8 @@ export interface WorkerStart {
   readonly index: number;
   /** Whether anybody wants to know of its events. */
   readonly tells: boolean;
+  /** The version of the server. */
+  readonly version: string;
 }
 
 /** An answer to `GET /metrics`. */

@@ -43,7 +43,7 @@ export async function work(onServer: (server: EchoServer) => void): Promise<neve
   return await new Promise(() => {});
 }
 
-function serveAs(port: MessagePort, { serve, memory, index, tells }: WorkerStart): EchoServer {
+function serveAs(port: MessagePort, { serve, memory, index, tells, version }: WorkerStart): EchoServer {
   const share = new WorkerShare(memory, index, {
     room: () => post(port, { type: "room" }),
     shed: (index) => post(port, { type: "shed", index }),
@@ -56,6 +56,7 @@ function serveAs(port: MessagePort, { serve, memory, index, tells }: WorkerStart
   const routes: Record<string, Route> = {
     "/": createPage({
       ...serve,
+      version,
       needsToken: serve.token !== undefined,
       checksOrigin: serve.allowOrigins !== undefined,
     }),

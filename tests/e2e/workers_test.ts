@@ -53,14 +53,16 @@ Deno.test({
 });
 
 Deno.test({
-  name: "server --workers answers its pages and proves exchanges, whichever worker answers",
+  name: "server --workers answers the pages of a server alone and proves exchanges, whichever worker answers",
   ...linuxOnly,
   async fn() {
+    await using alone = await serverProcess("-q", "--transport", "wire");
+    const page = await pageOf(alone, "/");
     await using server = await serverProcessWith({ env: { WSPROOF_WORKERS: "2" } }, "-q", "--transport", "wire");
     for (let times = 0; times < 4; times++) {
       assertEquals((await client([server.url, "--transport", times % 2 === 0 ? "wire" : "builtin"])).code, 0);
       assertEquals(await pageOf(server, "/healthz"), "ok\n");
-      assertMatch(await pageOf(server, "/"), /WebSocket echo server/);
+      assertEquals(await pageOf(server, "/"), page);
     }
   },
 });
@@ -172,6 +174,19 @@ Deno.test({
     const outcome = await outcomeOf(start("server.ts", ["--port", "0", ...WORKERS], { permissions: ["--no-config"] }));
     assertEquals([outcome.code, outcome.stdout], [2, ""]);
     assertMatch(outcome.stderr, /Option --workers cannot be "2" without a flag of Deno: run it with --unstable-net\n$/);
+  },
+});
+
+Deno.test({
+  name: "server --workers does all it does when it may use its own address only",
+  ...linuxOnly,
+  async fn() {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
+    listener.close();
+    await using server = await serverProcessWith({ net: `127.0.0.1:${port}` }, ...WORKERS, "-q", "--port", `${port}`);
+    assertEquals((await client([server.url])).code, 0);
+    for (const path of ["/", "/healthz", "/metrics"]) assert((await pageOf(server, path)).length > 0);
   },
 });
 
