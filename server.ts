@@ -152,13 +152,11 @@ function startEcho(settings: ServerSettings, addresses: readonly string[], log: 
 async function startWorkers(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<Started> {
   const { workers } = settings;
   if (Deno.build.os !== "linux") {
-    throw new UsageError(
-      `Option --workers cannot be "${workers}" on ${Deno.build.os}: only Linux deals out connections`,
-    );
+    throw new UsageError("Option --workers needs Linux, which deals out the connections of a port: leave it out");
   }
   // Without the flag, the runtime would end the process when a worker listens.
   if (!("listenDatagram" in Deno)) {
-    throw new UsageError(`Option --workers cannot be "${workers}" without a flag of Deno: run it with --unstable-net`);
+    throw new UsageError("Option --workers needs a flag of Deno: run it with --unstable-net");
   }
   const { serveOverWorkers } = await import("./lib/server/workers.ts");
   const { room, ...serve } = fitted(settings.serve);

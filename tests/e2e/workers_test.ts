@@ -173,7 +173,7 @@ Deno.test({
   async fn() {
     const outcome = await outcomeOf(start("server.ts", ["--port", "0", ...WORKERS], { permissions: ["--no-config"] }));
     assertEquals([outcome.code, outcome.stdout], [2, ""]);
-    assertMatch(outcome.stderr, /Option --workers cannot be "2" without a flag of Deno: run it with --unstable-net\n$/);
+    assertMatch(outcome.stderr, /^wsproof: Option --workers needs a flag of Deno: run it with --unstable-net\n$/);
   },
 });
 
