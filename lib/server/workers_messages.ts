@@ -31,7 +31,7 @@ export interface MetricsAnswer {
 
 /** What a worker is told. */
 export type ToWorker =
-  /** The last events were taken: more may come. */
+  /** The last events were taken some time ago: more may come, all at once. */
   | { readonly type: "taken" }
   /** Wanted: what it has counted. */
   | { readonly type: "count"; readonly ask: number }

@@ -76,6 +76,8 @@ Deno.test({
     const { server, events, until } = scene;
     const sockets = await connectMany(server.url, 20);
     assertEquals([sockets.length, await connect(server.url)], [20, undefined]);
+    const isAllTold = (events: readonly ServerEvent[]) => events.filter(({ type }) => type === "opened").length === 20;
+    await until((events) => isAllTold(events) || undefined);
     await server.stats();
     scene.kill({ index: 0, way: "throw" });
     const trouble = await until((events) => events.find(({ type }) => type === "trouble"));
@@ -231,6 +233,18 @@ Deno.test({
     const { opcode, payload } = await largest.readFrame();
     assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1013]);
     for (const socket of sockets) socket.close();
+  },
+});
+
+Deno.test({
+  name: "serveOverWorkers() starts no worker any more when it shuts down",
+  ...linuxOnly,
+  async fn() {
+    await using scene = await mortalServer(2);
+    scene.kill({ index: 0, way: "exit" });
+    await scene.until((events) => events.find(({ type }) => type === "trouble"));
+    // The replacement waits; a timer that is left would be a leak.
+    assertEquals(await scene.server.shutdown({ timeoutMs: 2000 }), 0);
   },
 });
 
