@@ -5,21 +5,25 @@ import { createAuthority } from "../support/certificates.ts";
 import { client, outcomeOf, type ServerProcess, serverProcess, serverProcessWith, start } from "../support/command.ts";
 import { CLOSE, connectRaw, type RawSocket, requestHead, TEXT } from "../support/raw_peer.ts";
 import { openBuiltin } from "../../lib/connection/builtin.ts";
+import { within } from "../../lib/net/deadline.ts";
 
 const linuxOnly = { ignore: Deno.build.os !== "linux" };
+const WAIT = { timeoutMs: 60_000 };
 const WORKERS = ["--transport", "wire", "--workers", "2"];
 
 /** Sends a request for the upgrade, and gives the status of the answer. */
 async function ask(url: string): Promise<{ status: number; socket: RawSocket }> {
   const socket = await connectRaw(url);
   await socket.write(requestHead());
-  return { status: Number((await socket.readHead()).split(" ")[1]), socket };
+  return { status: Number((await within(socket.readHead(), "answer", WAIT)).split(" ")[1]), socket };
 }
 
 /** The next events of a log in JSON. */
 async function eventsOf(server: ServerProcess, count: number) {
   const events = [];
-  for (let line = 0; line < count; line++) events.push(JSON.parse(await server.nextLine()));
+  for (let line = 0; line < count; line++) {
+    events.push(JSON.parse(await within(server.nextLine(), "line of the log", WAIT)));
+  }
   return events;
 }
 
@@ -77,7 +81,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       assertEquals((await eventsOf(server, 12)).map(({ type }) => type), connections.map(() => "opened"));
       server.child.kill(signal);
       for (const { closed } of connections) {
-        assertEquals((await closed).received, { code: 1001, reason: "server shutting down" });
+        assertEquals((await within(closed, "close", WAIT)).received, { code: 1001, reason: "server shutting down" });
       }
       const types = (await eventsOf(server, 14)).map(({ type }) => type);
       assertEquals(types, ["draining", ...connections.map(() => "closed"), "stopped"]);
@@ -94,7 +98,7 @@ Deno.test({
     const asked = await Promise.all(Array.from({ length: 12 }, () => ask(server.url)));
     server.child.kill("SIGTERM");
     for (const { socket } of asked) {
-      const { opcode, payload } = await socket.readFrame();
+      const { opcode, payload } = await within(socket.readFrame(), "close frame", WAIT);
       assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1001]);
     }
     const stderr = "wsproof: 12 peers did not answer the close frame in time\n";
@@ -113,7 +117,7 @@ Deno.test({
     assert(largest);
     await largest.frame(TEXT, new Uint8Array(500 * 1024).fill(97), 0);
     for (const socket of others) await socket.frame(TEXT, new Uint8Array(200 * 1024).fill(97), 0);
-    const { opcode, payload } = await largest.readFrame();
+    const { opcode, payload } = await within(largest.readFrame(), "close frame", WAIT);
     assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1013]);
     for (const { socket } of asked) socket.close();
   },

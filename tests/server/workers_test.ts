@@ -51,7 +51,7 @@ async function mortalServer(workers: number, limits: { maxConnections?: number; 
 async function connect(url: string): Promise<RawSocket | undefined> {
   const socket = await connectRaw(url);
   await socket.write(requestHead());
-  const head = await socket.readHead();
+  const head = await within(socket.readHead(), "answer", WAIT);
   if (head.startsWith("HTTP/1.1 101 ")) return socket;
   assertMatch(head, /^HTTP\/1\.1 503 /);
   socket.close();
@@ -116,7 +116,7 @@ Deno.test({
       await scene.until((events) => events.length >= deaths || undefined);
       const socket = await connectWhenever(scene.server.url);
       await socket.frame(TEXT, "still here");
-      assertEquals(new TextDecoder().decode((await socket.readFrame()).payload), "still here");
+      assertEquals(new TextDecoder().decode((await within(socket.readFrame(), "echo", WAIT)).payload), "still here");
       socket.close();
       await scene.until((events) => events.length >= deaths + 2 || undefined);
     }
@@ -183,14 +183,14 @@ Deno.test({
   async fn() {
     await using scene = await mortalServer(2);
     const sockets = await connectMany(scene.server.url, 12);
-    const frames = Promise.all(sockets.map((socket) => socket.readFrame()));
+    const frames = within(Promise.all(sockets.map((socket) => socket.readFrame())), "close frames", WAIT);
     const unanswered = scene.server.shutdown({ timeoutMs: 2000 });
     for (const { opcode, payload } of await frames) {
       assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1001]);
     }
     // Three do not answer.
     for (const socket of sockets.slice(3)) await socket.frame(CLOSE, Uint8Array.of(0x03, 0xe9));
-    assertEquals(await unanswered, 3);
+    assertEquals(await within(unanswered, "end", WAIT), 3);
     assertEquals(scene.events.filter(({ type }) => type === "closed").length, 12);
     for (const socket of sockets) socket.close();
   },
@@ -204,7 +204,7 @@ Deno.test({
     const sockets = await connectMany(scene.server.url, 10);
     for (const socket of sockets) {
       await socket.frame(TEXT, "four");
-      await socket.readFrame();
+      await within(socket.readFrame(), "echo", WAIT);
     }
     for (let times = 0; times < 8; times++) {
       const text = await metricsOf(scene.server);
@@ -230,7 +230,7 @@ Deno.test({
     // Text without an end has to be kept. All of it is over the limit, and each worker alone is as a rule below it.
     await largest.frame(TEXT, new Uint8Array(500 * 1024).fill(97), 0);
     for (const socket of others) await socket.frame(TEXT, new Uint8Array(200 * 1024).fill(97), 0);
-    const { opcode, payload } = await largest.readFrame();
+    const { opcode, payload } = await within(largest.readFrame(), "close frame", WAIT);
     assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1013]);
     for (const socket of sockets) socket.close();
   },
