@@ -5,13 +5,13 @@
  *
  * With a load beside it on two cores, a server of one worker says little: it and the load take turns on one core, which is
  * cheaper than two that wait for each other. So two workers are held against two servers of one worker each, which share nothing:
- * they are twice one worker by definition. Both get the same load (two processes of 32 connections, text of 16 KiB) in the same
- * moment of the same run, one after the other in each round, and the CPU is the limit of both: the servers and the loads keep both
- * cores busy.
+ * they are twice one worker by definition. Both get the same load (two processes of 32 connections, text of 16 KiB, four
+ * messages under way on each) at the same time, so that what else the machine does slows both, and the CPU is the limit of both:
+ * servers and loads keep all cores busy.
  *
  * The ratio is 2 times the CPU time of a message with two servers, by that with two workers: how many times as many messages as
- * one worker two of them carry, where the server is the limit. The messages a second stand beside; they say the same, if the
- * machine has nothing else to do.
+ * one worker two of them carry, where the server is the limit. The messages a second stand beside: the kernel shares the cores between threads, so
+ * that they say about the same.
  */
 
 import { median, readStandIns, type Server, start } from "./support.ts";
@@ -81,7 +81,8 @@ await using other = await server(1);
 await using both = await server(2);
 const runs: { readonly servers: Run; readonly workers: Run }[] = [];
 for (let round = Number(rounds); round > 0; round--) {
-  runs.push({ servers: await run(one, other), workers: await run(both, both) });
+  const [servers, workers] = await Promise.all([run(one, other), run(both, both)]);
+  runs.push({ servers, workers });
 }
 
 console.log(`text of 16 KiB, 2 x ${CONNECTIONS} connections, ${rounds} rounds of ${seconds} s, medians\n`);
