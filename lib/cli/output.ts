@@ -6,7 +6,8 @@
 
 import type { ClientSettings } from "./client_settings.ts";
 import { UsageError } from "./command_line.ts";
-import type { ExchangeEvent, ExchangeOptions, ExchangeReport } from "../client/exchange.ts";
+import type { ExchangeEvent, ExchangeReport } from "../client/exchange_report.ts";
+import type { ExchangeOptions } from "../client/exchange_options.ts";
 import { PayloadError } from "../client/payload.ts";
 import type { Progress } from "../client/progress.ts";
 import { formatEvent, formatFailure, formatJson, formatReport, printable } from "../client/report.ts";

@@ -46,7 +46,10 @@ export async function talk(
     const connection = await openConnection(url, transport, { ...options, ...traced, signal });
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
     const way = wayText(proxyNameFor(url, options, transport));
-    notice(`Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}`);
+    const extensions = connection.extensions ? `, ${connection.extensions}` : "";
+    notice(
+      `Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}${extensions}`,
+    );
     if (isTyped) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     keepAlive(connection);
     const lines = Deno.stdin.readable

@@ -126,7 +126,9 @@ function describeEvent(event: ExchangeEvent): string {
     case "connected":
       return "connected";
     case "upgraded":
-      return event.protocol === "" ? "upgraded" : `upgraded, subprotocol ${event.protocol}`;
+      return ["upgraded", event.protocol && `subprotocol ${event.protocol}`, event.extensions].filter(Boolean).join(
+        ", ",
+      );
     case "sent":
       return `sent ${describe(event.message)}`;
     case "received":
@@ -215,7 +217,16 @@ function painted({ text, color }: Mark): string {
 function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): string[] {
   if (!report.ok) return failureLines(report, paint);
   const verdict = paint({ text: "proven", color: "\x1b[1;32m" });
-  return [`${verdict} in ${formatMs(report.ms)}: ${printable(provenText(report))}`];
+  return [`${verdict} in ${formatMs(report.ms)}: ${printable(provenText(report))}`, ...compressionLines(report)];
+}
+
+/** What compression has saved of the bytes of the messages, or cost. */
+function compressionLines({ extensions, wire, sent, received }: ExchangeReport): string[] {
+  const bytes = sent.bytes + received.bytes;
+  if (extensions === "" || wire === null || bytes === 0) return [];
+  const onWire = wire.sent + wire.received;
+  const percent = Math.round(100 * Math.abs(1 - onWire / bytes));
+  return [`  compressed: ${onWire} bytes on the wire for ${bytes}, ${percent} % ${onWire > bytes ? "more" : "saved"}`];
 }
 
 /**

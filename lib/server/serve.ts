@@ -44,7 +44,7 @@ export interface ServeEchoOptions extends EchoPolicy {
   addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
-  /** What moves the bytes: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
+  /** The transport: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
   transport?: TransportName;
   /** The certificate chain with which it is a `wss:` server, as PEM text; `key` belongs to it. */
   cert?: string;
@@ -88,7 +88,7 @@ export interface ListeningServer {
 
 /** An echo server that listens. */
 export interface EchoServer extends ListeningServer {
-  /** What it has counted so far. */
+  /** The counts so far. */
   stats(): EchoStats;
   /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
   troubled(kind: TroubleKind, error: string): void;
@@ -159,7 +159,7 @@ export function servePart(options: ServeEchoOptions, part?: ServerPart): EchoSer
   };
 }
 
-/** What a server needs of its listeners. */
+/** The listeners of a server, and their connections. */
 interface Door {
   /** Where they listen; there is one at least. */
   readonly bound: readonly Deno.NetAddr[];
@@ -274,6 +274,7 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
     room,
     maxHeads = room && ((heads: number) => room.maxHeads(heads)),
     rate,
+    deflate = {},
   } = options;
   const gate = new Gatekeeper(options, part?.places);
   const admitted = new WeakMap<Request, EchoOpened>();
@@ -284,12 +285,12 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
       admitted.set(request, admission.opened);
       return admission.opened.protocol;
     },
-    follow(request) {
+    follow(request, _protocol, _addr, extensions) {
       const opened = admitted.get(request);
       if (opened === undefined) throw new Error("Not admitted");
       const since = performance.now();
       return {
-        onOpen: (counts) => gate.opened(opened, counts),
+        onOpen: (counts) => gate.opened({ ...opened, ...(extensions !== "" && { extensions }) }, counts),
         onEnd(end) {
           gate.closed({ type: "closed", id: opened.id, peer: opened.peer, ...end, ms: performance.now() - since });
         },
@@ -314,7 +315,7 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
     (hostname, port) =>
       new WireServer(
         { hostname, port, reusePort: part !== undefined, maxHeads, ...tlsOf(options) },
-        echoing(limits, handler),
+        echoing(limits, handler, deflate),
       ),
   );
   return {
