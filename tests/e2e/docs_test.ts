@@ -263,7 +263,7 @@ Deno.test("the long options that the documents name are those of client, server 
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
-const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "ignore-env", "parallel"];
+const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "ignore-env", "parallel", "unstable-net"];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {
