@@ -7,6 +7,23 @@
 import { messageOf } from "../protocol/error.ts";
 
 /**
+ * Says whether this is a worker, a thread that another one has started: a module is the main one there too.
+ *
+ * @returns Whether it is one.
+ *
+ * @example
+ * ```ts
+ * import { isWorker } from "./survival.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(typeof isWorker(), "boolean");
+ * ```
+ */
+export function isWorker(): boolean {
+  return "DedicatedWorkerGlobalScope" in globalThis;
+}
+
+/**
  * Keeps the process alive when an error comes out of the runtime where no handler of ours could catch it: others use the server.
  * It changes the whole process, so that only the program itself may call it, once.
  *

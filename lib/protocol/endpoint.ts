@@ -17,34 +17,19 @@
 import { type Fragment, MessageAssembler } from "./assembler.ts";
 import { type CloseFrame, type CloseRecord, encodeClosePayload, parseClosePayload } from "./close.ts";
 import { asciiReason, closeFrameAtEnd } from "./close_frame.ts";
-import type {
-  ConnectionEnd,
-  EndpointHandler,
-  EndpointOptions,
-  EndpointPhase,
-  EndpointRole,
-  MessageInflater,
-  RelayHandler,
+import {
+  type ConnectionEnd,
+  EndpointError,
+  type EndpointHandler,
+  type EndpointOptions,
+  type EndpointPhase,
+  type EndpointRole,
+  type MessageInflater,
+  type RelayHandler,
 } from "./endpoint_handler.ts";
 import { ProtocolError } from "./error.ts";
 import { FrameDecoder, type FrameHeader, OPCODE, RSV1 } from "./frame.ts";
 import type { Message, MessageKind } from "./message.ts";
-
-/**
- * Thrown when a program asks an endpoint for what the protocol does not allow it (not the peer) to do.
- *
- * @example
- * ```ts
- * import { EndpointError } from "./endpoint.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(new EndpointError("Cannot send data behind the close frame").name, "EndpointError");
- * ```
- */
-export class EndpointError extends Error {
-  /** The name of the class. */
-  override readonly name = "EndpointError";
-}
 
 /**
  * One end of a connection, behind the opening handshake.

@@ -169,3 +169,19 @@ export interface ConnectionEnd {
   /** Whether the peer had its time to answer our close frame, and did not. */
   readonly isLate?: boolean;
 }
+
+/**
+ * Thrown when a program asks an endpoint for what the protocol does not allow it (not the peer) to do.
+ *
+ * @example
+ * ```ts
+ * import { EndpointError } from "./endpoint.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new EndpointError("Cannot send data behind the close frame").name, "EndpointError");
+ * ```
+ */
+export class EndpointError extends Error {
+  /** The name of the class. */
+  override readonly name = "EndpointError";
+}

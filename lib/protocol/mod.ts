@@ -32,9 +32,10 @@ export {
   type TcpEnd,
   verifyClose,
 } from "./close.ts";
-export { Endpoint, EndpointError } from "./endpoint.ts";
+export { Endpoint } from "./endpoint.ts";
 export {
   type ConnectionEnd,
+  EndpointError,
   type EndpointHandler,
   type EndpointOptions,
   type EndpointPhase,

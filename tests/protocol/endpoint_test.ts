@@ -1,7 +1,8 @@
 /** The state machine of one end of a connection: raw bytes in, events and frames out; and two ends that talk in memory. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Endpoint, EndpointError } from "../../lib/protocol/endpoint.ts";
+import { Endpoint } from "../../lib/protocol/endpoint.ts";
+import { EndpointError } from "../../lib/protocol/endpoint_handler.ts";
 import { OPCODE } from "../../lib/protocol/frame.ts";
 
 import { frameFor, joined, scene, utf8 } from "../support/endpoints.ts";
