@@ -226,7 +226,12 @@ function compressionLines({ extensions, wire, sent, received }: ExchangeReport):
   if (extensions === "" || wire === null || bytes === 0) return [];
   const onWire = wire.sent + wire.received;
   const percent = Math.round(100 * Math.abs(1 - onWire / bytes));
-  return [`  compressed: ${onWire} bytes on the wire for ${bytes}, ${percent} % ${onWire > bytes ? "more" : "saved"}`];
+  const saving = `  compressed: ${onWire} bytes on the wire for ${bytes}, ${percent} % ${
+    onWire > bytes ? "more" : "saved"
+  }`;
+  // The line of the upgrade has no room for all parameters.
+  const [, parameters] = /^[^;]*; (.*)$/.exec(extensions) ?? [];
+  return parameters === undefined ? [saving] : [saving, `  as negotiated: ${printable(parameters)}`];
 }
 
 /**

@@ -404,3 +404,28 @@ const DURATIONS = [
 for (const [ms, text] of DURATIONS) {
   Deno.test(`formatMs() is ${text}, when there are ${ms} ms`, () => assertEquals(formatMs(ms), text));
 }
+
+const COMPRESSED: readonly [extensions: string, wire: ExchangeReport["wire"], lines: readonly string[]][] = [
+  ["", { sent: 5, received: 5 }, []],
+  ["permessage-deflate", null, []],
+  ["permessage-deflate", { sent: 6, received: 5 }, ["  compressed: 11 bytes on the wire for 22, 50 % saved"]],
+  ["permessage-deflate", { sent: 22, received: 22 }, ["  compressed: 44 bytes on the wire for 22, 100 % more"]],
+  [
+    "permessage-deflate; server_no_context_takeover; client_max_window_bits=9",
+    { sent: 11, received: 11 },
+    [
+      "  compressed: 22 bytes on the wire for 22, 0 % saved",
+      "  as negotiated: server_no_context_takeover; client_max_window_bits=9",
+    ],
+  ],
+];
+for (const [extensions, wire, lines] of COMPRESSED) {
+  Deno.test(`formatReport() says what "${extensions}" has saved, with ${wire?.sent} bytes sent`, () => {
+    assertEquals(formatReport(reportOf({ extensions, wire })).verdict.slice(1), lines);
+  });
+}
+
+Deno.test("formatEvent() says which extensions were negotiated", () => {
+  const event = { atMs: 1, type: "upgraded", protocol: "chat", extensions: "permessage-deflate" } as const;
+  assertEquals(formatEvent(event), "    1.00 ms  upgraded, subprotocol chat, permessage-deflate");
+});
