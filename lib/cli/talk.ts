@@ -46,7 +46,8 @@ export async function talk(
     const connection = await openConnection(url, transport, { ...options, ...traced, signal });
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
     const way = wayText(proxyNameFor(url, options, transport));
-    const extensions = connection.extensions ? `, ${connection.extensions}` : "";
+    const declined = options.deflate ? ", permessage-deflate declined" : "";
+    const extensions = connection.extensions ? `, ${connection.extensions}` : declined;
     notice(
       `Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}${extensions}`,
     );
@@ -62,6 +63,8 @@ export async function talk(
       onMessage: (text) => screen.out.print(text),
       onNotice: notice,
     });
+    const { wire } = connection;
+    if (connection.extensions && wire) notice(`On the wire: ${wire.sent} bytes sent, ${wire.received} received`);
     return failure ? tellFailure(failure, output, screen) : EXIT_CODES.proven;
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;

@@ -86,7 +86,8 @@ Deno.test("client holds a conversation that is compressed", async () => {
   const { code, stdout, stderr } = await outcomeOf(child);
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /^\S+ < one\n\S+ < two\n$/);
-  assertMatch(stderr, /Connected to ws:\S+ in \S+ ms, permessage-deflate/);
+  assertMatch(stderr, /Connected to ws:\S+ in \S+ ms, permessage-deflate\n/);
+  assertMatch(stderr, /\nOn the wire: \d+ bytes sent, \d+ received\n/);
 });
 
 for (const option of [["--deflate"], ["--deflate-params", "client_max_window_bits"], ["--require-deflate"]]) {
