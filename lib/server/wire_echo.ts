@@ -157,6 +157,7 @@ export class WireEcho implements Holder {
           throw new Error("Unexpected EOF");
         }
         this.#guard.moved();
+        this.#turns.onRead();
         const frames = this.#take(count);
         const echoes = this.#aside === undefined ? this.#buffer.takeEchoes() : undefined;
         if (echoes !== undefined) {
