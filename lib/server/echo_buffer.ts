@@ -24,10 +24,10 @@ export const MAX_READ_BYTES = 128 * 1024;
 const MAX_JOINED_BYTES = 64 * 1024;
 
 /**
- * What is joined counts as held from here on, in bytes: 12 KiB. Below that it is a text of less than 4 KiB and the echoes that
+ * What is joined counts as held from here on, in bytes: 8,448. Below that it is a text of less than 4 KiB and the echoes that
  * stand around it in a read buffer of 4 KiB, none of which count either.
  */
-const MIN_COUNTED_JOIN_BYTES = 12 * 1024;
+const MIN_COUNTED_JOIN_BYTES = 2 * UNCOUNTED_READ_BYTES + 256;
 
 /**
  * A read that brings more frames than this does not make the read buffer larger: 2,048. Such a read takes about half a

@@ -57,6 +57,14 @@ Deno.test("Turns.next() lets all go on when all were served, without looking for
   await Promise.all(rounds);
 });
 
+Deno.test("Turns.next() lets all go on, when some that were served in the last round have nothing more to say", async () => {
+  const turns = manyTurns(200);
+  for (const served of [150, 128, 128]) {
+    const rounds = Array.from({ length: served }, () => (turns.onRead(), turns.next(1)));
+    await within(Promise.all(rounds), "round", WAIT);
+  }
+});
+
 Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind 128 reads in a turn", async () => {
   const turns = manyTurns(200);
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
