@@ -39,7 +39,7 @@ export async function upgrade(
   }
   const answer = await readAnswer(tcp);
   if (answer.problem !== "") throw await refused(tcp, answer, unreadableProblems(answer), deadline);
-  const expected = { acceptKey: await acceptKeyFor(key), protocols };
+  const expected = { acceptKey: acceptKeyFor(key), protocols };
   const { protocol, problems } = verifyResponse(answer.head, expected);
   if (problems.length > 0) throw await refused(tcp, answer, problems, deadline);
   return { protocol, rest: answer.rest };

@@ -260,7 +260,7 @@ class Visit {
   async #perform(asked: LabRequest, program: readonly PlannedStep[]): Promise<void> {
     const { request, rest } = asked;
     const since = performance.now();
-    const answer = await answerTo(request);
+    const answer = answerTo(request);
     for (const { step, values } of program) if (step.on === "handshake") step.run(answer, values);
     const protocol = answer.fields.get("Sec-WebSocket-Protocol") ?? "";
     const who = { id: this.#lab.nextId(), peer: this.#peerAddress };
@@ -338,9 +338,9 @@ function isLocal(url: string): boolean {
 }
 
 /** The correct answer, which the steps then change. */
-async function answerTo(request: Request): Promise<HandshakeAnswer> {
+function answerTo(request: Request): HandshakeAnswer {
   const key = request.headers.get("sec-websocket-key") ?? "";
-  const fields = new Map(await responseFields(key, subprotocolOf(request)));
+  const fields = new Map(responseFields(key, subprotocolOf(request)));
   return { startLine: SWITCHING, fields, portion: 1, linePauseMs: 0, then: "open" };
 }
 

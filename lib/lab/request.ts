@@ -14,7 +14,9 @@ import { encodeHead, HeadReader, HttpHeadError } from "../protocol/http.ts";
 import type { HandshakeAnswer } from "./step.ts";
 
 /** A request, and what arrived after it. */
-export interface LabRequest extends ParsedRequest {
+export interface LabRequest extends Omit<ParsedRequest, "request"> {
+  /** The request, without its body. */
+  readonly request: Request;
   /** The path as it was sent, but bytes above 7F percent-encoded. */
   readonly path: string;
   /** The query with its question mark; empty if there is none. */
@@ -52,7 +54,8 @@ export async function readRequest(socket: RawSocket, timeoutMs: number): Promise
       if (complete === undefined) continue;
       const parsed = parseRequest(complete.head, false);
       if ("reason" in parsed) return { status: 400, cause: "bad-handshake", reason: parsed.reason };
-      return { ...parsed, ...partsOf(parsed.target), rest: complete.rest };
+      const request = parsed.request.toRequest();
+      return { ...parsed, request, ...partsOf(parsed.target), rest: complete.rest };
     }
   } catch (error) {
     if (error instanceof TimeoutError) {

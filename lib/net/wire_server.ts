@@ -8,6 +8,7 @@
 import { encodeClosePayload } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { plainResponse } from "./plain_response.ts";
+import type { HeadRequest } from "./request.ts";
 import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception } from "./reception.ts";
 import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
 import { Turns } from "./turns.ts";
@@ -28,7 +29,7 @@ export interface WireUpgrade {
   /** Where its frames come from and go to. Nobody else reads or writes it. */
   readonly stream: ByteStream;
   /** The request, without its body. */
-  readonly request: Request;
+  readonly request: HeadRequest;
   /** The target as the peer wrote it (RFC 9112 section 3.2). */
   readonly target: string;
   /** The subprotocol, as `decide` gave it; empty for none. */
@@ -88,7 +89,7 @@ export interface WireHandler {
    * @param version The version of HTTP: `1.0` or `1.1`. The upgrade needs 1.1 (RFC 6455 section 4.2.1).
    * @returns A response that refuses it, or the subprotocol with which it is upgraded, empty for none.
    */
-  decide(request: Request, addr: Deno.Addr, target: string, version: string): Decision | Promise<Decision>;
+  decide(request: HeadRequest, addr: Deno.Addr, target: string, version: string): Decision | Promise<Decision>;
   /**
    * Takes over a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
    *
@@ -103,7 +104,7 @@ export interface WireHandler {
    * @param request The request.
    * @param addr The address of the peer.
    */
-  abandoned?(request: Request, addr: Deno.Addr): void;
+  abandoned?(request: HeadRequest, addr: Deno.Addr): void;
   /**
    * Told of a connection that `decide` was never asked about.
    *
@@ -257,7 +258,7 @@ export class WireServer {
         if (this.#receptions.size >= this.#maxHeads()) this.#dropOldest();
         const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
         this.#receptions.add(reception);
-        this.#run(reception, this.#receive(reception).finally(() => this.#receptions.delete(reception)));
+        this.#run(reception, this.#receive(reception));
       } catch (error) {
         // One connection that could not be taken is not the end of the others.
         if (this.#isStopped) return;
@@ -272,21 +273,25 @@ export class WireServer {
 
   /** Keeps the clock going as long as anything has a deadline. */
   #run(timed: Timed, running: Promise<void>): void {
-    this.#running.set(
-      timed,
-      // What a handler throws ends its connection, and not the process.
-      running.catch(() => timed.destroy()).finally(() => {
-        this.#running.delete(timed);
-        if (this.#running.size > 0) return;
-        clearInterval(this.#clock);
-        this.#clock = undefined;
-      }),
-    );
+    this.#running.set(timed, this.#follow(timed, running));
     this.#clock ??= setInterval(() => {
       const now = performance.now();
       for (const each of this.#running.keys()) each.tick(now);
     }, TICK_MS);
     if (this.#isStopped) timed.destroy();
+  }
+
+  async #follow(timed: Timed, running: Promise<void>): Promise<void> {
+    try {
+      await running;
+    } catch {
+      // What a handler throws ends its connection, and not the process.
+      timed.destroy();
+    }
+    this.#running.delete(timed);
+    if (this.#running.size > 0) return;
+    clearInterval(this.#clock);
+    this.#clock = undefined;
   }
 
   #maxHeads(): number {
@@ -311,7 +316,7 @@ export class WireServer {
     }
   }
 
-  #tellAbandoned(reception: Reception, request: Request): void {
+  #tellAbandoned(reception: Reception, request: HeadRequest): void {
     try {
       this.#handler.abandoned?.(request, reception.addr);
     } catch {
@@ -329,7 +334,8 @@ export class WireServer {
         return reception.destroy();
       }
       const { request } = received;
-      const decision = await this.#decide(reception, received);
+      const deciding = this.#decide(reception, received);
+      const decision = deciding instanceof Promise ? await this.#decided(reception, request, deciding) : deciding;
       if (decision instanceof Response) {
         await reception.refuse(decision, request.method === "HEAD");
       } else if (decision !== undefined) {
@@ -337,20 +343,32 @@ export class WireServer {
       }
     } catch {
       // A peer that is gone, or too slow, needs no answer.
+    } finally {
+      this.#receptions.delete(reception);
     }
     reception.destroy();
   }
 
-  /** Asks the handler; nothing comes of it if the peer is gone meanwhile. */
-  async #decide(reception: Reception, { request, target, version }: Received): Promise<Decision | undefined> {
-    const deciding = (async () => await this.#handler.decide(request, reception.addr, target, version))().catch(() =>
-      failed()
-    );
-    const decision = await Promise.race([deciding, reception.gone]);
-    if (decision === undefined) {
+  #decide(reception: Reception, { request, target, version }: Received): Decision | Promise<Decision> {
+    try {
+      return this.#handler.decide(request, reception.addr, target, version);
+    } catch {
+      return failed();
+    }
+  }
+
+  /** Waits for a decision; nothing comes of it if the peer is gone meanwhile. */
+  async #decided(
+    reception: Reception,
+    request: HeadRequest,
+    decision: Promise<Decision>,
+  ): Promise<Decision | undefined> {
+    const deciding = decision.catch(failed);
+    const decided = await Promise.race([deciding, reception.gone]);
+    if (decided === undefined) {
       deciding.then((late) => typeof late === "string" && this.#tellAbandoned(reception, request));
     }
-    return decision;
+    return decided;
   }
 
   async #upgrade(reception: Reception, { request, target, early }: Received, protocol: string): Promise<void> {

@@ -5,8 +5,9 @@
  * @module
  */
 
-import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http.ts";
+import { type HttpHead, latin1, listOf, trimBlanks, valuesOf } from "./http.ts";
 import { quote, withoutToken } from "./message.ts";
+import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
 
 export type { HttpHead } from "./http.ts";
@@ -36,7 +37,7 @@ export function createKey(): string {
 }
 
 function base64(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes));
+  return btoa(latin1(bytes));
 }
 
 /**
@@ -68,11 +69,11 @@ export function isKey(text: string): boolean {
  * import { acceptKeyFor } from "./handshake.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(await acceptKeyFor("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+ * assertEquals(acceptKeyFor("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
  * ```
  */
-export async function acceptKeyFor(key: string): Promise<string> {
-  return base64(new Uint8Array(await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID))));
+export function acceptKeyFor(key: string): string {
+  return base64(sha1(key + GUID));
 }
 
 /** What a client asks for. */

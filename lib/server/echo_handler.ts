@@ -5,6 +5,7 @@
  */
 
 import { messageOf } from "../protocol/error.ts";
+import type { HeadRequest } from "../net/request.ts";
 import type { WireHandler } from "../net/wire_server.ts";
 import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
 
@@ -28,7 +29,7 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
    * @param addr The address of the peer.
    * @returns What is told of it.
    */
-  follow(request: Request, protocol: string, addr: Deno.Addr): WireFollower;
+  follow(request: HeadRequest, protocol: string, addr: Deno.Addr): WireFollower;
 }
 
 /**
@@ -63,8 +64,7 @@ export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
     serve({ stream, request, protocol, addr, turns }) {
       const follower = handler.follow(request, protocol, addr);
       const echo = new FollowedEcho(follower, stream, limits, turns);
-      // It is over: there is nobody to tell of an exception.
-      echo.ended.then((end) => follower.onEnd(end)).catch(() => {});
+      echo.ended.then((end) => tellEnd(follower, end));
       try {
         follower.onOpen(echo);
       } catch (error) {
@@ -78,6 +78,14 @@ export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
   };
 }
 
+function tellEnd(follower: WireFollower, end: WireEnd): void {
+  try {
+    follower.onEnd(end);
+  } catch {
+    // It is over: there is nobody to tell of an exception.
+  }
+}
+
 class FollowedEcho extends WireEcho {
   readonly #follower: WireFollower;
 
@@ -88,6 +96,6 @@ class FollowedEcho extends WireEcho {
 
   /** What came early is not held here as long as the connection lives: so this is no async method. */
   override run(early: Uint8Array): Promise<void> {
-    return super.run(early).finally(() => this.#follower.onGone?.());
+    return super.run(early).then(() => this.#follower.onGone?.());
   }
 }

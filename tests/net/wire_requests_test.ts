@@ -37,7 +37,7 @@ Deno.test("WireServer waits for a decision that takes its time, and says who ask
     async decide(request, addr) {
       addrs.push(addr);
       await new Promise((resolve) => setTimeout(resolve, 5));
-      return request.headers.has("upgrade") ? "chat" : new Response("page", { status: 200 });
+      return request.headers.get("upgrade") !== null ? "chat" : new Response("page", { status: 200 });
     },
   });
   assertMatch(await answerTo(scene.url, plainGet), /^HTTP\/1\.1 200 OK\r\n.*\r\n\r\npage$/s);
