@@ -172,8 +172,7 @@ export class WireServer {
   readonly #secure: ((conn: Deno.TcpConn) => SecureConn) | undefined;
   readonly #accepting: Promise<void>;
   /** Everything that has a deadline, and the promise that it is gone. */
-  readonly #running = new Map<Timed, Promise<void>>();
-  readonly #connections = new Set<WireConnection>();
+  readonly #running = new Map<Reception | WireConnection, Promise<void>>();
   /** Those before their upgrade, the one that has waited longest first. */
   readonly #receptions = new Set<Reception>();
   #clock: ReturnType<typeof setInterval> | undefined;
@@ -219,14 +218,15 @@ export class WireServer {
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
-   * @returns The connections that were open; without {@linkcode stop} they wait for the answer for ever.
+   * @returns The connections of which something is left; without {@linkcode stop} they wait for the answer for ever.
    */
   closeAll(code: number, reason: string): WireConnection[] {
     // What cannot be sent is found out here, and not by a connection that comes later.
     encodeClosePayload(code, reason);
     this.#closing = { code, reason };
-    for (const connection of this.#connections) connection.close(code, reason, { timeoutMs: Infinity });
-    return [...this.#connections];
+    const connections = [...this.#running.keys()].filter((each) => "close" in each);
+    for (const connection of connections) connection.close(code, reason, { timeoutMs: Infinity });
+    return connections;
   }
 
   /**
@@ -272,7 +272,7 @@ export class WireServer {
   }
 
   /** Keeps the clock going as long as anything has a deadline. */
-  #run(timed: Timed, running: Promise<void>): void {
+  #run(timed: Reception | WireConnection, running: Promise<void>): void {
     this.#running.set(timed, this.#follow(timed, running));
     this.#clock ??= setInterval(() => {
       const now = performance.now();
@@ -281,7 +281,7 @@ export class WireServer {
     if (this.#isStopped) timed.destroy();
   }
 
-  async #follow(timed: Timed, running: Promise<void>): Promise<void> {
+  async #follow(timed: Reception | WireConnection, running: Promise<void>): Promise<void> {
     try {
       await running;
     } catch {
@@ -378,8 +378,6 @@ export class WireServer {
       const { stream, addr } = reception;
       const upgrade = { stream, request, target, protocol, addr, turns: this.#turns };
       const connection = this.#handler.serve(upgrade);
-      this.#connections.add(connection);
-      connection.ended.then(() => this.#connections.delete(connection));
       // One whose upgrade was under way when all were closed.
       if (this.#closing) connection.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
       this.#run(connection, connection.run(early));
@@ -399,10 +397,4 @@ const TOO_MANY: HeadRefusal = {
 function isOfPeer(error: unknown): boolean {
   const { ConnectionAborted, ConnectionReset, NotConnected } = Deno.errors;
   return [ConnectionAborted, ConnectionReset, NotConnected].some((kind) => error instanceof kind);
-}
-
-/** What has deadlines. */
-interface Timed {
-  tick(now: number): void;
-  destroy(error?: string): void;
 }
