@@ -5,11 +5,13 @@
  * @module
  */
 
-import { type HttpHead, latin1, listOf, trimBlanks, valuesOf } from "./http.ts";
+import { base64, basicCredentials } from "./authority.ts";
+import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http.ts";
 import { quote, withoutToken } from "./message.ts";
 import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
 
+export { basicCredentials, isHost } from "./authority.ts";
 export type { HttpHead } from "./http.ts";
 
 /** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
@@ -34,10 +36,6 @@ function quoteLine(line: string): string {
  */
 export function createKey(): string {
   return base64(crypto.getRandomValues(new Uint8Array(16)));
-}
-
-function base64(bytes: Uint8Array): string {
-  return btoa(latin1(bytes));
 }
 
 /**
@@ -130,25 +128,6 @@ export function encodeRequest(request: UpgradeRequest): string {
   return [...lines, "", ""].join("\r\n");
 }
 
-/**
- * Makes Basic credentials of the user name and password of a URL (RFC 7617 section 2). A percent sign that begins no escape
- * stands for itself.
- *
- * @param url The URL; either of the two may be empty.
- * @returns The value for the field Authorization or Proxy-Authorization.
- *
- * @example
- * ```ts
- * import { basicCredentials } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(basicCredentials(new URL("ws://me:100%@host/")), `Basic ${btoa("me:100%")}`);
- * ```
- */
-export function basicCredentials({ username, password }: URL): string {
-  return `Basic ${base64(percentDecoded(`${username}:${password}`))}`;
-}
-
 /** A field has bytes only, and stays on its line. */
 function assertField([name, value]: readonly [string, string]): void {
   // The value is not quoted: it may be a secret.
@@ -173,13 +152,6 @@ function assertProtocols(protocols: readonly string[]): void {
       `Cannot offer the subprotocol ${quoteLine(withoutToken(wrong))}: each must be a token, and there once`,
     );
   }
-}
-
-/** The bytes that a part of a URL stands for: a % that begins no escape, and bytes that are not UTF-8, stay. */
-function percentDecoded(text: string): Uint8Array {
-  const characters = text.replace(/%([0-9A-Fa-f]{2})/g, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
-  // A URL is ASCII, so that each character is a byte.
-  return Uint8Array.from(characters, (character) => character.charCodeAt(0));
 }
 
 const HANDSHAKE_FIELD = /^(host|upgrade|connection|sec-websocket-(key|version|protocol|extensions|accept))$/i;
@@ -264,27 +236,3 @@ function protocolProblems(selected: readonly string[], offered: readonly string[
     ? []
     : [`the subprotocol ${quoteLine(withoutToken(protocol))} was not offered${names && `: ${names}`}`];
 }
-
-/**
- * Says whether the value of a field Host is a host, and a port from 0 to 65535 if there is one (RFC 9110 section 7.2, RFC
- * 3986 section 3.2.2): a name, an IPv4 address, or an IPv6 address in brackets. A slash or the like would become part of the
- * path.
- *
- * @param text The value.
- * @returns Whether it is, and can stand in a URL.
- *
- * @example
- * ```ts
- * import { isHost } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(["example.org:80", "[::1]", "a/healthz?", "a:65536", ""].map(isHost), [true, true, false, false, false]);
- * ```
- */
-export function isHost(text: string): boolean {
-  // The URL standard knows which addresses are none, and which port is too large.
-  return HOST.test(text) && URL.canParse(`http://${text}/`);
-}
-
-/** An address in brackets or the characters of a name (RFC 3986 section 3.2.2), and a port. */
-const HOST = /^(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:\d{0,5})?$/;
