@@ -69,6 +69,8 @@ export interface Unreadable extends HeadRefusal {
 /** A connection before the upgrade. */
 export class Reception {
   readonly addr: Deno.Addr;
+  /** When it came, as of `performance.now()`. */
+  readonly since = performance.now();
   readonly #conn: Deno.TcpConn;
   readonly #secure: SecureConn | undefined;
   #stream: ByteStream;
@@ -89,7 +91,7 @@ export class Reception {
     this.#secure = secure;
     this.addr = conn.remoteAddr;
     this.#timeoutMs = timeoutMs;
-    this.#dueAt = performance.now() + timeoutMs;
+    this.#dueAt = this.since + timeoutMs;
   }
 
   /** The connection, or the TLS over it. */

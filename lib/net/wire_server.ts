@@ -11,12 +11,21 @@ import { plainResponse } from "./plain_response.ts";
 import type { HeadRequest } from "./request.ts";
 import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception } from "./reception.ts";
 import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
-import { Turns } from "./turns.ts";
+import { Turns, untilEvents } from "./turns.ts";
 
 export { HEAD_TIMEOUT_MS, type HeadRefusal, type HeadRefusalCause, MAX_ANSWER_BYTES } from "./reception.ts";
 
 /** How many connections may be before their upgrade at once unless told otherwise: 1,024. */
 export const DEFAULT_MAX_HEADS = 1024;
+
+/**
+ * How many connections the system may hold until they are taken: 4,096, or what it allows. Of more at once it forgets the last step
+ * of their TCP handshake, and their heads come seconds later.
+ */
+const BACKLOG = 4096;
+
+/** So long none of them is dropped for another, in milliseconds, and up to a tick more: 2 s. */
+export const MIN_HEAD_MS = 2000;
 
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 100;
@@ -136,7 +145,7 @@ export interface WireServerOptions {
   readonly headTimeoutMs?: number | undefined;
   /**
    * How many connections may be before their upgrade at once: in their TLS handshake, without a complete head, or being
-   * answered. One more drops the one that has waited longest. A function is asked with how many there are. 1,024 by default.
+   * answered. One more drops the one that has waited longest, once that has had {@linkcode MIN_HEAD_MS}. A function is asked with how many there are. 1,024 by default.
    */
   readonly maxHeads?: number | ((heads: number) => number) | undefined;
   /** The certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; without both there is no TLS. */
@@ -178,6 +187,8 @@ export class WireServer {
   #clock: ReturnType<typeof setInterval> | undefined;
   readonly #turns = new Turns();
   #closing: { code: number; reason: string } | undefined;
+  /** Resolves when there may be room for one more before its upgrade. */
+  #change: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
 
   /**
@@ -199,7 +210,7 @@ export class WireServer {
       const context = contextOf(...pair);
       this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
     }
-    this.#listener = Deno.listen({ hostname, port });
+    this.#listener = Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
     this.#accepting = this.#accept();
   }
 
@@ -237,6 +248,7 @@ export class WireServer {
   async stop(error = ""): Promise<void> {
     if (!this.#isStopped) this.#listener.close();
     this.#isStopped = true;
+    this.#change?.resolve();
     for (const timed of this.#running.keys()) timed.destroy(error);
     await Promise.all(this.#running.values());
     await this.#accepting;
@@ -255,7 +267,8 @@ export class WireServer {
           conn.close();
           continue;
         }
-        if (this.#receptions.size >= this.#maxHeads()) this.#dropOldest();
+        if (this.#receptions.size >= this.#maxHeads()) await this.#makeRoom();
+        if (this.#isStopped) return conn.close();
         const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
         this.#receptions.add(reception);
         this.#run(reception, this.#receive(reception));
@@ -277,6 +290,7 @@ export class WireServer {
     this.#clock ??= setInterval(() => {
       const now = performance.now();
       for (const each of this.#running.keys()) each.tick(now);
+      this.#change?.resolve();
     }, TICK_MS);
     if (this.#isStopped) timed.destroy();
   }
@@ -299,10 +313,27 @@ export class WireServer {
     return typeof maxHeads === "number" ? maxHeads : maxHeads(this.#receptions.size);
   }
 
+  /**
+   * Waits until one of those before their upgrade is through, or has had its time: when thousands connect at once, their heads
+   * are there and only have to be read. Meanwhile the system holds the others.
+   */
+  async #makeRoom(): Promise<void> {
+    while (!this.#isStopped && this.#receptions.size >= this.#maxHeads()) {
+      const [oldest] = this.#receptions;
+      if (oldest === undefined) return;
+      if (performance.now() - oldest.since >= MIN_HEAD_MS) {
+        // What has arrived meanwhile is read first.
+        await untilEvents();
+        if (this.#receptions.has(oldest)) return this.#drop(oldest);
+        continue;
+      }
+      this.#change = Promise.withResolvers();
+      await this.#change.promise;
+    }
+  }
+
   /** Whoever holds connections open without a word cannot keep others out. */
-  #dropOldest(): void {
-    const [oldest] = this.#receptions;
-    if (oldest === undefined) return;
+  #drop(oldest: Reception): void {
     this.#receptions.delete(oldest);
     if (oldest.isWaiting) this.#tellRefused(oldest, TOO_MANY);
     oldest.destroy();
@@ -345,6 +376,7 @@ export class WireServer {
       // A peer that is gone, or too slow, needs no answer.
     } finally {
       this.#receptions.delete(reception);
+      this.#change?.resolve();
     }
     reception.destroy();
   }
