@@ -213,7 +213,6 @@ export function latin1(bytes: Uint8Array): string {
 }
 
 const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
-// deno-lint-ignore no-control-regex -- every byte below 0x80 is a character of its own
 const ASCII = /^[\0-\x7f]*$/;
 
 const LINE = /^[^\0\r\n\u0100-\uffff]*$/;
