@@ -30,7 +30,7 @@ import {
 } from "./handshake_refusal.ts";
 import { isAllowedOrigin } from "./origin.ts";
 import { Known } from "../net/known.ts";
-import { HeadRequest, type RequestLike } from "../net/request.ts";
+import type { RequestLike } from "../net/request.ts";
 import { firstCloseFrameOf } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { asksForUpgrade } from "../protocol/handshake_server.ts";
@@ -60,6 +60,18 @@ export interface EchoCounts {
   readonly messages: number;
   /** Payload bytes. */
   readonly bytes: number;
+}
+
+/** What a decision needs of a request that is no `Request` yet. */
+export interface AskedRequest {
+  /** The method. */
+  readonly method: string;
+  /** The URL in its normal form. */
+  readonly url: string;
+  /** The fields; a name is in small letters. */
+  readonly headers: { get(name: string): string | null };
+  /** Makes a `Request`, for a page. */
+  toRequest(): Request;
 }
 
 /** What becomes of a request. */
@@ -111,7 +123,7 @@ export class Gatekeeper {
    * @param version The version of HTTP, such as `1.1`, where it is known.
    * @returns What becomes of it.
    */
-  admit(request: Request | HeadRequest, addr: Deno.Addr, target = request.url, version?: string): Admission {
+  admit(request: Request | AskedRequest, addr: Deno.Addr, target = request.url, version?: string): Admission {
     const place = placeOf(request, target);
     const path = place ? place.path + place.search : "";
     const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
@@ -245,7 +257,7 @@ export class Gatekeeper {
   }
 
   /** What a plain request gets: a page, or a refusal, or nothing of its own. */
-  #pageFor(request: Request | HeadRequest, place: Place): Response | Promise<Response> | Refusal | undefined {
+  #pageFor(request: Request | AskedRequest, place: Place): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
     const { path } = place;
     // A probe names what it likes, as a rule an address.
@@ -272,9 +284,9 @@ export class Gatekeeper {
   }
 }
 
-async function answerOf(route: Route, request: Request | HeadRequest): Promise<Response> {
+async function answerOf(route: Route, request: Request | AskedRequest): Promise<Response> {
   try {
-    return await route(request instanceof HeadRequest ? request.toRequest() : request);
+    return await route(request instanceof Request ? request : request.toRequest());
   } catch (error) {
     const status = STATUS_CODE.InternalServerError;
     return new Response(`${messageOf(error)}\n`, { status, headers: PLAIN });
