@@ -123,6 +123,8 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
  * ```
  */
 export function escapeUnprintable(text: string): string {
+  // The first use of the pattern takes 2 ms, and most text needs none of it.
+  if (/^[ -~]*$/.test(text)) return text;
   return text.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
