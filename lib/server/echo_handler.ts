@@ -77,6 +77,8 @@ export function echoing(
   deflate: DeflatePolicy | false = false,
 ): WireHandler {
   const agreements = new WeakMap<HeadRequest, DeflateAgreement>();
+  /** By what was agreed on, which has few forms: what each connection would hold of its own is shared. */
+  const codecs = new Map<string, MessageDeflateOptions>();
   const accepts = deflate !== false && canCompress();
   return {
     extensions(request) {
@@ -90,7 +92,9 @@ export function echoing(
     serve({ stream, request, protocol, addr, turns }) {
       const agreement = agreements.get(request);
       const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
-      const codec = agreement && deflate && new MessageDeflate(codecOptions(agreement, deflate, limits));
+      const shared = agreement && deflate && (codecs.get(agreement.text) ?? codecOptions(agreement, deflate, limits));
+      if (agreement && shared) codecs.set(agreement.text, shared);
+      const codec = shared && new MessageDeflate(shared);
       const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
       try {
         follower.onOpen(echo);
