@@ -11,8 +11,9 @@
 import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/cli/client_settings.ts";
 import { parseCommandLine } from "./lib/cli/command_line.ts";
 import { commandOf, type Commands, describeCommands, refuseWords } from "./lib/cli/commands.ts";
-import { type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
+import { printLine, type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
+import { columnsOf } from "./lib/cli/terminal.ts";
 import { exchange } from "./lib/client/exchange.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
@@ -65,10 +66,16 @@ const COMMANDS: Commands = {
 const SCREEN: Screen = {
   out: {
     isColored: Deno.stdout.isTerminal() && !Deno.noColor,
+    get columns() {
+      return columnsOf(Deno.stdout);
+    },
     print: (text) => console.log(text),
   },
   error: {
     isColored: Deno.stderr.isTerminal() && !Deno.noColor,
+    get columns() {
+      return columnsOf(Deno.stderr);
+    },
     print: (text) => console.error(text),
   },
 };
@@ -87,7 +94,7 @@ async function findServer({ output }: ClientSettings): Promise<string> {
   const { url } = serveEcho({ port: 0 });
   if (output !== "nothing") {
     const places = LOOPBACK_ADDRESSES.map(urlAt).join(" or ");
-    SCREEN.error.print(`Nothing listens on ${places}, so an echo server was started on ${url}`);
+    printLine(SCREEN.error, `Nothing listens on ${places}, so an echo server was started on ${url}`);
   }
   return url;
 }

@@ -9,7 +9,16 @@ import { UsageError } from "./command_line.ts";
 import type { ExchangeEvent, ExchangeOptions, ExchangeReport } from "../client/exchange.ts";
 import { PayloadError } from "../client/payload.ts";
 import type { Progress } from "../client/progress.ts";
-import { formatEvent, formatFailure, formatJson, formatReport, printable } from "../client/report.ts";
+import {
+  EVENT_COLUMNS,
+  formatEvent,
+  formatFailure,
+  formatJson,
+  type FormatOptions,
+  formatReport,
+  printable,
+  wrapLine,
+} from "../client/report.ts";
 import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { OptionError } from "../connection/connection.ts";
 
@@ -25,6 +34,8 @@ export interface Screen {
 export interface Stream {
   /** Whether a person reads it, and wants colours. */
   readonly isColored: boolean;
+  /** The columns of the terminal, as it is now; `undefined` where no person reads. */
+  readonly columns?: number | undefined;
   /** Prints a text and a line end. */
   print(text: string): void;
 }
@@ -53,7 +64,7 @@ export async function viewOf(settings: ClientSettings, { error }: Screen): Promi
     ...await tracing(settings, error),
     onEvent(event) {
       bar?.onEvent(event);
-      if (settings.verbose) error.print(formatEvent(event));
+      if (settings.verbose) printLine(error, formatEvent(event), EVENT_COLUMNS);
     },
     end: async () => await bar?.stop(),
   };
@@ -86,6 +97,31 @@ async function progressOf(
   return new Progress(totalBytes, exchange.expectation?.type === "echo");
 }
 
+function formatOf({ isColored, columns }: Stream): FormatOptions {
+  return { color: isColored, ...(columns !== undefined && { columns }) };
+}
+
+/**
+ * Prints a line, broken at words where a terminal is not as wide.
+ *
+ * @param stream Where to print.
+ * @param line The line.
+ * @param hang How far what follows is indented, in columns; 2 by default.
+ *
+ * @example
+ * ```ts
+ * import { printLine } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * printLine({ isColored: false, columns: 16, print: (text) => void lines.push(text) }, "proven: close confirmed");
+ * assertEquals(lines, ["proven: close\n  confirmed"]);
+ * ```
+ */
+export function printLine(stream: Stream, line: string, hang?: number): void {
+  stream.print(wrapLine(line, stream.columns, hang).join("\n"));
+}
+
 /**
  * Says what an exchange proved, or what failed and why.
  *
@@ -95,8 +131,8 @@ async function progressOf(
  */
 export function tellReport(report: ExchangeReport, output: ClientSettings["output"], { out, error }: Screen): void {
   if (output === "nothing") return;
-  const { steps } = formatReport(report, { color: out.isColored });
-  const { verdict } = formatReport(report, { color: (report.ok ? out : error).isColored });
+  const { steps } = formatReport(report, formatOf(out));
+  const { verdict } = formatReport(report, formatOf(report.ok ? out : error));
   if (output === "json") out.print(formatJson(report));
   else if (steps.length > 0) out.print(steps.join("\n"));
   if (!report.ok) error.print(verdict.join("\n"));
@@ -126,7 +162,7 @@ export function tellReport(report: ExchangeReport, output: ClientSettings["outpu
  */
 export function tellFailure(failure: Failure, output: ClientSettings["output"], { error }: Screen): number {
   if (output !== "nothing") {
-    error.print(formatFailure(failure, { color: error.isColored }).join("\n"));
+    error.print(formatFailure(failure, formatOf(error)).join("\n"));
     if (failure.verdict === "internal-error") error.print(REPORT_A_BUG);
   }
   return EXIT_CODES[failure.verdict];
@@ -154,12 +190,12 @@ export function tellFailure(failure: Failure, output: ClientSettings["output"], 
 export function tellError(thrown: unknown, { error }: Screen): number {
   const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];
   if (thrown instanceof Error && expected.some((ErrorClass) => thrown instanceof ErrorClass)) {
-    error.print(`wsproof: ${printable(thrown.message)}`);
+    printLine(error, `wsproof: ${printable(thrown.message)}`);
     return EXIT_CODES.usage;
   }
   if (isOutputError(thrown)) {
     // Where the error output is the one that is full, not even this can be said.
-    error.print(`wsproof: Cannot write to the standard output: ${thrown.message}`);
+    printLine(error, `wsproof: Cannot write to the standard output: ${thrown.message}`);
     return EXIT_CODES["internal-error"];
   }
   error.print(Deno.inspect(thrown).split("\n").map(printable).join("\n"));

@@ -12,6 +12,14 @@ const TERMINAL_TIMEOUT_MS = 60_000;
 /** What a terminal makes of Ctrl-C: SIGINT for every process that it runs. */
 export const CTRL_C = "\u0003";
 
+/** How the terminal is. */
+export interface TerminalOptions {
+  /** Its columns; 80 where it does not tell, as without this. */
+  readonly columns?: number;
+  /** Its kind, as the variable TERM says. */
+  readonly kind?: string;
+}
+
 /** A command in a terminal; dispose of it to end it. */
 export class Terminal implements AsyncDisposable {
   /** What stands on the screen. */
@@ -22,12 +30,16 @@ export class Terminal implements AsyncDisposable {
   readonly #timer: ReturnType<typeof setTimeout>;
 
   /** Runs Deno with these words, of which none needs a quote for the shell. */
-  constructor(...words: string[]) {
+  constructor(...given: readonly [TerminalOptions, ...string[]] | readonly string[]) {
+    const words = given.filter((word) => typeof word === "string");
+    const { columns, kind = "xterm" } = given.find((option): option is TerminalOptions => typeof option !== "string") ??
+      {};
+    const size = columns === undefined ? "" : `stty cols ${columns} rows 40; `;
     this.#child = new Deno.Command("script", {
       // Without `exec` a shell that got the Ctrl-C too would end by it (dash, where SHELL is not set).
-      args: ["-qec", ["exec", Deno.execPath(), ...words].join(" "), "/dev/null"],
+      args: ["-qec", `${size}${["exec", Deno.execPath(), ...words].join(" ")}`, "/dev/null"],
       cwd: new URL("../..", import.meta.url),
-      env: { NO_COLOR: "1" },
+      env: { NO_COLOR: "1", TERM: kind },
       stdin: "piped",
       stdout: "piped",
     }).spawn();
