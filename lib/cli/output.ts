@@ -20,6 +20,7 @@ import {
   wrapLine,
 } from "../client/report.ts";
 import { EXIT_CODES, type Failure } from "../client/verdict.ts";
+import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { OptionError } from "../connection/connection.ts";
 
 /** Where a command line prints; only a shell has one that prints for real. */
@@ -59,7 +60,7 @@ export interface ExchangeView extends Pick<ExchangeOptions, "onFrame"> {
  * @returns What the exchange tells its events.
  */
 export async function viewOf(settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
-  const bar = await progressOf(settings);
+  const bar = await progressOf(settings, error.columns);
   return {
     ...await tracing(settings, error),
     onEvent(event) {
@@ -90,11 +91,12 @@ export async function tracing(
 
 /** A bar is for a person, and for work of which the end is known. */
 async function progressOf(
-  { output, verbose, totalBytes = 0, exchange }: ClientSettings,
+  { output, verbose, trace, totalBytes = 0, exchange }: ClientSettings,
+  columns = DEFAULT_COLUMNS,
 ): Promise<Progress | undefined> {
-  if (output === "nothing" || verbose || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
+  if (output === "nothing" || verbose || trace || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
   const { Progress } = await import("../client/progress.ts");
-  return new Progress(totalBytes, exchange.expectation?.type === "echo");
+  return new Progress(totalBytes, exchange.expectation?.type === "echo", columns);
 }
 
 function formatOf({ isColored, columns }: Stream): FormatOptions {

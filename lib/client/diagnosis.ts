@@ -4,7 +4,7 @@
  * @module
  */
 
-import { byteLengthOf, kindOf, type Message, quote } from "../protocol/message.ts";
+import { byteLengthOf, formatBytes, kindOf, type Message, quote } from "../protocol/message.ts";
 import type { TransportName } from "../connection/connection.ts";
 
 /** What a reply should be. */
@@ -90,8 +90,7 @@ export function describe(message: Message): string {
 }
 
 function describeSize(message: Message): string {
-  const bytes = byteLengthOf(message);
-  return `${kindOf(message)}, ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  return `${kindOf(message)}, ${formatBytes(byteLengthOf(message))}`;
 }
 
 /** A pattern with the flag g or y would remember where it was. */

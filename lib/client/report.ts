@@ -7,7 +7,7 @@
 import { describe } from "./diagnosis.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange_report.ts";
 import { describeCloseFrame, describeEnd } from "../protocol/close.ts";
-import { escapeUnprintable, formatMs, withoutTokens } from "../protocol/message.ts";
+import { escapeUnprintable, formatMs, formatSize, withoutTokens } from "../protocol/message.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 import { DEFAULT_COLUMNS, widthOf, wrap } from "./wrap.ts";
 
@@ -284,5 +284,15 @@ function provenText(report: ExchangeReport): string {
   const { messages } = report.sent;
   if (messages === 0) return "upgraded; nothing sent; close confirmed";
   if (verify === "none expected") return "upgraded; sent, no reply expected; close confirmed";
-  return `upgraded; ${messages === 1 ? "reply" : `${messages} replies`} ${verify}; close confirmed`;
+  const replies = messages === 1 ? "reply" : `${messages} replies`;
+  return `upgraded; ${replies} ${verify}${rateText(report)}; close confirmed`;
 }
+
+/** How fast a payload of at least 1 MiB went, by the way of the two that moved more. */
+function rateText({ sent, received, stages }: ExchangeReport): string {
+  const bytes = Math.max(sent.bytes, received.bytes);
+  const ms = stages.reduce((sum, stage) => sum + (MOVING_STAGES.has(stage.name) ? stage.ms ?? 0 : 0), 0);
+  return bytes < 1024 ** 2 || ms === 0 ? "" : `, at ${formatSize(bytes / ms * 1000)}/s`;
+}
+
+const MOVING_STAGES: ReadonlySet<string> = new Set(["send", "receive", "verify"]);

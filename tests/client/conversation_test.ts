@@ -555,30 +555,3 @@ Deno.test({
     assertEquals(await shown.ended(), 2);
   },
 });
-
-Deno.test({
-  name: "client draws a progress bar in a terminal when the work takes longer than a second, and removes it",
-  ignore: !hasTerminal,
-  fn: async () => {
-    // Four replies of which each takes 0.4 s.
-    await using peer = upgraded(async (socket) => {
-      for (let reply = 0; reply < 4; reply++) {
-        const { opcode, payload } = await socket.readFrame();
-        await new Promise((resolve) => setTimeout(resolve, 400));
-        await socket.frame(opcode, payload);
-      }
-      await socket.answerClose();
-    });
-    const deno = `${Deno.execPath()} run --no-prompt ${standIns.join(" ")} --allow-net --allow-read main.ts`;
-    const { code, stdout } = await new Deno.Command("script", {
-      args: ["-qec", `${deno} --size 1MiB -n 4 ${peer.url}`, "/dev/null"],
-      cwd: new URL("../../", import.meta.url),
-      stdin: "null",
-    }).output();
-    const screen = new TextDecoder().decode(stdout);
-    assertEquals(code, 0, screen);
-    assertMatch(screen, /\d\d:\d\d \[#+-+\] [123]\.0 of 4\.0 MiB/);
-    // The last thing on the bar's line is what replaces it.
-    assertEquals(screen.split("\n")[0]?.split("\r\u001b[K").at(-1)?.includes("MiB"), false);
-  },
-});

@@ -30,10 +30,9 @@ export class Terminal implements AsyncDisposable {
   readonly #timer: ReturnType<typeof setTimeout>;
 
   /** Runs Deno with these words, of which none needs a quote for the shell. */
-  constructor(...given: readonly [TerminalOptions, ...string[]] | readonly string[]) {
+  constructor(...given: readonly (TerminalOptions | string)[]) {
     const words = given.filter((word) => typeof word === "string");
-    const { columns, kind = "xterm" } = given.find((option): option is TerminalOptions => typeof option !== "string") ??
-      {};
+    const { columns, kind = "xterm" } = given.find((option) => typeof option !== "string") ?? {};
     const size = columns === undefined ? "" : `stty cols ${columns} rows 40; `;
     this.#child = new Deno.Command("script", {
       // Without `exec` a shell that got the Ctrl-C too would end by it (dash, where SHELL is not set).
