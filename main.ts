@@ -2,15 +2,15 @@
  * The command line. Its first word chooses the command; without one it is the client: one exchange, and what it proved.
  *
  * ```sh
- * deno task client ws://127.0.0.1:6455/
+ * deno task -q client ws://127.0.0.1:6455/
  * ```
  *
  * @module
  */
 
-import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/cli/client_settings.ts";
+import { CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "./lib/cli/client_settings.ts";
 import { parseCommandLine } from "./lib/cli/command_line.ts";
-import { commandOf, type Commands, describeCommands, refuseWords } from "./lib/cli/commands.ts";
+import { commandOf, type Commands, refuseWords } from "./lib/cli/commands.ts";
 import { printLine, type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { columnsOf } from "./lib/cli/terminal.ts";
@@ -27,8 +27,8 @@ async function main(args: readonly string[]): Promise<number> {
   // Open: which server is meant, and what is asked for?
   const line = parseCommandLine(args, CLIENT_OPTIONS);
   refuseWords(line.operands, COMMANDS);
-  if (line.has("help")) return print([clientHelp(), "", "Commands, as the first word:", ...describeCommands(COMMANDS)]);
-  if (line.has("version")) return print([`wsproof ${VERSION} (Deno ${Deno.version.deno})`]);
+  if (line.has("help")) return await help();
+  if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readClientSettings(line);
   const url = settings.url ?? await findServer(settings);
   const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
@@ -49,19 +49,37 @@ const COMMANDS: Commands = {
   serve: {
     usage: "[OPTIONS]",
     help: "Run the echo server",
+    options: async () => (await import("./lib/cli/server_settings.ts")).SERVER_OPTIONS,
     run: async (args) => await (await import("./server.ts")).serve(args),
   },
   lab: {
     usage: "[OPTIONS]",
     help: "Run a peer that misbehaves on request",
+    options: async () => (await import("./lib/cli/server_settings.ts")).LAB_OPTIONS,
     run: async (args) => await (await import("./server.ts")).lab(args),
   },
   help: {
-    usage: "[COMMAND]",
-    help: "Show this help, or that of a command",
-    run: async (args) => await main([...args.slice(0, 1), "--help"]),
+    usage: "[COMMAND | TOPIC]",
+    help: "Show this help, or that of a command or a topic",
+    words: async () => [...Object.keys(COMMANDS), ...(await import("./lib/cli/client_help.ts")).HELP_TOPICS],
+    run: async ([word]) => await (commandOf([word ?? ""], COMMANDS)?.run(["--help"]) ?? help(word)),
+  },
+  completions: {
+    usage: "bash | zsh | fish",
+    help: "Print the completions for a shell",
+    words: async () => Object.keys((await import("./lib/cli/completions.ts")).SHELLS),
+    run: async (args) => print(await (await import("./lib/cli/completions.ts")).completionsFor(args, COMMANDS)),
   },
 };
+
+/** Shows the help of the client, or that of a topic. */
+async function help(topic?: string): Promise<number> {
+  const { clientHelp, topicHelp } = await import("./lib/cli/client_help.ts");
+  const { columns } = SCREEN.out;
+  // `wsproof help --help` asks for no topic.
+  const isTopic = topic !== undefined && !topic.startsWith("-");
+  return print(isTopic ? topicHelp(topic, COMMANDS, columns) : clientHelp(COMMANDS, columns));
+}
 
 const SCREEN: Screen = {
   out: {
@@ -80,8 +98,8 @@ const SCREEN: Screen = {
   },
 };
 
-function print(lines: readonly string[]): number {
-  SCREEN.out.print(lines.join("\n"));
+function print(text: string): number {
+  SCREEN.out.print(text);
   return EXIT_CODES.proven;
 }
 

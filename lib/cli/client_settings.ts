@@ -5,7 +5,7 @@
  */
 
 import { readAuthorities, readPair } from "./certificates.ts";
-import { type CommandLine, describeOptions, UsageError } from "./command_line.ts";
+import { type CommandLine, UsageError } from "./command_line.ts";
 import { type Environment, PROCESS } from "./environment.ts";
 import {
   choice,
@@ -87,7 +87,7 @@ const OPTIONS = {
   expectClose: {
     name: "expect-close",
     value: "CODE",
-    help: ["Expect this code from the peer, or none (wire)", "(default: the one that was sent)"],
+    help: ["Expect this code from the peer (default: the one that was sent), or none (wire)"],
     read: readExpectedCode,
   },
   expectReason: text({ name: "expect-reason", value: "TEXT", help: ["Expect this close reason (default: any)"] }),
@@ -118,36 +118,6 @@ const EXCLUSIVE_OPTIONS: readonly (readonly Option[])[] = [
   ...[OPTIONS.message, OPTIONS.file, OPTIONS.size, OPTIONS.binary, OPTIONS.count, OPTIONS.split, OPTIONS.json]
     .map((option) => [OPTIONS.interactive, option]),
 ];
-
-/**
- * Writes the help text of the client.
- *
- * @returns Lines of at most 80 columns.
- *
- * @example
- * ```ts
- * import { clientHelp } from "./client_settings.ts";
- * import { assert } from "@std/assert";
- *
- * assert(clientHelp().split("\n").every((line) => line.length <= 80));
- * ```
- */
-export function clientHelp(): string {
-  return [
-    "wsproof proves a WebSocket connection: the upgrade, the reply, the close.",
-    "",
-    "Usage: deno task client [OPTIONS] [URL]",
-    "",
-    "Without a URL it talks to ws://127.0.0.1:6455/, or to an echo server of its own",
-    "if nothing listens there.",
-    "",
-    ...describeOptions(CLIENT_OPTIONS),
-    "",
-    "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
-    "refused, 5 no reply, 6 wrong reply, 7 connection lost, 8 close not confirmed,",
-    "130 interrupted.",
-  ].join("\n");
-}
 
 /** What the client is asked to do. */
 export interface ClientSettings {

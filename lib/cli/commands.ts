@@ -4,14 +4,22 @@
  * @module
  */
 
-import { UsageError } from "./command_line.ts";
+import { describeEntry, type OptionSpec, UsageError } from "./command_line.ts";
+
+/** What a help says of a command. */
+export interface CommandHelp {
+  /** The words that may follow its name. */
+  readonly usage: string;
+  /** What it does. */
+  readonly help: string;
+}
 
 /** One command. */
-export interface Command {
-  /** The words that may follow its name, for the help. */
-  readonly usage: string;
-  /** What it does, as a line of the help. */
-  readonly help: string;
+export interface Command extends CommandHelp {
+  /** Its options, for the completions of shells; none by default. */
+  readonly options?: () => Promise<readonly OptionSpec[]>;
+  /** The words that may be its operand, for the completions of shells; none by default. */
+  readonly words?: () => Promise<readonly string[]>;
   /** Runs it with the words behind its name, and gives the exit code. */
   run(args: readonly string[]): Promise<number>;
 }
@@ -71,7 +79,8 @@ export function refuseWords(operands: readonly string[], commands: Commands): vo
  * Writes the command part of a help text.
  *
  * @param commands The commands, in the order of the text.
- * @returns Lines.
+ * @param columns The columns of the terminal; 80 by default.
+ * @returns Lines of two columns.
  *
  * @example
  * ```ts
@@ -82,11 +91,8 @@ export function refuseWords(operands: readonly string[], commands: Commands): vo
  * assertEquals(describeCommands({ serve }), ["  serve [OPTIONS]             Run the echo server"]);
  * ```
  */
-export function describeCommands(commands: Commands): string[] {
-  return Object.entries(commands).map(([name, { usage, help }]) =>
-    `${`  ${name} ${usage}`.padEnd(HELP_COLUMN)}${help}`
+export function describeCommands(commands: Readonly<Record<string, CommandHelp>>, columns?: number): string[] {
+  return Object.entries(commands).flatMap(([name, { usage, help }]) =>
+    describeEntry(`  ${name} ${usage}`.trimEnd(), help, columns)
   );
 }
-
-/** The column of the help in which options and commands are explained. */
-const HELP_COLUMN = 30;

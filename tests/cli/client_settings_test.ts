@@ -1,7 +1,7 @@
 /** What the options of the client mean for an exchange. */
 
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "../../lib/cli/client_settings.ts";
+import { CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "../../lib/cli/client_settings.ts";
 import { parseCommandLine, UsageError } from "../../lib/cli/command_line.ts";
 import type { ExchangeOptions } from "../../lib/client/exchange.ts";
 import { PayloadError } from "../../lib/client/payload.ts";
@@ -420,38 +420,3 @@ for (const { args, message } of FILE_ERRORS) {
     });
   });
 }
-
-Deno.test("clientHelp() fits 80 columns", () => {
-  assertEquals(clientHelp().split("\n").filter((line) => line.length > 80), []);
-});
-
-for (const { name, short, value, help } of CLIENT_OPTIONS) {
-  Deno.test(`clientHelp() tells of --${name} in one column and what it does in another`, () => {
-    const option = `  ${short === undefined ? "    " : `-${short}, `}--${name}${
-      value === undefined ? "" : ` ${value}`
-    }`;
-    assertMatch(option, /^.{1,28}$/);
-    for (const [at, line] of help.entries()) {
-      assertStringIncludes(clientHelp(), `\n${(at === 0 ? option : "").padEnd(30)}${line}\n`);
-    }
-  });
-}
-
-for (const [verdict, code] of Object.entries(EXIT_CODES)) {
-  Deno.test(`clientHelp() tells of exit code ${code}`, () => {
-    const line = clientHelp().replaceAll("\n", " ");
-    assertStringIncludes(line, `${code} ${verdict.replaceAll("-", " ")}`);
-  });
-}
-
-Deno.test("clientHelp() tells the defaults that hold", () => {
-  assertEquals(DEFAULT_TIMEOUT_MS, 10_000);
-  assertEquals(clientHelp().match(/\(default 10\)/g)?.length, 3);
-  assertStringIncludes(clientHelp(), "(default 64MiB less 1)");
-  assertStringIncludes(clientHelp(), `ws://127.0.0.1:${DEFAULT_PORT}/`);
-});
-
-Deno.test("CLIENT_OPTIONS gives no name and no letter twice", () => {
-  const names = CLIENT_OPTIONS.flatMap(({ name, short }) => short === undefined ? [name] : [name, short]);
-  assertEquals(names.length, new Set(names).size);
-});

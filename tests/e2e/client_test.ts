@@ -900,6 +900,6 @@ for (const name of ["WSPROOF_TOKEN", "WSPROOF_PROTOCOL"]) {
 Deno.test("client shows its help and version", async () => {
   const help = await client(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
-  assertMatch(help.stdout, /Usage: deno task client/);
+  assertMatch(help.stdout, /Usage: wsproof .*, or deno task -q client/);
   assertMatch((await client(["-V"])).stdout, /^wsproof \d+\.\d+\.\d+ \(Deno \d+/);
 });
