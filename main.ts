@@ -31,12 +31,12 @@ async function main(args: readonly string[]): Promise<number> {
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readClientSettings(line);
   const url = settings.url ?? await findServer(settings);
-  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
-  if (settings.interactive) return await (await import("./lib/cli/talk.ts")).talk(url, settings, signal, SCREEN);
+  const signals = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
+  if (settings.interactive) return await (await import("./lib/cli/talk.ts")).talk(url, settings, signals, SCREEN);
 
   // Connect; ask for the upgrade; send; receive until the complete message is there, and verify it; close.
   const view = await viewOf(settings, SCREEN);
-  const report = await exchange(url, { ...settings.exchange, ...view, signal });
+  const report = await exchange(url, { ...settings.exchange, ...view, signal: signals.signal });
   await view.end();
 
   // Query the status and the reason of the close: they stand in the report, with what was proven, or what failed and why.

@@ -15,6 +15,7 @@ import {
   formatFailure,
   formatJson,
   type FormatOptions,
+  formatProven,
   formatReport,
   printable,
   wrapLine,
@@ -168,6 +169,31 @@ export function tellFailure(failure: Failure, output: ClientSettings["output"], 
     if (failure.verdict === "internal-error") error.print(REPORT_A_BUG);
   }
   return EXIT_CODES[failure.verdict];
+}
+
+/**
+ * Says what a conversation proved; on the standard error output, as the messages are its results.
+ *
+ * @param claims What was proven.
+ * @param ms How long it took, in milliseconds.
+ * @param output The form that was asked for.
+ * @param screen Where to print.
+ * @returns The exit code.
+ *
+ * @example
+ * ```ts
+ * import { tellProven } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const stream = { isColored: false, print: (text: string) => void lines.push(text) };
+ * assertEquals(tellProven("close confirmed", 1234, "lines", { out: stream, error: stream }), 0);
+ * assertEquals(lines, ["proven in 1.23 s: close confirmed"]);
+ * ```
+ */
+export function tellProven(claims: string, ms: number, output: ClientSettings["output"], { error }: Screen): number {
+  if (output !== "nothing") error.print(formatProven(claims, ms, formatOf(error)).join("\n"));
+  return EXIT_CODES.proven;
 }
 
 /**

@@ -43,6 +43,8 @@ export class SignalCounter {
 export interface SignalListener extends Disposable {
   /** Aborts at the first signal. */
   readonly signal: AbortSignal;
+  /** Takes a Ctrl-C that is no signal: a terminal in raw mode gives it as a character. */
+  readonly interrupt: () => void;
 }
 
 /**
@@ -72,6 +74,7 @@ export function listenForSignals(endAtOnce: () => void): SignalListener {
   for (const name of names) Deno.addSignalListener(name, onSignal);
   return {
     signal: controller.signal,
+    interrupt: onSignal,
     [Symbol.dispose]() {
       for (const name of names) Deno.removeSignalListener(name, onSignal);
     },

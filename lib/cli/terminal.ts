@@ -50,3 +50,21 @@ function consoleColumns(): number {
     return 0;
   }
 }
+
+/**
+ * Tells whether lines can be edited at a prompt: in a terminal of both directions that can move its cursor.
+ *
+ * @param environment Where TERM may stand.
+ * @returns Whether they can.
+ *
+ * @example
+ * ```ts
+ * import { canEdit } from "./terminal.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(canEdit({ variable: () => "dumb" }), false);
+ * ```
+ */
+export function canEdit({ variable }: Variables = PROCESS): boolean {
+  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal() && variable("TERM") !== "dumb";
+}

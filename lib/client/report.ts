@@ -250,8 +250,31 @@ function painted({ text, color }: Mark): string {
 
 function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): string[] {
   if (!report.ok) return failureLines(report, paint);
-  const verdict = paint({ text: "proven", color: "\x1b[1;32m" });
-  return [`${verdict} in ${formatMs(report.ms)}: ${printable(provenText(report))}`];
+  return [provenLine(provenText(report), report.ms, paint)];
+}
+
+function provenLine(claims: string, ms: number, paint: (mark: Mark) => string): string {
+  return `${paint({ text: "proven", color: "\x1b[1;32m" })} in ${formatMs(ms)}: ${printable(claims)}`;
+}
+
+/**
+ * Puts what was proven into lines for a person.
+ *
+ * @param claims What was proven.
+ * @param ms How long it took, in milliseconds.
+ * @param options How the lines may look.
+ * @returns The lines.
+ *
+ * @example
+ * ```ts
+ * import { formatProven } from "./report.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(formatProven("close confirmed", 12.34), ["proven in 12.3 ms: close confirmed"]);
+ * ```
+ */
+export function formatProven(claims: string, ms: number, { color = false, columns }: FormatOptions = {}): string[] {
+  return wrapLine(provenLine(claims, ms, color ? painted : plain), columns);
 }
 
 /**

@@ -92,7 +92,8 @@ function readBinary(words: string, line: string): TalkLine {
 function readFileWords(words: string, line: string): TalkLine {
   const [, flag, path = ""] = /^ *(-b +)?(.*)$/s.exec(words) ?? [];
   if (path === "") throw notACommand(line, "give /file PATH, or /file -b PATH");
-  return { type: "file", path, kind: flag === undefined ? "text" : "binary" };
+  // A dash alone would be the standard input, which gives the lines.
+  return { type: "file", path: path === "-" ? "./-" : path, kind: flag === undefined ? "text" : "binary" };
 }
 
 function notACommand(line: string, advice: string): UsageError {

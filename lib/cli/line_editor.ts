@@ -1,0 +1,141 @@
+/**
+ * A prompt at which lines are edited, with a history, and above which messages appear: `node:readline` in raw mode.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
+import { widthOf } from "../client/wrap.ts";
+
+/** How many lines the history keeps: 1000. */
+export const HISTORY_LINES = 1000;
+
+const PROMPT = "> ";
+
+/** Options of {@linkcode LineEditor}. */
+export interface LineEditorOptions {
+  /** The code that colours the prompt; none by default. */
+  readonly color?: string;
+  /** The words that the tab key completes at the beginning of a line. */
+  readonly words?: readonly string[];
+  /** Gives what stands above the prompt instead of a line that was entered. */
+  readonly echo: (line: string) => string;
+  /** Called for Ctrl-C, which is a character and no signal in raw mode. */
+  readonly onInterrupt: () => void;
+}
+
+/**
+ * Edits lines in the terminal of the standard input and output, which stays in raw mode until the editor is closed or the
+ * process ends.
+ */
+export class LineEditor implements Disposable {
+  /** The lines that were entered, until Ctrl-D; cancelled, the editor closes. */
+  readonly lines: ReadableStream<string>;
+  readonly #interface: Interface;
+  readonly #ends = new AbortController();
+  #isOpen = true;
+
+  /**
+   * Shows the prompt.
+   *
+   * @param options What stands for a line, and who is told of Ctrl-C.
+   */
+  constructor({ color, words = [], echo, onInterrupt }: LineEditorOptions) {
+    const prompt = color === undefined ? PROMPT : `${color}${PROMPT}\x1b[0m`;
+    const reader = createInterface({
+      input: process.stdin,
+      output: process.stdout,
+      terminal: true,
+      historySize: HISTORY_LINES,
+      removeHistoryDuplicates: true,
+      prompt,
+      completer: (line: string) => [words.filter((word) => word.startsWith(line) && line !== ""), line],
+    });
+    this.#interface = reader;
+    this.lines = new ReadableStream({
+      start: (controller) => {
+        reader.on("line", (line) => {
+          this.#erase(line);
+          process.stdout.write(`${echo(line)}\n`);
+          controller.enqueue(line);
+          if (this.#isOpen) reader.prompt();
+        });
+        reader.on("close", () => {
+          this.#clear();
+          this.#restore();
+          // A cancelled stream is closed already.
+          try {
+            controller.close();
+          } catch {
+            // Nobody waits for another line.
+          }
+        });
+      },
+      cancel: () => this.close(),
+    });
+    reader.on("SIGINT", onInterrupt);
+    // Without a listener Ctrl-Z would send a signal, for which there is no permission.
+    reader.on("SIGTSTP", () => {});
+    // Nothing else restores the terminal where the process ends at once or by an error that nobody catches.
+    for (const type of ["unload", "error", "unhandledrejection"]) {
+      globalThis.addEventListener(type, () => this.#restore(), { signal: this.#ends.signal });
+    }
+    reader.prompt();
+  }
+
+  /** Whether the prompt is there. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /**
+   * Prints text above the prompt; what is typed at it stays, with the cursor where it is.
+   *
+   * @param text The text, without the last line end.
+   */
+  print(text: string): void {
+    this.#clear();
+    process.stdout.write(`${text}\n`);
+    // The prompt is drawn anew where the cursor is, and not as many rows above it as it was.
+    Reflect.set(this.#interface, "prevRows", 0);
+    this.#interface.prompt(true);
+  }
+
+  /** Removes the prompt with what is typed at it, and restores the terminal. */
+  close(): void {
+    if (this.#isOpen) this.#interface.close();
+  }
+
+  /** The same as {@linkcode LineEditor.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Removes the prompt with what is typed at it. */
+  #clear(): void {
+    this.#clearUp(this.#interface.getCursorPos().rows);
+  }
+
+  /** Removes a line that was entered: the cursor stands below it. */
+  #erase(line: string): void {
+    const columns = process.stdout.columns || Infinity;
+    this.#clearUp(1 + Math.floor((PROMPT.length + widthOf(line)) / columns));
+  }
+
+  #clearUp(rows: number): void {
+    moveCursor(process.stdout, 0, -rows);
+    cursorTo(process.stdout, 0);
+    clearScreenDown(process.stdout);
+  }
+
+  #restore(): void {
+    this.#isOpen = false;
+    this.#ends.abort();
+    try {
+      Deno.stdin.setRaw(false);
+    } catch {
+      // The terminal is gone.
+    }
+  }
+}
