@@ -6,12 +6,33 @@
 
 import process from "node:process";
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
+import { Readable } from "node:stream";
 import { widthOf } from "../client/wrap.ts";
 
 /** How many lines the history keeps: 1000. */
 export const HISTORY_LINES = 1000;
 
 const PROMPT = "> ";
+
+/**
+ * From this many characters at once on, text is pasted: 32. Key by key, `node:readline` measures the whole line for each of
+ * them, which takes a minute for 8 KiB.
+ */
+export const PASTED_CHARS = 32;
+
+/** The keys of the terminal as `node:readline` takes them. */
+class Keys extends Readable {
+  readonly isTTY = true;
+
+  setRawMode(isRaw: boolean): this {
+    Deno.stdin.setRaw(isRaw);
+    return this;
+  }
+
+  override _read(): void {
+    // The keys come on their own.
+  }
+}
 
 /** Options of {@linkcode LineEditor}. */
 export interface LineEditorOptions {
@@ -33,6 +54,8 @@ export class LineEditor implements Disposable {
   /** The lines that were entered, until Ctrl-D; cancelled, the editor closes. */
   readonly lines: ReadableStream<string>;
   readonly #interface: Interface;
+  readonly #keys = new Keys();
+  readonly #reader: ReadableStreamDefaultReader<string>;
   readonly #ends = new AbortController();
   #isOpen = true;
 
@@ -44,7 +67,7 @@ export class LineEditor implements Disposable {
   constructor({ color, words = [], echo, onInterrupt }: LineEditorOptions) {
     const prompt = color === undefined ? PROMPT : `${color}${PROMPT}\x1b[0m`;
     const reader = createInterface({
-      input: process.stdin,
+      input: this.#keys,
       output: process.stdout,
       terminal: true,
       historySize: HISTORY_LINES,
@@ -81,6 +104,8 @@ export class LineEditor implements Disposable {
     for (const type of ["unload", "error", "unhandledrejection"]) {
       globalThis.addEventListener(type, () => this.#restore(), { signal: this.#ends.signal });
     }
+    this.#reader = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
+    this.#readKeys();
     reader.prompt();
   }
 
@@ -112,6 +137,20 @@ export class LineEditor implements Disposable {
     this.close();
   }
 
+  async #readKeys(): Promise<void> {
+    try {
+      for (let keys = await this.#reader.read(); !keys.done && this.#isOpen; keys = await this.#reader.read()) {
+        for (const [text] of keys.value.matchAll(TEXT_OR_CONTROL)) {
+          if (text.length >= PASTED_CHARS) this.#interface.write(text);
+          else this.#keys.emit("data", text);
+        }
+      }
+    } catch {
+      // The terminal is gone, which ends the lines.
+    }
+    this.close();
+  }
+
   /** Removes the prompt with what is typed at it. */
   #clear(): void {
     this.#clearUp(this.#interface.getCursorPos().rows);
@@ -132,6 +171,7 @@ export class LineEditor implements Disposable {
   #restore(): void {
     this.#isOpen = false;
     this.#ends.abort();
+    this.#reader.cancel().catch(() => {});
     try {
       Deno.stdin.setRaw(false);
     } catch {
@@ -139,3 +179,7 @@ export class LineEditor implements Disposable {
     }
   }
 }
+
+/** Text in one piece, apart from the keys and codes that are none. */
+// deno-lint-ignore no-control-regex -- they are what is looked for
+const TEXT_OR_CONTROL = /[^\x00-\x1f\x7f]+|[\x00-\x1f\x7f]+/g;
