@@ -35,9 +35,9 @@ async function main(args: readonly string[]): Promise<number> {
   if (settings.interactive) return await (await import("./lib/cli/talk.ts")).talk(url, settings, signals, SCREEN);
 
   // Connect; ask for the upgrade; send; receive until the complete message is there, and verify it; close.
-  const view = await viewOf(settings, SCREEN);
+  const view = await viewOf(url, settings, SCREEN);
   const report = await exchange(url, { ...settings.exchange, ...view, signal: signals.signal });
-  await view.end();
+  await view.end(report);
 
   // Query the status and the reason of the close: they stand in the report, with what was proven, or what failed and why.
   tellReport(report, settings.output, SCREEN);

@@ -67,7 +67,8 @@ const OPTIONS = {
     choices: TRANSPORTS,
   }),
   fragment: size({ name: "fragment", value: "BYTES", help: ["Cut messages into frames of this size (wire)"], min: 1 }),
-  trace: flag({ name: "trace", help: ["Show every frame, on stderr (wire)"] }),
+  trace: flag({ name: "trace", help: ["Show the handshake and every frame, on stderr (wire)"] }),
+  hex: flag({ name: "hex", help: ["Dump each message in hexadecimal, on stderr; with --trace each frame"] }),
   connectTimeout: seconds({ name: "connect-timeout", value: "S", help: ["Seconds until connected (default 10)"] }),
   replyTimeout: seconds({ name: "reply-timeout", value: "S", help: ["Seconds for each reply (default 10)"] }),
   closeTimeout: seconds({ name: "close-timeout", value: "S", help: ["Seconds for the close (default 10)"] }),
@@ -97,6 +98,7 @@ const OPTIONS = {
     help: ["Send each line of stdin, show what comes back"],
   }),
   json: flag({ name: "json", help: ["Print the report as one JSON object"] }),
+  har: text({ name: "har", value: "PATH", help: ["Write the exchange to this file, as HAR 1.2"] }),
   quiet: flag({ name: "quiet", short: "q", help: ["Print nothing: the exit code says it"] }),
   verbose: flag({ name: "verbose", short: "v", help: ["Show each event with its time, on stderr"] }),
   help: flag({ name: "help", short: "h", help: ["Show this help"] }),
@@ -113,6 +115,7 @@ const EXCLUSIVE_OPTIONS: readonly (readonly Option[])[] = [
   [OPTIONS.json, OPTIONS.quiet],
   [OPTIONS.verbose, OPTIONS.quiet],
   [OPTIONS.trace, OPTIONS.quiet],
+  [OPTIONS.hex, OPTIONS.quiet],
   [OPTIONS.proxy, OPTIONS.unix],
   // A conversation has not one payload, and its lines are its output.
   ...[OPTIONS.message, OPTIONS.file, OPTIONS.size, OPTIONS.binary, OPTIONS.count, OPTIONS.split, OPTIONS.json]
@@ -133,8 +136,12 @@ export interface ClientSettings {
   readonly output: "lines" | "json" | "nothing";
   /** Whether to show each event. */
   readonly verbose: boolean;
-  /** Whether to show each frame. */
+  /** Whether to show the handshake and each frame. */
   readonly trace: boolean;
+  /** The file to write the exchange to, as HAR; `undefined` for none. */
+  readonly har: string | undefined;
+  /** Whether to dump payloads in hexadecimal. */
+  readonly hex: boolean;
 }
 
 /**
@@ -202,6 +209,8 @@ export async function readClientSettings(
     output: source.has(OPTIONS.quiet) ? "nothing" : json ? "json" : "lines",
     verbose: source.has(OPTIONS.verbose),
     trace: source.has(OPTIONS.trace),
+    har: source.value(OPTIONS.har),
+    hex: source.has(OPTIONS.hex),
   };
 }
 

@@ -6,6 +6,7 @@
 
 import type { ClientSettings } from "./client_settings.ts";
 import { UsageError } from "./command_line.ts";
+import type { HarFile } from "./har_file.ts";
 import type { ExchangeEvent, ExchangeOptions, ExchangeReport } from "../client/exchange.ts";
 import { PayloadError } from "../client/payload.ts";
 import type { Progress } from "../client/progress.ts";
@@ -45,57 +46,107 @@ export interface Stream {
 const REPORT_A_BUG =
   "This is a bug in wsproof: please report it, with the command and these lines, to its issue tracker.";
 
+/** What follows a connection while it is open. */
+export type Tracing = Pick<ExchangeOptions, "onHead" | "onFrame" | "onBreach">;
+
 /** What follows an exchange while it runs. */
-export interface ExchangeView extends Pick<ExchangeOptions, "onFrame"> {
+export interface ExchangeView extends Tracing {
   /** Told of each event. */
   onEvent(event: ExchangeEvent): void;
-  /** Clears what is only for the time of the exchange. */
-  end(): Promise<void>;
+  /** Clears what is only for the time of the exchange, and writes the file of `--har`. */
+  end(report: ExchangeReport): Promise<void>;
 }
 
 /**
  * Shows an exchange while it runs: each event with `--verbose`, each frame with `--trace`, else a bar where a person waits.
+ * No message is shown twice: with `--trace` its frames are.
  *
+ * @param url Where to connect to.
  * @param settings What the client is asked to do.
  * @param screen Where to print.
  * @returns What the exchange tells its events.
+ * @throws {UsageError} If the file of `--har` cannot be written.
  */
-export async function viewOf(settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
+export async function viewOf(url: string, settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
+  const { verbose, trace, hex } = settings;
+  const har = await harOf(url, settings);
   const bar = await progressOf(settings, error.columns);
+  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
+  const { dumpLines } = hex && !trace ? await import("../client/message_line.ts") : { dumpLines: () => [] };
   return {
-    ...await tracing(settings, error),
+    ...await tracing(settings, error, har),
     onEvent(event) {
       bar?.onEvent(event);
-      if (settings.verbose) printLine(error, formatEvent(event), EVENT_COLUMNS);
+      if (event.type === "upgraded") har?.onUpgraded();
+      else if (event.type === "sent") har?.onMessage(event.message, "out");
+      else if (event.type === "received") har?.onMessage(event.message, "in");
+      const isMessage = event.type === "sent" || event.type === "received";
+      const isShown = trace
+        ? event.type === "closed" || (verbose && !isMessage && event.type !== "closing")
+        : verbose || (hex && isMessage);
+      if (isShown) printLine(error, formatEvent(event), EVENT_COLUMNS);
+      if (isMessage) { for (const line of dumpLines(event.message)) error.print(line); }
     },
-    end: async () => await bar?.stop(),
+    async end(report) {
+      await bar?.stop();
+      await har?.write(report);
+    },
   };
 }
 
 /**
- * Shows every frame with `--trace`.
+ * Begins the file of `--har`.
+ *
+ * @param url Where to connect to.
+ * @param settings What the client is asked to do.
+ * @returns The recorder; `undefined` without the option.
+ * @throws {UsageError} If the file cannot be written.
+ */
+export async function harOf(url: string, { har, exchange }: ClientSettings): Promise<HarFile | undefined> {
+  if (har === undefined) return undefined;
+  const { HarFile } = await import("./har_file.ts");
+  return await HarFile.create(har, url, exchange);
+}
+
+/**
+ * Shows the handshake, every frame and a breach of the protocol with `--trace`.
  *
  * @param settings What the client is asked to do.
  * @param stream Where to print.
- * @returns The option for the connection; without `--trace`, nothing.
+ * @param har Records the handshake, if it is given.
+ * @returns The options for the connection; none that nobody asked for.
  */
 export async function tracing(
-  { trace }: Pick<ClientSettings, "trace">,
+  { trace, hex }: Pick<ClientSettings, "trace" | "hex">,
   stream: Stream,
-): Promise<Pick<ExchangeView, "onFrame">> {
-  if (!trace) return {};
-  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
-  const { formatFrame } = await import("../client/trace.ts");
+  har?: HarFile,
+): Promise<Tracing> {
+  if (!trace) return har ? { onHead: (head) => har.onHead(head) } : {};
+  const { dumpFrame, formatBreach, formatFrame, formatHead } = await import("../client/trace.ts");
   const start = performance.now();
-  return { onFrame: (frame) => stream.print(formatFrame(frame, performance.now() - start)) };
+  const now = () => performance.now() - start;
+  const show = (line: string) => printLine(stream, line, EVENT_COLUMNS + 2);
+  return {
+    onHead(head) {
+      har?.onHead(head);
+      formatHead(head, now()).forEach(show);
+    },
+    onFrame(frame) {
+      show(formatFrame(frame, now()));
+      if (hex) { for (const line of dumpFrame(frame)) stream.print(line); }
+    },
+    onBreach: (breach) => show(formatBreach(breach, now())),
+  };
 }
 
 /** A bar is for a person, and for work of which the end is known. */
 async function progressOf(
-  { output, verbose, trace, totalBytes = 0, exchange }: ClientSettings,
+  { output, verbose, trace, hex, totalBytes = 0, exchange }: ClientSettings,
   columns = DEFAULT_COLUMNS,
 ): Promise<Progress | undefined> {
-  if (output === "nothing" || verbose || trace || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
+  if (output === "nothing" || verbose || trace || hex || totalBytes === 0 || !Deno.stderr.isTerminal()) {
+    return undefined;
+  }
   const { Progress } = await import("../client/progress.ts");
   return new Progress(totalBytes, exchange.expectation?.type === "echo", columns);
 }
@@ -206,6 +257,7 @@ export function tellProven(claims: string, ms: number, output: ClientSettings["o
  * @example
  * ```ts
  * import { UsageError } from "./command_line.ts";
+import type { HarFile } from "./har_file.ts";
  * import { tellError } from "./output.ts";
  * import { assertEquals } from "@std/assert";
  *

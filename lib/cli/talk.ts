@@ -8,20 +8,21 @@ import type { ClientSettings } from "./client_settings.ts";
 import { UsageError } from "./command_line.ts";
 import { describeCommands } from "./commands.ts";
 import type { LineEditor } from "./line_editor.ts";
-import { printLine, type Screen, type Stream, tellFailure, tellProven, tracing } from "./output.ts";
+import { harOf, printLine, type Screen, type Stream, tellFailure, tellProven, tracing } from "./output.ts";
 import type { SignalListener } from "./signals.ts";
 import { canEdit } from "./terminal.ts";
 import { converse, MAX_TYPED_LINE_BYTES, splitLines } from "../client/conversation.ts";
 import { VERIFIED_TEXT } from "../client/exchange_report.ts";
 import { openingFailure } from "../client/failure.ts";
-import { type Direction, messageLine } from "../client/message_line.ts";
-import { printable } from "../client/report.ts";
+import { type Direction, dumpLines, messageLine } from "../client/message_line.ts";
+import { EVENT_COLUMNS, formatEvent, printable } from "../client/report.ts";
 import { TALK_COMMANDS } from "../client/talk_command.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
-import { OpenError } from "../connection/connection.ts";
+import { type HandshakeRefusal, OpenError } from "../connection/connection.ts";
 import { keepAlive } from "../connection/keep_alive.ts";
 import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
+import type { CloseRecord } from "../protocol/close.ts";
 import { formatMs, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
 
 /** The colours of what went out, what came in, and what happened to the connection. */
@@ -56,10 +57,14 @@ export async function talk(
   const notice = (text: string) => {
     if (output !== "nothing") printLine(colored(error, isTyped ? COLORS.notice : undefined), printable(text));
   };
+  const har = await harOf(url, settings);
+  const ending: { close?: CloseRecord; refusal?: HandshakeRefusal | undefined } = {};
   const start = performance.now();
   try {
-    const traced = await tracing(settings, error);
+    const traced = await tracing(settings, error, har);
     const connection = await openConnection(url, transport, { ...options, ...traced, signal });
+    har?.onUpgraded();
+    connection.closed.then((record) => ending.close = record);
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
     const way = wayText(proxyNameFor(url, options, transport));
     notice(`Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}`);
@@ -68,6 +73,15 @@ export async function talk(
     // A message is data: a terminal shows it over several rows, and gives it back whole when it is copied.
     const show = (message: Message, direction: Direction) =>
       colored(out, isTyped ? COLORS[direction] : undefined).print(messageLine(message, direction));
+    const dump = (message: Message) => {
+      if (settings.hex && !settings.trace) dumpLines(message).forEach((line) => error.print(line));
+    };
+    if (settings.trace) {
+      const told = connection.closed.then((record) =>
+        printLine(error, formatEvent({ atMs: performance.now() - start, type: "closed", record }), EVENT_COLUMNS)
+      );
+      told.catch(() => {});
+    }
     if (isTyped && canEdit()) {
       const { LineEditor } = await import("./line_editor.ts");
       const color = screen.out.isColored ? COLORS.out : undefined;
@@ -95,6 +109,8 @@ export async function talk(
       onMessage(message, direction) {
         // The editor has shown the line already, and without it the terminal has.
         if (direction === "in" || (editing.editor !== undefined && message !== echoed)) show(message, direction);
+        dump(message);
+        har?.onMessage(message, direction);
       },
       onNotice: notice,
       onHelp: () => describeCommands(TALK_COMMANDS, error.columns).forEach(notice),
@@ -113,9 +129,11 @@ export async function talk(
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
     if (!(error instanceof OpenError)) throw error;
+    ending.refusal = error.refusal;
     return tellFailure(openingFailure(error, url, options, transport), output, screen);
   } finally {
     editing.editor?.close();
+    await har?.write(ending);
   }
 }
 

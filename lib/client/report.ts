@@ -6,7 +6,7 @@
 
 import { describe } from "./diagnosis.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange_report.ts";
-import { describeCloseFrame, describeEnd } from "../protocol/close.ts";
+import { type CloseRecord, describeCloseFrame, describeEnd } from "../protocol/close.ts";
 import { escapeUnprintable, formatMs, formatSize, withoutTokens } from "../protocol/message.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 import { DEFAULT_COLUMNS, widthOf, wrap } from "./wrap.ts";
@@ -85,9 +85,9 @@ export function wrapLine(line: string, columns: number | undefined, hang = 2): s
   const [indent = ""] = /^ */.exec(line) ?? [];
   const [first = "", ...others] = wrap(line.slice(indent.length), {
     first: columns - indent.length,
-    rest: columns - 2,
+    rest: columns - hang,
   });
-  return [indent + first, ...others.map((each) => `  ${each}`)];
+  return [indent + first, ...others.map((each) => " ".repeat(hang) + each)];
 }
 
 /**
@@ -169,11 +169,18 @@ function describeEvent(event: ExchangeEvent): string {
     case "closing":
       return `closing with ${describeCloseFrame(event.frame)}`;
     case "closed":
-      return `ended: ${describeEnd(event.record)}`;
+      return `ended: ${describeEnd(event.record)}${describeEnders(event.record)}`;
     case "failed":
       // The problem itself stands in the report, which tells it once.
       return `${event.stage} failed${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
+}
+
+/** Who began to close, and who ended TCP, as far as that is known. */
+function describeEnders({ initiator, tcp }: CloseRecord): string {
+  const began = { local: "we closed first", peer: "the peer closed first", "not-known": "" }[initiator ?? "not-known"];
+  const ended = { local: "we ended TCP", peer: "the peer ended TCP", reset: "TCP was reset", "not-known": "" }[tcp];
+  return [began, ended].filter((words) => words !== "").map((words) => `; ${words}`).join("");
 }
 
 interface Step {

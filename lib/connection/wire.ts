@@ -26,6 +26,7 @@ import {
   OpenError,
   type OpenOptions,
 } from "./connection.ts";
+import { BreachFinder } from "./breach.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import { dial, refusedByTls, writeAll } from "../net/dial.ts";
 import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
@@ -142,6 +143,9 @@ class WireConnection implements Connection {
   readonly #maxBufferedBytes: number;
   readonly #fragmentBytes: number;
   readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
+  readonly #onBreach: OpenOptions["onBreach"];
+  /** Where a breach begins, where somebody wants to know. */
+  readonly #breach: BreachFinder | undefined;
   readonly #inbox = new Inbox(() => this.#room?.resolve());
   readonly #end = Promise.withResolvers<CloseRecord>();
   readonly #pings = new Map<string, () => void>();
@@ -157,13 +161,18 @@ class WireConnection implements Connection {
 
   constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
     const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } = options;
-    const { fragmentBytes = Infinity, onFrame } = options;
+    const { fragmentBytes = Infinity, onFrame, onBreach } = options;
+    this.#onBreach = onBreach;
+    if (onBreach) this.#breach = new BreachFinder();
     this.protocol = protocol;
     this.closed = this.#end.promise;
     this.#tcp = tcp;
     this.#endpoint = new Endpoint("client", {
       onOutput: (opcode, payload, final) => this.#onOutput(opcode, payload, final),
-      onHeader: () => this.#work++,
+      onHeader: (header) => {
+        this.#work++;
+        this.#breach?.onHeader(header);
+      },
       onFrame: (header, start) => this.#trace("in", header, start),
       onMessage: (message) => this.#onMessage(message),
       onPong: (payload) => this.#pings.get(payload.toHex())?.(),
@@ -250,6 +259,7 @@ class WireConnection implements Connection {
 
   /** Who waits for a message learns why none can come before the connection has ended. */
   #onFailure(error: ProtocolError): void {
+    if (this.#breach) this.#onBreach?.({ problem: error.message, start: this.#breach.bytes() });
     if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
   }
 
@@ -317,7 +327,7 @@ class WireConnection implements Connection {
     let tcp: TcpEnd = "peer";
     let detail = "";
     try {
-      this.#endpoint.receive(rest);
+      this.#receive(rest);
       const buffer = new Uint8Array(READ_BYTES);
       while (!this.#isOver()) {
         while (this.#mayPause()) await this.#hasRoom();
@@ -326,7 +336,7 @@ class WireConnection implements Connection {
           detail = "Unexpected EOF";
           break;
         }
-        this.#endpoint.receive(buffer.subarray(0, read));
+        this.#receive(buffer.subarray(0, read));
         this.#work += workOfBytes(read);
         if (this.#work < MAX_PERIOD_WORK) continue;
         // Reads whose bytes are there complete at once: a flood would keep deadlines and Ctrl-C waiting.
@@ -340,6 +350,11 @@ class WireConnection implements Connection {
       detail = endWordsOf(words);
     }
     this.#settle({ tcp, detail });
+  }
+
+  #receive(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#breach?.onRead(bytes);
+    this.#endpoint.receive(bytes);
   }
 
   /** Whether so much is unread that the peer has to wait; not once the end is near. */
@@ -361,7 +376,7 @@ class WireConnection implements Connection {
         const timeoutMs = Math.max(1, deadline - performance.now());
         const read = await within(this.#tcp.read(buffer), "end of TCP", { timeoutMs });
         if (read === null) return "peer";
-        this.#endpoint.receive(buffer.subarray(0, read));
+        this.#receive(buffer.subarray(0, read));
       }
     } catch (error) {
       if (error instanceof TimeoutError) return "local";

@@ -9,7 +9,7 @@ import { acceptKeyFor, createKey, encodeRequest, type UpgradeRequest, verifyResp
 import { type Answer, readAnswer, refusalOf, statusText } from "../net/answer.ts";
 import { USER_AGENT, writeAll } from "../net/dial.ts";
 import { OPEN_FAILURE_TEXT } from "../net/failure.ts";
-import { OpenError, type OpenOptions, OptionError } from "./connection.ts";
+import { type HeadTrace, OpenError, type OpenOptions, OptionError } from "./connection.ts";
 
 /**
  * Asks for the upgrade, and verifies the answer.
@@ -25,19 +25,21 @@ import { OpenError, type OpenOptions, OptionError } from "./connection.ts";
 export async function upgrade(
   tcp: Deno.Conn,
   url: URL,
-  { protocols = [], headers = [] }: OpenOptions,
+  { protocols = [], headers = [], onHead }: OpenOptions,
   deadline: number,
 ): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
   const key = createKey();
   const fields = [...headers];
   if (!fields.some(([name]) => name.toLowerCase() === "user-agent")) fields.unshift(["User-Agent", USER_AGENT]);
   const request = requestFor({ url, key, protocols, headers: fields });
+  onHead?.({ direction: "out", ...linesOf(request) });
   try {
     await writeAll(tcp, request);
   } catch {
     // The answer, or the end of the connection, says why.
   }
   const answer = await readAnswer(tcp);
+  onHead?.({ direction: "in", ...answer.head });
   if (answer.problem !== "") throw await refused(tcp, answer, unreadableProblems(answer), deadline);
   const expected = { acceptKey: await acceptKeyFor(key), protocols };
   const { protocol, problems } = verifyResponse(answer.head, expected);
@@ -52,6 +54,12 @@ function requestFor(request: UpgradeRequest): Uint8Array {
   } catch (error) {
     throw new OptionError(`Cannot ask for the upgrade: ${messageOf(error)}`);
   }
+}
+
+/** The request line and the fields of a head that we have made. */
+function linesOf(request: Uint8Array): Pick<HeadTrace, "startLine" | "fields"> {
+  const [startLine = "", ...lines] = String.fromCharCode(...request).split("\r\n").filter((line) => line !== "");
+  return { startLine, fields: lines.map((line) => [line.replace(/:.*/s, ""), line.replace(/^[^:]*:\s*/, "")]) };
 }
 
 function unreadableProblems({ status, problem }: Answer): string[] {

@@ -34,7 +34,14 @@ function sameProperties(object: object, others: object): Record<string, unknown>
 
 Deno.test("readClientSettings() asks for one Hello world and its echo, when the command line is empty", async () => {
   const { exchange: { messages: _, headers, ...exchange }, ...settings } = await settingsFor([]);
-  const output = { interactive: false, output: "lines", verbose: false, trace: false } as const;
+  const output = {
+    interactive: false,
+    output: "lines",
+    verbose: false,
+    trace: false,
+    har: undefined,
+    hex: false,
+  } as const;
   assertEquals(settings, { url: undefined, totalBytes: 11, ...output });
   assertEquals([...headers ?? []], []);
   assertEquals(exchange, {

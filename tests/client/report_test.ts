@@ -383,13 +383,16 @@ const EVENTS: readonly { event: ExchangeEvent; line: string }[] = [
   { event: { atMs: 123.4, type: "sent", message: "né", total }, line: '     123 ms  sent text, 3 bytes: "né"' },
   {
     event: { atMs: 1234, type: "received", message: new Uint8Array(2), total },
-    line: "     1.23 s  received binary, 2 bytes",
+    line: "     1.23 s  received binary, 2 bytes: 00 00",
   },
   {
     event: { atMs: 1, type: "closing", frame: { code: 1000, reason: "bye" } },
     line: '    1.00 ms  closing with 1000 (normal closure), reason "bye"',
   },
-  { event: { atMs: 1, type: "closed", record }, line: "    1.00 ms  ended: Connection ended without a close frame" },
+  {
+    event: { atMs: 1, type: "closed", record },
+    line: "    1.00 ms  ended: Connection ended without a close frame; the peer ended TCP",
+  },
   { event: { atMs: 1, type: "failed", stage: "send", problem: "Lost" }, line: "    1.00 ms  send failed" },
 ];
 for (const { event, line } of EVENTS) {
