@@ -1,15 +1,12 @@
 /** What the options of the client mean for an exchange. */
 
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "../../lib/cli/client_settings.ts";
 import { parseCommandLine, UsageError } from "../../lib/cli/command_line.ts";
 import type { ExchangeOptions } from "../../lib/client/exchange.ts";
 import { PayloadError } from "../../lib/client/payload.ts";
 import type { Message } from "../../lib/protocol/message.ts";
-import { DEFAULT_PORT } from "../../lib/connection/connection.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "../../lib/connection/builtin.ts";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/connection/connection.ts";
-import { EXIT_CODES } from "../../lib/client/verdict.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits);
 
