@@ -1,37 +1,37 @@
 /**
- * Commands: the first word of wsproof's command line says what it does. Pure: words in, a choice out.
+ * Commands: the first word of wsproof's command line chooses one. Pure: words in, a choice out.
  *
  * @module
  */
 
 import { describeEntry, type OptionSpec, UsageError } from "./command_line.ts";
 
-/** What a help says of a command. */
+/** The entry of a command in a help. */
 export interface CommandHelp {
-  /** The words that may follow its name. */
+  /** The words that may follow the name of the command. */
   readonly usage: string;
-  /** What it does. */
+  /** The purpose of the command. */
   readonly help: string;
 }
 
 /** One command. */
 export interface Command extends CommandHelp {
-  /** Its options, for the completions of shells; none by default. */
+  /** The options of the command, for the completions of shells; none by default. */
   readonly options?: () => Promise<readonly OptionSpec[]>;
-  /** The words that may be its operand, for the completions of shells; none by default. */
+  /** The possible operands of the command, for the completions of shells; none by default. */
   readonly words?: () => Promise<readonly string[]>;
-  /** Runs it with the words behind its name, and gives the exit code. */
+  /** Runs the command with the words behind its name, and gives the exit code. */
   run(args: readonly string[]): Promise<number>;
 }
 
-/** The commands there are, by name. */
+/** All commands, by name. */
 export type Commands = Readonly<Record<string, Command>>;
 
 /**
  * Finds the command that a command line begins with.
  *
  * @param args The words of the command line.
- * @param commands The commands there are.
+ * @param commands All commands.
  * @returns The command; `undefined` if the first word is an option or an operand.
  *
  * @example
@@ -49,10 +49,10 @@ export function commandOf([word = ""]: readonly string[], commands: Commands): C
 }
 
 /**
- * Refuses an operand that is a word such as a misspelt command, or a command that is not the first word.
+ * Refuses an operand of letters only: a misspelt command, or a command behind the first word.
  *
  * @param operands The operands of a command line that begins with no command.
- * @param commands The commands there are.
+ * @param commands All commands.
  * @throws {UsageError} If one of them consists of letters only, as no URL does.
  *
  * @example

@@ -1,5 +1,5 @@
 /**
- * A prompt at which lines are edited, with a history, and above which messages appear: `node:readline` in raw mode.
+ * A prompt for editing lines, with a history; messages appear above the prompt. `node:readline` does the work, in raw mode.
  *
  * @module
  */
@@ -15,8 +15,8 @@ export const HISTORY_LINES = 1000;
 const PROMPT = "> ";
 
 /**
- * From this many characters at once on, text is pasted: 32. Key by key, `node:readline` measures the whole line for each of
- * them, which takes a minute for 8 KiB.
+ * From this many characters at once on, text counts as pasted: 32. `node:readline` measures the whole line at each key: a
+ * paste of 8 KiB took a minute key by key.
  */
 export const PASTED_CHARS = 32;
 
@@ -30,7 +30,7 @@ class Keys extends Readable {
   }
 
   override _read(): void {
-    // The keys come on their own.
+    // LineEditor emits the keys.
   }
 }
 
@@ -38,20 +38,19 @@ class Keys extends Readable {
 export interface LineEditorOptions {
   /** The code that colours the prompt; none by default. */
   readonly color?: string;
-  /** The words that the tab key completes at the beginning of a line. */
+  /** The words that Tab completes at the beginning of a line. */
   readonly words?: readonly string[];
-  /** Gives what stands above the prompt instead of a line that was entered. */
+  /** Makes the text that replaces an entered line, above the prompt. */
   readonly echo: (line: string) => string;
   /** Called for Ctrl-C, which is a character and no signal in raw mode. */
   readonly onInterrupt: () => void;
 }
 
 /**
- * Edits lines in the terminal of the standard input and output, which stays in raw mode until the editor is closed or the
- * process ends.
+ * Edits lines in the terminal. The terminal stays in raw mode until the editor closes or the process ends.
  */
 export class LineEditor implements Disposable {
-  /** The lines that were entered, until Ctrl-D; cancelled, the editor closes. */
+  /** The entered lines, until Ctrl-D. A cancel closes the editor. */
   readonly lines: ReadableStream<string>;
   readonly #interface: Interface;
   readonly #keys = new Keys();
@@ -62,7 +61,7 @@ export class LineEditor implements Disposable {
   /**
    * Shows the prompt.
    *
-   * @param options What stands for a line, and who is told of Ctrl-C.
+   * @param options The look of the prompt and of entered lines, and the listener for Ctrl-C.
    */
   constructor({ color, words = [], echo, onInterrupt }: LineEditorOptions) {
     const prompt = color === undefined ? PROMPT : `${color}${PROMPT}\x1b[0m`;
@@ -98,9 +97,9 @@ export class LineEditor implements Disposable {
       cancel: () => this.close(),
     });
     reader.on("SIGINT", onInterrupt);
-    // Without a listener Ctrl-Z would send a signal, for which there is no permission.
+    // Without a listener, Ctrl-Z makes node:readline send a signal, which needs a permission.
     reader.on("SIGTSTP", () => {});
-    // Nothing else restores the terminal where the process ends at once or by an error that nobody catches.
+    // The runtime itself does not restore the terminal at Deno.exit() or at an uncaught error.
     for (const type of ["unload", "error", "unhandledrejection"]) {
       globalThis.addEventListener(type, () => this.#restore(), { signal: this.#ends.signal });
     }
@@ -115,19 +114,19 @@ export class LineEditor implements Disposable {
   }
 
   /**
-   * Prints text above the prompt; what is typed at it stays, with the cursor where it is.
+   * Prints text above the prompt. The half-typed line and its cursor stay.
    *
    * @param text The text, without the last line end.
    */
   print(text: string): void {
     this.#clear();
     process.stdout.write(`${text}\n`);
-    // The prompt is drawn anew where the cursor is, and not as many rows above it as it was.
+    // Draw the prompt at the cursor: readline would otherwise go up as many rows as the old prompt took.
     Reflect.set(this.#interface, "prevRows", 0);
     this.#interface.prompt(true);
   }
 
-  /** Removes the prompt with what is typed at it, and restores the terminal. */
+  /** Removes the prompt with the half-typed line, and restores the terminal. */
   close(): void {
     if (this.#isOpen) this.#interface.close();
   }
@@ -151,12 +150,12 @@ export class LineEditor implements Disposable {
     this.close();
   }
 
-  /** Removes the prompt with what is typed at it. */
+  /** Removes the prompt with the half-typed line. */
   #clear(): void {
     this.#clearUp(this.#interface.getCursorPos().rows);
   }
 
-  /** Removes a line that was entered: the cursor stands below it. */
+  /** Removes an entered line; the cursor stands below that line. */
   #erase(line: string): void {
     const columns = process.stdout.columns || Infinity;
     this.#clearUp(1 + Math.floor((PROMPT.length + widthOf(line)) / columns));

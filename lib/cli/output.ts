@@ -1,5 +1,5 @@
 /**
- * What the client says of an exchange: while it runs, at its end, and where the command line itself is wrong.
+ * The words of the client about an exchange: while the exchange runs, at its end, and where the command line is wrong.
  *
  * @module
  */
@@ -25,19 +25,19 @@ import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { OptionError } from "../connection/connection.ts";
 
-/** Where a command line prints; only a shell has one that prints for real. */
+/** The two outputs of a command line. Only a shell has outputs that really print. */
 export interface Screen {
-  /** Prints results: the standard output. */
+  /** The standard output, for results. */
   readonly out: Stream;
-  /** Prints what is no result: the standard error output. */
+  /** The standard error output, for everything else. */
   readonly error: Stream;
 }
 
 /** One of the two outputs. */
 export interface Stream {
-  /** Whether a person reads it, and wants colours. */
+  /** Whether a person reads the output and wants colours. */
   readonly isColored: boolean;
-  /** The columns of the terminal, as it is now; `undefined` where no person reads. */
+  /** The columns that the terminal has now; `undefined` where no person reads. */
   readonly columns?: number | undefined;
   /** Prints a text and a line end. */
   print(text: string): void;
@@ -46,32 +46,32 @@ export interface Stream {
 const REPORT_A_BUG =
   "This is a bug in wsproof: please report it, with the command and these lines, to its issue tracker.";
 
-/** What follows a connection while it is open. */
+/** Listeners for a connection while the connection is open. */
 export type Tracing = Pick<ExchangeOptions, "onHead" | "onFrame" | "onBreach">;
 
-/** What follows an exchange while it runs. */
+/** Listeners for an exchange while the exchange runs. */
 export interface ExchangeView extends Tracing {
   /** Told of each event. */
   onEvent(event: ExchangeEvent): void;
-  /** Clears what is only for the time of the exchange, and writes the file of `--har`. */
+  /** Removes the bar, and writes the file of `--har`. */
   end(report: ExchangeReport): Promise<void>;
 }
 
 /**
- * Shows an exchange while it runs: each event with `--verbose`, each frame with `--trace`, else a bar where a person waits.
- * No message is shown twice: with `--trace` its frames are.
+ * Shows a running exchange: `--verbose` each event, `--trace` each frame, else a bar where a person waits. With `--trace`
+ * the frames stand for the messages, so that no message appears twice.
  *
- * @param url Where to connect to.
- * @param settings What the client is asked to do.
- * @param screen Where to print.
- * @returns What the exchange tells its events.
+ * @param url The URL of the server.
+ * @param settings The settings of the client.
+ * @param screen The outputs.
+ * @returns The listeners for the exchange.
  * @throws {UsageError} If the file of `--har` cannot be written.
  */
 export async function viewOf(url: string, settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
   const { verbose, trace, hex } = settings;
   const har = await harOf(url, settings);
   const bar = await progressOf(settings, error.columns);
-  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
+  // Load modules that few runs need here: otherwise every run waits for them.
   const { dumpLines } = hex && !trace ? await import("../client/message_line.ts") : { dumpLines: () => [] };
   return {
     ...await tracing(settings, error, har),
@@ -97,8 +97,8 @@ export async function viewOf(url: string, settings: ClientSettings, { error }: S
 /**
  * Begins the file of `--har`.
  *
- * @param url Where to connect to.
- * @param settings What the client is asked to do.
+ * @param url The URL of the server.
+ * @param settings The settings of the client.
  * @returns The recorder; `undefined` without the option.
  * @throws {UsageError} If the file cannot be written.
  */
@@ -109,12 +109,12 @@ export async function harOf(url: string, { har, exchange }: ClientSettings): Pro
 }
 
 /**
- * Shows the handshake, every frame and a breach of the protocol with `--trace`.
+ * Shows the handshake, every frame and each breach of the protocol with `--trace`.
  *
- * @param settings What the client is asked to do.
- * @param stream Where to print.
+ * @param settings The settings of the client.
+ * @param stream The output.
  * @param har Records the handshake, if it is given.
- * @returns The options for the connection; none that nobody asked for.
+ * @returns The listeners for the connection; none without `--trace` and a recorder.
  */
 export async function tracing(
   { trace, hex }: Pick<ClientSettings, "trace" | "hex">,
@@ -139,7 +139,7 @@ export async function tracing(
   };
 }
 
-/** A bar is for a person, and for work of which the end is known. */
+/** Makes a bar if a person waits and the total is known. */
 async function progressOf(
   { output, verbose, trace, hex, totalBytes = 0, exchange }: ClientSettings,
   columns = DEFAULT_COLUMNS,
@@ -156,11 +156,11 @@ function formatOf({ isColored, columns }: Stream): FormatOptions {
 }
 
 /**
- * Prints a line, broken at words where a terminal is not as wide.
+ * Prints a line. A terminal that is narrower gets the line broken at words.
  *
- * @param stream Where to print.
+ * @param stream The output.
  * @param line The line.
- * @param hang How far what follows is indented, in columns; 2 by default.
+ * @param hang The indent of the lines behind a break, in columns; 2 by default.
  *
  * @example
  * ```ts
@@ -177,11 +177,11 @@ export function printLine(stream: Stream, line: string, hang?: number): void {
 }
 
 /**
- * Says what an exchange proved, or what failed and why.
+ * Prints the steps and the verdict of an exchange.
  *
  * @param report The report.
- * @param output The form that was asked for.
- * @param screen Where to print.
+ * @param output The form of the output.
+ * @param screen The outputs.
  */
 export function tellReport(report: ExchangeReport, output: ClientSettings["output"], { out, error }: Screen): void {
   if (output === "nothing") return;
@@ -195,11 +195,11 @@ export function tellReport(report: ExchangeReport, output: ClientSettings["outpu
 }
 
 /**
- * Says why a conversation failed.
+ * Prints the verdict of a conversation that failed.
  *
- * @param failure What failed.
- * @param output The form that was asked for.
- * @param screen Where to print.
+ * @param failure The failure.
+ * @param output The form of the output.
+ * @param screen The outputs.
  * @returns The exit code.
  *
  * @example
@@ -223,12 +223,12 @@ export function tellFailure(failure: Failure, output: ClientSettings["output"], 
 }
 
 /**
- * Says what a conversation proved; on the standard error output, as the messages are its results.
+ * Prints the verdict of a conversation that proved itself: on the standard error output, as the messages are the results.
  *
  * @param claims What was proven.
  * @param ms How long it took, in milliseconds.
- * @param output The form that was asked for.
- * @param screen Where to print.
+ * @param output The form of the output.
+ * @param screen The outputs.
  * @returns The exit code.
  *
  * @example
@@ -248,11 +248,11 @@ export function tellProven(claims: string, ms: number, output: ClientSettings["o
 }
 
 /**
- * Says in one line what is wrong with a command line, and in more what is a bug.
+ * Prints the error that ends the program: one line for a mistake of the user, the whole error and an advice for a bug.
  *
- * @param thrown What was thrown.
- * @param screen Where to print.
- * @returns The exit code: 2 for what the user can mend, else 1.
+ * @param thrown The thrown value.
+ * @param screen The outputs.
+ * @returns The exit code: 2 for a mistake that the user can mend, else 1.
  *
  * @example
  * ```ts
@@ -274,7 +274,7 @@ export function tellError(thrown: unknown, { error }: Screen): number {
     return EXIT_CODES.usage;
   }
   if (isOutputError(thrown)) {
-    // Where the error output is the one that is full, not even this can be said.
+    // A full error output swallows this line too.
     printLine(error, `wsproof: Cannot write to the standard output: ${thrown.message}`);
     return EXIT_CODES["internal-error"];
   }
@@ -283,7 +283,7 @@ export function tellError(thrown: unknown, { error }: Screen): number {
   return EXIT_CODES["internal-error"];
 }
 
-/** What the runtime throws when a line cannot be printed, as on a disk that is full. */
+/** Recognises the error of the runtime for an output that takes no line, such as a full disk. */
 function isOutputError(error: unknown): error is Error {
   return error instanceof Error && /No space left on device|Broken pipe/.test(error.message);
 }

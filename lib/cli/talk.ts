@@ -1,5 +1,5 @@
 /**
- * The conversation of `--interactive`: lines of the standard input out, messages to the standard output.
+ * The conversation of `--interactive`: sends lines of the standard input, and prints messages on the standard output.
  *
  * @module
  */
@@ -25,16 +25,16 @@ import { proxyNameFor, wayText } from "../net/proxy.ts";
 import type { CloseRecord } from "../protocol/close.ts";
 import { formatMs, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
 
-/** The colours of what went out, what came in, and what happened to the connection. */
+/** The colours of sent messages, received messages, and notices. */
 const COLORS = { out: "\x1b[36m", in: "\x1b[32m", notice: "\x1b[90m" };
 
 /**
  * Holds a conversation.
  *
- * @param url Where to connect to.
- * @param settings What the client is asked to do.
+ * @param url The URL of the server.
+ * @param settings The settings of the client.
  * @param signals Ends the conversation, and takes the Ctrl-C of a terminal in raw mode.
- * @param screen Where to print.
+ * @param screen The outputs.
  * @returns The exit code.
  * @throws {UsageError} If the settings do not go with a person at a terminal.
  */
@@ -50,7 +50,7 @@ export async function talk(
   if (isTyped && /^(text|match)$/.test(expectation.type)) {
     throw new UsageError("Options --reply and --reply-match need lines from a pipe: in a terminal a person judges");
   }
-  // Above the prompt, once it is there.
+  // The prompt comes later; from then on, lines appear above it.
   const editing: { editor?: LineEditor } = {};
   const out = above(screen.out, editing, Deno.stdout);
   const error = above(screen.error, editing, Deno.stderr);
@@ -70,7 +70,7 @@ export async function talk(
     notice(`Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}`);
     keepAlive(connection);
     let echoed: string | undefined;
-    // A message is data: a terminal shows it over several rows, and gives it back whole when it is copied.
+    // A message is data, not prose: without a break, a terminal copies the whole message.
     const show = (message: Message, direction: Direction) =>
       colored(out, isTyped ? COLORS[direction] : undefined).print(messageLine(message, direction));
     const dump = (message: Message) => {
@@ -107,7 +107,7 @@ export async function talk(
       ...(isTyped && editing.editor === undefined && { cutLineBytes: MAX_TYPED_LINE_BYTES }),
       signal,
       onMessage(message, direction) {
-        // The editor has shown the line already, and without it the terminal has.
+        // The editor, or the terminal itself, has shown a typed line already.
         if (direction === "in" || (editing.editor !== undefined && message !== echoed)) show(message, direction);
         dump(message);
         har?.onMessage(message, direction);
