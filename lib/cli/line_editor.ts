@@ -99,7 +99,7 @@ export class LineEditor implements Disposable {
     reader.on("SIGINT", onInterrupt);
     // Without a listener, Ctrl-Z makes node:readline send a signal, which needs a permission.
     reader.on("SIGTSTP", () => {});
-    // The runtime itself does not restore the terminal at Deno.exit() or at an uncaught error.
+    // The runtime itself restores no terminal when the shell exits or an error stays uncaught.
     for (const type of ["unload", "error", "unhandledrejection"]) {
       globalThis.addEventListener(type, () => this.#restore(), { signal: this.#ends.signal });
     }
