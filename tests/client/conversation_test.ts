@@ -696,3 +696,32 @@ Deno.test({
     assertMatch(shown.screen, COOKED);
   },
 });
+
+/** A module that does something at SIGUSR1. */
+const atSignal = (code: string) =>
+  `data:text/javascript,${
+    encodeURIComponent(`Deno.addSignalListener("SIGUSR1", () => ${code})`).replaceAll("'", "%27")
+  }`;
+
+for (
+  const [what, module] of [
+    ["an error", atSignal(`{ throw new Error("boom"); }`)],
+    ["a rejection", atSignal(`Promise.reject(new Error("boom"))`)],
+  ]
+) {
+  Deno.test({
+    name: `client -i restores the terminal, when ${what} that nobody catches ends it`,
+    ignore: !hasTerminal,
+    fn: async () => {
+      const server = serveEcho({ port: 0 });
+      const words = ["run", "--no-prompt", `'--preload=${module}'`, ...standIns, "--allow-net", "--allow-read"];
+      await using shown = new Terminal({ after: "stty -a" }, ...words, "main.ts", "-i", server.url);
+      await shown.untilSeen((lines) => lines.at(-1) === ">");
+      await shown.kill("SIGUSR1");
+      assertEquals(await shown.ended(), 1, shown.screen);
+      assertMatch(shown.screen, /boom/);
+      assertMatch(shown.screen, COOKED);
+      await server.shutdown();
+    },
+  });
+}
