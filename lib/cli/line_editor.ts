@@ -47,15 +47,15 @@ export interface LineEditorOptions {
 }
 
 /**
- * Edits lines in the terminal. The terminal stays in raw mode until the editor closes or the process ends.
+ * Edits lines in the terminal. The terminal stays in raw mode until the editor closes; at the end of a process the runtime
+ * restores the terminal too, unless a signal without a listener ends the process.
  */
-export class LineEditor implements Disposable {
+export class LineEditor {
   /** The entered lines, until Ctrl-D. A cancel closes the editor. */
   readonly lines: ReadableStream<string>;
   readonly #interface: Interface;
   readonly #keys = new Keys();
   readonly #reader: ReadableStreamDefaultReader<string>;
-  readonly #ends = new AbortController();
   #isOpen = true;
 
   /**
@@ -85,7 +85,8 @@ export class LineEditor implements Disposable {
         });
         reader.on("close", () => {
           this.#clear();
-          this.#restore();
+          this.#isOpen = false;
+          this.#reader.cancel().catch(() => {});
           // A cancelled stream is closed already.
           try {
             controller.close();
@@ -99,10 +100,6 @@ export class LineEditor implements Disposable {
     reader.on("SIGINT", onInterrupt);
     // Without a listener, Ctrl-Z makes node:readline send a signal, which needs a permission.
     reader.on("SIGTSTP", () => {});
-    // The runtime itself restores no terminal when the shell exits or an error stays uncaught.
-    for (const type of ["unload", "error", "unhandledrejection"]) {
-      globalThis.addEventListener(type, () => this.#restore(), { signal: this.#ends.signal });
-    }
     this.#reader = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
     this.#readKeys();
     reader.prompt();
@@ -129,11 +126,6 @@ export class LineEditor implements Disposable {
   /** Removes the prompt with the half-typed line, and restores the terminal. */
   close(): void {
     if (this.#isOpen) this.#interface.close();
-  }
-
-  /** The same as {@linkcode LineEditor.close}. */
-  [Symbol.dispose](): void {
-    this.close();
   }
 
   async #readKeys(): Promise<void> {
@@ -165,17 +157,6 @@ export class LineEditor implements Disposable {
     moveCursor(process.stdout, 0, -rows);
     cursorTo(process.stdout, 0);
     clearScreenDown(process.stdout);
-  }
-
-  #restore(): void {
-    this.#isOpen = false;
-    this.#ends.abort();
-    this.#reader.cancel().catch(() => {});
-    try {
-      Deno.stdin.setRaw(false);
-    } catch {
-      // The terminal is gone.
-    }
   }
 }
 
