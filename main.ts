@@ -26,6 +26,8 @@ async function main(args: readonly string[]): Promise<number> {
 
   // Open: which server is meant, and what is asked for?
   const line = parseCommandLine(args, CLIENT_OPTIONS);
+  const named = line.has("help") ? commandOf(line.operands, COMMANDS) : undefined;
+  if (named) return await named.run(["--help"]);
   refuseWords(line.operands, COMMANDS);
   if (line.has("help")) return await help();
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);

@@ -16,18 +16,17 @@
  */
 
 // One exchange, and what it proved.
+export { exchange, MAX_MESSAGE_RECORDS } from "./lib/client/exchange.ts";
 export {
-  exchange,
   type ExchangeEvent,
   type ExchangeEventKind,
-  type ExchangeOptions,
   type ExchangeReport,
-  MAX_MESSAGE_RECORDS,
   type MessageRecord,
   type Stage,
   type StageName,
   type Totals,
-} from "./lib/client/exchange.ts";
+} from "./lib/client/exchange_report.ts";
+export { type ExchangeOptions } from "./lib/client/exchange_options.ts";
 export type { Expectation } from "./lib/client/diagnosis.ts";
 export { formatJson, type FormatOptions, formatReport, type ReportLines } from "./lib/client/report.ts";
 export { EXIT_CODES, type Failure, type Verdict } from "./lib/client/verdict.ts";
@@ -53,6 +52,7 @@ export {
   OptionError,
   type ServerCertificate,
   type TransportName,
+  type WireTotals,
 } from "./lib/connection/connection.ts";
 export { MAX_BUILTIN_FRAME_BYTES } from "./lib/connection/builtin.ts";
 export { TimeoutError, type WaitOptions } from "./lib/net/deadline.ts";
@@ -72,6 +72,7 @@ export {
 export type {
   CloseCount,
   ConnectionRoom,
+  DeflatePolicy,
   EchoClosed,
   EchoEvent,
   EchoOpened,

@@ -10,6 +10,7 @@
 
 import { describeOptions, UsageError } from "./lib/cli/command_line.ts";
 import { addressesOf, inUrl } from "./lib/net/host.ts";
+import { isLoopback } from "./lib/server/allowed_host.ts";
 import { DescriptorRoom } from "./lib/server/descriptors.ts";
 import { LineWriter } from "./lib/server/line_writer.ts";
 import { createLog, type EventLog } from "./lib/server/log.ts";
@@ -24,11 +25,11 @@ import {
 import {
   LAB_OPTIONS,
   parseServerLine,
-  PROCESS,
   readServerSettings,
   SERVER_OPTIONS,
   type ServerSettings,
 } from "./lib/cli/server_settings.ts";
+import { PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
 import { printable, wrapLine } from "./lib/client/report.ts";
@@ -170,7 +171,7 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
 /** Starts the lab; loaded here, as the echo server has no need of it. */
 async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
   const { serve, lab } = settings;
-  const { isLoopback, serveLab } = await import("./lib/lab/lab.ts");
+  const { serveLab } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
   for (const address of addresses) {

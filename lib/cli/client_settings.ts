@@ -6,6 +6,7 @@
 
 import { readAuthorities, readPair } from "./certificates.ts";
 import { type CommandLine, UsageError } from "./command_line.ts";
+import { CLIENT_DEFLATE_OPTIONS, readDeflateOffer } from "./deflate_options.ts";
 import { type Environment, PROCESS } from "./environment.ts";
 import {
   choice,
@@ -24,7 +25,7 @@ import { MAX_COUNT, PAYLOAD_OPTIONS, readPayload } from "./payload_options.ts";
 import { HEADER, ORIGIN, readFields } from "./request_fields.ts";
 import { readMaxMessage, TRANSPORTS } from "./transport_options.ts";
 import type { Expectation } from "../client/diagnosis.ts";
-import type { ExchangeOptions } from "../client/exchange.ts";
+import type { ExchangeOptions } from "../client/exchange_options.ts";
 import { SPLIT_WINDOW_BYTES } from "../client/payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "../protocol/close.ts";
 import { withoutSecrets } from "../protocol/message.ts";
@@ -67,6 +68,7 @@ const OPTIONS = {
     choices: TRANSPORTS,
   }),
   fragment: size({ name: "fragment", value: "BYTES", help: ["Cut messages into frames of this size (wire)"], min: 1 }),
+  ...CLIENT_DEFLATE_OPTIONS,
   trace: flag({ name: "trace", help: ["Show the handshake and every frame, on stderr (wire)"] }),
   hex: flag({ name: "hex", help: ["Dump each message in hexadecimal, on stderr; with --trace each frame"] }),
   connectTimeout: seconds({ name: "connect-timeout", value: "S", help: ["Seconds until connected (default 10)"] }),
@@ -250,6 +252,7 @@ async function readOpenOptions(
 ): Promise<OpenOptions> {
   return {
     protocols: readProtocols(source),
+    ...readDeflateOffer(source, transport),
     ...defined({
       headers: readFields(source),
       caCerts: await readAuthorities(source, OPTIONS.ca, environment),

@@ -7,7 +7,8 @@
 import type { ClientSettings } from "./client_settings.ts";
 import { UsageError } from "./command_line.ts";
 import type { HarFile } from "./har_file.ts";
-import type { ExchangeEvent, ExchangeOptions, ExchangeReport } from "../client/exchange.ts";
+import type { ExchangeEvent, ExchangeReport } from "../client/exchange_report.ts";
+import type { ExchangeOptions } from "../client/exchange_options.ts";
 import { PayloadError } from "../client/payload.ts";
 import type { Progress } from "../client/progress.ts";
 import {

@@ -5,6 +5,7 @@
  */
 
 import { readPair } from "./certificates.ts";
+import { readDeflatePolicy, SERVER_DEFLATE_OPTIONS } from "./deflate_options.ts";
 import { type CommandLine, parseCommandLine, unknownVariables, UsageError, variableOf } from "./command_line.ts";
 import type { Environment } from "./environment.ts";
 import {
@@ -31,9 +32,6 @@ import type { ServeEchoOptions } from "../server/serve.ts";
 import { isTokenProtocol } from "../server/token.ts";
 import type { TransportName } from "../connection/connection.ts";
 import type { RateLimit } from "../server/rate.ts";
-
-export { PROCESS } from "./environment.ts";
-export { variableOf };
 
 const LAB = "--lab";
 const DENO_SERVE = "deno serve";
@@ -126,6 +124,9 @@ const OPTIONS = {
     read: readRate,
     ...ECHO,
   },
+  deflate: { ...SERVER_DEFLATE_OPTIONS.deflate, ...ECHO_PLACE },
+  noDeflate: { ...SERVER_DEFLATE_OPTIONS.noDeflate, ...ECHO_PLACE },
+  maxInflateRatio: { ...SERVER_DEFLATE_OPTIONS.maxInflateRatio, ...ECHO_PLACE },
   idleTimeout: whole({
     name: "idle-timeout",
     value: "S",
@@ -247,7 +248,8 @@ export function parseServerLine(args: readonly string[], environment: Pick<Envir
  *
  * @example
  * ```ts
- * import { parseServerLine, PROCESS, readServerSettings } from "./server_settings.ts";
+ * import { parseServerLine, readServerSettings } from "./server_settings.ts";
+ * import { PROCESS } from "./environment.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const settings = await readServerSettings(parseServerLine(["--rate", "100,1MiB"], PROCESS), PROCESS);
@@ -311,6 +313,7 @@ async function readPolicy(
     maxBufferedBytes: source.value(OPTIONS.maxBuffered),
     maxBufferedTotalBytes: source.value(OPTIONS.maxBufferedTotal),
     rate: source.value(OPTIONS.rate),
+    deflate: readDeflatePolicy(source, OPTIONS, transport),
     idleTimeoutSeconds: source.value(OPTIONS.idleTimeout),
     allowHosts: source.values(OPTIONS.allowHost),
     allowOrigins: source.values(OPTIONS.allowOrigin),

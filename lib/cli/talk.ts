@@ -67,7 +67,10 @@ export async function talk(
     connection.closed.then((record) => ending.close = record);
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
     const way = wayText(proxyNameFor(url, options, transport));
-    notice(`Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}`);
+    const extensions = connection.extensions ? `, ${connection.extensions}` : "";
+    notice(
+      `Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}${extensions}`,
+    );
     keepAlive(connection);
     let echoed: string | undefined;
     // A message is data, not prose: without a break, a terminal copies the whole message.

@@ -26,6 +26,7 @@ import {
   INTERRUPTED_CLOSE_TIMEOUT_MS,
   OpenError,
   type TransportName,
+  type WireTotals,
 } from "../connection/connection.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../connection/inbox.ts";
 import { openConnection } from "../connection/open.ts";
@@ -42,17 +43,6 @@ import {
   VERIFIED_TEXT,
 } from "./exchange_report.ts";
 import { EXIT_CODES, type Failure } from "./verdict.ts";
-
-export type { ExchangeOptions } from "./exchange_options.ts";
-export type {
-  ExchangeEvent,
-  ExchangeEventKind,
-  ExchangeReport,
-  MessageRecord,
-  Stage,
-  StageName,
-  Totals,
-} from "./exchange_report.ts";
 
 /** How many messages a report lists; the totals count all of them. */
 export const MAX_MESSAGE_RECORDS = 1000;
@@ -126,6 +116,8 @@ class Run {
   #previous: Message | undefined;
   #lastReply: Message | undefined;
   #protocol = "";
+  #extensions = "";
+  #wire: WireTotals | null = null;
   #refusal: HandshakeRefusal | null = null;
   #close: CloseRecord | null = null;
   #failure: Failure | undefined;
@@ -155,13 +147,16 @@ class Run {
       const connection = await openConnection(this.#url, this.#transport, { ...this.#options, onConnected });
       upgrade.ms = this.#now() - (connectedAt ?? since);
       this.#protocol = withoutToken(connection.protocol);
+      const extensions = this.#extensions = connection.extensions ?? "";
       if (connectedAt === undefined) {
         connect.ok = true;
         connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
       }
       const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
-      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}`);
-      this.#emit({ type: "upgraded", protocol: this.#protocol });
+      const declined = this.#options.deflate && extensions === "" ? ", permessage-deflate declined" : "";
+      const extended = extensions === "" ? declined : `, ${extensions}`;
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}${extended}`);
+      this.#emit({ type: "upgraded", protocol: this.#protocol, ...(extensions !== "" && { extensions }) });
       return connection;
     } catch (error) {
       const ms = this.#now() - (connectedAt ?? since);
@@ -227,6 +222,7 @@ class Run {
           : { ...frame, timeoutMs: closeTimeoutMs, signal },
       ));
     this.#close = record;
+    this.#wire = connection.wire ?? null;
     this.#emit({ type: "closed", record });
     await this.#takeSurplus(connection.drain());
     const outcome = verifyClose(record, expected);
@@ -247,6 +243,7 @@ class Run {
       transport: this.#transport,
       proxy: this.#proxy,
       protocol: this.#protocol,
+      extensions: this.#extensions,
       ok: verdict === "proven",
       verdict,
       exitCode: EXIT_CODES[verdict],
@@ -258,6 +255,7 @@ class Run {
       messagesOmitted: this.#sent.messages + this.#received.messages - this.#records.length,
       sent: this.#sent,
       received: this.#received,
+      wire: this.#wire,
       close: this.#close,
       ms: this.#now(),
     };

@@ -7,7 +7,7 @@
 import { describe, type Expectation } from "./diagnosis.ts";
 import type { CloseFrame, CloseRecord } from "../protocol/close.ts";
 import { formatBytes, type Message, type MessageKind } from "../protocol/message.ts";
-import type { HandshakeRefusal, TransportName } from "../connection/connection.ts";
+import type { HandshakeRefusal, TransportName, WireTotals } from "../connection/connection.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** The steps of an exchange, in their order. */
@@ -62,6 +62,8 @@ export interface ExchangeReport {
   readonly proxy: string | null;
   /** The subprotocol that was selected, without a token that is part of it; empty if none. */
   readonly protocol: string;
+  /** The extensions that were negotiated, as the server wrote them; empty if none, as always over the built-in WebSocket. */
+  readonly extensions: string;
   /** Whether every stage passed. */
   readonly ok: boolean;
   /** What was proven, or the kind of failure. */
@@ -84,6 +86,8 @@ export interface ExchangeReport {
   readonly sent: Totals;
   /** All that was received. */
   readonly received: Totals;
+  /** What the messages took on the wire, with the headers of their frames; `null` where that is not known. */
+  readonly wire: WireTotals | null;
   /** How the connection ended; `null` if there was none. */
   readonly close: CloseRecord | null;
   /** How long all of it took, in milliseconds. */
@@ -97,7 +101,7 @@ export type ExchangeEvent = { readonly atMs: number } & ExchangeEventKind;
 export type ExchangeEventKind =
   | { readonly type: "connecting"; readonly url: string; readonly proxy?: string | null }
   | { readonly type: "connected" }
-  | { readonly type: "upgraded"; readonly protocol: string }
+  | { readonly type: "upgraded"; readonly protocol: string; readonly extensions?: string }
   | { readonly type: "sent"; readonly message: Message; readonly total: Totals }
   /** With `windowBytes`, the message is good only until the next one is received. */
   | { readonly type: "received"; readonly message: Message; readonly total: Totals }

@@ -81,8 +81,9 @@ export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
  * assertEquals(problemOfOpening(error, attempt), "Server answered with status 403, through http://proxy:3128");
  * ```
  */
-export function problemOfOpening({ message }: OpenError, { proxy }: OpenAttempt): string {
-  const isNamed = proxy === null || proxy === "not-known" || message.includes(proxy);
+export function problemOfOpening({ message, stage, reason }: OpenError, { proxy }: OpenAttempt): string {
+  // Whoever makes an error of the stage "connect" names the place, and the way to it.
+  const isNamed = proxy === null || proxy === "not-known" || (stage === "connect" && reason !== "runtime");
   return isNamed ? message : `${message}, through ${proxy}`;
 }
 

@@ -5,7 +5,7 @@
  */
 
 import type { ProgressBar, ProgressBarFormatter } from "@std/cli/unstable-progress-bar";
-import type { ExchangeEvent } from "./exchange.ts";
+import type { ExchangeEvent } from "./exchange_report.ts";
 import { formatSize } from "../protocol/message.ts";
 
 /** How long an exchange runs before it gets a bar, in milliseconds: 300 ms. */

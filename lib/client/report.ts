@@ -161,7 +161,9 @@ function describeEvent(event: ExchangeEvent): string {
     case "connected":
       return "connected";
     case "upgraded":
-      return event.protocol === "" ? "upgraded" : `upgraded, subprotocol ${event.protocol}`;
+      return ["upgraded", event.protocol && `subprotocol ${event.protocol}`, event.extensions].filter(Boolean).join(
+        ", ",
+      );
     case "sent":
       return `sent ${describe(event.message)}`;
     case "received":
@@ -257,7 +259,16 @@ function painted({ text, color }: Mark): string {
 
 function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): string[] {
   if (!report.ok) return failureLines(report, paint);
-  return [provenLine(provenText(report), report.ms, paint)];
+  return [provenLine(provenText(report), report.ms, paint), ...compressionLines(report)];
+}
+
+/** What compression has saved of the bytes of the messages, or cost. */
+function compressionLines({ extensions, wire, sent, received }: ExchangeReport): string[] {
+  const bytes = sent.bytes + received.bytes;
+  if (extensions === "" || wire === null || bytes === 0) return [];
+  const onWire = wire.sent + wire.received;
+  const percent = Math.round(100 * Math.abs(1 - onWire / bytes));
+  return [`  compressed: ${onWire} bytes on the wire for ${bytes}, ${percent} % ${onWire > bytes ? "more" : "saved"}`];
 }
 
 function provenLine(claims: string, ms: number, paint: (mark: Mark) => string): string {

@@ -5,7 +5,7 @@
  */
 
 import { describeCloseFrame, parseClosePayload } from "../protocol/close.ts";
-import { OPCODE } from "../protocol/frame.ts";
+import { OPCODE, RSV1 } from "../protocol/frame.ts";
 import { formatMs, quote, withoutToken } from "../protocol/message.ts";
 import { dumpLines, hexStart } from "./message_line.ts";
 import { EVENT_COLUMNS, printable } from "./report.ts";
@@ -18,7 +18,7 @@ import { messageOf } from "../protocol/error.ts";
  * @param frame The frame.
  * @param atMs When it went, in milliseconds since the start.
  * @returns Time, direction (`>` out, `<` in), opcode, FIN and the reserved bits, mask, length, and how the payload begins;
- * of a close frame the code and reason.
+ * of a close frame the code and reason. The message that compressed frames carry has a line of its own.
  *
  * @example
  * ```ts
@@ -30,10 +30,13 @@ import { messageOf } from "../protocol/error.ts";
  * assertEquals(formatFrame({ direction: "in", header, start }, 1.5), '    1.50 ms  < text FIN, 5 bytes: "Hello"');
  * ```
  */
-export function formatFrame({ direction, header, start }: FrameTrace, atMs: number): string {
+export function formatFrame({ direction, header, start, inflatedBytes }: FrameTrace, atMs: number): string {
+  if (inflatedBytes !== undefined) return formatInflated(direction, header.opcode, start, inflatedBytes, atMs);
   const { final, reserved, opcode, isMasked, length } = header;
   const size = `${length} ${length === 1 ? "byte" : "bytes"}${isMasked ? ", masked" : ""}`;
-  const payload = length === 0 ? "" : `: ${describePayload(opcode, start, length)}`;
+  // Compressed text is no text.
+  const shown = reserved & RSV1 ? OPCODE.binary : opcode;
+  const payload = length === 0 ? "" : `: ${describePayload(shown, start, length)}`;
   return printable(`${timeOf(atMs)}${MARKS[direction]} ${nameOf(opcode, final, reserved)}, ${size}${payload}`);
 }
 
@@ -134,13 +137,27 @@ export function formatBreach({ problem, start }: BreachTrace, atMs: number): str
  * assertEquals(dumpFrame({ direction: "in", header, start: new Uint8Array(0) }), []);
  * ```
  */
-export function dumpFrame({ header, start }: FrameTrace): string[] {
-  return dumpLines(Uint8Array.from(start), header.length);
+export function dumpFrame({ header, start, inflatedBytes }: FrameTrace): string[] {
+  return dumpLines(Uint8Array.from(start), inflatedBytes ?? header.length);
 }
 
 function nameOf(opcode: number, final: boolean, reserved: number): string {
   const bits = [4, 2, 1].map((bit, index) => reserved & bit ? ` RSV${index + 1}` : "").join("");
   return `${OPCODE_NAMES[opcode] ?? `opcode ${opcode}`}${final ? " FIN" : ""}${bits}`;
+}
+
+/** What compressed frames hold, beside the lines of the frames. */
+function formatInflated(
+  direction: FrameTrace["direction"],
+  opcode: number,
+  start: Uint8Array,
+  length: number,
+  atMs: number,
+): string {
+  const size = `${length} ${length === 1 ? "byte" : "bytes"}`;
+  const payload = length === 0 ? "" : `: ${describePayload(opcode, start, length)}`;
+  const verb = direction === "out" ? "compressed" : "inflated";
+  return printable(`${timeOf(atMs)}${MARKS[direction]} ${verb} ${OPCODE_NAMES[opcode] ?? ""}, ${size}${payload}`);
 }
 
 const OPCODE_NAMES: Record<number, string> = Object.fromEntries(

@@ -28,6 +28,7 @@ import {
   DEFAULT_TIMEOUT_MS,
   OpenError,
   type OpenOptions,
+  OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import { ASK_TIMEOUT_MS, CLEAN_UP_MS, endOf, explained, openErrorOf } from "./builtin_failure.ts";
@@ -75,6 +76,7 @@ const MAX_POLL_MS = 16;
 export async function openBuiltin(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
   options.signal?.throwIfAborted();
   const { connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  if (options.deflate) throw new OptionError("The built-in WebSocket cannot compress: use the wire transport");
   const target = parsed(url);
   const route = routeTo(target, options, "builtin");
   const destination: Destination = {

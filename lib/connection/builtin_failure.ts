@@ -8,7 +8,7 @@
 import type { CloseEnd } from "../protocol/close.ts";
 import { statusText } from "../net/answer.ts";
 import { withCertificate } from "../net/dial.ts";
-import { connectionError, type Destination, OPEN_FAILURE_TEXT } from "../net/failure.ts";
+import { connectionError, type Destination, lostError, OPEN_FAILURE_TEXT } from "../net/failure.ts";
 import { nameOf } from "../net/proxy.ts";
 import { OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
 
@@ -36,34 +36,28 @@ export function openErrorOf(error: string, destination: Destination): OpenError 
     const message = `${OPEN_FAILURE_TEXT["handshake-refused"]}: ${text}`;
     return new OpenError("handshake-refused", message, { reason, detail: words });
   }
-  if (LOST.test(words)) {
-    return new OpenError("connection-lost", OPEN_FAILURE_TEXT["connection-lost"], { detail: words });
-  }
+  if (LOST.test(words)) return lostError(words);
   return connectionError(words, destination);
 }
 
 /** Over a `ws:` URL the runtime asks an HTTP proxy with the whole URL, and does not tell whose answer it gets. */
 function forwardErrorOf(words: string, status: number, proxy: URL): OpenError | undefined {
+  const problem = status ? `status ${status} instead of 101` : /invalid HTTP/i.test(words) ? "it is not HTTP" : "";
+  if (problem === "" && !LOST.test(words)) return undefined;
   const isProxy = status === 407;
   const who = `Proxy ${nameOf(proxy)}${isProxy ? "" : ", or the server behind it,"}`;
-  const reason = isProxy ? "proxy" as const : "proxy-or-server" as const;
-  const from = isProxy ? "proxy" as const : "not-known" as const;
-  if (status) {
-    const problems = [`status ${status} instead of 101`];
-    const refusal = { from, status, problems, fields: [], body: "" };
-    const message = `${who} answered with ${statusText(status)} instead of 101`;
-    return new OpenError("no-connection", message, { reason, refusal, stage: "connect", detail: words });
-  }
-  if (/invalid HTTP/i.test(words)) {
-    const refusal = { from, status: 0, problems: ["it is not HTTP"], fields: [], body: "" };
-    const message = `${who} gave an answer that is not HTTP`;
-    return new OpenError("no-connection", message, { reason, refusal, stage: "connect", detail: words });
-  }
-  if (LOST.test(words)) {
-    const message = `${who} ended the connection without an answer`;
-    return new OpenError("no-connection", message, { reason, stage: "connect", detail: words });
-  }
-  return undefined;
+  const did = status
+    ? `answered with ${statusText(status)} instead of 101`
+    : problem
+    ? "gave an answer that is not HTTP"
+    : "ended the connection without an answer";
+  const from = isProxy ? "proxy" : "not-known";
+  return new OpenError("no-connection", `${who} ${did}`, {
+    reason: isProxy ? "proxy" : "proxy-or-server",
+    ...(problem && { refusal: { from, status: status || 0, problems: [problem], fields: [], body: "" } }),
+    stage: "connect",
+    detail: words,
+  });
 }
 
 /**

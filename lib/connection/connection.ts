@@ -5,6 +5,7 @@
  */
 
 import { type CloseRecord, describeEnd } from "../protocol/close.ts";
+import type { DeflateParameters } from "../protocol/deflate.ts";
 import type { FrameHeader } from "../protocol/frame.ts";
 import type { Message } from "../protocol/message.ts";
 import type { WaitOptions } from "../net/deadline.ts";
@@ -52,6 +53,10 @@ export interface OpenOptions extends DialOptions {
   maxMessageBytes?: number;
   /** `send` waits while more than this many bytes wait to go out; 1 MiB by default. */
   maxBufferedBytes?: number;
+  /** Offers permessage-deflate (RFC 7692) with these parameters, `{}` for none; over wire only. */
+  deflate?: DeflateParameters;
+  /** Whether it is a failure if the server declines that offer. `false` by default. */
+  requireDeflate?: boolean;
   /** Cuts each message into frames of at most this many bytes; over wire only. */
   fragmentBytes?: number;
   /** Told of each frame that goes out or comes in; over wire only. */
@@ -72,6 +77,19 @@ export interface FrameTrace {
   readonly header: FrameHeader;
   /** How its payload begins, unmasked: at most 125 bytes, so that a control frame is there as a whole. */
   readonly start: Uint8Array;
+  /**
+   * With it this is no frame, but the message that compressed frames carry: its length in bytes, which `start` is the beginning
+   * of. It comes before the frames that go out, and behind those that come in.
+   */
+  readonly inflatedBytes?: number;
+}
+
+/** How many bytes frames had on the wire, with their headers: those of messages at the client, all at the server. */
+export interface WireTotals {
+  /** The bytes that went out. */
+  readonly sent: number;
+  /** The bytes that came in. */
+  readonly received: number;
 }
 
 /** A head of the opening handshake that went over the connection. */
@@ -106,6 +124,10 @@ export interface Connection {
   readonly transport: TransportName;
   /** The subprotocol that the server selected; empty if none was offered. */
   readonly protocol: string;
+  /** The extensions that were negotiated, as the server wrote them; empty if none, and not there over the built-in WebSocket. */
+  readonly extensions?: string;
+  /** What messages took on the wire so far; not there over the built-in WebSocket. */
+  readonly wire?: WireTotals;
   /** Resolves when the connection has ended, however it ended. It never rejects. */
   readonly closed: Promise<CloseRecord>;
   /**

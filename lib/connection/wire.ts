@@ -5,14 +5,17 @@
  */
 
 import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
-import { type ConnectionEnd, Endpoint } from "../protocol/endpoint.ts";
+import { Endpoint } from "../protocol/endpoint.ts";
+import type { ConnectionEnd } from "../protocol/endpoint_handler.ts";
 import { messageOf, type ProtocolError } from "../protocol/error.ts";
 import {
   applyMask,
   type FrameHeader,
+  headerBytes,
   MAX_HEADER_BYTES,
   OPCODE,
   readMaskingKey,
+  RSV1,
   writeHeader,
 } from "../protocol/frame.ts";
 import { kindOf, type Message } from "../protocol/message.ts";
@@ -25,8 +28,10 @@ import {
   type FrameTrace,
   OpenError,
   type OpenOptions,
+  type WireTotals,
 } from "./connection.ts";
 import { BreachFinder } from "./breach.ts";
+import { nextMaskingKey } from "./masking_key.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import { dial, refusedByTls, writeAll } from "../net/dial.ts";
 import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
@@ -34,6 +39,7 @@ import { Inbox } from "./inbox.ts";
 import { routeTo } from "../net/proxy.ts";
 import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
+import { MessageDeflate } from "../net/zlib.ts";
 
 /** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
 export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
@@ -114,8 +120,8 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     onConnected();
     const left = Math.max(1, deadline - performance.now());
     const upgrading = upgrade(tcp, target, options, deadline);
-    const { protocol, rest } = await within(upgrading, "answer", { timeoutMs: left, signal });
-    return new WireConnection(tcp, protocol, rest, options);
+    const upgraded = await within(upgrading, "answer", { timeoutMs: left, signal });
+    return new WireConnection(tcp, upgraded, options);
   } catch (error) {
     closeQuietly(tcp);
     if (error instanceof OpenError) throw await refusedByTls(error, options, destination);
@@ -136,10 +142,16 @@ function closeQuietly(tcp: Deno.Conn): void {
 class WireConnection implements Connection {
   readonly transport = "wire";
   readonly protocol: string;
+  readonly extensions: string;
   readonly closed: Promise<CloseRecord>;
 
   readonly #tcp: Deno.Conn;
   readonly #endpoint: Endpoint;
+  readonly #codec: MessageDeflate | undefined;
+  /** The message of the peer is compressed. */
+  #isInflated = false;
+  #sentBytes = 0;
+  #receivedBytes = 0;
   readonly #maxBufferedBytes: number;
   readonly #fragmentBytes: number;
   readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
@@ -159,25 +171,25 @@ class WireConnection implements Connection {
   #outgoing: Uint8Array | undefined;
   #record: CloseRecord | undefined;
 
-  constructor(tcp: Deno.Conn, protocol: string, rest: Uint8Array<ArrayBuffer>, options: OpenOptions) {
+  constructor(tcp: Deno.Conn, { protocol, deflate, rest }: Awaited<ReturnType<typeof upgrade>>, options: OpenOptions) {
     const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } = options;
     const { fragmentBytes = Infinity, onFrame, onBreach } = options;
     this.#onBreach = onBreach;
     if (onBreach) this.#breach = new BreachFinder();
     this.protocol = protocol;
+    this.extensions = deflate?.text ?? "";
+    this.#codec = deflate &&
+      new MessageDeflate({ own: deflate.client, peer: deflate.server, maxMessageBytes });
     this.closed = this.#end.promise;
     this.#tcp = tcp;
     this.#endpoint = new Endpoint("client", {
-      onOutput: (opcode, payload, final) => this.#onOutput(opcode, payload, final),
-      onHeader: (header) => {
-        this.#work++;
-        this.#breach?.onHeader(header);
-      },
+      onOutput: (opcode, payload, final, reserved) => this.#onOutput(opcode, payload, final, reserved),
+      onHeader: (header) => this.#onHeader(header),
       onFrame: (header, start) => this.#trace("in", header, start),
       onMessage: (message) => this.#onMessage(message),
       onPong: (payload) => this.#pings.get(payload.toHex())?.(),
       onFailure: (error) => this.#onFailure(error),
-    }, { maxMessageBytes });
+    }, { maxMessageBytes, inflater: this.#codec });
     this.#maxBufferedBytes = maxBufferedBytes;
     this.#fragmentBytes = fragmentBytes;
     this.#onFrame = onFrame;
@@ -187,18 +199,26 @@ class WireConnection implements Connection {
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#inbox.fault) throw this.#inbox.fault;
     const kind = kindOf(message);
-    const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    const codec = !this.#record && this.#codec?.isWorth(plain.byteLength) ? this.#codec : undefined;
+    // Fragments are cut out of what was compressed (RFC 7692 section 6.1).
+    const payload = codec?.deflateWhole(plain) ?? plain;
+    if (codec) this.#traceMessage("out", OPCODE[kind], plain);
     let at = 0;
     do {
       // The peer may close in the middle of the message: no data may follow the close frame (RFC 6455 section 5.5.1).
       await this.#assertOpen(options);
       const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
       const former = this.#writing;
-      this.#endpoint.sendFragment(kind, payload.subarray(at, end), end === payload.byteLength);
+      this.#endpoint.sendFragment(kind, payload.subarray(at, end), end === payload.byteLength, codec !== undefined);
       // What waits is bounded: then nothing is made before what came before is written.
       if (this.#queuedBytes > this.#maxBufferedBytes) await within(former, "room to send", options);
       at = end;
     } while (at < payload.byteLength);
+  }
+
+  get wire(): WireTotals {
+    return { sent: this.#sentBytes, received: this.#receivedBytes };
   }
 
   receive(options: WaitOptions = {}): Promise<Message> {
@@ -252,7 +272,19 @@ class WireConnection implements Connection {
     if (this.#record || this.#endpoint.sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
   }
 
+  #onHeader(header: FrameHeader): void {
+    this.#work++;
+    this.#breach?.onHeader(header);
+    if (header.opcode >= OPCODE.close) return;
+    this.#receivedBytes += headerBytes(header.length, header.isMasked) + header.length;
+    if (header.opcode !== OPCODE.continuation) this.#isInflated = header.reserved !== 0;
+  }
+
   #onMessage(message: Message): void {
+    if (this.#isInflated && this.#onFrame) {
+      const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
+      this.#traceMessage("in", OPCODE[kindOf(message)], plain);
+    }
     if (this.#endpoint.sent) this.#inbox.addSurplus(message);
     else this.#inbox.add(message);
   }
@@ -264,10 +296,10 @@ class WireConnection implements Connection {
   }
 
   /** Puts what the endpoint wants to send behind what is being written. A control frame's payload is good only for now. */
-  #onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean): void {
+  #onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean, reserved: number): void {
     if (opcode === OPCODE.pong) return this.#queuePong(payload.slice());
     if (opcode === OPCODE.close) this.#room?.resolve();
-    this.#write(opcode, opcode < OPCODE.close ? payload : payload.slice(), final);
+    this.#write(opcode, opcode < OPCODE.close ? payload : payload.slice(), final, reserved);
   }
 
   /** Behind a slow peer the latest ping alone has to be answered (RFC 6455 section 5.5.3), so pongs do not pile up. */
@@ -276,18 +308,18 @@ class WireConnection implements Connection {
     if (this.#pongs.push(payload) > 1) return;
     this.#writing = this.#writing.then(async () => {
       for (let pong = this.#pongs[0]; pong !== undefined; pong = this.#pongs[0]) {
-        await this.#writeNow(OPCODE.pong, pong, true);
+        await this.#writeNow(OPCODE.pong, pong, true, 0);
         this.#pongs.shift();
       }
     }).catch(() => {});
   }
 
   /** Puts a frame behind those that are being written; how a write fails is told by the end of the connection. */
-  #write(opcode: number, payload: Uint8Array, final: boolean): void {
+  #write(opcode: number, payload: Uint8Array, final: boolean, reserved: number): void {
     const cost = payload.byteLength + FRAME_OVERHEAD_BYTES;
     this.#queuedBytes += cost;
     this.#writing = this.#writing
-      .then(() => this.#writeNow(opcode, payload, final))
+      .then(() => this.#writeNow(opcode, payload, final, reserved))
       .catch(() => {})
       .finally(() => this.#queuedBytes -= cost);
   }
@@ -296,15 +328,16 @@ class WireConnection implements Connection {
    * Writes a frame, masked. Header and payload go out in one write; a payload over 256 KiB goes through the same buffer a
    * piece at a time, which is faster than a copy of all of it.
    */
-  async #writeNow(opcode: number, payload: Uint8Array, final: boolean): Promise<void> {
+  async #writeNow(opcode: number, payload: Uint8Array, final: boolean, reserved: number): Promise<void> {
     if (this.#record) throw new ConnectionClosedError(this.#record);
-    const header = { final, reserved: 0, opcode, isMasked: true, length: payload.byteLength };
+    const header = { final, reserved, opcode, isMasked: true, length: payload.byteLength };
     this.#trace("out", header, payload);
     const maskingKey = nextMaskingKey();
     const key = readMaskingKey(maskingKey, 0);
     this.#outgoing ??= new Uint8Array(WRITE_BYTES);
     let at = writeHeader(this.#outgoing, 0, header, maskingKey);
     let taken = 0;
+    if (opcode < OPCODE.close) this.#sentBytes += at + payload.byteLength;
     try {
       do {
         const piece = payload.subarray(taken, taken + this.#outgoing.byteLength - at);
@@ -394,31 +427,23 @@ class WireConnection implements Connection {
     if (this.#record) return;
     this.#record = this.#endpoint.closeRecord(end);
     closeQuietly(this.#tcp);
+    this.#codec?.release();
     this.#room?.resolve();
     this.#inbox.end(this.#record);
     this.#end.resolve(this.#record);
   }
 
-  #trace(direction: FrameTrace["direction"], header: FrameHeader, payload: Uint8Array): void {
+  #traceMessage(direction: FrameTrace["direction"], opcode: number, message: Uint8Array): void {
+    const { byteLength: length } = message;
+    this.#trace(direction, { final: true, reserved: RSV1, opcode, isMasked: false, length }, message, length);
+  }
+
+  #trace(direction: FrameTrace["direction"], header: FrameHeader, payload: Uint8Array, inflatedBytes?: number): void {
     try {
-      this.#onFrame?.({ direction, header, start: payload.slice(0, TRACED_BYTES) });
+      const start = payload.slice(0, TRACED_BYTES);
+      this.#onFrame?.({ direction, header, start, ...(inflatedBytes !== undefined && { inflatedBytes }) });
     } catch {
       // A listener that fails is not the connection's fault, and does not end it.
     }
   }
-}
-
-/** Random bytes for many masking keys at once: asking for four at a time would cost more than a small frame. */
-const KEY_POOL_BYTES = 4096;
-const keyPool = new Uint8Array(KEY_POOL_BYTES);
-let keyAt = KEY_POOL_BYTES;
-
-/** A masking key that nobody can foresee (RFC 6455 section 5.3). */
-function nextMaskingKey(): Uint8Array {
-  if (keyAt === KEY_POOL_BYTES) {
-    crypto.getRandomValues(keyPool);
-    keyAt = 0;
-  }
-  keyAt += 4;
-  return keyPool.subarray(keyAt - 4, keyAt);
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { canCompress } from "../net/zlib.ts";
+import { DEFLATE, type DeflateAgreement, formatDeflate } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
 import { acceptKeyFor, createKey, encodeRequest, type UpgradeRequest, verifyResponse } from "../protocol/handshake.ts";
 import { type Answer, readAnswer, refusalOf, statusText } from "../net/answer.ts";
@@ -18,20 +20,23 @@ import { type HeadTrace, OpenError, type OpenOptions, OptionError } from "./conn
  * @param url Where it leads to.
  * @param options The subprotocols and fields to send.
  * @param deadline When the connect timeout ends, on the clock of `performance.now()`.
- * @returns The subprotocol that was selected, and what came behind the answer.
+ * @returns The subprotocol that was selected, how messages are compressed, and what came behind the answer.
  * @throws {OpenError} If there is no answer, or one that is not a valid upgrade (RFC 6455 section 4.1).
  * @throws {OptionError} If an option cannot go out as it is.
  */
 export async function upgrade(
   tcp: Deno.Conn,
   url: URL,
-  { protocols = [], headers = [], onHead }: OpenOptions,
+  { protocols = [], headers = [], onHead, deflate, requireDeflate = false }: OpenOptions,
   deadline: number,
-): Promise<{ protocol: string; rest: Uint8Array<ArrayBuffer> }> {
+): Promise<{ protocol: string; deflate: DeflateAgreement | undefined; rest: Uint8Array<ArrayBuffer> }> {
+  if (deflate && !canCompress()) {
+    throw new OptionError("The zlib of this runtime cannot be used: nothing can be compressed");
+  }
   const key = createKey();
   const fields = [...headers];
   if (!fields.some(([name]) => name.toLowerCase() === "user-agent")) fields.unshift(["User-Agent", USER_AGENT]);
-  const request = requestFor({ url, key, protocols, headers: fields });
+  const request = requestFor({ url, key, protocols, headers: fields, extensions: deflate && formatDeflate(deflate) });
   onHead?.({ direction: "out", ...linesOf(request) });
   try {
     await writeAll(tcp, request);
@@ -41,10 +46,12 @@ export async function upgrade(
   const answer = await readAnswer(tcp);
   onHead?.({ direction: "in", ...answer.head });
   if (answer.problem !== "") throw await refused(tcp, answer, unreadableProblems(answer), deadline);
-  const expected = { acceptKey: await acceptKeyFor(key), protocols };
-  const { protocol, problems } = verifyResponse(answer.head, expected);
-  if (problems.length > 0) throw await refused(tcp, answer, problems, deadline);
-  return { protocol, rest: answer.rest };
+  const expected = { acceptKey: await acceptKeyFor(key), protocols, deflate };
+  const { protocol, deflate: agreement, problems } = verifyResponse(answer.head, expected);
+  const isDeclined = requireDeflate && agreement === undefined && problems.length === 0;
+  const all = isDeclined ? [`the server has declined ${DEFLATE}`] : problems;
+  if (all.length > 0) throw await refused(tcp, answer, all, deadline);
+  return { protocol, deflate: agreement, rest: answer.rest };
 }
 
 /** The head as it goes out: one byte a character. */

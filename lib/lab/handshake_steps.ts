@@ -4,7 +4,7 @@
  * @module
  */
 
-import { statusLine } from "./request.ts";
+import { statusLine } from "./answer.ts";
 import type { HandshakeAnswer, LabStep } from "./step.ts";
 
 /** An accept key that fits no key: twenty bytes of zero. */

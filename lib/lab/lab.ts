@@ -7,16 +7,22 @@
 
 import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
-import type { Socket } from "node:net";
-import type { EchoEvent, RefusalCause } from "../server/policy.ts";
-import { describeAddr, handshakeRefusal, MAX_PATH_CHARS, subprotocolOf, viewOf } from "../server/gatekeeper.ts";
-import { LabListener, type LabListenerEvents } from "./listener.ts";
+import type { EchoEvent, EchoRefused } from "../server/policy.ts";
+import { describeAddr, MAX_PATH_CHARS } from "../server/gatekeeper.ts";
+import {
+  answerTo,
+  handshakeRefusal,
+  type Refusal,
+  subprotocolOf,
+  UPGRADE,
+  viewOf,
+} from "../server/handshake_refusal.ts";
+import { LabListener } from "./listener.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
-import { Pace } from "../peer/pace.ts";
 import { closePayload } from "../peer/peer.ts";
 import { LabPeer } from "./peer.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
-import { type LabRequest, readRequest, sendAnswer, sendResponse } from "./request.ts";
+import { sendAnswer } from "./answer.ts";
 import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
@@ -26,20 +32,28 @@ import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/ser
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
-import { plainResponse } from "../net/plain_response.ts";
-import { HEAD_TIMEOUT_MS } from "../net/reception.ts";
+import { Turns, untilEvents } from "../net/turns.ts";
+import {
+  type Decision,
+  HEAD_TIMEOUT_MS,
+  type HeadRefusal,
+  type WireConnection,
+  type WireHandler,
+  WireServer,
+  type WireUpgrade,
+} from "../net/wire_server.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
-/** How long a connection of the lab may live unless told otherwise, in milliseconds: 60 s. */
+/** Lifetime of a connection of the lab behind its request unless told otherwise, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
 
-/** How many connections the lab has at once; more are refused with 503. */
+/** Connections of the lab at once: 256; more are refused with 503. */
 export const MAX_CONNECTIONS = 256;
 
-/** How many connections are refused at once because there are too many; still more are dropped. */
+/** Connections that are refused at once because there are too many: 64; still more are dropped. */
 const MAX_REFUSED = 64;
 
-/** How long a client has to take the close frame that ends a connection out of turn, in milliseconds: 2 s. */
+/** Deadline for a client to take the close frame that ends a connection out of turn, in milliseconds: 2 s. */
 const LAST_WORD_MS = 2000;
 
 /** Options of {@linkcode serveLab}. */
@@ -50,9 +64,9 @@ export interface ServeLabOptions {
   addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
-  /** How long a connection may live, in milliseconds; 60 s by default. */
+  /** Lifetime of a connection behind its request, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
-  /** How long the head of a request may take, in milliseconds; 10 s by default. */
+  /** Deadline for the head of a request, in milliseconds; 10 s by default, and at most `maxConnectionMs`. */
   headTimeoutMs?: number;
   /**
    * Whether anybody may come, by any name; `false` by default. Otherwise the fields Host and Origin of a request have to
@@ -66,10 +80,8 @@ export interface ServeLabOptions {
   onEvent?: (event: EchoEvent) => void;
 }
 
-export { isLoopback };
-
 /**
- * Starts a lab. It has at most 256 connections, which live 60 seconds at most and work in turns. Their messages hold at
+ * Starts a lab. It has at most 256 connections, which live 60 seconds at most behind their request and work in turns. Their messages hold at
  * most 128 MiB together: the connection that holds the most is closed with 1013. Steps make at most 2^20 frames and 64 MiB of
  * one message, and send at most 2^20 frames and 1 GiB unasked.
  *
@@ -91,181 +103,125 @@ export { isLoopback };
  */
 export async function serveLab(options: ServeLabOptions = {}): Promise<ListeningServer> {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, maxConnectionMs = DEFAULT_MAX_CONNECTION_MS } = options;
-  const shutdown = new AbortController();
-  const running = new Set<Promise<void>>();
-  let count = 0;
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
-  const lab: Lab = {
-    isPublic: options.isPublic ?? false,
-    headTimeoutMs: options.headTimeoutMs ?? HEAD_TIMEOUT_MS,
-    pace: new Pace(),
-    budget: new MemoryBudget(LAB_BUDGET_BYTES),
-    nextId: () => ++count,
-    onEvent: options.onEvent ?? (() => {}),
-  };
-  const listeners = await listen(addresses, port, {
-    onConnection: (accepted) => {
-      if (shutdown.signal.aborted) return void accepted.destroy();
-      const visit = new Visit(accepted, lab, running.size >= MAX_CONNECTIONS);
-      if (running.size >= MAX_CONNECTIONS + MAX_REFUSED) return visit.turnAway();
-      const onShutdown = () => visit.drop("Lab is shutting down");
-      shutdown.signal.addEventListener("abort", onShutdown);
-      const lifetime = setTimeout(() => visit.drop(`Connection is ${maxConnectionMs / 1000} s old`), maxConnectionMs);
-      const task = visit.run().finally(() => {
-        clearTimeout(lifetime);
-        shutdown.signal.removeEventListener("abort", onShutdown);
-        running.delete(task);
-      });
-      running.add(task);
-    },
-    onTrouble: (error) => lab.onEvent({ type: "trouble", kind: "accept", error }),
-  });
-  const urls = listeners.map((listener) => `ws://${inUrl(listener.hostname)}:${listener.port}/`);
+  const lab = new Lab(options, maxConnectionMs);
+  const place = addresses.length > 1 ? bindable(addresses, port) : { addresses, port };
+  const listeners = await Promise.all(place.addresses.map((each) => LabListener.listen(each, place.port, lab.turns)));
+  const headTimeoutMs = Math.min(options.headTimeoutMs ?? HEAD_TIMEOUT_MS, maxConnectionMs);
+  for (const listener of listeners) {
+    lab.servers.push(new WireServer({ ...listener.addr, listener, headTimeoutMs }, lab));
+  }
+  const urls = listeners.map(({ addr }) => `ws://${inUrl(addr.hostname)}:${addr.port}/`);
   const [url = ""] = urls;
   return {
     url,
     urls,
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
-      const closed = listeners.map((listener) => listener.close());
-      shutdown.abort();
+      const stopped = Promise.all(lab.servers.map((server) => server.stop("Lab is shutting down")));
       // The turns of connections that were dropped while they waited for one come to nothing.
-      const ended = Promise.all([...running, ...closed]).then(() => lab.pace.turn());
+      const ended = stopped.then(untilEvents);
       await within(ended, "end of the lab", { timeoutMs }).catch(() => {});
       return 0;
     },
   };
 }
 
-/** Listens on every address, with one port. */
-async function listen(
-  addresses: readonly string[],
-  port: number,
-  events: LabListenerEvents,
-): Promise<LabListener[]> {
-  const place = addresses.length > 1 ? bindable(addresses, port) : { addresses, port };
-  return await Promise.all(place.addresses.map((hostname) => LabListener.listen(hostname, place.port, events)));
-}
-
-/** What the connections of a lab share. */
-interface Lab {
-  readonly isPublic: boolean;
-  readonly headTimeoutMs: number;
-  readonly pace: Pace;
-  readonly budget: MemoryBudget;
-  readonly nextId: () => number;
+/** The handler of the lab: it decides who gets in, and holds what its connections share. */
+class Lab implements WireHandler {
+  readonly answersItself = true;
+  readonly servers: WireServer[] = [];
+  readonly maxConnectionMs: number;
   readonly onEvent: (event: EchoEvent) => void;
-}
+  readonly turns = new Turns();
+  readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
+  readonly #isPublic: boolean;
+  #opened = 0;
 
-/** One connection, from the request to the end. */
-class Visit {
-  readonly #isRefused: boolean;
-  readonly #lab: Lab;
-  readonly #dropping = new AbortController();
-  readonly #socket: RawSocket;
-  readonly #peerAddress: string;
-  /** Where the client has come, as a WebSocket URL. */
-  readonly #url: string;
-
-  constructor(accepted: Socket, lab: Lab, isRefused: boolean) {
-    this.#isRefused = isRefused;
-    this.#lab = lab;
-    const { localAddress = "", localPort = 0, remoteAddress: hostname = "", remotePort: port = 0 } = accepted;
-    this.#url = `ws://${inUrl(localAddress)}:${localPort}/`;
-    this.#peerAddress = describeAddr({ transport: "tcp", hostname, port });
-    this.#socket = new RawSocket(accepted, this.#dropping.signal, lab.pace);
+  constructor({ isPublic = false, onEvent = () => {} }: ServeLabOptions, maxConnectionMs: number) {
+    this.#isPublic = isPublic;
+    this.onEvent = onEvent;
+    this.maxConnectionMs = maxConnectionMs;
   }
 
-  /** Ends it at once, wherever it is. */
-  drop(reason: string): void {
-    this.#dropping.abort(new Error(reason));
+  nextId(): number {
+    return ++this.#opened;
   }
 
-  /** Ends it without an answer, as there are too many that wait for one. */
-  turnAway(): void {
-    this.#tellRefused({ ...FULL, status: 0 });
-    this.drop("Lab is full");
+  onAccept(): HeadRefusal | undefined {
+    const connections = this.servers.reduce((sum, server) => sum + server.connections, 0);
+    if (connections < MAX_CONNECTIONS) return undefined;
+    return connections < MAX_CONNECTIONS + MAX_REFUSED ? FULL : { ...FULL, status: 0 };
   }
 
-  async run(): Promise<void> {
-    try {
-      const request = this.#isRefused ? FULL : await readRequest(this.#socket, this.#lab.headTimeoutMs);
-      if ("cause" in request) return await this.#refuse(request);
-      const program = this.#programOf(request);
-      if (program instanceof Response) await sendResponse(this.#socket, program, request.request.method === "HEAD");
-      else if ("cause" in program) await this.#refuse(program, request);
-      else await this.#perform(request, program);
-    } catch {
-      // The client is gone: there is nobody to tell.
-    } finally {
-      this.#socket.destroy();
-    }
-  }
-
-  async #refuse(refusal: Refusal, asked?: LabRequest): Promise<void> {
-    const { status, reason, accept, fields, response } = refusal;
-    this.#tellRefused(refusal, asked);
-    if (status === 0) return;
-    const answer = response ?? plainResponse(status, reason, { accept, fields });
-    await sendResponse(this.#socket, answer, asked?.request.method === "HEAD");
-  }
-
-  #tellRefused({ status, cause, reason }: Refusal, asked?: LabRequest): void {
-    const path = asked ? shownPath(asked) : "";
-    this.#lab.onEvent({ type: "refused", peer: this.#peerAddress, path, status, cause, reason });
-  }
-
-  /** The steps that a request asks for, the list of steps, or why there are none. */
-  #programOf({ request, version, path }: LabRequest): PlannedStep[] | Response | Refusal {
-    const accept = request.headers.get("accept");
-    const stranger = this.#lab.isPublic ? undefined : strangerIn(request);
-    if (stranger !== undefined) return { ...stranger, accept };
+  /** Refuses a request, lists the steps, or lets through who asks for steps that exist. */
+  decide(request: Request, addr: Deno.Addr, target: string, version: string): Decision {
+    const refuse = ({ status, cause, text, ...refusal }: Refusal, response?: Response): Response => {
+      this.onRefused(addr, { status, cause, reason: text }, shownPath(target));
+      return response ?? answerTo(request, { status, cause, text, ...refusal });
+    };
+    const stranger = this.#isPublic ? undefined : strangerIn(request);
+    if (stranger !== undefined) return refuse(stranger);
     const view = viewOf(request, version);
     const isPlain = !asksForUpgrade(view) && /^(GET|HEAD)$/.test(request.method);
-    if (isPlain && path === "/") return this.#listing(request, STATUS_CODE.OK);
-    const cause = isPlain ? "plain-http" : "bad-handshake";
-    const refuse = (status: number, reason: string): Refusal => {
-      return { status, cause, reason, response: this.#listing(request, status, reason) };
-    };
+    const { path } = partsOf(target);
+    if (isPlain && path === "/") return listing(request, STATUS_CODE.OK);
     try {
-      const program = parseLabPath(path);
-      if (isPlain) return refuse(STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade");
-      const refusal = handshakeRefusal(view);
-      return refusal ? { ...refusal, reason: refusal.text, accept } : program;
+      parseLabPath(path);
     } catch (error) {
       if (!(error instanceof LabPathError)) throw error;
-      return refuse(STATUS_CODE.NotFound, error.message);
+      const status = STATUS_CODE.NotFound;
+      return refuse({ status, cause: "no-such-path", text: error.message }, listing(request, status, error.message));
     }
+    if (isPlain) {
+      const [status, text] = [STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade"];
+      return refuse({ status, cause: "plain-http", text }, listing(request, status, text));
+    }
+    const refusal = handshakeRefusal(view);
+    return refusal ? refuse(refusal) : subprotocolOf(request);
   }
 
-  #listing(request: Request, status: number, error?: string): Response {
-    const headers = {
-      "cache-control": "no-store",
-      ...(status === STATUS_CODE.UpgradeRequired && {
-        "upgrade": "websocket",
-        "connection": "Upgrade",
-        "sec-websocket-version": "13",
-      }),
-    };
-    if (accepts(request, "text/plain", "application/json") === "application/json") {
-      const body = { ...(error !== undefined && { status, error }), steps: listSteps(this.#url) };
-      return new Response(`${JSON.stringify(body)}\n`, {
-        status,
-        headers: { ...headers, "content-type": "application/json" },
-      });
-    }
-    const text = [...(error === undefined ? [] : [error, ""]), describeSteps(this.#url), ""].join("\n");
-    return new Response(text, { status, headers: { ...headers, "content-type": "text/plain; charset=utf-8" } });
+  serve(upgrade: WireUpgrade): WireConnection {
+    return new Visit(this, upgrade);
   }
 
-  async #perform(asked: LabRequest, program: readonly PlannedStep[]): Promise<void> {
-    const { request, rest } = asked;
-    const since = performance.now();
-    const answer = await answerTo(request);
+  onRefused(addr: Deno.Addr, refusal: Omit<EchoRefused, "type" | "peer" | "path">, path = ""): void {
+    this.onEvent({ type: "refused", peer: describeAddr(addr), path, ...refusal });
+  }
+
+  onTrouble(error: string): void {
+    this.onEvent({ type: "trouble", kind: "accept", error });
+  }
+}
+
+/** One connection, from the answer to its handshake to the end. */
+class Visit implements WireConnection {
+  readonly ended: Promise<void>;
+  readonly #lab: Lab;
+  readonly #upgrade: WireUpgrade;
+  readonly #socket: RawSocket;
+  readonly #end = Promise.withResolvers<void>();
+  readonly #since = performance.now();
+
+  constructor(lab: Lab, upgrade: WireUpgrade) {
+    if (!(upgrade.stream instanceof RawSocket)) throw new TypeError("Connection is none of the lab's listener");
+    this.ended = this.#end.promise;
+    this.#lab = lab;
+    this.#upgrade = upgrade;
+    this.#socket = upgrade.stream;
+  }
+
+  async run(early: Uint8Array): Promise<void> {
+    const { request, target, protocol, addr } = this.#upgrade;
+    const program = parseLabPath(partsOf(target).path);
+    const key = request.headers.get("sec-websocket-key") ?? "";
+    const fields = new Map(await responseFields(key, protocol));
+    // The correct answer, which the steps then change.
+    const answer: HandshakeAnswer = { startLine: SWITCHING, fields, portion: 1, linePauseMs: 0, then: "open" };
     for (const { step, values } of program) if (step.on === "handshake") step.run(answer, values);
-    const protocol = answer.fields.get("Sec-WebSocket-Protocol") ?? "";
-    const who = { id: this.#lab.nextId(), peer: this.#peerAddress };
-    this.#lab.onEvent({ type: "opened", ...who, path: shownPath(asked), protocol });
-    const peer = new LabPeer(this.#socket, rest, this.#lab.budget);
+    const who = { id: this.#lab.nextId(), peer: describeAddr(addr) };
+    const answered = fields.get("Sec-WebSocket-Protocol") ?? "";
+    this.#lab.onEvent({ type: "opened", ...who, path: shownPath(target), protocol: answered });
+    const peer = new LabPeer(this.#socket, early.slice(), this.#lab.budget);
     let error = "";
     try {
       await sendAnswer(this.#socket, answer);
@@ -277,10 +233,25 @@ class Visit {
       if (!(thrown instanceof PeerGoneError)) await this.#fail(peer, thrown);
     } finally {
       peer.release();
+      this.destroy();
+      this.#end.resolve();
     }
     const { messages, bytes } = peer;
-    const ms = performance.now() - since;
+    const ms = performance.now() - this.#since;
     this.#lab.onEvent({ type: "closed", ...who, ...peer.closeRecord(error), messages, bytes, ms });
+  }
+
+  tick(now: number): void {
+    const { maxConnectionMs } = this.#lab;
+    if (now - this.#since >= maxConnectionMs) this.destroy(`Connection is ${maxConnectionMs / 1000} s old`);
+  }
+
+  close(_code: number, reason: string): void {
+    this.destroy(reason);
+  }
+
+  destroy(error?: string): void {
+    this.#socket.close(error);
   }
 
   /** A client that breaks the protocol is told so: the lab is strict where its steps do not say otherwise. */
@@ -295,27 +266,39 @@ class Visit {
   }
 }
 
-/** Why a connection is answered with something else than its steps. */
-interface Refusal {
-  readonly status: number;
-  readonly cause: RefusalCause;
-  readonly reason: string;
-  /** The field Accept of the request. */
-  readonly accept?: string | null | undefined;
-  /** Fields of the answer. */
-  readonly fields?: Readonly<Record<string, string>>;
-  /** The answer, if not the reason alone. */
-  readonly response?: Response;
-}
-
-const FULL: Refusal = {
+const FULL: HeadRefusal = {
   status: STATUS_CODE.ServiceUnavailable,
   cause: "connections",
   reason: `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`,
 };
 
-function shownPath({ path, search }: LabRequest): string {
+/**
+ * The path of a target as it was sent, but bytes above 7F percent-encoded, and its query with the question mark. A URL would
+ * take dots, a backslash and a number sign for something else.
+ */
+function partsOf(target: string): { path: string; search: string } {
+  const escaped = target.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+  const [, path = "", search = ""] = /^(?:https?:\/\/[^/?]*)?([^?]*)(.*)$/i.exec(escaped) ?? [];
+  return { path: path || "/", search };
+}
+
+function shownPath(target: string): string {
+  const { path, search } = partsOf(target);
   return (path + search).slice(0, MAX_PATH_CHARS);
+}
+
+/** The list of steps, with URLs of the host that the request names. */
+function listing(request: Request, status: number, error?: string): Response {
+  const url = `ws://${new URL(request.url).host}/`;
+  const headers = new Headers({ "cache-control": "no-store", ...(status === STATUS_CODE.UpgradeRequired && UPGRADE) });
+  if (accepts(request, "text/plain", "application/json") === "application/json") {
+    headers.set("content-type", "application/json");
+    const body = { ...(error !== undefined && { status, error }), steps: listSteps(url) };
+    return new Response(`${JSON.stringify(body)}\n`, { status, headers });
+  }
+  headers.set("content-type", "text/plain; charset=utf-8");
+  const text = [...(error === undefined ? [] : [error, ""]), describeSteps(url), ""].join("\n");
+  return new Response(text, { status, headers });
 }
 
 /** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */
@@ -323,10 +306,9 @@ function strangerIn({ url, headers }: Request): Refusal | undefined {
   const status = STATUS_CODE.Forbidden;
   // The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2).
   const hosts = [url, `http://${headers.get("host") ?? "localhost"}`];
-  if (!hosts.every(isLocal)) return { status, cause: "host", reason: FOREIGN_HOST };
+  if (!hosts.every(isLocal)) return { status, cause: "host", text: FOREIGN_HOST };
   const origin = headers.get("origin");
-  if (origin === null || isLocal(origin)) return undefined;
-  return { status, cause: "origin", reason: FOREIGN_ORIGIN };
+  return origin === null || isLocal(origin) ? undefined : { status, cause: "origin", text: FOREIGN_ORIGIN };
 }
 
 const FOREIGN_HOST = "The field Host does not name this machine: use 127.0.0.1, or start the lab with --lab-public.";
@@ -335,13 +317,6 @@ const FOREIGN_ORIGIN =
 
 function isLocal(url: string): boolean {
   return URL.canParse(url) && isLoopback(new URL(url).hostname.replace(/^\[(.*)\]$/, "$1"));
-}
-
-/** The correct answer, which the steps then change. */
-async function answerTo(request: Request): Promise<HandshakeAnswer> {
-  const key = request.headers.get("sec-websocket-key") ?? "";
-  const fields = new Map(await responseFields(key, subprotocolOf(request)));
-  return { startLine: SWITCHING, fields, portion: 1, linePauseMs: 0, then: "open" };
 }
 
 /** Runs the steps, then echoes what still comes, and meets the close frame. */

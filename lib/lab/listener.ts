@@ -1,6 +1,6 @@
 /**
- * The lab's listener. It stands on `node:net`, of which Deno stops accepting for good, and without an event, once there was no
- * descriptor for a connection: this one notices, and listens anew.
+ * The lab's listener. It stands on `node:net`, whose sockets can be reset. Deno stops accepting there for good, and without an
+ * event, once there was no descriptor for a connection: this one notices, and listens anew.
  *
  * @module
  */
@@ -8,17 +8,9 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { messageOf } from "../protocol/error.ts";
 import { inUrl, ListenError } from "../net/host.ts";
-
-/** How often a listener without descriptors looks for one, in milliseconds: 100. */
-const LOOK_INTERVAL_MS = 100;
-
-/** What a {@linkcode LabListener} tells. */
-export interface LabListenerEvents {
-  /** A connection has come. */
-  onConnection(accepted: Socket): void;
-  /** No connections can be taken for now. */
-  onTrouble(error: string): void;
-}
+import type { StreamListener } from "../net/tls.ts";
+import type { Turns } from "../net/turns.ts";
+import { RawSocket } from "../peer/socket.ts";
 
 /**
  * Listens, also after there was no descriptor for a connection.
@@ -26,33 +18,35 @@ export interface LabListenerEvents {
  * @example
  * ```ts
  * import { LabListener } from "./listener.ts";
+ * import { Turns } from "../net/turns.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const listener = await LabListener.listen("127.0.0.1", 0, {
- *   onConnection: (accepted) => accepted.end("hi"),
- *   onTrouble: console.error,
- * });
- * const connection = await Deno.connect({ port: listener.port });
+ * const listener = await LabListener.listen("127.0.0.1", 0, new Turns());
+ * const connection = await Deno.connect({ port: listener.addr.port });
+ * const accepted = await listener.accept();
+ * await accepted.write(new TextEncoder().encode("hi"));
+ * await accepted.closeWrite();
  * assertEquals(await new Response(connection.readable).text(), "hi");
- * await listener.close();
+ * accepted.close();
+ * listener.close();
  * ```
  */
-export class LabListener {
-  /** The address. */
-  readonly hostname: string;
-  /** The port. */
-  readonly port: number;
-  readonly #events: LabListenerEvents;
+export class LabListener implements StreamListener {
+  /** Where it listens. */
+  readonly addr: Deno.NetAddr;
+  readonly #turns: Turns;
+  readonly #accepted: Socket[] = [];
   #server: Server;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Resolves with the next connection, and with the end. */
+  #change: PromiseWithResolvers<void> | undefined;
+  /** Whether the last descriptor is taken: this server takes no connection any more. */
+  #isShort = false;
   #isClosed = false;
 
-  private constructor(server: Server, hostname: string, port: number, events: LabListenerEvents) {
-    this.#server = server;
-    this.hostname = hostname;
-    this.port = port;
-    this.#events = events;
-    server.on("connection", this.#onConnection);
+  private constructor(server: Server, addr: Deno.NetAddr, turns: Turns) {
+    this.#server = server.on("connection", this.#onConnection);
+    this.addr = addr;
+    this.#turns = turns;
   }
 
   /**
@@ -60,57 +54,63 @@ export class LabListener {
    *
    * @param hostname The host name or address.
    * @param port The port, 0 for any free one.
-   * @param events What is told.
+   * @param turns The queue of all connections.
    * @returns The listener.
    * @throws {ListenError} If it cannot listen there.
    */
-  static async listen(hostname: string, port: number, events: LabListenerEvents): Promise<LabListener> {
+  static async listen(hostname: string, port: number, turns: Turns): Promise<LabListener> {
     try {
       const server = await serverOn(hostname, port);
       const address = server.address();
       const bound = typeof address === "object" && address !== null ? address : { address: hostname, port };
-      return new LabListener(server, bound.address, bound.port, events);
+      return new LabListener(server, { transport: "tcp", hostname: bound.address, port: bound.port }, turns);
     } catch (error) {
       throw new ListenError(hostname, port, error);
     }
   }
 
-  /** Stops listening, and waits until every connection has ended. */
-  async close(): Promise<void> {
+  /**
+   * Waits for the next connection.
+   *
+   * @returns The connection.
+   * @throws {Error} If there is no descriptor for a connection, or it is closed.
+   */
+  async accept(): Promise<RawSocket> {
+    while (true) {
+      const socket = this.#accepted.shift();
+      if (socket) return new RawSocket(socket, this.#turns);
+      if (this.#isClosed) throw new Error("Listener is closed");
+      if (this.#isShort) await this.#listenAnew();
+      this.#change = Promise.withResolvers();
+      await this.#change.promise;
+    }
+  }
+
+  /** Stops listening. */
+  close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.close();
+    this.#change?.resolve();
   }
 
   readonly #onConnection = (accepted: Socket): void => {
-    this.#events.onConnection(accepted);
-    // The connection that took the last descriptor is the last that this server takes.
-    const shortage = this.#timer === undefined ? this.#shortage() : undefined;
-    if (shortage === undefined) return;
-    this.#events.onTrouble(shortage);
-    this.#timer = setTimeout(this.#look, LOOK_INTERVAL_MS);
+    this.#accepted.push(accepted);
+    this.#isShort ||= this.#shortage() !== undefined;
+    this.#change?.resolve();
   };
 
-  readonly #look = async (): Promise<void> => {
-    try {
-      if (this.#shortage() === undefined) {
-        this.#server.close();
-        const server = await serverOn(this.hostname, this.port);
-        server.on("connection", this.#onConnection);
-        this.#server = server;
-        this.#timer = undefined;
-        if (this.#isClosed) server.close();
-        return;
-      }
-    } catch {
-      // Somebody else was faster: there will be another descriptor.
-    }
-    if (!this.#isClosed) this.#timer = setTimeout(this.#look, LOOK_INTERVAL_MS);
-  };
+  async #listenAnew(): Promise<void> {
+    const shortage = this.#shortage();
+    if (shortage !== undefined) throw new Error(shortage);
+    this.#server.close();
+    this.#server = (await serverOn(this.addr.hostname, this.addr.port)).on("connection", this.#onConnection);
+    this.#isShort = false;
+    if (this.#isClosed) this.#server.close();
+  }
 
-  /** What is wrong if a second listener on the same port fails for want of a descriptor, and not because the port is taken. */
+  /** The error of a second listener on the same port that fails for want of a descriptor, and not because the port is taken. */
   #shortage(): string | undefined {
-    const { hostname, port } = this;
+    const { hostname, port } = this.addr;
     if (Deno.permissions.querySync({ name: "net", host: `${inUrl(hostname)}:${port}` }).state !== "granted") {
       return undefined;
     }

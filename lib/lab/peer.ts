@@ -35,9 +35,9 @@ import { LabLimitError, MessageTally } from "./load.ts";
 export class LabPeer extends RawPeer implements Holder {
   /** Which messages go out for each, in this order. */
   readonly messageShapes: MessageShape[] = [];
-  /** What changes every message before it is cut into frames, in this order. */
+  /** Edits of every message before it is cut into frames, in this order. */
   readonly edits: MessageEdit[] = [];
-  /** What the frames of every message go through, in this order. */
+  /** Shapes of the frames of every message, in this order. */
   readonly frameShapes: FrameShape[] = [];
   /** How long each message waits before it goes out, in milliseconds. */
   delayMs = 0;

@@ -23,7 +23,7 @@ export const LAB_STEPS: Readonly<Record<StepGroup, readonly LabStep[]>> = {
   end: END_STEPS,
 };
 
-/** What the groups are called. */
+/** Titles of the groups. */
 export const GROUP_TITLES: Readonly<Record<StepGroup, string>> = {
   handshake: "The handshake (these come first in a path)",
   messages: "Messages",
@@ -203,7 +203,8 @@ const INTRODUCTION = [
   "",
   "The path of the URL says, step by step from left to right, what it does. A step that",
   "shapes messages holds for all that are sent after it; once the steps are through, every",
-  "message is echoed and the close frame is answered. A connection lives 60 seconds at most.",
+  "message is echoed and the close frame is answered. A connection ends 60 seconds behind",
+  "its request.",
 ];
 
 /**
@@ -247,7 +248,7 @@ export interface StepListing {
   readonly usage: string;
   /** The part of the list that it stands in. */
   readonly group: StepGroup;
-  /** What the lab does, in one line. */
+  /** The effect, in one line. */
   readonly help: string;
   /** A URL that shows it. */
   readonly example: string;

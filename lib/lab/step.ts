@@ -1,5 +1,5 @@
 /**
- * What a step of the lab is: one segment of a path, or a few, that says what the lab does.
+ * A step of the lab: one segment of a path, or a few, that says what the lab does.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export interface HandshakeAnswer {
   portion: number;
   /** How long each line waits before it goes out, in milliseconds; 0 sends them together. */
   linePauseMs: number;
-  /** What happens once it is sent: the WebSocket connection begins, nothing ever does, or the connection ends. */
+  /** The state behind the answer: the WebSocket connection begins, nothing ever comes, or the connection ends. */
   then: "open" | "silence" | "end";
 }
 
@@ -29,7 +29,7 @@ export interface StepArguments {
   readonly text: string;
 }
 
-/** What a step does, and when. */
+/** The effect of a step, and its time. */
 export type StepEffect =
   /** It changes the answer to the handshake; such steps come first in a path. */
   | { readonly on: "handshake"; readonly run: (answer: HandshakeAnswer, values: StepArguments) => void }
@@ -40,7 +40,7 @@ export type StepEffect =
 
 /** A number that a step takes. */
 export interface NumberParameter {
-  /** What the list calls it, with its unit. */
+  /** The name in the list, with its unit. */
   readonly name: string;
   /** The least that is allowed. */
   readonly min: number;
@@ -54,7 +54,7 @@ export interface NumberParameter {
 
 /** A text that a step takes. */
 export interface TextParameter {
-  /** What the list calls it. */
+  /** The name in the list. */
   readonly name: string;
   /** The most that is allowed, in bytes of UTF-8. */
   readonly maxBytes: number;
@@ -73,13 +73,13 @@ export type LabStep = StepEffect & {
   readonly number?: NumberParameter;
   /** The text that follows, after the number if there is one. */
   readonly text?: TextParameter;
-  /** What the lab does, in one line. */
+  /** The effect, in one line. */
   readonly help: string;
   /** A path that shows it. */
   readonly example: string;
   /**
-   * What ends with it: after the last of the messages only a step that meets the close frame can stand, after that of the
-   * connection nothing. A number that is optional makes it end nothing where it is given.
+   * The part that ends with the step. Behind the last of the messages only a step that meets the close frame can stand, behind
+   * the last of the connection none. A step with an optional number ends nothing where the number is given.
    */
   readonly last?: "messages" | "connection";
   /** Adds what the step makes the lab do, as far as that is known before a message comes. */

@@ -6,20 +6,13 @@
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { messageOf } from "../protocol/error.ts";
-import {
-  bodyLengthOf,
-  BodyReader,
-  HeadReader,
-  type HttpHead,
-  HttpHeadError,
-  listOf,
-  parseStatusLine,
-  valuesOf,
-} from "../protocol/http.ts";
+import { HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { bodyLengthOf, BodyReader } from "../protocol/http_body.ts";
+import { type HttpHead, listOf, parseStatusLine, valuesOf } from "../protocol/http_lines.ts";
 import { concatBytes, withoutToken } from "../protocol/message.ts";
-import { type HandshakeRefusal, OpenError } from "./open_error.ts";
+import type { HandshakeRefusal } from "./open_error.ts";
 import { within } from "./deadline.ts";
-import { OPEN_FAILURE_TEXT } from "./failure.ts";
+import { lostError } from "./failure.ts";
 
 /** How long the body of a refusal may take, in milliseconds: 1 s, and at most half of what is left of the connect timeout. */
 export const BODY_TIMEOUT_MS = 1000;
@@ -41,7 +34,7 @@ export interface Answer {
   readonly head: HttpHead;
   /** The status; 0 if the answer is not HTTP. */
   readonly status: number;
-  /** What came behind the head; all that came if the answer is not HTTP. */
+  /** The bytes behind the head; all bytes if the answer is not HTTP. */
   readonly rest: Uint8Array<ArrayBuffer>;
   /** Why the head cannot be read, in words; empty if it can. */
   readonly problem: string;
@@ -102,14 +95,13 @@ function unreadable({ message, startLine }: HttpHeadError, bytes: Uint8Array<Arr
 }
 
 async function readOrLose(connection: Readable, into: Uint8Array): Promise<number> {
-  const lost = OPEN_FAILURE_TEXT["connection-lost"];
   try {
     const read = await connection.read(into);
     if (read !== null) return read;
   } catch (error) {
-    throw new OpenError("connection-lost", lost, { detail: messageOf(error), cause: error });
+    throw lostError(messageOf(error), error);
   }
-  throw new OpenError("connection-lost", lost);
+  throw lostError("");
 }
 
 /**
@@ -130,9 +122,9 @@ export function statusText(status: number): string {
   return `status ${status}${isStatus(status) ? ` (${STATUS_TEXT[status]})` : ""}`;
 }
 
-/** Who refuses, why, and until when its body may come. */
+/** Details of a refusal, and the deadline for its body. */
 export interface RefusalDetails {
-  /** Who gave the answer. */
+  /** The giver of the answer. */
   readonly from: HandshakeRefusal["from"];
   /** Everything that is wrong about it. */
   readonly problems: readonly string[];

@@ -82,7 +82,7 @@ export class ClientHelloReader {
   isComplete(bytes: Uint8Array): boolean {
     const first = bytes[0] ?? HANDSHAKE;
     if (first !== HANDSHAKE) {
-      // What a person can read: HTTP, or the empty line before it.
+      // Text that a person can read: HTTP, or the empty line before it.
       const isText = (first > 0x20 && first < 0x7f) || first === 10 || first === 13;
       const problem = `First byte is ${first} instead of a TLS record's ${HANDSHAKE}`;
       throw new TlsError(problem, { alert: ALERT.unexpectedMessage, isText });

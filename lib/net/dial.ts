@@ -11,7 +11,7 @@ import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
 import type { DialOptions } from "./dial_options.ts";
 import { OpenError, OptionError } from "./open_error.ts";
-import { connectionError, type Destination, isTlsAlert } from "./failure.ts";
+import { connectionError, type Destination, lostError } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
 /** The field User-Agent of what goes out over wire. */
@@ -123,10 +123,10 @@ export async function refusedByTls(
   options: DialOptions,
   destination: Destination,
 ): Promise<OpenError> {
-  if (isTlsAlert(error.detail)) return await failureOf(error.detail, options, destination);
+  if (error.reason === "tls-alert") return await failureOf(error.detail, options, destination);
   if (error.failure !== "connection-lost" || !isDirectTls(destination)) return error;
-  const words = await awaitAlert(targetOf(destination.url), options);
-  return isTlsAlert(words) ? await failureOf(words, options, destination) : error;
+  const again = lostError(await awaitAlert(targetOf(destination.url), options));
+  return again.reason === "tls-alert" ? await failureOf(again.detail, options, destination) : error;
 }
 
 interface Target {
@@ -206,7 +206,7 @@ async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProg
     try {
       connection.close();
     } catch {
-      // Whoever gave up meanwhile has closed it.
+      // The caller has given up meanwhile, and closed the connection.
     }
     if (error instanceof OpenError && error.reason === "proxy") throw error;
     const detail = error instanceof OpenError ? error.detail : messageOf(error);

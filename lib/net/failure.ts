@@ -65,22 +65,24 @@ export function connectionError(words: string, destination: Destination, details
 }
 
 /**
- * Tells whether the runtime speaks of TLS that the server did not let come about: with TLS 1.3 such an alert comes only when
- * the answer is read.
+ * Makes the error for a connection that ended before the handshake was answered. With TLS 1.3 the alert of a server that
+ * refuses the client comes only then.
  *
- * @param words What the runtime said.
- * @returns Whether it is an alert of TLS.
+ * @param words What the runtime said; empty for an end without an error.
+ * @param cause The error behind it.
+ * @returns The error, `connection-lost`, with the reason `tls-alert` where the runtime speaks of one.
  *
  * @example
  * ```ts
- * import { isTlsAlert } from "./failure.ts";
- * import { assert } from "@std/assert";
+ * import { lostError } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
  *
- * assert(isTlsAlert("received fatal alert: CertificateRequired"));
+ * assertEquals(lostError("received fatal alert: CertificateRequired").reason, "tls-alert");
  * ```
  */
-export function isTlsAlert(words: string): boolean {
-  return /received fatal alert/.test(words);
+export function lostError(words: string, cause?: unknown): OpenError {
+  const reason = /received fatal alert/.test(words) ? "tls-alert" : "other";
+  return new OpenError("connection-lost", OPEN_FAILURE_TEXT["connection-lost"], { reason, detail: words, cause });
 }
 
 /**
@@ -191,7 +193,7 @@ function dateIn(words: string): string {
   return Number.isNaN(date.getTime()) ? "" : ` (${date.toISOString().slice(0, 10)})`;
 }
 
-/** What a message says of each failure before its cause. */
+/** The beginning of a message, by failure. */
 export const OPEN_FAILURE_TEXT: Record<OpenFailure, string> = {
   "no-connection": "No connection",
   "handshake-refused": "Answer is not a valid upgrade",

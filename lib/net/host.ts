@@ -1,5 +1,5 @@
 /**
- * What the host means on which a server listens, and where a client looks for it.
+ * Addresses that a host name stands for, for a server that listens and a client that looks for it.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { messageOf } from "../protocol/error.ts";
 import { within } from "./deadline.ts";
 
-/** What `localhost` means, in either family (RFC 6761 section 6.3); a client without a URL looks at both, in this order. */
+/** Addresses of `localhost` (RFC 6761 section 6.3); a client without a URL tries both, in this order. */
 export const LOOPBACK_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 
 /** How long an address may take to answer whoever looks for a server, in milliseconds: 1 s. */

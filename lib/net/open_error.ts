@@ -30,13 +30,13 @@ export class OpenError extends Error {
   readonly failure: OpenFailure;
   /** The HTTP status of the answer, where there was one and it is known. */
   readonly status: number | undefined;
-  /** What failed: making the connection, or the handshake over it. */
+  /** The stage that failed: the connection, or the handshake over it. */
   readonly stage: "connect" | "upgrade";
   /** The answer that is not a valid upgrade, where it is known. */
   readonly refusal: HandshakeRefusal | undefined;
-  /** What is known of the reason, as a stable word. */
+  /** The reason as a stable word, as far as it is known. */
   readonly reason: OpenReason;
-  /** What the runtime said, in its own words; empty if that is no more than the message. */
+  /** The runtime's own words; empty if they say no more than the message. */
   readonly detail: string;
   /** The server's certificate, where nobody whom this client trusts has signed it and it could be looked at. */
   readonly certificate: ServerCertificate | undefined;
@@ -99,6 +99,8 @@ export type OpenReason =
   | "client-certificate-refused"
   /** The server ended the TLS handshake without saying why. */
   | "tls-handshake"
+  /** The server ended TLS with an alert, behind what the client took for the end of the handshake. */
+  | "tls-alert"
   /** The server, or something in between, reset the connection. */
   | "reset"
   /** Server and client share no version of TLS. */
@@ -121,17 +123,17 @@ export interface ServerCertificate {
   readonly isIssuerGiven: boolean;
 }
 
-/** What may be known of a connection that could not be opened. */
+/** Details of a connection that could not be opened. */
 export interface OpenErrorDetails {
   /** The HTTP status of the answer. */
   status?: number;
-  /** What failed; by default the connection for `no-connection`, else the handshake. */
+  /** The stage that failed; by default the connection for `no-connection`, else the handshake. */
   stage?: "connect" | "upgrade";
   /** The answer that is not a valid upgrade. */
   refusal?: HandshakeRefusal;
-  /** What is known of the reason; `"other"` by default. */
+  /** The reason; `"other"` by default. */
   reason?: OpenReason;
-  /** What the runtime said. */
+  /** The runtime's own words. */
   detail?: string;
   /** The server's certificate. */
   certificate?: ServerCertificate | undefined;
@@ -141,7 +143,7 @@ export interface OpenErrorDetails {
 
 /** An answer to the opening handshake that is not a valid upgrade, or a proxy's that opens no tunnel. */
 export interface HandshakeRefusal {
-  /** Who gave it; `"not-known"` if it may have been the proxy or the server. */
+  /** The giver of the answer; `"not-known"` if proxy and server cannot be told apart. */
   readonly from: "server" | "proxy" | "not-known";
   /** The HTTP status; 0 if the answer is not HTTP. */
   readonly status: number;

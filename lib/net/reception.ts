@@ -6,16 +6,16 @@
 
 import { STATUS_TEXT } from "@std/http/status";
 import { responseFields, SWITCHING } from "../protocol/handshake_server.ts";
-import { encodeHead, HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { encodeHead } from "../protocol/http_lines.ts";
 import { plainResponse } from "./plain_response.ts";
 import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { type ParsedRequest, parseRequest } from "./request.ts";
-import type { ByteStream, SecureConn } from "./tls.ts";
+import type { AcceptedStream, ByteStream, SecureConn } from "./tls.ts";
 
 /**
- * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to one
- * that is refused, in milliseconds: 10 s.
+ * Deadline for TLS, request head and decision together, in milliseconds: 10 s. A refusal gets as long again.
  */
 export const HEAD_TIMEOUT_MS = 10_000;
 
@@ -25,18 +25,18 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 /** How much of a head is read at once, in bytes: 2 KiB. */
 const READ_BYTES = 2048;
 
-/** How much of what comes behind a request that is refused is read and forgotten at once, in bytes: 16 KiB. */
+/** Bytes that are read and forgotten at once behind a refused request: 16 KiB. */
 const FORGOTTEN_BYTES = 16 * 1024;
 
-/** Behind so many bytes, 64 KiB, it is read no faster than once a tick: whoever sends for ever costs nearly nothing. */
+/** Above this many forgotten bytes, 64 KiB, read once a tick only: a peer that sends for ever costs nearly nothing. */
 const MAX_FAST_FORGOTTEN_BYTES = 64 * 1024;
 
 /**
  * Why a connection was refused before there was a request: its head is none (400, also plain HTTP where TLS is spoken), its
  * TLS handshake is none or over 64 KiB (0), its head is over 64 KiB (431), was not there in time (408, or 0 if nothing came),
- * or it had waited longest of too many (0).
+ * it had waited longest of too many (0), or the handler takes no more connections.
  */
-export type HeadRefusalCause = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit";
+export type HeadRefusalCause = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit" | "connections";
 
 /** How a connection was refused before there was a request. */
 export interface HeadRefusal {
@@ -50,11 +50,11 @@ export interface HeadRefusal {
 
 /** A request that has arrived. */
 export interface Received extends ParsedRequest {
-  /** What came behind the head. */
+  /** The bytes behind the head. */
   readonly early: Uint8Array;
 }
 
-/** What is no request, and the answer to it. */
+/** The refusal of bytes that are no request. */
 export interface Unreadable extends HeadRefusal {
   /** The field Accept, as far as there is one. */
   readonly accept?: string | undefined;
@@ -65,7 +65,7 @@ export class Reception {
   readonly addr: Deno.Addr;
   /** Resolves when it is destroyed. */
   readonly gone: Promise<undefined>;
-  readonly #conn: Deno.TcpConn;
+  readonly #conn: AcceptedStream;
   readonly #secure: SecureConn | undefined;
   #stream: ByteStream;
   readonly #timeoutMs: number;
@@ -78,7 +78,7 @@ export class Reception {
   #isWaiting = true;
   #isGone = false;
 
-  constructor(conn: Deno.TcpConn, secure: SecureConn | undefined, timeoutMs: number) {
+  constructor(conn: AcceptedStream, secure: SecureConn | undefined, timeoutMs: number) {
     this.#conn = conn;
     this.#stream = secure ?? conn;
     this.#secure = secure;
@@ -112,7 +112,7 @@ export class Reception {
       // A peer that has gone is not told of.
       if (!(error instanceof TlsError)) throw error;
       if (!error.isText) return NO_HANDSHAKE;
-      // Whoever speaks plain HTTP is answered in it.
+      // A peer that speaks plain HTTP gets the answer in plain HTTP.
       this.#stream = this.#conn;
       return NO_TLS;
     }
@@ -124,7 +124,7 @@ export class Reception {
       if (count === null) throw new Error("Unexpected EOF");
       try {
         const complete = reader.push(into.subarray(0, count));
-        // Whoever keeps the event loop busy does not put off its own deadline.
+        // A peer that keeps the event loop busy does not put off its own deadline.
         this.tick(performance.now());
         if (complete === undefined) continue;
         const parsed = parseRequest(complete.head, this.#secure !== undefined);
@@ -145,17 +145,18 @@ export class Reception {
   }
 
   #tooLate(): Unreadable {
-    const reason = `No complete request has come within ${this.#timeoutMs / 1000} seconds.`;
+    const reason = `No complete request within ${this.#timeoutMs / 1000} s.`;
     return { status: this.#reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
   }
 
-  async accept(request: Request, protocol: string): Promise<void> {
+  async accept(request: Request, protocol: string, extensions = ""): Promise<void> {
     const key = request.headers.get("sec-websocket-key") ?? "";
-    await writeAll(this.stream, encodeHead(SWITCHING, await responseFields(key, protocol)));
+    await writeAll(this.stream, encodeHead(SWITCHING, await responseFields(key, protocol, extensions)));
   }
 
   /** Answers, and waits for the peer's end of the connection. */
   async refuse(response: Response, isHead: boolean): Promise<void> {
+    this.#isWaiting = false;
     this.#dueAt = performance.now() + this.#timeoutMs;
     const body = await this.#bodyOf(response);
     if (body === undefined) return this.refuse(failed(), isHead);

@@ -5,7 +5,7 @@
  */
 
 import { isHost } from "../protocol/handshake.ts";
-import { type HttpHead, parseRequestLine } from "../protocol/http.ts";
+import { type HttpHead, parseRequestLine } from "../protocol/http_lines.ts";
 import { quote } from "../protocol/message.ts";
 
 /** A request, and what of its first line a `Request` does not keep. */
@@ -18,7 +18,7 @@ export interface ParsedRequest {
   readonly version: string;
 }
 
-/** What is wrong about a head. */
+/** A fault of a head. */
 export interface RequestFault {
   /** One sentence, which quotes nothing that may be a secret. */
   readonly reason: string;

@@ -31,15 +31,32 @@ const HANDSHAKE_WORK = 4 * MAX_WORK;
 /** A byte over TLS is as much work as so many over TCP: 8. */
 const BYTE_COST = 8;
 
-/** What our own frames need of a connection. */
+/** A connection as our own frames use it. */
 export interface ByteStream extends Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close"> {
   /** As how many bytes of TCP each counts when turns are given; 1 by default. */
   readonly byteCost?: number;
 }
 
+/** A connection as a listener accepts it. */
+export interface AcceptedStream extends ByteStream {
+  /** The address of the peer. */
+  readonly remoteAddr: Deno.Addr;
+  /** Turns Nagle's algorithm off, where it is on. */
+  setNoDelay?(noDelay: boolean): void;
+}
+
+/** Accepts connections: a `Deno.TcpListener`, or anything that gives streams of bytes. */
+export interface StreamListener {
+  /** The address that it is bound to. */
+  readonly addr: Deno.NetAddr;
+  /** Waits for the next connection; rejects when none can be taken for now, or the listener is closed. */
+  accept(): Promise<AcceptedStream>;
+  /** Stops listening. */
+  close(): void;
+}
+
 /**
- * Makes what {@linkcode SecureConn} needs of a certificate. Whether the two belong together is found out by the first
- * handshake only.
+ * Makes the context of {@linkcode SecureConn}. Only the first handshake shows whether certificate and key belong together.
  *
  * @param cert The certificate chain as PEM text.
  * @param key Its private key as PEM text.
@@ -76,7 +93,7 @@ export function contextOf(cert: string, key: string): SecureContext {
 export class SecureConn implements ByteStream {
   /** As how many bytes of TCP each counts when turns are given: 8. */
   readonly byteCost = BYTE_COST;
-  readonly #tcp: Deno.TcpConn;
+  readonly #tcp: ByteStream;
   readonly #context: SecureContext;
   readonly #turns: Turns;
   /** TCP as the runtime's TLS sees it, and that TLS: both from the ClientHello on. */
@@ -105,7 +122,7 @@ export class SecureConn implements ByteStream {
    * @param context Its certificate.
    * @param turns The queue of the server that it belongs to.
    */
-  constructor(tcp: Deno.TcpConn, context: SecureContext, turns: Turns = new Turns()) {
+  constructor(tcp: ByteStream, context: SecureContext, turns: Turns = new Turns()) {
     this.#tcp = tcp;
     this.#context = context;
     this.#turns = turns;
@@ -332,7 +349,7 @@ export class SecureConn implements ByteStream {
   }
 }
 
-/** What the runtime's TLS throws for a peer that does not speak TLS as it should; `undefined` for anything else. */
+/** Makes a {@linkcode TlsError} of the runtime's error about a peer that breaks TLS; `undefined` for another error. */
 function asTlsError(error: unknown): TlsError | undefined {
   if (error instanceof TlsError) return error;
   if (!(error instanceof Error && "code" in error) || !/^ERR_(SSL|TLS)_/.test(String(error.code))) return undefined;

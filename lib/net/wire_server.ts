@@ -8,8 +8,8 @@
 import { encodeClosePayload } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { plainResponse } from "./plain_response.ts";
-import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception } from "./reception.ts";
-import { type ByteStream, contextOf, SecureConn } from "./tls.ts";
+import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception, type Unreadable } from "./reception.ts";
+import { type AcceptedStream, type ByteStream, contextOf, SecureConn, type StreamListener } from "./tls.ts";
 import { Turns } from "./turns.ts";
 
 export { HEAD_TIMEOUT_MS, type HeadRefusal, type HeadRefusalCause, MAX_ANSWER_BYTES } from "./reception.ts";
@@ -39,7 +39,7 @@ export interface WireUpgrade {
   readonly turns: Turns;
 }
 
-/** What runs a connection that is upgraded. */
+/** A connection behind its upgrade. */
 export interface WireConnection {
   /** Resolves when the connection has ended, as far as its peer can tell. It never rejects. */
   readonly ended: Promise<unknown>;
@@ -71,13 +71,19 @@ export interface WireConnection {
   destroy(error?: string): void;
 }
 
-/** What a {@linkcode WireServer} does with a request, and tells of its connections. */
+/** Decides on requests of a {@linkcode WireServer}, and serves its connections. */
 export interface WireHandler {
   /**
    * Whether the handler writes the answer to the opening handshake itself, in {@linkcode WireConnection.run}. By default the
    * server writes it, before it calls {@linkcode WireHandler.serve}.
    */
   readonly answersItself?: boolean;
+  /**
+   * Decides on a connection of which nothing has been read. By default every connection is taken.
+   *
+   * @returns The refusal, which is the answer; with the status 0 the connection is dropped without one.
+   */
+  onAccept?(): HeadRefusal | undefined;
   /**
    * Decides on a request. A request that it lets through is given to `serve`, or `abandoned` is told of it. If it throws or
    * rejects, the answer is 500; if it takes longer than the rest of the time for the head, there is none.
@@ -89,6 +95,13 @@ export interface WireHandler {
    * @returns A response that refuses it, or the subprotocol with which it is upgraded, empty for none.
    */
   decide(request: Request, addr: Deno.Addr, target: string, version: string): Decision | Promise<Decision>;
+  /**
+   * Says which extensions are accepted of a request that `decide` let through, where the server writes the answer.
+   *
+   * @param request The request.
+   * @returns The value of the field Sec-WebSocket-Extensions; empty, as by default, for none.
+   */
+  extensions?(request: Request): string;
   /**
    * Takes over a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
    *
@@ -124,13 +137,14 @@ export type Decision = Response | string;
 
 /** Options of {@linkcode WireServer}. */
 export interface WireServerOptions {
+  /** Accepts the connections; a listener of the runtime on the host name and port by default. */
+  readonly listener?: StreamListener | undefined;
   /** The host name or address to listen on. */
   readonly hostname: string;
   /** The port to listen on, 0 for any free one. */
   readonly port: number;
   /**
-   * How long the head of a request may take with the TLS handshake before it and the decision on it, and then the answer to
-   * one that is refused, in milliseconds; 10 s by default.
+   * Deadline for TLS, request head and decision together, in milliseconds; a refusal gets as long again. 10 s by default.
    */
   readonly headTimeoutMs?: number | undefined;
   /**
@@ -166,9 +180,9 @@ export interface WireServerOptions {
 export class WireServer {
   readonly #options: WireServerOptions;
   readonly #handler: WireHandler;
-  readonly #listener: Deno.TcpListener;
+  readonly #listener: StreamListener;
   /** How TLS begins on a connection, if there is TLS. */
-  readonly #secure: ((conn: Deno.TcpConn) => SecureConn) | undefined;
+  readonly #secure: ((conn: AcceptedStream) => SecureConn) | undefined;
   readonly #accepting: Promise<void>;
   /** Everything that has a deadline, and the promise that it is gone. */
   readonly #running = new Map<Timed, Promise<void>>();
@@ -191,15 +205,15 @@ export class WireServer {
     this.#options = options;
     this.#handler = handler;
     const { hostname, port, cert, key } = options;
-    // One of the two without the other is not taken for no TLS.
+    // A certificate without its key (or the reverse) is an error, not plain TCP.
     if (cert !== undefined || key !== undefined) {
       const pair = [cert ?? "", key ?? ""] as const;
-      // What is wrong with them is said by the runtime's own listener, which is not used otherwise: see tls.ts.
+      // Only the runtime's own listener says what is wrong with the pair; the connections do without it (see tls.ts).
       Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
       const context = contextOf(...pair);
       this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
     }
-    this.#listener = Deno.listen({ hostname, port });
+    this.#listener = options.listener ?? Deno.listen({ hostname, port });
     this.#accepting = this.#accept();
   }
 
@@ -213,6 +227,11 @@ export class WireServer {
     return this.#listener.addr.port;
   }
 
+  /** How many connections there are, before and behind their upgrade. */
+  get connections(): number {
+    return this.#running.size;
+  }
+
   /**
    * Begins to close every connection. Others that come are still answered: it is the handler that refuses them.
    *
@@ -221,7 +240,7 @@ export class WireServer {
    * @returns The connections that were open; without {@linkcode stop} they wait for the answer for ever.
    */
   closeAll(code: number, reason: string): WireConnection[] {
-    // What cannot be sent is found out here, and not by a connection that comes later.
+    // A code or reason that cannot be sent throws here, and not in a connection that comes later.
     encodeClosePayload(code, reason);
     this.#closing = { code, reason };
     for (const connection of this.#connections) connection.close(code, reason, { timeoutMs: Infinity });
@@ -248,16 +267,17 @@ export class WireServer {
         const conn = await this.#listener.accept();
         isInTrouble = false;
         try {
-          conn.setNoDelay(true);
+          conn.setNoDelay?.(true);
         } catch {
           // A peer that is gone already.
           conn.close();
           continue;
         }
+        const refusal = this.#handler.onAccept?.();
         if (this.#receptions.size >= this.#maxHeads()) this.#dropOldest();
         const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
         this.#receptions.add(reception);
-        this.#run(reception, this.#receive(reception).finally(() => this.#receptions.delete(reception)));
+        this.#run(reception, this.#receive(reception, refusal).finally(() => this.#receptions.delete(reception)));
       } catch (error) {
         // One connection that could not be taken is not the end of the others.
         if (this.#isStopped) return;
@@ -274,7 +294,7 @@ export class WireServer {
   #run(timed: Timed, running: Promise<void>): void {
     this.#running.set(
       timed,
-      // What a handler throws ends its connection, and not the process.
+      // An error of a handler ends its connection, and not the process.
       running.catch(() => timed.destroy()).finally(() => {
         this.#running.delete(timed);
         if (this.#running.size > 0) return;
@@ -294,7 +314,7 @@ export class WireServer {
     return typeof maxHeads === "number" ? maxHeads : maxHeads(this.#receptions.size);
   }
 
-  /** Whoever holds connections open without a word cannot keep others out. */
+  /** Drops the oldest, so that silent connections cannot keep others out. */
   #dropOldest(): void {
     const [oldest] = this.#receptions;
     if (oldest === undefined) return;
@@ -319,9 +339,9 @@ export class WireServer {
     }
   }
 
-  async #receive(reception: Reception): Promise<void> {
+  async #receive(reception: Reception, refusal?: Unreadable): Promise<void> {
     try {
-      const received = await reception.read();
+      const received = refusal ?? await reception.read();
       if ("cause" in received) {
         this.#tellRefused(reception, received);
         const { status, reason, accept } = received;
@@ -355,7 +375,9 @@ export class WireServer {
 
   async #upgrade(reception: Reception, { request, target, early }: Received, protocol: string): Promise<void> {
     try {
-      if (!this.#handler.answersItself) await reception.accept(request, protocol);
+      if (!this.#handler.answersItself) {
+        await reception.accept(request, protocol, this.#handler.extensions?.(request));
+      }
       if (this.#isStopped) throw new Error("Server has stopped");
       const { stream, addr } = reception;
       const upgrade = { stream, request, target, protocol, addr, turns: this.#turns };
@@ -383,7 +405,7 @@ function isOfPeer(error: unknown): boolean {
   return [ConnectionAborted, ConnectionReset, NotConnected].some((kind) => error instanceof kind);
 }
 
-/** What has deadlines. */
+/** A connection with deadlines. */
 interface Timed {
   tick(now: number): void;
   destroy(error?: string): void;

@@ -19,9 +19,6 @@ const BATCH_BYTES = 64 * 1024;
 /** So many pieces of frames go out together at most, so that a turn is short: 1,024. */
 const BATCH_PIECES = 1024;
 
-/** So many bytes are decoded in one turn at most: 16 KiB, which is 2,700 empty messages. */
-const DECODE_BYTES = 16 * 1024;
-
 /** How often a slow connection writes, in milliseconds: 50 ms. */
 const SLOW_BEAT_MS = 50;
 
@@ -38,7 +35,7 @@ const SLOW_BEAT_MS = 50;
  * import { assertEquals } from "@std/assert";
  *
  * const server = createServer({ allowHalfOpen: true }, async (accepted) => {
- *   const peer = new RawPeer(new RawSocket(accepted, AbortSignal.timeout(5000)));
+ *   const peer = new RawPeer(new RawSocket(accepted));
  *   // Opcode 3 is not defined.
  *   await peer.sendFrames([{ opcode: 3, payload: new TextEncoder().encode("hi") }]);
  *   await peer.socket.end();
@@ -62,7 +59,7 @@ export class RawPeer {
   readonly #inbox: RawMessage[] = [];
   #inboxBytes = 0;
   #pongs: RawFrame[] = [];
-  #unread: Uint8Array<ArrayBuffer>;
+  #early: Uint8Array<ArrayBuffer> | undefined;
   #answer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #isInLongFrame = false;
   #sent: CloseFrame | null = null;
@@ -74,9 +71,9 @@ export class RawPeer {
    * @param socket Moves the bytes.
    * @param early What arrived together with the handshake.
    */
-  constructor(socket: RawSocket, early: Uint8Array<ArrayBuffer> = new Uint8Array(0)) {
+  constructor(socket: RawSocket, early?: Uint8Array<ArrayBuffer>) {
     this.socket = socket;
-    this.#unread = early;
+    this.#early = early;
     this.#endpoint = new Endpoint("server", {
       onOutput: (opcode, payload) => {
         if (opcode === OPCODE.pong) this.#pongs.push({ opcode, payload: payload.slice() });
@@ -133,10 +130,9 @@ export class RawPeer {
   async receive(): Promise<RawMessage | undefined> {
     const endpoint = this.#endpoint;
     while (this.#inbox.length === 0 && endpoint.phase === "open") {
-      if (this.#unread.byteLength === 0) this.#unread = await this.socket.read();
+      const piece = this.#early ?? await this.socket.take();
+      this.#early = undefined;
       await this.socket.turn();
-      const piece = this.#unread.subarray(0, DECODE_BYTES);
-      this.#unread = this.#unread.subarray(DECODE_BYTES);
       endpoint.receive(piece);
       this.onRead();
       const pongs = this.#pongs;
@@ -209,6 +205,7 @@ export class RawPeer {
       end: error ? "protocol-error" : received ? "close-frame" : "no-close-frame",
       tcp: "not-known",
       detail: error?.message ?? detail,
+      incomplete: this.#endpoint.incomplete ?? null,
     };
   }
 
@@ -244,7 +241,7 @@ export class RawPeer {
   async #writeOut(batch: readonly Uint8Array[], bytes: number): Promise<void> {
     await this.socket.turn();
     const joined = batch.length === 1 && batch[0] ? batch[0] : concatBytes(batch, bytes);
-    if (this.bytesPerSecond === Infinity) return await this.socket.write(joined);
+    if (this.bytesPerSecond === Infinity) return void await this.socket.write(joined);
     const step = Math.max(1, Math.round(this.bytesPerSecond * SLOW_BEAT_MS / 1000));
     for (let at = 0; at < bytes; at += step) {
       const piece = joined.subarray(at, at + step);
@@ -254,7 +251,7 @@ export class RawPeer {
   }
 }
 
-/** What a close frame says, as far as it says anything: it may be one that breaks the rules. */
+/** Reads a close frame, which may break the rules, as far as possible. */
 function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
   if (payload.byteLength < 2) return { code: 1005, reason: "" };
   return { code: new DataView(payload.buffer).getUint16(0), reason: new TextDecoder().decode(payload.subarray(2)) };

@@ -9,14 +9,21 @@
 
 import type { Socket } from "node:net";
 import { within } from "../net/deadline.ts";
+import type { AcceptedStream } from "../net/tls.ts";
+import { MAX_WORK, Turns } from "../net/turns.ts";
 import { messageOf } from "../protocol/error.ts";
-import { Pace } from "./pace.ts";
 
 /** How long a connection that is being ended waits for the other side to end it too, in milliseconds: 2 s. */
 const LINGER_MS = 2000;
 
+/** How much is read at once, in bytes: 16 KiB, which is 2,700 empty messages. */
+const READ_BYTES = 16 * 1024;
+
 /** How long a turn is, in milliseconds: 2. */
 const TURN_MS = 2;
+
+/** As how many frames a turn counts: 4,096, so that timers and new connections are served behind four turns. */
+const TURN_WORK = 4 * MAX_WORK;
 
 /**
  * Thrown when something is wanted of a connection that has ended.
@@ -35,7 +42,7 @@ export class PeerGoneError extends Error {
 }
 
 /**
- * A TCP connection. Everything that waits ends with the signal.
+ * A TCP connection. Everything that waits ends when it is closed.
  *
  * @example
  * ```ts
@@ -44,7 +51,7 @@ export class PeerGoneError extends Error {
  * import { assertEquals } from "@std/assert";
  *
  * const server = createServer({ allowHalfOpen: true }, async (accepted) => {
- *   const socket = new RawSocket(accepted, AbortSignal.timeout(5000));
+ *   const socket = new RawSocket(accepted);
  *   await socket.write(new TextEncoder().encode("hi"));
  *   await socket.end();
  * });
@@ -56,13 +63,16 @@ export class PeerGoneError extends Error {
  * await new Promise((resolve) => server.close(resolve));
  * ```
  */
-export class RawSocket {
-  /** Ends every wait. */
-  readonly signal: AbortSignal;
+export class RawSocket implements AcceptedStream {
+  /** The address of the other side. */
+  readonly remoteAddr: Deno.NetAddr;
   readonly #socket: Socket;
   readonly #chunks: AsyncIterator<Uint8Array>;
-  readonly #pace: Pace;
+  readonly #turns: Turns;
+  #rest: Uint8Array = new Uint8Array(0);
   #interruption = new AbortController();
+  /** Why every wait has ended. */
+  #closed: Error | undefined;
   #turnEnd = 0;
   #isOver = false;
 
@@ -70,22 +80,17 @@ export class RawSocket {
    * Takes over a connection.
    *
    * @param socket The connection; its server allows it to be half open.
-   * @param signal Drops the connection and ends every wait.
-   * @param pace The turns of all connections.
+   * @param turns The queue of all connections.
    */
-  constructor(socket: Socket, signal: AbortSignal, pace: Pace = new Pace()) {
-    this.signal = signal;
-    this.#pace = pace;
+  constructor(socket: Socket, turns: Turns = new Turns()) {
+    const { remoteAddress: hostname = "", remotePort: port = 0 } = socket;
+    this.remoteAddr = { transport: "tcp", hostname, port };
+    this.#turns = turns;
     this.#socket = socket;
     this.#chunks = socket.iterator({ destroyOnReturn: false });
     socket.setNoDelay(true);
-    // What went wrong is thrown by the read or write that met it; unheard, the event would end the process.
+    // The read or write that fails throws the error; unheard, the event would end the process.
     socket.on("error", () => {});
-    if (signal.aborted) this.destroy();
-    signal.addEventListener("abort", () => {
-      this.destroy();
-      this.#interruption.abort(signal.reason);
-    }, { once: true });
   }
 
   /** Whether our side has ended. */
@@ -96,35 +101,58 @@ export class RawSocket {
   /**
    * Reads what has arrived, or waits for it.
    *
-   * @returns The bytes, at most 64 KiB.
+   * @param into Where to.
+   * @returns How many bytes; `null` if the other side has ended the connection.
+   * @throws {PeerGoneError} If the connection breaks, or is closed.
+   */
+  async read(into: Uint8Array): Promise<number | null> {
+    if (this.#rest.byteLength === 0) {
+      const chunk = await this.#wait(this.#chunks.next());
+      if (chunk.done) return null;
+      this.#rest = chunk.value;
+    }
+    const piece = this.#rest.subarray(0, into.byteLength);
+    this.#rest = this.#rest.subarray(piece.byteLength);
+    into.set(piece);
+    return piece.byteLength;
+  }
+
+  /**
+   * Reads what has arrived, or waits for it.
+   *
+   * @returns The bytes, at most 16 KiB.
    * @throws {PeerGoneError} If the other side has ended the connection.
    */
-  async read(): Promise<Uint8Array<ArrayBuffer>> {
-    const chunk = await this.#wait(this.#chunks.next());
-    if (chunk.done) throw new PeerGoneError("Client ended the connection");
-    return new Uint8Array(chunk.value);
+  async take(): Promise<Uint8Array<ArrayBuffer>> {
+    const into = new Uint8Array(READ_BYTES);
+    const count = await this.read(into);
+    if (count === null) throw new PeerGoneError("Client ended the connection");
+    return into.slice(0, count);
   }
 
   /**
    * Writes, and waits until the system has taken the bytes.
    *
    * @param bytes The bytes.
+   * @returns How many were written: all.
    * @throws {PeerGoneError} If the other side has ended the connection.
    */
-  async write(bytes: Uint8Array): Promise<void> {
+  async write(bytes: Uint8Array): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#socket.write(bytes, (error) => error ? reject(error) : resolve());
     await this.#wait(promise);
+    return bytes.byteLength;
   }
 
   /**
    * Waits until it is this connection's turn to work, unless it is already: nothing that one does keeps the others waiting.
    *
-   * @throws {PeerGoneError} If the signal has ended every wait meanwhile.
+   * @throws {PeerGoneError} If the connection is closed meanwhile.
    */
   async turn(): Promise<void> {
     if (performance.now() < this.#turnEnd) return;
-    await this.#wait(this.#pace.turn());
+    const turn = this.#turns.next(TURN_WORK);
+    if (turn) await this.#wait(turn);
     this.#turnEnd = performance.now() + TURN_MS;
   }
 
@@ -155,17 +183,21 @@ export class RawSocket {
   /**
    * Reads and forgets until the other side ends the connection.
    *
-   * @throws {PeerGoneError} If the signal does.
+   * @throws {PeerGoneError} If {@linkcode close} does.
    */
   async discard(): Promise<void> {
+    const into = new Uint8Array(READ_BYTES);
     try {
-      while (true) {
-        await this.read();
-        await this.turn();
-      }
+      while (await this.read(into) !== null) await this.turn();
     } catch (error) {
-      if (this.signal.aborted || !(error instanceof PeerGoneError)) throw error;
+      if (this.#closed || !(error instanceof PeerGoneError)) throw error;
     }
+  }
+
+  /** Ends our side (TCP FIN). */
+  closeWrite(): Promise<void> {
+    this.#socket.end();
+    return Promise.resolve();
   }
 
   /**
@@ -177,7 +209,7 @@ export class RawSocket {
     this.#isOver = true;
     this.#socket.end();
     await within(this.discard(), "end of the client", { timeoutMs: LINGER_MS }).catch(() => {});
-    this.#socket.destroy();
+    this.close();
   }
 
   /** Ends the connection with a reset (TCP RST): what the other side has not read yet is lost. */
@@ -186,10 +218,16 @@ export class RawSocket {
     this.#socket.resetAndDestroy();
   }
 
-  /** Lets go of the connection, whatever state it is in. */
-  destroy(): void {
+  /**
+   * Drops the connection, whatever state it is in, and ends every wait.
+   *
+   * @param reason Why.
+   */
+  close(reason = "Connection is closed"): void {
     this.#isOver = true;
+    this.#closed ??= new Error(reason);
     this.#socket.destroy();
+    this.#interruption.abort(this.#closed);
   }
 
   async #wait<T>(promise: Promise<T>): Promise<T> {
@@ -197,15 +235,11 @@ export class RawSocket {
     try {
       return await within(promise, "answer", { signal });
     } catch (error) {
-      if (signal.aborted && !this.signal.aborted) {
-        this.#interruption = new AbortController();
-        throw signal.reason;
-      }
-      // What ends with the signal may fail before or after the wait does; the reason is one.
-      const { aborted, reason } = this.signal;
-      const cause = aborted ? reason : error;
-      const text = messageOf(cause);
-      throw new PeerGoneError(aborted ? text : `Client is gone (${text})`, { cause });
+      const cause = this.#closed;
+      if (cause) throw new PeerGoneError(cause.message, { cause });
+      if (!signal.aborted) throw new PeerGoneError(`Client is gone (${messageOf(error)})`, { cause: error });
+      this.#interruption = new AbortController();
+      throw signal.reason;
     }
   }
 }

@@ -148,7 +148,7 @@ export class MessageAssembler {
   push(fragment: Fragment): Message | undefined {
     const { payload, final } = fragment;
     const kind = this.#kindFor(fragment.kind);
-    if (exceeds(payload, this.#maxMessageBytes - this.#length)) throw this.#tooBig();
+    if (exceeds(payload, this.#maxMessageBytes - this.#length)) throw tooBig(this.#maxMessageBytes);
     if (this.#kind === undefined && final) return whole(kind, payload);
     const message = this.#store(kind, typeof payload === "string" ? new TextEncoder().encode(payload) : payload, final);
     if (message === undefined || kind === "binary") return message;
@@ -177,25 +177,48 @@ export class MessageAssembler {
     return payload;
   }
 
+  /**
+   * Begins a message whose bytes come out of a compressed one: pieces follow as continuations, by `pushBytes`, `push` or `scan`.
+   *
+   * @param kind What its first fragment announces.
+   * @throws {ProtocolError} As in `check`.
+   */
+  begin(kind: Fragment["kind"]): void {
+    this.#kind = this.#admit(kind, 0);
+  }
+
+  /**
+   * Takes account of a piece of the message under way without storing it, for those who pass it on at once.
+   *
+   * @param bytes The piece; text has to be UTF-8 so far.
+   * @param final Whether the message ends with it.
+   * @throws {ProtocolError} `invalid-utf8` or `message-too-big`, as in `push`.
+   */
+  scan(bytes: Uint8Array<ArrayBuffer>, final: boolean): void {
+    const kind = this.#admit("continuation", bytes.byteLength);
+    const isWhole = final && this.#length === 0;
+    this.#length += bytes.byteLength;
+    if (kind === "text" && !(isWhole ? isUtf8(bytes) : this.#isUtf8SoFar(bytes, final))) throw notUtf8();
+    if (final) this.#complete();
+  }
+
+  /** Fragment by fragment, so that a mistake is found when it arrives, not when the message ends. */
+  #isUtf8SoFar(bytes: Uint8Array<ArrayBuffer>, final: boolean): boolean {
+    this.#checker ??= new Utf8Checker();
+    return this.#checker.push(bytes) && (!final || this.#checker.isBetweenCharacters);
+  }
+
   #store(kind: MessageKind, bytes: Uint8Array<ArrayBuffer>, final: boolean): Uint8Array<ArrayBuffer> | undefined {
     this.#kind = kind;
     this.#append(bytes);
-    if (kind === "text") {
-      // Fragment by fragment, so that a mistake is found when it arrives, not when the message ends.
-      this.#checker ??= new Utf8Checker();
-      if (!this.#checker.push(bytes) || (final && !this.#checker.isBetweenCharacters)) throw notUtf8();
-    }
+    if (kind === "text" && !this.#isUtf8SoFar(bytes, final)) throw notUtf8();
     return final ? this.#complete() : undefined;
   }
 
   #admit(kind: Fragment["kind"], bytes: number): MessageKind {
     const of = this.#kindFor(kind);
-    if (bytes > this.#maxMessageBytes - this.#length) throw this.#tooBig();
+    if (bytes > this.#maxMessageBytes - this.#length) throw tooBig(this.#maxMessageBytes);
     return of;
-  }
-
-  #tooBig(): ProtocolError {
-    return new ProtocolError("message-too-big", `Message is longer than the limit of ${this.#maxMessageBytes} bytes`);
   }
 
   #kindFor(kind: Fragment["kind"]): MessageKind {
@@ -272,4 +295,14 @@ function whole(kind: MessageKind, payload: Uint8Array<ArrayBuffer> | string): Me
 
 function notUtf8(): ProtocolError {
   return new ProtocolError("invalid-utf8", "Text message is not UTF-8");
+}
+
+/**
+ * Makes the error for a message over a limit.
+ *
+ * @param maxMessageBytes The limit in bytes.
+ * @returns The error to throw, with the close code 1009.
+ */
+export function tooBig(maxMessageBytes: number): ProtocolError {
+  return new ProtocolError("message-too-big", `Message is longer than the limit of ${maxMessageBytes} bytes`);
 }

@@ -15,49 +15,21 @@
  */
 
 import { type Fragment, MessageAssembler } from "./assembler.ts";
+import { type CloseFrame, type CloseRecord, encodeClosePayload, parseClosePayload } from "./close.ts";
+import { asciiReason, closeFrameAtEnd } from "./close_frame.ts";
 import {
-  type CloseFrame,
-  type CloseRecord,
-  encodeClosePayload,
-  MAX_CLOSE_REASON_BYTES,
-  parseClosePayload,
-} from "./close.ts";
-import type {
-  ConnectionEnd,
-  EndpointHandler,
-  EndpointOptions,
-  EndpointPhase,
-  EndpointRole,
-  RelayHandler,
+  type ConnectionEnd,
+  EndpointError,
+  type EndpointHandler,
+  type EndpointOptions,
+  type EndpointPhase,
+  type EndpointRole,
+  type MessageInflater,
+  type RelayHandler,
 } from "./endpoint_handler.ts";
 import { ProtocolError } from "./error.ts";
-import { applyMask, FrameDecoder, type FrameHeader, OPCODE, readMaskingKey } from "./frame.ts";
+import { FrameDecoder, type FrameHeader, OPCODE, RSV1 } from "./frame.ts";
 import type { Message, MessageKind } from "./message.ts";
-
-export type {
-  ConnectionEnd,
-  EndpointHandler,
-  EndpointOptions,
-  EndpointPhase,
-  EndpointRole,
-  RelayHandler,
-} from "./endpoint_handler.ts";
-
-/**
- * Thrown when a program asks an endpoint for what the protocol does not allow it (not the peer) to do.
- *
- * @example
- * ```ts
- * import { EndpointError } from "./endpoint.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(new EndpointError("Cannot send data behind the close frame").name, "EndpointError");
- * ```
- */
-export class EndpointError extends Error {
-  /** The name of the class. */
-  override readonly name = "EndpointError";
-}
 
 /**
  * One end of a connection, behind the opening handshake.
@@ -92,6 +64,7 @@ export class Endpoint {
   readonly #handler: EndpointHandler;
   readonly #relay: RelayHandler | undefined;
   readonly #options: EndpointOptions;
+  readonly #inflater: MessageInflater | undefined;
   readonly #decoder: FrameDecoder;
   #assembler: MessageAssembler;
 
@@ -107,6 +80,8 @@ export class Endpoint {
   #isDiscarded = false;
   /** The kind of the message that this data frame belongs to. */
   #kind: MessageKind = "text";
+  /** The message that this data frame belongs to is compressed. */
+  #isCompressed = false;
   /** The kind of the message that goes out in fragments. */
   #outgoing: MessageKind | undefined;
 
@@ -123,12 +98,13 @@ export class Endpoint {
     this.#handler = handler;
     this.#relay = handler.relay;
     this.#options = options;
+    this.#inflater = options.inflater;
     this.#assembler = new MessageAssembler(options);
     this.#decoder = new FrameDecoder(role === "client" ? "server" : "client", {
       onHeader: (header) => this.#onHeader(header),
       onData: (header, piece, isFirst, isLast) => this.#onData(header, piece, isFirst, isLast),
       onControl: (header, payload) => this.#onControl(header, payload),
-    });
+    }, { allowsCompressed: options.inflater !== undefined });
   }
 
   /** How far the connection has come. */
@@ -209,16 +185,18 @@ export class Endpoint {
    * @param kind The kind of the message; the endpoint knows which fragment is its first.
    * @param payload The bytes of the fragment.
    * @param final Whether the message ends with it.
+   * @param isCompressed Whether the message was compressed, as a whole, before it was cut (RFC 7692 section 6.1).
    * @throws {EndpointError} If a close frame has gone either way, or a message of the other kind is under way.
    */
-  sendFragment(kind: MessageKind, payload: Uint8Array<ArrayBuffer>, final: boolean): void {
+  sendFragment(kind: MessageKind, payload: Uint8Array<ArrayBuffer>, final: boolean, isCompressed = false): void {
     if (this.#sent !== null) throw new EndpointError("Cannot send data behind the close frame");
     if (this.#outgoing !== undefined && this.#outgoing !== kind) {
       throw new EndpointError(`Cannot send ${kind} inside a ${this.#outgoing} message`);
     }
-    const opcode = this.#outgoing === undefined ? OPCODE[kind] : OPCODE.continuation;
+    const isFirst = this.#outgoing === undefined;
     this.#outgoing = final ? undefined : kind;
-    this.#handler.onOutput(opcode, payload, final);
+    const opcode = isFirst ? OPCODE[kind] : OPCODE.continuation;
+    this.#handler.onOutput(opcode, payload, final, isFirst && isCompressed ? RSV1 : 0);
   }
 
   /**
@@ -229,7 +207,7 @@ export class Endpoint {
    */
   ping(payload: Uint8Array<ArrayBuffer>): void {
     if (this.#sent !== null) throw new EndpointError("Cannot send a ping behind the close frame");
-    this.#handler.onOutput(OPCODE.ping, payload, true);
+    this.#handler.onOutput(OPCODE.ping, payload, true, 0);
   }
 
   /**
@@ -299,13 +277,14 @@ export class Endpoint {
 
   /** Whether a binary frame is being handed on that has not ended. */
   get #isRelaying(): boolean {
-    return this.#relay !== undefined && this.#kind === "binary" && !this.#isDiscarded && this.#decoder.payloadLeft > 0;
+    return this.#relay !== undefined && this.#kind === "binary" && !this.#isCompressed && !this.#isDiscarded &&
+      this.#decoder.payloadLeft > 0;
   }
 
   #sendClose(frame: CloseFrame, payload: Uint8Array<ArrayBuffer>, initiator: "local" | "peer"): void {
     this.#sent = frame;
     this.#initiator ??= initiator;
-    this.#handler.onOutput(OPCODE.close, payload, true);
+    this.#handler.onOutput(OPCODE.close, payload, true, 0);
   }
 
   /** Fails the connection (RFC 6455 section 7.1.7); an error that is not the peer's goes on. */
@@ -332,7 +311,10 @@ export class Endpoint {
     const { final, length } = header;
     const kind = fragmentKindOf(header.opcode);
     try {
-      this.#kind = this.#assembler.check(kind, length);
+      // Of a compressed message the length says nothing: what comes out is counted.
+      if (header.opcode !== OPCODE.continuation) this.#isCompressed = header.reserved !== 0;
+      this.#kind = this.#assembler.check(kind, this.#isCompressed ? 0 : length);
+      if (this.#isCompressed) return this.#assembler.begin(kind);
       if (this.#relay && this.#kind === "binary") this.#assembler.skip(kind, length, final);
     } catch (error) {
       // The frame itself is in order, so that the frames behind it can be read: one of them is the peer's close frame.
@@ -343,6 +325,7 @@ export class Endpoint {
   #onData(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     if (isFirst) this.#handler.onFrame?.(header, piece);
     if (this.#isDiscarded) return;
+    if (this.#isCompressed) return this.#inflate(piece, isLast && header.final);
     if (this.#relay === undefined) return this.#assemble(header, piece, isFirst, isLast);
     if (this.#kind === "text") return this.#relayText(this.#relay, header, piece, isFirst, isLast);
     this.#relay.onPiece(header, piece, isFirst, isLast);
@@ -362,6 +345,25 @@ export class Endpoint {
       return this.#fail(error);
     }
     if (bytes !== undefined) this.#handler.onMessageBytes?.(this.#kind, bytes);
+    if (message !== undefined) this.#handler.onMessage?.(message);
+  }
+
+  #inflate(piece: Uint8Array<ArrayBuffer>, isLast: boolean): void {
+    const { relay, onMessageBytes } = this.#handler;
+    let message: Message | undefined;
+    let whole: Uint8Array<ArrayBuffer> | undefined;
+    try {
+      this.#inflater?.inflate(piece, isLast, (payload, final) => {
+        if (relay) {
+          this.#assembler.scan(payload, final);
+          relay.onInflated?.(this.#kind, payload, final, piece);
+        } else if (onMessageBytes) whole = this.#assembler.pushBytes("continuation", payload, final);
+        else message = this.#assembler.push({ kind: "continuation", payload, final });
+      });
+    } catch (error) {
+      return this.#fail(error);
+    }
+    if (whole !== undefined) this.#handler.onMessageBytes?.(this.#kind, whole);
     if (message !== undefined) this.#handler.onMessage?.(message);
   }
 
@@ -389,7 +391,7 @@ export class Endpoint {
     // Our own close frame forbids data, and only the peer's ends the pongs (RFC 6455 section 5.5.2).
     if (this.#phase !== "open" && this.#phase !== "closing") return;
     if (header.opcode === OPCODE.pong) return this.#handler.onPong?.(payload);
-    this.#handler.onOutput(OPCODE.pong, payload, true);
+    this.#handler.onOutput(OPCODE.pong, payload, true, 0);
     this.#handler.onPing?.(payload);
   }
 
@@ -419,29 +421,6 @@ export class Endpoint {
     this.#handler.onClose?.(frame);
     return true;
   }
-}
-
-/** Reads the close frame with which bytes end, if they do. */
-function closeFrameAtEnd(bytes: Uint8Array<ArrayBuffer>, isMasked: boolean): CloseFrame | undefined {
-  const headerBytes = isMasked ? 6 : 2;
-  const most = Math.min(MAX_CLOSE_REASON_BYTES + 2, bytes.byteLength - headerBytes);
-  for (let length = 2; length <= most; length++) {
-    const at = bytes.byteLength - headerBytes - length;
-    if (bytes[at] !== 0x88 || bytes[at + 1] !== (length | (isMasked ? 0x80 : 0))) continue;
-    const payload = bytes.slice(at + headerBytes);
-    if (isMasked) applyMask(payload, readMaskingKey(bytes, at + 2), 0);
-    try {
-      return parseClosePayload(payload);
-    } catch {
-      // It only looked like one.
-    }
-  }
-  return undefined;
-}
-
-/** A reason has at most 123 bytes: what is not ASCII becomes a question mark, so that a cut is easy. */
-function asciiReason(message: string): string {
-  return message.replace(/[^ -~]/g, "?").slice(0, MAX_CLOSE_REASON_BYTES);
 }
 
 function fragmentKindOf(opcode: number): Fragment["kind"] {

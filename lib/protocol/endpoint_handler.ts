@@ -27,8 +27,9 @@ export interface EndpointHandler {
    * @param opcode Its opcode.
    * @param payload Its payload; good only until this returns where the frame is a control frame.
    * @param final Whether it ends its message.
+   * @param reserved Its reserved bits: RSV1 on the first frame of a message that was sent as compressed, else 0.
    */
-  onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean): void;
+  onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean, reserved: number): void;
   /**
    * A header of the peer has come. Nothing of its payload is stored yet: the place for limits, which call
    * `Endpoint.close`.
@@ -114,6 +115,38 @@ export interface RelayHandler {
    * @param last Its last piece, in place; good only until this returns.
    */
   onText(header: FrameHeader, bytes: Uint8Array<ArrayBuffer>, last: Uint8Array<ArrayBuffer>): void;
+  /**
+   * A piece of a compressed message, text that is UTF-8 so far as well. Needed only with an {@linkcode MessageInflater}.
+   *
+   * @param kind The kind of the message.
+   * @param bytes The piece, inflated; good only until this returns.
+   * @param final Whether the message ends with it.
+   * @param last What it was inflated from, in place: a part of what was pushed.
+   */
+  onInflated?(
+    kind: MessageKind,
+    bytes: Uint8Array<ArrayBuffer>,
+    final: boolean,
+    last: Uint8Array<ArrayBuffer>,
+  ): void;
+}
+
+/** Inflates the messages of one connection, one after the other (RFC 7692 section 7.2.2), while the endpoint waits. */
+export interface MessageInflater {
+  /**
+   * Takes the next bytes of the message under way, or of a new one.
+   *
+   * @param piece The bytes, as they were on the wire.
+   * @param isLast Whether the message ends with them.
+   * @param take Takes what comes out, at once: any number of pieces, which are good only until it returns. With the last bytes
+   * of a message, and only then, its last piece is `final`; that piece may be empty. What it throws ends the inflating.
+   * @throws {ProtocolError} `invalid-deflate` for broken data, `inflates-too-much` for a bomb.
+   */
+  inflate(
+    piece: Uint8Array<ArrayBuffer>,
+    isLast: boolean,
+    take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
+  ): void;
 }
 
 /** Options of an endpoint. */
@@ -123,6 +156,8 @@ export interface EndpointOptions extends MessageAssemblerOptions {
    * frame that is being relayed still comes to its end. `false` by default.
    */
   readonly discardsAfterClose?: boolean;
+  /** Inflates compressed messages, if permessage-deflate was negotiated; without it RSV1 breaks the protocol. */
+  readonly inflater?: MessageInflater | undefined;
 }
 
 /** What only the loop knows of the end of a connection. */
@@ -133,4 +168,20 @@ export interface ConnectionEnd {
   readonly detail?: string;
   /** Whether the peer had its time to answer our close frame, and did not. */
   readonly isLate?: boolean;
+}
+
+/**
+ * Thrown when a program asks an endpoint for what the protocol does not allow it (not the peer) to do.
+ *
+ * @example
+ * ```ts
+ * import { EndpointError } from "./endpoint.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new EndpointError("Cannot send data behind the close frame").name, "EndpointError");
+ * ```
+ */
+export class EndpointError extends Error {
+  /** The name of the class. */
+  override readonly name = "EndpointError";
 }

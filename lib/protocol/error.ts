@@ -7,7 +7,9 @@
 /** The codes that are answered with another close code than 1002 (RFC 6455 section 7.4.1). */
 const CLOSE_CODES = new Map<ProtocolErrorCode, 1007 | 1008 | 1009>([
   ["invalid-utf8", 1007],
+  ["invalid-deflate", 1007],
   ["too-much-unread", 1008],
+  ["inflates-too-much", 1008],
   ["message-too-big", 1009],
 ]);
 
@@ -28,10 +30,12 @@ export type ProtocolErrorCode =
   | "unmasked-frame"
   | "masked-frame"
   | "data-after-close"
+  | "invalid-deflate"
+  | "inflates-too-much"
   | "too-much-unread";
 
 /**
- * Thrown when what a peer sent breaks RFC 6455. It carries the close code with which section 7.4.1 wants the
+ * Thrown when what a peer sent breaks RFC 6455 or 7692. It carries the close code with which section 7.4.1 wants the
  * connection failed: 1002 (protocol error), 1007 (invalid data), 1008 (policy) or 1009 (message too big).
  *
  * @example

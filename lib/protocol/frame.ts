@@ -5,6 +5,9 @@
  */
 
 import { ProtocolError } from "./error.ts";
+import { applyMask, readMaskingKey } from "./mask.ts";
+
+export { applyMask, readMaskingKey } from "./mask.ts";
 
 /** The opcodes of RFC 6455 section 5.2. */
 export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
@@ -137,83 +140,17 @@ export function writeHeader(into: Uint8Array, at: number, header: FrameHeader, m
   return at;
 }
 
-/**
- * Reads a masking key.
- *
- * @param bytes Where it stands.
- * @param at Where it begins.
- * @returns The key as a number, its first byte lowest.
- *
- * @example
- * ```ts
- * import { readMaskingKey } from "./frame.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(readMaskingKey(Uint8Array.of(0x37, 0xfa, 0x21, 0x3d), 0), 0x3d21fa37);
- * ```
- */
-export function readMaskingKey(bytes: Uint8Array, at: number): number {
-  return (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8 | (bytes[at + 2] ?? 0) << 16 | (bytes[at + 3] ?? 0) << 24;
-}
-
-/** Below this length a view for whole words costs more than it saves. */
-const MIN_WORDWISE_BYTES = 48;
-
-/** The masking key twice, as bytes and as a word, whatever the order of bytes of the machine. */
-const KEY_BYTES = new Uint8Array(8);
-const KEY_WORD = new BigInt64Array(KEY_BYTES.buffer);
-
-/**
- * Masks bytes, or unmasks them, in place (RFC 6455 section 5.3); 64 bits at a time where they are long enough.
- *
- * @param bytes The bytes.
- * @param key The masking key as a number, its first byte lowest.
- * @param phase How many bytes of the payload came before these; only its last two bits count.
- *
- * @example
- * ```ts
- * import { applyMask } from "./frame.ts";
- * import { assertEquals } from "@std/assert";
- *
- * const bytes = Uint8Array.of(0x7f, 0x9f, 0x4d, 0x51, 0x58);
- * applyMask(bytes, 0x3d21fa37, 0);
- * assertEquals(new TextDecoder().decode(bytes), "Hello");
- * ```
- */
-export function applyMask(bytes: Uint8Array, key: number, phase: number): void {
-  const length = bytes.byteLength;
-  let at = 0;
-  if (length >= MIN_WORDWISE_BYTES) {
-    const head = -bytes.byteOffset & 7;
-    for (; at < head; at++) bytes[at] = (bytes[at] ?? 0) ^ (key >>> (((at + phase) & 3) << 3));
-    const words = new BigInt64Array(bytes.buffer, bytes.byteOffset + head, Math.floor((length - head) / 8));
-    maskWords(words, key, head + phase);
-    at += words.byteLength;
-  }
-  for (; at < length; at++) bytes[at] = (bytes[at] ?? 0) ^ (key >>> (((at + phase) & 3) << 3));
-}
-
-/** Eight words a turn take a third of the time that 32 bits a turn take; the runtime makes no BigInt of them. */
-function maskWords(words: BigInt64Array, key: number, phase: number): void {
-  for (let at = 0; at < 8; at++) KEY_BYTES[at] = key >>> (((at + phase) & 3) << 3);
-  const mask = KEY_WORD[0] ?? 0n;
-  const eights = words.length - words.length % 8;
-  let at = 0;
-  for (; at < eights; at += 8) {
-    words[at] = BigInt.asIntN(64, (words[at] ?? 0n) ^ mask);
-    words[at + 1] = BigInt.asIntN(64, (words[at + 1] ?? 0n) ^ mask);
-    words[at + 2] = BigInt.asIntN(64, (words[at + 2] ?? 0n) ^ mask);
-    words[at + 3] = BigInt.asIntN(64, (words[at + 3] ?? 0n) ^ mask);
-    words[at + 4] = BigInt.asIntN(64, (words[at + 4] ?? 0n) ^ mask);
-    words[at + 5] = BigInt.asIntN(64, (words[at + 5] ?? 0n) ^ mask);
-    words[at + 6] = BigInt.asIntN(64, (words[at + 6] ?? 0n) ^ mask);
-    words[at + 7] = BigInt.asIntN(64, (words[at + 7] ?? 0n) ^ mask);
-  }
-  for (; at < words.length; at++) words[at] = BigInt.asIntN(64, (words[at] ?? 0n) ^ mask);
-}
-
 /** Who the frames come from: a client masks them, a server must not (RFC 6455 section 5.1). */
 export type FrameOrigin = "client" | "server";
+
+/** Options of {@linkcode FrameDecoder}. */
+export interface FrameDecoderOptions {
+  /** Whether RSV1 may mark the first frame of a data message as compressed (RFC 7692 section 6); `false` by default. */
+  readonly allowsCompressed?: boolean;
+}
+
+/** RSV1 among the reserved bits of a header: the message is compressed (RFC 7692 section 6). */
+export const RSV1 = 4;
 
 /** Takes what a {@linkcode FrameDecoder} reads. */
 export interface FrameSink {
@@ -264,6 +201,7 @@ export interface FrameSink {
  */
 export class FrameDecoder {
   readonly #isMasked: boolean;
+  readonly #allowsCompressed: boolean;
   readonly #sink: FrameSink;
   readonly #head = new Uint8Array(MAX_HEADER_BYTES);
   #headLength = 0;
@@ -278,9 +216,11 @@ export class FrameDecoder {
    *
    * @param origin Who the frames come from.
    * @param sink Takes what is read.
+   * @param options What was negotiated.
    */
-  constructor(origin: FrameOrigin, sink: FrameSink) {
+  constructor(origin: FrameOrigin, sink: FrameSink, { allowsCompressed = false }: FrameDecoderOptions = {}) {
     this.#isMasked = origin === "client";
+    this.#allowsCompressed = allowsCompressed;
     this.#sink = sink;
   }
 
@@ -388,7 +328,7 @@ export class FrameDecoder {
   #check(bytes: Uint8Array, at: number, count: number): void {
     const first = bytes[at] ?? 0;
     const opcode = first & 15;
-    if ((first & 0x70) !== 0) throw new ProtocolError("reserved-bits", "Frame has a reserved bit set");
+    if ((first & 0x70) !== 0) this.#checkReserved(first);
     if (opcode > 10 || (opcode > 2 && opcode < 8)) {
       throw new ProtocolError("unknown-opcode", `Frame has the opcode ${opcode}, which is not defined`);
     }
@@ -410,6 +350,18 @@ export class FrameDecoder {
         : new ProtocolError("masked-frame", "Frame of a server is masked");
     }
     if (short >= 126) checkLength(bytes, at, count);
+  }
+
+  /** A message is compressed or not as a whole, so that its first frame alone says it (RFC 7692 section 6.1). */
+  #checkReserved(first: number): void {
+    const opcode = first & 15;
+    const isBeginning = opcode === OPCODE.text || opcode === OPCODE.binary;
+    if (this.#allowsCompressed && isBeginning && (first & 0x70) === RSV1 << 4) return;
+    const isMisplaced = this.#allowsCompressed && (first & 0x70) === RSV1 << 4;
+    throw new ProtocolError(
+      "reserved-bits",
+      isMisplaced ? "RSV1 is set on a frame that begins no message" : "Frame has a reserved bit set",
+    );
   }
 }
 

@@ -5,11 +5,10 @@
  * @module
  */
 
-import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http.ts";
+import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
+import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
 import { isToken } from "./token.ts";
-
-export type { HttpHead } from "./http.ts";
 
 /** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -83,6 +82,8 @@ export interface UpgradeRequest {
   readonly key: string;
   /** The subprotocols to offer, in the order of preference. */
   readonly protocols?: readonly string[];
+  /** The extensions to offer, as the field Sec-WebSocket-Extensions has them; none by default. */
+  readonly extensions?: string | undefined;
   /** Fields to add, in order and as they are; those of the handshake itself but Host cannot be replaced. */
   readonly headers?: Iterable<readonly [name: string, value: string]>;
 }
@@ -105,7 +106,7 @@ export interface UpgradeRequest {
  * ```
  */
 export function encodeRequest(request: UpgradeRequest): string {
-  const { url, key, protocols = [], headers = [] } = request;
+  const { url, key, protocols = [], extensions = "", headers = [] } = request;
   const fields = [...headers];
   assertKey(key);
   assertProtocols(protocols);
@@ -120,6 +121,7 @@ export function encodeRequest(request: UpgradeRequest): string {
     `Sec-WebSocket-Key: ${key}`,
   ];
   if (protocols.length > 0) lines.push(`Sec-WebSocket-Protocol: ${protocols.join(", ")}`);
+  if (extensions !== "") lines.push(`Sec-WebSocket-Extensions: ${extensions}`);
   if (url.username + url.password !== "" && valueOf("authorization") === undefined) {
     lines.push(`Authorization: ${basicCredentials(url)}`);
   }
@@ -189,6 +191,8 @@ export interface ExpectedResponse {
   readonly acceptKey: string;
   /** The subprotocols that were offered. */
   readonly protocols: readonly string[];
+  /** How permessage-deflate was offered; no extension was, by default. */
+  readonly deflate?: DeflateParameters | undefined;
 }
 
 /** What a response says. */
@@ -197,6 +201,8 @@ export interface UpgradeResponse {
   readonly status: number;
   /** The subprotocol that was selected; empty if none. */
   readonly protocol: string;
+  /** How messages are compressed; `undefined` if they are not. */
+  readonly deflate?: DeflateAgreement | undefined;
   /** Everything that is wrong, in the order of RFC 6455 section 4.1; empty if the upgrade is valid. */
   readonly problems: readonly string[];
 }
@@ -235,14 +241,15 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
     problems.push('the field Connection does not have "Upgrade"');
   }
   problems.push(...acceptProblems(head, expected.acceptKey));
-  const [extension] = listOf(head, "sec-websocket-extensions");
-  if (extension !== undefined) problems.push(`the extension ${quoteLine(extension)} was not asked for`);
+  const deflate = verifyDeflate(valuesOf(head, "sec-websocket-extensions").join(", "), expected.deflate);
+  if (deflate.problem !== undefined) problems.push(deflate.problem);
   // An empty field selects nothing, and is no more than a missing one.
   const lines = valuesOf(head, "sec-websocket-protocol");
   const isNone = lines.every((value) => value === "");
   const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map(trimBlanks);
   problems.push(...protocolProblems(selected, expected.protocols));
-  return { status, protocol: selected[0] ?? "", problems };
+  const { agreement } = deflate;
+  return { status, protocol: selected[0] ?? "", ...(agreement && { deflate: agreement }), problems };
 }
 
 function acceptProblems(head: HttpHead, acceptKey: string): string[] {

@@ -5,8 +5,9 @@
  * @module
  */
 
+import { type Extension, parseExtensions } from "./extension.ts";
 import { acceptKeyFor, isKey } from "./handshake.ts";
-import { trimBlanks } from "./http.ts";
+import { trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 
@@ -115,9 +116,11 @@ function keyProblem(request: RequestView): string | undefined {
 }
 
 function offerProblem(request: RequestView): string | undefined {
-  return offeredProtocols(request).every(isToken)
-    ? undefined
-    : "The field Sec-WebSocket-Protocol has a name that is not a token.";
+  if (!offeredProtocols(request).every(isToken)) {
+    return "The field Sec-WebSocket-Protocol has a name that is not a token.";
+  }
+  // An offer that cannot be read fails the handshake, and is not ignored (RFC 6455 section 9.1).
+  return offeredExtensions(request) === undefined ? "The field Sec-WebSocket-Extensions is malformed." : undefined;
 }
 
 /**
@@ -157,6 +160,24 @@ export function offeredProtocols(request: RequestView): string[] {
 }
 
 /**
+ * Gives the extensions that a request offers (RFC 6455 section 9.1).
+ *
+ * @param request The request.
+ * @returns The extensions, in the order of preference; `undefined` if the field is malformed.
+ *
+ * @example
+ * ```ts
+ * import { offeredExtensions } from "./handshake_server.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(offeredExtensions({ method: "GET", field: () => "x; y=1" }), [{ name: "x", parameters: [["y", "1"]] }]);
+ * ```
+ */
+export function offeredExtensions(request: RequestView): Extension[] | undefined {
+  return parseExtensions(request.field("sec-websocket-extensions") ?? "");
+}
+
+/**
  * Selects a subprotocol (RFC 6455 section 4.2.2).
  *
  * @param offered Those that the client offers, in its order.
@@ -181,6 +202,7 @@ export function selectProtocol(offered: readonly string[], supported?: readonly 
  *
  * @param key The field Sec-WebSocket-Key of the request.
  * @param protocol The subprotocol that was selected; empty for none.
+ * @param extensions The extensions that were accepted, as the field has them; empty for none.
  * @returns Name and value of each field, in order.
  *
  * @example
@@ -194,13 +216,18 @@ export function selectProtocol(offered: readonly string[], supported?: readonly 
  * ]);
  * ```
  */
-export async function responseFields(key: string, protocol: string): Promise<[name: string, value: string][]> {
+export async function responseFields(
+  key: string,
+  protocol: string,
+  extensions = "",
+): Promise<[name: string, value: string][]> {
   const fields: [name: string, value: string][] = [
     ["Upgrade", "websocket"],
     ["Connection", "Upgrade"],
     ["Sec-WebSocket-Accept", await acceptKeyFor(key)],
   ];
   if (protocol !== "") fields.push(["Sec-WebSocket-Protocol", protocol]);
+  if (extensions !== "") fields.push(["Sec-WebSocket-Extensions", extensions]);
   return fields;
 }
 

@@ -11,19 +11,6 @@ import { type HttpHead, trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 
-export { type BodyLength, bodyLengthOf, BodyReader } from "./http_body.ts";
-export {
-  encodeHead,
-  type HttpHead,
-  listOf,
-  parseRequestLine,
-  parseStatusLine,
-  type RequestLine,
-  type StatusLine,
-  trimBlanks,
-  valuesOf,
-} from "./http_lines.ts";
-
 /** The longest head of a request or response, in bytes: 64 KiB, with the interim responses before it. */
 export const MAX_HEAD_BYTES = 64 * 1024;
 

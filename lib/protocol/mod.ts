@@ -32,22 +32,36 @@ export {
   type TcpEnd,
   verifyClose,
 } from "./close.ts";
+export { Endpoint } from "./endpoint.ts";
 export {
   type ConnectionEnd,
-  Endpoint,
-  type EndpointError,
+  EndpointError,
   type EndpointHandler,
   type EndpointOptions,
   type EndpointPhase,
   type EndpointRole,
+  type MessageInflater,
   type RelayHandler,
-} from "./endpoint.ts";
+} from "./endpoint_handler.ts";
+export {
+  chooseDeflate,
+  type DeflateAgreement,
+  type DeflateChoice,
+  type DeflateDirection,
+  type DeflateParameters,
+  type DeflateVerification,
+  type DeflateWish,
+  formatDeflate,
+  verifyDeflate,
+} from "./deflate.ts";
+export { type Extension, formatExtensions, parseExtensions } from "./extension.ts";
 export { ProtocolError, type ProtocolErrorCode } from "./error.ts";
 export {
   applyMask,
   encodeFrame,
   type EncodeFrameOptions,
   FrameDecoder,
+  type FrameDecoderOptions,
   type FrameHeader,
   type FrameOrigin,
   type FrameSink,
@@ -60,10 +74,10 @@ export {
   createKey,
   encodeRequest,
   type ExpectedResponse,
-  type HttpHead,
   type UpgradeRequest,
   type UpgradeResponse,
   verifyResponse,
 } from "./handshake.ts";
+export { type HttpHead } from "./http_lines.ts";
 export { byteLengthOf, kindOf, type Message, type MessageKind } from "./message.ts";
 export { decodeUtf8, isUtf8, Utf8Checker } from "./utf8.ts";

@@ -90,7 +90,7 @@ function matches(name: string, pattern: string): boolean {
 /** The host without its port, in the form that all ways to write it share; `undefined` for what is no host. */
 function nameOf(host: string): string | undefined {
   const url = `http://${host}/`;
-  // What has a slash, a user name or the like would be more than a host.
+  // A slash or a user name would make more than a host.
   if (!/^[^\s/?#@\\*]+$/.test(host) || !URL.canParse(url)) return undefined;
   return new URL(url).hostname.replace(/\.$/, "");
 }

@@ -1,5 +1,5 @@
 /**
- * What the echo server does over the runtime's WebSocket: a `Request` in, a `Response` out.
+ * The echo server over the runtime's WebSocket: a `Request` in, a `Response` out.
  *
  * @module
  */
@@ -17,8 +17,6 @@ import { Gatekeeper } from "./gatekeeper.ts";
 import { messageOf } from "../protocol/error.ts";
 import { MemoryBudget } from "./budget.ts";
 
-export type { EchoConnection, EchoConnectionOptions } from "./echo_connection.ts";
-
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 250;
 
@@ -26,7 +24,7 @@ const TICK_MS = 250;
 export interface Echo {
   /** Answers a request: with the upgrade, with a page, or with what is wrong about it. */
   fetch(request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response>;
-  /** What it has counted so far. */
+  /** The counts so far. */
   stats(): EchoStats;
   /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
   troubled(kind: TroubleKind, error: string): void;
@@ -76,7 +74,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
       const now = performance.now();
       for (const each of connections) each.tick(now);
     }, TICK_MS);
-    // What the runtime still holds of a connection must not keep a process that is done.
+    // A connection that the runtime still holds must not keep a process alive that is done.
     Deno.unrefTimer(clock);
   }
 

@@ -7,7 +7,7 @@
 import { DEFAULT_MAX_CONNECTIONS } from "./policy.ts";
 import { DEFAULT_MAX_HEADS } from "../net/wire_server.ts";
 
-/** What is kept for the listener, files and the runtime, in descriptors: 64, or a quarter of fewer than 256. */
+/** Descriptors kept for the listener, files and the runtime: 64, or a quarter of fewer than 256. */
 export const SPARE_DESCRIPTORS = 64;
 
 /** So many are counted at the start: 256. A server with few connections needs no more, and each takes up to 40 microseconds. */
@@ -71,7 +71,7 @@ export function descriptorsFor(maxConnections: number = DEFAULT_MAX_CONNECTIONS)
   return maxConnections + DEFAULT_MAX_HEADS + SPARE_DESCRIPTORS;
 }
 
-/** What a server can hold, and what its operator should know of it. */
+/** Limits that fit the descriptors, and a note for the operator. */
 export interface Fit {
   /** How many connections it takes. */
   readonly maxConnections: number;
@@ -143,7 +143,7 @@ export interface DescriptorRoomOptions {
  */
 export class DescriptorRoom {
   readonly #options: DescriptorRoomOptions;
-  /** What is known to be there, with those in use; `undefined` when no more can be found out. */
+  /** Descriptors that are known to exist, used ones included; `undefined` when the rest cannot be counted. */
   #known: number | undefined = 0;
   #fit: Fit;
   #connections = 0;

@@ -61,6 +61,8 @@ export class EchoBuffer {
   #outEnd = -1;
   /** Before this stand echoes of this read that are in the queue. */
   #sealedEnd = 0;
+  /** Where the last read ends. */
+  #readEnd = 0;
   /** The parts that go out before them. */
   #queue: Uint8Array[] = [];
   /** The memory of complete messages that have not been written, with that of what they are joined with, in bytes. */
@@ -99,6 +101,7 @@ export class EchoBuffer {
    */
   begin(count: number): Uint8Array<ArrayBuffer> {
     this.#sealedEnd = 0;
+    this.#readEnd = READ_AT + count;
     return count === this.#room.byteLength ? this.#room : this.#room.subarray(0, count);
   }
 
@@ -134,22 +137,21 @@ export class EchoBuffer {
    *
    * @param opcode The opcode of the message.
    * @param message The message.
-   * @param last Its last piece, in place.
+   * @param last The last piece of what came for it, in place.
+   * @param reserved The reserved bits of its frame.
    * @returns Whether there was room. If not, nothing has changed.
    */
-  echoWhole(opcode: number, message: Uint8Array, last: Uint8Array): boolean {
+  echoWhole(opcode: number, message: Uint8Array, last: Uint8Array, reserved = 0): boolean {
     const { byteLength: length } = message;
     const size = headerBytes(length, false) + length;
     const readEnd = last.byteOffset + last.byteLength;
-    const at = this.#outStart === -1 ? readEnd - size : this.#outEnd;
-    if (at < this.#sealedEnd || at + size > readEnd) return false;
-    const scratch = this.#scratch;
-    scratch.final = true;
-    scratch.opcode = opcode;
-    scratch.length = length;
+    const at = this.#outStart === -1 ? Math.max(this.#sealedEnd, readEnd - size) : this.#outEnd;
+    // Behind the last frame of a read the buffer is free.
+    const limit = readEnd === this.#readEnd ? this.#buffer.byteLength : readEnd;
+    if (at + size > limit) return false;
     if (this.#outStart === -1) this.#outStart = at;
     this.#outEnd = at + size;
-    this.#buffer.set(message, writeHeader(this.#buffer, at, scratch));
+    this.#buffer.set(message, this.#writeHeader(this.#buffer, at, opcode, length, reserved));
     return true;
   }
 
@@ -169,18 +171,30 @@ export class EchoBuffer {
    * Puts a message that stands elsewhere behind everything so far.
    *
    * @param opcode Its opcode.
-   * @param message Its bytes, which are not copied.
+   * @param parts Its bytes, which are not copied.
+   * @param reserved The reserved bits of its frame.
    */
-  append(opcode: number, message: Uint8Array): void {
-    const head = new Uint8Array(headerBytes(message.byteLength, false));
+  append(opcode: number, parts: readonly Uint8Array[], reserved = 0): void {
+    const length = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const head = new Uint8Array(headerBytes(length, false));
+    this.#writeHeader(head, 0, opcode, length, reserved);
+    this.enqueue(head);
+    for (const part of parts) {
+      this.#queue.push(part);
+      this.#heldBytes += part.buffer.byteLength;
+    }
+  }
+
+  /** Writes the header of a whole message, and gives where its payload begins. */
+  #writeHeader(into: Uint8Array, at: number, opcode: number, length: number, reserved: number): number {
     const scratch = this.#scratch;
     scratch.final = true;
     scratch.opcode = opcode;
-    scratch.length = message.byteLength;
-    writeHeader(head, 0, scratch);
-    this.enqueue(head);
-    this.#queue.push(message);
-    this.#heldBytes += message.buffer.byteLength;
+    scratch.length = length;
+    scratch.reserved = reserved;
+    const end = writeHeader(into, at, scratch);
+    scratch.reserved = 0;
+    return end;
   }
 
   /**

@@ -398,7 +398,15 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     let initiator: CloseRecord["initiator"] = ours ? "local" : received ? "peer" : null;
     // A close of the peer with another code may have come before ours went out: then close() sends nothing.
     if (ours && received && received.code !== ours.code) initiator = "not-known";
-    return { sent: ours ?? received, received, initiator, end: this.#endOf(code, received), tcp: "not-known", detail };
+    return {
+      sent: ours ?? received,
+      received,
+      initiator,
+      end: this.#endOf(code, received),
+      tcp: "not-known",
+      detail,
+      incomplete: "not-known",
+    };
   }
 
   #endOf(code: number, received: CloseFrame | null): CloseEnd {

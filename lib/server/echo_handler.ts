@@ -4,14 +4,24 @@
  * @module
  */
 
+import { canCompress, DEFAULT_MAX_INFLATE_RATIO, MessageDeflate, type MessageDeflateOptions } from "../net/zlib.ts";
+import { chooseDeflate, type DeflateAgreement } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
+import { offeredExtensions } from "../protocol/handshake_server.ts";
 import type { WireHandler } from "../net/wire_server.ts";
+import { viewOf } from "./handshake_refusal.ts";
+import {
+  DEFAULT_DEFLATE_LEVEL,
+  DEFAULT_DEFLATE_MEMORY_LEVEL,
+  DEFAULT_DEFLATE_WINDOW_BITS,
+  type DeflatePolicy,
+} from "./policy.ts";
 import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
 
 /** Told of one connection. If it throws, the connection is closed with 1011. */
 export interface WireFollower {
   /** The connection is open; what it has echoed can be read at any time. */
-  onOpen(counts: Pick<WireEcho, "messages" | "bytes">): void;
+  onOpen(counts: Pick<WireEcho, "messages" | "bytes" | "wire">): void;
   /** The connection has ended; told exactly once, whatever `onOpen` did. */
   onEnd(end: WireEnd): void;
   /** Nothing is left of it, its descriptor neither; told exactly once, up to 2 s after its end. */
@@ -26,9 +36,10 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
    * @param request The request.
    * @param protocol The subprotocol.
    * @param addr The address of the peer.
+   * @param extensions The extensions that were accepted, as the answer has them; empty for none.
    * @returns What is told of it.
    */
-  follow(request: Request, protocol: string, addr: Deno.Addr): WireFollower;
+  follow(request: Request, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
 }
 
 /**
@@ -36,6 +47,7 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
  *
  * @param limits What each connection accepts.
  * @param handler Decides on requests, and follows the connections.
+ * @param deflate How messages are compressed where a client offers it; `false`, as by default, for not at all.
  * @returns The handler.
  *
  * @example
@@ -57,12 +69,27 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
  * await server.stop();
  * ```
  */
-export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
+export function echoing(
+  limits: WireLimits,
+  handler: EchoHandler,
+  deflate: DeflatePolicy | false = false,
+): WireHandler {
+  const agreements = new WeakMap<Request, DeflateAgreement>();
+  const accepts = deflate !== false && canCompress();
   return {
+    extensions(request) {
+      if (!accepts) return "";
+      const { windowBits = DEFAULT_DEFLATE_WINDOW_BITS, takeover = true } = deflate;
+      const { agreement } = chooseDeflate(offeredExtensions(viewOf(request)) ?? [], { windowBits, takeover });
+      if (agreement) agreements.set(request, agreement);
+      return agreement?.text ?? "";
+    },
     decide: (request, addr, target, version) => handler.decide(request, addr, target, version),
     serve({ stream, request, protocol, addr, turns }) {
-      const follower = handler.follow(request, protocol, addr);
-      const echo = new FollowedEcho(follower, stream, limits, turns);
+      const agreement = agreements.get(request);
+      const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
+      const codec = agreement && deflate && new MessageDeflate(codecOptions(agreement, deflate, limits));
+      const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
       // It is over: there is nobody to tell of an exception.
       echo.ended.then((end) => follower.onEnd(end)).catch(() => {});
       try {
@@ -76,6 +103,17 @@ export function echoing(limits: WireLimits, handler: EchoHandler): WireHandler {
     onRefused: (addr, refusal) => handler.onRefused?.(addr, refusal),
     onTrouble: (reason) => handler.onTrouble?.(reason),
   };
+}
+
+function codecOptions(agreement: DeflateAgreement, policy: DeflatePolicy, limits: WireLimits): MessageDeflateOptions {
+  const {
+    level = DEFAULT_DEFLATE_LEVEL,
+    memoryLevel = DEFAULT_DEFLATE_MEMORY_LEVEL,
+    maxInflateRatio = DEFAULT_MAX_INFLATE_RATIO,
+  } = policy;
+  const { maxMessageBytes, budget } = limits;
+  const directions = { own: agreement.server, peer: agreement.client };
+  return { ...policy, ...directions, level, memoryLevel, maxInflateRatio, maxMessageBytes, budget };
 }
 
 class FollowedEcho extends WireEcho {

@@ -5,8 +5,12 @@
  */
 
 import type { CloseRecord } from "../protocol/close.ts";
-import { Endpoint, type EndpointHandler, type RelayHandler } from "../protocol/endpoint.ts";
-import { encodeFrame, type FrameHeader, OPCODE } from "../protocol/frame.ts";
+import type { MessageDeflate } from "../net/zlib.ts";
+import { workOfBytes } from "../net/turns.ts";
+import { Endpoint } from "../protocol/endpoint.ts";
+import type { EndpointHandler, RelayHandler } from "../protocol/endpoint_handler.ts";
+import { encodeFrame, type FrameHeader, OPCODE, RSV1 } from "../protocol/frame.ts";
+import type { MessageKind } from "../protocol/message.ts";
 import type { Holder } from "./budget.ts";
 import type { EchoBuffer } from "./echo_buffer.ts";
 import type { Guard } from "./guard.ts";
@@ -27,11 +31,19 @@ export interface EchoRelayOptions {
   readonly buffer: EchoBuffer;
   /** Holds the memory of the connection, and closes it when there is none left. */
   readonly holder: Holder;
+  /** Inflates and compresses, if permessage-deflate was negotiated. */
+  readonly codec?: MessageDeflate | undefined;
 }
+
+/** Inflating and compressing a byte costs as much as relaying so many: 2. */
+const DEFLATE_COST = 2;
 
 /**
  * Says back what an {@linkcode Endpoint} hears. Binary messages go back piece by piece as they come; text is held until all of it
  * is known to be UTF-8. A close frame waits for the end of a frame that is being echoed.
+ *
+ * What came compressed goes back compressed: each piece that was inflated is compressed again at once, so that a message is never
+ * held but as it goes out.
  *
  * @example
  * ```ts
@@ -68,18 +80,35 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
   #isInsideFrame = false;
   #waitingClose: Uint8Array | undefined;
   #closed: CloseRecord | undefined;
+  readonly #codec: MessageDeflate | undefined;
+  /** The echo of a compressed message that is not complete, as it will go out, if any of it was compressed. */
+  #deflated: Uint8Array<ArrayBuffer>[] | undefined;
+  #deflatedBytes = 0;
 
   /**
    * Begins behind the opening handshake.
    *
    * @param options The parts of the connection.
    */
-  constructor({ maxMessageBytes, guard, buffer, holder }: EchoRelayOptions) {
+  constructor({ maxMessageBytes, guard, buffer, holder, codec }: EchoRelayOptions) {
     this.#maxMessageBytes = maxMessageBytes;
     this.#guard = guard;
     this.#buffer = buffer;
     this.#holder = holder;
-    this.endpoint = new Endpoint("server", this, { maxMessageBytes, discardsAfterClose: true });
+    this.#codec = codec;
+    this.endpoint = new Endpoint("server", this, { maxMessageBytes, discardsAfterClose: true, inflater: codec });
+  }
+
+  /** How much memory compression takes, in bytes: the engines, and an echo that is not complete. */
+  get heldBytes(): number {
+    return this.#codec === undefined ? 0 : this.#codec.heldBytes + this.#deflatedBytes;
+  }
+
+  /** Lets go of that memory: nothing is inflated or compressed any more. */
+  release(): void {
+    this.#codec?.release();
+    this.#deflated = undefined;
+    this.#deflatedBytes = 0;
   }
 
   /** How many messages were echoed so far. */
@@ -161,8 +190,44 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
       else text.buffer.transfer(0);
       this.#guard.holds(this.#holder.heldBytes());
     } else {
-      this.#buffer.append(OPCODE.text, text);
+      this.#buffer.append(OPCODE.text, [text]);
       this.onStored();
+    }
+  }
+
+  /** Compresses a piece of a message again, and echoes the message with its last one. */
+  onInflated(
+    kind: MessageKind,
+    bytes: Uint8Array<ArrayBuffer>,
+    final: boolean,
+    last: Uint8Array<ArrayBuffer>,
+  ): void {
+    const codec = this.#codec;
+    if (codec === undefined) return;
+    this.#bytes += bytes.byteLength;
+    this.work += workOfBytes(DEFLATE_COST * bytes.byteLength);
+    if (final) this.#messages++;
+    const opcode = OPCODE[kind];
+    if (final && this.#deflated === undefined && !codec.isWorth(bytes.byteLength)) {
+      return this.#echoWhole(opcode, bytes, last, 0);
+    }
+    codec.deflate(bytes, final, (piece, isEnd) => {
+      if (isEnd && this.#deflated === undefined) return this.#echoWhole(opcode, piece, last, RSV1);
+      this.#deflated ??= [];
+      if (piece.byteLength > 0) this.#deflated.push(piece.slice());
+      this.#deflatedBytes += piece.byteLength;
+      if (!isEnd) return;
+      this.#buffer.append(opcode, this.#deflated, RSV1);
+      this.#deflated = undefined;
+      this.#deflatedBytes = 0;
+    });
+    if (!final) this.#deflated ??= [];
+  }
+
+  /** Echoes what stands in memory that is good only for now. */
+  #echoWhole(opcode: number, payload: Uint8Array, last: Uint8Array, reserved: number): void {
+    if (!this.#buffer.echoWhole(opcode, payload, last, reserved)) {
+      this.#buffer.append(opcode, [payload.slice()], reserved);
     }
   }
 

@@ -1,5 +1,5 @@
 /**
- * Who gets in: what an echo server decides before an upgrade, the same for both front doors, and what it counts.
+ * The gatekeeper decides before an upgrade who gets in, the same for both front doors, and counts.
  *
  * @module
  */
@@ -17,6 +17,7 @@ import {
   type Route,
   type TroubleKind,
 } from "./policy.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import { isAllowedHost } from "./allowed_host.ts";
 import {
   answerTo,
@@ -34,15 +35,6 @@ import { messageOf } from "../protocol/error.ts";
 import { asksForUpgrade } from "../protocol/handshake_server.ts";
 import { createTokenCheck } from "./token.ts";
 
-export {
-  handshakeRefusal,
-  type Refusal,
-  refusalOf,
-  type RequestView,
-  subprotocolOf,
-  viewOf,
-} from "./handshake_refusal.ts";
-
 /** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
 
@@ -52,15 +44,17 @@ export const MAX_PATH_CHARS = 1024;
 /** The close code that stands for an end without a close frame (RFC 6455 section 7.4.1). */
 const ABNORMAL = 1006;
 
-/** What a connection has echoed so far. */
+/** Counts of a connection so far. */
 export interface EchoCounts {
   /** Messages. */
   readonly messages: number;
   /** Payload bytes. */
   readonly bytes: number;
+  /** The bytes of the frames, where they are known. */
+  readonly wire?: WireTotals;
 }
 
-/** What becomes of a request. */
+/** The decision on a request. */
 export type Admission =
   /** It is upgraded: the connection has a place until {@linkcode Gatekeeper.leave}. */
   | { readonly type: "admitted"; readonly opened: EchoOpened }
@@ -80,6 +74,8 @@ export class Gatekeeper {
   #accepted = 0;
   #messages = 0;
   #bytes = 0;
+  #wire: WireTotals = { received: 0, sent: 0 };
+  #deflated = 0;
   #isDraining = false;
 
   /**
@@ -134,6 +130,7 @@ export class Gatekeeper {
    */
   opened(opened: EchoOpened, counts: EchoCounts): void {
     this.#places.set(opened.id, counts);
+    if (opened.extensions !== undefined) this.#deflated++;
     this.#onEvent(opened);
   }
 
@@ -145,6 +142,7 @@ export class Gatekeeper {
   closed(closed: EchoClosed): void {
     this.#messages += closed.messages;
     this.#bytes += closed.bytes;
+    this.#wire = sumOf(this.#wire, closed.wire);
     if (this.#places.has(closed.id)) this.#places.set(closed.id, undefined);
     const { initiator } = closed;
     const code = firstCloseFrameOf(closed)?.code ?? ABNORMAL;
@@ -198,18 +196,21 @@ export class Gatekeeper {
     this.#isDraining = true;
   }
 
-  /** What has been counted so far. */
+  /** The counts so far. */
   stats(): EchoStats {
-    let [messages, bytes] = [this.#messages, this.#bytes];
+    let [messages, bytes, wire] = [this.#messages, this.#bytes, this.#wire];
     for (const counts of this.#places.values()) {
       messages += counts?.messages ?? 0;
       bytes += counts?.bytes ?? 0;
+      wire = sumOf(wire, counts?.wire);
     }
     return {
       connections: this.#places.size,
       accepted: this.#accepted,
       messages,
       bytes,
+      wire,
+      deflated: this.#deflated,
       closes: [...this.#closes].map(([key, count]) => {
         const [code, initiator] = key.split(" ");
         return {
@@ -238,7 +239,7 @@ export class Gatekeeper {
     return size >= (room?.maxConnections(size) ?? maxConnections);
   }
 
-  /** What a plain request gets: a page, or a refusal, or nothing of its own. */
+  /** Answers a plain request with a page or a refusal; `undefined` leaves it to the handshake. */
   #pageFor(request: Request, url: URL): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
     const path = url.pathname;
@@ -266,6 +267,10 @@ export class Gatekeeper {
     if (origin !== null && !isAllowedOrigin(origin, allowOrigins)) return FOREIGN_ORIGIN;
     return this.#hasToken && !this.#hasToken(request) ? NO_TOKEN : undefined;
   }
+}
+
+function sumOf(sum: WireTotals, more?: WireTotals): WireTotals {
+  return more === undefined ? sum : { received: sum.received + more.received, sent: sum.sent + more.sent };
 }
 
 async function answerOf(route: Route, request: Request): Promise<Response> {
@@ -313,7 +318,7 @@ const NO_TOKEN: Refusal = {
   fields: { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' },
 };
 
-/** What a health probe gets: whether new connections are welcome. */
+/** Tells a health probe whether new connections are welcome. */
 function health(isDraining: boolean): Response {
   return isDraining
     ? new Response("draining\n", { status: STATUS_CODE.ServiceUnavailable, headers: { ...PLAIN, ...RETRY_AFTER } })

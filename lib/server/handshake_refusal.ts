@@ -1,5 +1,5 @@
 /**
- * What an opening handshake that is wrong is answered with, the same for both front doors and the lab.
+ * Answers to a wrong opening handshake, the same for both front doors and the lab.
  *
  * @module
  */
@@ -17,9 +17,7 @@ import {
 import type { RefusalCause } from "./policy.ts";
 import { isTokenProtocol } from "./token.ts";
 
-export type { RequestView } from "../protocol/handshake_server.ts";
-
-/** What is wrong about a request, and the answer to it. */
+/** A refusal of a request: the cause, and the answer. */
 export interface Refusal {
   /** Why it is refused. */
   readonly cause: RefusalCause;
@@ -31,7 +29,8 @@ export interface Refusal {
   readonly fields?: Record<string, string>;
 }
 
-const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
+/** Fields of an answer that asks for the upgrade (RFC 9110 section 15.5.22, RFC 6455 section 4.4). */
+export const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
 
 /** The answer to a request whose host or path nobody can be sure of. */
 export const NO_ROUTE: Refusal = {
@@ -40,7 +39,7 @@ export const NO_ROUTE: Refusal = {
   text: "The host or the path is not valid.",
 };
 
-/** What an opening handshake that is wrong is answered with (RFC 6455 sections 4.2.2 and 4.4). */
+/** Answers to a wrong opening handshake, by cause (RFC 6455 sections 4.2.2 and 4.4). */
 const HANDSHAKE_ANSWERS: Readonly<Record<RequestProblem["cause"], Pick<Refusal, "status" | "fields">>> = {
   "method": { status: STATUS_CODE.MethodNotAllowed, fields: { allow: "GET" } },
   "plain-http": { status: STATUS_CODE.UpgradeRequired, fields: UPGRADE },
@@ -89,25 +88,6 @@ export function handshakeRefusal(view: RequestView): Refusal | undefined {
  */
 export function viewOf(request: Request, version?: string): RequestView {
   return { method: request.method, version, field: (name) => request.headers.get(name) };
-}
-
-/**
- * Says what is wrong about an opening handshake, as an answer (RFC 6455 sections 4.2.1 and 4.4).
- *
- * @param request The request.
- * @returns The answer, or `undefined` if the request can be upgraded.
- *
- * @example
- * ```ts
- * import { refusalOf } from "./handshake_refusal.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(refusalOf(new Request("http://127.0.0.1/", { method: "POST" }))?.status, 405);
- * ```
- */
-export function refusalOf(request: Request): Response | undefined {
-  const refusal = isRoutable(request, pathOf(request.url)) ? handshakeRefusal(viewOf(request)) : NO_ROUTE;
-  return refusal && answerTo(request, refusal);
 }
 
 /** Makes the answer to a request that is refused, in the form that its client takes. */

@@ -13,7 +13,7 @@ export const MAX_WAITING_CHARS = 1024 * 1024;
 /** How many bytes are written at once, as far as lines are not longer: so many a pipe takes whole (`PIPE_BUF`). 4,096. */
 const MAX_WRITE_BYTES = 4096;
 
-/** What takes bytes, such as `Deno.stdout`. */
+/** A sink of bytes, such as `Deno.stdout`. */
 export interface ByteSink {
   /** Writes some of the bytes, and says how many those were. */
   write(bytes: Uint8Array): Promise<number>;

@@ -9,12 +9,12 @@ import { type ByteSink, LineWriter } from "./line_writer.ts";
 import { describeCloseFrame, firstCloseFrameOf } from "../protocol/close.ts";
 import { escapeUnprintable, formatMs, quote } from "../protocol/message.ts";
 
-/** What a server tells of itself and of its connections. */
+/** An event of a server, or of one of its connections. */
 export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped | LogDropped;
 
 /** It listens. */
 export interface ServerListening {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "listening";
   /** Where, as a WebSocket URL. */
   readonly url: string;
@@ -22,13 +22,13 @@ export interface ServerListening {
 
 /** It was asked to end, and closes its connections. */
 export interface ServerDraining {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "draining";
 }
 
 /** It has ended. */
 export interface ServerStopped {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "stopped";
   /** How many peers had not answered the close frame in time. */
   readonly unanswered: number;
@@ -36,7 +36,7 @@ export interface ServerStopped {
 
 /** The log itself has lost lines before this one: its reader was too slow, or the disk was full. */
 export interface LogDropped {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "dropped";
   /** How many lines. */
   readonly lines: number;
@@ -76,16 +76,31 @@ export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: 
     const fields = event.type === "closed" ? closedFields(event) : event;
     return escapeUnprintable(JSON.stringify({ time: time.toISOString(), ...(worker && { worker }), ...fields }));
   }
-  // What a script waits for, and reads the port from.
+  // Scripts wait for this line, and read the port from it.
   if (event.type === "listening") return `Listening on ${event.url}`;
   return form === "none" ? undefined : `${time.toISOString()} ${worker ? `[${worker}] ` : ""}${describeEvent(event)}`;
 }
 
 /** In the log, `sent` is the close frame with which the server began, and `null` if the peer did. */
 function closedFields(event: EchoClosed) {
-  const { type, id, peer, received, initiator, end, tcp, detail, messages, bytes, ms } = event;
+  const { type, id, peer, received, initiator, end, tcp, detail, incomplete, messages, bytes, ms, wire } = event;
   const sent = initiator === "peer" ? null : firstCloseFrameOf(event);
-  return { type, id, peer, received, sent, error: detail, messages, bytes, ms, initiator, end, tcp };
+  return {
+    type,
+    id,
+    peer,
+    received,
+    sent,
+    error: detail,
+    messages,
+    bytes,
+    ms,
+    initiator,
+    end,
+    tcp,
+    incomplete,
+    ...(wire && { wire }),
+  };
 }
 
 /** A log that never holds up who writes it. */
@@ -158,7 +173,8 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
   switch (event.type) {
     case "opened": {
       const protocol = event.protocol === "" ? "" : ` subprotocol ${quote(event.protocol)}`;
-      return `#${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}`;
+      const extensions = event.extensions === undefined ? "" : ` with ${event.extensions}`;
+      return `#${event.id} opened by ${event.peer} for ${quote(event.path, MAX_PATH_CHARS)}${protocol}${extensions}`;
     }
     case "closed": {
       const { received, sent, error, messages, bytes, ms } = closedFields(event);

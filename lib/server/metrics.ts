@@ -20,7 +20,7 @@ import Registry from "npm:prom-client@15.1.3/lib/registry.js";
 import type { CloseCount, EchoStats, RefusalCause, TroubleKind } from "./policy.ts";
 import { CLOSE_CODES } from "../protocol/close.ts";
 
-/** What a server has counted, with what only its program knows. */
+/** Counts of a server, and of its log. */
 export interface ServerStats extends EchoStats {
   /** How many lines its log has dropped; 0 by default. */
   readonly droppedLogLines?: number;
@@ -30,7 +30,7 @@ export interface ServerStats extends EchoStats {
 export interface Metrics extends Disposable {
   /**
    * Answers `GET /metrics`: with OpenMetrics 1.0.0 if the request prefers it, otherwise with the text format 0.0.4 of
-   * Prometheus. It has at most 1 series for each count, 72 for the closes, 13 for the refusals and 2 for troubles.
+   * Prometheus. It has at most 1 series for each count, 2 for the bytes on the wire, 72 for the closes, 13 for the refusals and 2 for troubles.
    *
    * @param request The request, of which only the field `Accept` is read.
    * @returns The answer, with status 200.
@@ -100,6 +100,27 @@ const METRICS: readonly Metric[] = [
     read: ({ bytes }) => [{ labels: {}, value: bytes }],
   },
   {
+    name: "wsproof_wire_bytes_total",
+    help: "Bytes of all frames on the wire, over our own frames.",
+    isCounter: true,
+    instrument: "wsproof.server.wire.io",
+    unit: "By",
+    attributes: { direction: "network.io.direction" },
+    read: ({ wire = { received: 0, sent: 0 } }) => [
+      { labels: { direction: "receive" }, value: wire.received },
+      { labels: { direction: "transmit" }, value: wire.sent },
+    ],
+  },
+  {
+    name: "wsproof_deflate_connections_total",
+    help: "Connections on which permessage-deflate was negotiated.",
+    isCounter: true,
+    instrument: "wsproof.server.deflate.connections",
+    unit: "{connection}",
+    attributes: {},
+    read: ({ deflated = 0 }) => [{ labels: {}, value: deflated }],
+  },
+  {
     name: "wsproof_closes_total",
     help: "Connections that have ended, by the close code of the side that began.",
     isCounter: true,
@@ -137,7 +158,7 @@ const METRICS: readonly Metric[] = [
   },
 ];
 
-/** What is there from the start with 0, as the rate of a series that begins with 1 does not show its first event. */
+/** Exported as 0 from the start; otherwise `rate()` misses the first event. */
 const USUAL_CLOSES: readonly CloseCount[] = [
   { code: 1000, initiator: "peer", count: 0 },
   { code: 1001, initiator: "peer", count: 0 },
@@ -152,7 +173,7 @@ const USUAL_CLOSES: readonly CloseCount[] = [
   { code: 1006, initiator: "none", count: 0 },
 ];
 
-const NO_REFUSALS: Readonly<Record<RefusalCause, 0>> = {
+const NO_REFUSALS: Readonly<Record<Exclude<RefusalCause, "no-such-path">, 0>> = {
   "plain-http": 0,
   "method": 0,
   "bad-handshake": 0,
@@ -257,7 +278,7 @@ function add(
   registry.registerMetric(metric);
 }
 
-/** What Prometheus expects of every process; OpenTelemetry has this from the runtime. */
+/** Metrics that Prometheus expects of every process; OpenTelemetry gets them from the runtime. */
 function readProcess(version: string): readonly (Pick<Metric, "name" | "help" | "isCounter"> & Sample)[] {
   const { user, system } = process.cpuUsage();
   return [

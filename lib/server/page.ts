@@ -87,7 +87,7 @@ const script = [text, fields, command, log, plot, main].map((module) =>
   module.replaceAll(/^import [^;]*;\n/gm, "").replaceAll(/^export /gm, "")
 ).join("\n");
 
-/** What the codes without a name of their own are for (RFC 6455 section 7.4.2). */
+/** Uses of the codes that have no name of their own (RFC 6455 section 7.4.2). */
 const CLOSE_RANGES = [
   rangeOf(1000, 2999, "For the protocol itself; no meaning is defined for this one."),
   rangeOf(3000, 3999, "For libraries and frameworks, registered with IANA; this one is not in the table here."),

@@ -1,10 +1,11 @@
 /**
- * What the echo server accepts, what it tells of its connections, and what it counts.
+ * The policy of the echo server, its events, and its counts.
  *
  * @module
  */
 
 import type { CloseRecord } from "../protocol/close.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import type { RateLimit } from "./rate.ts";
 
 /**
@@ -22,6 +23,31 @@ export const DEFAULT_MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 /** How much may wait for all peers together unless told otherwise, in bytes: 512 MiB. */
 export const DEFAULT_MAX_BUFFERED_TOTAL_BYTES = 512 * 1024 * 1024;
 
+/** The window of the compressor unless told otherwise, in bits: 12, which are 4 KiB. */
+export const DEFAULT_DEFLATE_WINDOW_BITS = 12;
+
+/** The memory level of the compressor unless told otherwise: 5. With 12 bits it takes 160 KiB. */
+export const DEFAULT_DEFLATE_MEMORY_LEVEL = 5;
+
+/** The level of zlib unless told otherwise: 3. JSON becomes nearly as small as at 6, and no data makes the search long. */
+export const DEFAULT_DEFLATE_LEVEL = 3;
+
+/** How the server compresses with permessage-deflate (RFC 7692); what is left out has its default. */
+export interface DeflatePolicy {
+  /** The level of zlib, 1 (fast) to 9 (small). 3 by default. */
+  readonly level?: number | undefined;
+  /** The memory level of zlib, 1 to 9. 5 by default. */
+  readonly memoryLevel?: number | undefined;
+  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
+  readonly thresholdBytes?: number | undefined;
+  /** The largest window in bits, 9 to 15; that of the client is only asked for where its offer allows it. 12 by default. */
+  readonly windowBits?: number | undefined;
+  /** Whether messages may refer back to those before them, either way, as long as the connection lives. `true` by default. */
+  readonly takeover?: boolean | undefined;
+  /** A message over 1 MiB that inflates to more than so many times its size is closed with 1008. 256 by default. */
+  readonly maxInflateRatio?: number | undefined;
+}
+
 /** Says how many connections there may be, as long as that is only found out while they come. */
 export interface ConnectionRoom {
   /** How many there may be, when there are so many. */
@@ -30,7 +56,7 @@ export interface ConnectionRoom {
   maxHeads(heads: number): number;
 }
 
-/** What an echo server accepts; what is left out has its default. */
+/** Limits and rules of an echo server; each has a default. */
 export interface EchoPolicy {
   /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
   maxMessageBytes?: number;
@@ -55,6 +81,11 @@ export interface EchoPolicy {
   maxBufferedTotalBytes?: number;
   /** How fast one peer may send; a faster one is closed with 1008. Without limit by default. */
   rate?: RateLimit;
+  /**
+   * How messages are compressed where the client offers permessage-deflate, over our own frames; `false` for not at all. What came
+   * compressed is echoed compressed.
+   */
+  deflate?: DeflatePolicy | false;
   /**
    * The origins of pages that may connect: `https://app.example`, `https://*.app.example` for every host below, `null`, or
    * `*`; others are answered with 403. All by default. Compared without case, and without the port of the scheme.
@@ -88,12 +119,12 @@ export interface EchoPolicy {
 /** Answers a plain HTTP request. */
 export type Route = (request: Request) => Response | Promise<Response>;
 
-/** What an echo server tells. */
+/** An event of an echo server. */
 export type EchoEvent = EchoOpened | EchoClosed | EchoRefused | EchoTrouble;
 
 /** A client's upgrade was accepted and the connection is open. */
 export interface EchoOpened {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "opened";
   /** The number of the connection, counted from 1. */
   readonly id: number;
@@ -103,11 +134,13 @@ export interface EchoOpened {
   readonly path: string;
   /** The subprotocol that was selected; empty if none. */
   readonly protocol: string;
+  /** The extensions that were accepted, as the answer has them; nothing if none. */
+  readonly extensions?: string;
 }
 
 /** A connection has ended. Over the runtime's WebSocket, its close record says where something is not known. */
 export interface EchoClosed extends CloseRecord {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "closed";
   /** The number of the connection. */
   readonly id: number;
@@ -119,11 +152,13 @@ export interface EchoClosed extends CloseRecord {
   readonly bytes: number;
   /** How long the connection was open, in milliseconds. */
   readonly ms: number;
+  /** How many bytes its frames had on the wire; over our own frames only. */
+  readonly wire?: WireTotals;
 }
 
 /** A request was answered with something else than the upgrade. */
 export interface EchoRefused {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "refused";
   /** The address of the peer. */
   readonly peer: string;
@@ -139,24 +174,25 @@ export interface EchoRefused {
 
 /** Something has gone wrong that is no connection's fault; the server goes on. */
 export interface EchoTrouble {
-  /** What happened. */
+  /** The kind of event. */
   readonly type: "trouble";
-  /** What has gone wrong. */
+  /** The kind of trouble. */
   readonly kind: TroubleKind;
-  /** What the runtime says of it. */
+  /** The runtime's words. */
   readonly error: string;
 }
 
 /**
- * What has gone wrong: connections cannot be taken, as without free descriptors (`accept`; the server goes on trying); or an
- * error came out of the runtime that nobody caught (`runtime`).
+ * The kind of trouble. `accept`: the server cannot accept connections, for example without free descriptors, and retries.
+ * `runtime`: the runtime threw an error that nobody caught.
  */
 export type TroubleKind = "accept" | "runtime";
 
 /**
  * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,
  * its token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that
- * is too long, too slow or one of too many (the last three over our own frames only).
+ * is too long, too slow or one of too many (the last three over our own frames only). A lab refuses a path that is no program
+ * as `no-such-path`.
  */
 export type RefusalCause =
   | "plain-http"
@@ -171,9 +207,10 @@ export type RefusalCause =
   | "gone"
   | "head-too-long"
   | "head-timeout"
-  | "head-limit";
+  | "head-limit"
+  | "no-such-path";
 
-/** What an echo server has counted since it began, except for {@linkcode EchoStats.connections}, which are those of now. */
+/** Counts of an echo server since its start; {@linkcode EchoStats.connections} counts the open ones. */
 export interface EchoStats {
   /** The connections that have a place now: nearly always, those that are open. */
   readonly connections: number;
@@ -183,11 +220,15 @@ export interface EchoStats {
   readonly messages: number;
   /** The payload bytes that were echoed. */
   readonly bytes: number;
+  /** The bytes of all frames on the wire; 0 over the runtime's WebSocket, which hides them. */
+  readonly wire?: WireTotals;
+  /** The connections on which permessage-deflate was negotiated. */
+  readonly deflated?: number;
   /** The connections that have ended. */
   readonly closes: readonly CloseCount[];
   /** The requests that were refused. */
   readonly refusals: readonly RefusalCount[];
-  /** What has gone wrong besides. */
+  /** The troubles. */
   readonly troubles: readonly TroubleCount[];
 }
 
@@ -195,7 +236,7 @@ export interface EchoStats {
 export interface CloseCount {
   /** The close code of the side that began, if its frame is known; 1006 for an end without one (RFC 6455 section 7.4.1). */
   readonly code: number;
-  /** Who began to close. */
+  /** The side that sent the first close frame. */
   readonly initiator: "peer" | "server" | "none";
   /** How many. */
   readonly count: number;

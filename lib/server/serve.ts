@@ -43,7 +43,7 @@ export interface ServeEchoOptions extends EchoPolicy {
   addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
-  /** What moves the bytes: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
+  /** The transport: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
   transport?: TransportName;
   /** The certificate chain with which it is a `wss:` server, as PEM text; `key` belongs to it. */
   cert?: string;
@@ -79,7 +79,7 @@ export interface ListeningServer {
 
 /** An echo server that listens. */
 export interface EchoServer extends ListeningServer {
-  /** What it has counted so far. */
+  /** The counts so far. */
   stats(): EchoStats;
   /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
   troubled(kind: TroubleKind, error: string): void;
@@ -138,7 +138,7 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
   };
 }
 
-/** What a server needs of its listeners. */
+/** The listeners of a server, and their connections. */
 interface Door {
   /** Where they listen; there is one at least. */
   readonly bound: readonly Deno.NetAddr[];
@@ -253,6 +253,7 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
     room,
     maxHeads = room && ((heads: number) => room.maxHeads(heads)),
     rate,
+    deflate = {},
   } = options;
   const gate = new Gatekeeper(options);
   const admitted = new WeakMap<Request, EchoOpened>();
@@ -263,12 +264,12 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
       admitted.set(request, admission.opened);
       return admission.opened.protocol;
     },
-    follow(request) {
+    follow(request, _protocol, _addr, extensions) {
       const opened = admitted.get(request);
       if (opened === undefined) throw new Error("Not admitted");
       const since = performance.now();
       return {
-        onOpen: (counts) => gate.opened(opened, counts),
+        onOpen: (counts) => gate.opened({ ...opened, ...(extensions !== "" && { extensions }) }, counts),
         onEnd(end) {
           gate.closed({ type: "closed", id: opened.id, peer: opened.peer, ...end, ms: performance.now() - since });
         },
@@ -290,7 +291,8 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   };
   const servers = openEach(
     place,
-    (hostname, port) => new WireServer({ hostname, port, maxHeads, ...tlsOf(options) }, echoing(limits, handler)),
+    (hostname, port) =>
+      new WireServer({ hostname, port, maxHeads, ...tlsOf(options) }, echoing(limits, handler, deflate)),
   );
   return {
     bound: servers.map(({ addr }) => addr),

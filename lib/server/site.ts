@@ -1,5 +1,5 @@
 /**
- * What the server says to plain HTTP: a page for people, and metrics for machines.
+ * Answers to plain HTTP: a page for people, and metrics for machines.
  *
  * @module
  */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { trimBlanks } from "../protocol/http.ts";
+import { trimBlanks } from "../protocol/http_lines.ts";
 
 /** The subprotocol with which a page, which cannot send the field Authorization, offers its token begins so. */
 export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
@@ -38,7 +38,7 @@ export function createTokenCheck(token: string): (request: Request) => boolean {
   return (request) => [...candidatesOf(request)].filter((bytes) => timingSafeEqual(digest(bytes), wanted)).length > 0;
 }
 
-/** What a request carries, as bytes: those of a field come as one character each. */
+/** The tokens that a request carries, as bytes: each byte of a field stands as one character. */
 function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>> {
   // No pattern cuts this in linear time: one that did not would let a single request hold up the server.
   const authorization = trimBlanks(headers.get("authorization") ?? "");

@@ -10,11 +10,13 @@ import { messageOf } from "../protocol/error.ts";
 import { writeAll } from "../net/dial.ts";
 import { isEndWithoutNotice } from "../net/failure.ts";
 import type { ByteStream } from "../net/tls.ts";
+import type { MessageDeflate } from "../net/zlib.ts";
 import { MAX_WORK, Turns, workOfBytes } from "../net/turns.ts";
 import { type Holder, type MemoryBudget, SHED_REASON } from "./budget.ts";
 import { coalesce, EchoBuffer, MIN_READ_BYTES } from "./echo_buffer.ts";
 import { EchoRelay } from "./echo_relay.ts";
 import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
+import type { WireTotals } from "../connection/connection.ts";
 import type { RateLimit } from "./rate.ts";
 
 export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
@@ -25,6 +27,15 @@ export { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./guard.ts";
  * taken for one that does not answer.
  */
 const MAX_DISCARDED_WORK = 128 * 1024;
+
+/** How much of a read with compressed messages is taken at once, in bytes: at first, and behind what inflates to much. */
+const MIN_SLICE_BYTES = 128;
+
+/** The same at most, in bytes: it inflates to 2 MiB at the worst. */
+const MAX_SLICE_BYTES = 2048;
+
+/** More work than this in one slice is much, in frames: 64 KiB that were inflated and compressed again. */
+const DENSE_WORK = 256;
 
 const NO_PONG = "No answer to the ping";
 
@@ -56,6 +67,8 @@ export interface WireEnd extends CloseRecord {
   readonly messages: number;
   /** How many payload bytes were echoed. */
   readonly bytes: number;
+  /** How many bytes the frames had on the wire. */
+  readonly wire: WireTotals;
 }
 
 /**
@@ -88,6 +101,7 @@ export class WireEcho implements Holder {
   readonly #conn: ByteStream;
   /** What a byte costs beside one of plain TCP. */
   readonly #byteCost: number;
+  readonly #isDeflating: boolean;
   readonly #turns: Turns;
   readonly #end = Promise.withResolvers<WireEnd>();
   readonly #guard: Guard;
@@ -102,6 +116,9 @@ export class WireEcho implements Holder {
   /** The bytes that came behind the head and have not been taken. */
   #earlyBytes = 0;
   #discardedWork = 0;
+  #sliceBytes = MIN_SLICE_BYTES;
+  #receivedBytes = 0;
+  #sentBytes = 0;
   /** The reason of an end without a close, or of a close of our own. */
   #detail = "";
   /** The end has been reported. */
@@ -114,8 +131,9 @@ export class WireEcho implements Holder {
    * @param conn The connection, behind the handshake.
    * @param limits What it accepts.
    * @param turns The queue of the server that it belongs to.
+   * @param codec Inflates and compresses, if permessage-deflate was negotiated; its engines go with the connection.
    */
-  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns()) {
+  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
     const { maxMessageBytes, idleTimeoutMs, rate, budget } = limits;
     this.#turns = turns;
     this.ended = this.#end.promise;
@@ -123,7 +141,8 @@ export class WireEcho implements Holder {
     this.#byteCost = conn.byteCost ?? 1;
     this.#guard = new Guard(this, { rate, idleTimeoutMs, pings: true, budget }, performance.now());
     this.#buffer = new EchoBuffer(budget);
-    this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this });
+    this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
+    this.#isDeflating = codec !== undefined;
     this.#endpoint = this.#relay.endpoint;
   }
 
@@ -135,6 +154,11 @@ export class WireEcho implements Holder {
   /** How many payload bytes were echoed so far. */
   get bytes(): number {
     return this.#relay.bytes;
+  }
+
+  /** How many bytes its frames had on the wire so far. */
+  get wire(): WireTotals {
+    return { received: this.#receivedBytes, sent: this.#sentBytes };
   }
 
   /**
@@ -157,13 +181,14 @@ export class WireEcho implements Holder {
           throw new Error("Unexpected EOF");
         }
         this.#guard.moved();
-        const frames = this.#take(count);
+        const frames = this.#isDeflating ? await this.#takeSlices(count) : this.#take(this.#buffer.begin(count));
         const echoes = this.#aside === undefined ? this.#buffer.takeEchoes() : undefined;
         if (echoes !== undefined) {
           // Nearly always: one write, without the promises of a method around it.
           this.#step = "write";
           const written = await this.#conn.write(echoes);
           this.#guard.moved();
+          this.#sentBytes += written;
           if (written < echoes.byteLength) await this.#write(echoes.subarray(written));
           this.#step = "read";
         }
@@ -179,10 +204,11 @@ export class WireEcho implements Holder {
       if (tcp === "local" && !this.#isGone) tcp = isEndWithoutNotice(words) ? "peer" : "reset";
     }
     this.#turns.leave();
+    this.#report(tcp);
     this.#endpoint.forget();
+    this.#relay.release();
     this.#guard.release();
     this.#buffer.release();
-    this.#report(tcp);
     this.destroy();
   }
 
@@ -192,7 +218,8 @@ export class WireEcho implements Holder {
     for (let at = 0; at < early.byteLength && !this.#isOver; at += this.#buffer.room.byteLength) {
       const piece = early.subarray(at, at + this.#buffer.room.byteLength);
       this.#buffer.room.set(piece);
-      this.#take(piece.byteLength);
+      if (this.#isDeflating) await this.#takeSlices(piece.byteLength);
+      else this.#take(this.#buffer.begin(piece.byteLength));
       if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
       const turn = this.#nextTurn();
       if (turn) await turn;
@@ -226,7 +253,7 @@ export class WireEcho implements Holder {
 
   /** How many bytes it holds: the room for text that is not complete, what the peer has not taken, and what came early. */
   heldBytes(): number {
-    return this.#endpoint.heldBytes + this.#buffer.heldBytes + this.#earlyBytes;
+    return this.#endpoint.heldBytes + this.#buffer.heldBytes + this.#relay.heldBytes + this.#earlyBytes;
   }
 
   /**
@@ -238,6 +265,7 @@ export class WireEcho implements Holder {
   shed(): boolean {
     if (this.heldBytes() === 0) return false;
     this.#endpoint.forget();
+    this.#relay.release();
     this.#earlyBytes = 0;
     this.#guard.release();
     if (this.#buffer.heldBytes > 0) {
@@ -294,12 +322,15 @@ export class WireEcho implements Holder {
     const { closed, messages, bytes } = this.#relay;
     const detail = this.#detail;
     const record = closed ?? this.#endpoint.closeRecord({ tcp, detail, isLate: detail === NO_ANSWER });
-    this.#end.resolve({ ...record, detail: record.detail || detail, messages, bytes });
+    // What has come of a frame that is relayed is not counted here.
+    const incomplete = this.#relay.isInsideFrame ? "not-known" : record.incomplete ?? null;
+    this.#end.resolve({ ...record, incomplete, detail: record.detail || detail, messages, bytes, wire: this.wire });
   }
 
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
   async #drain(): Promise<void> {
     this.#endpoint.forget();
+    this.#relay.release();
     this.#guard.release();
     this.#buffer.resize(MIN_READ_BYTES);
     this.#guard.endBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
@@ -309,8 +340,28 @@ export class WireEcho implements Holder {
     while (await this.#conn.read(this.#buffer.room) !== null) await this.#turns.next(MAX_WORK);
   }
 
+  /** What a few compressed bytes hold must not keep others waiting: gives how much work it was, in frames. */
+  async #takeSlices(count: number): Promise<number> {
+    const bytes = this.#buffer.begin(count);
+    let frames = 0;
+    for (let at = 0; at < count;) {
+      const piece = bytes.subarray(at, at + this.#sliceBytes);
+      const work = this.#take(piece);
+      at += piece.byteLength;
+      frames += work;
+      this.#sliceBytes = work > DENSE_WORK ? MIN_SLICE_BYTES : Math.min(2 * this.#sliceBytes, MAX_SLICE_BYTES);
+      if (at === count || this.#relay.work < MAX_WORK) continue;
+      // Nothing is written aside: the echoes so far stand in the read buffer.
+      this.#step = "take";
+      await this.#nextTurn();
+    }
+    this.#step = "read";
+    return frames;
+  }
+
   /** Takes what was read, and gives how many frames have begun. */
-  #take(count: number): number {
+  #take(bytes: Uint8Array<ArrayBuffer>): number {
+    const { byteLength: count } = bytes;
     const relay = this.#relay;
     const endpoint = this.#endpoint;
     const before = relay.work;
@@ -318,8 +369,11 @@ export class WireEcho implements Holder {
     const wasInside = relay.isInsideFrame;
     if (this.#guard.isMetered) relay.readAt = performance.now();
     this.#step = "take";
-    endpoint.receive(this.#buffer.begin(count));
+    endpoint.receive(bytes);
     this.#step = "read";
+    this.#receivedBytes += count;
+    // Not while a message is being inflated: whoever holds too much loses its engines. Behind our close frame none is needed.
+    if (this.#isDeflating) endpoint.sent === null ? relay.onStored() : relay.release();
     const frames = relay.work - before;
     relay.work += workOfBytes(count * this.#byteCost);
     if (!wasClosing && endpoint.initiator === "local") this.#guard.closeBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
@@ -353,6 +407,7 @@ export class WireEcho implements Holder {
 
   async #write(bytes: Uint8Array): Promise<void> {
     let written = await this.#conn.write(bytes);
+    this.#sentBytes += bytes.byteLength;
     // A peer that takes its echoes, however slowly, is not idle.
     this.#guard.moved();
     while (written < bytes.byteLength) {
@@ -375,6 +430,9 @@ export class WireEcho implements Holder {
 
   async #writeBehind(former: Promise<void> | undefined, queue: readonly Uint8Array[]): Promise<void> {
     await former;
-    for (const bytes of coalesce(queue)) await writeAll(this.#conn, bytes);
+    for (const bytes of coalesce(queue)) {
+      await writeAll(this.#conn, bytes);
+      this.#sentBytes += bytes.byteLength;
+    }
   }
 }

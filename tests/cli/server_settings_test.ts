@@ -1,7 +1,8 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { UsageError } from "../../lib/cli/command_line.ts";
 import type { ServeEchoOptions } from "../../lib/server/serve.ts";
-import { parseServerLine, readServerSettings, SERVER_OPTIONS, variableOf } from "../../lib/cli/server_settings.ts";
+import { parseServerLine, readServerSettings, SERVER_OPTIONS } from "../../lib/cli/server_settings.ts";
+import { variableOf } from "../../lib/cli/command_line.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const CERT = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";

@@ -1,13 +1,8 @@
 /** Reports and events in words, and as JSON. */
 
 import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import {
-  exchange,
-  type ExchangeEvent,
-  type ExchangeReport,
-  type Stage,
-  type StageName,
-} from "../../lib/client/exchange.ts";
+import { exchange } from "../../lib/client/exchange.ts";
+import type { ExchangeEvent, ExchangeReport, Stage, StageName } from "../../lib/client/exchange_report.ts";
 import { formatEvent, formatJson, formatReport } from "../../lib/client/report.ts";
 import { formatMs } from "../../lib/protocol/message.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
@@ -34,6 +29,7 @@ function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
     proxy: null,
     transport: "builtin",
     protocol: "",
+    extensions: "",
     ok: true,
     verdict: "proven",
     exitCode: 0,
@@ -45,6 +41,7 @@ function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
     messagesOmitted: 2,
     sent: { messages: 1, bytes: 11 },
     received: { messages: 1, bytes: 11 },
+    wire: null,
     close: null,
     ms: 1250,
     ...parts,

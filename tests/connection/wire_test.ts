@@ -7,14 +7,12 @@ import {
   type Connection,
   ConnectionClosedError,
   type FrameTrace,
-  OpenError,
   type OpenOptions,
-  OptionError,
 } from "../../lib/connection/connection.ts";
 import { TimeoutError } from "../../lib/net/deadline.ts";
 import { MAX_QUEUED_PONGS, MAX_UNREAD_WIRE_BYTES, openWire } from "../../lib/connection/wire.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
-import { client, outcomeOf, reportOf, start } from "../support/command.ts";
+import { outcomeOf, start } from "../support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
 
 const WAIT = { timeoutMs: 60_000 };
@@ -30,107 +28,6 @@ async function connected(script: Script, test: (connection: Connection) => Promi
   });
   await test(await openWire(peer.url, options));
 }
-
-/** The answer that a peer gives, and what is wrong about it. */
-const REFUSALS: readonly [string, string, RegExp, number][] = [
-  [
-    "another accept key",
-    "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: no\r\n\r\n",
-    /Sec-WebSocket-Accept does not fit/,
-    101,
-  ],
-  [
-    "no accept key",
-    "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-    /Sec-WebSocket-Accept is missing/,
-    101,
-  ],
-  [
-    "another status",
-    "HTTP/1.1 403 Forbidden\r\nX-Why: because\r\nContent-Length: 4\r\n\r\nnope",
-    /status 403 \(Forbidden\) instead of 101/,
-    403,
-  ],
-  [
-    "a line that is no field",
-    "HTTP/1.1 101 S\r\nA: b\r\nno field\r\n\r\n",
-    /line 3 is not a header field: "no field"/,
-    101,
-  ],
-  [
-    "a line that is no field in a refusal",
-    "HTTP/1.1 403 Forbidden\r\nno field\r\n\r\n",
-    /status 403 \(Forbidden\) instead of 101; line 2 is not a header field: "no field"/,
-    403,
-  ],
-  ["no HTTP", "SSH-2.0-OpenSSH_9.2\r\n", /it is not HTTP/, 0],
-  ["a head without end", `HTTP/1.1 101 S\r\n${"X: y\r\n".repeat(12_000)}`, /head is longer than 65536 bytes/, 101],
-  [
-    "a refusal whose head has no end",
-    `HTTP/1.1 403 Forbidden\r\n${"X: y\r\n".repeat(12_000)}`,
-    /status 403 \(Forbidden\) instead of 101; head is longer than 65536 bytes/,
-    403,
-  ],
-  [
-    "interim responses without end",
-    "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(17),
-    /Answer is not a valid upgrade: more than 16 interim responses come before the answer/,
-    103,
-  ],
-  [
-    "a refusal behind an interim response",
-    "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
-    /status 403 \(Forbidden\) instead of 101$/,
-    403,
-  ],
-];
-
-for (const [what, answer, problem, status] of REFUSALS) {
-  Deno.test(`openWire() rejects an answer with ${what}`, async () => {
-    await using peer = rawPeer(async (socket) => {
-      await socket.readHead();
-      await socket.write(answer);
-      await socket.untilGone();
-    });
-    const error = await assertRejects(() => openWire(peer.url), OpenError);
-    assertMatch(error.message, problem);
-    assertEquals([error.failure, error.stage, error.refusal?.status], ["handshake-refused", "upgrade", status]);
-  });
-}
-
-Deno.test("openWire() gives status, fields and the beginning of the body of a refusal", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    await socket.write("HTTP/1.1 403 Forbidden\r\nX-Why: because\r\nContent-Length: 4\r\n\r\nnope");
-    await socket.untilGone();
-  });
-  const { refusal } = await assertRejects(() => openWire(peer.url), OpenError);
-  assertEquals(refusal, {
-    from: "server",
-    status: 403,
-    problems: ["status 403 instead of 101"],
-    fields: [["X-Why", "because"], ["Content-Length", "4"]],
-    body: "nope",
-  });
-});
-
-Deno.test("openWire() tells a silent server from none", async () => {
-  await using peer = rawPeer((socket) => socket.untilGone());
-  const silent = await assertRejects(
-    () => openWire(peer.url, { connectTimeoutMs: 1000 }),
-    OpenError,
-    "Connected, but no answer",
-  );
-  assertEquals([silent.failure, silent.stage], ["no-connection", "upgrade"]);
-  const none = await assertRejects(() => openWire("ws://127.0.0.1:1/"), OpenError, "No connection to 127.0.0.1:1: ");
-  assertEquals([none.failure, none.stage], ["no-connection", "connect"]);
-});
-
-Deno.test("openWire() rejects with connection-lost when the connection ends before the answer", async () => {
-  await using peer = rawPeer(async (socket) => void await socket.readHead());
-  const error = await assertRejects(() => openWire(peer.url), OpenError, "before the handshake was answered");
-  assertEquals([error.failure, error.stage], ["connection-lost", "upgrade"]);
-});
 
 Deno.test("openWire() takes frames that come right behind the answer", async () => {
   await using peer = rawPeer(async (socket) => {
@@ -290,30 +187,6 @@ Deno.test("ping() keeps its deadline when it cannot even be sent", async () => {
     await assertRejects(async () => await connection.ping?.(SHORT), TimeoutError, "No pong within 0.1 s");
     await connection.close(SHORT);
   });
-});
-
-Deno.test("openWire() blames the proxy for what the proxy does", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    await socket.write("SSH-2.0-OpenSSH_9.2\r\n");
-    await socket.untilGone();
-  });
-  const proxy = `http://127.0.0.1:${peer.port}`;
-  const error = await assertRejects(
-    () => openWire("ws://server.test/", { proxy }),
-    OpenError,
-    `Proxy ${proxy} opened no tunnel: it is not HTTP`,
-  );
-  assertEquals([error.failure, error.stage, error.refusal?.from], ["no-connection", "connect", "proxy"]);
-});
-
-Deno.test("openWire() says that a server speaks TLS", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    await socket.write(Uint8Array.of(21, 3, 1, 0, 2, 2, 10));
-    await socket.untilGone();
-  });
-  await assertRejects(() => openWire(peer.url), OpenError, "it is TLS and not HTTP: try wss://");
 });
 
 Deno.test("a connection goes on when the listener of its frames throws", async () => {
@@ -490,108 +363,5 @@ Deno.test("close() over wire sends codes that the built-in WebSocket cannot", as
       code: 1001,
       reason: "bye",
     });
-  });
-});
-
-Deno.test("openWire() asks an HTTP proxy for a tunnel, with the credentials of its URL", async () => {
-  const heads: string[] = [];
-  await using peer = rawPeer(async (socket) => {
-    heads.push(await socket.readHead());
-    await socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
-    heads.push(await socket.upgrade());
-    await socket.echoOne();
-    await socket.answerClose();
-  });
-  const connection = await openWire("ws://server.test/x", { proxy: `http://user:secret@127.0.0.1:${peer.port}` });
-  await connection.send("through");
-  assertEquals(await connection.receive(WAIT), "through");
-  await connection.close(WAIT);
-  assertMatch(
-    heads[0] ?? "",
-    /^CONNECT server\.test:80 HTTP\/1\.1\r\nHost: server\.test:80\r\nProxy-Authorization: Basic /,
-  );
-  assertMatch(heads[1] ?? "", /^GET \/x HTTP\/1\.1\r\nHost: server\.test\r\n/);
-});
-
-Deno.test("openWire() sends credentials of any characters to a proxy", async () => {
-  const sent = Promise.withResolvers<string>();
-  await using peer = rawPeer(async (socket) => {
-    sent.resolve(/Proxy-Authorization: Basic (\S+)/.exec(await socket.readHead())?.[1] ?? "");
-    await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
-  });
-  const proxy = `http://us%E2%82%ACer:100%@127.0.0.1:${peer.port}`;
-  await assertRejects(() => openWire("ws://server.test/", { proxy }), OpenError);
-  assertEquals(new TextDecoder().decode(Uint8Array.fromBase64(await sent.promise)), "us€er:100%");
-});
-
-Deno.test("openWire() sends header values as bytes, and refuses a subprotocol that is no token", async () => {
-  const value = Promise.withResolvers<string>();
-  await using peer = rawPeer(async (socket) => {
-    value.resolve(/x-name: (.*)/i.exec(await socket.upgrade())?.[1] ?? "");
-    await socket.answerClose();
-  });
-  const connection = await openWire(peer.url, { headers: new Headers({ "X-Name": "caf\u00e9" }) });
-  await connection.close(WAIT);
-  // One byte, which is no UTF-8: the raw peer shows U+FFFD for it.
-  assertEquals(await value.promise, "caf\ufffd");
-  await assertRejects(() => openWire(peer.url, { protocols: ["a b"] }), OptionError, "Cannot ask for the upgrade");
-});
-
-Deno.test("openWire() says what a proxy answered instead of a tunnel, and which proxies it takes", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
-  });
-  const url = "ws://server.test/";
-  const error = await assertRejects(() => openWire(url, { proxy: `http://127.0.0.1:${peer.port}` }), OpenError, "407");
-  assertEquals([error.failure, error.status], ["no-connection", 407]);
-  await assertRejects(() => openWire(url, { proxy: "socks5://127.0.0.1:1" }), OptionError, "over wire");
-});
-
-Deno.test("client --trace shows each frame with direction, opcode, bits, length and payload", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.upgrade();
-    await socket.frame(PING, "hi");
-    // The client sends its message as soon as it is open, so the pong comes before or behind it.
-    for (const { opcode, payload } of [await socket.readFrame(), await socket.readFrame()]) {
-      if (opcode === TEXT) await socket.frame(TEXT, payload);
-    }
-    await socket.closeFrame(1000, "done");
-    await socket.untilGone();
-  });
-  const { code, stderr } = await client([
-    "--transport",
-    "wire",
-    "--trace",
-    "--reply-any",
-    "--reply-timeout",
-    "5",
-    peer.url,
-  ]);
-  assertEquals(code, 0, stderr);
-  for (
-    const line of [
-      "< ping FIN, 2 bytes: 68 69",
-      "> pong FIN, 2 bytes, masked: 68 69",
-      '> text FIN, 11 bytes, masked: "Hello world"',
-      '< text FIN, 11 bytes: "Hello world"',
-      '< close FIN, 6 bytes: 1000 (normal closure), reason "done"',
-    ]
-  ) assert(stderr.split("\n").some((shown) => shown.endsWith(line)), `${line}\n${stderr}`);
-});
-
-Deno.test("client --transport wire reports the refusal with its fields and body", async () => {
-  await using peer = rawPeer(async (socket) => {
-    await socket.readHead();
-    await socket.write("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno");
-  });
-  const report = reportOf(await client(["--json", "--transport", "wire", peer.url]));
-  assertEquals([report.verdict, report.transport], ["handshake-refused", "wire"]);
-  assertEquals(report.refusal, {
-    from: "server",
-    status: 401,
-    problems: ["status 401 instead of 101"],
-    fields: [["WWW-Authenticate", "Basic"], ["Content-Length", "2"]],
-    body: "no",
   });
 });

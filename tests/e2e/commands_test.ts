@@ -21,6 +21,9 @@ for (const command of ["serve", "lab"]) {
   Deno.test(`help ${command} shows what ${command} --help shows, within 80 columns`, async () => {
     const help = await outcomeOf(start("main.ts", ["help", command], OF_THE_SERVER));
     assertEquals(help, await outcomeOf(start("main.ts", [command, "--help"], OF_THE_SERVER)));
+    for (const asked of ["-h", "--help"]) {
+      assertEquals(await outcomeOf(start("main.ts", [asked, command], OF_THE_SERVER)), help);
+    }
     assertEquals([help.code, help.stderr], [0, ""]);
     assertStringIncludes(help.stdout, `Usage: wsproof ${command} [OPTIONS]`);
     assertEquals(help.stdout.split("\n").filter((line) => line.length > 80), []);

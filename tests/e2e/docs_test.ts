@@ -4,10 +4,14 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
 import { SERVER_OPTIONS } from "../../lib/cli/server_settings.ts";
 import { TALK_COMMANDS } from "../../lib/client/talk_command.ts";
+import { exchange } from "../../lib/client/exchange.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/connection/connection.ts";
+import { serveLab } from "../../lib/lab/lab.ts";
 import { LAB_STEPS } from "../../lib/lab/program.ts";
 import { usageOf } from "../../lib/lab/step.ts";
 import { Endpoint } from "../../lib/protocol/endpoint.ts";
 import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
+import { logLine } from "../../lib/server/log.ts";
 import { createMetrics } from "../../lib/server/metrics.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { client, outcomeOf, reportOf, serverProcess, start } from "../support/command.ts";
@@ -201,7 +205,7 @@ Deno.test("docs/architecture.md draws every room of lib/, and names every module
   }
 });
 
-/** The text of every module of lib/ and of the shells. */
+/** The text of every module below a folder. */
 async function sources(folder = "lib/"): Promise<string[]> {
   const texts: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(placeOf(folder))) {
@@ -294,5 +298,42 @@ Deno.test("the links between the documents lead somewhere, headings too", async 
       const anchors = (await Deno.readTextFile(url)).matchAll(/^#+ (.*)$/gm);
       assert([...anchors].some(([, heading = ""]) => anchorOf(heading) === anchor), `${path}: ${link}`);
     }
+  }
+});
+
+/** What the client says of peers that have the faults of the page. */
+async function printed(): Promise<string> {
+  const lab = await serveLab({ port: 0 });
+  const said = [];
+  for (
+    const [path, options] of [
+      ["refuse/401", { transport: "wire" }],
+      ["refuse/421", { transport: "wire" }],
+      ["mute", { replyTimeoutMs: 100 }],
+      ["greet/x", {}],
+      ["corrupt", {}],
+      ["close/1009", {}],
+      ["answer-close/1011", {}],
+      ["drop-on-close", {}],
+      ["corupt", { transport: "wire" }],
+    ] as const
+  ) {
+    const { problem, hint } = await exchange(lab.url + path, options);
+    said.push(problem, hint);
+  }
+  await lab.shutdown();
+  said.push(logLine("text", { type: "dropped", lines: 2 }, new Date(0)));
+  // The page has the deadline that the client has by default.
+  return said.join("\n").replace("within 0.1 s", `within ${DEFAULT_TIMEOUT_MS / 1000} s`).replaceAll('\\"', '"');
+}
+
+Deno.test("docs/troubleshooting.md quotes messages that the program prints", async () => {
+  const texts = [...await sources(), await read("server.ts"), await printed()].join("\n");
+  const rows = [...(await read("docs/troubleshooting.md")).matchAll(/^\| (?:\d +\| )?(.*?) +\|/gm)];
+  const quoted = rows.flatMap(([, symptom = ""]) => [...symptom.matchAll(/`((?!deno )[A-Za-z][^`]* [^`]*)`/g)])
+    .map(([, message = ""]) => message);
+  assert(quoted.length >= 20, `${quoted.length} messages`);
+  for (const message of quoted) {
+    for (const piece of message.split("…")) assertStringIncludes(texts, piece, message);
   }
 });

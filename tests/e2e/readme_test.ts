@@ -17,6 +17,13 @@ Deno.test("the quick start is the two set-up commands, in one block", () => {
   );
 });
 
+Deno.test("the package has the documents that the README links to", async () => {
+  const included: string[] = JSON.parse(await read("deno.json")).publish.include;
+  const linked = [...README.matchAll(/\]\((docs\/[^)#]+)/g)].map(([, path = ""]) => path);
+  assert(linked.length >= 8, `${linked.length} links`);
+  assertEquals(linked.filter((path) => !included.some((each) => path.startsWith(each))), []);
+});
+
 Deno.test("the README has at most 200 lines", () => {
   const lines = README.trimEnd().split("\n").length;
   assertEquals(Math.max(lines, 200), 200);

@@ -1,20 +1,19 @@
 /** The limits and the policy of the echo server through its real command line, over both front doors. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { within } from "../../lib/net/deadline.ts";
 import { createAuthority } from "../support/certificates.ts";
 import {
   client,
   outcomeOf,
   reportOf,
-  type ServerProcess,
   serverProcess,
   serverProcessWith,
   start,
   startScript,
 } from "../support/command.ts";
-import { BINARY, CLOSE, rawClient, type RawSocket, requestHead, TEXT } from "../support/raw_peer.ts";
+import { BINARY, CLOSE, rawClient, requestHead, TEXT } from "../support/raw_peer.ts";
 import { testBoth } from "../support/transports.ts";
+import { assertProven, nextEvent } from "../support/server_events.ts";
 
 const TOKEN = "open sesame";
 
@@ -25,24 +24,11 @@ async function temporaryFile(text: string): Promise<{ path: string } & AsyncDisp
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
 }
 
-/** The next event of a type in the log, which is JSON. */
-async function nextEvent(server: ServerProcess, type: string) {
-  while (true) {
-    const event = JSON.parse(await within(server.nextLine(), "line of the log", { timeoutMs: 60_000 }));
-    if (event.type === type) return event;
-  }
-}
-
 /** The refusal that the client reports; over wire, as the built-in WebSocket hides the fields. */
 async function refusalOf(...args: string[]) {
   const report = reportOf(await client(["--json", "--transport", "wire", "--count", "0", ...args]));
   assertEquals(report.verdict, "handshake-refused");
   return { status: report.refusal.status, fields: new Map<string, string>(report.refusal.fields) };
-}
-
-async function assertProven(...args: string[]): Promise<void> {
-  const outcome = await client(args);
-  assertEquals(outcome.code, 0, outcome.stdout + outcome.stderr);
 }
 
 testBoth("server --max-connections answers 503 with Retry-After to one more, and logs it", async (transport) => {
@@ -153,99 +139,6 @@ testBoth("server --protocol selects by its own order", async (transport) => {
   }
   const report = reportOf(await client(["--json", "-p", "v0", server.url]));
   assertEquals([report.verdict, report.protocol], ["handshake-refused", ""]);
-});
-
-testBoth("server --rate closes with 1008 who sends too many messages", async (transport) => {
-  await using server = await serverProcess("-q", "--transport", transport, "--rate", "1");
-  await assertProven(server.url);
-  // More than one a second, however slow the machine: the limit would take five minutes for them.
-  const report = reportOf(await client(["--json", "-n", "300", server.url]));
-  assertEquals([report.verdict, report.close.received], [
-    "connection-lost",
-    { code: 1008, reason: "at most 1 messages a second" },
-  ]);
-});
-
-testBoth(
-  "server --rate closes with 1008 who sends too many bytes, and not for one large message",
-  async (transport) => {
-    await using server = await serverProcess("-q", "--transport", transport, "--rate", ",1KiB");
-    await assertProven("--size", "300KiB", server.url);
-    const report = reportOf(await client(["--json", "-n", "2", "--size", "300KiB", server.url]));
-    assertEquals([report.verdict, report.close.received], [
-      "connection-lost",
-      { code: 1008, reason: "at most 1024 bytes a second" },
-    ]);
-  },
-);
-
-async function sendUntilGone(socket: RawSocket, payload: Uint8Array): Promise<void> {
-  try {
-    while (true) await socket.frame(BINARY, payload);
-  } catch {
-    // The server has ended it, or the test has.
-  }
-}
-
-Deno.test("server --max-buffered closes who does not read, and forgets it (builtin)", async () => {
-  await using server = await serverProcess("--log", "json", "--max-buffered", "1MiB");
-  const socket = await rawClient(server.url);
-  const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
-  const closed = await nextEvent(server, "closed");
-  assertEquals([closed.sent, closed.received, closed.error], [
-    { code: 1008, reason: "not reading" },
-    null,
-    "Peer does not read",
-  ]);
-  socket.close();
-  await sending;
-  await assertProven(server.url);
-});
-
-Deno.test("server --max-buffered-total closes who wants more than is left (builtin)", async () => {
-  await using server = await serverProcess("--log", "json", "--max-buffered-total", "1MiB");
-  const socket = await rawClient(server.url);
-  const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
-  assertEquals((await nextEvent(server, "closed")).sent, {
-    code: 1013,
-    reason: "too much waits for all peers, try again later",
-  });
-  socket.close();
-  await sending;
-  await assertProven("--size", "512KiB", server.url);
-});
-
-Deno.test("server --max-buffered-total closes the one whose unfinished text is largest (wire)", async () => {
-  await using server = await serverProcess("--transport", "wire", "--log", "json", "--max-buffered-total", "1MiB");
-  const socket = await rawClient(server.url);
-  // Text without an end has to be kept; binary goes back piece by piece.
-  await socket.frame(TEXT, new Uint8Array(300 * 1024).fill(97), 0);
-  const other = await rawClient(server.url);
-  await other.frame(TEXT, new Uint8Array(800 * 1024).fill(97), 0);
-  const { opcode, payload } = await other.readFrame();
-  assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1013]);
-  await assertProven("-m", "still here", server.url);
-  socket.close();
-  other.close();
-});
-
-testBoth("server --idle-timeout drops who neither reads nor leaves, with one close event", async (transport) => {
-  await using server = await serverProcess("--transport", transport, "--log", "json", "--idle-timeout", "1");
-  const socket = await rawClient(server.url);
-  // The socket buffers are full long before, so that the last write waits; the built-in door takes all of it.
-  const payload = new Uint8Array(256 * 1024);
-  const sending = (async () => {
-    for (let count = 0; count < 60; count++) await socket.frame(BINARY, payload);
-  })().catch(() => {});
-  const closed = await nextEvent(server, "closed");
-  assertEquals([closed.id, closed.received], [1, null]);
-  assertStringIncludes(closed.error, "not read");
-  socket.close();
-  await sending;
-  // The next event is of the next connection: there was no second one of this.
-  await assertProven(server.url);
-  assertEquals((await nextEvent(server, "opened")).id, 2);
-  assertEquals((await nextEvent(server, "closed")).id, 2);
 });
 
 testBoth("server --cert and --key make it a wss: server, and say so in the first line", async (transport) => {
@@ -442,18 +335,4 @@ Deno.test({
     const { code, stdout, stderr } = await outcomeOf(startScript(script, { descriptors: 60 }));
     assertEquals([code, stdout, stderr], [0, "shut down with 0\n", ""]);
   },
-});
-
-Deno.test("server answers others while a peer floods it that it has refused for its rate (builtin)", async () => {
-  await using server = await serverProcess("--rate", "10", "--log", "json");
-  const flooder = await rawClient(server.url);
-  const frames = new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0);
-  const flooding = (async () => {
-    while (true) await flooder.write(frames);
-  })().catch(() => {});
-  // It is told of as long as the flood goes on, which only the server ends.
-  assertEquals((await nextEvent(server, "closed")).sent.code, 1008);
-  await assertProven(server.url);
-  await flooding;
-  flooder.close();
 });

@@ -76,7 +76,7 @@ for (
     ["another version", requestHead({ "Sec-WebSocket-Version": "8" }), 426, "version", "13"],
     ["a short key", requestHead({ "Sec-WebSocket-Key": "x" }), 400, "bad-handshake", "Sec-WebSocket-Key"],
     ["no upgrade at a path", requestHead({ Upgrade: undefined }, "GET /echo HTTP/1.1"), 426, "plain-http", "WebSocket"],
-    ["a path of no steps", requestHead({}, "GET /corupt HTTP/1.1"), 404, "bad-handshake", '"corupt", is not a step'],
+    ["a path of no steps", requestHead({}, "GET /corupt HTTP/1.1"), 404, "no-such-path", '"corupt", is not a step'],
     ["66,000 bytes", requestHead({ Cookie: "x".repeat(66_000) }), 431, "head-too-long", "longer than 65536 bytes"],
   ] as const
 ) {

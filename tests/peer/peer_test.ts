@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
 import { closePayload, RawPeer } from "../../lib/peer/peer.ts";
 import { RawSocket } from "../../lib/peer/socket.ts";
+import { within } from "../../lib/net/deadline.ts";
 import { ProtocolError } from "../../lib/protocol/error.ts";
 import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
@@ -22,9 +23,9 @@ function masked(opcode: number, payload: string | Uint8Array): Uint8Array {
 async function run(frames: readonly Uint8Array[], script: (peer: RawPeer) => Promise<void>): Promise<string> {
   const ended = Promise.withResolvers<void>();
   const server = createServer({ allowHalfOpen: true }, (accepted) => {
-    const peer = new RawPeer(new RawSocket(accepted, AbortSignal.timeout(60_000)));
+    const peer = new RawPeer(new RawSocket(accepted));
     script(peer).then(() => peer.socket.end()).then(ended.resolve, (error) => {
-      peer.socket.destroy();
+      peer.socket.close();
       ended.reject(error);
     });
   });
@@ -34,7 +35,8 @@ async function run(frames: readonly Uint8Array[], script: (peer: RawPeer) => Pro
   const connection = await Deno.connect({ hostname: "127.0.0.1", port });
   const bytes = concatBytes(frames, frames.reduce((sum, frame) => sum + frame.byteLength, 0));
   for (let at = 0; at < bytes.byteLength;) at += await connection.write(bytes.subarray(at));
-  const [written] = await Promise.all([new Response(connection.readable).bytes(), ended.promise]);
+  const done = Promise.all([new Response(connection.readable).bytes(), ended.promise]);
+  const [written] = await within(done, "script", { timeoutMs: 60_000 });
   await new Promise((resolve) => server.close(resolve));
   return written.toHex();
 }

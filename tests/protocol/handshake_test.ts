@@ -9,7 +9,8 @@ import {
   type UpgradeRequest,
   verifyResponse,
 } from "../../lib/protocol/handshake.ts";
-import { HeadReader, listOf, trimBlanks } from "../../lib/protocol/http.ts";
+import { HeadReader } from "../../lib/protocol/http.ts";
+import { listOf, trimBlanks } from "../../lib/protocol/http_lines.ts";
 
 const bytes = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
 

@@ -3,17 +3,14 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import {
-  bodyLengthOf,
-  BodyReader,
-  encodeHead,
   type HeadKind,
   HeadReader,
   HttpHeadError,
   MAX_HEAD_BYTES,
   MAX_INTERIM_RESPONSES,
-  parseRequestLine,
-  parseStatusLine,
 } from "../../lib/protocol/http.ts";
+import { bodyLengthOf, BodyReader } from "../../lib/protocol/http_body.ts";
+import { encodeHead, parseRequestLine, parseStatusLine } from "../../lib/protocol/http_lines.ts";
 
 const bytesOf = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 

@@ -97,3 +97,27 @@ testBoth("EchoClosed says that a peer did not answer in time", async (transport)
     "No answer to the close frame",
   ]);
 });
+
+for (
+  const [what, opcode, firstByte, payload, known] of [
+    ["a text message", TEXT, 0, "Hel", { kind: "text", bytes: 3 }],
+    ["a binary message", BINARY, 0, "Hel", { kind: "binary", bytes: 3 }],
+    ["no message", BINARY, 0x80, "Hel", null],
+  ] as const
+) {
+  testBoth(`EchoClosed has, where the transport can tell, that the peer ended inside ${what}`, async (transport) => {
+    const { incomplete } = await endAfter(transport, {}, async (peer) => {
+      await peer.frame(opcode, payload, firstByte);
+      await peer.closeWrite();
+    });
+    assertEquals(incomplete, transport === "wire" ? known : "not-known");
+  });
+}
+
+Deno.test("EchoClosed does not know over wire how much has come of a frame that is relayed", async () => {
+  const { incomplete } = await endAfter("wire", {}, async (peer) => {
+    await peer.write(Uint8Array.of(0x82, 0x85, 0, 0, 0, 0, 0x48));
+    await peer.closeWrite();
+  });
+  assertEquals(incomplete, "not-known");
+});

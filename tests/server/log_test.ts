@@ -87,6 +87,12 @@ Deno.test("logLine() writes the end of a connection with the fields that scripts
   );
 });
 
+for (const incomplete of [{ kind: "text", bytes: 5 }, "not-known", null] as const) {
+  Deno.test(`logLine() writes the message inside which the peer ended, when that is ${JSON.stringify(incomplete)}`, () => {
+    assertEquals(JSON.parse(logLine("json", { ...CLOSED, incomplete }, TIME) ?? "").incomplete, incomplete);
+  });
+}
+
 Deno.test("logLine() says where the server listens in every form", () => {
   const event = { type: "listening", url: "wss://127.0.0.1:1/" } as const;
   assertEquals(logLine("text", event, TIME), "Listening on wss://127.0.0.1:1/");

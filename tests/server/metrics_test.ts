@@ -68,6 +68,13 @@ wsproof_messages_total 345
 # HELP wsproof_message_bytes_total Payload bytes of the messages that were echoed.
 # TYPE wsproof_message_bytes_total counter
 wsproof_message_bytes_total 6789
+# HELP wsproof_wire_bytes_total Bytes of all frames on the wire, over our own frames.
+# TYPE wsproof_wire_bytes_total counter
+wsproof_wire_bytes_total{direction="receive"} 4321
+wsproof_wire_bytes_total{direction="transmit"} 1234
+# HELP wsproof_deflate_connections_total Connections on which permessage-deflate was negotiated.
+# TYPE wsproof_deflate_connections_total counter
+wsproof_deflate_connections_total 3
 # HELP wsproof_closes_total Connections that have ended, by the close code of the side that began.
 # TYPE wsproof_closes_total counter
 wsproof_closes_total{code="1000",initiator="peer"} 5
@@ -142,7 +149,7 @@ Deno.test("respond() writes what another parser reads", async () => {
   assertEquals(samples.get("wsproof_message_bytes_total"), 6789);
   assertEquals(samples.get("wsproof_closes_total 4xxx peer"), 3);
   assertEquals(samples.get("wsproof_refusals_total origin"), 3);
-  assertEquals(samples.size, 5 + 12 + 13 + 2 + 4);
+  assertEquals(samples.size, 8 + 12 + 13 + 2 + 4);
 });
 
 Deno.test("respond() gives every metric a name by the rules, and a help", async () => {
@@ -288,15 +295,19 @@ Deno.test("the instruments of OpenTelemetry are exported with OTEL_DENO=true, un
       ["wsproof.server.connection.accepts", "{connection}", true],
       ["wsproof.server.connection.active", "{connection}", false],
       ["wsproof.server.connection.closes", "{connection}", true],
+      ["wsproof.server.deflate.connections", "{connection}", true],
       ["wsproof.server.log.drops", "{line}", true],
       ["wsproof.server.message.size", "By", true],
       ["wsproof.server.messages", "{message}", true],
       ["wsproof.server.request.refusals", "{request}", true],
       ["wsproof.server.troubles", "{trouble}", true],
+      ["wsproof.server.wire.io", "By", true],
     ],
   );
-  const [accepts, active, closes, drops, size, messages, refusals, troubles] = metrics.map(([, { points }]) => points);
-  assertEquals([accepts, active, size, messages], [{ "": 12 }, { "": 2 }, { "": 6789 }, { "": 345 }]);
+  const values = metrics.map(([, { points }]) => points);
+  const [accepts, active, closes, deflated, drops, size, messages, refusals, troubles, wire] = values;
+  assertEquals([accepts, active, size, messages, deflated], [12, 2, 6789, 345, 3].map((value) => ({ "": value })));
+  assertEquals(wire, { "network.io.direction=receive": 4321, "network.io.direction=transmit": 1234 });
   assertEquals([drops, troubles], [{ "": 6 }, {
     "wsproof.trouble.kind=accept": 4,
     "wsproof.trouble.kind=runtime": 0,

@@ -1,24 +1,12 @@
 /** What the echo server does over our own frames only: raw bytes in, frames out. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { WebSocket as WsClient } from "npm:ws@8.23.0";
-import type { EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
-import { encodeFrame, type EncodeFrameOptions, OPCODE } from "../../lib/protocol/frame.ts";
-import { type EchoServer, serveEcho, type ServeEchoOptions } from "../../lib/server/serve.ts";
+import { OPCODE } from "../../lib/protocol/frame.ts";
+import { serveEcho } from "../../lib/server/serve.ts";
 import { within } from "../../lib/net/deadline.ts";
-import { openWire } from "../../lib/connection/wire.ts";
-import { serverProcess } from "../support/command.ts";
-import { CLOSE, connectRaw, type RawFrame, type RawSocket, requestHead } from "../support/raw_peer.ts";
-
-const WAIT = { timeoutMs: 60_000 };
-const KEY = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
-const utf8 = (text: string) => new TextEncoder().encode(text);
-
-/** A frame of a client. */
-function frame(opcode: number, payload: string | Uint8Array = "", options: EncodeFrameOptions = {}) {
-  const bytes = typeof payload === "string" ? utf8(payload) : payload;
-  return encodeFrame(opcode, bytes, { maskingKey: KEY, ...options });
-}
+import { CLOSE, connectRaw, requestHead } from "../support/raw_peer.ts";
+import { frame, WAIT } from "../support/wire.ts";
+import { closeOf, concat, onWire, untilEnd, utf8 } from "../support/wire_scene.ts";
 
 const begin = (opcode: number, payload: string | Uint8Array) => frame(opcode, payload, { final: false });
 const more = (payload: string | Uint8Array) => begin(OPCODE.continuation, payload);
@@ -26,51 +14,6 @@ const last = (payload: string | Uint8Array) => frame(OPCODE.continuation, payloa
 
 function closeFrame(code: number, reason = ""): Uint8Array {
   return frame(OPCODE.close, Uint8Array.of(code >> 8, code & 255, ...utf8(reason)));
-}
-
-function concat(...parts: readonly (string | Uint8Array)[]): Uint8Array {
-  return Uint8Array.from(parts.flatMap((part) => [...(typeof part === "string" ? utf8(part) : part)]));
-}
-
-/** A server, a raw peer whose upgrade is done, and the end of the connection as the server tells it. */
-interface Scene {
-  readonly server: EchoServer;
-  readonly socket: RawSocket;
-  readonly closed: Promise<EchoClosed>;
-  /** The next frame. */
-  next(): Promise<RawFrame>;
-}
-
-async function onWire(test: (scene: Scene) => Promise<void>, options: ServeEchoOptions = {}): Promise<void> {
-  const closed = Promise.withResolvers<EchoClosed>();
-  const onEvent = (event: EchoEvent) => event.type === "closed" && closed.resolve(event);
-  const server = serveEcho({ transport: "wire", port: 0, onEvent, ...options });
-  const socket = await connectRaw(server.url);
-  try {
-    await socket.write(requestHead());
-    await within(socket.readHead(), "upgrade", WAIT);
-    await test({
-      server,
-      socket,
-      closed: within(closed.promise, "end", WAIT),
-      next: () => within(socket.readFrame(), "frame", WAIT),
-    });
-  } finally {
-    socket.close();
-    await server.shutdown();
-    closed.resolve({} as EchoClosed);
-  }
-}
-
-/** The code and reason of a close frame. */
-function closeOf({ opcode, payload }: RawFrame): [number, string] {
-  assertEquals(opcode, CLOSE);
-  return [payload[0]! * 256 + payload[1]!, new TextDecoder().decode(payload.subarray(2))];
-}
-
-/** Waits until the server has ended TCP. */
-async function untilEnd(socket: RawSocket): Promise<void> {
-  await within(socket.untilGone().catch(() => {}), "end of TCP", WAIT);
 }
 
 for (
@@ -313,7 +256,7 @@ for (
       await socket.write(concat(bytes, "garbage behind it"));
       const { opcode, payload } = await next();
       assertEquals(opcode, CLOSE);
-      assertEquals(encodeFrame(CLOSE, payload, { maskingKey: KEY }), bytes);
+      assertEquals(frame(CLOSE, payload), bytes);
       await untilEnd(socket);
       const end = await closed;
       assertEquals([end.received, end.sent, end.initiator, end.detail], [received, received, "peer", ""]);
@@ -345,165 +288,4 @@ Deno.test("wire server waits for the end of a frame that it echoes before it clo
     await socket.write(closeFrame(1001));
     assertEquals([await stopping, (await closed).messages], [0, 1]);
   });
-});
-
-Deno.test("wire server ignores pongs that nobody asked for", async () => {
-  await onWire(async ({ socket, next }) => {
-    await socket.write(concat(frame(OPCODE.pong, "x"), frame(OPCODE.text, "y")));
-    assertEquals((await next()).payload, utf8("y"));
-  });
-});
-
-Deno.test("wire server pings a silent peer again and again as long as it answers", async () => {
-  await onWire(async ({ socket, next }) => {
-    for (let count = 0; count < 2; count++) {
-      assertEquals((await next()).opcode, OPCODE.ping);
-      await socket.write(frame(OPCODE.pong));
-    }
-    // So long that a busy machine still answers in time.
-  }, { idleTimeoutSeconds: 1 });
-});
-
-Deno.test("wire server closes with 1001 and drops a peer that does not answer the ping", async () => {
-  await onWire(async ({ socket, next, closed }) => {
-    assertEquals((await next()).opcode, OPCODE.ping);
-    assertEquals(closeOf(await next()), [1001, "no answer to the ping"]);
-    await untilEnd(socket);
-    const { received, detail } = await closed;
-    assertEquals([received, detail], [null, "No answer to the ping"]);
-  }, { idleTimeoutSeconds: 0.2 });
-});
-
-Deno.test("wire server drops a peer that stops inside a frame, where nothing else can be said", async () => {
-  await onWire(async ({ socket, closed }) => {
-    await socket.write(frame(OPCODE.binary, "0123456789").subarray(0, 10));
-    await untilEnd(socket);
-    assertEquals((await closed).detail, "No answer to the ping");
-  }, { idleTimeoutSeconds: 0.2 });
-});
-
-Deno.test("wire server drops a peer that does not read, once its writes have stood still for the idle timeout", async () => {
-  await onWire(async ({ socket, closed }) => {
-    const message = frame(OPCODE.binary, new Uint8Array(1024 * 1024));
-    try {
-      // Until the buffers of TCP are full in both directions, and then until it is dropped.
-      while (true) await within(socket.write(message), "room", WAIT);
-    } catch {
-      assertEquals((await closed).detail, "Peer does not read");
-    }
-  }, { idleTimeoutSeconds: 1 });
-});
-
-Deno.test("shutdown() drops peers that do not answer, and nothing of them stays behind", async () => {
-  const server = serveEcho({ transport: "wire", port: 0 });
-  const sockets = await Promise.all([1, 2, 3].map(() => connectRaw(server.url)));
-  for (const socket of sockets.slice(0, 2)) {
-    await socket.write(requestHead());
-    await within(socket.readHead(), "upgrade", WAIT);
-  }
-  // The third has not asked for anything, and is no connection yet.
-  assertEquals(await server.shutdown({ timeoutMs: 50 }), 2);
-  for (const socket of sockets) {
-    await untilEnd(socket);
-    socket.close();
-  }
-});
-
-Deno.test({
-  name: "wire server stays below 128 MiB when a peer sends up to 2 GiB and never reads",
-  ignore: Deno.build.os !== "linux",
-  fn: async () => {
-    await using server = await serverProcess("--transport", "wire", "--idle-timeout", "2", "--log", "json");
-    const socket = await connectRaw(server.url);
-    await socket.write(requestHead());
-    await within(socket.readHead(), "upgrade", WAIT);
-    const message = frame(OPCODE.binary, new Uint8Array(1024 * 1024));
-    const ended = (async () => {
-      await server.nextLine();
-      return JSON.parse(await server.nextLine());
-    })();
-    try {
-      for (let sent = 0; sent < 2048; sent++) await within(socket.write(message), "room", WAIT);
-    } catch {
-      // It is dropped long before.
-    }
-    assertEquals((await within(ended, "end", WAIT)).error, "Peer does not read");
-    const { stdout } = await new Deno.Command("cat", { args: [`/proc/${server.child.pid}/status`] }).output();
-    const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout)) ?? [];
-    assert(Number(kibibytes) < 128 * 1024, `${kibibytes} KiB`);
-    socket.close();
-  },
-});
-
-Deno.test("wire server serves the client of npm ws: fragments, pings, text and binary, and the close", async () => {
-  const server = serveEcho({ transport: "wire", port: 0 });
-  const socket = new WsClient(server.url, ["chat"], { perMessageDeflate: true });
-  const event = (name: string) =>
-    within(new Promise<unknown[]>((resolve) => socket.once(name, (...args: unknown[]) => resolve(args))), name, WAIT);
-  await event("open");
-  assertEquals([socket.protocol, socket.extensions], ["chat", ""]);
-  for (const isBinary of [false, true]) {
-    const [message, pong] = [event("message"), event("pong")];
-    socket.send("frag", { fin: false, binary: isBinary });
-    socket.ping("?");
-    socket.send("ments", { fin: true, binary: isBinary });
-    const [[data, kind], [payload]] = [await message, await pong];
-    assertEquals([String(data), kind, String(payload)], ["fragments", isBinary, "?"]);
-  }
-  const closed = event("close");
-  socket.close(4000, "bye");
-  const [code, reason] = await closed;
-  assertEquals([code, String(reason)], [4000, "bye"]);
-  await server.shutdown();
-});
-
-Deno.test("wire server goes on with the others when one connection breaks", async () => {
-  const server = serveEcho({ transport: "wire", port: 0 });
-  const [bad, good] = [await connectRaw(server.url), await connectRaw(server.url)];
-  for (const socket of [bad, good]) {
-    await socket.write(requestHead());
-    await within(socket.readHead(), "upgrade", WAIT);
-  }
-  await bad.write(Uint8Array.of(0xff, 0xff));
-  await untilEnd(bad);
-  await good.write(frame(OPCODE.text, "still here"));
-  assertEquals((await within(good.readFrame(), "echo", WAIT)).payload, utf8("still here"));
-  bad.close();
-  good.close();
-  await server.shutdown();
-});
-
-Deno.test("wire server is fair: of 100 busy connections each is served", async () => {
-  const server = serveEcho({ transport: "wire", port: 0 });
-  const sockets = await Promise.all(Array.from({ length: 100 }, () => connectRaw(server.url)));
-  await Promise.all(sockets.map(async (socket) => {
-    await socket.write(requestHead());
-    await within(socket.readHead(), "upgrade", WAIT);
-    for (let count = 0; count < 20; count++) {
-      await socket.write(frame(OPCODE.binary, `${count}`));
-      assertEquals((await within(socket.readFrame(), "echo", WAIT)).payload, utf8(`${count}`));
-    }
-    socket.close();
-  }));
-  await server.shutdown();
-});
-
-Deno.test("wire server is not held up by peers that are gone before they are accepted", async () => {
-  const events: EchoEvent[] = [];
-  const server = serveEcho({ transport: "wire", port: 0, onEvent: (event) => events.push(event) });
-  // As long as this process waits it accepts nothing, so that all of them are gone by then.
-  const script = `import { connect } from "node:net";
-    const { hostname: host, port } = new URL(Deno.args[0]);
-    for (let count = 0; count < 50; count++) {
-      const socket = connect({ host, port: Number(port) }, () => socket.resetAndDestroy());
-      socket.on("error", () => {});
-    }`;
-  const { success } = new Deno.Command(Deno.execPath(), { args: ["eval", script, server.url] }).outputSync();
-  assert(success);
-  const connection = await openWire(server.url);
-  await connection.send("still here");
-  assertEquals(await connection.receive(WAIT), "still here");
-  await connection.close(WAIT);
-  await server.shutdown();
-  assertEquals(events.filter(({ type }) => type === "trouble"), []);
 });

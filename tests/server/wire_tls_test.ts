@@ -4,8 +4,6 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { OPCODE } from "../../lib/protocol/frame.ts";
 import type { Connection } from "../../lib/connection/connection.ts";
 import { within } from "../../lib/net/deadline.ts";
-import { contextOf, SecureConn } from "../../lib/net/tls.ts";
-import { Turns, untilEvents } from "../../lib/net/turns.ts";
 import { openWire } from "../../lib/connection/wire.ts";
 import { createAuthority } from "../support/certificates.ts";
 import { connectRaw, RawSocket, requestHead } from "../support/raw_peer.ts";
@@ -209,32 +207,6 @@ Deno.test("WireServer.stop() ends connections over TLS, and those in their hands
   assertEquals(told.end.detail, "stopped");
 });
 
-Deno.test("SecureConn.read() throws before the handshake, instead of waiting for what nobody decrypts", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
-  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key));
-  await assertRejects(() => secure.read(new Uint8Array(1)), Error, "Cannot read before the handshake");
-  secure.close();
-  peer.close();
-  listener.close();
-});
-
-Deno.test("SecureConn.write() writes at most 32 KiB, and fails once it is closed", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  const connecting = Deno.connectTls({ hostname: "127.0.0.1", port, caCerts });
-  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key));
-  const peer = await connecting;
-  await Promise.all([secure.handshake(), peer.handshake()]);
-  assertEquals(await within(secure.write(new Uint8Array(100_000)), "write", WAIT), 32_768);
-  const reading = secure.read(new Uint8Array(1)).catch((error) => error.message);
-  secure.close();
-  assertEquals(await within(reading, "end", WAIT), "Connection closed");
-  await assertRejects(() => within(secure.write(new Uint8Array(1)), "write", WAIT), Error);
-  peer.close();
-  listener.close();
-});
-
 Deno.test("new WireServer() throws what Deno.listenTls says of a certificate and key that cannot be used", async () => {
   const other = await authority.sign("other");
   for (
@@ -350,81 +322,6 @@ for (const [name, tls] of [["TCP", {}], ["TLS", certificate]] as const) {
     assert(sent < 64 * 1024 * 1024, `${sent} bytes went out`);
   });
 }
-
-class HeldTurns extends Turns {
-  readonly asked = Promise.withResolvers<number>();
-  readonly turn = Promise.withResolvers<void>();
-
-  override first(work: number): Promise<void> {
-    this.asked.resolve(work);
-    return this.turn.promise;
-  }
-}
-
-Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const connecting = TlsPeer.connect(listener.addr.port);
-  const turns = new HeldTurns();
-  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key), turns);
-  let hasEnded = false;
-  const handshake = secure.handshake().then(() => hasEnded = true);
-  // Four in one period.
-  assertEquals(await within(turns.asked.promise, "ClientHello", WAIT), 4096);
-  await untilEvents();
-  assertEquals(hasEnded, false);
-  turns.turn.resolve();
-  await within(handshake, "handshake", WAIT);
-  (await within(connecting, "handshake", WAIT)).close();
-  secure.close();
-  listener.close();
-});
-
-Deno.test("SecureConn.handshake() fails when it is closed before its turn", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const connecting = TlsPeer.connect(listener.addr.port);
-  const turns = new HeldTurns();
-  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key), turns);
-  const handshake = secure.handshake();
-  await within(turns.asked.promise, "ClientHello", WAIT);
-  secure.close();
-  turns.turn.resolve();
-  await assertRejects(() => within(handshake, "handshake", WAIT), Error, "Connection closed");
-  await connecting.catch(() => {});
-  listener.close();
-});
-
-Deno.test("SecureConn.read() decrypts no more than one piece ahead of its reader", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const connecting = TlsPeer.connect(listener.addr.port);
-  const tcp = await listener.accept();
-  const reads: number[] = [];
-  const counted: Deno.TcpConn = Object.create(tcp, {
-    read: {
-      async value(into: Uint8Array) {
-        const count = await tcp.read(into);
-        reads.push(count ?? 0);
-        return count;
-      },
-    },
-    write: { value: (bytes: Uint8Array) => tcp.write(bytes) },
-    close: { value: () => tcp.close() },
-  });
-  const secure = new SecureConn(counted, contextOf(certificate.cert, certificate.key));
-  await within(secure.handshake(), "handshake", WAIT);
-  const peer = await within(connecting, "handshake", WAIT);
-  for (let count = 0; count < 20; count++) await peer.write(new Uint8Array(10_000));
-  reads.length = 0;
-  let read = 0;
-  while (read < 200_000) {
-    const count = await within(secure.read(new Uint8Array(1000)), "bytes", WAIT) ?? 0;
-    read += count;
-    const arrived = reads.reduce((sum, bytes) => sum + bytes, 0);
-    assert(arrived - read <= 2 * 32_768, `${arrived} bytes of TCP for ${read} of plaintext`);
-  }
-  secure.close();
-  peer.close();
-  listener.close();
-});
 
 for (
   const [how, tail] of [

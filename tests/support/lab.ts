@@ -34,3 +34,8 @@ export async function handshake(
   await socket.write(requestHead(fields, `GET ${path} HTTP/1.1`));
   return (await socket.readHead()).split("\r\n");
 }
+
+/** Where the lab answers plain HTTP. */
+export function httpUrl(url: string, path = "/"): URL {
+  return new URL(path, url.replace("ws:", "http:"));
+}

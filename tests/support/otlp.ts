@@ -8,6 +8,8 @@ export const SNAPSHOT: ServerStats = {
   accepted: 12,
   messages: 345,
   bytes: 6789,
+  wire: { received: 4321, sent: 1234 },
+  deflated: 3,
   closes: [
     { code: 1000, initiator: "peer", count: 5 },
     { code: 4321, initiator: "peer", count: 2 },

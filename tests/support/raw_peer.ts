@@ -83,15 +83,22 @@ export async function connectRaw(url: string): Promise<RawSocket> {
 /** Connects to a server by hand and lets it upgrade. */
 export async function rawClient(url: string): Promise<RawSocket> {
   const socket = await connectRaw(url);
-  await socket.write(requestHead({}, `GET ${new URL(url).pathname} HTTP/1.1`));
-  await socket.readHead();
-  return socket;
+  try {
+    await socket.write(requestHead({}, `GET ${new URL(url).pathname} HTTP/1.1`));
+    await socket.readHead();
+    return socket;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
 }
 
 /** A frame as it is on the wire. */
 export interface RawFrame {
   readonly opcode: number;
   readonly payload: Uint8Array<ArrayBuffer>;
+  /** The reserved bits, if one is set; RSV1 is 4. */
+  readonly reserved?: number;
 }
 
 export const TEXT = 1;
@@ -160,7 +167,8 @@ export class RawSocket {
     const mask = second & 128 ? await this.#take(4) : [];
     const payload = await this.#take(length);
     applyMask(payload, mask);
-    return { opcode: first & 15, payload };
+    const reserved = (first >> 4) & 7;
+    return { opcode: first & 15, payload, ...(reserved !== 0 && { reserved }) };
   }
 
   /** Writes one frame, masked if this is a client; `firstByte` replaces FIN and the reserved bits. */
