@@ -13,6 +13,7 @@ import { parseCommandLine } from "./lib/cli/command_line.ts";
 import { commandOf, type Commands, refuseWords } from "./lib/cli/commands.ts";
 import { printLine, type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
+import { isWorker } from "./lib/cli/survival.ts";
 import { columnsOf } from "./lib/cli/terminal.ts";
 import { exchange } from "./lib/client/exchange.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
@@ -119,4 +120,5 @@ async function findServer({ output }: ClientSettings): Promise<string> {
   return url;
 }
 
+if (import.meta.main && isWorker()) await (await import("./server.ts")).work();
 if (import.meta.main) Deno.exit(await main(Deno.args).catch((error) => tellError(error, SCREEN)));

@@ -34,7 +34,7 @@ import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
 import { printable, wrapLine } from "./lib/client/report.ts";
 import { DEFAULT_COLUMNS } from "./lib/client/wrap.ts";
-import { surviveErrors } from "./lib/cli/survival.ts";
+import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
 import { columnsOf } from "./lib/cli/terminal.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
@@ -105,9 +105,11 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
   const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
-  const { server, loading } = settings.lab === "no"
-    ? startEcho(settings, addresses, log)
-    : await startLab(settings, addresses, log);
+  const { server, loading } = settings.lab !== "no"
+    ? await startLab(settings, addresses, log)
+    : settings.workers > 1
+    ? await startWorkers(settings, addresses, log)
+    : startEcho(settings, addresses, log);
   // Who reads the line that it listens may send a signal at once.
   const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   for (const url of server.urls) log.tell({ type: "listening", url });
@@ -153,6 +155,38 @@ function startEcho(settings: ServerSettings, addresses: readonly string[], log: 
   surviveErrors((error) => server.troubled("runtime", error));
   site.resolve(import("./lib/server/site.ts").then(({ createSite }) => createSite(serve, stats, VERSION)));
   return { server, loading: site.promise };
+}
+
+/** Starts the echo server in several workers; loaded here, as a server alone has no need of it. */
+async function startWorkers(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<Started> {
+  const { workers } = settings;
+  if (Deno.build.os !== "linux") {
+    throw new UsageError("Option --workers needs Linux, which deals out the connections of a port: leave it out");
+  }
+  // Without the flag, the runtime would end the process when a worker listens.
+  if (!("listenDatagram" in Deno)) {
+    throw new UsageError("Option --workers needs a flag of Deno: run it with --unstable-net");
+  }
+  const { serveOverWorkers } = await import("./lib/server/workers.ts");
+  const { room, ...serve } = fitted(settings.serve);
+  const server = await serveOverWorkers({
+    workers,
+    module: new URL(import.meta.url),
+    serve: { ...serve, addresses },
+    room,
+    version: VERSION,
+    tell: log.tell,
+    tells: settings.log !== "none",
+    droppedLogLines: () => log.droppedLines,
+  });
+  surviveErrors((error) => server.troubled(error));
+  return { server, loading: Promise.resolve() };
+}
+
+/** Serves as one of several workers. Each runs the module that its server runs: a bundle has no other one. */
+export async function work(): Promise<never> {
+  const { work } = await import("./lib/server/workers_thread.ts");
+  return await work((server) => surviveErrors((error) => server.troubled("runtime", error)));
 }
 
 /** Takes no more connections than there are descriptors, and says so. */
@@ -203,4 +237,4 @@ function fail(error: unknown): number {
 }
 
 // `deno serve`, which takes handler.ts, would listen a second time.
-if (import.meta.main) Deno.exit(await serve(Deno.args));
+if (import.meta.main) Deno.exit(await (isWorker() ? work() : serve(Deno.args)));

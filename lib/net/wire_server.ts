@@ -143,6 +143,8 @@ export interface WireServerOptions {
   readonly hostname: string;
   /** The port to listen on, 0 for any free one. */
   readonly port: number;
+  /** Whether others of this user listen there too (`SO_REUSEPORT`), and the system deals out connections; needs `--unstable-net`. */
+  readonly reusePort?: boolean | undefined;
   /**
    * Deadline for TLS, request head and decision together, in milliseconds; a refusal gets as long again. 10 s by default.
    */
@@ -204,16 +206,17 @@ export class WireServer {
   constructor(options: WireServerOptions, handler: WireHandler) {
     this.#options = options;
     this.#handler = handler;
-    const { hostname, port, cert, key } = options;
+    const { hostname, port, reusePort, cert, key } = options;
     // A certificate without its key (or the reverse) is an error, not plain TCP.
     if (cert !== undefined || key !== undefined) {
       const pair = [cert ?? "", key ?? ""] as const;
       // Only the runtime's own listener says what is wrong with the pair; the connections do without it (see tls.ts).
-      Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
+      // Where others listen already, it would take connections from them, and somebody has looked before.
+      if (!reusePort) Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
       const context = contextOf(...pair);
       this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
     }
-    this.#listener = options.listener ?? Deno.listen({ hostname, port });
+    this.#listener = options.listener ?? Deno.listen({ hostname, port, ...(reusePort && { reusePort }) });
     this.#accepting = this.#accept();
   }
 

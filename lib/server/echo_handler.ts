@@ -90,8 +90,6 @@ export function echoing(
       const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
       const codec = agreement && deflate && new MessageDeflate(codecOptions(agreement, deflate, limits));
       const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
-      // It is over: there is nobody to tell of an exception.
-      echo.ended.then((end) => follower.onEnd(end)).catch(() => {});
       try {
         follower.onOpen(echo);
       } catch (error) {
@@ -124,8 +122,15 @@ class FollowedEcho extends WireEcho {
     this.#follower = follower;
   }
 
-  /** What came early is not held here as long as the connection lives: so this is no async method. */
-  override run(early: Uint8Array): Promise<void> {
-    return super.run(early).finally(() => this.#follower.onGone?.());
+  protected override onEnd(end: WireEnd): void {
+    try {
+      this.#follower.onEnd(end);
+    } catch {
+      // It is over: there is nobody to tell of an exception.
+    }
+  }
+
+  protected override onGone(): void {
+    this.#follower.onGone?.();
   }
 }

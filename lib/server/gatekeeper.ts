@@ -6,6 +6,7 @@
 
 import { STATUS_CODE } from "@std/http/status";
 import {
+  type ConnectionPlaces,
   DEFAULT_MAX_CONNECTIONS,
   type EchoClosed,
   type EchoEvent,
@@ -64,6 +65,7 @@ export type Admission =
 /** The policy of an echo server at its door. */
 export class Gatekeeper {
   readonly #policy: EchoPolicy;
+  readonly #shared: ConnectionPlaces | undefined;
   readonly #hasToken: ((request: Request) => boolean) | undefined;
   readonly #onEvent: (event: EchoEvent) => void;
   /** The connections that have a place, by their numbers; without counts as long as they are not open. */
@@ -82,9 +84,11 @@ export class Gatekeeper {
    * Lets in nobody so far.
    *
    * @param policy What it lets in.
+   * @param shared The places that several servers share, in place of the policy's `maxConnections` and `room`.
    */
-  constructor(policy: EchoPolicy) {
+  constructor(policy: EchoPolicy, shared?: ConnectionPlaces) {
     this.#policy = policy;
+    this.#shared = shared;
     this.#hasToken = policy.token === undefined ? undefined : createTokenCheck(policy.token);
     this.#onEvent = policy.onEvent ?? (() => {});
   }
@@ -111,12 +115,14 @@ export class Gatekeeper {
     if (page instanceof Response || page instanceof Promise) return { type: "answered", response: page };
     const refusal = page ?? (url && this.#refusalOfHost(request, url)) ??
       (this.#isDraining ? DRAINING : url === undefined ? NO_ROUTE : handshakeRefusal(view)) ??
-      this.#refusalOfStranger(request) ?? (this.#isFull ? FULL : undefined);
-    if (refusal) {
-      this.refused({ ...who, status: refusal.status, cause: refusal.cause, reason: refusal.text });
-      return { type: "answered", response: answerTo(request, refusal) };
+      this.#refusalOfStranger(request);
+    const id = refusal ? undefined : this.#takePlace();
+    if (id === undefined) {
+      const { status, cause, text } = refusal ?? FULL;
+      this.refused({ ...who, status, cause, reason: text });
+      return { type: "answered", response: answerTo(request, refusal ?? FULL) };
     }
-    const id = ++this.#accepted;
+    this.#accepted++;
     this.#places.set(id, undefined);
     const protocol = subprotocolOf(request, this.#policy.protocols);
     return { type: "admitted", opened: { type: "opened", id, ...who, protocol } };
@@ -157,7 +163,7 @@ export class Gatekeeper {
    * @param id Its number.
    */
   leave(id: number): void {
-    this.#places.delete(id);
+    if (this.#places.delete(id)) this.#shared?.leave();
   }
 
   /**
@@ -233,10 +239,12 @@ export class Gatekeeper {
     }
   }
 
-  get #isFull(): boolean {
+  /** The number of a connection that may come in. */
+  #takePlace(): number | undefined {
+    if (this.#shared) return this.#shared.take();
     const { room, maxConnections = DEFAULT_MAX_CONNECTIONS } = this.#policy;
     const { size } = this.#places;
-    return size >= (room?.maxConnections(size) ?? maxConnections);
+    return size < (room?.maxConnections(size) ?? maxConnections) ? this.#accepted + 1 : undefined;
   }
 
   /** Answers a plain request with a page or a refusal; `undefined` leaves it to the handshake. */

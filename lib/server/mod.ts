@@ -21,5 +21,6 @@ export {
   type ServerStopped,
 } from "./log.ts";
 export { createMetrics, type Metrics, type ServerStats } from "./metrics.ts";
+export type { ConnectionPlaces } from "./policy.ts";
 export { createPage, type PageOptions } from "./page.ts";
 export { createSite } from "./site.ts";

@@ -55,7 +55,7 @@ export interface WireLimits {
   /**
    * The memory that the peer shares with others. The room for text that is not complete, text that the peer has not taken yet,
    * what is joined to be written, and what came early count from 4 KiB on: whoever holds the most when it is too much is
-   * answered with 1013. Of a read buffer all but the first 4 KiB counts: if there is no room for a larger one, the connection
+   * answered with 1013. Of a read buffer all but 4 KiB counts: if there is no room for a larger one, the connection
    * goes on with the one that it has. Without limit by default.
    */
   readonly budget?: MemoryBudget | undefined;
@@ -95,15 +95,14 @@ export interface WireEnd extends CloseRecord {
  * ```
  */
 export class WireEcho implements Holder {
-  /** Resolves when the close handshake is through, or can no more come to its end. It never rejects. */
-  readonly ended: Promise<WireEnd>;
-
   readonly #conn: ByteStream;
   /** What a byte costs beside one of plain TCP. */
   readonly #byteCost: number;
   readonly #isDeflating: boolean;
   readonly #turns: Turns;
-  readonly #end = Promise.withResolvers<WireEnd>();
+  /** Made when somebody asks: ten thousand idle connections have none. */
+  #ended: PromiseWithResolvers<WireEnd> | undefined;
+  #end: WireEnd | undefined;
   readonly #guard: Guard;
   readonly #buffer: EchoBuffer;
   readonly #relay: EchoRelay;
@@ -134,16 +133,22 @@ export class WireEcho implements Holder {
    * @param codec Inflates and compresses, if permessage-deflate was negotiated; its engines go with the connection.
    */
   constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
-    const { maxMessageBytes, idleTimeoutMs, rate, budget } = limits;
+    const { maxMessageBytes, budget } = limits;
     this.#turns = turns;
-    this.ended = this.#end.promise;
     this.#conn = conn;
     this.#byteCost = conn.byteCost ?? 1;
-    this.#guard = new Guard(this, { rate, idleTimeoutMs, pings: true, budget }, performance.now());
+    this.#guard = new Guard(this, limits, performance.now());
     this.#buffer = new EchoBuffer(budget);
     this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
     this.#isDeflating = codec !== undefined;
     this.#endpoint = this.#relay.endpoint;
+  }
+
+  /** Resolves when the close handshake is through, or can no more come to its end. It never rejects. */
+  get ended(): Promise<WireEnd> {
+    if (this.#end) return Promise.resolve(this.#end);
+    this.#ended ??= Promise.withResolvers();
+    return this.#ended.promise;
   }
 
   /** How many messages were echoed so far. */
@@ -181,6 +186,7 @@ export class WireEcho implements Holder {
           throw new Error("Unexpected EOF");
         }
         this.#guard.moved();
+        this.#turns.onRead();
         const frames = this.#isDeflating ? await this.#takeSlices(count) : this.#take(this.#buffer.begin(count));
         const echoes = this.#aside === undefined ? this.#buffer.takeEchoes() : undefined;
         if (echoes !== undefined) {
@@ -193,7 +199,7 @@ export class WireEcho implements Holder {
           this.#step = "read";
         }
         if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
-        this.#buffer.fit(count, frames);
+        this.#buffer.fit(count, frames, this.#guard.wasSilent);
         const turn = this.#nextTurn();
         if (turn) await turn;
       }
@@ -210,6 +216,7 @@ export class WireEcho implements Holder {
     this.#guard.release();
     this.#buffer.release();
     this.destroy();
+    this.onGone();
   }
 
   async #takeEarly(early: Uint8Array): Promise<void> {
@@ -296,6 +303,7 @@ export class WireEcho implements Holder {
    * @param now The time, in milliseconds, as of `performance.now()`.
    */
   tick(now: number): void {
+    this.#relay.tickAt = now;
     const overdue = this.#guard.look(now);
     if (overdue === undefined) return;
     if (overdue === "late") return this.destroy(NO_ANSWER);
@@ -324,8 +332,20 @@ export class WireEcho implements Holder {
     const record = closed ?? this.#endpoint.closeRecord({ tcp, detail, isLate: detail === NO_ANSWER });
     // What has come of a frame that is relayed is not counted here.
     const incomplete = this.#relay.isInsideFrame ? "not-known" : record.incomplete ?? null;
-    this.#end.resolve({ ...record, incomplete, detail: record.detail || detail, messages, bytes, wire: this.wire });
+    this.#end = { ...record, incomplete, detail: record.detail || detail, messages, bytes, wire: this.wire };
+    this.#ended?.resolve(this.#end);
+    this.onEnd(this.#end);
   }
+
+  /**
+   * Told of the end, once: for a class that follows it. It must not throw.
+   *
+   * @param _end The end.
+   */
+  protected onEnd(_end: WireEnd): void {}
+
+  /** Told when nothing is left of the connection, once. It must not throw. */
+  protected onGone(): void {}
 
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
   async #drain(): Promise<void> {
@@ -367,7 +387,6 @@ export class WireEcho implements Holder {
     const before = relay.work;
     const wasClosing = endpoint.sent !== null;
     const wasInside = relay.isInsideFrame;
-    if (this.#guard.isMetered) relay.readAt = performance.now();
     this.#step = "take";
     endpoint.receive(bytes);
     this.#step = "read";

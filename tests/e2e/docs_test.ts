@@ -230,7 +230,7 @@ async function wholeText(): Promise<string> {
   return (await Promise.all([...await documents(), ...OTHERS].map(read))).join("\n");
 }
 
-const OTHERS = ["CONTRIBUTING.md", "deploy/README.md", "perf/README.md"];
+const OTHERS = ["CONTRIBUTING.md", "deploy/README.md", "perf/README.md", "perf/faults.md"];
 
 Deno.test("the places and functions that the documents name exist", async () => {
   const text = (await Promise.all((await documents()).map(read))).join("\n");
@@ -277,7 +277,7 @@ Deno.test("the long options that the documents name are those of client, server 
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
-const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "allow-write", "ignore-env", "parallel"];
+const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "allow-write", "ignore-env", "parallel", "unstable-net"];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {

@@ -393,7 +393,7 @@ Deno.test("WireServer waits for a body as long as for a head, and cancels it the
 
 Deno.test("the limits of a WireServer are as they are documented", () => {
   assertEquals([DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES], [1024, 10_000, 1_048_576]);
-  assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [4096, 131_072]);
+  assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [512, 131_072]);
 });
 
 Deno.test("WireServer.closeAll() refuses a reason that no close frame can have", async () => {

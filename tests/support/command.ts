@@ -61,8 +61,8 @@ export function start(
 }
 
 /** Starts a script that stands nowhere but here; it has every permission. */
-export function startScript(source: string, options: StartOptions = {}): Deno.ChildProcess {
-  return spawn(["eval", ...standIns, source], options);
+export function startScript(source: string, options: StartOptions & { flags?: string[] } = {}): Deno.ChildProcess {
+  return spawn(["eval", ...standIns, ...options.flags ?? [], source], options);
 }
 
 function spawn(words: string[], options: StartOptions): Deno.ChildProcess {
