@@ -14,12 +14,9 @@ import { commandOf, type Commands, refuseWords } from "./lib/cli/commands.ts";
 import { printLine, type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { isWorker } from "./lib/cli/survival.ts";
-import { columnsOf } from "./lib/cli/terminal.ts";
-import { exchange } from "./lib/client/exchange.ts";
+import { columnsOf } from "./lib/cli/environment.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
-import { inUrl, listeningAddress, LOOPBACK_ADDRESSES } from "./lib/net/host.ts";
-import { VERSION } from "./lib/net/version.ts";
 
 async function main(args: readonly string[]): Promise<number> {
   const command = commandOf(args, COMMANDS);
@@ -31,13 +28,17 @@ async function main(args: readonly string[]): Promise<number> {
   if (named) return await named.run(["--help"]);
   refuseWords(line.operands, COMMANDS);
   if (line.has("help")) return await help();
-  if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
+  if (line.has("version")) {
+    const { VERSION } = await import("./lib/net/version.ts");
+    return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
+  }
   const settings = await readClientSettings(line);
   const url = settings.url ?? await findServer(settings);
   const signals = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   if (settings.interactive) return await (await import("./lib/cli/talk.ts")).talk(url, settings, signals, SCREEN);
 
   // Connect; ask for the upgrade; send; receive until the complete message is there, and verify it; close.
+  const { exchange } = await import("./lib/client/exchange.ts");
   const view = await viewOf(url, settings, SCREEN);
   const report = await exchange(url, { ...settings.exchange, ...view, signal: signals.signal });
   await view.end(report);
@@ -108,6 +109,7 @@ function print(text: string): number {
 
 /** Looks for a server on the usual port of either family, and starts one on a free port if there is none. */
 async function findServer({ output }: ClientSettings): Promise<string> {
+  const { inUrl, listeningAddress, LOOPBACK_ADDRESSES } = await import("./lib/net/host.ts");
   const urlAt = (address: string) => `ws://${inUrl(address)}:${DEFAULT_PORT}/`;
   const address = await listeningAddress(DEFAULT_PORT);
   if (address !== undefined) return urlAt(address);

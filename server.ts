@@ -35,7 +35,7 @@ import { DEFAULT_PORT } from "./lib/connection/connection.ts";
 import { printable, wrapLine } from "./lib/client/report.ts";
 import { DEFAULT_COLUMNS } from "./lib/client/wrap.ts";
 import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
-import { columnsOf } from "./lib/cli/terminal.ts";
+import { columnsOf } from "./lib/cli/environment.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";

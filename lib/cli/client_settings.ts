@@ -4,7 +4,6 @@
  * @module
  */
 
-import { readAuthorities, readPair } from "./certificates.ts";
 import { type CommandLine, UsageError } from "./command_line.ts";
 import { CLIENT_DEFLATE_OPTIONS, readDeflateOffer } from "./deflate_options.ts";
 import { type Environment, PROCESS } from "./environment.ts";
@@ -30,8 +29,8 @@ import { SPLIT_WINDOW_BYTES } from "../client/payload.ts";
 import { assertSendableClose, type CloseFrame, type ExpectedClose, isSendableCloseCode } from "../protocol/close.ts";
 import { withoutSecrets } from "../protocol/message.ts";
 import { isToken } from "../protocol/token.ts";
-import { MAX_BUILTIN_FRAME_BYTES } from "../connection/builtin.ts";
-import type { OpenOptions, TransportName } from "../connection/connection.ts";
+
+import { MAX_BUILTIN_FRAME_BYTES, type OpenOptions, type TransportName } from "../connection/connection.ts";
 import { NO_PROXY } from "../net/proxy.ts";
 import { messageOf } from "../protocol/error.ts";
 
@@ -245,6 +244,19 @@ function readTransport(source: Source): TransportName {
   return transport;
 }
 
+/** Loaded where it is wanted: most runs have no files of certificates. */
+async function readCertificates(
+  source: Source,
+  environment: Pick<Environment, "readFile">,
+): Promise<Pick<OpenOptions, "caCerts" | "clientCertificate">> {
+  if (![OPTIONS.ca, OPTIONS.cert, OPTIONS.key].some((option) => source.has(option))) return {};
+  const { readAuthorities, readPair } = await import("./certificates.ts");
+  return defined({
+    caCerts: await readAuthorities(source, OPTIONS.ca, environment),
+    clientCertificate: await readPair(source, OPTIONS, environment),
+  });
+}
+
 async function readOpenOptions(
   source: Source,
   transport: TransportName,
@@ -255,8 +267,7 @@ async function readOpenOptions(
     ...readDeflateOffer(source, transport),
     ...defined({
       headers: readFields(source),
-      caCerts: await readAuthorities(source, OPTIONS.ca, environment),
-      clientCertificate: await readPair(source, OPTIONS, environment),
+      ...await readCertificates(source, environment),
       proxy: source.value(OPTIONS.proxy),
       unixPath: source.value(OPTIONS.unix),
       fragmentBytes: source.value(OPTIONS.fragment),

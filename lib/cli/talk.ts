@@ -10,7 +10,7 @@ import { describeCommands } from "./commands.ts";
 import type { LineEditor } from "./line_editor.ts";
 import { harOf, printLine, type Screen, type Stream, tellFailure, tellProven, tracing } from "./output.ts";
 import type { SignalListener } from "./signals.ts";
-import { canEdit } from "./terminal.ts";
+import { canEdit } from "./environment.ts";
 import { converse, MAX_TYPED_LINE_BYTES, splitLines } from "../client/conversation.ts";
 import { VERIFIED_TEXT } from "../client/exchange_report.ts";
 import { openingFailure } from "../client/failure.ts";

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { byteLengthOf, formatBytes, kindOf, type Message, quote } from "../protocol/message.ts";
-import { hexStart } from "./message_line.ts";
+import { byteLengthOf, formatBytes, hexStart, kindOf, type Message, quote } from "../protocol/message.ts";
 import type { TransportName } from "../connection/connection.ts";
 
 /** What a reply should be. */

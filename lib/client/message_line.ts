@@ -4,7 +4,7 @@
  * @module
  */
 
-import { formatBytes, type Message, quote } from "../protocol/message.ts";
+import { formatBytes, hexPairs, hexStart, type Message, quote } from "../protocol/message.ts";
 
 /** Which way a message went, seen from here. */
 export type Direction = "out" | "in";
@@ -42,30 +42,6 @@ function readable(message: Message): string {
   return `binary, ${formatBytes(message.byteLength)}${hexStart(message, MAX_SHOWN_BYTES)}`;
 }
 
-/**
- * Shows how bytes begin.
- *
- * @param bytes The bytes.
- * @param most How many to show at most.
- * @returns A colon and pairs of hexadecimal digits, with three full stops where there are more; empty without bytes.
- *
- * @example
- * ```ts
- * import { hexStart } from "./message_line.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals([[], [0, 10], [1, 2, 3]].map((bytes) => hexStart(Uint8Array.from(bytes), 2)), ["", ": 00 0a", ": 01 02 ..."]);
- * ```
- */
-export function hexStart(bytes: Uint8Array, most: number): string {
-  if (bytes.byteLength === 0) return "";
-  return `: ${pairs(bytes.subarray(0, most))}${bytes.byteLength > most ? " ..." : ""}`;
-}
-
-function pairs(bytes: Uint8Array): string {
-  return bytes.toHex().replace(/..(?!$)/g, "$& ");
-}
-
 /** The time of day, with milliseconds. */
 export function clock(time: Date = new Date()): string {
   const digits = (value: number, length: number) => String(value).padStart(length, "0");
@@ -95,7 +71,7 @@ export function dumpLines(payload: Message, length?: number): string[] {
   for (let at = 0; at < shown.byteLength; at += 16) {
     const row = shown.subarray(at, at + 16);
     const text = [...row].map((byte) => byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".").join("");
-    const hex = pairs(row).replace(/^(.{23}) (?=.)/, "$1  ").padEnd(49);
+    const hex = hexPairs(row).replace(/^(.{23}) (?=.)/, "$1  ").padEnd(49);
     lines.push(`  ${at.toString(16).padStart(8, "0")}  ${hex} |${text}|`);
   }
   const more = (length ?? all.byteLength) - shown.byteLength;

@@ -6,8 +6,8 @@
 
 import { describeCloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { OPCODE, RSV1 } from "../protocol/frame.ts";
-import { formatMs, quote, withoutToken } from "../protocol/message.ts";
-import { dumpLines, hexStart } from "./message_line.ts";
+import { formatMs, hexStart, quote, withoutToken } from "../protocol/message.ts";
+import { dumpLines } from "./message_line.ts";
 import { EVENT_COLUMNS, printable } from "./report.ts";
 import type { BreachTrace, FrameTrace, HeadTrace } from "../connection/connection.ts";
 import { messageOf } from "../protocol/error.ts";

@@ -5,9 +5,12 @@
  */
 
 import { messageOf } from "../protocol/error.ts";
-import { basicCredentials } from "../protocol/handshake.ts";
+import { basicCredentials } from "../protocol/authority.ts";
 import { isLoopback, mayNameProxy, type Route, withoutEnvironmentProxies } from "../net/proxy.ts";
 import { type OpenOptions, OptionError } from "./connection.ts";
+
+/** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
+export const CLEAN_UP_MS = 1000;
 
 /** The URL as the runtime will read it; its words for another would quote a password. */
 export function parsed(url: string | URL): URL {

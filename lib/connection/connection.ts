@@ -22,6 +22,9 @@ export {
   type ServerCertificate,
 } from "../net/open_error.ts";
 
+/** The longest frame that the runtime's WebSocket accepts, in bytes: one less than 64 MiB. */
+export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
+
 /** The port that the server listens on and the client looks at unless told otherwise: 6455, the number of the RFC. */
 export const DEFAULT_PORT = 6455;
 

@@ -46,7 +46,7 @@ export async function upgrade(
   const answer = await readAnswer(tcp);
   onHead?.({ direction: "in", ...answer.head });
   if (answer.problem !== "") throw await refused(tcp, answer, unreadableProblems(answer), deadline);
-  const expected = { acceptKey: await acceptKeyFor(key), protocols, deflate };
+  const expected = { acceptKey: acceptKeyFor(key), protocols, deflate };
   const { protocol, deflate: agreement, problems } = verifyResponse(answer.head, expected);
   const isDeclined = requireDeflate && agreement === undefined && problems.length === 0;
   const all = isDeclined ? [`the server has declined ${DEFLATE}`] : problems;

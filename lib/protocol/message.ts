@@ -123,6 +123,8 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
  * ```
  */
 export function escapeUnprintable(text: string): string {
+  // The first use of the pattern takes 2 ms, and most text needs none of it.
+  if (/^[ -~]*$/.test(text)) return text;
   return text.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
@@ -257,6 +259,44 @@ export function withoutSecrets(text: string): string {
 export function formatMs(ms: number): string {
   if (ms >= 999.5) return `${(ms / 1000).toFixed(2)} s`;
   return `${ms.toFixed(ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0)} ms`;
+}
+
+/**
+ * Shows how bytes begin.
+ *
+ * @param bytes The bytes.
+ * @param most How many to show at most.
+ * @returns A colon and pairs of hexadecimal digits, with three full stops where there are more; empty without bytes.
+ *
+ * @example
+ * ```ts
+ * import { hexStart } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([[], [0, 10], [1, 2, 3]].map((bytes) => hexStart(Uint8Array.from(bytes), 2)), ["", ": 00 0a", ": 01 02 ..."]);
+ * ```
+ */
+export function hexStart(bytes: Uint8Array, most: number): string {
+  if (bytes.byteLength === 0) return "";
+  return `: ${hexPairs(bytes.subarray(0, most))}${bytes.byteLength > most ? " ..." : ""}`;
+}
+
+/**
+ * Puts bytes into hexadecimal digits, with a blank between two bytes.
+ *
+ * @param bytes The bytes.
+ * @returns The digits.
+ *
+ * @example
+ * ```ts
+ * import { hexPairs } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(hexPairs(Uint8Array.of(0, 255)), "00 ff");
+ * ```
+ */
+export function hexPairs(bytes: Uint8Array): string {
+  return bytes.toHex().replace(/..(?!$)/g, "$& ");
 }
 
 /**

@@ -7,8 +7,9 @@
 import { canCompress, DEFAULT_MAX_INFLATE_RATIO, MessageDeflate, type MessageDeflateOptions } from "../net/zlib.ts";
 import { chooseDeflate, type DeflateAgreement } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
+import type { HeadRequest } from "../net/request.ts";
 import { offeredExtensions } from "../protocol/handshake_server.ts";
-import type { WireHandler } from "../net/wire_server.ts";
+import type { WireHandler } from "../net/wire_handler.ts";
 import { viewOf } from "./handshake_refusal.ts";
 import {
   DEFAULT_DEFLATE_LEVEL,
@@ -16,7 +17,8 @@ import {
   DEFAULT_DEFLATE_WINDOW_BITS,
   type DeflatePolicy,
 } from "./policy.ts";
-import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
+import type { WireEnd, WireLimits } from "./wire_limits.ts";
+import { WireEcho } from "./wire_echo.ts";
 
 /** Told of one connection. If it throws, the connection is closed with 1011. */
 export interface WireFollower {
@@ -39,7 +41,7 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
    * @param extensions The extensions that were accepted, as the answer has them; empty for none.
    * @returns What is told of it.
    */
-  follow(request: Request, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
+  follow(request: HeadRequest, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
 }
 
 /**
@@ -74,7 +76,7 @@ export function echoing(
   handler: EchoHandler,
   deflate: DeflatePolicy | false = false,
 ): WireHandler {
-  const agreements = new WeakMap<Request, DeflateAgreement>();
+  const agreements = new WeakMap<HeadRequest, DeflateAgreement>();
   const accepts = deflate !== false && canCompress();
   return {
     extensions(request) {

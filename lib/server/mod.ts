@@ -6,7 +6,7 @@
  */
 
 export { createEcho, type Echo } from "./builtin_echo.ts";
-export { type Admission, type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
+export { type Admission, type AskedRequest, type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
 export type { ByteSink } from "./line_writer.ts";
 export {
   createLog,

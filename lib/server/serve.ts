@@ -25,6 +25,7 @@ import { pairProblem } from "../net/certificate.ts";
 import { within } from "../net/deadline.ts";
 import { NO_ANSWER } from "./wire_echo.ts";
 import { type EchoHandler, echoing } from "./echo_handler.ts";
+import type { HeadRequest } from "../net/request.ts";
 import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
@@ -277,7 +278,7 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
     deflate = {},
   } = options;
   const gate = new Gatekeeper(options, part?.places);
-  const admitted = new WeakMap<Request, EchoOpened>();
+  const admitted = new WeakMap<HeadRequest, EchoOpened>();
   const handler: EchoHandler = {
     decide(request, addr, target, version) {
       const admission = gate.admit(request, addr, target, version);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
+import type { TcpEnd } from "../protocol/close.ts";
 import type { Endpoint } from "../protocol/endpoint.ts";
 import { messageOf } from "../protocol/error.ts";
 import { writeAll } from "../net/dial.ts";
@@ -12,12 +12,12 @@ import { isEndWithoutNotice } from "../net/failure.ts";
 import type { ByteStream } from "../net/tls.ts";
 import type { MessageDeflate } from "../net/zlib.ts";
 import { MAX_WORK, Turns, workOfBytes } from "../net/turns.ts";
-import { type Holder, type MemoryBudget, SHED_REASON } from "./budget.ts";
+import { type Holder, SHED_REASON } from "./budget.ts";
 import { coalesce, EchoBuffer, MIN_READ_BYTES } from "./echo_buffer.ts";
 import { EchoRelay } from "./echo_relay.ts";
 import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
 import type { WireTotals } from "../connection/connection.ts";
-import type { RateLimit } from "./rate.ts";
+import type { WireEnd, WireLimits } from "./wire_limits.ts";
 
 export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
 export { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./guard.ts";
@@ -40,36 +40,6 @@ const DENSE_WORK = 256;
 const NO_PONG = "No answer to the ping";
 
 const NOTHING = new Uint8Array(0);
-
-/** What a connection accepts. */
-export interface WireLimits {
-  /** The longest message in bytes; a longer one is answered with 1009. */
-  readonly maxMessageBytes: number;
-  /** How long a peer may be silent before it is dropped, in milliseconds, with a ping at half of it; 0 for ever. */
-  readonly idleTimeoutMs: number;
-  /**
-   * How fast the peer may send: a message or control frame beyond it is answered with 1008. A fragment belongs to the message
-   * that has begun; one shorter than 128 bytes counts as a message itself, unless it is the last. Without limit by default.
-   */
-  readonly rate?: RateLimit | undefined;
-  /**
-   * The memory that the peer shares with others. The room for text that is not complete, text that the peer has not taken yet,
-   * what is joined to be written, and what came early count from 4 KiB on: whoever holds the most when it is too much is
-   * answered with 1013. Of a read buffer all but 4 KiB counts: if there is no room for a larger one, the connection
-   * goes on with the one that it has. Without limit by default.
-   */
-  readonly budget?: MemoryBudget | undefined;
-}
-
-/** How a connection has ended, and what it has echoed. */
-export interface WireEnd extends CloseRecord {
-  /** How many messages were echoed. */
-  readonly messages: number;
-  /** How many payload bytes were echoed. */
-  readonly bytes: number;
-  /** How many bytes the frames had on the wire. */
-  readonly wire: WireTotals;
-}
 
 /**
  * Echoes the frames of one connection whose handshake is done. Binary messages go back piece by piece as they come; text is

@@ -1,7 +1,7 @@
 /** The width of a terminal. */
 
 import { assertEquals } from "@std/assert";
-import { columnsOf, MIN_COLUMNS } from "../../lib/cli/terminal.ts";
+import { columnsOf, MIN_COLUMNS } from "../../lib/cli/environment.ts";
 
 const pipe = { isTerminal: () => false };
 const columns = (value: string | undefined) => columnsOf(pipe, { variable: (name) => name === "COLUMNS" ? value : "" });

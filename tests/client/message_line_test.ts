@@ -1,7 +1,8 @@
 /** Messages as lines, and payloads in hexadecimal. */
 
 import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import { dumpLines, hexStart, MAX_DUMPED_BYTES, messageLine } from "../../lib/client/message_line.ts";
+import { dumpLines, MAX_DUMPED_BYTES, messageLine } from "../../lib/client/message_line.ts";
+import { hexStart } from "../../lib/protocol/message.ts";
 import { standIns } from "../support/command.ts";
 import { rawPeer, TEXT } from "../support/raw_peer.ts";
 import { hasTerminal, Terminal } from "../support/terminal.ts";

@@ -4,7 +4,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { OPCODE } from "../../lib/protocol/frame.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { Turns } from "../../lib/net/turns.ts";
-import { WireEcho, type WireLimits } from "../../lib/server/wire_echo.ts";
+import type { WireLimits } from "../../lib/server/wire_limits.ts";
+import { WireEcho } from "../../lib/server/wire_echo.ts";
 import { outcomeOf, start, startScript } from "../support/command.ts";
 import { frame, joined, WAIT } from "../support/wire.ts";
 

@@ -5,7 +5,8 @@ import { OPCODE } from "../../lib/protocol/frame.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { MemoryBudget, SHED_REASON } from "../../lib/server/budget.ts";
 import { within } from "../../lib/net/deadline.ts";
-import { MAX_READ_BYTES, WireEcho, type WireLimits } from "../../lib/server/wire_echo.ts";
+import type { WireLimits } from "../../lib/server/wire_limits.ts";
+import { MAX_READ_BYTES, WireEcho } from "../../lib/server/wire_echo.ts";
 import { CLOSE, connectRaw, rawClient, type RawSocket, requestHead } from "../support/raw_peer.ts";
 import { frame, framesToClose, joined, type Told, until, WAIT, wireScene } from "../support/wire.ts";
 

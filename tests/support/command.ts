@@ -1,7 +1,7 @@
 /** Runs the real command lines, the way the tasks of deno.json do. */
 
 import { assertMatch } from "@std/assert";
-import { TERMINAL_VARIABLES } from "../../lib/cli/terminal.ts";
+import { TERMINAL_VARIABLES } from "../../lib/cli/environment.ts";
 import { PROXY_VARIABLES } from "../../lib/net/proxy.ts";
 
 const ROOT = new URL("../../", import.meta.url);
