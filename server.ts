@@ -29,13 +29,12 @@ import {
   SERVER_OPTIONS,
   type ServerSettings,
 } from "./lib/cli/server_settings.ts";
-import { PROCESS } from "./lib/cli/environment.ts";
+import { columnsOf, PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
 import { printable, wrapLine } from "./lib/client/report.ts";
 import { DEFAULT_COLUMNS } from "./lib/client/wrap.ts";
 import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
-import { columnsOf } from "./lib/cli/environment.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
