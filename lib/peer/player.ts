@@ -228,10 +228,10 @@ export class Player {
   async #do(step: Step): Promise<void> {
     switch (step.do) {
       case "send":
-        return await this.#sendFrames(step.frames, step.chopBytes);
+        return await this.#sendFrames(step.frames, step.chopBytes, step.choppedBytes);
       case "send-part":
         if (step.to === undefined) this.#noteSent(step.frame);
-        return await this.#write(this.#wholeOf(step.frame).subarray(step.from, step.to));
+        return await this.#write(this.#partOf(step));
       case "take-turns":
         for (let turn = 0; turn < step.count && !this.isOver; turn++) {
           const before = this.#messages;
@@ -265,6 +265,12 @@ export class Player {
     return whole;
   }
 
+  #partOf({ frame, from, to }: Step & { do: "send-part" }): Uint8Array {
+    const whole = this.#wholeOf(frame);
+    const head = whole.byteLength - frame.payload.byteLength;
+    return whole.subarray(from === 0 ? 0 : head + from, to === undefined ? undefined : head + to);
+  }
+
   #encode(frame: ScriptFrame): Iterable<Uint8Array> {
     return encodeRawFrame({ ...frame, isMasked: this.#isMasked(frame) });
   }
@@ -285,14 +291,14 @@ export class Player {
     await this.#sendFrames([{ opcode: OPCODE.close, payload }]);
   }
 
-  async #sendFrames(frames: Iterable<ScriptFrame>, chopBytes?: number): Promise<void> {
+  async #sendFrames(frames: Iterable<ScriptFrame>, chopBytes?: number, choppedBytes?: number): Promise<void> {
     let batch: Uint8Array[] = [];
     let bytes = 0;
     const flush = async () => {
       const joined = batch.length === 1 && batch[0] ? batch[0] : concatBytes(batch, bytes);
       batch = [];
       bytes = 0;
-      await this.#writeChopped(joined, chopBytes);
+      await this.#writeChopped(joined, chopBytes, choppedBytes);
     };
     for (const frame of frames) {
       if (frame.opcode === OPCODE.close) this.#sentClose ??= codeOf(frame.payload);
@@ -306,9 +312,13 @@ export class Player {
     if (bytes > 0) await flush();
   }
 
-  async #writeChopped(bytes: Uint8Array, chopBytes = Infinity): Promise<void> {
-    if (bytes.byteLength <= chopBytes) return await this.#write(bytes);
-    for (let at = 0; at < bytes.byteLength; at += chopBytes) await this.#write(bytes.subarray(at, at + chopBytes));
+  async #writeChopped(bytes: Uint8Array, chopBytes = bytes.byteLength, choppedBytes = Infinity): Promise<void> {
+    let at = 0;
+    while (at < bytes.byteLength) {
+      const end = at < choppedBytes ? at + chopBytes : bytes.byteLength;
+      await this.#write(bytes.subarray(at, end));
+      at = end;
+    }
   }
 
   async #write(bytes: Uint8Array): Promise<void> {

@@ -14,9 +14,14 @@ export interface ScriptFrame extends Omit<RawFrame, "isMasked"> {
 
 /** One step. */
 export type Step =
-  /** Sends frames: in one write, or in writes of so many bytes at most. */
-  | { readonly do: "send"; readonly frames: Iterable<ScriptFrame>; readonly chopBytes?: number }
-  /** Sends a part of the bytes of one frame; `to` is the end by default. */
+  /** Sends frames: in one write, or in writes of so many bytes at most; or only their first bytes so, and then the rest. */
+  | {
+    readonly do: "send";
+    readonly frames: Iterable<ScriptFrame>;
+    readonly chopBytes?: number;
+    readonly choppedBytes?: number;
+  }
+  /** Sends a part of one frame, counted in bytes of its payload: the header comes with the first; `to` is the end by default. */
   | { readonly do: "send-part"; readonly frame: ScriptFrame; readonly from: number; readonly to?: number }
   /** Sends messages one after the other, each when the reply to the one before has come. */
   | { readonly do: "take-turns"; readonly frame: ScriptFrame; readonly count: number }
