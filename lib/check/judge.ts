@@ -126,7 +126,9 @@ function judgeFailure(
   who: string,
 ): Judgement {
   const replies = compare(plan, seen, rules);
-  if (replies.grade === "fail" && !replies.isMissing) return fail(`${who} ${replies.reason}`);
+  if (replies.grade === "fail" && !replies.isMissing) {
+    return fail(`${who} did not fail the connection: it ${replies.reason}`);
+  }
   if (seen.wentOn) return fail(`${who} did not fail the connection: it answered a ping that came later`);
   const close = closeOf(seen);
   if (close === undefined && seen.end === "none") {

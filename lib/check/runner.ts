@@ -91,9 +91,12 @@ export function selectCases(
   const height = PROFILES.indexOf(profile);
   const inProfile = (test: Case) => PROFILES.indexOf(test.profile) <= height;
   const isNamed = ({ id }: Case, name: string) => id === name || id.startsWith(`${name.replace(/\/$/, "")}/`);
-  const fits = (test: Case, name: string) => isNamed(test, name) || (test.group === name && inProfile(test)) || (test.autobahn?.includes(name) ?? false);
+  const fits = (test: Case, name: string) =>
+    isNamed(test, name) || (test.group === name && inProfile(test)) || (test.autobahn?.includes(name) ?? false);
   return {
-    cases: names.length === 0 ? cases.filter(inProfile) : cases.filter((test) => names.some((name) => fits(test, name))),
+    cases: names.length === 0
+      ? cases.filter(inProfile)
+      : cases.filter((test) => names.some((name) => fits(test, name))),
     unknown: names.filter((name) => !cases.some((test) => fits(test, name))),
   };
 }

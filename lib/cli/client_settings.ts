@@ -146,7 +146,7 @@ export function clientHelp(): string {
     "",
     "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
     "refused, 5 no reply, 6 wrong reply, 7 connection lost, 8 close not confirmed,",
-    "130 interrupted.",
+    "9 not conformant (check), 130 interrupted.",
   ].join("\n");
 }
 

@@ -126,17 +126,18 @@ export function make(
   return { level: "must", holds: "both", profile: "standard", needs: [], ...test };
 }
 
-/** Cuts a payload into frames of a message. */
+/** Cuts a payload into frames of a message, of which the last one ends it unless others follow. */
 export function* fragmentsOf(
   kind: MessageKind,
   payload: Uint8Array<ArrayBuffer>,
   bytes: number,
+  isWhole = true,
 ): Iterable<ScriptFrame> {
   for (let at = 0; at === 0 || at < payload.byteLength; at += bytes) {
     yield {
       opcode: at === 0 ? OPCODE[kind] : OPCODE.continuation,
       payload: payload.subarray(at, at + bytes),
-      final: at + bytes >= payload.byteLength,
+      final: isWhole && at + bytes >= payload.byteLength,
     };
   }
 }

@@ -7,7 +7,7 @@
 import type { Case, Profile } from "../case.ts";
 import type { Step } from "../../peer/script.ts";
 import type { MessageKind } from "../../protocol/message.ts";
-import { binary, fragmentsOf, make, NORMAL, payloadOf, plan, reply, text } from "./parts.ts";
+import { binary, fragmentsOf, make, more, NORMAL, payloadOf, plan, reply, text } from "./parts.ts";
 
 const KIB = 1024;
 const MIB = 1024 ** 2;
@@ -73,8 +73,8 @@ const fragmented: readonly Case[] = KINDS.flatMap((kind, group) =>
       bytes: 4 * MIB,
       word: `4mib-in-fragments-of-${wordOf(fragment)}`,
       number: `9.${group + 3}.${index + 1}`,
-      how: ` in fragments of ${nameOf(fragment)}`,
-      steps: (payload) => [{ do: "send", frames: fragmentsOf(kind, payload, fragment) }],
+      how: ` in fragments of ${nameOf(fragment)} and an empty one`,
+      steps: (payload) => [{ do: "send", frames: [...fragmentsOf(kind, payload, fragment, false), more("", true)] }],
     })
   )
 );
