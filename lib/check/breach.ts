@@ -58,6 +58,7 @@ export function breachOf(frames: readonly SeenFrame[], { peer, isDeflated }: Bre
     if (isControl && !final) return "a control frame is fragmented (section 5.5)";
     if (!isControl && hasClosed) return "a data frame follows the close frame (section 5.5.1)";
     if (opcode === OPCODE.close) {
+      if (hasClosed) return "a second close frame follows the first (section 5.5.1)";
       hasClosed = true;
       try {
         parseClosePayload(payload);

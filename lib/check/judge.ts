@@ -75,7 +75,6 @@ export function judgeHandshake(test: Pick<Case, "level">, plan: Plan, answer: Ha
 function handshakeProblem({ handshake }: Plan, answer: HandshakeAnswer): Judgement | undefined {
   const { status } = answer;
   const wanted = handshake?.answer ?? "upgrade";
-  if (wanted === "any") return undefined;
   if (wanted === "upgrade" && status !== 101) {
     return fail(
       status === 0 ? "Server did not answer the handshake" : `Server answered with status ${status}, not 101`,
