@@ -161,6 +161,23 @@ async function writeReports(
   if (reports.junit !== undefined) {
     await write(reports.junit, async () => (await import("../check/junit.ts")).formatJunit(report));
   }
+  if (reports.html !== undefined) {
+    await write(
+      reports.html,
+      async () => (await import("../check/html.ts")).formatHtml(report, commandFor(report.url)),
+    );
+  }
+  if (reports.autobahn !== undefined) {
+    const { autobahnIndex } = await import("../check/autobahn.ts");
+    await Deno.mkdir(reports.autobahn, { recursive: true }).catch(() => {});
+    const index = autobahnIndex(report.results, report.url);
+    await write(`${reports.autobahn}/index.json`, () => Promise.resolve(`${JSON.stringify(index, null, 3)}\n`));
+  }
+}
+
+/** The words that run a case again, before its name. */
+function commandFor(url: string): string {
+  return `wsproof check --trace ${url}`;
 }
 
 function tellCheck(
@@ -170,7 +187,7 @@ function tellCheck(
 ): void {
   if (output === "nothing") return;
   const { out, error } = screen;
-  const command = `wsproof check --trace ${withoutPassword(url)}`;
+  const command = commandFor(withoutPassword(url));
   const lines = formatCheck(report, { color: out.isColored, command });
   if (output === "lines") {
     const count = report.results.length;
