@@ -48,10 +48,14 @@ export function formatHtml(report: CheckReport, command: string): string {
     '<span id="shown" class="soft" role="status"></span></div>',
     "<table><thead><tr><th>Grade</th><th>Case</th><th>What happened</th>",
     '<th class="number">Autobahn</th><th class="number">Level</th><th class="number">ms</th></tr></thead><tbody>',
-    ...results.map((result) => rowOf(result, report, command)),
+    ...worstFirst(results).map((result) => rowOf(result, report, command)),
     `</tbody></table><script>${SCRIPT}</script></body></html>`,
     "",
   ].join("\n");
+}
+
+function worstFirst(results: readonly CaseResult[]): readonly CaseResult[] {
+  return results.toSorted((a, b) => GRADES.indexOf(b.grade) - GRADES.indexOf(a.grade));
 }
 
 function rowOf(result: CaseResult, { comparison }: CheckReport, command: string): string {

@@ -25,21 +25,22 @@ label{display:inline-flex;gap:.35rem;align-items:center;white-space:nowrap}
 table{width:100%;border-collapse:collapse}
 th{position:sticky;top:0;background:var(--back);text-align:left;font-weight:600}
 th,td{padding:.4rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-td.id{font-family:ui-monospace,monospace;font-size:.85rem;overflow-wrap:anywhere}
+td.id{width:19rem;font-family:ui-monospace,monospace;font-size:.85rem;overflow-wrap:anywhere}
 td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .grade{font-weight:600;white-space:nowrap}
 .pass .grade{color:var(--pass)}.not-strict .grade{color:var(--lax)}.skipped .grade{color:var(--skip)}
 .unclean .grade,.fail .grade{color:var(--bad)}
 details{margin-top:.25rem}
 summary{cursor:pointer;overflow-wrap:anywhere}
-pre{margin:.5rem 0;padding:.6rem;overflow-x:auto;background:var(--box);border:1px solid var(--line);border-radius:.35rem;
+code{font-family:ui-monospace,monospace;font-size:.8rem;overflow-wrap:anywhere}
+pre{margin:.5rem 0;padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere;background:var(--box);border:1px solid var(--line);border-radius:.35rem;
 font:.8rem/1.5 ui-monospace,monospace}
 pre .in{color:var(--in)}pre .out{color:var(--out)}
 [hidden]{display:none!important}
 @media(max-width:48rem){
 thead{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}
 tr{display:block;padding:.6rem 0;border-bottom:1px solid var(--line)}
-td{display:block;border:0;padding:.1rem 0}
+td,td.id{display:block;width:auto;border:0;padding:.1rem 0}
 td.number{display:inline-block;text-align:left;margin-right:1rem;color:var(--soft);font-size:.85rem}
 td.number:empty{display:none}
 td[data-name]::before{content:attr(data-name) " "}

@@ -78,6 +78,8 @@ export interface ShowOptions {
   readonly color: boolean;
   /** The words that run a case again, before its name. */
   readonly command: string;
+  /** The width of a terminal, in columns; lines are not wrapped without one. */
+  readonly columns?: number | undefined;
 }
 
 const COLORS: Record<Grade, number> = { "pass": 32, "skipped": 90, "not-strict": 33, "unclean": 31, "fail": 31 };
@@ -138,9 +140,11 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
   const shown = failed.filter(({ test }) => comparison.unexpected.includes(test.id));
   const title = (text: string) => paint(text, 1, options.color);
   const failures = [
-    ...lax.length === 0
-      ? []
-      : [title(`Not strict${strict ? "" : " (counts with --strict)"}`), ...lax.map(shortLine), ""],
+    ...lax.length === 0 ? [] : [
+      title(`Not strict${strict ? "" : " (counts with --strict)"}`),
+      ...lax.flatMap((result) => shortLines(result, options)),
+      "",
+    ],
     ...comparison.known.length === 0 ? [] : [title("Known failures"), ...comparison.known.map((id) => `  ${id}`), ""],
     ...shown.flatMap((result) => [...formatFailure(result, options), ""]),
     ...comparison.stale.length === 0
@@ -168,24 +172,49 @@ function groupLine(group: Group, results: readonly CaseResult[], { color }: Show
   return [`  ${group.padEnd(11)}${paint(countsInWords(counts), COLORS[worst], color)}`];
 }
 
-function shortLine({ test, reason }: CaseResult): string {
-  return printable(`  ${test.id}: ${reason}`);
+function shortLines({ test, reason }: CaseResult, { columns }: ShowOptions): string[] {
+  return wrapped(printable(`${test.id}: ${reason}`), columns, 4).map((line, index) =>
+    (index === 0 ? "  " : "    ") + line
+  );
 }
 
-const INDENT = "          ";
+/** The columns before the text of a row. */
+const INDENT = 10;
+
+/** Breaks a text at its blanks, so that it fits beside what stands before it. */
+function wrapped(text: string, columns = Infinity, before = INDENT): string[] {
+  const width = Math.max(20, columns - before);
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
+}
+
+/** Bytes are not wrapped, but cut: they are for a glance. */
+function cut(text: string, columns = Infinity): string {
+  const width = Math.max(20, columns - INDENT);
+  return text.length > width ? `${text.slice(0, width - 3)}...` : text;
+}
 
 /** Puts a failure into lines: the rule, the case, the reason, the frames, and how to run it alone. */
-function formatFailure(result: CaseResult, { color, command }: ShowOptions): string[] {
+function formatFailure(result: CaseResult, { color, command, columns }: ShowOptions): string[] {
   const { test, grade, reason } = result;
   const numbers = test.autobahn ? `, Autobahn ${test.autobahn.join(", ")}` : "";
-  const row = (name: string, text: string) => `  ${name.padEnd(8)}${text}`;
+  const rows: readonly (readonly [name: string, lines: readonly string[]])[] = [
+    ["rule", wrapped(`${test.rule} (${sectionOf(test.id)}, ${test.level}${numbers})`, columns)],
+    ["case", wrapped(test.title, columns)],
+    ["result", wrapped(printable(reason), columns)],
+    ["bytes", wireLines(result).map((line) => cut(line, columns))],
+    ["alone", [`${command} ${test.id}`]],
+  ];
   return [
     `${paint(grade === "fail" ? "FAIL" : grade.toUpperCase(), COLORS[grade], color)} ${test.id}`,
-    row("rule", `${test.rule} (${sectionOf(test.id)}, ${test.level}${numbers})`),
-    row("case", test.title),
-    row("result", printable(reason)),
-    ...wireLines(result).map((line, index) => index === 0 ? row("bytes", line) : INDENT + line),
-    row("alone", `${command} ${test.id}`),
+    ...rows.flatMap(([name, lines]) =>
+      lines.map((line, index) => `  ${(index === 0 ? name : "").padEnd(INDENT - 2)}${line}`)
+    ),
   ];
 }
 

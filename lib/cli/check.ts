@@ -180,6 +180,10 @@ function commandFor(url: string): string {
   return `wsproof check --trace ${url}`;
 }
 
+function columnsOf(): number | undefined {
+  return Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
+}
+
 function tellCheck(
   { output, url, profile, baselinePath, writesBaseline }: CheckSettings,
   report: CheckReport,
@@ -188,7 +192,7 @@ function tellCheck(
   if (output === "nothing") return;
   const { out, error } = screen;
   const command = commandFor(withoutPassword(url));
-  const lines = formatCheck(report, { color: out.isColored, command });
+  const lines = formatCheck(report, { color: out.isColored, command, columns: columnsOf() });
   if (output === "lines") {
     const count = report.results.length;
     out.print(
