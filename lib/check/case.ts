@@ -131,8 +131,18 @@ export interface Plan {
   readonly mayRefuse?: boolean;
   /** Judges what the rest leaves open; `undefined` if nothing is wrong. */
   readonly judge?: (seen: Seen) => Judgement | undefined;
-  /** The parameters of permessage-deflate that make the replies readable. */
-  readonly isDeflated?: boolean;
+  /** How replies are inflated, where permessage-deflate was offered. */
+  readonly deflate?: DeflateReading;
+  /** Says why the case makes no sense after this answer; `undefined` if it does. */
+  readonly skipReason?: (answer: HandshakeAnswer) => string | undefined;
+}
+
+/** How compressed messages of the peer are read. */
+export interface DeflateReading {
+  /** Whether each message has to stand for itself; `false` by default: it may refer to those before. */
+  readonly isFresh?: boolean;
+  /** The size of the window as a power of two, 9 to 15; 15 by default. */
+  readonly windowBits?: number;
 }
 
 /** One case. */

@@ -101,7 +101,7 @@ function fail(reason: string): Judgement {
 
 function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
   const who = rules.peer === "server" ? "Server" : "Client";
-  const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.isDeflated ?? false });
+  const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.deflate !== undefined });
   if (breach !== undefined) return fail(`${who} broke the protocol: ${breach}`);
   if (seen.isTooLong) return fail(`${who} sent a frame longer than 64 MiB`);
   const special = plan.judge?.(seen);
@@ -188,7 +188,7 @@ interface Comparison {
 function compare(plan: Plan, seen: Seen, rules: Rules): Comparison {
   const isJudged = ({ kind }: Pick<Reply, "kind">) => rules.echoes || kind === "pong";
   const wanted = plan.replies.filter(isJudged);
-  const messages = messagesOf(seen.frames, plan.isDeflated ?? false);
+  const messages = messagesOf(seen.frames, plan.deflate);
   if (typeof messages === "string") return { grade: "fail", reason: messages, isMissing: false };
   let skip = rules.skip ?? 0;
   const all = messages.filter(({ kind }) => kind === "pong" || --skip < 0).filter(isJudged);

@@ -5,7 +5,7 @@
  */
 
 import { constants, inflateRawSync } from "node:zlib";
-import type { Reply } from "./case.ts";
+import type { DeflateReading, Reply } from "./case.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { messageOf } from "../protocol/error.ts";
 import { concatBytes, quote } from "../protocol/message.ts";
@@ -22,7 +22,7 @@ const RSV1 = 4;
  * Makes messages of frames; a message that did not come to its end is none. Compressed ones are inflated, over one context.
  *
  * @param frames The frames, which break no rule.
- * @param isDeflated Whether permessage-deflate was negotiated.
+ * @param deflate How compressed messages are read; `undefined` where permessage-deflate was not negotiated.
  * @returns Messages and pongs, in the order of their ends; in words why one cannot be inflated.
  *
  * @example
@@ -32,12 +32,12 @@ const RSV1 = 4;
  *
  * const payload = new TextEncoder().encode("hi");
  * const frame = { final: true, reserved: 0, opcode: 1, isMasked: false, length: 2, payload, isMinimal: true };
- * assertEquals(messagesOf([frame], false), [{ kind: "text", payload }]);
+ * assertEquals(messagesOf([frame]), [{ kind: "text", payload }]);
  * ```
  */
-export function messagesOf(frames: readonly SeenFrame[], isDeflated: boolean): readonly SeenReply[] | string {
+export function messagesOf(frames: readonly SeenFrame[], deflate?: DeflateReading): readonly SeenReply[] | string {
   const replies: SeenReply[] = [];
-  const inflater = new Inflater();
+  const inflater = new Inflater(deflate ?? {});
   let parts: Uint8Array<ArrayBuffer>[] = [];
   let first: SeenFrame | undefined;
   for (const frame of frames) {
@@ -52,7 +52,7 @@ export function messagesOf(frames: readonly SeenFrame[], isDeflated: boolean): r
       : concatBytes(parts, parts.reduce((sum, part) => sum + part.byteLength, 0));
     const kind = first.opcode === OPCODE.text ? "text" : "binary";
     try {
-      const isCompressed = isDeflated && (first.reserved & RSV1) !== 0;
+      const isCompressed = deflate !== undefined && (first.reserved & RSV1) !== 0;
       replies.push({ kind, payload: isCompressed ? inflater.inflate(whole) : whole });
     } catch (error) {
       return `sent a compressed message that cannot be inflated (${messageOf(error)})`;
@@ -70,13 +70,23 @@ const MAX_INFLATED_BYTES = 64 * 1024 ** 2;
 class Inflater {
   #before: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #beforeBytes = 0;
+  readonly #reading: DeflateReading;
+
+  constructor(reading: DeflateReading) {
+    this.#reading = reading;
+  }
 
   inflate(message: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     const { byteLength } = this.#before;
     const all = concatBytes([this.#before, message, TAIL], byteLength + message.byteLength + TAIL.byteLength);
     const inflated = new Uint8Array(
-      inflateRawSync(all, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: MAX_INFLATED_BYTES }),
+      inflateRawSync(all, {
+        finishFlush: constants.Z_SYNC_FLUSH,
+        maxOutputLength: MAX_INFLATED_BYTES,
+        windowBits: this.#reading.windowBits ?? 15,
+      }),
     );
+    if (this.#reading.isFresh) return inflated;
     const made = inflated.slice(this.#beforeBytes);
     this.#before = all;
     this.#beforeBytes = inflated.byteLength;

@@ -115,6 +115,8 @@ function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, ta
   if (test.needs.includes("deflate") && !isDeflated(answer?.head)) {
     return { grade: "skipped", reason: "server did not negotiate permessage-deflate for this offer" };
   }
+  const skipped = answer && plan.skipReason?.(answer);
+  if (skipped !== undefined) return { grade: "skipped", reason: skipped };
   if (player === undefined) return { grade: "pass", reason: "" };
   const { echoes, pattern, skip } = target;
   const judgement = judge(test, plan, player.seen(), { peer: "server", echoes, pattern, skip });
@@ -154,9 +156,10 @@ async function playOver(
     if (!(error instanceof OpenError)) throw error;
     return;
   }
-  onProgress({ answer: { status: answer.status, head: answer.head, acceptKey } });
+  const got = { status: answer.status, head: answer.head, acceptKey };
+  onProgress({ answer: got });
   if (answer.status !== 101 || wanted === "refusal") return;
-  if (plan.isDeflated && !isDeflated(answer.head)) return;
+  if ((plan.deflate && !isDeflated(answer.head)) || plan.skipReason?.(got) !== undefined) return;
   await play(transport, answer.rest, plan, target, onProgress);
 }
 

@@ -7,6 +7,7 @@
 import type { Case } from "../case.ts";
 import { CLOSE } from "./close.ts";
 import { CONTROL } from "./control.ts";
+import { DEFLATE } from "./deflate.ts";
 import { FRAGMENTS } from "./fragments.ts";
 import { FRAMING } from "./framing.ts";
 import { HANDSHAKE } from "./handshake.ts";
@@ -22,4 +23,5 @@ export const CASES: readonly Case[] = [
   ...UTF8,
   ...CLOSE,
   ...SIZES,
+  ...DEFLATE,
 ];
