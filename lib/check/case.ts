@@ -91,6 +91,8 @@ export interface RequestEdit {
   readonly fields?: Readonly<Record<string, readonly string[]>>;
   /** Whether it goes out in writes of so many bytes. */
   readonly chopBytes?: number;
+  /** How long each of those writes waits, in milliseconds; 0 by default. */
+  readonly pauseMs?: number;
   /** Frames in the same write. */
   readonly behind?: readonly ScriptFrame[];
 }

@@ -46,7 +46,7 @@ const PASS: Judgement = { grade: "pass", reason: "" };
  *   plan: () => plan,
  * };
  * const seen = {
- *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, isCutOff: false, isTooLong: false, sentClose: 1000,
+ *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isCutOff: false, isTooLong: false, sentClose: 1000,
  *   wentOn: false, isLate: false,
  * } as const;
  * assertEquals(judge(test, plan, seen, { peer: "server", echoes: true }), {

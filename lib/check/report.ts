@@ -139,7 +139,11 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
   const lax = results.filter((result) => result.grade === "not-strict" && !failed.includes(result));
   const shown = failed.filter(({ test }) => comparison.unexpected.includes(test.id));
   const title = (text: string) => paint(text, 1, options.color);
+  const found = results.filter(({ grade, reason, test }) =>
+    grade === "pass" && reason !== "" && FINDINGS.has(test.group)
+  );
   const failures = [
+    ...found.length === 0 ? [] : [title("Found"), ...found.flatMap((result) => shortLines(result, options)), ""],
     ...lax.length === 0 ? [] : [
       title(`Not strict${strict ? "" : " (counts with --strict)"}`),
       ...lax.flatMap((result) => shortLines(result, options)),
@@ -163,6 +167,9 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
     verdict: [ok ? `${words}: ${summary}` : `${words}: ${problem}`, ...ok ? [] : [summary]],
   };
 }
+
+/** Groups whose cases tell something when they pass. */
+const FINDINGS: ReadonlySet<Group> = new Set(["sizes", "idle", "stress"]);
 
 function groupLine(group: Group, results: readonly CaseResult[], { color }: ShowOptions): string[] {
   const own = results.filter(({ test }) => test.group === group);

@@ -81,7 +81,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
       const connection = await dial(target.url, { ...target, connectTimeoutMs: target.caseTimeoutMs });
       transport = clientTransport(connection);
       if (abort.signal.aborted) return transport.close();
-      await playOver(transport, plan, target, (made) => progress = { ...progress, ...made });
+      await playOver(transport, plan, target, (made) => progress = { ...progress, ...made }, abort.signal);
     })();
     // What goes wrong after the deadline is not of interest.
     run.catch(() => {});
@@ -96,6 +96,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
     progress = { ...progress, isLate: true };
   } finally {
     abort.abort();
+    progress.player?.stop();
     transport?.close();
   }
   return resultOf(test, start, judged(test, plan, progress, target), progress);
@@ -141,6 +142,7 @@ async function playOver(
   plan: Plan,
   target: CheckTarget,
   onProgress: (made: Progress) => void,
+  signal: AbortSignal,
 ): Promise<void> {
   const { request = {}, answer: wanted = "upgrade" } = plan.handshake ?? {};
   const key = createKey();
@@ -148,7 +150,7 @@ async function playOver(
   onProgress({ request: latin1(head) });
   const sent = request.fields?.["Sec-WebSocket-Key"] ?? [key];
   const acceptKey = await acceptKeyFor(sent[0] ?? "");
-  await writeRequest(transport, head, request);
+  await writeRequest(transport, head, request, signal);
   let answer;
   try {
     answer = await readAnswer(transport);
@@ -166,7 +168,8 @@ async function playOver(
 async function writeRequest(
   transport: RawTransport,
   head: Uint8Array<ArrayBuffer>,
-  { chopBytes = Infinity, behind = [] }: Handshake["request"],
+  { chopBytes = Infinity, pauseMs = 0, behind = [] }: Handshake["request"],
+  signal: AbortSignal,
 ): Promise<void> {
   const frames = behind.flatMap((frame: ScriptFrame) => [...encodeRawFrame({ ...frame, isMasked: true })]);
   const all = [head, ...frames];
@@ -174,10 +177,22 @@ async function writeRequest(
   try {
     for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
       await transport.write(bytes.subarray(at, at + chopBytes));
+      if (pauseMs > 0) await pause(pauseMs, signal);
     }
   } catch {
     // The answer, or the end of the connection, says why.
   }
+}
+
+/** Waits; the signal ends the wait. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  const onAbort = () => resolve();
+  signal.addEventListener("abort", onAbort);
+  await promise;
+  signal.removeEventListener("abort", onAbort);
+  clearTimeout(timer);
 }
 
 async function play(

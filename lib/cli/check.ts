@@ -96,7 +96,8 @@ async function runAll(
   signal: AbortSignal,
   baseline: readonly string[] | undefined,
 ): Promise<CheckReport> {
-  const { url, cases, jobs, open, profile, strict, caseTimeoutMs, echoes, pattern, skip, trace, output } = settings;
+  const { url, cases, jobs, open, profile, strict, caseTimeoutMs, echoes, pattern, skip, trace, output, extras } =
+    settings;
   const { onFrame: _, ...way } = open;
   const startedAt = new Date().toISOString();
   const start = performance.now();
@@ -111,7 +112,11 @@ async function runAll(
     ? (frame) => error.print(formatFrame(frame, performance.now() - start))
     : undefined;
   try {
-    const results = await runCases(cases, { ...target, onFrame }, { jobs, onResult });
+    const traced = { ...target, onFrame };
+    const results = await runCases(cases, traced, { jobs, onResult });
+    if (extras.sweep) results.push(...await (await import("../check/sweep.ts")).runSweep(traced, jobs, onResult));
+    if (extras.idle) results.push(...await (await import("../check/idle.ts")).runIdle(traced, onResult));
+    if (extras.stress) results.push(...await (await import("../check/stress.ts")).runStress(traced, onResult));
     return conclude({
       url: withoutPassword(url),
       profile,
@@ -120,7 +125,7 @@ async function runAll(
       ms: performance.now() - start,
       results,
       baseline,
-      allIds: CASES.map(({ id }) => id),
+      allIds: [...CASES.map(({ id }) => id), ...results.map(({ test }) => test.id)],
     });
   } finally {
     await bar?.stop();

@@ -48,6 +48,13 @@ const OWN = {
   baseline: text({ name: "baseline", value: "FILE", help: ["Known failures: only others count"] }),
   writeBaseline: flag({ name: "write-baseline", help: ["Write the failures to the file of --baseline"] }),
   noEcho: flag({ name: "no-echo", help: ["The server does not echo: leave out what needs it"] }),
+  sweep: flag({ name: "sweep", help: ["Look for sizes at which messages break, and for", "the longest one"] }),
+  idle: flag({ name: "idle", help: ["Find out how long a silent connection is kept", "(takes minutes)"] }),
+  stress: flag({
+    name: "stress",
+    help: ["Floods, bombs and peers that do not read: ask", "whether the server answers others meanwhile"],
+  }),
+  own: flag({ name: "i-own-this-server", help: ["Allow --stress beyond this machine"] }),
   junit: text({ name: "junit", value: "FILE", help: ["Write a report as JUnit's XML"] }),
   html: text({ name: "html", value: "FILE", help: ["Write a report as a page of HTML"] }),
   autobahn: text({ name: "autobahn", value: "DIR", help: ["Write index.json as Autobahn's test suite does"] }),
@@ -138,6 +145,8 @@ export interface CheckSettings {
   readonly baselinePath: string | undefined;
   /** Whether to write it. */
   readonly writesBaseline: boolean;
+  /** What else is tried: sizes, silence, floods. */
+  readonly extras: { readonly sweep: boolean; readonly idle: boolean; readonly stress: boolean };
   /** Where reports go. */
   readonly reports: { readonly junit?: string; readonly html?: string; readonly autobahn?: string };
   /** Whether the server echoes. */
@@ -219,6 +228,7 @@ export async function readCheckSettings(
     caseTimeoutMs: source.value(OWN.caseTimeout) ?? DEFAULT_CASE_TIMEOUT_MS,
     baselinePath,
     writesBaseline,
+    extras: { sweep: source.has(OWN.sweep), idle: source.has(OWN.idle), stress: readStress(source, checked) },
     reports: {
       ...(junit !== undefined && { junit }),
       ...(html !== undefined && { html }),
@@ -231,6 +241,15 @@ export async function readCheckSettings(
     output,
     trace,
   };
+}
+
+/** A flood is for servers of one's own. */
+function readStress(source: Source, url: string | undefined): boolean {
+  if (!source.has(OWN.stress)) return false;
+  const { hostname = "" } = (url === undefined ? null : URL.parse(url)) ?? {};
+  const isNear = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/i.test(hostname);
+  if (isNear || source.has(OWN.own)) return true;
+  throw source.error(OWN.stress, `floods ${hostname}: add --i-own-this-server if it is yours`);
 }
 
 /** The client reads what the two share; frames are there over wire only. */

@@ -5,27 +5,20 @@
  */
 
 import { encodeClosePayload } from "../protocol/close.ts";
-import { type FrameHeader, OPCODE } from "../protocol/frame.ts";
+import { OPCODE } from "../protocol/frame.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { encodeRawFrame } from "./frame.ts";
 import { RawReader, type SeenFrame } from "./raw_reader.ts";
 import type { ScriptFrame, Step } from "./script.ts";
 import type { RawTransport } from "./transport.ts";
+import { type WireEntry, WireLog } from "./wire_log.ts";
 
 /** A frame that the other side sent, with the place in the script. */
 export interface ReceivedFrame extends SeenFrame {
   /** The step during which it came, from 0; the number of steps for one behind the last. */
   readonly step: number;
-}
-
-/** What went over the connection, for a report: the frames in both directions, as far as a person reads them. */
-export interface WireEntry {
-  /** Which way it went. */
-  readonly direction: "in" | "out";
-  /** Its header. */
-  readonly header: FrameHeader;
-  /** The first bytes of the payload, unmasked: at most 128. */
-  readonly start: Uint8Array<ArrayBuffer>;
+  /** When it came, in milliseconds since the beginning. */
+  readonly atMs: number;
 }
 
 /** All that the other side did. */
@@ -40,6 +33,8 @@ export interface Seen {
   readonly end: "fin" | "reset" | "none";
   /** The step during which the close frame or the end came; `Infinity` if neither did. */
   readonly endStep: number;
+  /** When the close frame or the end came, in milliseconds since the beginning; `Infinity` if neither did. */
+  readonly endMs: number;
   /** Whether a frame of the other side was under way at the end. */
   readonly isCutOff: boolean;
   /** Whether a frame was longer than a player keeps. */
@@ -61,12 +56,6 @@ export interface PlayOptions {
   /** Told of each frame, for a trace. */
   readonly onFrame?: ((entry: WireEntry) => void) | undefined;
 }
-
-/** So much of a payload a report shows, in bytes: 128. */
-export const MAX_START_BYTES = 128;
-
-/** So many frames a report shows, half of them the first and half the last: 40. */
-export const MAX_WIRE_ENTRIES = 40;
 
 /** So long a failure may take before a ping asks whether the other side goes on, in milliseconds: 250. */
 const FAILURE_GRACE_MS = 250;
@@ -114,15 +103,18 @@ export class Player {
   readonly #options: PlayOptions;
   readonly #reader: RawReader;
   readonly #frames: ReceivedFrame[] = [];
-  readonly #first: WireEntry[] = [];
-  readonly #last: WireEntry[] = [];
-  #omitted = 0;
+  readonly #log: WireLog;
   #step = 0;
   #messages = 0;
   #pongs = 0;
   #heard = 0;
   #end: Seen["end"] = "none";
   #endStep = Infinity;
+  #endMs = Infinity;
+  readonly #start = performance.now();
+  #isReading = true;
+  #isLooking = true;
+  #isStopped = false;
   #hasClosed = false;
   #sentClose: number | null = null;
   #wentOn = false;
@@ -140,6 +132,7 @@ export class Player {
   constructor(transport: RawTransport, options: PlayOptions) {
     this.#transport = transport;
     this.#options = options;
+    this.#log = new WireLog(options.onFrame);
     this.#reader = new RawReader((frame) => this.#take(frame));
   }
 
@@ -198,14 +191,21 @@ export class Player {
     await this.#awaitEnd();
   }
 
+  /** Ends every wait, as the transport is closed; the other side has not ended the connection by that. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#wake?.();
+  }
+
   /** What the other side did so far. */
   seen(): Seen {
     return {
       frames: this.#frames,
-      wire: [...this.#first, ...this.#last],
-      omitted: this.#omitted,
+      wire: this.#log.entries,
+      omitted: this.#log.omitted,
       end: this.#end,
       endStep: this.#endStep,
+      endMs: this.#endMs,
       isCutOff: this.#reader.isInsideFrame,
       isTooLong: this.#reader.isSpent,
       sentClose: this.#sentClose,
@@ -229,6 +229,8 @@ export class Player {
     switch (step.do) {
       case "send":
         return await this.#sendFrames(step.frames, step.chopBytes, step.choppedBytes);
+      case "repeat":
+        return await this.#repeat(step.frame, step.count);
       case "send-part":
         if (step.to === undefined) this.#noteSent(step.frame);
         return await this.#write(this.#partOf(step));
@@ -250,8 +252,25 @@ export class Player {
       case "pause":
         await this.#until(() => false, step.ms, false);
         return;
+      case "discard":
+        this.#isLooking = false;
+        return;
+      case "stop-reading":
+        this.#isReading = false;
+        return;
       case "half-close":
         return await this.#transport.closeWrite().catch(() => {});
+    }
+  }
+
+  /** Frames are made once: who floods must not be busier than who is flooded. */
+  async #repeat(frame: ScriptFrame, count: number): Promise<void> {
+    this.#noteSent(frame);
+    const once = this.#wholeOf(frame);
+    const batch = Math.max(1, Math.min(count, Math.floor(BATCH_BYTES / 4 / once.byteLength)));
+    const bytes = concatBytes(Array.from({ length: batch }, () => once), batch * once.byteLength);
+    for (let sent = 0; sent < count && this.#end === "none" && !this.#isBroken; sent += batch) {
+      await this.#write(bytes.subarray(0, Math.min(batch, count - sent) * once.byteLength));
     }
   }
 
@@ -282,7 +301,7 @@ export class Player {
   #noteSent(frame: ScriptFrame): void {
     const { opcode, payload, final = true, reserved = 0, claimedLength } = frame;
     const length = claimedLength === undefined ? payload.byteLength : Number(claimedLength);
-    this.#note("out", { final, reserved, opcode, isMasked: this.#isMasked(frame), length }, payload);
+    this.#log.add("out", { final, reserved, opcode, isMasked: this.#isMasked(frame), length }, payload);
   }
 
   async #sendClose(code: number): Promise<void> {
@@ -335,14 +354,13 @@ export class Player {
   async #readAll(): Promise<void> {
     const buffer = new Uint8Array(READ_BYTES);
     try {
-      while (true) {
+      while (this.#isReading) {
         const read = await this.#transport.read(buffer);
-        if (read === null) break;
+        if (read === null) return this.#ended("fin");
         this.#heard++;
-        this.#reader.push(buffer.subarray(0, read));
+        if (this.#isLooking) this.#reader.push(buffer.subarray(0, read));
         this.#wake?.();
       }
-      this.#ended("fin");
     } catch {
       this.#ended("reset");
     }
@@ -350,36 +368,24 @@ export class Player {
 
   #ended(end: Seen["end"]): void {
     this.#end = end;
-    this.#endStep = Math.min(this.#endStep, this.#step);
+    this.#noteEnd();
     this.#wake?.();
   }
 
   #take(frame: SeenFrame): void {
-    this.#frames.push({ ...frame, step: this.#step });
-    this.#note("in", frame, frame.payload);
+    this.#frames.push({ ...frame, step: this.#step, atMs: performance.now() - this.#start });
+    this.#log.add("in", frame, frame.payload);
     if (frame.opcode === OPCODE.pong) this.#pongs++;
     if (frame.opcode < OPCODE.close && frame.final) this.#messages++;
     if (frame.opcode === OPCODE.close) {
       this.#hasClosed = true;
-      this.#endStep = Math.min(this.#endStep, this.#step);
+      this.#noteEnd();
     }
   }
 
-  #note(direction: WireEntry["direction"], header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
-    const { final, reserved, opcode, isMasked, length } = header;
-    const half = MAX_WIRE_ENTRIES / 2;
-    const isFirst = this.#first.length < half;
-    if (!isFirst && this.#last.length === half) {
-      this.#last.shift();
-      this.#omitted++;
-    }
-    const entry: WireEntry = {
-      direction,
-      header: { final, reserved, opcode, isMasked, length },
-      start: payload.slice(0, MAX_START_BYTES),
-    };
-    (isFirst ? this.#first : this.#last).push(entry);
-    this.#options.onFrame?.(entry);
+  #noteEnd(): void {
+    this.#endStep = Math.min(this.#endStep, this.#step);
+    this.#endMs = Math.min(this.#endMs, performance.now() - this.#start);
   }
 
   /** Waits until something is so; gives up after a silence, or a fixed time. */
@@ -397,7 +403,7 @@ export class Player {
     };
     let timer = setTimeout(ring, ms);
     try {
-      while (!isSo() && !isTimeUp && this.#end === "none") {
+      while (!isSo() && !isTimeUp && !this.#isStopped && this.#end === "none") {
         const { promise, resolve } = Promise.withResolvers<void>();
         this.#wake = resolve;
         await promise;

@@ -21,6 +21,8 @@ export type Step =
     readonly chopBytes?: number;
     readonly choppedBytes?: number;
   }
+  /** Sends the same frame many times, with the same mask, as fast as it is taken. */
+  | { readonly do: "repeat"; readonly frame: ScriptFrame; readonly count: number }
   /** Sends a part of one frame, counted in bytes of its payload: the header comes with the first; `to` is the end by default. */
   | { readonly do: "send-part"; readonly frame: ScriptFrame; readonly from: number; readonly to?: number }
   /** Sends messages one after the other, each when the reply to the one before has come. */
@@ -31,5 +33,9 @@ export type Step =
   | { readonly do: "settle"; readonly ms: number }
   /** Waits, whatever comes, in milliseconds. */
   | { readonly do: "pause"; readonly ms: number }
+  /** Reads on, and looks at nothing that comes but the end. */
+  | { readonly do: "discard" }
+  /** Reads nothing more: what the other side sends stays where it is. */
+  | { readonly do: "stop-reading" }
   /** Ends our half of the TCP connection. */
   | { readonly do: "half-close" };

@@ -239,6 +239,7 @@ for (
     [["--jobs", "0", "ws://127.0.0.1/"], 'Option --jobs cannot be "0": give a whole number from 1 to 256'],
     [["--baseline", "/nowhere/at/all", "ws://127.0.0.1/"], 'Cannot read "/nowhere/at/all"'],
     [["--no-echo", "--reply-match", "x", "ws://127.0.0.1/"], "Option --no-echo does not go with --reply-match"],
+    [["--stress", "ws://example.com/"], "Option --stress floods example.com: add --i-own-this-server if it is yours"],
     [["127.0.0.1:80"], 'URL "127.0.0.1:80" does not begin with ws:// or wss://'],
   ] as const
 ) {

@@ -46,7 +46,7 @@ export function serveMutant(fault: Fault): Mutant {
     for await (const connection of listener) {
       connection.setNoDelay(true);
       connections.add(connection);
-      serveOne(connection, fault).catch(() => {}).finally(() => {
+      const served = serveOne(connection, fault).catch(() => {}).finally(() => {
         connections.delete(connection);
         try {
           connection.close();
@@ -54,6 +54,7 @@ export function serveMutant(fault: Fault): Mutant {
           // It has ended already.
         }
       });
+      if (fault.ignores?.includes("others")) await served;
     }
   })();
   return {
