@@ -6,7 +6,7 @@
 
 import type { Seen } from "../peer/player.ts";
 import type { ScriptFrame, Step } from "../peer/script.ts";
-import type { HttpHead } from "../protocol/http.ts";
+import type { HttpHead } from "../protocol/http_lines.ts";
 import type { MessageKind } from "../protocol/message.ts";
 
 /** How binding the sentence is: a MUST, a SHOULD, or something that is good to know. */

@@ -7,7 +7,7 @@
 import type { RequestEdit } from "./case.ts";
 import { USER_AGENT } from "../net/dial.ts";
 import { basicCredentials } from "../protocol/handshake.ts";
-import { encodeHead } from "../protocol/http.ts";
+import { encodeHead } from "../protocol/http_lines.ts";
 
 /** Where the request goes, and what every request of a run has. */
 export interface RequestTarget {

@@ -17,7 +17,7 @@ import type { ScriptFrame, Step } from "../peer/script.ts";
 import { clientTransport, type RawTransport } from "../peer/transport.ts";
 import { encodeRawFrame } from "../peer/frame.ts";
 import { acceptKeyFor, createKey } from "../protocol/handshake.ts";
-import { type HttpHead, listOf } from "../protocol/http.ts";
+import { type HttpHead, listOf } from "../protocol/http_lines.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
 

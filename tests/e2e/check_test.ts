@@ -33,13 +33,10 @@ Deno.test("check proves the server over our own frames, in every case of the pro
   const report = reportOf(outcome);
   assertEquals(report.unexpected, []);
   assertEquals([outcome.code, report.verdict, report.cases.length], [0, "proven", CASES.length]);
-  assertEquals(report.cases.filter(({ grade }: Entry) => grade !== "pass").map(({ id }: Entry) => id), KNOWN_LAX);
+  assertEquals(report.cases.filter(({ grade }: Entry) => grade !== "pass").map(({ id }: Entry) => id), []);
   // All cases of Autobahn's groups 1 to 7, 9 and 10 have a counterpart.
   assertEquals(byNumber(report).size, 301);
 });
-
-/** The server does not read offers of extensions. */
-const KNOWN_LAX = ["6455/4.2.1/bad-extension"];
 
 Deno.test("check agrees with Autobahn about ten bare lines of Deno", async () => {
   const child = new Deno.Command(Deno.execPath(), {

@@ -3,7 +3,7 @@
 import type { Fault } from "./mutant_server.ts";
 import type { RawFrame } from "../../lib/peer/frame.ts";
 import { isSendableCloseCode } from "../../lib/protocol/close.ts";
-import { valuesOf } from "../../lib/protocol/http.ts";
+import { valuesOf } from "../../lib/protocol/http_lines.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
 
 /** A fault, and the cases that catch it. */
@@ -176,13 +176,13 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "refuses with 200",
     caughtBy:
-      /4\.2\.1\/(no-key|empty-key|short-key|long-key|bad-key|two-keys|no-version|no-host|two-hosts|bad-.*|http-1\.0|post|method-case)$|4\.4\/version-(?!8$)/,
+      /4\.2\.1\/(no-key|empty-key|short-key|long-key|bad-key|two-keys|no-version|no-host|two-hosts|bad-.*|http-1\.0|post|method-case)$|9\.1\/bad-extension|4\.4\/version-(?!8$)/,
     refusal: () => [200, [["Sec-WebSocket-Version", "13"]]],
   },
   {
     name: "refuses by the end of TCP",
     caughtBy:
-      /4\.2\.1\/(no-key|empty-key|short-key|long-key|bad-key|two-keys|no-version|no-host|two-hosts|bad-.*|http-1\.0|post|method-case|no-upgrade|other-upgrade|no-connection|other-connection)$|4\.4\/version-(?!8$)/,
+      /4\.2\.1\/(no-key|empty-key|short-key|long-key|bad-key|two-keys|no-version|no-host|two-hosts|bad-.*|http-1\.0|post|method-case|no-upgrade|other-upgrade|no-connection|other-connection)$|9\.1\/bad-extension|4\.4\/version-(?!8$)/,
     refusal: () => "drop",
   },
   { name: "ignores reserved bits", caughtBy: /5\.2\/rsv-/, ignores: ["rsv"] },

@@ -7,7 +7,7 @@
 import { constants, deflateRawSync } from "node:zlib";
 import type { Case, DeflateReading, HandshakeAnswer, Profile, Reply } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
-import { listOf } from "../../protocol/http.ts";
+import { listOf } from "../../protocol/http_lines.ts";
 import { bytesOf, fragmentsOf, hex, make, more, NORMAL, payloadOf, ping, plan, reply, send, text } from "./parts.ts";
 
 const RSV1 = 4;
