@@ -63,6 +63,9 @@ export function messagesOf(frames: readonly SeenFrame[], deflate?: DeflateReadin
   return replies;
 }
 
+/** The smallest piece of output that zlib makes, in bytes: 64. */
+const MIN_CHUNK_BYTES = 64;
+
 /** The longest message that is inflated, in bytes: 64 MiB. */
 const MAX_INFLATED_BYTES = 64 * 1024 ** 2;
 
@@ -84,6 +87,8 @@ class Inflater {
         finishFlush: constants.Z_SYNC_FLUSH,
         maxOutputLength: MAX_INFLATED_BYTES,
         windowBits: this.#reading.windowBits ?? 15,
+        // Within one piece of output zlib looks back further than the window.
+        ...this.#reading.windowBits !== undefined && { chunkSize: MIN_CHUNK_BYTES },
       }),
     );
     if (this.#reading.isFresh) return inflated;

@@ -10,6 +10,7 @@ import { CASES } from "../../lib/check/cases/mod.ts";
 import { runCases } from "../../lib/check/runner.ts";
 import { type Fault, serveMutant } from "../support/mutant_server.ts";
 import { MUTATIONS } from "../support/mutants.ts";
+import { DEFLATE_MUTATIONS } from "../support/mutants_deflate.ts";
 
 /** Long messages take long, and come last; the server of the tests looks at text once its frame is complete. */
 const SLOW = /fail-fast-inside-frame/;
@@ -81,4 +82,23 @@ Deno.test("cases of sizes take a limit with 1009 for what is not strict", async 
 Deno.test("cases of text inside a frame catch a server that looks at whole frames, as not strict", async () => {
   const cases = CASES.filter(({ id }) => SLOW.test(id));
   assertEquals(await caughtBy({}, cases), cases.map(({ id }) => id));
+});
+
+const DEFLATE = CASES.filter(({ group }) => group === "deflate");
+const caughtDeflated = new Set<string>();
+
+Deno.test("a server that keeps every rule of permessage-deflate passes every case of it", async () => {
+  assertEquals(await caughtBy({ deflate: {} }, DEFLATE), []);
+});
+
+for (const { name, caughtBy: cases, ...fault } of DEFLATE_MUTATIONS) {
+  Deno.test(`a server that ${name} is caught by the cases of that rule of compression, and no others`, async () => {
+    const found = await caughtBy(fault, DEFLATE);
+    for (const id of found) caughtDeflated.add(id);
+    assertEquals(found, DEFLATE.map(({ id }) => id).filter((id) => cases.test(id)));
+  });
+}
+
+Deno.test("every case of permessage-deflate has caught a fault", () => {
+  assertEquals(DEFLATE.map(({ id }) => id).filter((id) => !caughtDeflated.has(id)), []);
 });

@@ -9,6 +9,7 @@ import { encodeHead, type HttpHead, listOf, parseRequestLine, valuesOf } from ".
 import { concatBytes } from "../../lib/protocol/message.ts";
 import { isToken } from "../../lib/protocol/token.ts";
 import { isUtf8, Utf8Checker } from "../../lib/protocol/utf8.ts";
+import { type DeflateFault, MutantInflater, negotiate } from "./mutant_deflate.ts";
 
 /** What a mutant does otherwise. */
 export interface Fault {
@@ -30,6 +31,8 @@ export interface Fault {
   readonly codeFailure?: number;
   /** The longest message that it echoes, in bytes. */
   readonly maxBytes?: number;
+  /** Its compression; it has none by default. */
+  readonly deflate?: DeflateFault;
   /** Sends pongs only when a message has ended. */
   readonly latePongs?: boolean;
 }
@@ -98,10 +101,12 @@ async function serveOne(connection: Deno.Conn, fault: Fault): Promise<void> {
     ["Connection", "Upgrade"],
     ["Sec-WebSocket-Accept", await acceptKeyFor(key)],
   ];
+  const extension = fault.deflate && negotiate(complete.head, fault.deflate);
+  if (extension !== undefined) fields.push(["Sec-WebSocket-Extensions", extension]);
   const line = "HTTP/1.1 101 Switching Protocols";
   const [startLine, answer] = fault.answer?.(line, fields, complete.head) ?? [line, fields];
   await writeAll(connection, encodeHead(startLine, answer));
-  await new Session(connection, fault).run(complete.rest, buffer);
+  await new Session(connection, fault, extension !== undefined).run(complete.rest, buffer);
 }
 
 /** The status that refuses a request; each rule has a name. */
@@ -150,9 +155,25 @@ class Session {
   #text = new Utf8Checker();
   #isOver = false;
 
-  constructor(connection: Deno.Conn, fault: Fault) {
+  readonly #inflater: MutantInflater | undefined;
+
+  constructor(connection: Deno.Conn, fault: Fault, isDeflated: boolean) {
     this.#connection = connection;
     this.#fault = fault;
+    this.#inflater = isDeflated ? new MutantInflater(fault.deflate ?? {}) : undefined;
+  }
+
+  /** The reserved bits that mean nothing here. */
+  #strange({ opcode, reserved }: SeenFrame): number {
+    if (this.#inflater === undefined) return reserved;
+    const allowed = this.#ignoresDeflate("rsv2") ? 6 : 4;
+    if (opcode === 0) return this.#ignoresDeflate("rsv1-place") ? reserved & ~allowed : reserved;
+    if (opcode > 2) return this.#ignoresDeflate("rsv1-control") ? reserved & ~allowed : reserved;
+    return reserved & ~allowed;
+  }
+
+  #ignoresDeflate(rule: string): boolean {
+    return this.#fault.deflate?.ignores?.includes(rule) ?? false;
   }
 
   async run(early: Uint8Array, buffer: Uint8Array): Promise<void> {
@@ -206,9 +227,9 @@ class Session {
       if (this.#ignores("silence-after-close") && frame.opcode === 1) this.#send({ opcode: 1, payload: frame.payload });
       return;
     }
-    const { opcode, final, reserved, isMasked, isMinimal, length } = frame;
+    const { opcode, final, isMasked, isMinimal, length } = frame;
     const isControl = opcode >= 8;
-    if (reserved !== 0 && !this.#ignores("rsv")) return this.#fail(1002);
+    if (this.#strange(frame) !== 0 && !this.#ignores("rsv")) return this.#fail(1002);
     if (!(opcode <= 2 || (opcode >= 8 && opcode <= 10))) return this.#ignores("opcode") ? undefined : this.#fail(1002);
     if (!isMasked && !this.#ignores("mask")) return this.#fail(1002);
     if (!isMinimal && !this.#ignores("minimal")) return this.#fail(1002);
@@ -238,17 +259,33 @@ class Session {
     }
     this.#parts.push(frame);
     const isText = this.#parts[0]?.opcode === 1;
-    if (isText && !this.#ignores("utf8-fast") && !this.#ignores("utf8") && !this.#text.push(frame.payload)) {
+    const isPacked = this.#inflater !== undefined && ((this.#parts[0]?.reserved ?? 0) & 4) !== 0;
+    if (
+      isText && !isPacked && !this.#ignores("utf8-fast") && !this.#ignores("utf8") && !this.#text.push(frame.payload)
+    ) {
       return this.#fail(1007);
     }
     if (!frame.final) return;
     const pieces = this.#parts.map(({ payload }) => payload);
-    const payload = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
     this.#parts = [];
-    if (isText && !this.#ignores("utf8") && !isUtf8(payload)) return this.#fail(1007);
+    const payload = this.#inflated(whole, isPacked);
+    if (payload === undefined) return this.#ignoresDeflate("damage") ? undefined : this.#fail(1002);
+    const isFree = isPacked && this.#ignoresDeflate("utf8");
+    if (isText && !isFree && !this.#ignores("utf8") && !isUtf8(payload)) return this.#fail(1007);
     if (payload.byteLength > (this.#fault.maxBytes ?? Infinity)) return this.#fail(1009);
     this.#send({ opcode: isText ? 1 : 2, payload });
     for (const pong of this.#late.splice(0)) this.#send(pong);
+  }
+
+  #inflated(whole: Uint8Array<ArrayBuffer>, isPacked: boolean): Uint8Array<ArrayBuffer> | undefined {
+    const isWanted = isPacked ? !this.#ignoresDeflate("inflate") : this.#ignoresDeflate("plain");
+    if (this.#inflater === undefined || !isWanted) return whole;
+    try {
+      return this.#inflater.inflate(whole);
+    } catch {
+      return undefined;
+    }
   }
 
   #takeClose(payload: Uint8Array<ArrayBuffer>): void {
