@@ -35,7 +35,7 @@ export function formatHtml(report: CheckReport, command: string): string {
     '<html lang="en"><head><meta charset="utf-8">',
     `<meta http-equiv="Content-Security-Policy" content="${POLICY}">`,
     '<meta name="viewport" content="width=device-width,initial-scale=1">',
-    `<title>${verdict}: ${text(url)}</title><style>${STYLE}</style></head><body>`,
+    `<title>${verdict}: ${text(url)}</title><style>${STYLE}</style></head><body><main>`,
     `<h1>${text(url)}</h1>`,
     `<p>${badgeOf(report)}</p>`,
     `<p><strong>${verdict}</strong> (exit ${exitCode})${problem}</p>`,
@@ -49,7 +49,7 @@ export function formatHtml(report: CheckReport, command: string): string {
     "<table><thead><tr><th>Grade</th><th>Case</th><th>What happened</th>",
     '<th class="number">Autobahn</th><th class="number">Level</th><th class="number">ms</th></tr></thead><tbody>',
     ...worstFirst(results).map((result) => rowOf(result, report, command)),
-    `</tbody></table><script>${SCRIPT}</script></body></html>`,
+    `</tbody></table></main><script>${SCRIPT}</script></body></html>`,
     "",
   ].join("\n");
 }
