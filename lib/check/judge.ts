@@ -163,7 +163,8 @@ function judgeClose(
     if (plan.mayRefuse && replies.isMissing && (code === 1009 || code === 1008)) {
       return { grade: "not-strict", reason: `${who} refused the message with ${describeCode(code)}, as limits may` };
     }
-    const ended = replies.isMissing && seen.sentClose === null ? `; it ${describeEnd(seen)}` : "";
+    const isOther = code === undefined || !end.codes.includes(code);
+    const ended = replies.isMissing && isOther ? `; it ${describeEnd(seen)}` : "";
     return { grade: replies.grade, reason: `${who} ${replies.reason}${ended}` };
   }
   if (code === undefined) {
