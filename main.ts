@@ -50,6 +50,14 @@ async function main(args: readonly string[]): Promise<number> {
 
 /** What the first word may be besides a URL. What a command needs is loaded with it. */
 const COMMANDS: Commands = {
+  check: {
+    usage: "[OPTIONS] URL",
+    help: "Hold a server to RFC 6455, case by case",
+    run: async (args) => {
+      const listen = () => listenForSignals(() => Deno.exit(EXIT_CODES.interrupted)).signal;
+      return await (await import("./lib/cli/check.ts")).check(args, SCREEN, listen);
+    },
+  },
   serve: {
     usage: "[OPTIONS]",
     help: "Run the echo server",

@@ -235,6 +235,7 @@ const SHORT_PROBLEMS: Record<Verdict, string> = {
   "wrong-reply": "not as expected",
   "connection-lost": "connection lost",
   "close-not-confirmed": "not confirmed",
+  "not-conformant": "a case failed",
   "interrupted": "interrupted",
 };
 

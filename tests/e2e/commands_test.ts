@@ -60,7 +60,7 @@ Deno.test("help is the help of the client, with the commands", async () => {
   const help = await client(["help"]);
   assertEquals(help, await client(["--help"]));
   assertEquals(help.code, 0);
-  for (const command of ["serve", "lab", "help", "completions"]) {
+  for (const command of ["check", "serve", "lab", "help", "completions"]) {
     assertMatch(help.stdout, new RegExp(`^  ${command} `, "m"));
   }
   assertEquals(help.stdout.split("\n").filter((line) => line.length > 80), []);
@@ -70,7 +70,7 @@ for (
   const [args, line] of [
     [
       ["sevre"],
-      'Operand "sevre" is neither a command (serve, lab, help, completions) nor a URL: a host of that name is ws://sevre/',
+      'Operand "sevre" is neither a command (check, serve, lab, help, completions) nor a URL: a host of that name is ws://sevre/',
     ],
     [["help", "sevre"], 'Operand "sevre" is neither a command'],
     [["completions"], "Command completions needs one shell: bash, zsh, fish"],

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
+import { CHECK_OPTIONS } from "../../lib/cli/check_settings.ts";
 import { SERVER_OPTIONS } from "../../lib/cli/server_settings.ts";
 import { TALK_COMMANDS } from "../../lib/client/talk_command.ts";
 import { exchange } from "../../lib/client/exchange.ts";
@@ -50,6 +51,24 @@ Deno.test("docs/server.md lists every option of the server, with its value and l
     );
     if (short !== undefined) assertStringIncludes(table, `\`-${short}\`, \`--${name}`);
   }
+});
+
+Deno.test("docs/check.md lists every option of check, with its value and letter", async () => {
+  const table = await read("docs/check.md");
+  for (const { name, short, value } of CHECK_OPTIONS) {
+    assertStringIncludes(table, `\`--${name}${value === undefined ? "" : ` ${value}`}\``);
+    if (short !== undefined) assertStringIncludes(table, `\`-${short}\`, \`--${name}`);
+  }
+});
+
+Deno.test("docs/check.md shows each field of the report of check, in their order", async () => {
+  const example = JSON.parse(codeBlock(await read("docs/check.md"), "json"));
+  const server = serveEcho({ port: 0, transport: "wire" });
+  const report = reportOf(await client(["check", "--json", server.url, "5.18"]));
+  await server.shutdown();
+  assertEquals(Object.keys(example), Object.keys(report));
+  assertEquals(Object.keys(example.cases[0]), Object.keys(report.cases[0]));
+  assertEquals(shapeOf(example.counts), shapeOf(report.counts));
 });
 
 /** The number that a text says to be the default, such as 16MiB. */
@@ -270,9 +289,9 @@ Deno.test("the variables that the documents name are options of the server", asy
   assertEquals([...new Set(named)].filter((name) => name !== "NAME" && !variables.includes(name)), []);
 });
 
-Deno.test("the long options that the documents name are those of client, server or Deno", async () => {
+Deno.test("the long options that the documents name are those of client, server, check or Deno", async () => {
   const text = (await Promise.all((await documents()).map(read))).join("\n");
-  const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS].map(({ name }) => name);
+  const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS, ...CHECK_OPTIONS].map(({ name }) => name);
   const named = [...text.matchAll(/`--([a-z-]+)/g)].map(([, name = ""]) => name);
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
