@@ -26,7 +26,7 @@ async function main(args: readonly string[]): Promise<number> {
   const line = parseCommandLine(args, CLIENT_OPTIONS);
   const named = line.has("help") ? commandOf(line.operands, COMMANDS) : undefined;
   if (named) return await named.run(["--help"]);
-  refuseWords(line.operands, COMMANDS);
+  refuseWords(line, COMMANDS);
   if (line.has("help")) return await help();
   if (line.has("version")) {
     const { VERSION } = await import("./lib/net/version.ts");

@@ -1,6 +1,7 @@
 /**
  * Runs what a newcomer pastes: every command of the README's and the documents' `console` blocks, top to bottom, in a terminal
- * of 80 columns. It compares what stands there then with what the document shows, and draws the recording of the README.
+ * of 80 columns. It compares what stands there then with what the document shows, and draws the recording of the README. The
+ * commonest mistakes of `tests/support/mistakes.ts` are made as well, for their table in docs/troubleshooting.md.
  *
  * With `--write` the documents and the recording get what was printed. A comment above a block says what runs beside it:
  * `<!-- beside: deno task -q lab -->`. The default port 6455 has to be free.
@@ -8,6 +9,7 @@
 
 import { record } from "./recording.ts";
 import { run, type Screen, textOf } from "./screen.ts";
+import { make, MISTAKES, tableIn, tableOf } from "../tests/support/mistakes.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const RECORDING = new URL("assets/run.svg", ROOT);
@@ -105,6 +107,17 @@ for (const path of await documents()) {
   }
   if (isWriting) await Deno.writeTextFile(new URL(path, ROOT), document);
 }
+
+const mistakesPath = new URL("docs/troubleshooting.md", ROOT);
+const troubleshooting = await Deno.readTextFile(mistakesPath);
+const answers = [];
+for (const mistake of MISTAKES) answers.push([mistake, await make(mistake)] as const);
+const [table, formerTable] = [tableOf(answers), tableIn(troubleshooting)];
+console.log(`${table === formerTable ? "the same" : "ANOTHER"}: docs/troubleshooting.md: the commonest mistakes`);
+if (table !== formerTable && isWriting) {
+  await Deno.writeTextFile(mistakesPath, troubleshooting.replace(formerTable, () => table));
+}
+if (table !== formerTable && !isWriting) problems.push(`The table of mistakes is another:\n\n${table}`);
 
 const svg = record(recorded.map(({ command, screen }) => ({ command, lines: noticeLess(screen) })));
 const former = await Deno.readTextFile(RECORDING).catch(() => "");

@@ -5,6 +5,7 @@
  */
 
 import { type CommandLine, UsageError } from "./command_line.ts";
+import { QUOTES_HINT } from "./commands.ts";
 import { CLIENT_DEFLATE_OPTIONS, readDeflateOffer } from "./deflate_options.ts";
 import { type Environment, PROCESS } from "./environment.ts";
 import {
@@ -215,9 +216,14 @@ export async function readClientSettings(
   };
 }
 
+const MAX_PORT = 65535;
+
 function readUrl(source: Source): string | undefined {
   const [text, extra] = source.operands;
-  if (extra !== undefined) throw new UsageError("There is more than one URL: leave out all but one");
+  if (extra !== undefined) {
+    const isMessage = source.has(OPTIONS.message) && source.operands.some((word) => !word.includes("://"));
+    throw new UsageError(`There is more than one URL: ${isMessage ? QUOTES_HINT : "leave out all but one"}`);
+  }
   if (text === undefined) return source.has(OPTIONS.unix) ? "ws://localhost/" : undefined;
   const url = URL.parse(text);
   if (!/^(wss?|https?):\/\//i.test(text)) {
@@ -228,7 +234,11 @@ function readUrl(source: Source): string | undefined {
     throw new UsageError(`URL ${shown} does not begin with ws:// or wss://${advice}`);
   }
   if (url === null) {
-    throw new UsageError(`URL ${withoutSecrets(text)} is not valid: it should look like ws://host:port/path`);
+    const [, port] = /^\w+:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/.exec(text) ?? [];
+    const advice = Number(port) > MAX_PORT
+      ? `port ${port} is too high: give one from 1 to ${MAX_PORT}`
+      : "it should look like ws://host:port/path";
+    throw new UsageError(`URL ${withoutSecrets(text)} is not valid: ${advice}`);
   }
   if (url.protocol.startsWith("http")) url.protocol = url.protocol.replace("http", "ws");
   if (url.hash !== "") url.hash = "";

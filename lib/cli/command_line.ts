@@ -252,8 +252,23 @@ export function unknownVariables(names: readonly string[], specs: readonly Optio
   return unknown.length === 0 ? "" : `The server ignores variables that stand for no option: ${unknown.join(", ")}`;
 }
 
-/** The name that a misspelt one was probably meant to be; `undefined` if none is near. */
-function nearestOf(shown: string, names: readonly string[]): string | undefined {
+/**
+ * Finds the name that a misspelt one was probably meant to be.
+ *
+ * @param shown The misspelt name.
+ * @param names All names.
+ * @returns The name at most 3 letters and less than half of the misspelt name away; `undefined` if there is none.
+ *
+ * @example
+ * ```ts
+ * import { nearestOf } from "./command_line.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(nearestOf("sevre", ["check", "serve"]), "serve");
+ * assertEquals(nearestOf("world", ["check", "serve"]), undefined);
+ * ```
+ */
+export function nearestOf(shown: string, names: readonly string[]): string | undefined {
   const [nearest] = names.map((name) => ({ name, edits: editsBetween(shown, name) })).sort((a, b) => a.edits - b.edits);
   if (nearest === undefined || nearest.edits > MAX_EDITS || nearest.edits >= shown.length / 2) return undefined;
   return nearest.name;

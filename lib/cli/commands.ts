@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describeEntry, type OptionSpec, UsageError } from "./command_line.ts";
+import { type CommandLine, describeEntry, nearestOf, type OptionSpec, UsageError } from "./command_line.ts";
 
 /** The entry of a command in a help. */
 export interface CommandHelp {
@@ -51,29 +51,38 @@ export function commandOf([word = ""]: readonly string[], commands: Commands): C
 /**
  * Refuses an operand of letters only: a misspelt command, or a command behind the first word.
  *
- * @param operands The operands of a command line that begins with no command.
+ * @param line A command line that begins with no command.
  * @param commands All commands.
- * @throws {UsageError} If one of them consists of letters only, as no URL does.
+ * @throws {UsageError} If one of its operands consists of letters only, as no URL does.
  *
  * @example
  * ```ts
+ * import { parseCommandLine } from "./command_line.ts";
  * import { refuseWords } from "./commands.ts";
  * import { assertThrows } from "@std/assert";
  *
- * assertThrows(() => refuseWords(["sevre"], {}), Error, '"sevre" is neither a command');
+ * const line = parseCommandLine(["sevre"], []);
+ * assertThrows(() => refuseWords(line, {}), Error, '"sevre" is neither a command');
  * ```
  */
-export function refuseWords(operands: readonly string[], commands: Commands): void {
-  const word = operands.find((operand) => /^[a-z]+$/i.test(operand));
+export function refuseWords(line: CommandLine, commands: Commands): void {
+  const word = line.operands.find((operand) => /^[a-z]+$/i.test(operand));
   if (word === undefined) return;
   if (Object.hasOwn(commands, word)) {
     throw new UsageError(`Command ${word} is not the first word: write wsproof ${word} ${commands[word]?.usage}`);
   }
-  const names = Object.keys(commands).join(", ");
-  throw new UsageError(
-    `Operand "${word}" is neither a command (${names}) nor a URL: a host of that name is ws://${word}/`,
-  );
+  const names = Object.keys(commands);
+  const nearest = nearestOf(word, names);
+  const advice = line.value("message") !== undefined
+    ? QUOTES_HINT
+    : nearest === undefined
+    ? `a host of that name is ws://${word}/`
+    : `did you mean ${nearest}?`;
+  throw new UsageError(`Operand "${word}" is neither a command (${names.join(", ")}) nor a URL: ${advice}`);
 }
+
+/** Where words stand behind a message. */
+export const QUOTES_HINT = 'a message of several words needs quotes, as in -m "two words"';
 
 /**
  * Writes the command part of a help text.

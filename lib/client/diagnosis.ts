@@ -195,7 +195,10 @@ function causeOf(
   if (typeof expected === "string" && typeof reply === "string" && expected !== "" && reply.includes(expected)) {
     return "the reply has the message in it: for a server that does not echo use --reply or --reply-match";
   }
-  return kindOf(expected) === "text" ? binaryCause(reply) : "";
+  if (kindOf(expected) === "text" && kindOf(reply) === "binary") return binaryCause(reply);
+  // A reply of the same length that begins as it should is a message that was damaged.
+  const isOther = offset === 0 || length !== expectedLength;
+  return isOther ? "for a server that does not echo use --reply, --reply-match or --reply-any" : "";
 }
 
 function binaryCause(reply: Message): string {

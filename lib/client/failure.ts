@@ -54,6 +54,8 @@ export function openingFailure(error: OpenError, url: string, options: OpenOptio
     transport,
     proxy: proxyNameFor(url, options, transport),
     isSecure: /^wss:/i.test(url),
+    url: URL.parse(url),
+    origin: [...options.headers ?? []].find(([name]) => /^origin$/i.test(name))?.[1],
     isProxyGiven: options.proxy !== undefined,
     hasAuthorities: options.caCerts !== undefined,
   };
@@ -86,7 +88,10 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
     const code = error.record.received?.code;
     return { verdict: "connection-lost", problem: error.message, hint: code === undefined ? "" : hintForCode(code) };
   }
-  if (error instanceof TimeoutError) return { verdict: "no-reply", problem: error.message, hint: "" };
+  if (error instanceof TimeoutError) {
+    const isReply = error.awaited === REPLY;
+    return { verdict: "no-reply", problem: error.message, hint: isReply ? NO_REPLY_HINT : "" };
+  }
   if (error instanceof ProtocolError) {
     const hint = error.code === "message-too-big" ? hintForLength(transport) : "";
     return { verdict: "wrong-reply", problem: error.message, hint };
@@ -98,6 +103,11 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
   const problem = `${error}${at === undefined ? "" : `, ${at}`}`.replace(/\s+/g, " ");
   return { verdict: "internal-error", problem, hint: "" };
 }
+
+/** The noun of the wait for a reply, in the two inboxes. */
+const REPLY = "complete message";
+
+const NO_REPLY_HINT = "for a server that does not reply use --reply-none, and for a slow one --reply-timeout";
 
 function hintForCode(code: number): string {
   if (code === 1009) return "the server takes shorter messages only: send less, or use --split";

@@ -21,6 +21,10 @@ export interface OpenAttempt {
   readonly proxy: string | null;
   /** Whether the scheme was `wss:`. */
   readonly isSecure?: boolean;
+  /** The URL. */
+  readonly url?: URL | null;
+  /** The Origin that was sent. */
+  readonly origin?: string | undefined;
   /** Whether an option named the proxy, and not the environment. */
   readonly isProxyGiven?: boolean;
   /** Whether authorities were given to trust besides the system's. */
@@ -49,7 +53,9 @@ export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
   const proxy = attempt.proxy === "not-known" ? null : attempt.proxy;
   const parts = [
     reason === "unknown-issuer" ? hintForIssuer(certificate, attempt) : hintForReason(reason, proxy, status),
-    status === undefined || reason === "proxy" || reason === "proxy-or-server" ? "" : hintForStatus(status, refusal),
+    status === undefined || reason === "proxy" || reason === "proxy-or-server"
+      ? ""
+      : hintForStatus(status, refusal, attempt),
     refusal && reason !== "tls-server" ? hintForRest(refusal) : "",
     mayBePlainToTls(error, attempt) ? "if this port is for TLS, try wss:// instead of ws://" : "",
     status !== undefined && refusal === undefined && attempt.transport === "builtin" && reason === "other"
@@ -120,6 +126,8 @@ const REASON_HINTS: Partial<Record<OpenReason, string>> = {
     'the built-in WebSocket takes nothing besides "Upgrade" there, though a server may send more: --transport wire does',
   "runtime": "the runtime has limits of its own: use --transport wire",
   "hidden": "--transport wire shows the answer",
+  "silent": "check host and port, or wait longer with --connect-timeout",
+  "subprotocol": "with --protocol offer a subprotocol that the server speaks, or leave it out",
 };
 
 function hintForReason(reason: OpenReason, proxy: string | null, status: number | undefined): string {
@@ -151,7 +159,7 @@ function hintForIssuer(certificate: ServerCertificate | undefined, { hasAuthorit
     : `it is signed by ${issuer}: to trust that authority use --ca`;
 }
 
-function hintForStatus(status: number, refusal: HandshakeRefusal | undefined): string {
+function hintForStatus(status: number, refusal: HandshakeRefusal | undefined, { url, origin }: OpenAttempt): string {
   const location = fieldOf(refusal, "location");
   switch (status) {
     case 301:
@@ -170,12 +178,16 @@ function hintForStatus(status: number, refusal: HandshakeRefusal | undefined): s
     case 400:
       return isPlainToTls(refusal?.body ?? "") ? "the server speaks TLS at this port: try wss:// instead of ws://" : "";
     case 401:
-      return "it wants credentials: use ws://user:password@host/ or --header";
+      return 'it wants credentials: use ws://user:password@host/ or --header "Authorization: Bearer TOKEN"';
     case 403:
-      return "it refuses this client: it may want an --origin, a --header or credentials";
+      return `it refuses this client: it may want ${
+        origin === undefined ? "an --origin" : `another --origin than ${quote(origin, MAX_BODY_CHARS)}`
+      }, a --header or credentials`;
     case 200:
     case 404:
-      return "no WebSocket endpoint answers at this path";
+      return `no WebSocket endpoint answers at the path ${
+        quote(url?.pathname ?? "/", MAX_BODY_CHARS)
+      }: check the path of the URL`;
     default:
       return "";
   }

@@ -203,11 +203,13 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBu
  * import { assertEquals } from "@std/assert";
  *
  * const error = unreadable("a.txt", new Deno.errors.NotFound("No such file or directory (os error 2)"));
- * assertEquals(error.message, 'Cannot read "a.txt": no such file');
+ * assertEquals(error.message, 'Cannot read "a.txt": no such file; check the path');
  * ```
  */
 export function unreadable(path: string, error: unknown): PayloadError {
-  return new PayloadError(`Cannot read ${path === "-" ? "the standard input" : `"${path}"`}: ${whyUnreadable(error)}`);
+  const advice = error instanceof Deno.errors.NotFound ? "; check the path" : "";
+  const name = path === "-" ? "the standard input" : `"${path}"`;
+  return new PayloadError(`Cannot read ${name}: ${whyUnreadable(error)}${advice}`);
 }
 
 /**

@@ -161,17 +161,15 @@ class BuiltinConnection implements Connection {
       if (error instanceof TimeoutError) {
         const { proxy } = this.#destination;
         const silent = proxy ? "no connection, or a proxy or server that stays silent" : SILENT_TEXT;
-        const message = `${error.message}${
-          proxy ? placeOf(this.#destination).replace(/^ to/, " from") : ""
-        }: ${silent}`;
-        throw new OpenError("no-connection", message, proxy ? { reason: "proxy-or-server" } : {});
+        const message = `${error.message}${placeOf(this.#destination).replace(/^ to/, " from")}: ${silent}`;
+        throw new OpenError("no-connection", message, { reason: proxy ? "proxy-or-server" : "silent" });
       }
       throw error;
     }
     const mismatch = this.#subprotocolMismatch();
     if (mismatch === undefined) return;
     await this.close({ code: PROTOCOL_ERROR, reason: "subprotocol mismatch", timeoutMs: CLEAN_UP_MS });
-    throw new OpenError("handshake-refused", mismatch, { status: 101 });
+    throw new OpenError("handshake-refused", mismatch, { status: 101, reason: "subprotocol" });
   }
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {

@@ -93,7 +93,8 @@ export async function explained(
   destination: Destination,
 ): Promise<OpenError> {
   const isSecure = url.protocol === "wss:";
-  const isHidden = HIDDEN_REASONS.includes(error.reason) || (error.reason === "proxy" && isSecure);
+  const isHidden = HIDDEN_REASONS.includes(error.reason) || (error.reason === "proxy" && isSecure) ||
+    isAsked(error.status);
   if (!isHidden) {
     return await withCertificate(error, options, destination);
   }
@@ -107,10 +108,13 @@ export async function explained(
   try {
     const connection = await openWire(url, question);
     await connection.close({ timeoutMs: CLEAN_UP_MS });
+    // A server that lets in one and refuses another is no limit of the runtime.
+    if (error.status !== undefined) return error;
   } catch (told) {
     if (options.signal?.aborted) throw told;
     // Who does not answer a second time leaves it at what is known.
     if (!(told instanceof OpenError) || told.detail === "" && told.refusal === undefined) return error;
+    if (error.status !== undefined && told.status !== error.status) return error;
     const { failure, message, status, stage, refusal, reason, certificate } = told;
     const asked = stage === "upgrade" && isSecure ? `${message}; ${ASKED_AGAIN_TEXT}` : message;
     const details = { stage, reason, certificate, detail: error.detail, cause: told };
@@ -121,6 +125,11 @@ export async function explained(
     });
   }
   return new OpenError(error.failure, RUNTIME_TEXT, { stage: error.stage, reason: "runtime", detail: error.detail });
+}
+
+/** Asks again for the words of a refusal, where one more request hurts nobody: not where the server asks for fewer. */
+function isAsked(status = 0): boolean {
+  return status >= 400 && status < 500 && status !== 429;
 }
 
 const HIDDEN_REASONS: readonly OpenReason[] = ["hidden", "not-http", "connection-field"];

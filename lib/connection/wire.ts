@@ -114,7 +114,7 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     const { proxy } = destination;
     const message = `No connection${placeOf(destination)} within ${timeoutMs / 1000} s`;
     // Whoever is connected to a proxy waits for its tunnel, or for TLS through it.
-    throw new OpenError("no-connection", message, proxy && latest ? { reason: "proxy" } : {});
+    throw new OpenError("no-connection", message, { reason: proxy && latest ? "proxy" : "silent" });
   }
   try {
     onConnected();
@@ -126,8 +126,8 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     closeQuietly(tcp);
     if (error instanceof OpenError) throw await refusedByTls(error, options, destination);
     if (!(error instanceof TimeoutError)) throw error;
-    const message = `Connected, but no answer to the handshake within ${timeoutMs / 1000} s`;
-    throw new OpenError("no-connection", message, { stage: "upgrade" });
+    const message = `Connected${placeOf(destination)}, but no answer to the handshake within ${timeoutMs / 1000} s`;
+    throw new OpenError("no-connection", message, { stage: "upgrade", reason: "silent" });
   }
 }
 

@@ -89,5 +89,7 @@ async function refused(
     ? `Server answered with ${statusText(status)} instead of 101${problem && `; ${problem}`}`
     : `${OPEN_FAILURE_TEXT["handshake-refused"]}: ${problems.join("; ")}`;
   const refusal = await refusalOf(tcp, answer, { from: "server", problems, deadline });
-  return new OpenError("handshake-refused", message, { refusal, ...(isTls && { reason: "tls-server" as const }) });
+  const isSubprotocol = problems.every((each) => each.includes("subprotocol"));
+  const reason = isTls ? "tls-server" : isSubprotocol ? "subprotocol" : "other";
+  return new OpenError("handshake-refused", message, { refusal, reason });
 }

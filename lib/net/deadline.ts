@@ -16,6 +16,8 @@
  * ```
  */
 export class TimeoutError extends Error {
+  /** What did not come, as a noun. */
+  readonly awaited: string;
   /** The time that was waited, in milliseconds. */
   readonly timeoutMs: number;
 
@@ -28,6 +30,7 @@ export class TimeoutError extends Error {
   constructor(awaited: string, timeoutMs: number) {
     super(`No ${awaited} within ${timeoutMs / 1000} s`);
     this.name = "TimeoutError";
+    this.awaited = awaited;
     this.timeoutMs = timeoutMs;
   }
 }

@@ -21,7 +21,8 @@ export interface Destination {
 }
 
 /**
- * Says where a connection should have gone, for the error that it did not.
+ * Says where a connection should have gone, for the error that it did not: with the port, also where the URL leaves it to the
+ * scheme (RFC 6455 section 3).
  *
  * @param destination Where to.
  * @returns Words that follow "No connection".
@@ -33,11 +34,13 @@ export interface Destination {
  *
  * const url = new URL("ws://user:secret@host:81/path");
  * assertEquals(placeOf({ url, proxy: new URL("http://u:p@proxy:3128") }), " to host:81 through http://proxy:3128");
+ * assertEquals(placeOf({ url: new URL("wss://host/") }), " to host:443");
  * ```
  */
 export function placeOf({ url, proxy, unixPath }: Destination): string {
   if (unixPath !== undefined) return ` to ${unixPath}`;
-  return ` to ${url.host}${proxy ? ` through ${nameOf(proxy)}` : ""}`;
+  const port = url.port || (url.protocol === "wss:" ? "443" : "80");
+  return ` to ${url.hostname}:${port}${proxy ? ` through ${nameOf(proxy)}` : ""}`;
 }
 
 /**

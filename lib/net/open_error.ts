@@ -111,6 +111,10 @@ export type OpenReason =
   | "runtime"
   /** The built-in WebSocket hides the answer. */
   | "hidden"
+  /** No answer came before the connect timeout. */
+  | "silent"
+  /** The server selected none of the subprotocols that were offered, or another one. */
+  | "subprotocol"
   | "other";
 
 /** A server's certificate, for the one who has to decide what to trust. */

@@ -2,7 +2,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { commandOf, type Commands, describeCommands, refuseWords } from "../../lib/cli/commands.ts";
-import { UsageError } from "../../lib/cli/command_line.ts";
+import { parseCommandLine, UsageError } from "../../lib/cli/command_line.ts";
 
 const COMMANDS: Commands = {
   serve: { usage: "[OPTIONS]", help: "Run the echo server", run: () => Promise.resolve(0) },
@@ -22,13 +22,13 @@ for (const args of [[], ["-q", "serve"], ["ws://serve/"], ["Serve"], ["toString"
 
 for (const operand of ["ws://serve/", "serve.example", "serve:80", "serve1", "", "-"]) {
   Deno.test(`refuseWords() leaves ${JSON.stringify(operand)} to whoever reads a URL`, () => {
-    refuseWords([operand], COMMANDS);
+    refuseWords(parseCommandLine(["--", operand], []), COMMANDS);
   });
 }
 
 for (
   const [operand, message] of [
-    ["sevre", 'Operand "sevre" is neither a command (serve, help) nor a URL: a host of that name is ws://sevre/'],
+    ["sevre", 'Operand "sevre" is neither a command (serve, help) nor a URL: did you mean serve?'],
     [
       "toString",
       'Operand "toString" is neither a command (serve, help) nor a URL: a host of that name is ws://toString/',
@@ -37,10 +37,21 @@ for (
   ] as const
 ) {
   Deno.test(`refuseWords() says in one line what is wrong with ${operand}`, () => {
-    const error = assertThrows(() => refuseWords(["ws://a/", operand], COMMANDS), UsageError);
+    const error = assertThrows(() => refuseWords(parseCommandLine(["ws://a/", operand], []), COMMANDS), UsageError);
     assertEquals(error.message, message);
   });
 }
+
+Deno.test("refuseWords() speaks of quotes, when a message is given", () => {
+  const line = parseCommandLine(["-m", "hello", "sevre"], [
+    { name: "message", short: "m", value: "TEXT", help: [] },
+  ]);
+  const error = assertThrows(() => refuseWords(line, COMMANDS), UsageError);
+  assertEquals(
+    error.message,
+    'Operand "sevre" is neither a command (serve, help) nor a URL: a message of several words needs quotes, as in -m "two words"',
+  );
+});
 
 Deno.test("describeCommands() puts what a command does into the column of the options", () => {
   assertEquals(describeCommands(COMMANDS), [

@@ -70,7 +70,7 @@ for (
   const [args, line] of [
     [
       ["sevre"],
-      'Operand "sevre" is neither a command (check, serve, lab, help, completions) nor a URL: a host of that name is ws://sevre/',
+      'Operand "sevre" is neither a command (check, serve, lab, help, completions) nor a URL: did you mean serve?',
     ],
     [["help", "sevre"], 'Operand "sevre" is neither a command'],
     [["completions"], "Command completions needs one shell: bash, zsh, fish"],
