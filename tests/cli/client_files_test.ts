@@ -65,8 +65,8 @@ for (const { args, messages, totalBytes } of FILE_PAYLOADS) {
 }
 
 const FILE_ERRORS = [
-  { args: ["-f", "{}/none"], message: /^Cannot read ".*\/none": no such file$/ },
-  { args: ["-f", "{}/none", "--split", "4"], message: /^Cannot read ".*\/none": no such file$/ },
+  { args: ["-f", "{}/none"], message: /^Cannot read ".*\/none": no such file; check the path$/ },
+  { args: ["-f", "{}/none", "--split", "4"], message: /^Cannot read ".*\/none": no such file; check the path$/ },
   { args: ["-f", "{}"], message: /^Cannot read ".*": it is a directory$/ },
   { args: ["-f", "{}", "--split", "4"], message: /^Cannot read ".*": it is a directory$/ },
   { args: ["-f", "{}/bytes"], message: /^Input is not UTF-8 at byte 2, so it cannot be sent as text: use --binary$/ },

@@ -136,7 +136,14 @@ const WRONG_ECHOES: readonly { what: string; sent: Message; reply: Message; text
     sent: hex("00"),
     reply: "pong",
     text: 'text, 4 bytes, instead of binary, 1 byte; the first difference is at byte 0: "pong" instead of 00',
-    cause: "",
+    cause: "for a server that does not echo use --reply, --reply-match or --reply-any",
+  },
+  {
+    what: "other text of another length came back",
+    sent: "ping",
+    reply: "pangs",
+    text: 'text, 5 bytes, instead of text, 4 bytes; the first difference is at byte 1: "angs" instead of "ing"',
+    cause: "for a server that does not echo use --reply, --reply-match or --reply-any",
   },
   {
     what: "the reply is longer",

@@ -40,3 +40,19 @@ Deno.test("hintForOpening() names --transport wire, when builtin hides the rest 
   );
   assertEquals(hint(301).includes("--transport wire shows where it points to"), true);
 });
+
+Deno.test("hintForOpening() names the path of a 404, and the Origin of a 403", () => {
+  const hint = (status: number, origin?: string) =>
+    hintForOpening(
+      new OpenError("handshake-refused", "no", {
+        refusal: { from: "server", status, problems: [], fields: [], body: "" },
+      }),
+      { transport: "wire", proxy: null, url: new URL("ws://127.0.0.1/a\u001b?token=secret"), origin },
+    );
+  assertEquals(hint(404), 'no WebSocket endpoint answers at the path "/a%1B": check the path of the URL');
+  assertEquals(hint(403), "it refuses this client: it may want an --origin, a --header or credentials");
+  assertEquals(
+    hint(403, "https://a.example"),
+    'it refuses this client: it may want another --origin than "https://a.example", a --header or credentials',
+  );
+});

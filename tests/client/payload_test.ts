@@ -265,7 +265,7 @@ Deno.test("readFile() closes the file, when its reader stops early", async () =>
 });
 
 Deno.test("readFile() throws PayloadError, when there is no such file", async () => {
-  const message = 'Cannot read "/nowhere/at-all": no such file';
+  const message = 'Cannot read "/nowhere/at-all": no such file; check the path';
   await assertRejects(() => readFile("/nowhere/at-all").next(), PayloadError, message);
 });
 
@@ -280,7 +280,7 @@ Deno.test("readFile() throws PayloadError, when the path is a directory", async 
 });
 
 const UNREADABLE = [
-  { path: "a", error: new Deno.errors.NotFound("os error 2"), text: 'Cannot read "a": no such file' },
+  { path: "a", error: new Deno.errors.NotFound("os error 2"), text: 'Cannot read "a": no such file; check the path' },
   { path: "a", error: new Deno.errors.IsADirectory("os error 21"), text: 'Cannot read "a": it is a directory' },
   { path: "a", error: new Error("denied"), text: 'Cannot read "a": denied' },
   { path: "a", error: "gone", text: 'Cannot read "a": gone' },

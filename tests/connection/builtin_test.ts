@@ -236,3 +236,53 @@ Deno.test("a frame of 67108863 bytes passes, and one byte more breaks the runtim
     assert(error.record.end === "protocol-error");
   });
 });
+
+/** The error of an opening that a peer refuses with the status, the first time and the second time, and how often it was asked. */
+async function refused(...statuses: number[]): Promise<{ error: OpenError; asked: number }> {
+  let asked = 0;
+  await using peer = rawPeer(async (socket) => {
+    const status = statuses[asked++];
+    if (status === 101) return await socket.upgrade().then(() => socket.answerClose()).then(() => {});
+    await socket.readHead();
+    await socket.write(`HTTP/1.1 ${status} No\r\nContent-Length: 6\r\n\r\nno VPN`);
+  });
+  const error = await assertRejects(() => openBuiltin(peer.url, { connectTimeoutMs: 60_000 }), OpenError);
+  return { error, asked };
+}
+
+for (const status of [400, 401, 403, 404, 421]) {
+  Deno.test(`openBuiltin() asks again for the words of a server, when it refuses with ${status}`, async () => {
+    const { error, asked } = await refused(status, status);
+    assertEquals([error.status, error.refusal?.body, error.stage, asked], [status, "no VPN", "upgrade", 2]);
+    assertMatch(error.message, new RegExp(`^Server answered with status ${status} .* instead of 101$`));
+  });
+}
+
+for (const status of [200, 301, 429, 500, 503]) {
+  Deno.test(`openBuiltin() asks once, when a server answers with ${status}`, async () => {
+    const { error, asked } = await refused(status, status);
+    assertEquals([error.status, error.refusal, asked], [status, undefined, 1]);
+  });
+}
+
+for (const second of [404, 101]) {
+  Deno.test(`openBuiltin() tells of the first answer, when a server answers the second time with ${second}`, async () => {
+    const { error, asked } = await refused(403, second);
+    assertEquals([error.status, error.refusal, error.reason, asked], [403, undefined, "other", 2]);
+  });
+}
+
+Deno.test("openBuiltin() says where, when a server stays silent, and that no subprotocol was selected", async () => {
+  await using silent = rawPeer((socket) => socket.untilGone());
+  const none = await assertRejects(() => openBuiltin(silent.url, { connectTimeoutMs: 100 }), OpenError);
+  assertEquals(
+    [none.message, none.reason],
+    [`No answer within 0.1 s from 127.0.0.1:${silent.port}: no connection, or a server that stays silent`, "silent"],
+  );
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade();
+    await socket.answerClose();
+  });
+  const other = await assertRejects(() => openBuiltin(peer.url, { protocols: ["chat"] }), OpenError);
+  assertEquals([other.failure, other.reason], ["handshake-refused", "subprotocol"]);
+});

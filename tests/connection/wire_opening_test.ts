@@ -94,9 +94,9 @@ Deno.test("openWire() tells a silent server from none", async () => {
   const silent = await assertRejects(
     () => openWire(peer.url, { connectTimeoutMs: 1000 }),
     OpenError,
-    "Connected, but no answer",
+    `Connected to 127.0.0.1:${peer.port}, but no answer`,
   );
-  assertEquals([silent.failure, silent.stage], ["no-connection", "upgrade"]);
+  assertEquals([silent.failure, silent.stage, silent.reason], ["no-connection", "upgrade", "silent"]);
   const none = await assertRejects(() => openWire("ws://127.0.0.1:1/"), OpenError, "No connection to 127.0.0.1:1: ");
   assertEquals([none.failure, none.stage], ["no-connection", "connect"]);
 });

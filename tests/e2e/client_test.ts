@@ -301,7 +301,7 @@ for (
     [[""], 'URL "" does not begin with ws:// or wss://, as in ws://host:port/path'],
     [
       ["ws://user:secret@host:99999/"],
-      'URL "ws://user:***@host:99999/" is not valid: it should look like ws://host:port/path',
+      'URL "ws://user:***@host:99999/" is not valid: port 99999 is too high: give one from 1 to 65535',
     ],
     [
       ["--proxy", "foo://u:secret@h"],
@@ -315,7 +315,7 @@ for (
     [["-m", "a", "-f", "b"], "Options --message and --file exclude each other: give one of them"],
     [
       ["-f", "/no/such/file"],
-      'Cannot read "/no/such/file": no such file',
+      'Cannot read "/no/such/file": no such file; check the path',
     ],
     [["--close-code", "1001"], 'Option --close-code cannot be "1001": give 1000 or 3000-4999, or use --transport wire'],
     [["-f", "-", "ws://127.0.0.1:1/"], "Input is not UTF-8 at byte 1, so it cannot be sent as text: use --binary"],

@@ -14,7 +14,8 @@ async function arriving(transport: string, args: readonly string[], userInfo = "
     await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
   });
   await client(["-q", "--transport", transport, ...args, peer.url.replace("//", `//${userInfo}`)]);
-  return heads.at(-1)?.split("\r\n").slice(1) ?? [];
+  // A client that is refused may ask again over our own frames.
+  return heads[0]?.split("\r\n").slice(1) ?? [];
 }
 
 /** Those of a name, in any case. */

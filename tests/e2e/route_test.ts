@@ -176,7 +176,7 @@ testBoth("client names the proxy of the environment, when nothing listens there"
   const outcome = await client(["--json", "--transport", transport, "ws://server.test/"], "", [], env);
   const { verdict, problem, hint, proxy } = reportOf(outcome);
   assertEquals([verdict, proxy], ["no-connection", "http://127.0.0.1:1"]);
-  assertStringIncludes(problem, "No connection to server.test through http://127.0.0.1:1");
+  assertStringIncludes(problem, "No connection to server.test:80 through http://127.0.0.1:1");
   assertStringIncludes(hint, "--proxy none");
 });
 
