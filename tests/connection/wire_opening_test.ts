@@ -185,3 +185,11 @@ Deno.test("openWire() says what a proxy answered instead of a tunnel, and which 
   assertEquals([error.failure, error.status], ["no-connection", 407]);
   await assertRejects(() => openWire(url, { proxy: "socks5://127.0.0.1:1" }), OptionError, "over wire");
 });
+
+Deno.test("openWire() tells a subprotocol that was not selected from another fault of the answer", async () => {
+  for (const [fields, reason] of [[[], "subprotocol"], [["Connection: close"], "other"]] as const) {
+    await using peer = rawPeer(async (socket) => void await socket.upgrade(...fields));
+    const error = await assertRejects(() => openWire(peer.url, { protocols: ["chat"] }), OpenError);
+    assertEquals([error.failure, error.reason], ["handshake-refused", reason]);
+  }
+});
