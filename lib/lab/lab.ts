@@ -27,7 +27,7 @@ import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
 import { bindable, inUrl, LOOPBACK_ADDRESSES } from "../net/host.ts";
-import { asksForUpgrade, responseFields, SWITCHING } from "../protocol/handshake_server.ts";
+import { asksForUpgrade, offeredExtensions, responseFields, SWITCHING } from "../protocol/handshake_server.ts";
 import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/serve.ts";
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
@@ -216,12 +216,14 @@ class Visit implements WireConnection {
     const key = request.headers.get("sec-websocket-key") ?? "";
     const fields = new Map(await responseFields(key, protocol));
     // The correct answer, which the steps then change.
-    const answer: HandshakeAnswer = { startLine: SWITCHING, fields, portion: 1, linePauseMs: 0, then: "open" };
+    const offers = offeredExtensions(viewOf(request)) ?? [];
+    const whole = { portion: 1, linePauseMs: 0, then: "open" } as const;
+    const answer: HandshakeAnswer = { startLine: SWITCHING, fields, offers, deflate: undefined, ...whole };
     for (const { step, values } of program) if (step.on === "handshake") step.run(answer, values);
     const who = { id: this.#lab.nextId(), peer: describeAddr(addr) };
     const answered = fields.get("Sec-WebSocket-Protocol") ?? "";
     this.#lab.onEvent({ type: "opened", ...who, path: shownPath(target), protocol: answered });
-    const peer = new LabPeer(this.#socket, early.slice(), this.#lab.budget);
+    const peer = new LabPeer(this.#socket, early.slice(), this.#lab.budget, answer.deflate);
     let error = "";
     try {
       await sendAnswer(this.#socket, answer);
