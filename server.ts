@@ -22,44 +22,53 @@ import {
   serveEcho,
   type ServeEchoOptions,
 } from "./lib/server/serve.ts";
-import { parseServerLine, readServerSettings, SERVER_OPTIONS, type ServerSettings } from "./lib/cli/server_settings.ts";
-import { PROCESS } from "./lib/cli/environment.ts";
+import {
+  LAB_OPTIONS,
+  parseServerLine,
+  readServerSettings,
+  SERVER_OPTIONS,
+  type ServerSettings,
+} from "./lib/cli/server_settings.ts";
+import { columnsOf, PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
-import { printable } from "./lib/client/report.ts";
-import { surviveErrors } from "./lib/cli/survival.ts";
+import { printable, wrapLine } from "./lib/client/report.ts";
+import { DEFAULT_COLUMNS } from "./lib/client/wrap.ts";
+import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
-const SERVE_HELP = [
-  "wsproof's echo server: every message comes back unchanged, on any path.",
-  "GET / is a page to try it with, GET /healthz and GET /metrics are for machines",
-  "(not with --lab).",
-  "",
-  "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
-  "",
-  ...describeOptions(SERVER_OPTIONS),
-  "",
-  "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-  "Ctrl-C and SIGTERM close every connection with 1001 and end the server;",
-  "the next one, from 500 ms later on, ends it at once.",
-].join("\n");
+/** Writes the help of the server. */
+function serveHelp(columns?: number): string[] {
+  return [
+    "wsproof's echo server: every message comes back unchanged, on any path. GET / is a page to try it with, " +
+    "GET /healthz and GET /metrics are for machines (not with --lab).",
+    "",
+    "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
+    "",
+    ...describeOptions(SERVER_OPTIONS, columns),
+    "",
+    "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
+    "Ctrl-C and SIGTERM close every connection with 1001 and end the server; " +
+    "the next one, from 500 ms later on, ends it at once.",
+  ];
+}
 
-/** The options of the server that the lab has as well. */
-const LAB_OPTIONS = ["port", "host", "lab-public", "log", "quiet", "help", "version"];
-
-const LAB_HELP = [
-  "wsproof's lab: a peer that misbehaves on request, to test clients with. The path",
-  "of a URL says what it does, as in /refuse/403; GET / lists the steps.",
-  "",
-  "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
-  "",
-  ...describeOptions(SERVER_OPTIONS.filter(({ name }) => LAB_OPTIONS.includes(name))),
-  "",
-  "Each option can stand in the environment too: WSPROOF_PORT=0.",
-  "Ctrl-C and SIGTERM drop every connection and end the lab.",
-].join("\n");
+/** Writes the help of the lab. */
+function labHelp(columns?: number): string[] {
+  return [
+    "wsproof's lab: a peer that misbehaves on request, to test clients with. The path of a URL says what it does, " +
+    "as in /refuse/403; GET / lists the steps.",
+    "",
+    "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
+    "",
+    ...describeOptions(LAB_OPTIONS, columns),
+    "",
+    "Each option can stand in the environment too: WSPROOF_PORT=0.",
+    "Ctrl-C and SIGTERM drop every connection and end the lab.",
+  ];
+}
 
 /**
  * Runs the echo server, or with `--lab` the lab, until a signal ends it.
@@ -68,7 +77,7 @@ const LAB_HELP = [
  * @returns The exit code.
  */
 export async function serve(args: readonly string[]): Promise<number> {
-  return await run(args, SERVE_HELP).catch(fail);
+  return await run(args, serveHelp).catch(fail);
 }
 
 /**
@@ -78,12 +87,15 @@ export async function serve(args: readonly string[]): Promise<number> {
  * @returns The exit code.
  */
 export async function lab(args: readonly string[]): Promise<number> {
-  return await run(["--lab", ...args], LAB_HELP).catch(fail);
+  return await run(["--lab", ...args], labHelp).catch(fail);
 }
 
-async function run(args: readonly string[], help: string): Promise<number> {
+async function run(args: readonly string[], help: (columns?: number) => string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
-  if (line.has("help")) return print(help);
+  if (line.has("help")) {
+    const columns = columnsOf(Deno.stdout);
+    return print(help(columns).flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
+  }
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);
@@ -92,9 +104,11 @@ async function run(args: readonly string[], help: string): Promise<number> {
   const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
   const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
-  const { server, loading } = settings.lab === "no"
-    ? startEcho(settings, addresses, log)
-    : await startLab(settings, addresses, log);
+  const { server, loading } = settings.lab !== "no"
+    ? await startLab(settings, addresses, log)
+    : settings.workers > 1
+    ? await startWorkers(settings, addresses, log)
+    : startEcho(settings, addresses, log);
   // Who reads the line that it listens may send a signal at once.
   const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   for (const url of server.urls) log.tell({ type: "listening", url });
@@ -140,6 +154,38 @@ function startEcho(settings: ServerSettings, addresses: readonly string[], log: 
   surviveErrors((error) => server.troubled("runtime", error));
   site.resolve(import("./lib/server/site.ts").then(({ createSite }) => createSite(serve, stats, VERSION)));
   return { server, loading: site.promise };
+}
+
+/** Starts the echo server in several workers; loaded here, as a server alone has no need of it. */
+async function startWorkers(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<Started> {
+  const { workers } = settings;
+  if (Deno.build.os !== "linux") {
+    throw new UsageError("Option --workers needs Linux, which deals out the connections of a port: leave it out");
+  }
+  // Without the flag, the runtime would end the process when a worker listens.
+  if (!("listenDatagram" in Deno)) {
+    throw new UsageError("Option --workers needs a flag of Deno: run it with --unstable-net");
+  }
+  const { serveOverWorkers } = await import("./lib/server/workers.ts");
+  const { room, ...serve } = fitted(settings.serve);
+  const server = await serveOverWorkers({
+    workers,
+    module: new URL(import.meta.url),
+    serve: { ...serve, addresses },
+    room,
+    version: VERSION,
+    tell: log.tell,
+    tells: settings.log !== "none",
+    droppedLogLines: () => log.droppedLines,
+  });
+  surviveErrors((error) => server.troubled(error));
+  return { server, loading: Promise.resolve() };
+}
+
+/** Serves as one of several workers. Each runs the module that its server runs: a bundle has no other one. */
+export async function work(): Promise<never> {
+  const { work } = await import("./lib/server/workers_thread.ts");
+  return await work((server) => surviveErrors((error) => server.troubled("runtime", error)));
 }
 
 /** Takes no more connections than there are descriptors, and says so. */
@@ -190,4 +236,4 @@ function fail(error: unknown): number {
 }
 
 // `deno serve`, which takes handler.ts, would listen a second time.
-if (import.meta.main) Deno.exit(await serve(Deno.args));
+if (import.meta.main) Deno.exit(await (isWorker() ? work() : serve(Deno.args)));

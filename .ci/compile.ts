@@ -72,8 +72,12 @@ async function client(...args: string[]): Promise<{ code: number; printed: strin
 }
 
 /** Runs the bundle as a server while something is done with its URL. */
-async function withServer(name: "serve" | "lab", use: (url: string) => Promise<void>): Promise<void> {
-  const server = command([...alone, "--allow-env=WSPROOF_*", "wsproof.js", name, "--port", "0"], place).spawn();
+async function withServer(words: string, use: (url: string) => Promise<void>): Promise<void> {
+  const name = `"${words}"`;
+  // The compile task gives the executable the same flag.
+  const permissions = ["--unstable-net", "--allow-env=WSPROOF_*"];
+  const args = [...alone, ...permissions, "wsproof.js", ...words.split(" "), "--port", "0"];
+  const server = command(args, place).spawn();
   const lines = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
   const [, url = ""] = /^Listening on (\S+)/.exec((await lines.read()).value ?? "") ?? [];
   check(url !== "", `${name} of the bundle listens`);
@@ -84,7 +88,10 @@ async function withServer(name: "serve" | "lab", use: (url: string) => Promise<v
   check((await server.status).code === 0, `${name} of the bundle ends with 0`);
 }
 
-await withServer("serve", async (url) => {
+const SERVES = ["serve", ...Deno.build.os === "linux" ? ["serve --transport wire --workers 2"] : []];
+for (const words of SERVES) await withServer(words, assertServes);
+
+async function assertServes(url: string): Promise<void> {
   const { code, printed } = await client(url);
   check(code === 0, "the client of the bundle proves it", printed);
   for (const [path, type] of [["/", "text/html"], ["/metrics", "text/plain"]] as const) {
@@ -95,7 +102,8 @@ await withServer("serve", async (url) => {
       `serve of the bundle answers ${path} with ${type}`,
     );
   }
-});
+}
+
 await withServer("lab", async (url) => {
   const { code, printed } = await client(`${url}corrupt`);
   check(code === 6, "the client of the bundle sees what the lab does", printed);

@@ -17,17 +17,21 @@ export async function readStandIns(): Promise<string[]> {
   return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
 }
 
-/** Starts a server on Deno. */
-export function start(args: readonly string[], env: Record<string, string> = {}): Promise<Server> {
-  return startCommand(Deno.execPath(), ["run", "--no-prompt", "--allow-net", ...args], env);
+/** Starts a server on Deno; the cores are as `taskset -c` takes them. */
+export function start(args: readonly string[], env: Record<string, string> = {}, cores?: string): Promise<Server> {
+  return startCommand(Deno.execPath(), ["run", "--no-prompt", "--allow-net", ...args], env, cores);
 }
 
 /** Starts a server that says where it listens. */
 export async function startCommand(
-  command: string,
-  args: readonly string[],
+  program: string,
+  programArgs: readonly string[],
   env: Record<string, string> = {},
+  cores?: string,
 ): Promise<Server> {
+  const [command, args] = cores === undefined
+    ? [program, programArgs]
+    : ["taskset", ["-c", cores, program, ...programArgs]];
   const child = new Deno.Command(command, { args: [...args], env, stdin: "null", stdout: "piped", stderr: "inherit" })
     .spawn();
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
@@ -66,6 +70,7 @@ export function startWithPolicy(
   transport: "builtin" | "wire",
   standIns: readonly string[],
   more: readonly string[] = [],
+  cores?: string,
 ): Promise<Server> {
   const limits = [
     ["--max-connections", "20000"],
@@ -77,9 +82,17 @@ export function startWithPolicy(
     ["--protocol", PROTOCOL],
   ].flat();
   const place = ["--transport", transport, "--quiet", "--port", "0"];
-  return start([...standIns, "--allow-env=WSPROOF_TOKEN", "server.ts", ...place, ...limits, ...more], {
+  return start([
+    ...standIns,
+    "--allow-read",
+    "--allow-env=WSPROOF_TOKEN",
+    "server.ts",
+    ...place,
+    ...limits,
+    ...more,
+  ], {
     WSPROOF_TOKEN: TOKEN,
-  });
+  }, cores);
 }
 
 /** The fields of a handshake that such a server lets in. */

@@ -6,7 +6,7 @@
 
 import { UsageError } from "./command_line.ts";
 import type { Option, Source } from "./options.ts";
-import { isHost } from "../protocol/handshake.ts";
+import { isHost } from "../protocol/authority.ts";
 import { withoutSecrets } from "../protocol/message.ts";
 import { isToken } from "../protocol/token.ts";
 

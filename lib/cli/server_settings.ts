@@ -68,6 +68,13 @@ const OPTIONS = {
     choices: TRANSPORTS,
     ...ECHO,
   }),
+  workers: {
+    name: "workers",
+    value: "N",
+    help: ["Threads that share the port and all limits, with", "--transport wire (default 1); auto: one a core"],
+    read: readWorkerCount,
+    ...ECHO_PLACE,
+  },
   cert: text({
     name: "cert",
     value: "FILE",
@@ -196,10 +203,17 @@ const OPTIONS = {
 /** The options of the server. Each but `help` and `version` has a variable: see {@linkcode variableOf}. */
 export const SERVER_OPTIONS: readonly Option[] = Object.values(OPTIONS);
 
+/** The options of the server that the lab has as well, without the one that makes a lab of it. */
+export const LAB_OPTIONS: readonly Option[] = SERVER_OPTIONS.filter((option) =>
+  option !== OPTIONS.lab && !option.notWith?.includes(LAB)
+);
+
 /** What a server is to do. */
 export interface ServerSettings {
   /** Where it listens and what it accepts. */
   readonly serve: ServeEchoOptions;
+  /** How many workers share its port; with 1 it is none of several. */
+  readonly workers: number;
   /** How long its end may take, in milliseconds; the default if `undefined`. */
   readonly shutdownTimeoutMs: number | undefined;
   /** The form of its log. */
@@ -266,6 +280,7 @@ export async function readServerSettings(
   }
   return {
     lab: readLab(source, environment),
+    workers: readWorkers(source, transport),
     serve: {
       transport,
       ...defined({ hostname: source.value(OPTIONS.host), port: source.value(OPTIONS.port) }),
@@ -279,6 +294,8 @@ export async function readServerSettings(
       : NO_ENVIRONMENT,
   };
 }
+
+const NOT_BUILTIN = "give --transport wire, or run deno serve --parallel handler.ts for the runtime's WebSocket";
 
 const NO_ENVIRONMENT =
   "The environment cannot be read, so that no variable counts, WSPROOF_TOKEN neither: give --allow-env=WSPROOF_*";
@@ -317,6 +334,20 @@ async function readPolicy(
     token: await readToken(source, environment),
   });
 }
+
+function readWorkers(source: Source, transport: TransportName): number {
+  const workers = source.value(OPTIONS.workers) ?? 1;
+  if (workers !== 1 && transport === "builtin") throw source.refusal(OPTIONS.workers, NOT_BUILTIN);
+  return workers === "auto" ? Math.min(navigator.hardwareConcurrency, MAX_WORKERS) : workers;
+}
+
+function readWorkerCount(text: string, refuse: Refuse): number | "auto" {
+  if (text === "auto") return text;
+  if (/^\d+$/.test(text)) return readWhole(text, refuse, 1, MAX_WORKERS);
+  throw refuse(`give a whole number from 1 to ${MAX_WORKERS}, or auto`);
+}
+
+const MAX_WORKERS = 64;
 
 function readHost(text: string, refuse: Refuse): string {
   if (text === "") throw refuse("give an address or a name");

@@ -1,5 +1,5 @@
 /**
- * How a server outlives an error that nobody caught.
+ * The survival of a server when nobody catches an error.
  *
  * @module
  */
@@ -7,10 +7,27 @@
 import { messageOf } from "../protocol/error.ts";
 
 /**
- * Keeps the process alive when an error comes out of the runtime where no handler of ours could catch it: others use the server.
- * It changes the whole process, so that only the program itself may call it, once.
+ * Says whether this is a worker, a thread that another one has started: a module is the main one there too.
  *
- * @param tell Told what the error says.
+ * @returns Whether it is one.
+ *
+ * @example
+ * ```ts
+ * import { isWorker } from "./survival.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(typeof isWorker(), "boolean");
+ * ```
+ */
+export function isWorker(): boolean {
+  return "DedicatedWorkerGlobalScope" in globalThis;
+}
+
+/**
+ * Keeps the process alive when the runtime throws an error that no handler of ours can catch: other clients use the server.
+ * This changes the whole process, so only the program itself may call this, once.
+ *
+ * @param tell Takes the message of each such error.
  *
  * @example
  * ```ts ignore

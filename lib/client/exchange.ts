@@ -5,15 +5,6 @@
  */
 
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
-import {
-  closeFailure,
-  failureOf,
-  interruption,
-  lateReplyHint,
-  openingFailure,
-  replyFailure,
-  surplusFailure,
-} from "./failure.ts";
 import { PayloadError } from "./payload.ts";
 import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
 import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
@@ -165,10 +156,14 @@ class Run {
         failed.ms = ms;
         if (failed === upgrade) connect.ok = true;
         this.#refusal = error.refusal ?? null;
-        this.#failWith(failed, openingFailure(error, this.#url, this.#options, this.#transport), error.detail);
+        this.#failWith(
+          failed,
+          (await failures()).openingFailure(error, this.#url, this.#options, this.#transport),
+          error.detail,
+        );
       } else if (this.#options.signal?.aborted) {
         upgrade.ms = ms;
-        this.#failWith(upgrade, interruption(" while connecting"));
+        this.#failWith(upgrade, (await failures()).interruption(" while connecting"));
       } else {
         throw error;
       }
@@ -205,7 +200,7 @@ class Run {
       const isEnded = error instanceof ConnectionClosedError || error instanceof ProtocolError;
       // Replies that came before the end count: a wrong one is what failed first.
       if (stage === send && isEnded && !await this.#areRepliesRight(connection)) return;
-      this.#failFor(stage, error);
+      await this.#failFor(stage, error);
     }
   }
 
@@ -229,9 +224,9 @@ class Run {
     if (outcome === "confirmed") {
       this.#pass(close, describeConfirmation(record, frame));
     } else if (signal?.aborted) {
-      this.#failWith(close, interruption(" while closing"));
+      this.#failWith(close, (await failures()).interruption(" while closing"));
     } else {
-      this.#failWith(close, closeFailure(outcome, record, expected));
+      this.#failWith(close, (await failures()).closeFailure(outcome, record, expected));
     }
   }
 
@@ -330,7 +325,7 @@ class Run {
     const { verify, receive } = this.#stages;
     const cause = this.#misplacedCause(reply) || await this.#lateCause(connection, sent);
     this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
-    this.#failWith(verify, replyFailure(difference, cause));
+    this.#failWith(verify, (await failures()).replyFailure(difference, cause));
   }
 
   /** Whether the reply belongs to another message than the one it came for. */
@@ -348,7 +343,7 @@ class Run {
       const next = await connection.receive({ timeoutMs, signal: this.#options.signal });
       await this.#recordReceived(next, undefined);
       if (differenceOf(this.#expectation, sent, next) !== undefined) return "";
-      return lateReplyHint(this.#received.messages);
+      return (await failures()).lateReplyHint(this.#received.messages);
     } catch {
       return "";
     }
@@ -363,10 +358,12 @@ class Run {
     if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) return;
     const { receive, verify } = this.#stages;
     this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? first : undefined));
+    const { surplusFailure } = await failures();
     this.#failWith(verify, surplusFailure(first, surplus.length, this.#expectation, this.#previous));
   }
 
-  #failFor(stage: Stage, error: unknown): void {
+  async #failFor(stage: Stage, error: unknown): Promise<void> {
+    const { failureOf, interruption } = await failures();
     if (this.#options.signal?.aborted) return this.#failWith(stage, interruption());
     const failure = failureOf(error, this.#transport);
     const isWaiting = failure.verdict === "no-reply" && this.#awaited.length > 1;
@@ -422,6 +419,11 @@ class Run {
   #now(): number {
     return performance.now() - this.#start;
   }
+}
+
+/** Loaded when something fails: a run that proves what it should begins sooner without. */
+function failures(): Promise<typeof import("./failure.ts")> {
+  return import("./failure.ts");
 }
 
 const ECHO: Expectation = { type: "echo" };

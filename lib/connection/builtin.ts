@@ -19,26 +19,24 @@ import {
 } from "../protocol/close.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 import { exceeds, kindOf, type Message, quote, withoutToken } from "../protocol/message.ts";
-import { assertCertificates } from "../net/certificate.ts";
 import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
   DEFAULT_MAX_UNSENT_BYTES,
   DEFAULT_TIMEOUT_MS,
+  MAX_BUILTIN_FRAME_BYTES,
   OpenError,
   type OpenOptions,
   OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
-import { ASK_TIMEOUT_MS, CLEAN_UP_MS, endOf, explained, openErrorOf } from "./builtin_failure.ts";
-import { createClient, createSocket, headersFor, parsed } from "./builtin_socket.ts";
+import { CLEAN_UP_MS, createClient, createSocket, headersFor, parsed } from "./builtin_socket.ts";
 import { type Destination, endWordsOf, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { routeTo } from "../net/proxy.ts";
 
-/** The longest frame that the runtime accepts, in bytes: one less than 64 MiB. */
-export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
+export { MAX_BUILTIN_FRAME_BYTES } from "./connection.ts";
 
 // A browser-style WebSocket may close with 1000 or 3000-4999 only; 4000 plus the last digits of what it cannot send.
 const PROTOCOL_ERROR = 4002;
@@ -85,7 +83,8 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
     unixPath: options.unixPath,
     presentsCertificate: options.clientCertificate !== undefined,
   };
-  assertCertificates(options);
+  // What most runs do without is loaded where it is needed, so that these begin sooner.
+  if (options.caCerts || options.clientCertificate) (await import("../net/certificate.ts")).assertCertificates(options);
   const headers = headersFor(target, options, route);
   const client = createClient(target, options, route, headers);
   let connection: BuiltinConnection;
@@ -100,6 +99,7 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
     await connection.opened(options);
   } catch (error) {
     if (!(error instanceof OpenError)) throw error;
+    const { ASK_TIMEOUT_MS, explained } = await import("./builtin_failure.ts");
     const timeoutMs = Math.max(1, Math.min(ASK_TIMEOUT_MS, deadline - performance.now()));
     throw await explained(error, target, { ...options, connectTimeoutMs: timeoutMs }, destination);
   }
@@ -155,6 +155,9 @@ class BuiltinConnection implements Connection {
       // Closing while connecting cancels; without it the runtime would wait for ever.
       this.#socket.close();
       await this.#gone();
+      if (error === NOT_OPENED) {
+        throw (await import("./builtin_failure.ts")).openErrorOf(this.#error, this.#destination);
+      }
       if (error instanceof TimeoutError) {
         const { proxy } = this.#destination;
         const silent = proxy ? "no connection, or a proxy or server that stays silent" : SILENT_TEXT;
@@ -235,7 +238,7 @@ class BuiltinConnection implements Connection {
 
   #onClose({ code, reason }: CloseEvent): void {
     // The runtime reports every abnormal end with code 0, a failed handshake among them.
-    this.#open.reject(openErrorOf(this.#error, this.#destination));
+    this.#open.reject(NOT_OPENED);
     if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, endWordsOf(this.#error)));
     else if (code === 1005 && this.#sent) this.#settle(this.#recordOf("not-known", null, ""));
     // The runtime takes a control frame of more than 125 bytes (RFC 6455 section 5.5).
@@ -301,6 +304,16 @@ class BuiltinConnection implements Connection {
     }`;
   }
 }
+
+/** An abnormal end is a drop if the runtime's words speak of the connection, else the peer broke the protocol. */
+function endOf(error: string): CloseEnd {
+  return error === "" || /EOF|os error|close_notify|connection|timed out/i.test(error)
+    ? "no-close-frame"
+    : "protocol-error";
+}
+
+/** The end came before the opening; why is found out by whoever waits for it. */
+const NOT_OPENED = new Error("Not opened");
 
 /** The same words as over wire. */
 const LONG_CONTROL_TEXT = "Control frame is longer than 125 bytes";

@@ -5,11 +5,11 @@
  * @module
  */
 
-import type { CloseEnd } from "../protocol/close.ts";
 import { statusText } from "../net/answer.ts";
 import { withCertificate } from "../net/dial.ts";
 import { connectionError, type Destination, lostError, OPEN_FAILURE_TEXT } from "../net/failure.ts";
 import { nameOf } from "../net/proxy.ts";
+import { CLEAN_UP_MS } from "./builtin_socket.ts";
 import { OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
 
 const CONNECT_PREFIX = "NetworkError: failed to connect to WebSocket: ";
@@ -77,16 +77,6 @@ const ANSWER_PROBLEMS: readonly (readonly [RegExp, string, OpenReason])[] = [
 ];
 
 const LOST = /connection closed before message completed|connection reset|broken pipe/i;
-
-/** An abnormal end is a drop if the runtime's words speak of the connection, else the peer broke the protocol. */
-export function endOf(error: string): CloseEnd {
-  return error === "" || /EOF|os error|close_notify|connection|timed out/i.test(error)
-    ? "no-close-frame"
-    : "protocol-error";
-}
-
-/** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
-export const CLEAN_UP_MS = 1000;
 
 /** How long a second question to a server whose answer the runtime hides may take, in milliseconds: 2 s. */
 export const ASK_TIMEOUT_MS = 2000;

@@ -5,9 +5,12 @@
  */
 
 import { messageOf } from "../protocol/error.ts";
-import { basicCredentials } from "../protocol/handshake.ts";
+import { basicCredentials } from "../protocol/authority.ts";
 import { isLoopback, mayNameProxy, type Route, withoutEnvironmentProxies } from "../net/proxy.ts";
 import { type OpenOptions, OptionError } from "./connection.ts";
+
+/** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
+export const CLEAN_UP_MS = 1000;
 
 /** The URL as the runtime will read it; its words for another would quote a password. */
 export function parsed(url: string | URL): URL {
@@ -65,7 +68,7 @@ export function createClient(
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(
-        `Cannot use the unix socket without permission to read and write: use "deno task client:unix"`,
+        `Cannot use the unix socket without permission to read and write: use "deno task -q client:unix"`,
       );
     }
     throw new OptionError("Cannot use the TLS, proxy or unix socket options", { cause: error });

@@ -33,15 +33,9 @@ import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";
 import { Turns, untilEvents } from "../net/turns.ts";
-import {
-  type Decision,
-  HEAD_TIMEOUT_MS,
-  type HeadRefusal,
-  type WireConnection,
-  type WireHandler,
-  WireServer,
-  type WireUpgrade,
-} from "../net/wire_server.ts";
+import type { HeadRequest } from "../net/request.ts";
+import type { Decision, WireConnection, WireHandler, WireUpgrade } from "../net/wire_handler.ts";
+import { HEAD_TIMEOUT_MS, type HeadRefusal, WireServer } from "../net/wire_server.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** Lifetime of a connection of the lab behind its request unless told otherwise, in milliseconds: 60 s. */
@@ -154,7 +148,7 @@ class Lab implements WireHandler {
   }
 
   /** Refuses a request, lists the steps, or lets through who asks for steps that exist. */
-  decide(request: Request, addr: Deno.Addr, target: string, version: string): Decision {
+  decide(request: HeadRequest, addr: Deno.Addr, target: string, version: string): Decision {
     const refuse = ({ status, cause, text, ...refusal }: Refusal, response?: Response): Response => {
       this.onRefused(addr, { status, cause, reason: text }, shownPath(target));
       return response ?? answerTo(request, { status, cause, text, ...refusal });
@@ -214,7 +208,7 @@ class Visit implements WireConnection {
     const { request, target, protocol, addr } = this.#upgrade;
     const program = parseLabPath(partsOf(target).path);
     const key = request.headers.get("sec-websocket-key") ?? "";
-    const fields = new Map(await responseFields(key, protocol));
+    const fields = new Map(responseFields(key, protocol));
     // The correct answer, which the steps then change.
     const offers = offeredExtensions(viewOf(request)) ?? [];
     const whole = { portion: 1, linePauseMs: 0, then: "open" } as const;
@@ -290,10 +284,10 @@ function shownPath(target: string): string {
 }
 
 /** The list of steps, with URLs of the host that the request names. */
-function listing(request: Request, status: number, error?: string): Response {
+function listing(request: HeadRequest, status: number, error?: string): Response {
   const url = `ws://${new URL(request.url).host}/`;
   const headers = new Headers({ "cache-control": "no-store", ...(status === STATUS_CODE.UpgradeRequired && UPGRADE) });
-  if (accepts(request, "text/plain", "application/json") === "application/json") {
+  if (accepts(request.toRequest(), "text/plain", "application/json") === "application/json") {
     headers.set("content-type", "application/json");
     const body = { ...(error !== undefined && { status, error }), steps: listSteps(url) };
     return new Response(`${JSON.stringify(body)}\n`, { status, headers });
@@ -304,7 +298,7 @@ function listing(request: Request, status: number, error?: string): Response {
 }
 
 /** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */
-function strangerIn({ url, headers }: Request): Refusal | undefined {
+function strangerIn({ url, headers }: HeadRequest): Refusal | undefined {
   const status = STATUS_CODE.Forbidden;
   // The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2).
   const hosts = [url, `http://${headers.get("host") ?? "localhost"}`];

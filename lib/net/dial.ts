@@ -5,7 +5,7 @@
  */
 
 import { messageOf } from "../protocol/error.ts";
-import { basicCredentials } from "../protocol/handshake.ts";
+import { basicCredentials } from "../protocol/authority.ts";
 import { type Answer, readAnswer, refusalOf, statusText } from "./answer.ts";
 import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";

@@ -11,7 +11,7 @@ import { encodeHead } from "../protocol/http_lines.ts";
 import { plainResponse } from "./plain_response.ts";
 import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
-import { type ParsedRequest, parseRequest } from "./request.ts";
+import { type HeadRequest, type ParsedRequest, parseRequest } from "./request.ts";
 import type { AcceptedStream, ByteStream, SecureConn } from "./tls.ts";
 
 /**
@@ -24,6 +24,12 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 
 /** How much of a head is read at once, in bytes: 2 KiB. */
 const READ_BYTES = 2048;
+
+/** Where heads were read to, and others can be: memory of their own would be most of what they leave to the garbage collector. */
+const SPARE: Uint8Array[] = [];
+
+/** How many of these are kept at most: 64, which are 128 KiB. */
+const MAX_SPARE = 64;
 
 /** Bytes that are read and forgotten at once behind a refused request: 16 KiB. */
 const FORGOTTEN_BYTES = 16 * 1024;
@@ -63,14 +69,15 @@ export interface Unreadable extends HeadRefusal {
 /** A connection before the upgrade. */
 export class Reception {
   readonly addr: Deno.Addr;
-  /** Resolves when it is destroyed. */
-  readonly gone: Promise<undefined>;
+  /** When it came, as of `performance.now()`. */
+  readonly since = performance.now();
   readonly #conn: AcceptedStream;
   readonly #secure: SecureConn | undefined;
   #stream: ByteStream;
   readonly #timeoutMs: number;
-  readonly #leave = Promise.withResolvers<undefined>();
-  readonly #late = Promise.withResolvers<Unreadable>();
+  /** Made when somebody asks: most decisions take no time. */
+  #leave: PromiseWithResolvers<undefined> | undefined;
+  readonly #received = Promise.withResolvers<Received | Unreadable>();
   #dueAt: number;
   /** Resolves with the next tick. */
   #ticked: PromiseWithResolvers<void> | undefined;
@@ -83,9 +90,8 @@ export class Reception {
     this.#stream = secure ?? conn;
     this.#secure = secure;
     this.addr = conn.remoteAddr;
-    this.gone = this.#leave.promise;
     this.#timeoutMs = timeoutMs;
-    this.#dueAt = performance.now() + timeoutMs;
+    this.#dueAt = this.since + timeoutMs;
   }
 
   /** The connection, or the TLS over it. */
@@ -98,45 +104,69 @@ export class Reception {
     return this.#isWaiting;
   }
 
-  /** Reads the head; rejects if the peer goes before it has ended. */
-  async read(): Promise<Received | Unreadable> {
-    const received = await Promise.race([this.#late.promise, this.#readHead()]);
-    this.#isWaiting = false;
-    return received;
+  /** Resolves when it is destroyed. */
+  get gone(): Promise<undefined> {
+    this.#leave ??= Promise.withResolvers();
+    if (this.#isGone) this.#leave.resolve(undefined);
+    return this.#leave.promise;
   }
 
-  async #readHead(): Promise<Received | Unreadable> {
+  /** Reads the head; rejects if the peer goes before it has ended. */
+  read(): Promise<Received | Unreadable> {
+    this.#readHead();
+    return this.#received.promise;
+  }
+
+  async #readHead(): Promise<void> {
+    const into = SPARE.pop() ?? new Uint8Array(READ_BYTES);
     try {
-      await this.#secure?.handshake();
+      if (this.#secure) await this.#handshake(this.#secure);
+      // One that is late is answered, and whoever answers reads on.
+      while (this.#isWaiting) {
+        const count = await this.#stream.read(into);
+        if (count === null) throw new Error("Unexpected EOF");
+        this.#take(into.subarray(0, count));
+      }
+    } catch (error) {
+      this.#received.reject(error);
+    } finally {
+      if (SPARE.length < MAX_SPARE) SPARE.push(into);
+    }
+  }
+
+  async #handshake(secure: SecureConn): Promise<void> {
+    try {
+      await secure.handshake();
     } catch (error) {
       // A peer that has gone is not told of.
       if (!(error instanceof TlsError)) throw error;
-      if (!error.isText) return NO_HANDSHAKE;
       // A peer that speaks plain HTTP gets the answer in plain HTTP.
-      this.#stream = this.#conn;
-      return NO_TLS;
+      if (error.isText) this.#stream = this.#conn;
+      this.#settle(error.isText ? NO_TLS : NO_HANDSHAKE);
     }
-    const into = new Uint8Array(READ_BYTES);
-    const reader = this.#reader;
-    // One that is late is answered, and whoever answers reads on.
-    while (this.#isWaiting) {
-      const count = await this.stream.read(into);
-      if (count === null) throw new Error("Unexpected EOF");
-      try {
-        const complete = reader.push(into.subarray(0, count));
-        // A peer that keeps the event loop busy does not put off its own deadline.
-        this.tick(performance.now());
-        if (complete === undefined) continue;
-        const parsed = parseRequest(complete.head, this.#secure !== undefined);
-        return "reason" in parsed
-          ? this.#unreadable("bad-handshake", parsed.reason)
-          : { ...parsed, early: complete.rest };
-      } catch (error) {
-        if (!(error instanceof HttpHeadError)) throw error;
-        return this.#unreadable(error.problem === "too-long" ? "head-too-long" : "bad-handshake", `${error.reason}.`);
-      }
+  }
+
+  #take(bytes: Uint8Array): void {
+    try {
+      const complete = this.#reader.push(bytes);
+      // A peer that keeps the event loop busy does not put off its own deadline.
+      this.tick(performance.now());
+      if (complete === undefined) return;
+      const parsed = parseRequest(complete.head, this.#secure !== undefined);
+      this.#settle(
+        "reason" in parsed ? this.#unreadable("bad-handshake", parsed.reason) : { ...parsed, early: complete.rest },
+      );
+    } catch (error) {
+      if (!(error instanceof HttpHeadError)) throw error;
+      const cause = error.problem === "too-long" ? "head-too-long" : "bad-handshake";
+      this.#settle(this.#unreadable(cause, `${error.reason}.`));
     }
-    return this.#tooLate();
+  }
+
+  /** Only the first counts: what is complete after its deadline was late. */
+  #settle(received: Received | Unreadable): void {
+    this.#isWaiting = false;
+    this.#received.resolve(received);
   }
 
   #unreadable(cause: HeadRefusalCause, reason: string): Unreadable {
@@ -149,9 +179,9 @@ export class Reception {
     return { status: this.#reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
   }
 
-  async accept(request: Request, protocol: string, extensions = ""): Promise<void> {
+  accept(request: HeadRequest, protocol: string, extensions = ""): Promise<void> {
     const key = request.headers.get("sec-websocket-key") ?? "";
-    await writeAll(this.stream, encodeHead(SWITCHING, await responseFields(key, protocol, extensions)));
+    return writeAll(this.stream, encodeHead(SWITCHING, responseFields(key, protocol, extensions)));
   }
 
   /** Answers, and waits for the peer's end of the connection. */
@@ -215,8 +245,7 @@ export class Reception {
     this.#ticked?.resolve();
     if (now < this.#dueAt) return;
     if (!this.#isWaiting) return this.destroy();
-    this.#isWaiting = false;
-    this.#late.resolve(this.#tooLate());
+    this.#settle(this.#tooLate());
   }
 
   destroy(): void {
@@ -224,7 +253,7 @@ export class Reception {
     this.#isGone = true;
     this.stream.close();
     this.#ticked?.resolve();
-    this.#leave.resolve(undefined);
+    this.#leave?.resolve(undefined);
   }
 }
 

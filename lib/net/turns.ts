@@ -16,6 +16,12 @@ export const MAX_WORK = 1024;
 /** So much work is done before the runtime has to ask the system what has happened: 16,384 frames, or 8 MiB; a few milliseconds. */
 export const MAX_PERIOD_WORK = 16 * MAX_WORK;
 
+/**
+ * The runtime completes so many reads, or so many writes, in one turn of its event loop: 128. It comes back to the others only
+ * when it has asked the system again, and then behind those for whom bytes have arrived since.
+ */
+const TURN_COMPLETIONS = 128;
+
 /** After so many turns of its event loop the runtime has asked the system what has happened: 61, and some more. */
 const EVENT_TURNS = 64;
 
@@ -68,9 +74,11 @@ interface Waiting {
  * connection would keep timers, new connections and everybody else from running. Whoever has done much work therefore
  * queues, and in each turn of the event loop only so much work goes on.
  *
- * The runtime completes at most 128 reads and writes in a turn of its event loop, and those that were just served come
- * first: of 500 busy connections the same ones would be served for a tenth of a second. So with more than 64 connections
- * who was served waits until a turn has gone by in which nobody else was.
+ * With more than 64 connections, each is served once a round: who was served waits until all others were that had anything to be
+ * served. The runtime would not do this by itself. Of 500 busy connections it serves 128, and then the same 128 again if their next
+ * messages have arrived: the round therefore goes on until the runtime has asked the system and nobody is left. The most served of
+ * 500 connections then gets 1.02 to 1.1 times as much as the least, instead of 4 to 27 times, and the p99 is 2 times the median
+ * instead of 50 (20 B and 1 KiB).
  *
  * @example
  * ```ts
@@ -87,9 +95,13 @@ interface Waiting {
  */
 export class Turns {
   #connections = 0;
+  /** The end of the round, how many wait for it, and whether it is looked for. */
   #round = Promise.withResolvers<void>();
+  #served = 0;
   #isRound = false;
-  #hasArrived = false;
+  /** The reads that have come, and the connections that were served, in this turn of the event loop. */
+  #turnReads = 0;
+  #turnServed = 0;
   readonly #queue: Waiting[] = [];
   /** Those that begin. */
   readonly #newcomers: Waiting[] = [];
@@ -107,8 +119,13 @@ export class Turns {
     this.#connections--;
   }
 
+  /** A read has come. */
+  onRead(): void {
+    this.#turnReads++;
+  }
+
   /**
-   * Queues for the next read.
+   * Queues for the next read, when all that went out for the last one is written.
    *
    * @param work How much work was done since the connection has last queued, in frames: see {@linkcode workOfBytes}.
    * @returns When it may begin; `undefined` if at once. From {@linkcode MAX_WORK} on it queues.
@@ -116,7 +133,8 @@ export class Turns {
   next(work: number): Promise<void> | undefined {
     if (work >= MAX_WORK) return this.#queueUp(work);
     if (this.#connections <= FAIR_CONNECTIONS) return undefined;
-    this.#hasArrived = true;
+    this.#served++;
+    this.#turnServed++;
     if (!this.#isRound) setImmediate(this.#onTurn);
     this.#isRound = true;
     return this.#round.promise;
@@ -133,12 +151,14 @@ export class Turns {
   }
 
   readonly #onTurn = (): void => {
-    if (this.#hasArrived) {
-      this.#hasArrived = false;
-      setImmediate(this.#onTurn);
-      return;
+    const completions = Math.max(this.#turnReads, this.#turnServed);
+    this.#turnReads = this.#turnServed = 0;
+    if (this.#served < this.#connections) {
+      if (completions >= TURN_COMPLETIONS) return void untilEvents().then(this.#onTurn);
+      if (completions > 0) return void setImmediate(this.#onTurn);
     }
     this.#isRound = false;
+    this.#served = 0;
     this.#round.resolve();
     this.#round = Promise.withResolvers();
   };

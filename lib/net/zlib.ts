@@ -13,7 +13,7 @@
  * | streams of node:zlib with `flush()`    | 8 to 15 (4 KiB) | 6 to 8 (4 KiB)  | not in the middle |
  *
  * fflate 0.8.3 did not read back what it had flushed with takeover. `_handle` is not documented: {@linkcode canCompress} looks
- * for it, and without it nothing is offered or accepted. minizlib, which half of npm depends on, uses the same handle.
+ * for it, and without it nothing is offered or accepted. minizlib, which npm unpacks packages with, relies on it too.
  *
  * @module
  */
@@ -270,8 +270,9 @@ class EngineSlot {
  */
 export class MessageDeflate implements MessageInflater {
   readonly #options: MessageDeflateOptions;
-  readonly #inflating: EngineSlot;
-  readonly #deflating: EngineSlot;
+  // Made when they are needed: many connections are silent.
+  #inflating: EngineSlot | undefined;
+  #deflating: EngineSlot | undefined;
   /** What the message under way had on the wire so far, and what has come out of it, in bytes. */
   #taken = 0;
   #made = 0;
@@ -283,31 +284,31 @@ export class MessageDeflate implements MessageInflater {
    * @param options What was negotiated, and the limits.
    */
   constructor(options: MessageDeflateOptions) {
-    const { own, peer, level = 6, memoryLevel = 8 } = options;
-    const peerBits = Math.max(peer.windowBits, MIN_OWN_WINDOW_BITS);
     this.#options = options;
-    // As measured: the zlib of the runtime has tables of 15 KiB to inflate, and of 128 KiB to compress, at any memory level.
-    this.#inflating = new EngineSlot(
-      `inflate ${peerBits}`,
-      peer.takeover,
-      2 ** peerBits + 15 * 1024,
-      () => new Engine(zlib.createInflateRaw({ windowBits: peerBits, chunkSize: MIN_CHUNK_BYTES }), inflated),
-    );
-    this.#deflating = new EngineSlot(
-      `deflate ${own.windowBits} ${memoryLevel} ${level}`,
-      own.takeover,
-      2 ** (own.windowBits + 2) + 2 ** (memoryLevel + 8) + 136 * 1024,
-      () => {
-        const settings = { windowBits: own.windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
-        return new Engine(zlib.createDeflateRaw(settings), deflated);
-      },
-      options.budget,
-    );
+  }
+
+  // As measured: the zlib of the runtime has tables of 15 KiB to inflate, and of 128 KiB to compress, at any memory level.
+  get #inflater(): EngineSlot {
+    if (this.#inflating) return this.#inflating;
+    const { peer: { takeover, windowBits: bits } } = this.#options;
+    const windowBits = Math.max(bits, MIN_OWN_WINDOW_BITS);
+    const make = () => new Engine(zlib.createInflateRaw({ windowBits, chunkSize: MIN_CHUNK_BYTES }), inflated);
+    return this.#inflating = new EngineSlot(`inflate ${windowBits}`, takeover, 2 ** windowBits + 15 * 1024, make);
+  }
+
+  get #deflater(): EngineSlot {
+    if (this.#deflating) return this.#deflating;
+    const { own: { takeover, windowBits }, level = 6, memoryLevel = 8, budget } = this.#options;
+    const settings = { windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
+    const make = () => new Engine(zlib.createDeflateRaw(settings), deflated);
+    const bytes = 2 ** (windowBits + 2) + 2 ** (memoryLevel + 8) + 136 * 1024;
+    const kind = `deflate ${windowBits} ${memoryLevel} ${level}`;
+    return this.#deflating = new EngineSlot(kind, takeover, bytes, make, budget);
   }
 
   /** How much memory the engines take, in bytes, besides what the budget has reserved for them. */
   get heldBytes(): number {
-    return this.#inflating.heldBytes + this.#deflating.heldBytes;
+    return (this.#inflating?.heldBytes ?? 0) + (this.#deflating?.heldBytes ?? 0);
   }
 
   /**
@@ -317,7 +318,7 @@ export class MessageDeflate implements MessageInflater {
    * @returns Whether it is.
    */
   isWorth(bytes: number): boolean {
-    return this.#deflating.stays || bytes >= (this.#options.thresholdBytes ?? DEFAULT_DEFLATE_THRESHOLD_BYTES);
+    return this.#deflater.stays || bytes >= (this.#options.thresholdBytes ?? DEFAULT_DEFLATE_THRESHOLD_BYTES);
   }
 
   /** Inflates the next bytes of a message; see {@linkcode MessageInflater.inflate}. */
@@ -334,7 +335,7 @@ export class MessageDeflate implements MessageInflater {
     if (this.#taken > 0) kept = this.#inflatePart(TAIL, TAIL.byteLength - TAIL_BYTES, kept, take);
     this.#taken = 0;
     this.#made = 0;
-    this.#inflating.rest();
+    this.#inflater.rest();
     take(inflated.subarray(0, kept), true);
   }
 
@@ -351,7 +352,7 @@ export class MessageDeflate implements MessageInflater {
     take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
   ): number {
     const { maxMessageBytes, maxInflateRatio = Infinity } = this.#options;
-    const engine = this.#inflating.use();
+    const engine = this.#inflater.use();
     let left = part.byteLength;
     let isAnew = false;
     while (true) {
@@ -395,7 +396,7 @@ export class MessageDeflate implements MessageInflater {
     final: boolean,
     take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
   ): void {
-    const engine = this.#deflating.use();
+    const engine = this.#deflater.use();
     const flush = final ? Z_SYNC_FLUSH : Z_NO_FLUSH;
     let left = bytes.byteLength;
     let end = 0;
@@ -410,7 +411,7 @@ export class MessageDeflate implements MessageInflater {
       take(deflated.subarray(0, final ? end - TAIL_BYTES : end), false);
     }
     if (!final) return end > 0 ? take(deflated.subarray(0, end), false) : undefined;
-    this.#deflating.rest();
+    this.#deflater.rest();
     // zlib flushes nothing twice, as for an empty message behind another.
     take(end === 0 ? EMPTY_MESSAGE : deflated.subarray(0, end - TAIL_BYTES), true);
   }
@@ -432,8 +433,8 @@ export class MessageDeflate implements MessageInflater {
   /** Closes the engines: neither direction can go on. */
   release(): void {
     this.#isReleased = true;
-    this.#inflating.release();
-    this.#deflating.release();
+    this.#inflating?.release();
+    this.#deflating?.release();
   }
 }
 

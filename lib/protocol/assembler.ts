@@ -67,7 +67,8 @@ export interface IncompleteMessage {
 export class MessageAssembler {
   readonly #maxMessageBytes: number;
   #kind: MessageKind | undefined;
-  #bytes = new Uint8Array(0);
+  /** What is stored of the message, with the room for more: none as long as nothing is. */
+  #bytes: Uint8Array<ArrayBuffer> | undefined;
   #length = 0;
   #announcedLength = 0;
   #spare: Uint8Array<ArrayBuffer> | undefined;
@@ -94,14 +95,14 @@ export class MessageAssembler {
 
   /** How much memory there is for the message that is under way, in bytes: more than has arrived, as a rule. */
   get roomBytes(): number {
-    return this.#bytes.byteLength;
+    return this.#bytes?.byteLength ?? 0;
   }
 
   /** Gives its memory back at once, as nobody wants the end of the message; it is spent then. */
   release(): void {
-    this.#bytes.buffer.transfer(0);
+    this.#bytes?.buffer.transfer(0);
     this.#spare?.buffer.transfer(0);
-    this.#bytes = new Uint8Array(0);
+    this.#bytes = undefined;
     this.#spare = undefined;
   }
 
@@ -256,12 +257,12 @@ export class MessageAssembler {
 
   #append(bytes: Uint8Array): void {
     const length = this.#length + bytes.byteLength;
-    if (length > this.#bytes.byteLength) {
+    if (length > this.roomBytes) {
       const larger = this.#memory(this.#roomFor(length));
-      larger.set(this.#bytes.subarray(0, this.#length));
+      if (this.#bytes) larger.set(this.#bytes.subarray(0, this.#length));
       this.#bytes = larger;
     }
-    this.#bytes.set(bytes, this.#length);
+    this.#bytes?.set(bytes, this.#length);
     this.#length = length;
   }
 
@@ -270,13 +271,13 @@ export class MessageAssembler {
     const ahead = this.#announcedLength > length
       ? Math.min(this.#announcedLength, Math.max(MAX_ROOM_RATIO * length, MAX_UNPROVEN_ROOM_BYTES))
       : Math.max(length, MIN_ROOM_BYTES);
-    return Math.min(this.#maxMessageBytes, Math.max(ahead, 2 * this.#bytes.byteLength));
+    return Math.min(this.#maxMessageBytes, Math.max(ahead, 2 * this.roomBytes));
   }
 
   #complete(): Uint8Array<ArrayBuffer> {
-    const bytes = this.#bytes.subarray(0, this.#length);
+    const bytes = this.#bytes?.subarray(0, this.#length) ?? new Uint8Array(0);
     this.#kind = undefined;
-    this.#bytes = new Uint8Array(0);
+    this.#bytes = undefined;
     this.#length = 0;
     this.#announcedLength = 0;
     this.#checker = undefined;

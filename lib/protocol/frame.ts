@@ -203,9 +203,10 @@ export class FrameDecoder {
   readonly #isMasked: boolean;
   readonly #allowsCompressed: boolean;
   readonly #sink: FrameSink;
-  readonly #head = new Uint8Array(MAX_HEADER_BYTES);
+  /** A header, and the payload of a control frame, that come in pieces: made for the first, as most connections have none. */
+  #head: Uint8Array<ArrayBuffer> | undefined;
   #headLength = 0;
-  readonly #control = new Uint8Array(MAX_CONTROL_PAYLOAD_BYTES);
+  #control: Uint8Array<ArrayBuffer> | undefined;
   #controlLength = 0;
   #header: FrameHeader | undefined;
   #key = 0;
@@ -275,10 +276,11 @@ export class FrameDecoder {
 
   #keepControl(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isLast: boolean): void {
     if (isLast && this.#controlLength === 0) return this.#sink.onControl(header, piece);
-    this.#control.set(piece, this.#controlLength);
+    const control = this.#control ??= new Uint8Array(MAX_CONTROL_PAYLOAD_BYTES);
+    control.set(piece, this.#controlLength);
     this.#controlLength += piece.byteLength;
     if (!isLast) return;
-    const payload = this.#control.subarray(0, this.#controlLength);
+    const payload = control.subarray(0, this.#controlLength);
     this.#controlLength = 0;
     this.#sink.onControl(header, payload);
   }
@@ -293,15 +295,17 @@ export class FrameDecoder {
         return at + size;
       }
     }
+    if (available === 0) return -1;
+    const head = this.#head ??= new Uint8Array(MAX_HEADER_BYTES);
     while (at < chunk.byteLength) {
-      this.#head[this.#headLength++] = chunk[at++] ?? 0;
+      head[this.#headLength++] = chunk[at++] ?? 0;
       // What is wrong so far is certain now, whatever follows.
-      this.#check(this.#head, 0, this.#headLength);
+      this.#check(head, 0, this.#headLength);
       if (this.#headLength === 1) continue;
-      const size = sizeOfHeader(this.#head[1] ?? 0);
+      const size = sizeOfHeader(head[1] ?? 0);
       if (this.#headLength < size) continue;
       this.#headLength = 0;
-      this.#begin(this.#head, 0, size);
+      this.#begin(head, 0, size);
       return at;
     }
     return -1;

@@ -5,9 +5,11 @@
  * @module
  */
 
+import { base64, basicCredentials } from "./authority.ts";
 import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
 import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
+import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
 
 /** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
@@ -32,10 +34,6 @@ function quoteLine(line: string): string {
  */
 export function createKey(): string {
   return base64(crypto.getRandomValues(new Uint8Array(16)));
-}
-
-function base64(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes));
 }
 
 /**
@@ -67,11 +65,11 @@ export function isKey(text: string): boolean {
  * import { acceptKeyFor } from "./handshake.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(await acceptKeyFor("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+ * assertEquals(acceptKeyFor("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
  * ```
  */
-export async function acceptKeyFor(key: string): Promise<string> {
-  return base64(new Uint8Array(await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID))));
+export function acceptKeyFor(key: string): string {
+  return base64(sha1(key + GUID));
 }
 
 /** What a client asks for. */
@@ -131,25 +129,6 @@ export function encodeRequest(request: UpgradeRequest): string {
   return [...lines, "", ""].join("\r\n");
 }
 
-/**
- * Makes Basic credentials of the user name and password of a URL (RFC 7617 section 2). A percent sign that begins no escape
- * stands for itself.
- *
- * @param url The URL; either of the two may be empty.
- * @returns The value for the field Authorization or Proxy-Authorization.
- *
- * @example
- * ```ts
- * import { basicCredentials } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(basicCredentials(new URL("ws://me:100%@host/")), `Basic ${btoa("me:100%")}`);
- * ```
- */
-export function basicCredentials({ username, password }: URL): string {
-  return `Basic ${base64(percentDecoded(`${username}:${password}`))}`;
-}
-
 /** A field has bytes only, and stays on its line. */
 function assertField([name, value]: readonly [string, string]): void {
   // The value is not quoted: it may be a secret.
@@ -174,13 +153,6 @@ function assertProtocols(protocols: readonly string[]): void {
       `Cannot offer the subprotocol ${quoteLine(withoutToken(wrong))}: each must be a token, and there once`,
     );
   }
-}
-
-/** The bytes that a part of a URL stands for: a % that begins no escape, and bytes that are not UTF-8, stay. */
-function percentDecoded(text: string): Uint8Array {
-  const characters = text.replace(/%([0-9A-Fa-f]{2})/g, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
-  // A URL is ASCII, so that each character is a byte.
-  return Uint8Array.from(characters, (character) => character.charCodeAt(0));
 }
 
 const HANDSHAKE_FIELD = /^(host|upgrade|connection|sec-websocket-(key|version|protocol|extensions|accept))$/i;
@@ -270,27 +242,3 @@ function protocolProblems(selected: readonly string[], offered: readonly string[
     ? []
     : [`the subprotocol ${quoteLine(withoutToken(protocol))} was not offered${names && `: ${names}`}`];
 }
-
-/**
- * Says whether the value of a field Host is a host, and a port from 0 to 65535 if there is one (RFC 9110 section 7.2, RFC
- * 3986 section 3.2.2): a name, an IPv4 address, or an IPv6 address in brackets. A slash or the like would become part of the
- * path.
- *
- * @param text The value.
- * @returns Whether it is, and can stand in a URL.
- *
- * @example
- * ```ts
- * import { isHost } from "./handshake.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(["example.org:80", "[::1]", "a/healthz?", "a:65536", ""].map(isHost), [true, true, false, false, false]);
- * ```
- */
-export function isHost(text: string): boolean {
-  // The URL standard knows which addresses are none, and which port is too large.
-  return HOST.test(text) && URL.canParse(`http://${text}/`);
-}
-
-/** An address in brackets or the characters of a name (RFC 3986 section 3.2.2), and a port. */
-const HOST = /^(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:\d{0,5})?$/;

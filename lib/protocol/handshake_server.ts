@@ -210,21 +210,17 @@ export function selectProtocol(offered: readonly string[], supported?: readonly 
  * import { responseFields } from "./handshake_server.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals((await responseFields("dGhlIHNhbXBsZSBub25jZQ==", "chat")).slice(2), [
+ * assertEquals(responseFields("dGhlIHNhbXBsZSBub25jZQ==", "chat").slice(2), [
  *   ["Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="],
  *   ["Sec-WebSocket-Protocol", "chat"],
  * ]);
  * ```
  */
-export async function responseFields(
-  key: string,
-  protocol: string,
-  extensions = "",
-): Promise<[name: string, value: string][]> {
+export function responseFields(key: string, protocol: string, extensions = ""): [name: string, value: string][] {
   const fields: [name: string, value: string][] = [
     ["Upgrade", "websocket"],
     ["Connection", "Upgrade"],
-    ["Sec-WebSocket-Accept", await acceptKeyFor(key)],
+    ["Sec-WebSocket-Accept", acceptKeyFor(key)],
   ];
   if (protocol !== "") fields.push(["Sec-WebSocket-Protocol", protocol]);
   if (extensions !== "") fields.push(["Sec-WebSocket-Extensions", extensions]);
@@ -240,5 +236,7 @@ function listIn(request: RequestView, name: string): string[] {
 }
 
 function hasToken(request: RequestView, name: string, token: string): boolean {
-  return listIn(request, name).some((value) => value.toLowerCase() === token);
+  // As a rule the token stands alone.
+  return request.field(name)?.toLowerCase() === token ||
+    listIn(request, name).some((value) => value.toLowerCase() === token);
 }

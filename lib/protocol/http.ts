@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type HttpHead, trimBlanks } from "./http_lines.ts";
+import { type HttpHead, latin1, trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 
@@ -110,7 +110,8 @@ export class HttpHeadError extends Error {
 export class HeadReader {
   readonly #kind: HeadKind;
   readonly #maxBytes: number;
-  #bytes = new Uint8Array(0);
+  /** What has come: as long as that is one piece, the piece itself. */
+  #bytes: Uint8Array = NOTHING;
   #length = 0;
   /** Where the first line begins, behind empty lines and interim responses. */
   #start = 0;
@@ -137,12 +138,24 @@ export class HeadReader {
   /**
    * Takes the next bytes.
    *
-   * @param chunk The bytes; they are copied.
+   * @param chunk The bytes; once this gives `undefined` they are copied.
    * @returns The head once it is complete, else `undefined`. Nothing may be pushed behind it.
    * @throws {HttpHeadError} At the first byte that proves that there is no such head.
    */
   push(chunk: Uint8Array): CompleteHead | undefined {
-    this.#append(chunk);
+    if (this.#length === 0) {
+      // Nearly every head comes in one piece.
+      this.#bytes = chunk;
+      this.#length = chunk.byteLength;
+    } else {
+      this.#append(chunk);
+    }
+    const complete = this.#look();
+    if (complete === undefined && this.#bytes === chunk) this.#keep();
+    return complete;
+  }
+
+  #look(): CompleteHead | undefined {
     while (true) {
       this.#skipEmptyLines();
       this.#checkStart();
@@ -153,7 +166,9 @@ export class HeadReader {
       }
       if (end > this.#maxBytes) throw this.#tooLong();
       const head = this.#parse(latin1(this.#bytes.subarray(this.#start, end)));
-      if (this.#kind === "request" || !isInterim(head)) return { head, rest: this.#bytes.slice(end, this.#length) };
+      if (this.#kind === "request" || !isInterim(head)) {
+        return { head, rest: end === this.#length ? NOTHING : new Uint8Array(this.#bytes.subarray(end, this.#length)) };
+      }
       if (++this.#interim > MAX_INTERIM_RESPONSES) {
         throw new HttpHeadError(
           "too-many-interim",
@@ -175,6 +190,13 @@ export class HeadReader {
     const fields = lines.map((line) => [line.slice(0, Math.max(0, line.indexOf(":"))), line] as const);
     return fields.filter(([name]) => isToken(name))
       .map(([name, line]) => [name, trimBlanks(line.slice(name.length + 1))]);
+  }
+
+  /** Moves what came first to memory of our own. */
+  #keep(): void {
+    const first = this.#bytes;
+    this.#bytes = new Uint8Array(Math.max(first.byteLength, MIN_ROOM_BYTES));
+    this.#bytes.set(first);
   }
 
   #append(chunk: Uint8Array): void {
@@ -239,13 +261,17 @@ export class HeadReader {
   }
 
   #parse(text: string): HttpHead {
-    const [startLine = "", ...lines] = text.replace(/(\r?\n)+$/, "").split(/\r?\n/);
+    // Every line of a request ends with CR LF: that was looked at.
+    const lines = this.#kind === "request"
+      ? text.slice(0, -4).split("\r\n")
+      : text.replace(/(\r?\n)+$/, "").split(/\r?\n/);
+    const [startLine = ""] = lines;
     if (CONTROL.test(startLine)) {
       throw new HttpHeadError("bad-line", "First line has a control character", startLine, startLine);
     }
-    const fields: [name: string, ...parts: string[]][] = [];
-    for (const [index, line] of lines.entries()) {
-      const number = index + 2;
+    const fields: [name: string, value: string][] = [];
+    for (let number = 2; number <= lines.length; number++) {
+      const line = lines[number - 1] ?? "";
       if (!line.startsWith(" ") && !line.startsWith("\t")) {
         fields.push(parseField(line, number, startLine));
         continue;
@@ -255,10 +281,11 @@ export class HeadReader {
         throw new HttpHeadError("folded-field", `Line ${number} begins with a blank`, startLine, line);
       }
       if (CONTROL.test(line)) throw badLine(line, number, startLine);
-      last.push(trimBlanks(line));
+      // A fold stands for one space (RFC 9112 section 5.2).
+      last[1] += ` ${trimBlanks(line)}`;
     }
-    // A fold stands for one space (RFC 9112 section 5.2).
-    return { startLine, fields: fields.map(([name, ...parts]) => [name, trimBlanks(parts.join(" "))]) };
+    if (this.#kind === "response") { for (const field of fields) field[1] = trimBlanks(field[1]); }
+    return { startLine, fields };
   }
 
   #startLine(): string {
@@ -278,6 +305,7 @@ export class HeadReader {
   }
 }
 
+const NOTHING = new Uint8Array(0);
 const HTTP = "HTTP/";
 const CR = 13;
 const LF = 10;
@@ -308,11 +336,4 @@ function countLines(bytes: Uint8Array, from: number, to: number): number {
 /** Whether a response is interim (RFC 9110 section 15.2); 101 is the answer itself. */
 function isInterim({ startLine }: HttpHead): boolean {
   return /^HTTP\/\d\.\d 1(?!01)\d\d(?: |$)/.test(startLine);
-}
-
-/** Header fields are bytes: one character each. */
-function latin1(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
 }

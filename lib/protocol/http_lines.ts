@@ -165,7 +165,54 @@ export function encodeHead(
       throw new RangeError(`Cannot write the line "${line.split(":", 1)[0]}": it is not one line of bytes`);
     }
   }
-  return Uint8Array.from(`${lines.join("\r\n")}\r\n\r\n`, (char) => char.charCodeAt(0));
+  return bytesOf(`${lines.join("\r\n")}\r\n\r\n`);
 }
+
+/**
+ * Makes the bytes of text whose characters stand for them.
+ *
+ * @param text The text, of ISO 8859-1.
+ * @returns The bytes.
+ *
+ * @example
+ * ```ts
+ * import { bytesOf } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(bytesOf("\u00e4"), Uint8Array.of(0xe4));
+ * ```
+ */
+export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  // Uint8Array.from() takes twenty times as long.
+  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+  return bytes;
+}
+
+/**
+ * Makes text of bytes, one character of ISO 8859-1 each: so heads are read.
+ *
+ * @param bytes The bytes.
+ * @returns The text.
+ *
+ * @example
+ * ```ts
+ * import { latin1 } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([latin1(Uint8Array.of(0x61, 0xe4)), latin1(Uint8Array.of(0xef, 0xbb, 0xbf))], ["a\u00e4", "\u00ef\u00bb\u00bf"]);
+ * ```
+ */
+export function latin1(bytes: Uint8Array): string {
+  // Nearly every head is of ASCII, which this reads four times as fast.
+  const ascii = UTF8.decode(bytes);
+  if (ASCII.test(ascii)) return ascii;
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}
+
+const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
+const ASCII = /^[\0-\x7f]*$/;
 
 const LINE = /^[^\0\r\n\u0100-\uffff]*$/;

@@ -68,9 +68,9 @@ export {
   MAX_CONTROL_PAYLOAD_BYTES,
   OPCODE,
 } from "./frame.ts";
+export { basicCredentials } from "./authority.ts";
 export {
   acceptKeyFor,
-  basicCredentials,
   createKey,
   encodeRequest,
   type ExpectedResponse,

@@ -19,6 +19,9 @@ const MEASURE_INTERVAL_RATIO = 10;
 /** The part of the whole that read buffers may take: a quarter. */
 const BUFFERS_SHARE = 1 / 4;
 
+/** How far all may be over the limit while another worker is asked to shed its largest: an eighth of the limit. */
+const OVERDRAFT_SHARE = 1 / 8;
+
 /** The reason with which the one that holds the most is closed, with the close code 1013. */
 export const SHED_REASON = "too much waits for all peers, try again later";
 
@@ -32,6 +35,23 @@ export interface Holder {
    * @returns Whether it gives anything back; one that does is never asked again, and one that does not until all are measured again.
    */
   shed(): boolean;
+}
+
+/** One limit that several budgets share, each in a worker of its own: see `workers_share.ts`. */
+export interface MemoryPool {
+  /** How many budgets share the limit: each reserves its part for read buffers. */
+  readonly members: number;
+  /** How many bytes the others hold. */
+  othersBytes(): number;
+  /** Tells the others how many bytes are held here, and how many by the largest holder that can be shed. */
+  tell(bytes: number, largestBytes: number): void;
+  /**
+   * Asks the worker with the largest holder to shed it.
+   *
+   * @param largestBytes What the largest holder here holds.
+   * @returns Whether another worker has a larger one, and was asked.
+   */
+  askOthers(largestBytes: number): boolean;
 }
 
 /** What is known of a holder. */
@@ -80,9 +100,12 @@ interface Holding {
 export class MemoryBudget {
   readonly #maxBytes: number;
   readonly #now: () => number;
+  readonly #pool: MemoryPool | undefined;
   readonly #holdings = new Map<Holder, Holding>();
   #totalBytes = 0;
   #reservedBytes = 0;
+  /** What the others were told of the largest holder. */
+  #largestBytes = 0;
   #measureAt = -Infinity;
   /** Those that can be shed, the largest last, as they were measured. */
   #bySize: [holder: Holder, bytes: number][] = [];
@@ -94,20 +117,29 @@ export class MemoryBudget {
    *
    * @param maxBytes How many bytes all may hold together; `Infinity` for no limit.
    * @param now The clock, in milliseconds.
+   * @param pool The others with which it shares the limit; nobody by default.
    */
-  constructor(maxBytes: number, now: () => number = () => performance.now()) {
+  constructor(maxBytes: number, now: () => number = () => performance.now(), pool?: MemoryPool) {
     this.#maxBytes = maxBytes;
     this.#now = now;
+    this.#pool = pool;
   }
 
-  /** How many bytes all hold together, by what they said last, with what is reserved; what is below 4 KiB is not in it. */
+  /**
+   * How many bytes all hold together, by what they said last, with what is reserved; what is below 4 KiB is not in it. The bytes
+   * of other workers count too.
+   */
   get totalBytes(): number {
-    return this.#totalBytes + this.#reservedBytes;
+    return this.#totalBytes + this.#reservedBytes + (this.#pool?.othersBytes() ?? 0);
   }
 
   /** Whether more than half of what can be reserved is: whoever needs it no more should give it back. */
   get isTight(): boolean {
-    return 2 * this.#reservedBytes > BUFFERS_SHARE * this.#maxBytes;
+    return 2 * this.#reservedBytes > this.#buffersBytes;
+  }
+
+  get #buffersBytes(): number {
+    return BUFFERS_SHARE * this.#maxBytes / (this.#pool?.members ?? 1);
   }
 
   /**
@@ -117,9 +149,10 @@ export class MemoryBudget {
    * @returns Whether they are reserved.
    */
   reserve(bytes: number): boolean {
-    const isLeft = this.#reservedBytes + bytes <= BUFFERS_SHARE * this.#maxBytes;
+    const isLeft = this.#reservedBytes + bytes <= this.#buffersBytes;
     if (!isLeft || this.totalBytes + bytes > this.#maxBytes) return false;
     this.#reservedBytes += bytes;
+    this.#tell();
     return true;
   }
 
@@ -130,6 +163,7 @@ export class MemoryBudget {
    */
   giveBack(bytes: number): void {
     this.#reservedBytes -= bytes;
+    this.#tell();
   }
 
   /**
@@ -153,6 +187,17 @@ export class MemoryBudget {
   release(holder: Holder): void {
     this.#totalBytes -= this.#holdings.get(holder)?.bytes ?? 0;
     this.#holdings.delete(holder);
+    this.#tell();
+  }
+
+  /** Another worker has asked for room: sheds the largest here until all fits, or until another has a larger one. */
+  relieve(): void {
+    this.#measureAt = -Infinity;
+    this.#makeRoom();
+  }
+
+  #tell(): void {
+    this.#pool?.tell(this.#totalBytes + this.#reservedBytes, this.#largestBytes);
   }
 
   #note(holder: Holder, bytes: number): void {
@@ -165,10 +210,12 @@ export class MemoryBudget {
       this.#totalBytes += bytes - holding.bytes;
       holding.bytes = bytes;
     }
+    if (bytes > this.#largestBytes && holding?.state !== "shed") this.#largestBytes = bytes;
+    this.#tell();
   }
 
   /** Sheds the largest until all fits. */
-  #makeRoom(asking: Holder): boolean {
+  #makeRoom(asking?: Holder): boolean {
     const now = this.#now();
     if (now >= this.#measureAt) {
       for (const holding of this.#holdings.values()) if (holding.state === "stubborn") holding.state = "open";
@@ -176,6 +223,7 @@ export class MemoryBudget {
       this.#measureAt = now + Math.max(MEASURE_INTERVAL_MS, MEASURE_INTERVAL_RATIO * (this.#now() - now));
     }
     while (this.totalBytes > this.#maxBytes) {
+      if (this.#isLeftToOthers(asking)) return true;
       const largest = this.#takeLargest(asking);
       if (largest === undefined) return false;
       const holding = this.#holdings.get(largest);
@@ -188,6 +236,12 @@ export class MemoryBudget {
     return true;
   }
 
+  /** Whether the largest of all is another worker's, which was asked to shed it; and so little too much can wait for that. */
+  #isLeftToOthers(asking: Holder | undefined): boolean {
+    if (this.#pool === undefined || this.totalBytes > (1 + OVERDRAFT_SHARE) * this.#maxBytes) return false;
+    return this.#pool.askOthers(Math.max(this.#openBytes(asking), this.#bySize.at(-1)?.[1] ?? 0));
+  }
+
   #measure(): void {
     this.#isFresh = true;
     this.#bySize = [];
@@ -197,14 +251,21 @@ export class MemoryBudget {
       if (bytes >= MIN_COUNTED_BYTES && holding.state === "open") this.#bySize.push([holder, bytes]);
     }
     this.#bySize.sort(([, a], [, b]) => a - b);
+    this.#largestBytes = this.#bySize.at(-1)?.[1] ?? 0;
+    this.#tell();
   }
 
-  #takeLargest(asking: Holder): Holder | undefined {
-    const own = this.#holdings.get(asking);
-    const ownBytes = own?.state === "open" ? own.bytes : 0;
+  /** What a holder holds that can be shed. */
+  #openBytes(holder: Holder | undefined): number {
+    const own = holder && this.#holdings.get(holder);
+    return own?.state === "open" ? own.bytes : 0;
+  }
+
+  #takeLargest(asking: Holder | undefined): Holder | undefined {
+    const ownBytes = this.#openBytes(asking);
     while (true) {
       const last = this.#bySize.at(-1);
-      if (ownBytes > 0 && ownBytes >= (last?.[1] ?? (this.#isFresh ? 0 : Infinity))) return asking;
+      if (asking && ownBytes > 0 && ownBytes >= (last?.[1] ?? (this.#isFresh ? 0 : Infinity))) return asking;
       if (last === undefined) {
         if (this.#isFresh) return undefined;
         // All that were measured are gone: those who have become large since are looked at before the one that asks.

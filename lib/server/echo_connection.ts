@@ -19,8 +19,11 @@ import { exceeds } from "../protocol/message.ts";
 import { type Holder, type MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./budget.ts";
 import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
 
-/** How long an accepted upgrade may take to become an open connection, in milliseconds: 3 s. It waits for nothing of the peer. */
-const OPEN_TIMEOUT_MS = 3000;
+/**
+ * How long an accepted upgrade may take to become an open connection, in milliseconds: 10 s. It waits for nothing of the peer, but
+ * behind ten thousand others that connect at once it takes seconds.
+ */
+const OPEN_TIMEOUT_MS = 10_000;
 
 /**
  * A message that comes while the runtime closes cuts the connection, and the peer may never see the close frame, nor what was

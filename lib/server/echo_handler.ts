@@ -7,8 +7,9 @@
 import { canCompress, DEFAULT_MAX_INFLATE_RATIO, MessageDeflate, type MessageDeflateOptions } from "../net/zlib.ts";
 import { chooseDeflate, type DeflateAgreement } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
+import type { HeadRequest } from "../net/request.ts";
 import { offeredExtensions } from "../protocol/handshake_server.ts";
-import type { WireHandler } from "../net/wire_server.ts";
+import type { WireHandler } from "../net/wire_handler.ts";
 import { viewOf } from "./handshake_refusal.ts";
 import {
   DEFAULT_DEFLATE_LEVEL,
@@ -16,7 +17,8 @@ import {
   DEFAULT_DEFLATE_WINDOW_BITS,
   type DeflatePolicy,
 } from "./policy.ts";
-import { WireEcho, type WireEnd, type WireLimits } from "./wire_echo.ts";
+import type { WireEnd, WireLimits } from "./wire_limits.ts";
+import { WireEcho } from "./wire_echo.ts";
 
 /** Told of one connection. If it throws, the connection is closed with 1011. */
 export interface WireFollower {
@@ -39,7 +41,7 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
    * @param extensions The extensions that were accepted, as the answer has them; empty for none.
    * @returns What is told of it.
    */
-  follow(request: Request, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
+  follow(request: HeadRequest, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
 }
 
 /**
@@ -74,7 +76,9 @@ export function echoing(
   handler: EchoHandler,
   deflate: DeflatePolicy | false = false,
 ): WireHandler {
-  const agreements = new WeakMap<Request, DeflateAgreement>();
+  const agreements = new WeakMap<HeadRequest, DeflateAgreement>();
+  /** By what was agreed on, which has few forms: what each connection would hold of its own is shared. */
+  const codecs = new Map<string, MessageDeflateOptions>();
   const accepts = deflate !== false && canCompress();
   return {
     extensions(request) {
@@ -88,10 +92,10 @@ export function echoing(
     serve({ stream, request, protocol, addr, turns }) {
       const agreement = agreements.get(request);
       const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
-      const codec = agreement && deflate && new MessageDeflate(codecOptions(agreement, deflate, limits));
+      const shared = agreement && deflate && (codecs.get(agreement.text) ?? codecOptions(agreement, deflate, limits));
+      if (agreement && shared) codecs.set(agreement.text, shared);
+      const codec = shared && new MessageDeflate(shared);
       const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
-      // It is over: there is nobody to tell of an exception.
-      echo.ended.then((end) => follower.onEnd(end)).catch(() => {});
       try {
         follower.onOpen(echo);
       } catch (error) {
@@ -124,8 +128,15 @@ class FollowedEcho extends WireEcho {
     this.#follower = follower;
   }
 
-  /** What came early is not held here as long as the connection lives: so this is no async method. */
-  override run(early: Uint8Array): Promise<void> {
-    return super.run(early).finally(() => this.#follower.onGone?.());
+  protected override onEnd(end: WireEnd): void {
+    try {
+      this.#follower.onEnd(end);
+    } catch {
+      // It is over: there is nobody to tell of an exception.
+    }
+  }
+
+  protected override onGone(): void {
+    this.#follower.onGone?.();
   }
 }

@@ -6,6 +6,7 @@
 
 import { STATUS_CODE } from "@std/http/status";
 import {
+  type ConnectionPlaces,
   DEFAULT_MAX_CONNECTIONS,
   type EchoClosed,
   type EchoEvent,
@@ -22,14 +23,16 @@ import { isAllowedHost } from "./allowed_host.ts";
 import {
   answerTo,
   handshakeRefusal,
-  isRoutable,
   NO_ROUTE,
-  pathOf,
+  type Place,
+  placeOf,
   type Refusal,
   subprotocolOf,
   viewOf,
 } from "./handshake_refusal.ts";
 import { isAllowedOrigin } from "./origin.ts";
+import { Known } from "../net/known.ts";
+import type { RequestLike } from "../net/request.ts";
 import { firstCloseFrameOf } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { asksForUpgrade } from "../protocol/handshake_server.ts";
@@ -54,6 +57,18 @@ export interface EchoCounts {
   readonly wire?: WireTotals;
 }
 
+/** What a decision needs of a request that is no `Request` yet. */
+export interface AskedRequest {
+  /** The method. */
+  readonly method: string;
+  /** The URL in its normal form. */
+  readonly url: string;
+  /** The fields; a name is in small letters. */
+  readonly headers: { get(name: string): string | null };
+  /** Makes a `Request`, for a page. */
+  toRequest(): Request;
+}
+
 /** The decision on a request. */
 export type Admission =
   /** It is upgraded: the connection has a place until {@linkcode Gatekeeper.leave}. */
@@ -64,7 +79,10 @@ export type Admission =
 /** The policy of an echo server at its door. */
 export class Gatekeeper {
   readonly #policy: EchoPolicy;
-  readonly #hasToken: ((request: Request) => boolean) | undefined;
+  readonly #shared: ConnectionPlaces | undefined;
+  readonly #hasToken: ((request: RequestLike) => boolean) | undefined;
+  readonly #hosts: Known;
+  readonly #origins: Known;
   readonly #onEvent: (event: EchoEvent) => void;
   /** The connections that have a place, by their numbers; without counts as long as they are not open. */
   readonly #places = new Map<number, EchoCounts | undefined>();
@@ -82,11 +100,16 @@ export class Gatekeeper {
    * Lets in nobody so far.
    *
    * @param policy What it lets in.
+   * @param shared The places that several servers share, in place of the policy's `maxConnections` and `room`.
    */
-  constructor(policy: EchoPolicy) {
+  constructor(policy: EchoPolicy, shared?: ConnectionPlaces) {
     this.#policy = policy;
+    this.#shared = shared;
     this.#hasToken = policy.token === undefined ? undefined : createTokenCheck(policy.token);
     this.#onEvent = policy.onEvent ?? (() => {});
+    const { allowHosts = ["*"], allowOrigins = ["*"] } = policy;
+    this.#hosts = new Known((host) => isAllowedHost(host, allowHosts));
+    this.#origins = new Known((origin) => isAllowedOrigin(origin, allowOrigins));
   }
 
   /**
@@ -100,23 +123,24 @@ export class Gatekeeper {
    * @param version The version of HTTP, such as `1.1`, where it is known.
    * @returns What becomes of it.
    */
-  admit(request: Request, addr: Deno.Addr, target = request.url, version?: string): Admission {
-    const asked = pathOf(target);
-    const url = isRoutable(request, asked) ? new URL(request.url) : undefined;
-    const path = url ? url.pathname + url.search : "";
+  admit(request: Request | AskedRequest, addr: Deno.Addr, target = request.url, version?: string): Admission {
+    const place = placeOf(request, target);
+    const path = place ? place.path + place.search : "";
     const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
     const view = viewOf(request, version);
     // A proxy that keeps others from a page compares the path that it was sent, and so is a page found by that only.
-    const page = url && !asksForUpgrade(view) && url.pathname === asked ? this.#pageFor(request, url) : undefined;
+    const page = place?.isAsWritten && !asksForUpgrade(view) ? this.#pageFor(request, place) : undefined;
     if (page instanceof Response || page instanceof Promise) return { type: "answered", response: page };
-    const refusal = page ?? (url && this.#refusalOfHost(request, url)) ??
-      (this.#isDraining ? DRAINING : url === undefined ? NO_ROUTE : handshakeRefusal(view)) ??
-      this.#refusalOfStranger(request) ?? (this.#isFull ? FULL : undefined);
-    if (refusal) {
-      this.refused({ ...who, status: refusal.status, cause: refusal.cause, reason: refusal.text });
-      return { type: "answered", response: answerTo(request, refusal) };
+    const refusal = page ?? (place && this.#refusalOfHost(place)) ??
+      (this.#isDraining ? DRAINING : place === undefined ? NO_ROUTE : handshakeRefusal(view)) ??
+      this.#refusalOfStranger(request);
+    const id = refusal ? undefined : this.#takePlace();
+    if (id === undefined) {
+      const { status, cause, text } = refusal ?? FULL;
+      this.refused({ ...who, status, cause, reason: text });
+      return { type: "answered", response: answerTo(request, refusal ?? FULL) };
     }
-    const id = ++this.#accepted;
+    this.#accepted++;
     this.#places.set(id, undefined);
     const protocol = subprotocolOf(request, this.#policy.protocols);
     return { type: "admitted", opened: { type: "opened", id, ...who, protocol } };
@@ -157,7 +181,7 @@ export class Gatekeeper {
    * @param id Its number.
    */
   leave(id: number): void {
-    this.#places.delete(id);
+    if (this.#places.delete(id)) this.#shared?.leave();
   }
 
   /**
@@ -233,38 +257,38 @@ export class Gatekeeper {
     }
   }
 
-  get #isFull(): boolean {
+  /** The number of a connection that may come in. */
+  #takePlace(): number | undefined {
+    if (this.#shared) return this.#shared.take();
     const { room, maxConnections = DEFAULT_MAX_CONNECTIONS } = this.#policy;
     const { size } = this.#places;
-    return size >= (room?.maxConnections(size) ?? maxConnections);
+    return size < (room?.maxConnections(size) ?? maxConnections) ? this.#accepted + 1 : undefined;
   }
 
   /** Answers a plain request with a page or a refusal; `undefined` leaves it to the handshake. */
-  #pageFor(request: Request, url: URL): Response | Promise<Response> | Refusal | undefined {
+  #pageFor(request: Request | AskedRequest, place: Place): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
-    const path = url.pathname;
+    const { path } = place;
     // A probe names what it likes, as a rule an address.
     if (path === "/healthz") return health(this.#isDraining);
     const { routes = {} } = this.#policy;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     if (route === undefined) return undefined;
-    return this.#refusalOfHost(request, url) ?? (path === "/" ? undefined : this.#refusalOfStranger(request)) ??
+    return this.#refusalOfHost(place) ?? (path === "/" ? undefined : this.#refusalOfStranger(request)) ??
       answerOf(route, request);
   }
 
   /** The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2). */
-  #refusalOfHost(request: Request, { host }: URL): Refusal | undefined {
-    const { allowHosts = ["*"] } = this.#policy;
-    const hosts = [host, request.headers.get("host") ?? host];
-    return hosts.every((each) => isAllowedHost(each, allowHosts)) ? undefined : FOREIGN_HOST;
+  #refusalOfHost({ hosts }: Place): Refusal | undefined {
+    return hosts.every((host) => this.#hosts.has(host)) ? undefined : FOREIGN_HOST;
   }
 
-  #refusalOfStranger(request: Request): Refusal | undefined {
-    const { allowOrigins = ["*"], requireOrigin = false } = this.#policy;
+  #refusalOfStranger(request: RequestLike): Refusal | undefined {
+    const { requireOrigin = false } = this.#policy;
     const origin = request.headers.get("origin");
     // A page that is asked for like any other has no Origin.
     if (origin === null && requireOrigin && asksForUpgrade(viewOf(request))) return NO_ORIGIN;
-    if (origin !== null && !isAllowedOrigin(origin, allowOrigins)) return FOREIGN_ORIGIN;
+    if (origin !== null && !this.#origins.has(origin)) return FOREIGN_ORIGIN;
     return this.#hasToken && !this.#hasToken(request) ? NO_TOKEN : undefined;
   }
 }
@@ -273,9 +297,9 @@ function sumOf(sum: WireTotals, more?: WireTotals): WireTotals {
   return more === undefined ? sum : { received: sum.received + more.received, sent: sum.sent + more.sent };
 }
 
-async function answerOf(route: Route, request: Request): Promise<Response> {
+async function answerOf(route: Route, request: Request | AskedRequest): Promise<Response> {
   try {
-    return await route(request);
+    return await route(request instanceof Request ? request : request.toRequest());
   } catch (error) {
     const status = STATUS_CODE.InternalServerError;
     return new Response(`${messageOf(error)}\n`, { status, headers: PLAIN });
@@ -344,6 +368,7 @@ function health(isDraining: boolean): Response {
  */
 export function describeAddr(addr: Deno.Addr): string {
   if (!("hostname" in addr)) return addr.transport;
+  if (!addr.hostname.includes(":")) return `${addr.hostname}:${addr.port}`;
   const hostname = addr.hostname.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${addr.port}`;
 }

@@ -17,14 +17,17 @@ export const NO_ANSWER = "No answer to the close frame";
 /** The end of a connection whose peer did not take its echoes, in words. */
 export const NOT_READING = "Peer does not read";
 
+/** From here on a peer counts as silent, in milliseconds: 1 s. */
+const SILENCE_MS = 1000;
+
 /** The limits of one connection. */
 export interface GuardLimits {
   /** How fast the peer may send. Without limit by default. */
   readonly rate?: RateLimit | undefined;
   /** How long nothing may move, in milliseconds; 0 for ever. */
   readonly idleTimeoutMs: number;
-  /** Whether a ping asks a silent peer at half of that time, as nobody else does it. */
-  readonly pings: boolean;
+  /** Whether a ping asks a silent peer at half of that time; `false` if somebody else does it. `true` by default. */
+  readonly pings?: boolean;
   /** The memory that the peer shares with others. Without limit by default. */
   readonly budget?: MemoryBudget | undefined;
 }
@@ -62,6 +65,7 @@ export class Guard {
   #hasMoved = false;
   #movedAt: number;
   #isPinged = false;
+  #isSilent = false;
   /** The memory that the budget knows of, in bytes. */
   #toldBytes = 0;
 
@@ -82,6 +86,11 @@ export class Guard {
   /** Whether there is a rate to keep to, so that {@linkcode takes} needs the time. */
   get isMetered(): boolean {
     return this.#meter !== undefined;
+  }
+
+  /** Whether nothing had moved for a second when the deadlines were last looked at. */
+  get wasSilent(): boolean {
+    return this.#isSilent;
   }
 
   /** The reason of the close frame with 1008 when {@linkcode takes} last gave `false`. */
@@ -147,9 +156,10 @@ export class Guard {
       this.#isPinged = false;
       this.#movedAt = now;
     }
-    const { idleTimeoutMs, pings } = this.#limits;
-    if (idleTimeoutMs === 0 || this.#isClosing) return undefined;
+    const { idleTimeoutMs, pings = true } = this.#limits;
     const silentMs = now - this.#movedAt;
+    this.#isSilent = silentMs >= SILENCE_MS;
+    if (idleTimeoutMs === 0 || this.#isClosing) return undefined;
     if (this.#isPinged || !pings) return silentMs >= idleTimeoutMs ? "silent" : undefined;
     if (silentMs < idleTimeoutMs / 2) return undefined;
     this.#isPinged = true;

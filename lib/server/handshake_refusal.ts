@@ -5,8 +5,10 @@
  */
 
 import { STATUS_CODE } from "@std/http/status";
+import { Known } from "../net/known.ts";
 import { plainResponse } from "../net/plain_response.ts";
-import { isHost } from "../protocol/handshake.ts";
+import type { RequestLike } from "../net/request.ts";
+import { isHost } from "../protocol/authority.ts";
 import {
   offeredProtocols,
   type RequestProblem,
@@ -86,25 +88,59 @@ export function handshakeRefusal(view: RequestView): Refusal | undefined {
  * assertEquals(viewOf(new Request("http://127.0.0.1/", { headers: { upgrade: "h2c" } })).field("upgrade"), "h2c");
  * ```
  */
-export function viewOf(request: Request, version?: string): RequestView {
+export function viewOf(request: RequestLike, version?: string): RequestView {
   return { method: request.method, version, field: (name) => request.headers.get(name) };
 }
 
 /** Makes the answer to a request that is refused, in the form that its client takes. */
-export function answerTo(request: Request, { status, text, fields }: Refusal): Response {
+export function answerTo(request: RequestLike, { status, text, fields }: Refusal): Response {
   return plainResponse(status, text, { accept: request.headers.get("accept"), fields });
 }
 
-/**
- * Whether there is a path in the request that is not made of its field Host, and that everybody reads alike: a URL takes a
- * backslash for a slash, and what follows a number sign away.
- */
-export function isRoutable(request: Request, path: string): boolean {
-  return URL.canParse(request.url) && isHost(request.headers.get("host") ?? "localhost") && !/[\\#]/.test(path);
+/** Where a request goes. */
+export interface Place {
+  /** The hosts that it names, in its URL and in the field Host. */
+  readonly hosts: readonly string[];
+  /** The path. */
+  readonly path: string;
+  /** The query with its question mark; empty if there is none. */
+  readonly search: string;
+  /** Whether the peer wrote the path so. */
+  readonly isAsWritten: boolean;
 }
 
+/**
+ * Says where a request goes: to a path that is not made of its field Host, and that everybody reads alike, as a URL takes a backslash
+ * for a slash, and what follows a number sign away.
+ *
+ * @param request The request.
+ * @param target Its target as the peer wrote it, a path or an absolute URL.
+ * @returns Where; `undefined` if nobody can be sure.
+ */
+export function placeOf(request: RequestLike, target: string): Place | undefined {
+  const host = request.headers.get("host");
+  if (host !== null && HOSTS.has(host)) {
+    // Most targets need no URL, which takes as long as all the rest of a decision.
+    const prefix = SCHEMES.find((scheme) => target.startsWith(host, scheme.length) && target.startsWith(scheme)) ?? "";
+    const [, path, search = ""] =
+      PLAIN_TARGET.exec(prefix === "" ? target : target.slice(prefix.length + host.length)) ?? [];
+    if (path !== undefined) return { hosts: [host], path, search, isAsWritten: true };
+  }
+  const asked = pathOf(target);
+  if (!URL.canParse(request.url) || !HOSTS.has(host ?? "localhost") || /[\\#]/.test(asked)) return undefined;
+  const url = new URL(request.url);
+  const { pathname: path, search } = url;
+  return { hosts: [url.host, host ?? url.host], path, search, isAsWritten: path === asked };
+}
+
+const HOSTS = new Known(isHost);
+const SCHEMES = ["http://", "https://"];
+
+/** A path and a query that a URL leaves as they are: without segments of dots, and without what is percent-encoded. */
+const PLAIN_TARGET = /^((?:\/(?!\.)[\w~!$&()*+,;=:@.-]*)+)(\?[\w~!$&()*+,;=:@./?-]+)?$/;
+
 /** The path of a target as the peer wrote it, with a fragment that should not be there. */
-export function pathOf(target: string): string {
+function pathOf(target: string): string {
   return target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
 }
 
@@ -125,6 +161,6 @@ export function pathOf(target: string): string {
  * assertEquals(subprotocolOf(request, ["superchat", "chat"]), "superchat");
  * ```
  */
-export function subprotocolOf(request: Request, protocols?: readonly string[]): string {
+export function subprotocolOf(request: RequestLike, protocols?: readonly string[]): string {
   return selectProtocol(offeredProtocols(viewOf(request)).filter((name) => !isTokenProtocol(name)), protocols);
 }

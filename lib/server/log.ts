@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { EchoClosed, EchoEvent } from "./policy.ts";
+import type { EchoClosed, EchoEvent, TroubleKind } from "./policy.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
 import { describeCloseFrame, firstCloseFrameOf } from "../protocol/close.ts";
 import { escapeUnprintable, formatMs, quote } from "../protocol/message.ts";
@@ -192,7 +192,7 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
       return `refused ${event.peer}${asked}: ${answer} (${event.cause}): ${event.reason}`;
     }
     case "trouble":
-      return `${event.kind === "accept" ? "cannot take connections" : "uncaught error"}: ${quote(event.error)}`;
+      return `${TROUBLES[event.kind]}: ${quote(event.error)}`;
     case "dropped":
       return `${count(event.lines, "line")} of this log ${event.lines === 1 ? "was" : "were"} dropped here`;
     case "draining":
@@ -203,6 +203,12 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
         : `stopped: ${count(event.unanswered, "peer")} did not answer the close frame in time`;
   }
 }
+
+const TROUBLES: Readonly<Record<TroubleKind, string>> = {
+  accept: "cannot take connections",
+  runtime: "uncaught error",
+  worker: "a worker has died",
+};
 
 function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;

@@ -30,7 +30,7 @@ export interface ServerStats extends EchoStats {
 export interface Metrics extends Disposable {
   /**
    * Answers `GET /metrics`: with OpenMetrics 1.0.0 if the request prefers it, otherwise with the text format 0.0.4 of
-   * Prometheus. It has at most 1 series for each count, 2 for the bytes on the wire, 72 for the closes, 13 for the refusals and 2 for troubles.
+   * Prometheus. It has at most 1 series for each count, 2 for the bytes on the wire, 72 for the closes, 13 for the refusals and 3 for troubles.
    *
    * @param request The request, of which only the field `Accept` is read.
    * @returns The answer, with status 200.
@@ -189,7 +189,7 @@ const NO_REFUSALS: Readonly<Record<Exclude<RefusalCause, "no-such-path">, 0>> = 
   "head-limit": 0,
 };
 
-const NO_TROUBLES: Readonly<Record<TroubleKind, 0>> = { accept: 0, runtime: 0 };
+const NO_TROUBLES: Readonly<Record<TroubleKind, 0>> = { accept: 0, runtime: 0, worker: 0 };
 
 /**
  * Makes the metrics of an echo server, for which no permission is needed. OpenTelemetry knows of nothing before: with
@@ -211,12 +211,12 @@ const NO_TROUBLES: Readonly<Record<TroubleKind, 0>> = { accept: 0, runtime: 0 };
  * assertStringIncludes(await response.text(), "\nwsproof_connections 2\n");
  * ```
  */
-export function createMetrics(stats: () => ServerStats, version: string): Metrics {
+export function createMetrics(stats: () => ServerStats | Promise<ServerStats>, version: string): Metrics {
   const stopObserving = observe(stats, version);
   return {
     async respond(request) {
       const type = negotiate(request.headers.get("accept") ?? "");
-      const body = await expose(stats(), version, type);
+      const body = await expose(await stats(), version, type);
       return new Response(body, { headers: { "content-type": type, "vary": "accept" } });
     },
     [Symbol.dispose]: stopObserving,
@@ -224,7 +224,7 @@ export function createMetrics(stats: () => ServerStats, version: string): Metric
 }
 
 /** Makes the instruments of OpenTelemetry; returns what takes them away. */
-function observe(stats: () => ServerStats, version: string): () => void {
+function observe(stats: () => ServerStats | Promise<ServerStats>, version: string): () => void {
   const meter = telemetry.getMeter("wsproof", version);
   const pairs = METRICS.map((metric) => {
     const options = { unit: metric.unit, description: metric.help };
@@ -235,8 +235,8 @@ function observe(stats: () => ServerStats, version: string): () => void {
   });
   const instruments = pairs.map(({ instrument }) => instrument);
   // All at once, so that the values of one export belong together.
-  const callback: BatchObservableCallback = (result) => {
-    const now = stats();
+  const callback: BatchObservableCallback = async (result) => {
+    const now = await stats();
     for (const { metric: { attributes, read }, instrument } of pairs) {
       for (const { labels, value } of read(now)) {
         const named = Object.entries(labels).map(([label, text]) => [attributes[label], text]);

@@ -6,7 +6,7 @@
  */
 
 export { createEcho, type Echo } from "./builtin_echo.ts";
-export { type Admission, type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
+export { type Admission, type AskedRequest, type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
 export type { ByteSink } from "./line_writer.ts";
 export {
   createLog,
@@ -21,5 +21,6 @@ export {
   type ServerStopped,
 } from "./log.ts";
 export { createMetrics, type Metrics, type ServerStats } from "./metrics.ts";
+export type { ConnectionPlaces } from "./policy.ts";
 export { createPage, type PageOptions } from "./page.ts";
 export { createSite } from "./site.ts";

@@ -56,6 +56,14 @@ export interface ConnectionRoom {
   maxHeads(heads: number): number;
 }
 
+/** Numbers connections and gives them places, where several servers share both: the workers of one server. */
+export interface ConnectionPlaces {
+  /** Takes a place, and gives the number of the connection; `undefined` if there is no place left. */
+  take(): number | undefined;
+  /** Gives a place back. */
+  leave(): void;
+}
+
 /** Limits and rules of an echo server; each has a default. */
 export interface EchoPolicy {
   /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
@@ -184,9 +192,9 @@ export interface EchoTrouble {
 
 /**
  * The kind of trouble. `accept`: the server cannot accept connections, for example without free descriptors, and retries.
- * `runtime`: the runtime threw an error that nobody caught.
+ * `runtime`: the runtime threw an error that nobody caught. `worker`: one of several workers has died, and is replaced.
  */
-export type TroubleKind = "accept" | "runtime";
+export type TroubleKind = "accept" | "runtime" | "worker";
 
 /**
  * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,

@@ -6,6 +6,7 @@
 
 import { createEcho } from "./builtin_echo.ts";
 import {
+  type ConnectionPlaces,
   DEFAULT_IDLE_TIMEOUT_SECONDS,
   DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
   type EchoOpened,
@@ -24,6 +25,7 @@ import { pairProblem } from "../net/certificate.ts";
 import { within } from "../net/deadline.ts";
 import { NO_ANSWER } from "./wire_echo.ts";
 import { type EchoHandler, echoing } from "./echo_handler.ts";
+import type { HeadRequest } from "../net/request.ts";
 import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
@@ -54,6 +56,14 @@ export interface ServeEchoOptions extends EchoPolicy {
    * longest. 1,024 by default.
    */
   maxHeads?: number;
+}
+
+/** What makes a server one of several on the same port, over our own frames. */
+export interface ServerPart {
+  /** The places that all of them share. */
+  readonly places: ConnectionPlaces;
+  /** The memory that all of them share. */
+  readonly budget: MemoryBudget;
 }
 
 /** Options of {@linkcode ListeningServer.shutdown}. */
@@ -107,10 +117,22 @@ export interface EchoServer extends ListeningServer {
  * ```
  */
 export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
+  return servePart(options);
+}
+
+/**
+ * Starts an echo server, alone or as one of several that share a port.
+ *
+ * @param options Where to listen and what to accept.
+ * @param part What it shares with others; it is alone by default.
+ * @returns The server, which listens already.
+ * @throws {Error} As {@linkcode serveEcho} does.
+ */
+export function servePart(options: ServeEchoOptions, part?: ServerPart): EchoServer {
   const { transport = "builtin", cert } = options;
-  const door = listen(options, (place) => {
+  const door = listen(options, part === undefined, (place) => {
     const policy = place.addresses.every(isLoopback) ? { allowHosts: LOOPBACK_HOSTS, ...options } : options;
-    return (transport === "wire" ? openWire : openBuiltin)(place, policy);
+    return transport === "wire" ? openWire(place, policy, part) : openBuiltin(place, policy);
   });
   const urls = door.bound.map(({ hostname, port }) =>
     `${cert === undefined ? "ws" : "wss"}://${inUrl(hostname)}:${port}/`
@@ -245,7 +267,7 @@ function keepListening(
   };
 }
 
-function openWire(place: Place, options: ServeEchoOptions): Door {
+function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): Door {
   const {
     maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES,
     idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS,
@@ -255,8 +277,8 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
     rate,
     deflate = {},
   } = options;
-  const gate = new Gatekeeper(options);
-  const admitted = new WeakMap<Request, EchoOpened>();
+  const gate = new Gatekeeper(options, part?.places);
+  const admitted = new WeakMap<HeadRequest, EchoOpened>();
   const handler: EchoHandler = {
     decide(request, addr, target, version) {
       const admission = gate.admit(request, addr, target, version);
@@ -286,13 +308,16 @@ function openWire(place: Place, options: ServeEchoOptions): Door {
   const limits = {
     maxMessageBytes,
     idleTimeoutMs: idleTimeoutSeconds * 1000,
-    budget: new MemoryBudget(maxBufferedTotalBytes),
+    budget: part?.budget ?? new MemoryBudget(maxBufferedTotalBytes),
     ...(rate && { rate }),
   };
   const servers = openEach(
     place,
     (hostname, port) =>
-      new WireServer({ hostname, port, maxHeads, ...tlsOf(options) }, echoing(limits, handler, deflate)),
+      new WireServer(
+        { hostname, port, reusePort: part !== undefined, maxHeads, ...tlsOf(options) },
+        echoing(limits, handler, deflate),
+      ),
   );
   return {
     bound: servers.map(({ addr }) => addr),
@@ -317,11 +342,11 @@ function tlsOf({ cert, key }: ServeEchoOptions): { cert: string; key: string } |
   return pair;
 }
 
-function listen(options: ServeEchoOptions, open: (place: Place) => Door): Door {
+function listen(options: ServeEchoOptions, isAlone: boolean, open: (place: Place) => Door): Door {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   try {
-    return open(addresses.length > 1 ? bindable(addresses, port) : { addresses, port });
+    return open(addresses.length > 1 && isAlone ? bindable(addresses, port) : { addresses, port });
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable || error instanceof CertificateError) throw error;
     throw error instanceof ListenError ? error : new ListenError(hostname, port, error);

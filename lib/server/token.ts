@@ -4,7 +4,8 @@
  * @module
  */
 
-import { trimBlanks } from "../protocol/http_lines.ts";
+import type { RequestLike } from "../net/request.ts";
+import { bytesOf, trimBlanks } from "../protocol/http_lines.ts";
 
 /** The subprotocol with which a page, which cannot send the field Authorization, offers its token begins so. */
 export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
@@ -29,23 +30,38 @@ export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
  * assertEquals(check(request("Bearer open barley")), false);
  * ```
  */
-export function createTokenCheck(token: string): (request: Request) => boolean {
-  // Loaded here, as it takes the runtime 14 ms and most servers have no token.
-  const { createHash, timingSafeEqual } = process.getBuiltinModule("node:crypto");
-  const digest = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
-  const wanted = digest(new TextEncoder().encode(token));
-  // Digests have one length, whatever was sent. All candidates are looked at, also behind the right one.
-  return (request) => [...candidatesOf(request)].filter((bytes) => timingSafeEqual(digest(bytes), wanted)).length > 0;
+export function createTokenCheck(token: string): (request: RequestLike) => boolean {
+  const wanted = new TextEncoder().encode(token);
+  return (request) => {
+    let isRight = false;
+    // All candidates are looked at, also behind the right one.
+    for (const bytes of candidatesOf(request)) isRight = isSame(bytes, wanted) || isRight;
+    return isRight;
+  };
+}
+
+/**
+ * Compares all bytes, in a time that depends on what was sent only: neither on how much of it is right, nor on how long the secret is.
+ * `timingSafeEqual()` wants one length, so that both have to be hashed first: that takes ten times as long, and the module 14 ms.
+ */
+function isSame(sent: Uint8Array, wanted: Uint8Array): boolean {
+  let difference = sent.byteLength ^ wanted.byteLength;
+  let at = 0;
+  for (const byte of sent) {
+    difference |= byte ^ (wanted[at] ?? 0);
+    at = at + 1 < wanted.byteLength ? at + 1 : 0;
+  }
+  return difference === 0;
 }
 
 /** The tokens that a request carries, as bytes: each byte of a field stands as one character. */
-function* candidatesOf({ headers }: Request): Generator<Uint8Array<ArrayBuffer>> {
+function* candidatesOf({ headers }: RequestLike): Generator<Uint8Array<ArrayBuffer>> {
   // No pattern cuts this in linear time: one that did not would let a single request hold up the server.
   const authorization = trimBlanks(headers.get("authorization") ?? "");
   const space = authorization.indexOf(" ");
   const scheme = authorization.slice(0, Math.max(space, 0));
   const credentials = trimBlanks(authorization.slice(space + 1));
-  if (scheme.toLowerCase() === "bearer") yield Uint8Array.from(credentials, (char) => char.charCodeAt(0));
+  if (scheme.toLowerCase() === "bearer") yield bytesOf(credentials);
   if (scheme.toLowerCase() === "basic") {
     const pair = decodeBase64(credentials, "base64");
     const colon = pair?.indexOf(":".charCodeAt(0)) ?? -1;

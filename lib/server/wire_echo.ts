@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
+import type { TcpEnd } from "../protocol/close.ts";
 import type { Endpoint } from "../protocol/endpoint.ts";
 import { messageOf } from "../protocol/error.ts";
 import { writeAll } from "../net/dial.ts";
@@ -12,12 +12,12 @@ import { isEndWithoutNotice } from "../net/failure.ts";
 import type { ByteStream } from "../net/tls.ts";
 import type { MessageDeflate } from "../net/zlib.ts";
 import { MAX_WORK, Turns, workOfBytes } from "../net/turns.ts";
-import { type Holder, type MemoryBudget, SHED_REASON } from "./budget.ts";
+import { type Holder, SHED_REASON } from "./budget.ts";
 import { coalesce, EchoBuffer, MIN_READ_BYTES } from "./echo_buffer.ts";
 import { EchoRelay } from "./echo_relay.ts";
 import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
 import type { WireTotals } from "../connection/connection.ts";
-import type { RateLimit } from "./rate.ts";
+import type { WireEnd, WireLimits } from "./wire_limits.ts";
 
 export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
 export { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./guard.ts";
@@ -35,41 +35,11 @@ const MIN_SLICE_BYTES = 128;
 const MAX_SLICE_BYTES = 2048;
 
 /** More work than this in one slice is much, in frames: 64 KiB that were inflated and compressed again. */
-const DENSE_WORK = 256;
+const DENSE_WORK = 512;
 
 const NO_PONG = "No answer to the ping";
 
 const NOTHING = new Uint8Array(0);
-
-/** What a connection accepts. */
-export interface WireLimits {
-  /** The longest message in bytes; a longer one is answered with 1009. */
-  readonly maxMessageBytes: number;
-  /** How long a peer may be silent before it is dropped, in milliseconds, with a ping at half of it; 0 for ever. */
-  readonly idleTimeoutMs: number;
-  /**
-   * How fast the peer may send: a message or control frame beyond it is answered with 1008. A fragment belongs to the message
-   * that has begun; one shorter than 128 bytes counts as a message itself, unless it is the last. Without limit by default.
-   */
-  readonly rate?: RateLimit | undefined;
-  /**
-   * The memory that the peer shares with others. The room for text that is not complete, text that the peer has not taken yet,
-   * what is joined to be written, and what came early count from 4 KiB on: whoever holds the most when it is too much is
-   * answered with 1013. Of a read buffer all but the first 4 KiB counts: if there is no room for a larger one, the connection
-   * goes on with the one that it has. Without limit by default.
-   */
-  readonly budget?: MemoryBudget | undefined;
-}
-
-/** How a connection has ended, and what it has echoed. */
-export interface WireEnd extends CloseRecord {
-  /** How many messages were echoed. */
-  readonly messages: number;
-  /** How many payload bytes were echoed. */
-  readonly bytes: number;
-  /** How many bytes the frames had on the wire. */
-  readonly wire: WireTotals;
-}
 
 /**
  * Echoes the frames of one connection whose handshake is done. Binary messages go back piece by piece as they come; text is
@@ -95,15 +65,14 @@ export interface WireEnd extends CloseRecord {
  * ```
  */
 export class WireEcho implements Holder {
-  /** Resolves when the close handshake is through, or can no more come to its end. It never rejects. */
-  readonly ended: Promise<WireEnd>;
-
   readonly #conn: ByteStream;
   /** What a byte costs beside one of plain TCP. */
   readonly #byteCost: number;
   readonly #isDeflating: boolean;
   readonly #turns: Turns;
-  readonly #end = Promise.withResolvers<WireEnd>();
+  /** Made when somebody asks: ten thousand idle connections have none. */
+  #ended: PromiseWithResolvers<WireEnd> | undefined;
+  #end: WireEnd | undefined;
   readonly #guard: Guard;
   readonly #buffer: EchoBuffer;
   readonly #relay: EchoRelay;
@@ -134,16 +103,22 @@ export class WireEcho implements Holder {
    * @param codec Inflates and compresses, if permessage-deflate was negotiated; its engines go with the connection.
    */
   constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
-    const { maxMessageBytes, idleTimeoutMs, rate, budget } = limits;
+    const { maxMessageBytes, budget } = limits;
     this.#turns = turns;
-    this.ended = this.#end.promise;
     this.#conn = conn;
     this.#byteCost = conn.byteCost ?? 1;
-    this.#guard = new Guard(this, { rate, idleTimeoutMs, pings: true, budget }, performance.now());
+    this.#guard = new Guard(this, limits, performance.now());
     this.#buffer = new EchoBuffer(budget);
     this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
     this.#isDeflating = codec !== undefined;
     this.#endpoint = this.#relay.endpoint;
+  }
+
+  /** Resolves when the close handshake is through, or can no more come to its end. It never rejects. */
+  get ended(): Promise<WireEnd> {
+    if (this.#end) return Promise.resolve(this.#end);
+    this.#ended ??= Promise.withResolvers();
+    return this.#ended.promise;
   }
 
   /** How many messages were echoed so far. */
@@ -181,6 +156,7 @@ export class WireEcho implements Holder {
           throw new Error("Unexpected EOF");
         }
         this.#guard.moved();
+        this.#turns.onRead();
         const frames = this.#isDeflating ? await this.#takeSlices(count) : this.#take(this.#buffer.begin(count));
         const echoes = this.#aside === undefined ? this.#buffer.takeEchoes() : undefined;
         if (echoes !== undefined) {
@@ -193,7 +169,7 @@ export class WireEcho implements Holder {
           this.#step = "read";
         }
         if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
-        this.#buffer.fit(count, frames);
+        this.#buffer.fit(count, frames, this.#guard.wasSilent);
         const turn = this.#nextTurn();
         if (turn) await turn;
       }
@@ -210,6 +186,7 @@ export class WireEcho implements Holder {
     this.#guard.release();
     this.#buffer.release();
     this.destroy();
+    this.onGone();
   }
 
   async #takeEarly(early: Uint8Array): Promise<void> {
@@ -296,6 +273,7 @@ export class WireEcho implements Holder {
    * @param now The time, in milliseconds, as of `performance.now()`.
    */
   tick(now: number): void {
+    this.#relay.tickAt = now;
     const overdue = this.#guard.look(now);
     if (overdue === undefined) return;
     if (overdue === "late") return this.destroy(NO_ANSWER);
@@ -324,8 +302,20 @@ export class WireEcho implements Holder {
     const record = closed ?? this.#endpoint.closeRecord({ tcp, detail, isLate: detail === NO_ANSWER });
     // What has come of a frame that is relayed is not counted here.
     const incomplete = this.#relay.isInsideFrame ? "not-known" : record.incomplete ?? null;
-    this.#end.resolve({ ...record, incomplete, detail: record.detail || detail, messages, bytes, wire: this.wire });
+    this.#end = { ...record, incomplete, detail: record.detail || detail, messages, bytes, wire: this.wire };
+    this.#ended?.resolve(this.#end);
+    this.onEnd(this.#end);
   }
+
+  /**
+   * Told of the end, once: for a class that follows it. It must not throw.
+   *
+   * @param _end The end.
+   */
+  protected onEnd(_end: WireEnd): void {}
+
+  /** Told when nothing is left of the connection, once. It must not throw. */
+  protected onGone(): void {}
 
   /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
   async #drain(): Promise<void> {
@@ -367,7 +357,6 @@ export class WireEcho implements Holder {
     const before = relay.work;
     const wasClosing = endpoint.sent !== null;
     const wasInside = relay.isInsideFrame;
-    if (this.#guard.isMetered) relay.readAt = performance.now();
     this.#step = "take";
     endpoint.receive(bytes);
     this.#step = "read";

@@ -331,7 +331,7 @@ async function runProgram(
     // What does not end by itself ends when the client does.
     if (!plan.ends || manner !== "behaves") await connection.closeWrite().catch(ignore);
     const { bytes, isReset } = await (reading ?? readToEnd(connection));
-    return await judge(plan, bytes, isReset, tell);
+    return judge(plan, bytes, isReset, tell);
   } finally {
     clearTimeout(timer);
     try {
@@ -395,12 +395,12 @@ async function readToEnd(connection: Deno.Conn): Promise<{ bytes: Uint8Array<Arr
   return { bytes: new Uint8Array(await new Blob(pieces).arrayBuffer()), isReset };
 }
 
-async function judge(
+function judge(
   plan: Plan,
   bytes: Uint8Array<ArrayBuffer>,
   isReset: boolean,
   tell: (what: string) => void,
-): Promise<number> {
+): number {
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, 20_000));
   const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
   // A reset may take the answer back.
@@ -409,7 +409,7 @@ async function judge(
   if (status !== 101) return status;
   const end = text.indexOf("\r\n\r\n") + 4;
   const accept = /^sec-websocket-accept: (.*)$/im.exec(text.slice(0, end))?.[1]?.trim();
-  const isAcceptRight = accept === await acceptKeyFor(KEY);
+  const isAcceptRight = accept === acceptKeyFor(KEY);
   if (/\/(no|bad)-accept/.test(plan.path) === isAcceptRight && end > 4 && !/\/half/.test(plan.path)) {
     tell("the accept key is not as the steps say");
   }

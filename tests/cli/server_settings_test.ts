@@ -40,6 +40,7 @@ async function settingsOf(args: readonly string[], variables: Record<string, str
 Deno.test("readServerSettings() leaves every default to those who have it", async () => {
   assertEquals(await settingsOf([]), {
     serve: { transport: "builtin" },
+    workers: 1,
     shutdownTimeoutMs: undefined,
     log: "text",
     lab: "no",
@@ -71,9 +72,9 @@ Deno.test("readServerSettings() reads every option", async () => {
     ...["-p", "v2", "--protocol", "v1", "--max-message", "1KiB", "--max-connections", "5", "--max-buffered", "2KiB"],
     ...["--max-buffered-total", "4KiB", "--rate", "10,1MiB", "--idle-timeout", "30", "--require-origin"],
     ...["--allow-origin", "https://a.example", "--allow-origin", "https://*.b.example", "--token", "token.txt"],
-    ...["--shutdown-timeout", "2.5", "--log", "json"],
+    ...["--shutdown-timeout", "2.5", "--log", "json", "--workers", "3"],
   ]);
-  assertEquals(settings, { serve: FULL, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
+  assertEquals(settings, { serve: FULL, workers: 3, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
 });
 
 Deno.test("readServerSettings() reads every option from the environment as well", async () => {
@@ -95,8 +96,18 @@ Deno.test("readServerSettings() reads every option from the environment as well"
     WSPROOF_TOKEN: "s3cret",
     WSPROOF_SHUTDOWN_TIMEOUT: "2.5",
     WSPROOF_LOG: "json",
+    WSPROOF_WORKERS: "3",
   });
-  assertEquals(settings, { serve: FULL, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
+  assertEquals(settings, { serve: FULL, workers: 3, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
+});
+
+Deno.test("readServerSettings() takes a worker for each core with auto, 64 at most", async () => {
+  const { workers } = await settingsOf(["--workers", "auto", "--transport", "wire"]);
+  assertEquals(workers, Math.min(navigator.hardwareConcurrency, 64));
+  await assertRejects(() => settingsOf(["--workers", "65", "--transport", "wire"]), UsageError, "from 1 to 64");
+  await assertRejects(() => settingsOf(["--workers", "auto"]), UsageError, "give --transport wire");
+  // One is none of several, whatever the transport.
+  assertEquals((await settingsOf(["--workers", "1"])).workers, 1);
 });
 
 Deno.test("parseServerLine() lets the command line stand over the environment, lists too", () => {

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { validate as problemsOf } from "npm:dockerfile-utils@0.16.3";
 import { loadAll } from "npm:js-yaml@5.5.0";
 import { Deployment } from "npm:kubernetes-models@5.1.0/apps/v1";
+import { HorizontalPodAutoscaler } from "npm:kubernetes-models@5.1.0/autoscaling/v2";
 import { NetworkPolicy } from "npm:kubernetes-models@5.1.0/networking.k8s.io/v1";
 import { PodDisruptionBudget } from "npm:kubernetes-models@5.1.0/policy/v1";
 import { Service } from "npm:kubernetes-models@5.1.0/v1";
@@ -23,6 +24,7 @@ type Document = any;
 
 const MODELS: Record<string, { prototype: { validate(): void } }> = {
   Deployment,
+  HorizontalPodAutoscaler,
   NetworkPolicy,
   PodDisruptionBudget,
   Service,
@@ -65,13 +67,17 @@ const podEnv = new Map<string, string>(container.env.map((each: Document) => [ea
 const help = await outcomeOf(start("server.ts", ["--help"]));
 
 Deno.test("kubernetes.yaml is valid, each document by the schema of its kind", () => {
-  assertEquals(documents.map(({ kind }) => kind), ["Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"]);
+  const kinds = ["Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"];
+  assertEquals(documents.map(({ kind }) => kind), kinds);
   for (const document of documents) validateDocument(document);
 });
 
 for (
   const [from, to, problem] of [
-    ["replicas: 2", "replicas: two", "spec/replicas must be integer"],
+    ["maxSurge: 1", "maxSurges: 1", "rollingUpdate.maxSurges"],
+    ["maxReplicas: 8", "maxReplicas: eight", "spec/maxReplicas must be integer"],
+    ["averageUtilization: 80", "averageUtilisation: 80", "target.averageUtilisation"],
+    ["scaleDown:", "scaledown:", "behavior.scaledown"],
     ["readinessProbe:", "readinesProbe:", "containers.0.readinesProbe"],
     ["containerPort: 6455", "containerPort: http", "containerPort must be integer"],
     ["memory: 1Gi", "memory: much", "limits/memory must match format"],
@@ -99,11 +105,28 @@ Deno.test("kubernetes.yaml probes the port that the server listens on", () => {
 
 Deno.test("kubernetes.yaml selects its own pods in all documents", () => {
   const { labels } = deployment.spec.template.metadata;
-  const [, service, budget, policy] = documents;
+  const [, service, , budget, policy] = documents;
   const selectors = [deployment.spec.selector.matchLabels, service.spec.selector, budget.spec.selector.matchLabels];
   for (const selector of [...selectors, policy.spec.podSelector.matchLabels]) {
     assertEquals(selector, labels);
   }
+});
+
+Deno.test("kubernetes.yaml lets the autoscaler alone say how many pods there are, and always keeps one that serves", () => {
+  const { spec } = documents.find(({ kind }) => kind === "HorizontalPodAutoscaler");
+  assertEquals(spec.scaleTargetRef, { apiVersion: "apps/v1", kind: "Deployment", name: deployment.metadata.name });
+  // What is written down here would be set again at each apply.
+  assertEquals(deployment.spec.replicas, undefined);
+  const budget = documents.find(({ kind }) => kind === "PodDisruptionBudget");
+  assert(spec.minReplicas > budget.spec.maxUnavailable);
+  // A share of what a container asks for is known only where each asks for it.
+  for (const { resource } of spec.metrics) assert(container.resources.requests[resource.name] !== undefined);
+});
+
+Deno.test("kubernetes.yaml lets a pod be as busy as its workers can make it before another one comes", () => {
+  const { spec } = documents.find(({ kind }) => kind === "HorizontalPodAutoscaler");
+  const busyCores = Number(container.resources.requests.cpu) * spec.metrics[0].resource.target.averageUtilization / 100;
+  assert(busyCores < Number(podEnv.get("WSPROOF_WORKERS")));
 });
 
 Deno.test("kubernetes.yaml lets in what comes to the server's port, and nothing out", () => {
@@ -179,6 +202,7 @@ Deno.test("Containerfile is in order", async () => {
 
 /** The numbers of a file: its connections, what all peers may hold together, and its memory limit, in MiB. */
 interface Memory {
+  readonly workers: number;
   readonly connections: number;
   readonly totalMib: number;
   readonly limitMib: number;
@@ -186,30 +210,36 @@ interface Memory {
 
 const MEMORY: Record<string, Memory> = {
   "kubernetes.yaml": {
+    workers: Number(podEnv.get("WSPROOF_WORKERS")),
     connections: Number(podEnv.get("WSPROOF_MAX_CONNECTIONS")),
     totalMib: Number(/^(\d+)MiB$/.exec(podEnv.get("WSPROOF_MAX_BUFFERED_TOTAL") ?? "")?.[1]),
     limitMib: 1024 * Number(/^(\d+)Gi$/.exec(container.resources.limits.memory)?.[1]),
   },
   "wsproof.service": {
+    workers: Number(found(unit, /WSPROOF_WORKERS=(\d+)/)),
     connections: Number(found(unit, /WSPROOF_MAX_CONNECTIONS=(\d+)/)),
     totalMib: Number(found(unit, /WSPROOF_MAX_BUFFERED_TOTAL=(\d+)MiB/)),
     limitMib: 1024 * Number(found(unit, /^MemoryMax=(\d+)G$/m)),
   },
   "Containerfile": {
+    // One is no thread of its own.
+    workers: 0,
     connections: Number(found(containerfile, /WSPROOF_MAX_CONNECTIONS=(\d+)/)),
     totalMib: Number(found(containerfile, /WSPROOF_MAX_BUFFERED_TOTAL=(\d+)MiB/)),
     limitMib: 1024 * Number(found(containerfile, /podman run .*--memory (\d+)g/)),
   },
 };
 
-for (const [file, { connections, totalMib, limitMib }] of Object.entries(MEMORY)) {
+for (const [file, { workers, connections, totalMib, limitMib }] of Object.entries(MEMORY)) {
   Deno.test(`the limits of ${file} fit its memory, and deploy/README.md has the sum`, async () => {
     // perf/limits.ts holds the numbers against the real server: what it takes is below the sum.
-    const sum = Math.round(60 + connections * 32 / 1024 + 2 * totalMib);
+    const sum = Math.round(60 + 20 * workers + connections * 32 / 1024 + 2 * totalMib);
     assert(sum <= 0.75 * limitMib, `${sum} of ${limitMib} MiB`);
-    const row = new RegExp(`\\| \`${file}\` *\\| *([\\d,]+) \\| *(\\d+) MiB \\| *([\\d,]+) MiB \\| *(\\d+) GiB \\|`);
+    const row = new RegExp(
+      `\\| \`${file}\` *\\| *(\\d+) \\| *([\\d,]+) \\| *(\\d+) MiB \\| *([\\d,]+) MiB \\| *(\\d+) GiB \\|`,
+    );
     const cells = row.exec(await read("deploy/README.md"))?.slice(1).map((cell) => Number(cell.replace(",", "")));
-    assertEquals(cells, [connections, totalMib, sum, limitMib / 1024]);
+    assertEquals(cells, [Math.max(workers, 1), connections, totalMib, sum, limitMib / 1024]);
   });
 }
 

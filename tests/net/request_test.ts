@@ -1,7 +1,7 @@
 /** From the head of a request to a request, or to what is wrong about it. */
 
 import { assert, assertEquals } from "@std/assert";
-import { parseRequest } from "../../lib/net/request.ts";
+import { HeadRequest, parseRequest } from "../../lib/net/request.ts";
 
 const HOST = ["Host", "a"] as const;
 
@@ -59,4 +59,11 @@ Deno.test("parseRequest() takes HTTP/1.0 without a Host, and says which version 
   const parsed = parseRequest({ startLine: "GET /x HTTP/1.0", fields: [] }, false);
   assert("request" in parsed);
   assertEquals([parsed.request.url, parsed.version], ["http://localhost/x", "1.0"]);
+});
+
+Deno.test("HeadRequest gives the fields as a Request does, when a field has several lines and any case", () => {
+  const request = new HeadRequest("GET", "http://a/./b?c", [["X-A", "1"], ["x-b", ""], ["x-a", "2"]]);
+  const real = request.toRequest();
+  for (const name of ["x-a", "x-b", "x-c"]) assertEquals(request.headers.get(name), real.headers.get(name));
+  assertEquals([request.url, request.method], [real.url, real.method]);
 });

@@ -26,6 +26,62 @@ Deno.test("Turns.next() lets nobody go on at once, with more than 64 connections
   assertEquals(turns.next(1), undefined);
 });
 
+/** More connections than are served without rounds. */
+function manyTurns(connections: number): Turns {
+  const turns = new Turns();
+  for (let count = 0; count < connections; count++) turns.enter();
+  return turns;
+}
+
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+Deno.test("Turns.next() lets nobody go on as long as others are served, with more than 64 connections", async () => {
+  const turns = manyTurns(200);
+  let isOver = false;
+  const round = turns.next(1)?.then(() => isOver = true);
+  for (let count = 0; count < 100; count++) {
+    turns.onRead();
+    await nextTurn();
+    assert(!isOver, `The round was over after ${count} turns`);
+  }
+  await within(round ?? Promise.reject(new Error("No round")), "round", WAIT);
+});
+
+Deno.test("Turns.next() lets all go on when all were served, without looking for more", async () => {
+  const turns = manyTurns(200);
+  let isOver = false;
+  const rounds = Array.from({ length: 200 }, () => turns.next(1)?.then(() => isOver = true));
+  for (let count = 0; count < 128; count++) turns.onRead();
+  for (let count = 0; count < 3; count++) await nextTurn();
+  assert(isOver, "The round goes on");
+  await Promise.all(rounds);
+});
+
+Deno.test("Turns.next() lets all go on, when some that were served in the last round have nothing more to say", async () => {
+  const turns = manyTurns(200);
+  for (const served of [150, 128, 128]) {
+    const rounds = Array.from({ length: served }, () => (turns.onRead(), turns.next(1)));
+    await within(Promise.all(rounds), "round", WAIT);
+  }
+});
+
+Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind 128 reads in a turn", async () => {
+  const turns = manyTurns(200);
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  using conn = await listener.accept();
+  // Again and again, as the runtime may just have been about to ask the system.
+  for (let count = 0; count < 20; count++) {
+    let hasCome = false;
+    const reading = conn.read(new Uint8Array(1)).then(() => hasCome = true);
+    await peer.write(new Uint8Array(1));
+    for (let reads = 0; reads < 128; reads++) turns.onRead();
+    await within(turns.next(1) ?? Promise.reject(new Error("No round")), "round", WAIT);
+    assert(hasCome, `The byte had not come in round ${count}`);
+    await reading;
+  }
+});
+
 /** Works as one busy connection does, until something has happened. */
 async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<number> {
   let count = 0;

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
-import { type Decision, DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES } from "../../lib/net/wire_server.ts";
+import type { Decision } from "../../lib/net/wire_handler.ts";
+import { DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES, MIN_HEAD_MS } from "../../lib/net/wire_server.ts";
 import { OPCODE } from "../../lib/protocol/frame.ts";
 import type { EchoHandler } from "../../lib/server/echo_handler.ts";
 import { MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/wire_echo.ts";
@@ -37,7 +38,7 @@ Deno.test("WireServer waits for a decision that takes its time, and says who ask
     async decide(request, addr) {
       addrs.push(addr);
       await new Promise((resolve) => setTimeout(resolve, 5));
-      return request.headers.has("upgrade") ? "chat" : new Response("page", { status: 200 });
+      return request.headers.get("upgrade") !== null ? "chat" : new Response("page", { status: 200 });
     },
   });
   assertMatch(await answerTo(scene.url, plainGet), /^HTTP\/1\.1 200 OK\r\n.*\r\n\r\npage$/s);
@@ -393,7 +394,7 @@ Deno.test("WireServer waits for a body as long as for a head, and cancels it the
 
 Deno.test("the limits of a WireServer are as they are documented", () => {
   assertEquals([DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES], [1024, 10_000, 1_048_576]);
-  assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [4096, 131_072]);
+  assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [512, 131_072]);
 });
 
 Deno.test("WireServer.closeAll() refuses a reason that no close frame can have", async () => {
@@ -408,4 +409,21 @@ Deno.test("WireServer.closeAll() refuses a reason that no close frame can have",
   const socket = await scene.connect();
   await socket.write(frame(OPCODE.text, "still here"));
   assertEquals((await within(socket.readFrame(), "echo", WAIT)).opcode, OPCODE.text);
+});
+
+Deno.test("WireServer upgrades all, when many more connect at once than may be before their upgrade", async () => {
+  await using scene = wireScene({ maxHeads: 8 });
+  const upgrade = async () => {
+    const socket = await connectRaw(scene.url);
+    await socket.write(requestHead());
+    const head = await within(socket.readHead(), "upgrade", WAIT);
+    socket.close();
+    return head.slice(0, 12);
+  };
+  const answers = await Promise.all(Array.from({ length: 300 }, upgrade));
+  assertEquals(new Set(answers), new Set(["HTTP/1.1 101"]));
+});
+
+Deno.test("WireServer gives each connection 2 s for its head, before it drops one for another", () => {
+  assertEquals(MIN_HEAD_MS, 2000);
 });

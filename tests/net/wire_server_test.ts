@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
-import { type WireConnection, type WireHandler, WireServer, type WireUpgrade } from "../../lib/net/wire_server.ts";
+import type { WireConnection, WireHandler, WireUpgrade } from "../../lib/net/wire_handler.ts";
+import { WireServer } from "../../lib/net/wire_server.ts";
 import { connectRaw, type RawSocket, requestHead } from "../support/raw_peer.ts";
 
 const WAIT = { timeoutMs: 60_000 };

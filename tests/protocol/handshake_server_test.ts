@@ -94,8 +94,8 @@ Deno.test("selectProtocol() takes the server's best, or the client's, or none", 
 });
 
 for (const protocol of ["", "chat"]) {
-  Deno.test(`responseFields() satisfies the client's half, when the subprotocol is "${protocol}"`, async () => {
-    const fields = await responseFields(KEY, protocol);
+  Deno.test(`responseFields() satisfies the client's half, when the subprotocol is "${protocol}"`, () => {
+    const fields = responseFields(KEY, protocol);
     const expected = { acceptKey: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", protocols: protocol === "" ? [] : [protocol] };
     assertEquals(verifyResponse({ startLine: SWITCHING, fields }, expected), { status: 101, protocol, problems: [] });
   });

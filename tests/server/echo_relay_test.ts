@@ -11,6 +11,7 @@ function scene() {
   const holder = { heldBytes: () => 0, shed: () => false };
   const guard = new Guard(holder, { idleTimeoutMs: 0, pings: true }, 0);
   const buffer = new EchoBuffer();
+  buffer.resize(4096);
   const relay = new EchoRelay({ maxMessageBytes: 1024, guard, buffer, holder });
   /** Takes one read, and gives all that goes out for it. */
   const read = (bytes: Uint8Array): Uint8Array => {

@@ -118,3 +118,15 @@ Deno.test("Guard.release() gives back what the budget knows of", () => {
 Deno.test("a close frame may be answered for 2 s", () => {
   assertEquals(CLOSE_ANSWER_TIMEOUT_MS, 2000);
 });
+
+Deno.test("Guard.wasSilent says whether nothing had moved for a second, with or without an idle timeout", () => {
+  for (const idleTimeoutMs of [0, 60_000]) {
+    const guard = guardOf({ idleTimeoutMs });
+    const seen = [999, 1000].map((now) => (guard.look(now), guard.wasSilent));
+    // What moves counts as of the next look.
+    guard.moved();
+    assertEquals([...seen, guard.wasSilent], [false, true, true]);
+    guard.look(1100);
+    assertEquals(guard.wasSilent, false);
+  }
+});

@@ -108,6 +108,7 @@ wsproof_refusals_total{cause="head-limit"} 1
 # TYPE wsproof_troubles_total counter
 wsproof_troubles_total{kind="accept"} 4
 wsproof_troubles_total{kind="runtime"} 0
+wsproof_troubles_total{kind="worker"} 0
 # HELP wsproof_log_dropped_lines_total Lines that the log has dropped.
 # TYPE wsproof_log_dropped_lines_total counter
 wsproof_log_dropped_lines_total 6`;
@@ -117,7 +118,7 @@ Deno.test("respond() has as many series of refusals and troubles as its document
   const [refusals, troubles] = ["wsproof_refusals", "wsproof_troubles"].map((name) =>
     series.filter((key) => key.startsWith(name)).length
   );
-  assertEquals([refusals, troubles], [13, 2]);
+  assertEquals([refusals, troubles], [13, 3]);
 });
 
 Deno.test("respond() writes a snapshot in the text format of Prometheus", async () => {
@@ -149,7 +150,7 @@ Deno.test("respond() writes what another parser reads", async () => {
   assertEquals(samples.get("wsproof_message_bytes_total"), 6789);
   assertEquals(samples.get("wsproof_closes_total 4xxx peer"), 3);
   assertEquals(samples.get("wsproof_refusals_total origin"), 3);
-  assertEquals(samples.size, 8 + 12 + 13 + 2 + 4);
+  assertEquals(samples.size, 8 + 12 + 13 + 3 + 4);
 });
 
 Deno.test("respond() gives every metric a name by the rules, and a help", async () => {
@@ -311,6 +312,7 @@ Deno.test("the instruments of OpenTelemetry are exported with OTEL_DENO=true, un
   assertEquals([drops, troubles], [{ "": 6 }, {
     "wsproof.trouble.kind=accept": 4,
     "wsproof.trouble.kind=runtime": 0,
+    "wsproof.trouble.kind=worker": 0,
   }]);
   assertEquals(closes, {
     "wsproof.close.code=1000 wsproof.close.initiator=peer": 5,

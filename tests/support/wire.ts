@@ -3,7 +3,7 @@
 import { encodeFrame, type EncodeFrameOptions } from "../../lib/protocol/frame.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { type EchoHandler, echoing } from "../../lib/server/echo_handler.ts";
-import type { WireEnd, WireLimits } from "../../lib/server/wire_echo.ts";
+import type { WireEnd, WireLimits } from "../../lib/server/wire_limits.ts";
 import { WireServer, type WireServerOptions } from "../../lib/net/wire_server.ts";
 import { CLOSE, connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
 

@@ -1,0 +1,61 @@
+/**
+ * The parts of a URL before its path (RFC 3986 section 3.2): the credentials and the host. A client whose runtime does the
+ * handshake needs no more of it.
+ *
+ * @module
+ */
+
+/**
+ * Makes Basic credentials of the user name and password of a URL (RFC 7617 section 2). A percent sign that begins no escape
+ * stands for itself.
+ *
+ * @param url The URL; either of the two may be empty.
+ * @returns The value for the field Authorization or Proxy-Authorization.
+ *
+ * @example
+ * ```ts
+ * import { basicCredentials } from "./authority.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(basicCredentials(new URL("ws://me:100%@host/")), `Basic ${btoa("me:100%")}`);
+ * ```
+ */
+export function basicCredentials({ username, password }: URL): string {
+  return `Basic ${base64(percentDecoded(`${username}:${password}`))}`;
+}
+
+/**
+ * Says whether the value of a field Host is a host, and a port from 0 to 65535 if there is one (RFC 9110 section 7.2, RFC
+ * 3986 section 3.2.2): a name, an IPv4 address, or an IPv6 address in brackets. A slash or the like would become part of the
+ * path.
+ *
+ * @param text The value.
+ * @returns Whether it is, and can stand in a URL.
+ *
+ * @example
+ * ```ts
+ * import { isHost } from "./authority.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["example.org:80", "[::1]", "a/healthz?", "a:65536", ""].map(isHost), [true, true, false, false, false]);
+ * ```
+ */
+export function isHost(text: string): boolean {
+  // The URL standard knows which addresses are none, and which port is too large.
+  return HOST.test(text) && URL.canParse(`http://${text}/`);
+}
+
+/** An address in brackets or the characters of a name (RFC 3986 section 3.2.2), and a port. */
+const HOST = /^(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:\d{0,5})?$/;
+
+/** The bytes that a part of a URL stands for: a % that begins no escape, and bytes that are not UTF-8, stay. */
+function percentDecoded(text: string): Uint8Array {
+  const characters = text.replace(/%([0-9A-Fa-f]{2})/g, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
+  // A URL is ASCII, so that each character is a byte.
+  return Uint8Array.from(characters, (character) => character.charCodeAt(0));
+}
+
+/** Writes bytes in Base64. */
+export function base64(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes));
+}

@@ -1,0 +1,96 @@
+/** The servers that are measured beside each other, each in a process of its own on cores of its own. */
+
+import { deno, readStandIns, type Server, start, startCommand, startWithPolicy } from "../support.ts";
+
+/** The names of the servers, in the order of the tables; the first is what the others are ratios of. */
+export const SERVER_NAMES = ["bare", "builtin", "wire", "ws", "bun"] as const;
+
+/** One of the servers. */
+export type ServerName = typeof SERVER_NAMES[number];
+
+/** Tells the name of a server from any other word. */
+export function isServerName(word: string): word is ServerName {
+  return SERVER_NAMES.some((name) => name === word);
+}
+
+/** The versions of what npm has. */
+const PACKAGES = { ws: "8.23.0", bufferutil: "4.1.0", bun: "1.4.5" };
+/** The package that has the executable of Bun itself; the package `bun` fetches it in a script of its own. */
+const BUN_PACKAGE = `@oven/bun-linux-${Deno.build.arch === "aarch64" ? "aarch64" : "x64"}`;
+
+/** Starts the servers. */
+export interface Servers extends AsyncDisposable {
+  /** What runs here, for the tables. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Starts one; the cores are as `taskset -c` takes them. */
+  start(name: ServerName, cores: string, more?: readonly string[]): Promise<Server>;
+}
+
+/**
+ * Fetches what npm has of the servers into a folder that goes with the result.
+ *
+ * @throws {Error} if a package cannot be installed, or there is no Node for `ws`.
+ */
+export async function prepareServers(names: readonly ServerName[]): Promise<Servers> {
+  const standIns = await readStandIns();
+  const folder = await Deno.makeTempDir({ prefix: "wsproof-peers-" });
+  const bun = `${folder}/node_modules/${BUN_PACKAGE}/bin/bun`;
+  const servers: Record<ServerName, (cores: string, more: readonly string[]) => Promise<Server>> = {
+    bare: (cores) => start(["perf/bare_echo.ts"], {}, cores),
+    builtin: (cores, more) => startWithPolicy("builtin", standIns, more, cores),
+    wire: (cores, more) => startWithPolicy("wire", standIns, more, cores),
+    ws: (cores) => startCommand("node", ["perf/ws_echo.mjs", folder], {}, cores),
+    bun: (cores) => startCommand(bun, ["perf/bun_echo.mjs"], {}, cores),
+  };
+  const versions: Record<string, string> = { deno: Deno.version.deno };
+  try {
+    const dependencies: Record<string, string> = {};
+    if (names.includes("ws")) {
+      Object.assign(dependencies, { ws: PACKAGES.ws, bufferutil: PACKAGES.bufferutil });
+      versions["node"] = (await readOutput("node", ["--version"])).replace(/^v/, "");
+      versions["ws"] = PACKAGES.ws;
+    }
+    if (names.includes("bun")) {
+      dependencies[BUN_PACKAGE] = PACKAGES.bun;
+      versions["bun"] = PACKAGES.bun;
+    }
+    if (Object.keys(dependencies).length > 0) await install(folder, dependencies);
+  } catch (error) {
+    await Deno.remove(folder, { recursive: true });
+    throw error;
+  }
+  return {
+    versions,
+    start: (name, cores, more = []) => servers[name](cores, more),
+    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+  };
+}
+
+async function install(folder: string, dependencies: Record<string, string>): Promise<void> {
+  await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify({ dependencies }));
+  const command = new Deno.Command(Deno.execPath(), { args: ["install", "--quiet"], cwd: folder });
+  const { success, stderr } = await command.output();
+  if (!success) {
+    throw new Error(`npm does not give ws and Bun (--servers bare,builtin,wire does without): ${decode(stderr)}`);
+  }
+}
+
+/** The standard output of a command, without the last line end. */
+export async function readOutput(command: string, args: readonly string[]): Promise<string> {
+  try {
+    return decode((await new Deno.Command(command, { args: [...args], stdin: "null" }).output()).stdout);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new Error(`There is no ${command}`);
+    throw error;
+  }
+}
+
+function decode(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes).trim();
+}
+
+/** Whether the server of this tree knows an option. */
+export async function knowsOption(option: string): Promise<boolean> {
+  const { stdout } = await deno(["run", ...await readStandIns(), "server.ts", "--help"]).output();
+  return decode(stdout).includes(option);
+}

@@ -1,0 +1,46 @@
+/** How large the read buffer of a connection is. */
+
+import { assertEquals } from "@std/assert";
+import { MemoryBudget } from "../../lib/server/budget.ts";
+import { EchoBuffer, MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/echo_buffer.ts";
+
+const KIB = 1024;
+
+/** Reads so many bytes in so many frames, and gives the size of the buffer for the next read. */
+function sizeAfter(buffer: EchoBuffer, count: number, { frames = 1, wasSilent = false } = {}): number {
+  buffer.begin(count);
+  buffer.fit(count, frames, wasSilent);
+  return buffer.room.byteLength;
+}
+
+Deno.test("EchoBuffer.fit() makes the read buffer larger for a peer that fills it: 512 bytes, 4 KiB, and twice as much up to 128 KiB", () => {
+  const buffer = new EchoBuffer();
+  const sizes = [buffer.room.byteLength];
+  for (let count = 0; count < 8; count++) sizes.push(sizeAfter(buffer, buffer.room.byteLength));
+  assertEquals(sizes.map((size) => size / KIB), [0.5, 4, 8, 16, 32, 64, 128, 128, 128]);
+  assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [512, 128 * KIB]);
+});
+
+Deno.test("EchoBuffer.fit() keeps the read buffer that is not filled, and makes it small behind a silence", () => {
+  const budget = new MemoryBudget(1024 * KIB);
+  const buffer = new EchoBuffer(budget);
+  while (buffer.room.byteLength < MAX_READ_BYTES) sizeAfter(buffer, buffer.room.byteLength);
+  assertEquals(sizeAfter(buffer, 100), MAX_READ_BYTES);
+  // A peer that goes on as before needs it.
+  assertEquals(sizeAfter(buffer, 100_000, { wasSilent: true }), MAX_READ_BYTES);
+  assertEquals(budget.totalBytes, MAX_READ_BYTES - 4 * KIB);
+  assertEquals([sizeAfter(buffer, 100, { wasSilent: true }), budget.totalBytes], [MIN_READ_BYTES, 0]);
+});
+
+Deno.test("EchoBuffer.fit() makes the read buffer 4 KiB large without a budget for it, and no larger", () => {
+  const buffer = new EchoBuffer(new MemoryBudget(0));
+  assertEquals(sizeAfter(buffer, 512), 4 * KIB);
+  assertEquals(sizeAfter(buffer, 4 * KIB), 4 * KIB);
+});
+
+Deno.test("EchoBuffer.fit() does not make the read buffer larger for more than 2,048 frames, and smaller for twice as many", () => {
+  const buffer = new EchoBuffer();
+  for (let count = 0; count < 3; count++) sizeAfter(buffer, buffer.room.byteLength);
+  const sizes = [2049, 4097, 4097, 4097].map((frames) => sizeAfter(buffer, buffer.room.byteLength, { frames }) / KIB);
+  assertEquals(sizes, [16, 8, 4, 4]);
+});
