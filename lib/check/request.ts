@@ -6,7 +6,7 @@
 
 import type { RequestEdit } from "./case.ts";
 import { USER_AGENT } from "../net/dial.ts";
-import { basicCredentials } from "../protocol/handshake.ts";
+import { basicCredentials } from "../protocol/authority.ts";
 import { encodeHead } from "../protocol/http_lines.ts";
 
 /** Where the request goes, and what every request of a run has. */

@@ -149,7 +149,7 @@ async function playOver(
   const head = requestBytes({ ...target, key }, request);
   onProgress({ request: latin1(head) });
   const sent = request.fields?.["Sec-WebSocket-Key"] ?? [key];
-  const acceptKey = await acceptKeyFor(sent[0] ?? "");
+  const acceptKey = acceptKeyFor(sent[0] ?? "");
   await writeRequest(transport, head, request, signal);
   let answer;
   try {

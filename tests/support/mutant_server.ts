@@ -3,7 +3,8 @@
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
 import { RawReader, type SeenFrame } from "../../lib/peer/raw_reader.ts";
 import { encodeClosePayload, isSendableCloseCode } from "../../lib/protocol/close.ts";
-import { acceptKeyFor, isHost, isKey } from "../../lib/protocol/handshake.ts";
+import { isHost } from "../../lib/protocol/authority.ts";
+import { acceptKeyFor, isKey } from "../../lib/protocol/handshake.ts";
 import { HeadReader } from "../../lib/protocol/http.ts";
 import { encodeHead, type HttpHead, listOf, parseRequestLine, valuesOf } from "../../lib/protocol/http_lines.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
@@ -99,7 +100,7 @@ async function serveOne(connection: Deno.Conn, fault: Fault): Promise<void> {
   const fields: [string, string][] = [
     ["Upgrade", "websocket"],
     ["Connection", "Upgrade"],
-    ["Sec-WebSocket-Accept", await acceptKeyFor(key)],
+    ["Sec-WebSocket-Accept", acceptKeyFor(key)],
   ];
   const extension = fault.deflate && negotiate(complete.head, fault.deflate);
   if (extension !== undefined) fields.push(["Sec-WebSocket-Extensions", extension]);
