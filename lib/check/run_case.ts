@@ -51,6 +51,8 @@ export interface CaseResult extends Judgement {
   readonly request: string;
   /** The head of the answer. */
   readonly answer: string;
+  /** Whether the request came in, and the answer went out; `false` by default. */
+  readonly isClient?: boolean;
   /** What went over the connection. */
   readonly seen: Seen | undefined;
 }

@@ -9,19 +9,7 @@ import { constants, deflateRawSync } from "node:zlib";
 import type { AgentTraits, AnswerEdit, ClientCase } from "./client_case.ts";
 import { keyProblem, maskProblem } from "./randomness.ts";
 import type { Case, Judgement, Plan } from "../check/case.ts";
-import {
-  close,
-  HELLO,
-  make,
-  more,
-  NORMAL,
-  payloadOf,
-  ping,
-  plan,
-  reply,
-  send,
-  text,
-} from "../check/cases/parts.ts";
+import { close, HELLO, make, more, NORMAL, payloadOf, ping, plan, reply, send, text } from "../check/cases/parts.ts";
 import { closeCodeOf, type Seen } from "../peer/player.ts";
 import { OPCODE } from "../protocol/frame.ts";
 
@@ -59,7 +47,9 @@ function judgeRefusal({ frames, end }: Seen): Judgement {
 const REFUSE_RULE = "A client fails the connection if the answer is no valid upgrade.";
 
 const refused: readonly ClientCase[] = ([
-  ["4.1", "bad-accept", "an accept key that does not fit", { "Sec-WebSocket-Accept": ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="] }],
+  ["4.1", "bad-accept", "an accept key that does not fit", {
+    "Sec-WebSocket-Accept": ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="],
+  }],
   ["4.1", "no-accept", "no accept key", { "Sec-WebSocket-Accept": [] }],
   ["4.1", "no-upgrade-field", "no field Upgrade", { "Upgrade": [] }],
   ["4.1", "other-upgrade", "another protocol in Upgrade", { "Upgrade": ["h2c"] }],
@@ -128,7 +118,8 @@ const behind = caseOf({
   plan: () => plan([], [reply("text", HELLO)], NORMAL),
 }, { answer: { behind: [text(HELLO)] } });
 
-const REQUEST_RULE = "A client asks with GET, HTTP/1.1, Host, Upgrade, Connection, a key of 16 bytes and the version 13.";
+const REQUEST_RULE =
+  "A client asks with GET, HTTP/1.1, Host, Upgrade, Connection, a key of 16 bytes and the version 13.";
 
 const request = caseOf({
   id: "6455/4.1/request",
@@ -138,7 +129,8 @@ const request = caseOf({
   profile: "quick",
   plan: echo,
 }, {
-  judgeAgent: ({ requestProblem }) => requestProblem === undefined ? undefined : fail(`Request is wrong: ${requestProblem}`),
+  judgeAgent: ({ requestProblem }) =>
+    requestProblem === undefined ? undefined : fail(`Request is wrong: ${requestProblem}`),
 });
 
 const HALF = text(payloadOf("text", 100));
@@ -166,7 +158,9 @@ const ends: readonly ClientCase[] = [
     title: "End TCP between two fragments",
     rule: "A message whose end has not come is none.",
     plan: () =>
-      plan([send(text(HELLO, { final: false })), { do: "half-close" }], [], { type: "any" }, { judge: nothingDelivered }),
+      plan([send(text(HELLO, { final: false })), { do: "half-close" }], [], { type: "any" }, {
+        judge: nothingDelivered,
+      }),
   }),
   caseOf({
     id: "6455/7.1.1/late-end",
