@@ -23,6 +23,8 @@ import {
   type ServeEchoOptions,
 } from "./lib/server/serve.ts";
 import { parseServerLine, readServerSettings, SERVER_OPTIONS, type ServerSettings } from "./lib/cli/server_settings.ts";
+import type { Harness, HarnessVerdict } from "./lib/cli/harness.ts";
+import type { LabServer } from "./lib/lab/lab.ts";
 import { PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
@@ -47,11 +49,12 @@ const SERVE_HELP = [
 ].join("\n");
 
 /** The options of the server that the lab has as well. */
-const LAB_OPTIONS = ["port", "host", "lab-public", "log", "quiet", "help", "version"];
+const LAB_OPTIONS = ["port", "host", "lab-public", "run", "run-timeout", "log", "quiet", "help", "version"];
 
 const LAB_HELP = [
   "wsproof's lab: a peer that misbehaves on request, to test clients with. The path",
-  "of a URL says what it does, as in /refuse/403; GET / lists the steps.",
+  "of a URL says what it does, as in /refuse/403; GET / lists the steps. Harnesses for",
+  "Autobahn's fuzzing server run as they are; GET /reports/ shows what they found.",
   "",
   "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
   "",
@@ -92,7 +95,7 @@ async function run(args: readonly string[], help: string): Promise<number> {
   const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
   const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
-  const { server, loading } = settings.lab !== "no"
+  const { server, loading, reports } = settings.lab !== "no"
     ? await startLab(settings, addresses, log)
     : settings.workers > 1
     ? await startWorkers(settings, addresses, log)
@@ -102,7 +105,8 @@ async function run(args: readonly string[], help: string): Promise<number> {
   for (const url of server.urls) log.tell({ type: "listening", url });
   await loading;
 
-  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  const verdict = settings.harness && reports && await judgeHarness(settings.harness, server.url, reports, signal);
+  if (!verdict) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log.tell({ type: "draining" });
   const { shutdownTimeoutMs } = settings;
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
@@ -114,7 +118,8 @@ async function run(args: readonly string[], help: string): Promise<number> {
   const unread = await log.flush(FLUSH_TIMEOUT_MS);
   if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost, as nobody reads it`);
   await errors.flush(FLUSH_TIMEOUT_MS);
-  return EXIT_CODES.proven;
+  if (verdict) print(verdict.lines.join("\n"));
+  return verdict?.exitCode ?? EXIT_CODES.proven;
 }
 
 /** How long the end waits for the reader of the log, and for that of the errors, in milliseconds: half a second each. */
@@ -124,6 +129,20 @@ const FLUSH_TIMEOUT_MS = 500;
 interface Started {
   readonly server: ListeningServer;
   readonly loading: Promise<unknown>;
+  /** Says what clients did in the cases of the lab. */
+  readonly reports?: LabServer["reports"];
+}
+
+/** Runs a client's harness, and says what it showed. */
+async function judgeHarness(
+  harness: Harness,
+  url: string,
+  reports: LabServer["reports"],
+  signal: AbortSignal,
+): Promise<HarnessVerdict> {
+  const { concludeHarness, runHarness } = await import("./lib/cli/harness.ts");
+  const end = await runHarness(harness, url, signal);
+  return concludeHarness(end, await reports(), harness.timeoutMs);
 }
 
 function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Started {
@@ -208,7 +227,8 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
   const options = { addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell };
-  return { server: await serveLab(options), loading: Promise.resolve() };
+  const server = await serveLab(options);
+  return { server, loading: Promise.resolve(), reports: server.reports };
 }
 
 function print(text: string): number {
