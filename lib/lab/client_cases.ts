@@ -48,7 +48,7 @@ const REFUSE_RULE = "A client fails the connection if the answer is no valid upg
 
 const refused: readonly ClientCase[] = ([
   ["4.1", "bad-accept", "an accept key that does not fit", {
-    "Sec-WebSocket-Accept": ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="],
+    "Sec-WebSocket-Accept": ["AAAAAAAAAAAAAAAAAAAAAAAAAAA="],
   }],
   ["4.1", "no-accept", "no accept key", { "Sec-WebSocket-Accept": [] }],
   ["4.1", "no-upgrade-field", "no field Upgrade", { "Upgrade": [] }],

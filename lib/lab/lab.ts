@@ -51,8 +51,8 @@ export const DEFAULT_MAX_CONNECTION_MS = 60_000;
 /** Connections of the lab at once: 256; more are refused with 503. */
 export const MAX_CONNECTIONS = 256;
 
-/** Connections that run cases at once: 32; more are refused with 503. */
-export const MAX_RUNS = 32;
+/** Connections that run cases at once: 64; more are refused with 503. */
+export const MAX_RUNS = 64;
 
 /** Connections that are refused at once because there are too many: 64; still more are dropped. */
 const MAX_REFUSED = 64;

@@ -44,7 +44,7 @@ const PATHS = ["getCaseCount", "getCaseInfo", "runCase", "getCaseStatus", "updat
  * import { assertEquals } from "@std/assert";
  *
  * const request = parseMirrorRequest("/runCase", "?casetuple=5.1&agent=mine");
- * assertEquals(request?.do === "runCase" && request.place.test.id, "6455/5.5/fragmented-ping");
+ * assertEquals(request?.do === "runCase" && request.place.test.id, "6455/5.4/fragmented-ping");
  * assertEquals(parseMirrorRequest("/echo", ""), undefined);
  * ```
  */
