@@ -111,7 +111,10 @@ export function concludeHarness(end: HarnessEnd, reports: readonly CheckReport[]
   }
   const failed = reports.reduce((sum, report) => sum + report.failed.length, 0);
   if (failed === 0) return done(EXIT_CODES.proven, "proven (exit 0)");
-  return done(EXIT_CODES["not-conformant"], `not-conformant (exit 9): ${failed} cases failed`);
+  return done(
+    EXIT_CODES["not-conformant"],
+    `not-conformant (exit 9): ${failed} ${failed === 1 ? "case" : "cases"} failed`,
+  );
 }
 
 function reportLines({ url, counts, results }: CheckReport): string[] {
