@@ -22,47 +22,56 @@ import {
   serveEcho,
   type ServeEchoOptions,
 } from "./lib/server/serve.ts";
-import { parseServerLine, readServerSettings, SERVER_OPTIONS, type ServerSettings } from "./lib/cli/server_settings.ts";
+import {
+  LAB_OPTIONS,
+  parseServerLine,
+  readServerSettings,
+  SERVER_OPTIONS,
+  type ServerSettings,
+} from "./lib/cli/server_settings.ts";
 import type { Harness, HarnessVerdict } from "./lib/cli/harness.ts";
 import type { LabServer } from "./lib/lab/lab.ts";
-import { PROCESS } from "./lib/cli/environment.ts";
+import { columnsOf, PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
-import { printable } from "./lib/client/report.ts";
+import { printable, wrapLine } from "./lib/client/report.ts";
+import { DEFAULT_COLUMNS } from "./lib/client/wrap.ts";
 import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
-const SERVE_HELP = [
-  "wsproof's echo server: every message comes back unchanged, on any path.",
-  "GET / is a page to try it with, GET /healthz and GET /metrics are for machines",
-  "(not with --lab).",
-  "",
-  "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
-  "",
-  ...describeOptions(SERVER_OPTIONS),
-  "",
-  "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-  "Ctrl-C and SIGTERM close every connection with 1001 and end the server;",
-  "the next one, from 500 ms later on, ends it at once.",
-].join("\n");
+/** Writes the help of the server. */
+function serveHelp(columns?: number): string[] {
+  return [
+    "wsproof's echo server: every message comes back unchanged, on any path. GET / is a page to try it with, " +
+    "GET /healthz and GET /metrics are for machines (not with --lab).",
+    "",
+    "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
+    "",
+    ...describeOptions(SERVER_OPTIONS, columns),
+    "",
+    "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
+    "Ctrl-C and SIGTERM close every connection with 1001 and end the server; " +
+    "the next one, from 500 ms later on, ends it at once.",
+  ];
+}
 
-/** The options of the server that the lab has as well. */
-const LAB_OPTIONS = ["port", "host", "lab-public", "run", "run-timeout", "log", "quiet", "help", "version"];
-
-const LAB_HELP = [
-  "wsproof's lab: a peer that misbehaves on request, to test clients with. The path",
-  "of a URL says what it does, as in /refuse/403; GET / lists the steps. Harnesses for",
-  "Autobahn's fuzzing server run as they are; GET /reports/ shows what they found.",
-  "",
-  "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
-  "",
-  ...describeOptions(SERVER_OPTIONS.filter(({ name }) => LAB_OPTIONS.includes(name))),
-  "",
-  "Each option can stand in the environment too: WSPROOF_PORT=0.",
-  "Ctrl-C and SIGTERM drop every connection and end the lab.",
-].join("\n");
+/** Writes the help of the lab. */
+function labHelp(columns?: number): string[] {
+  return [
+    "wsproof's lab: a peer that misbehaves on request, to test clients with. The path of a URL says what it does, " +
+    "as in /refuse/403; GET / lists the steps. Harnesses for Autobahn's fuzzing server run against it as they are; " +
+    "GET /reports/ shows what they found.",
+    "",
+    "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
+    "",
+    ...describeOptions(LAB_OPTIONS, columns),
+    "",
+    "Each option can stand in the environment too: WSPROOF_PORT=0.",
+    "Ctrl-C and SIGTERM drop every connection and end the lab.",
+  ];
+}
 
 /**
  * Runs the echo server, or with `--lab` the lab, until a signal ends it.
@@ -71,7 +80,7 @@ const LAB_HELP = [
  * @returns The exit code.
  */
 export async function serve(args: readonly string[]): Promise<number> {
-  return await run(args, SERVE_HELP).catch(fail);
+  return await run(args, serveHelp).catch(fail);
 }
 
 /**
@@ -81,12 +90,15 @@ export async function serve(args: readonly string[]): Promise<number> {
  * @returns The exit code.
  */
 export async function lab(args: readonly string[]): Promise<number> {
-  return await run(["--lab", ...args], LAB_HELP).catch(fail);
+  return await run(["--lab", ...args], labHelp).catch(fail);
 }
 
-async function run(args: readonly string[], help: string): Promise<number> {
+async function run(args: readonly string[], help: (columns?: number) => string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
-  if (line.has("help")) return print(help);
+  if (line.has("help")) {
+    const columns = columnsOf(Deno.stdout);
+    return print(help(columns).flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
+  }
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);

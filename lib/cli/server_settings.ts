@@ -221,6 +221,11 @@ const OPTIONS = {
 /** The options of the server. Each but `help` and `version` has a variable: see {@linkcode variableOf}. */
 export const SERVER_OPTIONS: readonly Option[] = Object.values(OPTIONS);
 
+/** The options of the server that the lab has as well, without the one that makes a lab of it. */
+export const LAB_OPTIONS: readonly Option[] = SERVER_OPTIONS.filter((option) =>
+  option !== OPTIONS.lab && !option.notWith?.includes(LAB)
+);
+
 /** What a server is to do. */
 export interface ServerSettings {
   /** Where it listens and what it accepts. */

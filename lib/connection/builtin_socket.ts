@@ -68,7 +68,7 @@ export function createClient(
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(
-        `Cannot use the unix socket without permission to read and write: use "deno task client:unix"`,
+        `Cannot use the unix socket without permission to read and write: use "deno task -q client:unix"`,
       );
     }
     throw new OptionError("Cannot use the TLS, proxy or unix socket options", { cause: error });

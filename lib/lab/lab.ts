@@ -154,7 +154,7 @@ class Lab implements WireHandler {
   readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
   readonly board = new Scoreboard();
   /** What requests for cases ask for. */
-  readonly #asked = new WeakMap<Request, Asked>();
+  readonly #asked = new WeakMap<HeadRequest, Asked>();
   #runs = 0;
   readonly #isPublic: boolean;
   #opened = 0;

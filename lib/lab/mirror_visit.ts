@@ -12,7 +12,7 @@ import { behaviorOf } from "../check/autobahn.ts";
 import type { HandshakeAnswer, Judgement, Plan } from "../check/case.ts";
 import { judge, leveled } from "../check/judge.ts";
 import type { CaseResult } from "../check/run_case.ts";
-import type { WireConnection, WireUpgrade } from "../net/wire_server.ts";
+import type { WireConnection, WireUpgrade } from "../net/wire_handler.ts";
 import { encodeRawFrame } from "../peer/frame.ts";
 import { Player, type Seen } from "../peer/player.ts";
 import type { ScriptFrame } from "../peer/script.ts";
@@ -280,7 +280,7 @@ export class MirrorVisit implements WireConnection, Holder {
 
   #resultOf({ test }: ClientCase, judgement: Judgement, seen: Seen, sent: string): CaseResult {
     const { request, target } = this.#upgrade;
-    const fields = [...request.headers].map(([name, value]) => `${name}: ${value}`);
+    const fields = [...request.toRequest().headers].map(([name, value]) => `${name}: ${value}`);
     return {
       ...judgement,
       test,

@@ -11,6 +11,7 @@ import { autobahnIndex } from "../check/autobahn.ts";
 import { type CheckReport, countsInWords } from "../check/report.ts";
 import { formatHtml, linkOf, pageStart, text } from "../check/html.ts";
 import { formatCheckJson } from "../check/json.ts";
+import type { RequestLike } from "../net/request.ts";
 import { plainResponse } from "../net/plain_response.ts";
 
 /**
@@ -34,7 +35,7 @@ import { plainResponse } from "../net/plain_response.ts";
  * ```
  */
 export function reportsResponse(
-  request: Request,
+  request: RequestLike,
   board: Scoreboard,
   path: string,
   search: string,

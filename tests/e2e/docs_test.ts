@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
 import { CHECK_OPTIONS } from "../../lib/cli/check_settings.ts";
 import { SERVER_OPTIONS } from "../../lib/cli/server_settings.ts";
+import { TALK_COMMANDS } from "../../lib/client/talk_command.ts";
 import { exchange } from "../../lib/client/exchange.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/connection/connection.ts";
 import { serveLab } from "../../lib/lab/lab.ts";
@@ -22,6 +23,19 @@ Deno.test("docs/client.md lists every option of the client, with its value and l
   for (const { name, short, value } of CLIENT_OPTIONS) {
     assertStringIncludes(table, `\`--${name}${value === undefined ? "" : ` ${value}`}\``);
     if (short !== undefined) assertStringIncludes(table, `\`-${short}\`, \`--${name}`);
+  }
+});
+
+Deno.test("docs/client.md lists every command of a conversation", async () => {
+  const table = await read("docs/client.md");
+  for (const [name, { usage }] of Object.entries(TALK_COMMANDS)) {
+    assertStringIncludes(table, `| \`${`${name} ${usage}`.trim()}\` `);
+  }
+});
+
+Deno.test("the documents name the task of the client with -q, as without it Deno prints a line first", async () => {
+  for (const path of [...await documents(), ...OTHERS, "CHANGELOG.md"]) {
+    assertEquals((await read(path)).match(/\bdeno task client\b.*/g), null, path);
   }
 });
 
@@ -282,7 +296,7 @@ Deno.test("the long options that the documents name are those of client, server,
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
-const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "ignore-env", "parallel", "unstable-net"];
+const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "allow-write", "ignore-env", "parallel", "unstable-net"];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {
