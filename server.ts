@@ -223,7 +223,7 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
 /** Starts the lab; loaded here, as the echo server has no need of it. */
 async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
   const { serve, lab } = settings;
-  const { serveLab } = await import("./lib/lab/lab.ts");
+  const { startLab: open } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
   for (const address of addresses) {
@@ -239,7 +239,7 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
   const options = { addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell };
-  const server = await serveLab(options);
+  const server = await open(options);
   return { server, loading: Promise.resolve(), reports: server.reports };
 }
 

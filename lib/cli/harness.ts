@@ -46,10 +46,13 @@ export interface HarnessEnd {
  */
 export async function runHarness(harness: Harness, url: string, signal: AbortSignal): Promise<HarnessEnd> {
   const { command, timeoutMs } = harness;
-  const [shell, option] = Deno.build.os === "windows" ? ["cmd", "/c"] : ["sh", "-c"];
+  const isWindows = Deno.build.os === "windows";
+  const [shell, option] = isWindows ? ["cmd", "/c"] : ["sh", "-c"];
   const child = new Deno.Command(shell, {
     args: [option, command],
     env: { [LAB_URL_VARIABLE]: url },
+    // A group of its own: what the command has started ends with it.
+    detached: !isWindows,
     stdin: "null",
     stdout: "inherit",
     stderr: "inherit",
@@ -58,17 +61,24 @@ export async function runHarness(harness: Harness, url: string, signal: AbortSig
     const { code } = await within(child.status, "end of the harness", { timeoutMs, signal });
     return { code, isLate: false };
   } catch {
-    // It may have ended meanwhile.
-    const kill = (name: Deno.Signal) => {
-      try {
-        child.kill(name);
-      } catch (error) {
-        if (!(error instanceof TypeError)) throw error;
-      }
-    };
-    kill("SIGTERM");
-    await within(child.status, "end of the harness", { timeoutMs: KILL_MS }).catch(() => kill("SIGKILL"));
+    await kill(child, "TERM");
+    await within(child.status, "end of the harness", { timeoutMs: KILL_MS }).catch(() => kill(child, "KILL"));
     return { code: undefined, isLate: !signal.aborted };
+  }
+}
+
+/** Ends a harness with all that it has started. To signal a group, Deno would ask for the permission to run anything. */
+async function kill(child: Deno.ChildProcess, name: "TERM" | "KILL"): Promise<void> {
+  if (Deno.build.os !== "windows") {
+    const args = ["-c", `kill -${name} -${child.pid}`];
+    await new Deno.Command("sh", { args, stdin: "null", stdout: "null", stderr: "null" }).output();
+    return;
+  }
+  try {
+    child.kill(`SIG${name}`);
+  } catch (error) {
+    // It has ended meanwhile.
+    if (!(error instanceof TypeError)) throw error;
   }
 }
 

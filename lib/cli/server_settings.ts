@@ -239,7 +239,7 @@ export interface ServerSettings {
   /** Whether it is the lab, and on which addresses the lab may listen. */
   readonly lab: "no" | "local" | "public";
   /** The harness that runs against the lab; `undefined` if none does. */
-  readonly harness: Harness | undefined;
+  readonly harness?: Harness;
   /** What the operator should know; empty if nothing. */
   readonly note: string;
 }
@@ -312,7 +312,7 @@ export async function readServerSettings(
     shutdownTimeoutMs: source.value(OPTIONS.shutdownTimeout),
     // Beside the output of a harness, a log of every connection is noise.
     log: source.has(OPTIONS.quiet) ? "none" : source.value(OPTIONS.log) ?? (harness ? "none" : "text"),
-    harness,
+    ...defined({ harness }),
     note: environment.mayRead(variableOf(OPTIONS.token.name))
       ? unknownVariables(environment.names(), SERVER_OPTIONS)
       : NO_ENVIRONMENT,

@@ -115,7 +115,18 @@ export interface LabServer extends ListeningServer {
  * await lab.shutdown();
  * ```
  */
-export async function serveLab(options: ServeLabOptions = {}): Promise<LabServer> {
+export async function serveLab(options: ServeLabOptions = {}): Promise<ListeningServer> {
+  return await startLab(options);
+}
+
+/**
+ * Starts a lab, as {@linkcode serveLab} does, and says what clients do in it.
+ *
+ * @param options Where to listen, and for whom.
+ * @returns The lab.
+ * @throws {ListenError} If it cannot listen there.
+ */
+export async function startLab(options: ServeLabOptions = {}): Promise<LabServer> {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, maxConnectionMs = DEFAULT_MAX_CONNECTION_MS } = options;
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   const lab = new Lab(options, maxConnectionMs);

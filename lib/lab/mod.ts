@@ -4,6 +4,6 @@
  * @module
  */
 
-export { DEFAULT_MAX_CONNECTION_MS, type LabServer, MAX_CONNECTIONS, serveLab, type ServeLabOptions } from "./lab.ts";
+export { DEFAULT_MAX_CONNECTION_MS, MAX_CONNECTIONS, serveLab, type ServeLabOptions } from "./lab.ts";
 export { listSteps, type StepListing } from "./program.ts";
 export type { StepGroup } from "./step.ts";
