@@ -1,10 +1,13 @@
 /** The paths of Autobahn's fuzzing server, and the reports. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { CaseResult } from "../../lib/check/run_case.ts";
+import { MAX_RUNS } from "../../lib/lab/lab.ts";
+import { MAX_SEEN_FRAMES, Player, type Seen } from "../../lib/peer/player.ts";
 import { openConnection } from "../../lib/connection/open.ts";
 import { MIRROR_CASES } from "../../lib/lab/mirror_cases.ts";
 import { keyProblem, maskProblem } from "../../lib/lab/randomness.ts";
-import { Agent, MAX_AGENTS, Scoreboard } from "../../lib/lab/scoreboard.ts";
+import { Agent, MAX_AGENTS, MAX_DETAIL_BYTES, Scoreboard } from "../../lib/lab/scoreboard.ts";
 import { handshake, httpUrl, startLab } from "../support/lab.ts";
 import { visitCase } from "../support/mutant_client.ts";
 import { connectRaw } from "../support/raw_peer.ts";
@@ -123,6 +126,76 @@ Deno.test("Agent keeps at most 1,024 keys, 8,192 masks and 16 visits", () => {
   agent.masked(Array.from({ length: 9000 }, (_, index) => index));
   const { keys, masks, visits } = agent.traits("1.1.1");
   assertEquals([keys.length, masks.length, visits.length], [1024, 8192, 16]);
+});
+
+function resultOf(start: Uint8Array<ArrayBuffer>): CaseResult {
+  const test = MIRROR_CASES[0]?.test;
+  assert(test);
+  const header = { final: true, reserved: 0, opcode: 1, isMasked: true, length: start.byteLength };
+  const seen: Seen = {
+    frames: [],
+    wire: [{ direction: "in", header, start }],
+    omitted: 0,
+    end: "fin",
+    endStep: 0,
+    endMs: 0,
+    isCutOff: false,
+    isTooLong: false,
+    sentClose: null,
+    wentOn: false,
+    isLate: false,
+  };
+  return { test, grade: "fail", reason: "wrong", ms: 1, request: "", answer: "", seen };
+}
+
+Deno.test("Scoreboard keeps 16 MiB of what went over connections, and the grade alone beyond", () => {
+  const board = new Scoreboard();
+  const agent = board.visit("x");
+  const [first, second, third] = MIRROR_CASES;
+  assert(first && second && third);
+  board.keep(agent, first, resultOf(new Uint8Array(MAX_DETAIL_BYTES - 500)));
+  board.keep(agent, second, resultOf(new Uint8Array(500)));
+  assertEquals([first, second].map(({ number }) => agent.result(number)?.seen?.wire.length), [1, 0]);
+  assertEquals(agent.result(second.number)?.grade, "fail");
+  // A result takes the place of the one before.
+  board.keep(agent, first, resultOf(new Uint8Array(10)));
+  board.keep(agent, third, resultOf(new Uint8Array(500)));
+  assertEquals(agent.result(third.number)?.seen?.wire.length, 1);
+});
+
+Deno.test("the lab runs 64 cases at once, and refuses one more with 503", async () => {
+  await using lab = await startLab();
+  const sockets: Awaited<ReturnType<typeof connectRaw>>[] = [];
+  const lines: string[] = [];
+  for (let index = 0; index <= MAX_RUNS; index++) {
+    const socket = await connectRaw(lab.url);
+    sockets.push(socket);
+    lines.push((await handshake(socket, "/runCase?case=1&agent=x"))[0]?.slice(0, 12) ?? "");
+  }
+  for (const socket of sockets) socket.close();
+  assertEquals(lines.filter((line) => line === "HTTP/1.1 101").length, 64);
+  assertEquals(lines.at(-1), "HTTP/1.1 503");
+});
+
+Deno.test("Player keeps 131,072 frames, and ends the connection of who sends more", async () => {
+  const frames = new Uint8Array(2 * (MAX_SEEN_FRAMES + 5)).map((_, index) => index % 2 === 0 ? 0x8a : 0);
+  let isClosed = false;
+  let at = 0;
+  const player = new Player({
+    read: (into) => {
+      if (isClosed || at >= frames.byteLength) return Promise.resolve(null);
+      const piece = frames.subarray(at, at + into.byteLength);
+      into.set(piece);
+      at += piece.byteLength;
+      return Promise.resolve(piece.byteLength);
+    },
+    write: () => Promise.resolve(),
+    closeWrite: () => Promise.resolve(),
+    close: () => isClosed = true,
+  }, { role: "server", silenceMs: 20_000 });
+  player.begin(new Uint8Array(0));
+  await player.play([{ do: "settle", ms: 20_000 }]);
+  assertEquals([isClosed, player.seen().frames.length], [true, 131_072]);
 });
 
 Deno.test("maskProblem() finds nothing in random keys, and what repeats, three times at least", () => {
