@@ -259,10 +259,26 @@ export class RawPeer {
   }
 }
 
-/** Reads a close frame, which may break the rules, as far as possible. */
-function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
+/**
+ * Reads a close frame, which may break the rules, as far as possible.
+ *
+ * @param payload Its payload.
+ * @returns Code and reason.
+ *
+ * @example
+ * ```ts
+ * import { closeFrameOf } from "./peer.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closeFrameOf(Uint8Array.of(0x03, 0xe8, 0x78)), { code: 1000, reason: "x" });
+ * ```
+ */
+export function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
   if (payload.byteLength < 2) return { code: 1005, reason: "" };
-  return { code: new DataView(payload.buffer).getUint16(0), reason: new TextDecoder().decode(payload.subarray(2)) };
+  return {
+    code: new DataView(payload.buffer, payload.byteOffset).getUint16(0),
+    reason: new TextDecoder().decode(payload.subarray(2)),
+  };
 }
 
 /** Gives what can be made, and tells of the error that ends it. */

@@ -286,7 +286,10 @@ Deno.test("the commands of the documents take the flags for Deno from the task t
 Deno.test("the variables that the documents name are options of the server", async () => {
   const named = [...(await wholeText()).matchAll(/\bWSPROOF_([A-Z_]*[A-Z])\b/g)].map(([, name = ""]) => name);
   const variables = SERVER_OPTIONS.map(({ name }) => name.toUpperCase().replaceAll("-", "_"));
-  assertEquals([...new Set(named)].filter((name) => name !== "NAME" && !variables.includes(name)), []);
+  assertEquals(
+    [...new Set(named)].filter((name) => !["NAME", "LAB_URL"].includes(name) && !variables.includes(name)),
+    [],
+  );
 });
 
 Deno.test("the long options that the documents name are those of client, server, check or Deno", async () => {
@@ -296,7 +299,17 @@ Deno.test("the long options that the documents name are those of client, server,
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
-const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "allow-write", "ignore-env", "parallel", "unstable-net"];
+const DENO_OPTIONS = [
+  "allow-net",
+  "allow-read",
+  "allow-env",
+  "allow-write",
+  "ignore-env",
+  "parallel",
+  "unstable-net",
+  "allow-run",
+  "experimental-websocket",
+];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {
