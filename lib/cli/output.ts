@@ -5,11 +5,9 @@
  */
 
 import type { ClientSettings } from "./client_settings.ts";
-import { UsageError } from "./command_line.ts";
 import type { HarFile } from "./har_file.ts";
 import type { ExchangeEvent, ExchangeReport } from "../client/exchange_report.ts";
 import type { ExchangeOptions } from "../client/exchange_options.ts";
-import { PayloadError } from "../client/payload.ts";
 import type { Progress } from "../client/progress.ts";
 import {
   EVENT_COLUMNS,
@@ -22,6 +20,7 @@ import {
   printable,
   wrapLine,
 } from "../client/report.ts";
+import { PayloadError, UsageError } from "../client/usage.ts";
 import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { OptionError } from "../connection/connection.ts";
@@ -257,8 +256,7 @@ export function tellProven(claims: string, ms: number, output: ClientSettings["o
  *
  * @example
  * ```ts
- * import { UsageError } from "./command_line.ts";
-import type { HarFile } from "./har_file.ts";
+ * import { UsageError } from "../client/usage.ts";
  * import { tellError } from "./output.ts";
  * import { assertEquals } from "@std/assert";
  *
