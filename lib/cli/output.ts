@@ -70,7 +70,7 @@ export interface ExchangeView extends Tracing {
 export async function viewOf(url: string, settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
   const { verbose, trace, hex } = settings;
   const har = await harOf(url, settings);
-  const bar = await progressOf(settings, error.columns);
+  const bar = await progressOf(settings, error);
   // Load modules that few runs need here: otherwise every run waits for them.
   const { dumpLines } = hex && !trace ? await import("../client/message_line.ts") : { dumpLines: () => [] };
   return {
@@ -142,13 +142,13 @@ export async function tracing(
 /** Makes a bar if a person waits and the total is known. */
 async function progressOf(
   { output, verbose, trace, hex, totalBytes = 0, exchange }: ClientSettings,
-  columns = DEFAULT_COLUMNS,
+  stream: Stream,
 ): Promise<Progress | undefined> {
   if (output === "nothing" || verbose || trace || hex || totalBytes === 0 || !Deno.stderr.isTerminal()) {
     return undefined;
   }
   const { Progress } = await import("../client/progress.ts");
-  return new Progress(totalBytes, exchange.expectation?.type === "echo", columns);
+  return new Progress(totalBytes, exchange.expectation?.type === "echo", stream.columns ?? DEFAULT_COLUMNS);
 }
 
 function formatOf({ isColored, columns }: Stream): FormatOptions {
@@ -185,8 +185,9 @@ export function printLine(stream: Stream, line: string, hang?: number): void {
  */
 export function tellReport(report: ExchangeReport, output: ClientSettings["output"], { out, error }: Screen): void {
   if (output === "nothing") return;
-  const { steps } = formatReport(report, formatOf(out));
-  const { verdict } = formatReport(report, formatOf(report.ok ? out : error));
+  const lines = formatReport(report, formatOf(out));
+  const { steps } = lines;
+  const { verdict } = report.ok ? lines : formatReport(report, formatOf(error));
   if (output === "json") out.print(formatJson(report));
   else if (steps.length > 0) out.print(steps.join("\n"));
   if (!report.ok) error.print(verdict.join("\n"));
