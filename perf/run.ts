@@ -18,7 +18,15 @@ const standIns = new TextDecoder().decode((await deno(["task", "-q", "std:flags"
   .filter(
     Boolean,
   );
-const CLIENT = ["run", "--no-prompt", ...standIns, "--allow-net", "--allow-read", "main.ts"];
+const CLIENT = [
+  "run",
+  "--no-prompt",
+  "--unstable-lazy-dynamic-imports",
+  ...standIns,
+  "--allow-net",
+  "--allow-read",
+  "main.ts",
+];
 const SERVER = ["run", "--no-prompt", ...standIns, "--allow-net", "server.ts", "--port", "0", "--quiet"];
 
 /** Runs a command to its end, and gives how long it took, in milliseconds. */
