@@ -63,6 +63,14 @@ Deno.test("a run with options loads no module of another command", async () => {
   assertEquals(paths.filter((path) => /^(server\.ts|lib\/(server|lab|check|peer)\/)/.test(path)), []);
 });
 
+Deno.test("server.ts and the client's own frames load no module of Node before there is anything to compress", async () => {
+  for (const script of ["server.ts", "lib/connection/wire.ts"]) {
+    const paths = await loadedWith(script);
+    assert(paths.includes("lib/net/zlib.ts"));
+    assertEquals(paths.filter((path) => path.startsWith("node:")), [], script);
+  }
+});
+
 Deno.test("exchange() loads nothing of HTTP, certificates and failures, as the runtime does the handshake", async () => {
   const paths = await loadedWith("lib/client/exchange.ts");
   assert(paths.includes("lib/connection/builtin.ts"));
