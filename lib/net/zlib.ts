@@ -18,7 +18,6 @@
  * @module
  */
 
-import zlib from "node:zlib";
 import { type DeflateDirection, MIN_OWN_WINDOW_BITS } from "../protocol/deflate.ts";
 import type { MessageInflater } from "../protocol/endpoint_handler.ts";
 import { tooBig } from "../protocol/assembler.ts";
@@ -79,6 +78,13 @@ export interface MessageDeflateOptions {
    * told. Without limit by default.
    */
   readonly budget?: EngineBudget | undefined;
+}
+
+let loaded: typeof import("node:zlib") | undefined;
+
+/** Loads zlib at its first use: the first module of Node takes as long as the whole start of a program without one. */
+function zlib(): typeof import("node:zlib") {
+  return loaded ??= globalThis.process.getBuiltinModule("node:zlib");
 }
 
 /** The engine behind a stream of `node:zlib`. */
@@ -163,7 +169,7 @@ class Engine {
  */
 export function canCompress(): boolean {
   try {
-    new Engine(zlib.createInflateRaw({ chunkSize: MIN_CHUNK_BYTES }), inflated).close();
+    new Engine(zlib().createInflateRaw({ chunkSize: MIN_CHUNK_BYTES }), inflated).close();
     return true;
   } catch {
     return false;
@@ -292,7 +298,7 @@ export class MessageDeflate implements MessageInflater {
     if (this.#inflating) return this.#inflating;
     const { peer: { takeover, windowBits: bits } } = this.#options;
     const windowBits = Math.max(bits, MIN_OWN_WINDOW_BITS);
-    const make = () => new Engine(zlib.createInflateRaw({ windowBits, chunkSize: MIN_CHUNK_BYTES }), inflated);
+    const make = () => new Engine(zlib().createInflateRaw({ windowBits, chunkSize: MIN_CHUNK_BYTES }), inflated);
     return this.#inflating = new EngineSlot(`inflate ${windowBits}`, takeover, 2 ** windowBits + 15 * 1024, make);
   }
 
@@ -300,7 +306,7 @@ export class MessageDeflate implements MessageInflater {
     if (this.#deflating) return this.#deflating;
     const { own: { takeover, windowBits }, level = 6, memoryLevel = 8, budget } = this.#options;
     const settings = { windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
-    const make = () => new Engine(zlib.createDeflateRaw(settings), deflated);
+    const make = () => new Engine(zlib().createDeflateRaw(settings), deflated);
     const bytes = 2 ** (windowBits + 2) + 2 ** (memoryLevel + 8) + 136 * 1024;
     const kind = `deflate ${windowBits} ${memoryLevel} ${level}`;
     return this.#deflating = new EngineSlot(kind, takeover, bytes, make, budget);
@@ -438,7 +444,10 @@ export class MessageDeflate implements MessageInflater {
   }
 }
 
-const { Z_BLOCK, Z_NO_FLUSH, Z_SYNC_FLUSH } = zlib.constants;
+// As in zlib.h, and in the constants of node:zlib, which are not loaded yet.
+const Z_NO_FLUSH = 0;
+const Z_SYNC_FLUSH = 2;
+const Z_BLOCK = 5;
 
 /** A message without bytes, compressed (RFC 7692 section 7.2.3.6). */
 const EMPTY_MESSAGE = Uint8Array.of(0);
