@@ -428,8 +428,8 @@ async function main(args: readonly string[]): Promise<number> {
   // Every connection that opened has to have closed.
   const told = { opened: 0, closed: 0 };
   const onLine = (line: string) => {
-    const { type } = JSON.parse(line);
-    if (type in told) told[type === "opened" ? type : "closed"]++;
+    const { type }: { type: string } = JSON.parse(line);
+    if (type === "opened" || type === "closed") told[type]++;
   };
   const lab = await startTarget("lab", ["run", ...FLAGS, "server.ts", "--lab", "--port", "0", "--log", "json"], onLine);
   let most = 0;
