@@ -71,6 +71,8 @@ export class Reception {
   readonly addr: Deno.Addr;
   /** When it came, as of `performance.now()`. */
   readonly since = performance.now();
+  /** Its place among those before their upgrade. */
+  place = -1;
   readonly #conn: AcceptedStream;
   readonly #secure: SecureConn | undefined;
   #stream: ByteStream;
