@@ -259,11 +259,11 @@ Deno.test("the variables that the documents name are options of the server", asy
 Deno.test("the long options that the documents name are those of client, server or Deno", async () => {
   const text = (await Promise.all((await documents()).map(read))).join("\n");
   const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS].map(({ name }) => name);
-  const named = [...text.matchAll(/`--([a-z-]+)/g)].map(([, name = ""]) => name);
+  const named = [...text.matchAll(/`--([a-z0-9-]+)/g)].map(([, name = ""]) => name);
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
-const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "ignore-env", "parallel", "unstable-net"];
+const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "ignore-env", "parallel", "unstable-net", "v8-flags"];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {
