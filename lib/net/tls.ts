@@ -111,6 +111,7 @@ export class SecureConn implements ByteStream {
   #barrenBytes = 0;
   #isReading = false;
   #isSecured = false;
+  #hasBegun = false;
   #hasWritten = false;
   #hasEnded = false;
   #isClosed = false;
@@ -127,6 +128,11 @@ export class SecureConn implements ByteStream {
     this.#tcp = tcp;
     this.#context = context;
     this.#turns = turns;
+  }
+
+  /** Whether anything has come of the peer. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
   }
 
   /**
@@ -215,6 +221,7 @@ export class SecureConn implements ByteStream {
     while (true) {
       const count = await this.#tcp.read(buffer.subarray(length));
       if (count === null) throw new Error("Unexpected EOF");
+      this.#hasBegun = true;
       length += count;
       if (reader.isComplete(buffer.subarray(0, length))) return buffer.subarray(0, length);
       if (length < buffer.byteLength) continue;

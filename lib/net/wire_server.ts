@@ -8,6 +8,7 @@
 import { encodeClosePayload } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { Members } from "./members.ts";
+import { Patience } from "./patience.ts";
 import { plainResponse } from "./plain_response.ts";
 import type { HeadRequest } from "./request.ts";
 import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception, type Unreadable } from "./reception.ts";
@@ -25,9 +26,6 @@ export const DEFAULT_MAX_HEADS = 1024;
  * of their TCP handshake, and their heads come seconds later.
  */
 const BACKLOG = 4096;
-
-/** So long none of them is dropped for another, in milliseconds, and up to a tick more: 2 s. */
-export const MIN_HEAD_MS = 2000;
 
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 100;
@@ -51,7 +49,8 @@ export interface WireServerOptions {
   readonly headTimeoutMs?: number | undefined;
   /**
    * How many connections may be before their upgrade at once: in their TLS handshake, without a complete head, or being
-   * answered. One more drops the one that has waited longest, once that has had {@linkcode MIN_HEAD_MS}. A function is asked with how many there are. 1,024 by default.
+   * answered. One more drops the one that has waited longest, once that has had 2 s; after hundreds of silent ones, 250 ms
+   * where the server only waits for the peer. A function is asked with how many there are. 1,024 by default.
    */
   readonly maxHeads?: number | ((heads: number) => number) | undefined;
   /** The certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; without both there is no TLS. */
@@ -95,6 +94,7 @@ export class WireServer {
   #closing: { code: number; reason: string } | undefined;
   /** Resolves when nothing has a deadline any more. */
   #empty: PromiseWithResolvers<void> | undefined;
+  readonly #patience = new Patience();
   /** Resolves when there may be room for one more before its upgrade. */
   #change: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
@@ -206,6 +206,7 @@ export class WireServer {
     this.#clock ??= setInterval(() => {
       const now = performance.now();
       for (const each of this.#running) each.tick(now);
+      this.#patience.tick();
       this.#change?.resolve();
     }, TICK_MS);
     if (this.#isStopped) timed.destroy();
@@ -237,11 +238,13 @@ export class WireServer {
    */
   async #makeRoom(): Promise<void> {
     while (!this.#isStopped && this.#receptions.size >= this.#maxHeads()) {
+      this.#patience.need();
       const oldest = this.#oldest();
       if (oldest === undefined) return;
-      if (performance.now() - oldest.since >= MIN_HEAD_MS) {
+      if (performance.now() >= oldest.safeUntil(this.#patience.ms)) {
         // What has arrived meanwhile is read first.
         await untilEvents();
+        if (performance.now() < oldest.safeUntil(this.#patience.ms)) continue;
         if (this.#receptions.remove(oldest.place, oldest)) return this.#drop(oldest);
         continue;
       }
@@ -250,15 +253,19 @@ export class WireServer {
     }
   }
 
-  /** The one that has waited longest. */
+  /** The one whose time is up first. */
   #oldest(): Reception | undefined {
+    const patienceMs = this.#patience.ms;
     let oldest: Reception | undefined;
-    for (const each of this.#receptions) if (oldest === undefined || each.since < oldest.since) oldest = each;
+    for (const each of this.#receptions) {
+      if (oldest === undefined || each.safeUntil(patienceMs) < oldest.safeUntil(patienceMs)) oldest = each;
+    }
     return oldest;
   }
 
   /** Drops the oldest, so that silent connections cannot keep others out. */
   #drop(oldest: Reception): void {
+    if (oldest.isUpToPeer) this.#patience.wear();
     if (oldest.isWaiting) this.#tellRefused(oldest, TOO_MANY);
     oldest.destroy();
   }
