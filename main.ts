@@ -2,45 +2,55 @@
  * The command line. Its first word chooses the command; without one it is the client: one exchange, and what it proved.
  *
  * ```sh
- * deno task client ws://127.0.0.1:6455/
+ * deno task -q client ws://127.0.0.1:6455/
  * ```
  *
  * @module
  */
 
-import { CLIENT_OPTIONS, clientHelp, type ClientSettings, readClientSettings } from "./lib/cli/client_settings.ts";
-import { parseCommandLine } from "./lib/cli/command_line.ts";
-import { commandOf, type Commands, describeCommands, refuseWords } from "./lib/cli/commands.ts";
-import { type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
+import type { ClientSettings } from "./lib/cli/client_settings.ts";
+import type { Commands } from "./lib/cli/commands.ts";
+import { printLine, type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
+import { plainRun } from "./lib/cli/plain_run.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { isWorker } from "./lib/cli/survival.ts";
+import { columnsOf } from "./lib/cli/environment.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
 
 async function main(args: readonly string[]): Promise<number> {
+  // Open: which server is meant, and what is asked for?
+  const plain = plainRun(args);
+  if (plain) return await run(plain);
+
+  const { commandOf, refuseWords } = await import("./lib/cli/commands.ts");
   const command = commandOf(args, COMMANDS);
   if (command) return await command.run(args.slice(1));
-
-  // Open: which server is meant, and what is asked for?
+  const { CLIENT_OPTIONS, readClientSettings } = await import("./lib/cli/client_settings.ts");
+  const { parseCommandLine } = await import("./lib/cli/command_line.ts");
   const line = parseCommandLine(args, CLIENT_OPTIONS);
   const named = line.has("help") ? commandOf(line.operands, COMMANDS) : undefined;
   if (named) return await named.run(["--help"]);
   refuseWords(line.operands, COMMANDS);
-  if (line.has("help")) return print([clientHelp(), "", "Commands, as the first word:", ...describeCommands(COMMANDS)]);
+  if (line.has("help")) return await help();
   if (line.has("version")) {
     const { VERSION } = await import("./lib/net/version.ts");
-    return print([`wsproof ${VERSION} (Deno ${Deno.version.deno})`]);
+    return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   }
-  const settings = await readClientSettings(line);
+  return await run(await readClientSettings(line));
+}
+
+/** Runs what the client is asked for: an exchange, or a conversation. */
+async function run(settings: ClientSettings): Promise<number> {
   const url = settings.url ?? await findServer(settings);
-  const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
-  if (settings.interactive) return await (await import("./lib/cli/talk.ts")).talk(url, settings, signal, SCREEN);
+  const signals = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
+  if (settings.interactive) return await (await import("./lib/cli/talk.ts")).talk(url, settings, signals, SCREEN);
 
   // Connect; ask for the upgrade; send; receive until the complete message is there, and verify it; close.
   const { exchange } = await import("./lib/client/exchange.ts");
-  const view = await viewOf(settings, SCREEN);
-  const report = await exchange(url, { ...settings.exchange, ...view, signal });
-  await view.end();
+  const view = await viewOf(url, settings, SCREEN);
+  const report = await exchange(url, { ...settings.exchange, ...view, signal: signals.signal });
+  await view.end(report);
 
   // Query the status and the reason of the close: they stand in the report, with what was proven, or what failed and why.
   tellReport(report, settings.output, SCREEN);
@@ -49,36 +59,71 @@ async function main(args: readonly string[]): Promise<number> {
 
 /** What the first word may be besides a URL. What a command needs is loaded with it. */
 const COMMANDS: Commands = {
+  check: {
+    usage: "[OPTIONS] URL",
+    help: "Hold a server to RFC 6455, case by case",
+    run: async (args) => {
+      const listen = () => listenForSignals(() => Deno.exit(EXIT_CODES.interrupted)).signal;
+      return await (await import("./lib/cli/check.ts")).check(args, SCREEN, listen);
+    },
+  },
   serve: {
     usage: "[OPTIONS]",
     help: "Run the echo server",
+    options: async () => (await import("./lib/cli/server_settings.ts")).SERVER_OPTIONS,
     run: async (args) => await (await import("./server.ts")).serve(args),
   },
   lab: {
     usage: "[OPTIONS]",
     help: "Run a peer that misbehaves on request",
+    options: async () => (await import("./lib/cli/server_settings.ts")).LAB_OPTIONS,
     run: async (args) => await (await import("./server.ts")).lab(args),
   },
   help: {
-    usage: "[COMMAND]",
-    help: "Show this help, or that of a command",
-    run: async (args) => await main([...args.slice(0, 1), "--help"]),
+    usage: "[COMMAND | TOPIC]",
+    help: "Show this help, or that of a command or a topic",
+    words: async () => [...Object.keys(COMMANDS), ...(await import("./lib/cli/client_help.ts")).HELP_TOPICS],
+    run: async ([word]) => {
+      const { commandOf } = await import("./lib/cli/commands.ts");
+      return await (commandOf([word ?? ""], COMMANDS)?.run(["--help"]) ?? help(word));
+    },
+  },
+  completions: {
+    usage: "bash | zsh | fish",
+    help: "Print the completions for a shell",
+    words: async () => Object.keys((await import("./lib/cli/completions.ts")).SHELLS),
+    run: async (args) => print(await (await import("./lib/cli/completions.ts")).completionsFor(args, COMMANDS)),
   },
 };
+
+/** Shows the help of the client, or that of a topic. */
+async function help(topic?: string): Promise<number> {
+  const { clientHelp, topicHelp } = await import("./lib/cli/client_help.ts");
+  const { columns } = SCREEN.out;
+  // `wsproof help --help` asks for no topic.
+  const isTopic = topic !== undefined && !topic.startsWith("-");
+  return print(isTopic ? topicHelp(topic, COMMANDS, columns) : clientHelp(COMMANDS, columns));
+}
 
 const SCREEN: Screen = {
   out: {
     isColored: Deno.stdout.isTerminal() && !Deno.noColor,
+    get columns() {
+      return columnsOf(Deno.stdout);
+    },
     print: (text) => console.log(text),
   },
   error: {
     isColored: Deno.stderr.isTerminal() && !Deno.noColor,
+    get columns() {
+      return columnsOf(Deno.stderr);
+    },
     print: (text) => console.error(text),
   },
 };
 
-function print(lines: readonly string[]): number {
-  SCREEN.out.print(lines.join("\n"));
+function print(text: string): number {
+  SCREEN.out.print(text);
   return EXIT_CODES.proven;
 }
 
@@ -92,7 +137,7 @@ async function findServer({ output }: ClientSettings): Promise<string> {
   const { url } = serveEcho({ port: 0 });
   if (output !== "nothing") {
     const places = LOOPBACK_ADDRESSES.map(urlAt).join(" or ");
-    SCREEN.error.print(`Nothing listens on ${places}, so an echo server was started on ${url}`);
+    printLine(SCREEN.error, `Nothing listens on ${places}, so an echo server was started on ${url}`);
   }
   return url;
 }

@@ -34,6 +34,7 @@ export { EXIT_CODES, type Failure, type Verdict } from "./lib/client/verdict.ts"
 // A connection to hold oneself, over either transport.
 export { openConnection } from "./lib/connection/open.ts";
 export {
+  type BreachTrace,
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
@@ -41,6 +42,7 @@ export {
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
   type HandshakeRefusal,
+  type HeadTrace,
   MAX_WIRE_MESSAGE_BYTES,
   OpenError,
   type OpenErrorDetails,

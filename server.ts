@@ -22,44 +22,56 @@ import {
   serveEcho,
   type ServeEchoOptions,
 } from "./lib/server/serve.ts";
-import { parseServerLine, readServerSettings, SERVER_OPTIONS, type ServerSettings } from "./lib/cli/server_settings.ts";
-import { PROCESS } from "./lib/cli/environment.ts";
+import {
+  LAB_OPTIONS,
+  parseServerLine,
+  readServerSettings,
+  SERVER_OPTIONS,
+  type ServerSettings,
+} from "./lib/cli/server_settings.ts";
+import type { Harness, HarnessVerdict } from "./lib/cli/harness.ts";
+import type { LabServer } from "./lib/lab/lab.ts";
+import { columnsOf, PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
-import { printable } from "./lib/client/report.ts";
+import { printable, wrapLine } from "./lib/client/report.ts";
+import { DEFAULT_COLUMNS } from "./lib/client/wrap.ts";
 import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
-const SERVE_HELP = [
-  "wsproof's echo server: every message comes back unchanged, on any path.",
-  "GET / is a page to try it with, GET /healthz and GET /metrics are for machines",
-  "(not with --lab).",
-  "",
-  "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
-  "",
-  ...describeOptions(SERVER_OPTIONS),
-  "",
-  "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-  "Ctrl-C and SIGTERM close every connection with 1001 and end the server;",
-  "the next one, from 500 ms later on, ends it at once.",
-].join("\n");
+/** Writes the help of the server. */
+function serveHelp(columns?: number): string[] {
+  return [
+    "wsproof's echo server: every message comes back unchanged, on any path. GET / is a page to try it with, " +
+    "GET /healthz and GET /metrics are for machines (not with --lab).",
+    "",
+    "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
+    "",
+    ...describeOptions(SERVER_OPTIONS, columns),
+    "",
+    "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
+    "Ctrl-C and SIGTERM close every connection with 1001 and end the server; " +
+    "the next one, from 500 ms later on, ends it at once.",
+  ];
+}
 
-/** The options of the server that the lab has as well. */
-const LAB_OPTIONS = ["port", "host", "lab-public", "log", "quiet", "help", "version"];
-
-const LAB_HELP = [
-  "wsproof's lab: a peer that misbehaves on request, to test clients with. The path",
-  "of a URL says what it does, as in /refuse/403; GET / lists the steps.",
-  "",
-  "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
-  "",
-  ...describeOptions(SERVER_OPTIONS.filter(({ name }) => LAB_OPTIONS.includes(name))),
-  "",
-  "Each option can stand in the environment too: WSPROOF_PORT=0.",
-  "Ctrl-C and SIGTERM drop every connection and end the lab.",
-].join("\n");
+/** Writes the help of the lab. */
+function labHelp(columns?: number): string[] {
+  return [
+    "wsproof's lab: a peer that misbehaves on request, to test clients with. The path of a URL says what it does, " +
+    "as in /refuse/403; GET / lists the steps. Harnesses for Autobahn's fuzzing server run against it as they are; " +
+    "GET /reports/ shows what they found.",
+    "",
+    "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
+    "",
+    ...describeOptions(LAB_OPTIONS, columns),
+    "",
+    "Each option can stand in the environment too: WSPROOF_PORT=0.",
+    "Ctrl-C and SIGTERM drop every connection and end the lab.",
+  ];
+}
 
 /**
  * Runs the echo server, or with `--lab` the lab, until a signal ends it.
@@ -68,7 +80,7 @@ const LAB_HELP = [
  * @returns The exit code.
  */
 export async function serve(args: readonly string[]): Promise<number> {
-  return await run(args, SERVE_HELP).catch(fail);
+  return await run(args, serveHelp).catch(fail);
 }
 
 /**
@@ -78,12 +90,15 @@ export async function serve(args: readonly string[]): Promise<number> {
  * @returns The exit code.
  */
 export async function lab(args: readonly string[]): Promise<number> {
-  return await run(["--lab", ...args], LAB_HELP).catch(fail);
+  return await run(["--lab", ...args], labHelp).catch(fail);
 }
 
-async function run(args: readonly string[], help: string): Promise<number> {
+async function run(args: readonly string[], help: (columns?: number) => string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
-  if (line.has("help")) return print(help);
+  if (line.has("help")) {
+    const columns = columnsOf(Deno.stdout);
+    return print(help(columns).flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
+  }
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);
@@ -92,7 +107,7 @@ async function run(args: readonly string[], help: string): Promise<number> {
   const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
   const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
-  const { server, loading } = settings.lab !== "no"
+  const { server, loading, reports } = settings.lab !== "no"
     ? await startLab(settings, addresses, log)
     : settings.workers > 1
     ? await startWorkers(settings, addresses, log)
@@ -102,7 +117,8 @@ async function run(args: readonly string[], help: string): Promise<number> {
   for (const url of server.urls) log.tell({ type: "listening", url });
   await loading;
 
-  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  const verdict = settings.harness && reports && await judgeHarness(settings.harness, server.url, reports, signal);
+  if (!verdict) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log.tell({ type: "draining" });
   const { shutdownTimeoutMs } = settings;
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
@@ -114,7 +130,8 @@ async function run(args: readonly string[], help: string): Promise<number> {
   const unread = await log.flush(FLUSH_TIMEOUT_MS);
   if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost, as nobody reads it`);
   await errors.flush(FLUSH_TIMEOUT_MS);
-  return EXIT_CODES.proven;
+  if (verdict) print(verdict.lines.join("\n"));
+  return verdict?.exitCode ?? EXIT_CODES.proven;
 }
 
 /** How long the end waits for the reader of the log, and for that of the errors, in milliseconds: half a second each. */
@@ -124,6 +141,20 @@ const FLUSH_TIMEOUT_MS = 500;
 interface Started {
   readonly server: ListeningServer;
   readonly loading: Promise<unknown>;
+  /** Says what clients did in the cases of the lab. */
+  readonly reports?: LabServer["reports"];
+}
+
+/** Runs a client's harness, and says what it showed. */
+async function judgeHarness(
+  harness: Harness,
+  url: string,
+  reports: LabServer["reports"],
+  signal: AbortSignal,
+): Promise<HarnessVerdict> {
+  const { concludeHarness, runHarness } = await import("./lib/cli/harness.ts");
+  const end = await runHarness(harness, url, signal);
+  return concludeHarness(end, await reports(), harness.timeoutMs);
 }
 
 function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Started {
@@ -192,7 +223,7 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
 /** Starts the lab; loaded here, as the echo server has no need of it. */
 async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
   const { serve, lab } = settings;
-  const { serveLab } = await import("./lib/lab/lab.ts");
+  const { startLab: open } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
   for (const address of addresses) {
@@ -208,7 +239,8 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
   const options = { addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell };
-  return { server: await serveLab(options), loading: Promise.resolve() };
+  const server = await open(options);
+  return { server, loading: Promise.resolve(), reports: server.reports };
 }
 
 function print(text: string): number {

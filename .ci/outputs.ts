@@ -31,8 +31,8 @@ function steady(text: string): string {
   return text
     .replace(/\d+(\.\d+)? (ms|s|[KMG]iB\/s)\b/g, "N $2")
     .replace(/(127\.0\.0\.1|\[::1\]):(?!6455)\d+/g, "$1:PORT")
-    .replace(/(: the end instead of) [0-9a-f ]+/, "$1 BYTES")
-    .replace(/ +/g, " ");
+    .replace(/ +/g, " ")
+    .replace(/\b[0-9a-f]{2}( [0-9a-f]{2}){3}\b/g, "BYTES");
 }
 
 /** Starts a command that runs beside others, waits until it listens, and gives what ends it. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type CommandLine, describeOptions, UsageError } from "./command_line.ts";
+import { type CommandLine, UsageError } from "./command_line.ts";
 import { CLIENT_DEFLATE_OPTIONS, readDeflateOffer } from "./deflate_options.ts";
 import { type Environment, PROCESS } from "./environment.ts";
 import {
@@ -68,7 +68,8 @@ const OPTIONS = {
   }),
   fragment: size({ name: "fragment", value: "BYTES", help: ["Cut messages into frames of this size (wire)"], min: 1 }),
   ...CLIENT_DEFLATE_OPTIONS,
-  trace: flag({ name: "trace", help: ["Show every frame, on stderr (wire)"] }),
+  trace: flag({ name: "trace", help: ["Show the handshake and every frame, on stderr (wire)"] }),
+  hex: flag({ name: "hex", help: ["Dump each message in hexadecimal, on stderr; with --trace each frame"] }),
   connectTimeout: seconds({ name: "connect-timeout", value: "S", help: ["Seconds until connected (default 10)"] }),
   replyTimeout: seconds({ name: "reply-timeout", value: "S", help: ["Seconds for each reply (default 10)"] }),
   closeTimeout: seconds({ name: "close-timeout", value: "S", help: ["Seconds for the close (default 10)"] }),
@@ -88,7 +89,7 @@ const OPTIONS = {
   expectClose: {
     name: "expect-close",
     value: "CODE",
-    help: ["Expect this code from the peer, or none (wire)", "(default: the one that was sent)"],
+    help: ["Expect this code from the peer (default: the one that was sent), or none (wire)"],
     read: readExpectedCode,
   },
   expectReason: text({ name: "expect-reason", value: "TEXT", help: ["Expect this close reason (default: any)"] }),
@@ -98,6 +99,7 @@ const OPTIONS = {
     help: ["Send each line of stdin, show what comes back"],
   }),
   json: flag({ name: "json", help: ["Print the report as one JSON object"] }),
+  har: text({ name: "har", value: "PATH", help: ["Write the exchange to this file, as HAR 1.2"] }),
   quiet: flag({ name: "quiet", short: "q", help: ["Print nothing: the exit code says it"] }),
   verbose: flag({ name: "verbose", short: "v", help: ["Show each event with its time, on stderr"] }),
   help: flag({ name: "help", short: "h", help: ["Show this help"] }),
@@ -114,41 +116,12 @@ const EXCLUSIVE_OPTIONS: readonly (readonly Option[])[] = [
   [OPTIONS.json, OPTIONS.quiet],
   [OPTIONS.verbose, OPTIONS.quiet],
   [OPTIONS.trace, OPTIONS.quiet],
+  [OPTIONS.hex, OPTIONS.quiet],
   [OPTIONS.proxy, OPTIONS.unix],
   // A conversation has not one payload, and its lines are its output.
   ...[OPTIONS.message, OPTIONS.file, OPTIONS.size, OPTIONS.binary, OPTIONS.count, OPTIONS.split, OPTIONS.json]
     .map((option) => [OPTIONS.interactive, option]),
 ];
-
-/**
- * Writes the help text of the client.
- *
- * @returns Lines of at most 80 columns.
- *
- * @example
- * ```ts
- * import { clientHelp } from "./client_settings.ts";
- * import { assert } from "@std/assert";
- *
- * assert(clientHelp().split("\n").every((line) => line.length <= 80));
- * ```
- */
-export function clientHelp(): string {
-  return [
-    "wsproof proves a WebSocket connection: the upgrade, the reply, the close.",
-    "",
-    "Usage: deno task client [OPTIONS] [URL]",
-    "",
-    "Without a URL it talks to ws://127.0.0.1:6455/, or to an echo server of its own",
-    "if nothing listens there.",
-    "",
-    ...describeOptions(CLIENT_OPTIONS),
-    "",
-    "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
-    "refused, 5 no reply, 6 wrong reply, 7 connection lost, 8 close not confirmed,",
-    "130 interrupted.",
-  ].join("\n");
-}
 
 /** What the client is asked to do. */
 export interface ClientSettings {
@@ -164,8 +137,12 @@ export interface ClientSettings {
   readonly output: "lines" | "json" | "nothing";
   /** Whether to show each event. */
   readonly verbose: boolean;
-  /** Whether to show each frame. */
+  /** Whether to show the handshake and each frame. */
   readonly trace: boolean;
+  /** The file to write the exchange to, as HAR; `undefined` for none. */
+  readonly har: string | undefined;
+  /** Whether to dump payloads in hexadecimal. */
+  readonly hex: boolean;
 }
 
 /**
@@ -233,6 +210,8 @@ export async function readClientSettings(
     output: source.has(OPTIONS.quiet) ? "nothing" : json ? "json" : "lines",
     verbose: source.has(OPTIONS.verbose),
     trace: source.has(OPTIONS.trace),
+    har: source.value(OPTIONS.har),
+    hex: source.has(OPTIONS.hex),
   };
 }
 

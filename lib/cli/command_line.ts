@@ -5,7 +5,8 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { UsageError } from "../client/usage.ts";
+import { assertUtf8, UsageError } from "../client/usage.ts";
+import { DEFAULT_COLUMNS, wrap } from "../client/wrap.ts";
 import { escapeUnprintable } from "../protocol/message.ts";
 
 export { UsageError } from "../client/usage.ts";
@@ -20,8 +21,10 @@ export interface OptionSpec {
   readonly value?: string;
   /** The way to give bytes that are not UTF-8, which no value can have; for the error. */
   readonly otherBytes?: string;
-  /** The lines of the help text. */
+  /** The sentences of the help text. */
   readonly help: readonly string[];
+  /** The words that its value may be, where they are few. */
+  readonly choices?: readonly string[];
   /** Whether the option may be repeated; spaces separate the values in its variable. */
   readonly isList?: boolean;
   /** The contents of its variable: its value, the content of the file that it names, or no variable. Default: `value`. */
@@ -140,32 +143,6 @@ function sortWords(args: readonly string[], specs: readonly OptionSpec[]): Sorte
   };
 }
 
-/** The runtime puts this character in place of bytes that are not UTF-8. */
-const REPLACEMENT = "\ufffd";
-
-/**
- * Refuses a word of the command line whose bytes were not UTF-8: the runtime has put U+FFFD in their place. A real U+FFFD
- * looks the same, and is refused as well.
- *
- * @param what The name of the word in the error, which does not quote it.
- * @param word The word.
- * @param advice What to do instead.
- * @throws {UsageError} If the word has U+FFFD in it.
- *
- * @example
- * ```ts
- * import { assertUtf8 } from "./command_line.ts";
- * import { assertThrows } from "@std/assert";
- *
- * assertThrows(() => assertUtf8("Option --reply", "a\ufffdb", "give text"), Error, "Option --reply is not UTF-8");
- * ```
- */
-export function assertUtf8(what: string, word: string, advice: string): void {
-  if (word.includes(REPLACEMENT)) {
-    throw new UsageError(`${what} is not UTF-8, or has U+FFFD, which stands for such bytes: ${advice}`);
-  }
-}
-
 function stringsOf(value: unknown): string[] {
   return Array.isArray(value) ? value.map(String) : [];
 }
@@ -276,6 +253,7 @@ function editsBetween(a: string, b: string): number {
  * Writes the option part of a help text.
  *
  * @param specs The options, in the order of the text.
+ * @param columns The columns of the terminal; 80 by default.
  * @returns Lines of two columns: the options, and what they do. An option too long for its column has a line of its own.
  *
  * @example
@@ -287,14 +265,35 @@ function editsBetween(a: string, b: string): number {
  * assertEquals(describeOptions(specs), ["      --port PORT             Port to listen on"]);
  * ```
  */
-export function describeOptions(specs: readonly OptionSpec[]): string[] {
+export function describeOptions(specs: readonly OptionSpec[], columns: number = DEFAULT_COLUMNS): string[] {
   return specs.flatMap(({ name, short, value, help }) => {
     const letter = short === undefined ? "    " : `-${short}, `;
-    const option = `  ${letter}--${name}${value === undefined ? "" : ` ${value}`}`;
-    const isLong = option.length >= HELP_COLUMN;
-    const lines = help.map((line, index) => `${(index === 0 && !isLong ? option : "").padEnd(HELP_COLUMN)}${line}`);
-    return isLong ? [option, ...lines] : lines;
+    return describeEntry(`  ${letter}--${name}${value === undefined ? "" : ` ${value}`}`, help.join(" "), columns);
   });
 }
 
+/**
+ * Writes one entry of a help text.
+ *
+ * @param entry The option or the command, with its indent.
+ * @param help What it does.
+ * @param columns The columns of the terminal; 80 by default.
+ * @returns Lines of two columns: the entry, and what it does. An entry too long for its column has a line of its own.
+ *
+ * @example
+ * ```ts
+ * import { describeEntry } from "./command_line.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(describeEntry("  /ping", "Show a round-trip time"), ["  /ping                       Show a round-trip time"]);
+ * ```
+ */
+export function describeEntry(entry: string, help: string, columns: number = DEFAULT_COLUMNS): string[] {
+  const lines = wrap(help, { first: columns - HELP_COLUMN }).map((line) => " ".repeat(HELP_COLUMN) + line);
+  if (entry.length >= HELP_COLUMN) return [entry, ...lines];
+  const [first = "", ...others] = lines;
+  return [entry.padEnd(HELP_COLUMN) + first.slice(HELP_COLUMN), ...others];
+}
+
+/** The column of a help in which options and commands are explained. */
 const HELP_COLUMN = 30;

@@ -1,29 +1,37 @@
 /**
- * Commands: the first word of wsproof's command line says what it does. Pure: words in, a choice out.
+ * Commands: the first word of wsproof's command line chooses one. Pure: words in, a choice out.
  *
  * @module
  */
 
-import { UsageError } from "./command_line.ts";
+import { describeEntry, type OptionSpec, UsageError } from "./command_line.ts";
+
+/** The entry of a command in a help. */
+export interface CommandHelp {
+  /** The words that may follow the name of the command. */
+  readonly usage: string;
+  /** The purpose of the command. */
+  readonly help: string;
+}
 
 /** One command. */
-export interface Command {
-  /** The words that may follow its name, for the help. */
-  readonly usage: string;
-  /** What it does, as a line of the help. */
-  readonly help: string;
-  /** Runs it with the words behind its name, and gives the exit code. */
+export interface Command extends CommandHelp {
+  /** The options of the command, for the completions of shells; none by default. */
+  readonly options?: () => Promise<readonly OptionSpec[]>;
+  /** The possible operands of the command, for the completions of shells; none by default. */
+  readonly words?: () => Promise<readonly string[]>;
+  /** Runs the command with the words behind its name, and gives the exit code. */
   run(args: readonly string[]): Promise<number>;
 }
 
-/** The commands there are, by name. */
+/** All commands, by name. */
 export type Commands = Readonly<Record<string, Command>>;
 
 /**
  * Finds the command that a command line begins with.
  *
  * @param args The words of the command line.
- * @param commands The commands there are.
+ * @param commands All commands.
  * @returns The command; `undefined` if the first word is an option or an operand.
  *
  * @example
@@ -41,10 +49,10 @@ export function commandOf([word = ""]: readonly string[], commands: Commands): C
 }
 
 /**
- * Refuses an operand that is a word such as a misspelt command, or a command that is not the first word.
+ * Refuses an operand of letters only: a misspelt command, or a command behind the first word.
  *
  * @param operands The operands of a command line that begins with no command.
- * @param commands The commands there are.
+ * @param commands All commands.
  * @throws {UsageError} If one of them consists of letters only, as no URL does.
  *
  * @example
@@ -56,7 +64,7 @@ export function commandOf([word = ""]: readonly string[], commands: Commands): C
  * ```
  */
 export function refuseWords(operands: readonly string[], commands: Commands): void {
-  const word = operands.find((operand) => /^[a-z]+$/i.test(operand));
+  const word = operands.find((operand) => /^[a-zA-Z]+$/.test(operand));
   if (word === undefined) return;
   if (Object.hasOwn(commands, word)) {
     throw new UsageError(`Command ${word} is not the first word: write wsproof ${word} ${commands[word]?.usage}`);
@@ -71,7 +79,8 @@ export function refuseWords(operands: readonly string[], commands: Commands): vo
  * Writes the command part of a help text.
  *
  * @param commands The commands, in the order of the text.
- * @returns Lines.
+ * @param columns The columns of the terminal; 80 by default.
+ * @returns Lines of two columns.
  *
  * @example
  * ```ts
@@ -82,11 +91,8 @@ export function refuseWords(operands: readonly string[], commands: Commands): vo
  * assertEquals(describeCommands({ serve }), ["  serve [OPTIONS]             Run the echo server"]);
  * ```
  */
-export function describeCommands(commands: Commands): string[] {
-  return Object.entries(commands).map(([name, { usage, help }]) =>
-    `${`  ${name} ${usage}`.padEnd(HELP_COLUMN)}${help}`
+export function describeCommands(commands: Readonly<Record<string, CommandHelp>>, columns?: number): string[] {
+  return Object.entries(commands).flatMap(([name, { usage, help }]) =>
+    describeEntry(`  ${name} ${usage}`.trimEnd(), help, columns)
   );
 }
-
-/** The column of the help in which options and commands are explained. */
-const HELP_COLUMN = 30;

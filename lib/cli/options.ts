@@ -45,10 +45,11 @@ export function seconds(spec: Omit<Option, "read">): Option<number> {
 
 /** An option with one of a few words. */
 export function choice<T extends string>(
-  { choices, ...spec }: Omit<Option, "read"> & { choices: readonly T[] },
+  { choices, ...spec }: Omit<Option, "read" | "choices"> & { choices: readonly T[] },
 ): Option<T> {
   return {
     ...spec,
+    choices,
     read: (text, refuse) => {
       const chosen = choices.find((each) => each === text);
       if (chosen !== undefined) return chosen;

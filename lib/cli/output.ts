@@ -1,31 +1,44 @@
 /**
- * What the client says of an exchange: while it runs, at its end, and where the command line itself is wrong.
+ * The words of the client about an exchange: while the exchange runs, at its end, and where the command line is wrong.
  *
  * @module
  */
 
 import type { ClientSettings } from "./client_settings.ts";
-import { UsageError } from "./command_line.ts";
+import type { HarFile } from "./har_file.ts";
 import type { ExchangeEvent, ExchangeReport } from "../client/exchange_report.ts";
 import type { ExchangeOptions } from "../client/exchange_options.ts";
-import { PayloadError } from "../client/payload.ts";
 import type { Progress } from "../client/progress.ts";
-import { formatEvent, formatFailure, formatJson, formatReport, printable } from "../client/report.ts";
+import {
+  EVENT_COLUMNS,
+  formatEvent,
+  formatFailure,
+  formatJson,
+  type FormatOptions,
+  formatProven,
+  formatReport,
+  printable,
+  wrapLine,
+} from "../client/report.ts";
+import { PayloadError, UsageError } from "../client/usage.ts";
 import { EXIT_CODES, type Failure } from "../client/verdict.ts";
+import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { OptionError } from "../connection/connection.ts";
 
-/** Where a command line prints; only a shell has one that prints for real. */
+/** The two outputs of a command line. Only a shell has outputs that really print. */
 export interface Screen {
-  /** Prints results: the standard output. */
+  /** The standard output, for results. */
   readonly out: Stream;
-  /** Prints what is no result: the standard error output. */
+  /** The standard error output, for everything else. */
   readonly error: Stream;
 }
 
 /** One of the two outputs. */
 export interface Stream {
-  /** Whether a person reads it, and wants colours. */
+  /** Whether a person reads the output and wants colours. */
   readonly isColored: boolean;
+  /** The columns that the terminal has now; `undefined` where no person reads. */
+  readonly columns?: number | undefined;
   /** Prints a text and a line end. */
   print(text: string): void;
 }
@@ -33,71 +46,148 @@ export interface Stream {
 const REPORT_A_BUG =
   "This is a bug in wsproof: please report it, with the command and these lines, to its issue tracker.";
 
-/** What follows an exchange while it runs. */
-export interface ExchangeView extends Pick<ExchangeOptions, "onFrame"> {
+/** Listeners for a connection while the connection is open. */
+export type Tracing = Pick<ExchangeOptions, "onHead" | "onFrame" | "onBreach">;
+
+/** Listeners for an exchange while the exchange runs. */
+export interface ExchangeView extends Tracing {
   /** Told of each event. */
   onEvent(event: ExchangeEvent): void;
-  /** Clears what is only for the time of the exchange. */
-  end(): Promise<void>;
+  /** Removes the bar, and writes the file of `--har`. */
+  end(report: ExchangeReport): Promise<void>;
 }
 
 /**
- * Shows an exchange while it runs: each event with `--verbose`, each frame with `--trace`, else a bar where a person waits.
+ * Shows a running exchange: `--verbose` each event, `--trace` each frame, else a bar where a person waits. With `--trace`
+ * the frames stand for the messages, so that no message appears twice.
  *
- * @param settings What the client is asked to do.
- * @param screen Where to print.
- * @returns What the exchange tells its events.
+ * @param url The URL of the server.
+ * @param settings The settings of the client.
+ * @param screen The outputs.
+ * @returns The listeners for the exchange.
+ * @throws {UsageError} If the file of `--har` cannot be written.
  */
-export async function viewOf(settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
-  const bar = await progressOf(settings);
+export async function viewOf(url: string, settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
+  const { verbose, trace, hex } = settings;
+  const har = await harOf(url, settings);
+  const bar = await progressOf(settings, error);
+  // Load modules that few runs need here: otherwise every run waits for them.
+  const { dumpLines } = hex && !trace ? await import("../client/message_line.ts") : { dumpLines: () => [] };
   return {
-    ...await tracing(settings, error),
+    ...await tracing(settings, error, har),
     onEvent(event) {
       bar?.onEvent(event);
-      if (settings.verbose) error.print(formatEvent(event));
+      if (event.type === "upgraded") har?.onUpgraded();
+      else if (event.type === "sent") har?.onMessage(event.message, "out");
+      else if (event.type === "received") har?.onMessage(event.message, "in");
+      const isMessage = event.type === "sent" || event.type === "received";
+      const isShown = trace
+        ? event.type === "closed" || (verbose && !isMessage && event.type !== "closing")
+        : verbose || (hex && isMessage);
+      if (isShown) printLine(error, formatEvent(event), EVENT_COLUMNS);
+      if (isMessage) { for (const line of dumpLines(event.message)) error.print(line); }
     },
-    end: async () => await bar?.stop(),
+    async end(report) {
+      await bar?.stop();
+      await har?.write(report);
+    },
   };
 }
 
 /**
- * Shows every frame with `--trace`.
+ * Begins the file of `--har`.
  *
- * @param settings What the client is asked to do.
- * @param stream Where to print.
- * @returns The option for the connection; without `--trace`, nothing.
+ * @param url The URL of the server.
+ * @param settings The settings of the client.
+ * @returns The recorder; `undefined` without the option.
+ * @throws {UsageError} If the file cannot be written.
  */
-export async function tracing(
-  { trace }: Pick<ClientSettings, "trace">,
-  stream: Stream,
-): Promise<Pick<ExchangeView, "onFrame">> {
-  if (!trace) return {};
-  // Modules that not every run needs are loaded where they are: a run takes little longer than the bare runtime.
-  const { formatFrame } = await import("../client/trace.ts");
-  const start = performance.now();
-  return { onFrame: (frame) => stream.print(formatFrame(frame, performance.now() - start)) };
-}
-
-/** A bar is for a person, and for work of which the end is known. */
-async function progressOf(
-  { output, verbose, totalBytes = 0, exchange }: ClientSettings,
-): Promise<Progress | undefined> {
-  if (output === "nothing" || verbose || totalBytes === 0 || !Deno.stderr.isTerminal()) return undefined;
-  const { Progress } = await import("../client/progress.ts");
-  return new Progress(totalBytes, exchange.expectation?.type === "echo");
+export async function harOf(url: string, { har, exchange }: ClientSettings): Promise<HarFile | undefined> {
+  if (har === undefined) return undefined;
+  const { HarFile } = await import("./har_file.ts");
+  return await HarFile.create(har, url, exchange);
 }
 
 /**
- * Says what an exchange proved, or what failed and why.
+ * Shows the handshake, every frame and each breach of the protocol with `--trace`.
+ *
+ * @param settings The settings of the client.
+ * @param stream The output.
+ * @param har Records the handshake, if it is given.
+ * @returns The listeners for the connection; none without `--trace` and a recorder.
+ */
+export async function tracing(
+  { trace, hex }: Pick<ClientSettings, "trace" | "hex">,
+  stream: Stream,
+  har?: HarFile,
+): Promise<Tracing> {
+  if (!trace) return har ? { onHead: (head) => har.onHead(head) } : {};
+  const { dumpFrame, formatBreach, formatFrame, formatHead } = await import("../client/trace.ts");
+  const start = performance.now();
+  const now = () => performance.now() - start;
+  const show = (line: string) => printLine(stream, line, EVENT_COLUMNS + 2);
+  return {
+    onHead(head) {
+      har?.onHead(head);
+      formatHead(head, now()).forEach(show);
+    },
+    onFrame(frame) {
+      show(formatFrame(frame, now()));
+      if (hex) { for (const line of dumpFrame(frame)) stream.print(line); }
+    },
+    onBreach: (breach) => show(formatBreach(breach, now())),
+  };
+}
+
+/** Makes a bar if a person waits and the total is known. */
+async function progressOf(
+  { output, verbose, trace, hex, totalBytes = 0, exchange }: ClientSettings,
+  stream: Stream,
+): Promise<Progress | undefined> {
+  if (output === "nothing" || verbose || trace || hex || totalBytes === 0 || !Deno.stderr.isTerminal()) {
+    return undefined;
+  }
+  const { Progress } = await import("../client/progress.ts");
+  return new Progress(totalBytes, exchange.expectation?.type === "echo", stream.columns ?? DEFAULT_COLUMNS);
+}
+
+function formatOf({ isColored, columns }: Stream): FormatOptions {
+  return { color: isColored, ...(columns !== undefined && { columns }) };
+}
+
+/**
+ * Prints a line. A terminal that is narrower gets the line broken at words.
+ *
+ * @param stream The output.
+ * @param line The line.
+ * @param hang The indent of the lines behind a break, in columns; 2 by default.
+ *
+ * @example
+ * ```ts
+ * import { printLine } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * printLine({ isColored: false, columns: 16, print: (text) => void lines.push(text) }, "proven: close confirmed");
+ * assertEquals(lines, ["proven: close\n  confirmed"]);
+ * ```
+ */
+export function printLine(stream: Stream, line: string, hang?: number): void {
+  stream.print(wrapLine(line, stream.columns, hang).join("\n"));
+}
+
+/**
+ * Prints the steps and the verdict of an exchange.
  *
  * @param report The report.
- * @param output The form that was asked for.
- * @param screen Where to print.
+ * @param output The form of the output.
+ * @param screen The outputs.
  */
 export function tellReport(report: ExchangeReport, output: ClientSettings["output"], { out, error }: Screen): void {
   if (output === "nothing") return;
-  const { steps } = formatReport(report, { color: out.isColored });
-  const { verdict } = formatReport(report, { color: (report.ok ? out : error).isColored });
+  const lines = formatReport(report, formatOf(out));
+  const { steps } = lines;
+  const { verdict } = report.ok ? lines : formatReport(report, formatOf(error));
   if (output === "json") out.print(formatJson(report));
   else if (steps.length > 0) out.print(steps.join("\n"));
   if (!report.ok) error.print(verdict.join("\n"));
@@ -106,11 +196,11 @@ export function tellReport(report: ExchangeReport, output: ClientSettings["outpu
 }
 
 /**
- * Says why a conversation failed.
+ * Prints the verdict of a conversation that failed.
  *
- * @param failure What failed.
- * @param output The form that was asked for.
- * @param screen Where to print.
+ * @param failure The failure.
+ * @param output The form of the output.
+ * @param screen The outputs.
  * @returns The exit code.
  *
  * @example
@@ -127,22 +217,47 @@ export function tellReport(report: ExchangeReport, output: ClientSettings["outpu
  */
 export function tellFailure(failure: Failure, output: ClientSettings["output"], { error }: Screen): number {
   if (output !== "nothing") {
-    error.print(formatFailure(failure, { color: error.isColored }).join("\n"));
+    error.print(formatFailure(failure, formatOf(error)).join("\n"));
     if (failure.verdict === "internal-error") error.print(REPORT_A_BUG);
   }
   return EXIT_CODES[failure.verdict];
 }
 
 /**
- * Says in one line what is wrong with a command line, and in more what is a bug.
+ * Prints the verdict of a conversation that proved itself: on the standard error output, as the messages are the results.
  *
- * @param thrown What was thrown.
- * @param screen Where to print.
- * @returns The exit code: 2 for what the user can mend, else 1.
+ * @param claims What was proven.
+ * @param ms How long it took, in milliseconds.
+ * @param output The form of the output.
+ * @param screen The outputs.
+ * @returns The exit code.
  *
  * @example
  * ```ts
- * import { UsageError } from "./command_line.ts";
+ * import { tellProven } from "./output.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const stream = { isColored: false, print: (text: string) => void lines.push(text) };
+ * assertEquals(tellProven("close confirmed", 1234, "lines", { out: stream, error: stream }), 0);
+ * assertEquals(lines, ["proven in 1.23 s: close confirmed"]);
+ * ```
+ */
+export function tellProven(claims: string, ms: number, output: ClientSettings["output"], { error }: Screen): number {
+  if (output !== "nothing") error.print(formatProven(claims, ms, formatOf(error)).join("\n"));
+  return EXIT_CODES.proven;
+}
+
+/**
+ * Prints the error that ends the program: one line for a mistake of the user, the whole error and an advice for a bug.
+ *
+ * @param thrown The thrown value.
+ * @param screen The outputs.
+ * @returns The exit code: 2 for a mistake that the user can mend, else 1.
+ *
+ * @example
+ * ```ts
+ * import { UsageError } from "../client/usage.ts";
  * import { tellError } from "./output.ts";
  * import { assertEquals } from "@std/assert";
  *
@@ -155,12 +270,12 @@ export function tellFailure(failure: Failure, output: ClientSettings["output"], 
 export function tellError(thrown: unknown, { error }: Screen): number {
   const expected = [UsageError, PayloadError, OptionError, Deno.errors.NotCapable];
   if (thrown instanceof Error && expected.some((ErrorClass) => thrown instanceof ErrorClass)) {
-    error.print(`wsproof: ${printable(thrown.message)}`);
+    printLine(error, `wsproof: ${printable(thrown.message)}`);
     return EXIT_CODES.usage;
   }
   if (isOutputError(thrown)) {
-    // Where the error output is the one that is full, not even this can be said.
-    error.print(`wsproof: Cannot write to the standard output: ${thrown.message}`);
+    // A full error output swallows this line too.
+    printLine(error, `wsproof: Cannot write to the standard output: ${thrown.message}`);
     return EXIT_CODES["internal-error"];
   }
   error.print(Deno.inspect(thrown).split("\n").map(printable).join("\n"));
@@ -168,7 +283,7 @@ export function tellError(thrown: unknown, { error }: Screen): number {
   return EXIT_CODES["internal-error"];
 }
 
-/** What the runtime throws when a line cannot be printed, as on a disk that is full. */
+/** Recognises the error of the runtime for an output that takes no line, such as a full disk. */
 function isOutputError(error: unknown): error is Error {
   return error instanceof Error && /No space left on device|Broken pipe/.test(error.message);
 }

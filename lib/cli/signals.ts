@@ -1,21 +1,21 @@
 /**
- * Ctrl-C and SIGTERM for the command lines: the first signal asks to end, a later one of a person ends at once.
+ * Ctrl-C and SIGTERM for the command lines: the first signal asks to end, a later signal of a person ends at once.
  *
  * @module
  */
 
 /**
- * A signal counts as a second one from this many milliseconds after the first: 500. `deno task` hands on each Ctrl-C of a
- * terminal to its child, which the terminal has told already, so that one Ctrl-C arrives twice within milliseconds.
+ * A signal counts as the second one from this many milliseconds after the first: 500. `deno task` passes each Ctrl-C on to
+ * its child, and the terminal has signalled the child already: one Ctrl-C arrives twice within milliseconds.
  */
 export const SECOND_SIGNAL_MS = 500;
 
-/** Tells what a signal asks for. */
+/** Counts signals, and tells the meaning of each. */
 export class SignalCounter {
   #firstAt: number | undefined;
 
   /**
-   * Takes a signal.
+   * Counts a signal.
    *
    * @param now When the signal came, in milliseconds, as of `performance.now()`.
    * @returns `first` asks to end; `repeated` came too soon after the first for a person, and asks for nothing; `second` asks
@@ -39,14 +39,16 @@ export class SignalCounter {
   }
 }
 
-/** What {@linkcode listenForSignals} listens with; dispose of it to listen no more. */
+/** A listener for signals, from {@linkcode listenForSignals}; dispose of the listener to listen no more. */
 export interface SignalListener extends Disposable {
   /** Aborts at the first signal. */
   readonly signal: AbortSignal;
+  /** Counts a Ctrl-C that is no signal: a terminal in raw mode passes a character instead. */
+  readonly interrupt: () => void;
 }
 
 /**
- * Listens for SIGINT and, where there is one, SIGTERM. Only a command line calls this.
+ * Listens for SIGINT and, except on Windows, SIGTERM. Only a command line calls this.
  *
  * @param endAtOnce Called at the second signal, from {@linkcode SECOND_SIGNAL_MS} after the first on.
  * @returns The listener.
@@ -72,6 +74,7 @@ export function listenForSignals(endAtOnce: () => void): SignalListener {
   for (const name of names) Deno.addSignalListener(name, onSignal);
   return {
     signal: controller.signal,
+    interrupt: onSignal,
     [Symbol.dispose]() {
       for (const name of names) Deno.removeSignalListener(name, onSignal);
     },

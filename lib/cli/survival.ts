@@ -1,5 +1,5 @@
 /**
- * How a server outlives an error that nobody caught.
+ * The survival of a server when nobody catches an error.
  *
  * @module
  */
@@ -24,10 +24,10 @@ export function isWorker(): boolean {
 }
 
 /**
- * Keeps the process alive when an error comes out of the runtime where no handler of ours could catch it: others use the server.
- * It changes the whole process, so that only the program itself may call it, once.
+ * Keeps the process alive when the runtime throws an error that no handler of ours can catch: other clients use the server.
+ * This changes the whole process, so only the program itself may call this, once.
  *
- * @param tell Told what the error says.
+ * @param tell Takes the message of each such error.
  *
  * @example
  * ```ts ignore

@@ -1,71 +1,167 @@
 /**
- * The conversation of `--interactive`: lines of the standard input out, messages to the standard output.
+ * The conversation of `--interactive`: sends lines of the standard input, and prints messages on the standard output.
  *
  * @module
  */
 
 import type { ClientSettings } from "./client_settings.ts";
 import { UsageError } from "./command_line.ts";
-import { type Screen, tellFailure, tracing } from "./output.ts";
-import { converse, splitLines } from "../client/conversation.ts";
+import { describeCommands } from "./commands.ts";
+import type { LineEditor } from "./line_editor.ts";
+import { harOf, printLine, type Screen, type Stream, tellFailure, tellProven, tracing } from "./output.ts";
+import type { SignalListener } from "./signals.ts";
+import { canEdit } from "./environment.ts";
+import { converse, MAX_TYPED_LINE_BYTES, splitLines } from "../client/conversation.ts";
+import { VERIFIED_TEXT } from "../client/exchange_report.ts";
 import { openingFailure } from "../client/failure.ts";
-import { printable } from "../client/report.ts";
+import { type Direction, dumpLines, messageLine } from "../client/message_line.ts";
+import { EVENT_COLUMNS, formatEvent, printable } from "../client/report.ts";
+import { TALK_COMMANDS } from "../client/talk_command.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
-import { OpenError } from "../connection/connection.ts";
+import { type HandshakeRefusal, OpenError } from "../connection/connection.ts";
 import { keepAlive } from "../connection/keep_alive.ts";
 import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
-import { formatMs, withoutPassword, withoutToken } from "../protocol/message.ts";
+import type { CloseRecord } from "../protocol/close.ts";
+import { formatMs, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+
+/** The colours of sent messages, received messages, and notices. */
+const COLORS = { out: "\x1b[36m", in: "\x1b[32m", notice: "\x1b[90m" };
 
 /**
  * Holds a conversation.
  *
- * @param url Where to connect to.
- * @param settings What the client is asked to do.
- * @param signal Ends the conversation.
- * @param screen Where to print.
+ * @param url The URL of the server.
+ * @param settings The settings of the client.
+ * @param signals Ends the conversation, and takes the Ctrl-C of a terminal in raw mode.
+ * @param screen The outputs.
  * @returns The exit code.
  * @throws {UsageError} If the settings do not go with a person at a terminal.
  */
 export async function talk(
   url: string,
   settings: ClientSettings,
-  signal: AbortSignal,
+  { signal, interrupt }: Pick<SignalListener, "signal" | "interrupt">,
   screen: Screen,
 ): Promise<number> {
   const { output, exchange: options } = settings;
-  const notice = (text: string) => output === "nothing" || screen.error.print(printable(text));
+  const { transport = "builtin", expectation = { type: "echo" } } = options;
   const isTyped = Deno.stdin.isTerminal();
-  if (isTyped && /^(text|match)$/.test(options.expectation?.type ?? "")) {
+  if (isTyped && /^(text|match)$/.test(expectation.type)) {
     throw new UsageError("Options --reply and --reply-match need lines from a pipe: in a terminal a person judges");
   }
+  // The prompt comes later; from then on, lines appear above it.
+  const editing: { editor?: LineEditor } = {};
+  const out = above(screen.out, editing, Deno.stdout);
+  const error = above(screen.error, editing, Deno.stderr);
+  const notice = (text: string) => {
+    if (output !== "nothing") printLine(colored(error, isTyped ? COLORS.notice : undefined), printable(text));
+  };
+  const har = await harOf(url, settings);
+  const ending: { close?: CloseRecord; refusal?: HandshakeRefusal | undefined } = {};
   const start = performance.now();
-  const { transport = "builtin" } = options;
   try {
-    const traced = await tracing(settings, screen.error);
+    const traced = await tracing(settings, error, har);
     const connection = await openConnection(url, transport, { ...options, ...traced, signal });
+    har?.onUpgraded();
+    connection.closed.then((record) => ending.close = record);
     const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
     const way = wayText(proxyNameFor(url, options, transport));
-    const extensions = connection.extensions ? `, ${connection.extensions}` : "";
+    const declined = options.deflate ? ", permessage-deflate declined" : "";
+    const extensions = connection.extensions ? `, ${connection.extensions}` : declined;
     notice(
       `Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}${extensions}`,
     );
-    if (isTyped) notice("Each line is sent as a text message; Ctrl-D closes the connection.");
     keepAlive(connection);
-    const lines = Deno.stdin.readable
+    let echoed: string | undefined;
+    // A message is data, not prose: without a break, a terminal copies the whole message.
+    const show = (message: Message, direction: Direction) =>
+      colored(out, isTyped ? COLORS[direction] : undefined).print(messageLine(message, direction));
+    const dump = (message: Message) => {
+      if (settings.hex && !settings.trace) dumpLines(message).forEach((line) => error.print(line));
+    };
+    if (settings.trace) {
+      const told = connection.closed.then((record) =>
+        printLine(error, formatEvent({ atMs: performance.now() - start, type: "closed", record }), EVENT_COLUMNS)
+      );
+      told.catch(() => {});
+    }
+    if (isTyped && canEdit()) {
+      const { LineEditor } = await import("./line_editor.ts");
+      const color = screen.out.isColored ? COLORS.out : undefined;
+      editing.editor = new LineEditor({
+        ...(color !== undefined && { color }),
+        words: Object.keys(TALK_COMMANDS).filter((name) => name !== "//text"),
+        echo: (line) => `${color ?? ""}${messageLine(echoed = line, "out")}${color === undefined ? "" : RESET}`,
+        onInterrupt: interrupt,
+      });
+      signal.addEventListener("abort", () => editing.editor?.close(), { once: true });
+    }
+    if (isTyped) {
+      const commands = Object.entries(TALK_COMMANDS).filter(([name]) => /^\/[a-z]/.test(name))
+        .map(([name, { usage }]) => `${name} ${usage}`.trim());
+      notice(`Each line is sent as a text message. Commands: ${commands.join(", ")}. Ctrl-D closes the connection.`);
+    }
+    const lines = editing.editor?.lines ?? Deno.stdin.readable
       .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
       .pipeThrough(splitLines());
-    const failure = await converse(connection, lines, {
+    const { failure, sent, received } = await converse(connection, lines, {
       ...options,
       isTyped,
+      ...(isTyped && editing.editor === undefined && { cutLineBytes: MAX_TYPED_LINE_BYTES }),
       signal,
-      onMessage: (text) => screen.out.print(text),
+      onMessage(message, direction) {
+        // The editor, or the terminal itself, has shown a typed line already.
+        if (direction === "in" || (editing.editor !== undefined && message !== echoed)) show(message, direction);
+        dump(message);
+        har?.onMessage(message, direction);
+      },
       onNotice: notice,
+      onHelp: () => describeCommands(TALK_COMMANDS, error.columns).forEach(notice),
     });
-    return failure ? tellFailure(failure, output, screen) : EXIT_CODES.proven;
+    editing.editor?.close();
+    const { wire } = connection;
+    if (connection.extensions && wire) notice(`On the wire: ${wire.sent} bytes sent, ${wire.received} received`);
+    if (failure) return tellFailure(failure, output, screen);
+    const replies = `${sent === 1 ? "reply" : `${sent} replies`} ${VERIFIED_TEXT[expectation.type]}`;
+    const claim = sent === 0
+      ? "nothing sent"
+      : isTyped
+      ? `${sent} ${sent === 1 ? "message" : "messages"} sent, ${received} received`
+      : expectation.type === "none"
+      ? "sent, no reply expected"
+      : replies;
+    return tellProven(`upgraded; ${claim}; close confirmed`, performance.now() - start, output, screen);
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
     if (!(error instanceof OpenError)) throw error;
+    ending.refusal = error.refusal;
     return tellFailure(openingFailure(error, url, options, transport), output, screen);
+  } finally {
+    editing.editor?.close();
+    await har?.write(ending);
   }
+}
+
+const RESET = "\x1b[0m";
+
+/** A stream that prints above the prompt, while there is one on the same terminal. */
+function above(stream: Stream, editing: { readonly editor?: LineEditor }, output: { isTerminal(): boolean }): Stream {
+  const isTerminal = output.isTerminal();
+  return {
+    isColored: stream.isColored,
+    get columns() {
+      return stream.columns;
+    },
+    print(text) {
+      if (isTerminal && editing.editor?.isOpen) editing.editor.print(text);
+      else stream.print(text);
+    },
+  };
+}
+
+/** A stream that prints in a colour, if it has colours and there is one to print in. */
+function colored(stream: Stream, color: string | undefined): Stream {
+  if (!stream.isColored || color === undefined) return stream;
+  return { isColored: true, columns: stream.columns, print: (text) => stream.print(`${color}${text}${RESET}`) };
 }

@@ -8,9 +8,11 @@ import { UsageError } from "./usage.ts";
 import { differenceOf, type Expectation } from "./diagnosis.ts";
 import { closeFailure, failureOf, interruption, lateReplyHint, replyFailure, surplusFailure } from "./failure.ts";
 import { SECOND_LOOK_MS } from "./exchange.ts";
-import { clock, Incoming } from "./incoming.ts";
+import { Incoming } from "./incoming.ts";
+import { clock, type Direction } from "./message_line.ts";
+import { collect, PayloadError, readFile } from "./payload.ts";
+import { readLine, type TalkLine } from "./talk_command.ts";
 import {
-  assertSendableClose,
   type CloseFrame,
   type CloseRecord,
   describeConfirmation,
@@ -19,7 +21,8 @@ import {
   verifyClose,
 } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
-import { byteLengthOf, quote } from "../protocol/message.ts";
+import { byteLengthOf, type Message, type MessageKind } from "../protocol/message.ts";
+import { MAX_BUILTIN_FRAME_BYTES } from "../connection/builtin.ts";
 import {
   type Connection,
   ConnectionClosedError,
@@ -39,17 +42,23 @@ const INPUT_END_MS = 2000;
 export interface ConverseOptions {
   /** How many messages come first, unasked, and are no replies; 0 by default. They are awaited before the first line. */
   skip?: number;
-  /** Shows a message of the peer. */
-  onMessage: (line: string) => void;
+  /** Told of each message that has come, or has gone out. */
+  onMessage: (message: Message, direction: Direction) => void;
   /** Shows what happens to the connection. */
   onNotice: (line: string) => void;
+  /** Shows the commands; nothing by default. */
+  onHelp?: () => void;
   /** What each line should be answered with; the echo by default. */
   expectation?: Expectation;
   /**
    * Whether a person types the lines in a terminal and judges the replies; `false` by default. Then only `none` of the
-   * expectations counts, a command that fails is told and no more, and a line that the terminal may have cut is not sent.
+   * expectations counts, and a command that fails is told and no more.
    */
   isTyped?: boolean;
+  /** A line of this many bytes may be one that the terminal has cut: it is not sent. By default none is. */
+  cutLineBytes?: number;
+  /** The longest file that `/file` sends, in bytes; 67108863 by default. */
+  maxMessageBytes?: number;
   /** How long each reply may take, in milliseconds; 10 s by default. */
   replyTimeoutMs?: number;
   /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
@@ -62,10 +71,19 @@ export interface ConverseOptions {
   signal?: AbortSignal;
 }
 
+/** What a conversation proved. */
+export interface ConversationReport {
+  /** What failed; `undefined` if nothing did. */
+  readonly failure: Failure | undefined;
+  /** How many messages went out. */
+  readonly sent: number;
+  /** How many messages came in. */
+  readonly received: number;
+}
+
 /**
- * Sends each line as a text message and shows what comes back, until the lines end, the peer closes or the signal comes;
- * the line `/ping` sends a ping and shows its round-trip time, `/close [CODE [REASON]]` closes; a doubled slash sends them;
- * then the close is verified.
+ * Sends each line as a text message and tells what comes back, until the lines end, the peer closes or the signal comes; then
+ * verifies the close. A line may be a command instead: `talk_command.ts` reads it.
  *
  * Lines that are not typed are a script, and the conversation is held to it: each line waits for its own reply, which has
  * to come after it and to be what is expected; any other message, a command that fails and a close of the peer before the
@@ -74,7 +92,7 @@ export interface ConverseOptions {
  * @param connection The connection; it is closed when this returns.
  * @param lines The lines, without line ends; cancelled when the conversation ends first.
  * @param options Where to show things, what to expect and how long to wait.
- * @returns What failed, or `undefined` if nothing did.
+ * @returns What failed, if anything did, and how much went to and fro.
  *
  * @example
  * ```ts
@@ -85,13 +103,13 @@ export interface ConverseOptions {
  *
  * const server = serveEcho({ port: 0 });
  * const connection = await openBuiltin(server.url);
- * const shown: string[] = [];
- * const failure = await converse(connection, ReadableStream.from(["one", "two"]), {
- *   onMessage: (line) => shown.push(line.slice(line.indexOf("<"))),
+ * const shown: unknown[] = [];
+ * const report = await converse(connection, ReadableStream.from(["one", "two"]), {
+ *   onMessage: (message, direction) => shown.push(direction, message),
  *   onNotice: () => {},
  * });
- * assertEquals(failure, undefined);
- * assertEquals(shown, ["< one", "< two"]);
+ * assertEquals(report, { failure: undefined, sent: 2, received: 2 });
+ * assertEquals(shown, ["out", "one", "in", "one", "out", "two", "in", "two"]);
  * await server.shutdown();
  * ```
  */
@@ -99,7 +117,7 @@ export async function converse(
   connection: Connection,
   lines: ReadableStream<string>,
   options: ConverseOptions,
-): Promise<Failure | undefined> {
+): Promise<ConversationReport> {
   const { onNotice, closeTimeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
   const talk = new Talk(connection, lines, options);
   const frame = await talk.hold();
@@ -112,10 +130,14 @@ export async function converse(
   await talk.ended();
   const expected = expectedFor(frame, options);
   const outcome = verifyClose(record, expected);
+  const failure = signal?.aborted
+    ? interruption()
+    : talk.failure() ?? (outcome === "confirmed" ? undefined : closeFailure(outcome, record, expected));
   const isAnswer = outcome === "confirmed" && record.initiator !== "peer";
-  onNotice(`${clock()} ${isAnswer ? `closed with ${describeConfirmation(record, frame)}` : describeEnd(record)}`);
-  if (signal?.aborted) return interruption();
-  return talk.failure() ?? (outcome === "confirmed" ? undefined : closeFailure(outcome, record, expected));
+  const end = isAnswer ? `closed with ${describeConfirmation(record, frame)}` : describeEnd(record);
+  // What the verdict says is told once.
+  if (failure === undefined || !failure.problem.includes(end)) onNotice(`${clock()} ${end}`);
+  return { failure, ...talk.counts };
 }
 
 /** What should answer a close frame: what was asked for, unless a line asked for another frame. */
@@ -143,7 +165,7 @@ class Talk {
   readonly #incoming: Incoming;
   #sent = 0;
   #replies = 0;
-  #previous: string | undefined;
+  #previous: Message | undefined;
   #failure: Failure | undefined;
   #refused: Failure | undefined;
 
@@ -155,7 +177,7 @@ class Talk {
     this.#wait = { timeoutMs, signal };
     this.#expectation = expectation;
     this.#isTyped = options.isTyped ?? false;
-    this.#incoming = new Incoming(connection, options.onMessage);
+    this.#incoming = new Incoming(connection, (message) => options.onMessage(message, "in"));
   }
 
   /** Sends the lines until there is a reason to close, and gives the close frame to send. */
@@ -179,6 +201,11 @@ class Talk {
   async ended(): Promise<void> {
     this.#reader.cancel().catch(() => {});
     await this.#incoming.ended;
+  }
+
+  /** How many messages went out and came in. */
+  get counts(): { readonly sent: number; readonly received: number } {
+    return { sent: this.#sent, received: this.#incoming.count };
   }
 
   /** What failed, apart from the close. */
@@ -209,18 +236,40 @@ class Talk {
     while (true) {
       const line = await this.#readLine();
       if (line === undefined) return undefined;
-      const [, command, words = ""] = /^\/(ping|close)(?: (.*))?$/s.exec(line) ?? [];
       try {
-        if (command === "close") return this.#closeFrameOf(words);
-        if (command === "ping") await this.#ping(words);
+        const frame = await this.#obey(readLine(line), line);
+        if (frame !== undefined) return frame;
       } catch (error) {
-        const isMistake = error instanceof UsageError || error instanceof TimeoutError;
+        const isMistake = error instanceof UsageError || error instanceof PayloadError || error instanceof TimeoutError;
         if (!this.#isTyped || !isMistake) throw error;
         this.#notice(error.message);
       }
-      // A line that looks like a command is sent when its slash is doubled.
-      if (command === undefined) await this.#sendLine(line.replace(/^\/(\/(ping|close)(?: |$))/, "$1"));
     }
+  }
+
+  /** Does what a line asks for; gives the close frame if it asks for the close. */
+  async #obey(asked: TalkLine, line: string): Promise<CloseFrame | undefined> {
+    switch (asked.type) {
+      case "close":
+        return this.#closeFrameOf(asked);
+      case "ping":
+        await this.#ping();
+        return undefined;
+      case "help":
+        this.#options.onHelp?.();
+        return undefined;
+      case "file":
+        await this.#send(await this.#readFile(asked.path, asked.kind));
+        return undefined;
+      case "send":
+        if (byteLengthOf(line) >= (this.#options.cutLineBytes ?? Infinity)) this.#refuse();
+        else await this.#send(asked.message);
+        return undefined;
+    }
+  }
+
+  async #readFile(path: string, kind: MessageKind): Promise<Message> {
+    return await collect(readFile(path), kind, this.#options.maxMessageBytes ?? MAX_BUILTIN_FRAME_BYTES);
   }
 
   async #readLine(): Promise<string | undefined> {
@@ -228,34 +277,33 @@ class Talk {
       return (await this.#reader.read()).value;
     } catch (error) {
       // The decoder of the lines throws a TypeError; a terminal may cut a line inside a character.
-      const cut = this.#isTyped ? `, or has a line of ${MAX_TYPED_LINE_BYTES} bytes that the terminal cut` : "";
+      const { cutLineBytes } = this.#options;
+      const cut = cutLineBytes === undefined ? "" : `, or has a line of ${cutLineBytes} bytes that the terminal cut`;
       const reason = error instanceof TypeError ? `the input is not UTF-8${cut}` : messageOf(error);
       throw new UsageError(`Cannot send the lines: ${reason}`);
     }
   }
 
-  async #sendLine(text: string): Promise<void> {
-    if (this.#isTyped) {
-      if (byteLengthOf(text) >= MAX_TYPED_LINE_BYTES) return this.#refuse();
-      return await this.#connection.send(text, this.#wait);
-    }
-    const early = this.#surplus();
+  async #send(message: Message): Promise<void> {
+    const early = this.#isTyped ? undefined : this.#surplus();
     if (early) throw new WrongReplyError(early);
-    await this.#connection.send(text, this.#wait);
+    await this.#connection.send(message, this.#wait);
     this.#sent++;
-    this.#previous = text;
+    this.#options.onMessage(message, "out");
+    if (this.#isTyped) return;
+    this.#previous = message;
     if (this.#expectation.type === "none") return;
     const reply = await this.#incoming.next(this.#wait);
-    const difference = differenceOf(this.#expectation, text, reply);
+    const difference = differenceOf(this.#expectation, message, reply);
     if (difference !== undefined) {
-      throw new WrongReplyError(replyFailure(difference, await this.#lateHint(text)));
+      throw new WrongReplyError(replyFailure(difference, await this.#lateHint(message)));
     }
     this.#replies++;
   }
 
   /** Does not send a line of which the end may be missing; the conversation goes on, and is not proven. */
   #refuse(): void {
-    const problem = `A line was not sent: the terminal cuts lines at ${MAX_TYPED_LINE_BYTES} bytes`;
+    const problem = `A line was not sent: the terminal cuts lines at ${this.#options.cutLineBytes} bytes`;
     const hint = "send it from a pipe, or with --file";
     this.#notice(`${problem}; ${hint}`);
     this.#refused ??= { verdict: "usage", problem, hint };
@@ -273,7 +321,7 @@ class Talk {
   }
 
   /** Whether the right reply comes next: then something else came before it. */
-  async #lateHint(sent: string): Promise<string> {
+  async #lateHint(sent: Message): Promise<string> {
     try {
       const { timeoutMs = SECOND_LOOK_MS, signal } = this.#wait;
       const next = await this.#incoming.take({ timeoutMs: Math.min(timeoutMs, SECOND_LOOK_MS), signal });
@@ -283,23 +331,14 @@ class Talk {
     }
   }
 
-  #closeFrameOf(words: string): CloseFrame {
-    const [match, digits = "1000", reason = ""] = /^ *(?:(\d+)(?: +(.*))?)?$/s.exec(words) ?? [];
-    if (match === undefined) throw notACommand(`/close ${words}`, "give /close CODE REASON");
-    const code = Number(digits);
-    try {
-      assertSendableClose(code, reason);
-    } catch (error) {
-      throw new UsageError(messageOf(error));
-    }
+  #closeFrameOf({ code, reason }: CloseFrame): CloseFrame {
     if (this.#connection.transport === "wire" || code === 1000 || code >= 3000) return { code, reason };
     throw new UsageError(
       `Cannot close with code ${code} over the built-in WebSocket: use 1000, 3000-4999 or --transport wire`,
     );
   }
 
-  async #ping(words: string): Promise<void> {
-    if (words.trim() !== "") throw notACommand(`/ping ${words}`, "give /ping alone");
+  async #ping(): Promise<void> {
     if (this.#connection.ping === undefined) {
       throw new UsageError("The built-in WebSocket cannot ping: use --transport wire");
     }
@@ -319,10 +358,6 @@ class Talk {
   #notice(text: string): void {
     this.#options.onNotice(`${clock()} ${text}`);
   }
-}
-
-function notACommand(line: string, advice: string): UsageError {
-  return new UsageError(`Cannot read ${quote(line, 40)}: ${advice}, or double the slash to send it as text`);
 }
 
 /** The longest line, in characters: 16 MiB of them. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { byteLengthOf, kindOf, type Message, quote } from "../protocol/message.ts";
+import { byteLengthOf, formatBytes, hexStart, kindOf, type Message, quote } from "../protocol/message.ts";
 import type { TransportName } from "../connection/connection.ts";
 
 /** What a reply should be. */
@@ -30,6 +30,10 @@ export interface Difference {
 
 /** The longest piece of a message that is quoted, in characters. */
 const MAX_QUOTED_CHARS = 32;
+
+/** A binary message of at most so many bytes is shown whole; of a longer one, so many bytes are. */
+const MAX_WHOLE_BYTES = 16;
+const MAX_START_BYTES = 4;
 
 /**
  * Compares a reply with what it should be.
@@ -70,7 +74,7 @@ export function differenceOf(expectation: Expectation, sent: Message, reply: Mes
 }
 
 /**
- * Puts a message into words: kind, size, and for text how it begins.
+ * Puts a message into words: kind, size, and how it begins.
  *
  * @param message The message.
  * @returns One clause.
@@ -81,17 +85,20 @@ export function differenceOf(expectation: Expectation, sent: Message, reply: Mes
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(describe("Hello world"), 'text, 11 bytes: "Hello world"');
- * assertEquals(describe(new Uint8Array(3)), "binary, 3 bytes");
+ * assertEquals(describe(new Uint8Array(3)), "binary, 3 bytes: 00 00 00");
+ * assertEquals(describe(new Uint8Array(17)), "binary, 17 bytes: 00 00 00 00 ...");
  * ```
  */
 export function describe(message: Message): string {
-  const text = typeof message === "string" && message !== "" ? `: ${quote(message, MAX_QUOTED_CHARS)}` : "";
-  return `${describeSize(message)}${text}`;
+  if (typeof message === "string") {
+    return describeSize(message) + (message === "" ? "" : `: ${quote(message, MAX_QUOTED_CHARS)}`);
+  }
+  const shown = message.byteLength > MAX_WHOLE_BYTES ? MAX_START_BYTES : MAX_WHOLE_BYTES;
+  return `${describeSize(message)}${hexStart(message, shown)}`;
 }
 
 function describeSize(message: Message): string {
-  const bytes = byteLengthOf(message);
-  return `${kindOf(message)}, ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  return `${kindOf(message)}, ${formatBytes(byteLengthOf(message))}`;
 }
 
 /** A pattern with the flag g or y would remember where it was. */

@@ -5,7 +5,7 @@
  */
 
 import { ProtocolError } from "../protocol/error.ts";
-import { byteLengthOf, type Message, quote } from "../protocol/message.ts";
+import type { Message } from "../protocol/message.ts";
 import { type Connection, ConnectionClosedError } from "../connection/connection.ts";
 import { type WaitOptions, within } from "../net/deadline.ts";
 
@@ -27,7 +27,7 @@ export class Incoming {
   #earlyLength = 0;
   #end: unknown;
 
-  constructor(connection: Connection, show: (line: string) => void) {
+  constructor(connection: Connection, show: (message: Message) => void) {
     this.ended = this.#receive(connection, show);
     // Whoever waits for a message sees it fail as well.
     this.ended.catch(() => {});
@@ -61,11 +61,11 @@ export class Incoming {
     this.#earlyLength += message.length;
   }
 
-  async #receive(connection: Connection, show: (line: string) => void): Promise<void> {
+  async #receive(connection: Connection, show: (message: Message) => void): Promise<void> {
     try {
       for await (const message of connection) {
         this.count++;
-        show(`${clock()} < ${readable(message)}`);
+        show(message);
         if (this.#arrival) this.#arrival.resolve(message);
         else this.#keep(message);
         this.#arrival = undefined;
@@ -80,19 +80,4 @@ export class Incoming {
       this.#arrival?.reject(this.#end);
     }
   }
-}
-
-/** Text as it is, but for characters that would steer the terminal; of binary the beginning. */
-function readable(message: Message): string {
-  if (typeof message === "string") return quote(message).slice(1, -1).replace(/\\(["\\])/g, "$1");
-  const shown = message.subarray(0, 24).toHex().replace(/../g, "$& ").trim();
-  return `binary, ${byteLengthOf(message)} bytes: ${shown}${message.byteLength > 24 ? " ..." : ""}`;
-}
-
-/** The time of day, with milliseconds. */
-export function clock(): string {
-  const now = new Date();
-  const digits = (value: number, length: number) => String(value).padStart(length, "0");
-  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map((value) => digits(value, 2)).join(":");
-  return `${time}.${digits(now.getMilliseconds(), 3)}`;
 }

@@ -4,24 +4,24 @@
  * @module
  */
 
-import { unicodeWidth } from "@std/cli/unicode-width";
 import { describe } from "./diagnosis.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange_report.ts";
-import { describeCloseFrame, describeEnd } from "../protocol/close.ts";
-import { escapeUnprintable, formatMs, withoutTokens } from "../protocol/message.ts";
+import { type CloseRecord, describeCloseFrame, describeEnd } from "../protocol/close.ts";
+import { escapeUnprintable, formatMs, formatSize, withoutTokens } from "../protocol/message.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
+import { DEFAULT_COLUMNS, widthOf, wrap } from "./wrap.ts";
 
 /** Options of {@linkcode formatReport}. */
 export interface FormatOptions {
   /** Whether to mark with colours; `false` by default. */
   color?: boolean;
-  /** How long the line of a step may be, in columns; 80 by default. */
+  /** How long a line may be, in columns; by default 80 for a step, and as long as need be for the verdict. */
   columns?: number;
 }
 
 /** The lines of a report. */
 export interface ReportLines {
-  /** One line for each of the steps upgraded, sent, received and closed that was reached. */
+  /** The steps upgraded, sent, received and closed, as far as they were reached: a line each, or more where it is too long. */
   readonly steps: readonly string[];
   /** What was proven, or what failed and why. */
   readonly verdict: readonly string[];
@@ -46,16 +46,48 @@ export interface ReportLines {
  * ```
  */
 export function formatReport(report: ExchangeReport, options: FormatOptions = {}): ReportLines {
-  const { color = false, columns = 80 } = options;
+  const { color = false, columns } = options;
   const paint = color ? painted : plain;
-  const steps = stepsOf(report).map(({ name, stage, ms, detail }) => {
-    const time = ms === null ? "" : formatMs(ms);
-    const room = columns - MARK_COLUMNS - time.length - 1;
-    const text = fit(printable(detail), room);
-    const gap = " ".repeat(Math.max(0, room - widthOf(text)));
-    return `  ${paint(MARKS[`${stage.ok}`])} ${name.padEnd(NAME_COLUMNS)} ${text}${gap} ${time}`.trimEnd();
+  const steps = stepsOf(report).flatMap((step) => stepLines(step, paint, columns ?? DEFAULT_COLUMNS));
+  return { steps, verdict: verdictOf(report, paint).flatMap((line) => wrapLine(line, columns)) };
+}
+
+function stepLines({ name, stage, ms, detail }: Step, paint: (mark: Mark) => string, columns: number): string[] {
+  const time = ms === null ? "" : formatMs(ms);
+  const rest = columns - MARK_COLUMNS;
+  const room = rest - (time === "" ? 0 : time.length + 1);
+  const text = printable(detail).replace(/\s+/g, " ").trim();
+  const [first = "", ...others] = wrap(text, { first: room, rest });
+  const gap = " ".repeat(Math.max(0, room - widthOf(first)));
+  const head = `  ${paint(MARKS[`${stage.ok}`])} ${name.padEnd(NAME_COLUMNS)} ${first}${gap} ${time}`.trimEnd();
+  return [head, ...others.map((line) => " ".repeat(MARK_COLUMNS) + line)];
+}
+
+/**
+ * Breaks a line that is longer than the terminal; what does not fit follows on indented lines.
+ *
+ * @param line The line, which may be indented itself.
+ * @param columns The columns of the terminal; `undefined` where no person reads: then the line stays whole.
+ * @param hang How far what follows is indented, in columns; 2 by default.
+ * @returns The lines.
+ *
+ * @example
+ * ```ts
+ * import { wrapLine } from "./report.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(wrapLine("proven: close confirmed", 16), ["proven: close", "  confirmed"]);
+ * assertEquals(wrapLine("proven: close confirmed", undefined), ["proven: close confirmed"]);
+ * ```
+ */
+export function wrapLine(line: string, columns: number | undefined, hang = 2): string[] {
+  if (columns === undefined) return [line];
+  const [indent = ""] = /^ */.exec(line) ?? [];
+  const [first = "", ...others] = wrap(line.slice(indent.length), {
+    first: columns - indent.length,
+    rest: columns - hang,
   });
-  return { steps, verdict: verdictOf(report, paint) };
+  return [indent + first, ...others.map((each) => " ".repeat(hang) + each)];
 }
 
 /**
@@ -100,6 +132,9 @@ export function printable(text: string): string {
   return escapeUnprintable(withoutTokens(text));
 }
 
+/** How far the text of an event stands from the left, in columns: behind its time. */
+export const EVENT_COLUMNS = 13;
+
 /**
  * Puts an event of an exchange into a line.
  *
@@ -116,7 +151,7 @@ export function printable(text: string): string {
  * ```
  */
 export function formatEvent(event: ExchangeEvent): string {
-  return `${formatMs(event.atMs).padStart(11)}  ${printable(describeEvent(event))}`;
+  return `${formatMs(event.atMs).padStart(EVENT_COLUMNS - 2)}  ${printable(describeEvent(event))}`;
 }
 
 function describeEvent(event: ExchangeEvent): string {
@@ -136,10 +171,18 @@ function describeEvent(event: ExchangeEvent): string {
     case "closing":
       return `closing with ${describeCloseFrame(event.frame)}`;
     case "closed":
-      return `ended: ${describeEnd(event.record)}`;
+      return `ended: ${describeEnd(event.record)}${describeEnders(event.record)}`;
     case "failed":
-      return `${event.stage} failed: ${event.problem}${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
+      // The problem itself stands in the report, which tells it once.
+      return `${event.stage} failed${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
+}
+
+/** Who began to close, and who ended TCP, as far as that is known. */
+function describeEnders({ initiator, tcp }: CloseRecord): string {
+  const began = { local: "we closed first", peer: "the peer closed first", "not-known": "" }[initiator ?? "not-known"];
+  const ended = { local: "we ended TCP", peer: "the peer ended TCP", reset: "TCP was reset", "not-known": "" }[tcp];
+  return [began, ended].filter((words) => words !== "").map((words) => `; ${words}`).join("");
 }
 
 interface Step {
@@ -192,6 +235,7 @@ const SHORT_PROBLEMS: Record<Verdict, string> = {
   "wrong-reply": "not as expected",
   "connection-lost": "connection lost",
   "close-not-confirmed": "not confirmed",
+  "not-conformant": "a case failed",
   "interrupted": "interrupted",
 };
 
@@ -216,8 +260,7 @@ function painted({ text, color }: Mark): string {
 
 function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): string[] {
   if (!report.ok) return failureLines(report, paint);
-  const verdict = paint({ text: "proven", color: "\x1b[1;32m" });
-  return [`${verdict} in ${formatMs(report.ms)}: ${printable(provenText(report))}`, ...compressionLines(report)];
+  return [provenLine(provenText(report), report.ms, paint), ...compressionLines(report)];
 }
 
 /** What compression has saved of the bytes of the messages, or cost. */
@@ -226,15 +269,44 @@ function compressionLines({ extensions, wire, sent, received }: ExchangeReport):
   if (extensions === "" || wire === null || bytes === 0) return [];
   const onWire = wire.sent + wire.received;
   const percent = Math.round(100 * Math.abs(1 - onWire / bytes));
-  return [`  compressed: ${onWire} bytes on the wire for ${bytes}, ${percent} % ${onWire > bytes ? "more" : "saved"}`];
+  const saving = `  compressed: ${onWire} bytes on the wire for ${bytes}, ${percent} % ${
+    onWire > bytes ? "more" : "saved"
+  }`;
+  // The line of the upgrade has no room for all parameters.
+  const [, parameters] = /^[^;]*; (.*)$/.exec(extensions) ?? [];
+  return parameters === undefined ? [saving] : [saving, `  as negotiated: ${printable(parameters)}`];
+}
+
+function provenLine(claims: string, ms: number, paint: (mark: Mark) => string): string {
+  return `${paint({ text: "proven", color: "\x1b[1;32m" })} in ${formatMs(ms)}: ${printable(claims)}`;
+}
+
+/**
+ * Puts what was proven into lines for a person.
+ *
+ * @param claims What was proven.
+ * @param ms How long it took, in milliseconds.
+ * @param options How the lines may look.
+ * @returns The lines.
+ *
+ * @example
+ * ```ts
+ * import { formatProven } from "./report.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(formatProven("close confirmed", 12.34), ["proven in 12.3 ms: close confirmed"]);
+ * ```
+ */
+export function formatProven(claims: string, ms: number, { color = false, columns }: FormatOptions = {}): string[] {
+  return wrapLine(provenLine(claims, ms, color ? painted : plain), columns);
 }
 
 /**
  * Puts a failure into lines for a person.
  *
  * @param failure The failure.
- * @param options Whether to mark with colours.
- * @returns One line with verdict, exit code and problem, and one for the hint if there is one.
+ * @param options How the lines may look.
+ * @returns A line with verdict, exit code and problem, and one for the hint if there is one; more where they are too long.
  *
  * @example
  * ```ts
@@ -245,8 +317,8 @@ function compressionLines({ extensions, wire, sent, received }: ExchangeReport):
  * assertEquals(formatFailure(failure), ["no-reply (exit 5): No complete message within 1 s"]);
  * ```
  */
-export function formatFailure(failure: Failure, { color = false }: Pick<FormatOptions, "color"> = {}): string[] {
-  return failureLines(failure, color ? painted : plain);
+export function formatFailure(failure: Failure, { color = false, columns }: FormatOptions = {}): string[] {
+  return failureLines(failure, color ? painted : plain).flatMap((line) => wrapLine(line, columns));
 }
 
 function failureLines({ verdict, problem, hint }: Failure, paint: (mark: Mark) => string): string[] {
@@ -259,22 +331,15 @@ function provenText(report: ExchangeReport): string {
   const { messages } = report.sent;
   if (messages === 0) return "upgraded; nothing sent; close confirmed";
   if (verify === "none expected") return "upgraded; sent, no reply expected; close confirmed";
-  return `upgraded; ${messages === 1 ? "reply" : `${messages} replies`} ${verify}; close confirmed`;
+  const replies = messages === 1 ? "reply" : `${messages} replies`;
+  return `upgraded; ${replies} ${verify}${rateText(report)}; close confirmed`;
 }
 
-/** Brings text onto one line; cuts what does not fit, and says so. */
-function fit(detail: string, columns: number): string {
-  const text = detail.replace(/\s+/g, " ").trim();
-  if (widthOf(text) <= columns) return text;
-  let shown = "";
-  for (const char of text) {
-    if (widthOf(shown + char) > columns - 3) break;
-    shown += char;
-  }
-  return `${shown}...`;
+/** How fast a payload of at least 1 MiB went, by the way of the two that moved more. */
+function rateText({ sent, received, stages }: ExchangeReport): string {
+  const bytes = Math.max(sent.bytes, received.bytes);
+  const ms = stages.reduce((sum, stage) => sum + (MOVING_STAGES.has(stage.name) ? stage.ms ?? 0 : 0), 0);
+  return bytes < 1024 ** 2 || ms === 0 ? "" : `, at ${formatSize(bytes / ms * 1000)}/s`;
 }
 
-/** ASCII, which most reports are, needs no table. */
-function widthOf(text: string): number {
-  return /^[ -~]*$/.test(text) ? text.length : unicodeWidth(text);
-}
+const MOVING_STAGES: ReadonlySet<string> = new Set(["send", "receive", "verify"]);

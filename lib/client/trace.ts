@@ -1,14 +1,15 @@
 /**
- * Frames as lines for a person.
+ * What went over the wire, as lines for a person.
  *
  * @module
  */
 
 import { describeCloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { OPCODE, RSV1 } from "../protocol/frame.ts";
-import { formatMs, quote } from "../protocol/message.ts";
-import { printable } from "./report.ts";
-import type { FrameTrace } from "../connection/connection.ts";
+import { formatMs, hexStart, quote, withoutToken } from "../protocol/message.ts";
+import { dumpLines } from "./message_line.ts";
+import { EVENT_COLUMNS, printable } from "./report.ts";
+import type { BreachTrace, FrameTrace, HeadTrace } from "../connection/connection.ts";
 import { messageOf } from "../protocol/error.ts";
 
 /**
@@ -32,16 +33,117 @@ import { messageOf } from "../protocol/error.ts";
 export function formatFrame({ direction, header, start, inflatedBytes }: FrameTrace, atMs: number): string {
   if (inflatedBytes !== undefined) return formatInflated(direction, header.opcode, start, inflatedBytes, atMs);
   const { final, reserved, opcode, isMasked, length } = header;
-  const name = OPCODE_NAMES[opcode] ?? `opcode ${opcode}`;
-  const bits = [final ? " FIN" : "", ...[4, 2, 1].map((bit, index) => reserved & bit ? ` RSV${index + 1}` : "")].join(
-    "",
-  );
   const size = `${length} ${length === 1 ? "byte" : "bytes"}${isMasked ? ", masked" : ""}`;
   // Compressed text is no text.
   const shown = reserved & RSV1 ? OPCODE.binary : opcode;
   const payload = length === 0 ? "" : `: ${describePayload(shown, start, length)}`;
-  const line = `${formatMs(atMs).padStart(11)}  ${direction === "out" ? ">" : "<"} ${name}${bits}, ${size}${payload}`;
-  return printable(line);
+  return printable(`${timeOf(atMs)}${MARKS[direction]} ${nameOf(opcode, final, reserved)}, ${size}${payload}`);
+}
+
+const MARKS = { out: ">", in: "<" };
+
+function timeOf(atMs: number): string {
+  return `${formatMs(atMs).padStart(EVENT_COLUMNS - 2)}  `;
+}
+
+/**
+ * Puts a head of the opening handshake into lines.
+ *
+ * @param head The head.
+ * @param atMs When it went, in milliseconds since the start.
+ * @returns A line for the request or the status, and one for each field; the values of those that carry secrets are hidden.
+ *
+ * @example
+ * ```ts
+ * import { formatHead } from "./trace.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fields = [["Host", "example.com"], ["Authorization", "Basic bWU6c2VjcmV0"]] as const;
+ * assertEquals(formatHead({ direction: "out", startLine: "GET / HTTP/1.1", fields }, 1.5), [
+ *   "    1.50 ms  > GET / HTTP/1.1",
+ *   "             > Host: example.com",
+ *   "             > Authorization: ***",
+ * ]);
+ * ```
+ */
+export function formatHead({ direction, startLine, fields }: HeadTrace, atMs: number): string[] {
+  const mark = MARKS[direction];
+  const lines = fields.map((field) => `${" ".repeat(EVENT_COLUMNS)}${mark} ${field[0]}: ${harmlessValue(field)}`);
+  return [`${timeOf(atMs)}${mark} ${startLine}`, ...lines].map(printable);
+}
+
+/**
+ * Hides the value of a field that may be a secret.
+ *
+ * @param field Name and value.
+ * @returns The value, without the token of a subprotocol; three asterisks for credentials, cookies, tokens and keys.
+ *
+ * @example
+ * ```ts
+ * import { harmlessValue } from "./trace.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([["Cookie", "a=1"], ["X-Api-Key", "x"], ["Host", "a"]].map(([name = "", value = ""]) =>
+ *   harmlessValue([name, value])), ["***", "***", "a"]);
+ * ```
+ */
+export function harmlessValue([name, value]: readonly [name: string, value: string]): string {
+  if (/^sec-websocket-/i.test(name)) return value.split(/, */).map(withoutToken).join(", ");
+  return /auth|cookie|token|secret|session|password|key/i.test(name) ? "***" : value;
+}
+
+/**
+ * Puts a breach of the protocol into a line.
+ *
+ * @param breach What was broken, and the beginning of the frame that broke it.
+ * @param atMs When it came, in milliseconds since the start.
+ * @returns Time, problem, and how the frame begins.
+ *
+ * @example
+ * ```ts
+ * import { formatBreach } from "./trace.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const breach = { problem: "Frame has a reserved bit set", start: Uint8Array.of(0xc1, 0) };
+ * assertEquals(
+ *   formatBreach(breach, 1.5),
+ *   "    1.50 ms  ! Frame has a reserved bit set; the frame begins with c1 00: text FIN RSV1",
+ * );
+ * ```
+ */
+export function formatBreach({ problem, start }: BreachTrace, atMs: number): string {
+  const [first] = start;
+  if (first === undefined) return printable(`${timeOf(atMs)}! ${problem}`);
+  const shown = hexStart(start, start.byteLength).slice(2);
+  return printable(
+    `${timeOf(atMs)}! ${problem}; the frame begins with ${shown}: ${
+      nameOf(first & 15, first >> 7 === 1, (first >> 4) & 7)
+    }`,
+  );
+}
+
+/**
+ * Dumps how the payload of a frame begins.
+ *
+ * @param frame The frame.
+ * @returns Lines; none for an empty payload.
+ *
+ * @example
+ * ```ts
+ * import { dumpFrame } from "./trace.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const header = { final: true, reserved: 0, opcode: 2, isMasked: false, length: 0 };
+ * assertEquals(dumpFrame({ direction: "in", header, start: new Uint8Array(0) }), []);
+ * ```
+ */
+export function dumpFrame({ header, start, inflatedBytes }: FrameTrace): string[] {
+  return dumpLines(Uint8Array.from(start), inflatedBytes ?? header.length);
+}
+
+function nameOf(opcode: number, final: boolean, reserved: number): string {
+  const bits = [4, 2, 1].map((bit, index) => reserved & bit ? ` RSV${index + 1}` : "").join("");
+  return `${OPCODE_NAMES[opcode] ?? `opcode ${opcode}`}${final ? " FIN" : ""}${bits}`;
 }
 
 /** What compressed frames hold, beside the lines of the frames. */
@@ -54,8 +156,8 @@ function formatInflated(
 ): string {
   const size = `${length} ${length === 1 ? "byte" : "bytes"}`;
   const payload = length === 0 ? "" : `: ${describePayload(opcode, start, length)}`;
-  const [mark, verb] = direction === "out" ? [">", "compressed"] : ["<", "inflated"];
-  return printable(`${formatMs(atMs).padStart(11)}  ${mark} ${verb} ${OPCODE_NAMES[opcode] ?? ""}, ${size}${payload}`);
+  const verb = direction === "out" ? "compressed" : "inflated";
+  return printable(`${timeOf(atMs)}${MARKS[direction]} ${verb} ${OPCODE_NAMES[opcode] ?? ""}, ${size}${payload}`);
 }
 
 const OPCODE_NAMES: Record<number, string> = Object.fromEntries(
@@ -76,5 +178,5 @@ function describePayload(opcode: number, start: Uint8Array, length: number): str
   const shown = start.subarray(0, MAX_SHOWN_BYTES);
   const more = length > shown.byteLength ? " ..." : "";
   if (opcode === OPCODE.text) return `${quote(new TextDecoder().decode(shown, { stream: true }))}${more}`;
-  return `${shown.toHex().replace(/../g, "$& ").trim()}${more}`;
+  return hexStart(shown, MAX_SHOWN_BYTES).slice(2) + more;
 }

@@ -24,6 +24,8 @@ export const EXIT_CODES = {
   "connection-lost": 7,
   /** No close frame in time, a drop instead of an answer, or another code or reason. */
   "close-not-confirmed": 8,
+  /** `check`: a case failed that the baseline does not name, or the baseline names one that passes. */
+  "not-conformant": 9,
   /** Ctrl-C: the connection was closed first. */
   "interrupted": 130,
 } as const;

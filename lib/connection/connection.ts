@@ -64,6 +64,10 @@ export interface OpenOptions extends DialOptions {
   fragmentBytes?: number;
   /** Told of each frame that goes out or comes in; over wire only. */
   onFrame?: (frame: FrameTrace) => void;
+  /** Told of each head of the opening handshake, the request and the answer; over wire only. */
+  onHead?: (head: HeadTrace) => void;
+  /** Told what the peer broke, and with which bytes; over wire only. */
+  onBreach?: (breach: BreachTrace) => void;
   /** Told when the TCP connection, and TLS over it, stand and the handshake begins; over wire only. */
   onConnected?: () => void;
 }
@@ -89,6 +93,24 @@ export interface WireTotals {
   readonly sent: number;
   /** The bytes that came in. */
   readonly received: number;
+}
+
+/** A head of the opening handshake that went over the connection. */
+export interface HeadTrace {
+  /** Which way it went, seen from here. */
+  readonly direction: "out" | "in";
+  /** The request line, or the status line. */
+  readonly startLine: string;
+  /** The fields, in order; none of a head that cannot be read. */
+  readonly fields: readonly (readonly [name: string, value: string])[];
+}
+
+/** A breach of the protocol by the peer. */
+export interface BreachTrace {
+  /** What was broken, in words. */
+  readonly problem: string;
+  /** How the frame begins that broke it, as it came: at most 16 bytes; none if that is not known. */
+  readonly start: Uint8Array;
 }
 
 /** Options of closing a connection. */

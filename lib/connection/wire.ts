@@ -30,6 +30,8 @@ import {
   type OpenOptions,
   type WireTotals,
 } from "./connection.ts";
+import { BreachFinder } from "./breach.ts";
+import { nextMaskingKey } from "./masking_key.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import { dial, refusedByTls, writeAll } from "../net/dial.ts";
 import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
@@ -148,11 +150,13 @@ class WireConnection implements Connection {
   readonly #codec: MessageDeflate | undefined;
   /** The message of the peer is compressed. */
   #isInflated = false;
-  #sentBytes = 0;
-  #receivedBytes = 0;
+  readonly #wire = { sent: 0, received: 0 };
   readonly #maxBufferedBytes: number;
   readonly #fragmentBytes: number;
   readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
+  readonly #onBreach: OpenOptions["onBreach"];
+  /** Where a breach begins, where somebody wants to know. */
+  readonly #breach: BreachFinder | undefined;
   readonly #inbox = new Inbox(() => this.#room?.resolve());
   readonly #end = Promise.withResolvers<CloseRecord>();
   readonly #pings = new Map<string, () => void>();
@@ -168,7 +172,9 @@ class WireConnection implements Connection {
 
   constructor(tcp: Deno.Conn, { protocol, deflate, rest }: Awaited<ReturnType<typeof upgrade>>, options: OpenOptions) {
     const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } = options;
-    const { fragmentBytes = Infinity, onFrame } = options;
+    const { fragmentBytes = Infinity, onFrame, onBreach } = options;
+    this.#onBreach = onBreach;
+    if (onBreach) this.#breach = new BreachFinder();
     this.protocol = protocol;
     this.extensions = deflate?.text ?? "";
     this.#codec = deflate &&
@@ -211,7 +217,7 @@ class WireConnection implements Connection {
   }
 
   get wire(): WireTotals {
-    return { sent: this.#sentBytes, received: this.#receivedBytes };
+    return { ...this.#wire };
   }
 
   receive(options: WaitOptions = {}): Promise<Message> {
@@ -267,8 +273,9 @@ class WireConnection implements Connection {
 
   #onHeader(header: FrameHeader): void {
     this.#work++;
+    this.#breach?.onHeader(header);
     if (header.opcode >= OPCODE.close) return;
-    this.#receivedBytes += headerBytes(header.length, header.isMasked) + header.length;
+    this.#wire.received += headerBytes(header.length, header.isMasked) + header.length;
     if (header.opcode !== OPCODE.continuation) this.#isInflated = header.reserved !== 0;
   }
 
@@ -283,6 +290,7 @@ class WireConnection implements Connection {
 
   /** Who waits for a message learns why none can come before the connection has ended. */
   #onFailure(error: ProtocolError): void {
+    if (this.#breach) this.#onBreach?.({ problem: error.message, start: this.#breach.bytes() });
     if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
   }
 
@@ -328,7 +336,7 @@ class WireConnection implements Connection {
     this.#outgoing ??= new Uint8Array(WRITE_BYTES);
     let at = writeHeader(this.#outgoing, 0, header, maskingKey);
     let taken = 0;
-    if (opcode < OPCODE.close) this.#sentBytes += at + payload.byteLength;
+    if (opcode < OPCODE.close) this.#wire.sent += at + payload.byteLength;
     try {
       do {
         const piece = payload.subarray(taken, taken + this.#outgoing.byteLength - at);
@@ -351,8 +359,9 @@ class WireConnection implements Connection {
     let tcp: TcpEnd = "peer";
     let detail = "";
     try {
-      this.#endpoint.receive(rest);
-      const buffer = new Uint8Array(READ_BYTES);
+      this.#receive(rest);
+      // What is compressed may inflate to a thousand times as much.
+      const buffer = new Uint8Array(this.#codec ? READ_BYTES / 16 : READ_BYTES);
       while (!this.#isOver()) {
         while (this.#mayPause()) await this.#hasRoom();
         const read = await this.#tcp.read(buffer);
@@ -360,7 +369,7 @@ class WireConnection implements Connection {
           detail = "Unexpected EOF";
           break;
         }
-        this.#endpoint.receive(buffer.subarray(0, read));
+        this.#receive(buffer.subarray(0, read));
         this.#work += workOfBytes(read);
         if (this.#work < MAX_PERIOD_WORK) continue;
         // Reads whose bytes are there complete at once: a flood would keep deadlines and Ctrl-C waiting.
@@ -374,6 +383,11 @@ class WireConnection implements Connection {
       detail = endWordsOf(words);
     }
     this.#settle({ tcp, detail });
+  }
+
+  #receive(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#breach?.onRead(bytes);
+    this.#endpoint.receive(bytes);
   }
 
   /** Whether so much is unread that the peer has to wait; not once the end is near. */
@@ -395,7 +409,7 @@ class WireConnection implements Connection {
         const timeoutMs = Math.max(1, deadline - performance.now());
         const read = await within(this.#tcp.read(buffer), "end of TCP", { timeoutMs });
         if (read === null) return "peer";
-        this.#endpoint.receive(buffer.subarray(0, read));
+        this.#receive(buffer.subarray(0, read));
       }
     } catch (error) {
       if (error instanceof TimeoutError) return "local";
@@ -432,19 +446,4 @@ class WireConnection implements Connection {
       // A listener that fails is not the connection's fault, and does not end it.
     }
   }
-}
-
-/** Random bytes for many masking keys at once: asking for four at a time would cost more than a small frame. */
-const KEY_POOL_BYTES = 4096;
-const keyPool = new Uint8Array(KEY_POOL_BYTES);
-let keyAt = KEY_POOL_BYTES;
-
-/** A masking key that nobody can foresee (RFC 6455 section 5.3). */
-function nextMaskingKey(): Uint8Array {
-  if (keyAt === KEY_POOL_BYTES) {
-    crypto.getRandomValues(keyPool);
-    keyAt = 0;
-  }
-  keyAt += 4;
-  return keyPool.subarray(keyAt - 4, keyAt);
 }

@@ -11,7 +11,7 @@ import { acceptKeyFor, createKey, encodeRequest, type UpgradeRequest, verifyResp
 import { type Answer, readAnswer, refusalOf, statusText } from "../net/answer.ts";
 import { USER_AGENT, writeAll } from "../net/dial.ts";
 import { OPEN_FAILURE_TEXT } from "../net/failure.ts";
-import { OpenError, type OpenOptions, OptionError } from "./connection.ts";
+import { type HeadTrace, OpenError, type OpenOptions, OptionError } from "./connection.ts";
 
 /**
  * Asks for the upgrade, and verifies the answer.
@@ -27,7 +27,7 @@ import { OpenError, type OpenOptions, OptionError } from "./connection.ts";
 export async function upgrade(
   tcp: Deno.Conn,
   url: URL,
-  { protocols = [], headers = [], deflate, requireDeflate = false }: OpenOptions,
+  { protocols = [], headers = [], onHead, deflate, requireDeflate = false }: OpenOptions,
   deadline: number,
 ): Promise<{ protocol: string; deflate: DeflateAgreement | undefined; rest: Uint8Array<ArrayBuffer> }> {
   if (deflate && !canCompress()) {
@@ -37,12 +37,14 @@ export async function upgrade(
   const fields = [...headers];
   if (!fields.some(([name]) => name.toLowerCase() === "user-agent")) fields.unshift(["User-Agent", USER_AGENT]);
   const request = requestFor({ url, key, protocols, headers: fields, extensions: deflate && formatDeflate(deflate) });
+  onHead?.({ direction: "out", ...linesOf(request) });
   try {
     await writeAll(tcp, request);
   } catch {
     // The answer, or the end of the connection, says why.
   }
   const answer = await readAnswer(tcp);
+  onHead?.({ direction: "in", ...answer.head });
   if (answer.problem !== "") throw await refused(tcp, answer, unreadableProblems(answer), deadline);
   const expected = { acceptKey: acceptKeyFor(key), protocols, deflate };
   const { protocol, deflate: agreement, problems } = verifyResponse(answer.head, expected);
@@ -59,6 +61,12 @@ function requestFor(request: UpgradeRequest): Uint8Array {
   } catch (error) {
     throw new OptionError(`Cannot ask for the upgrade: ${messageOf(error)}`);
   }
+}
+
+/** The request line and the fields of a head that we have made. */
+function linesOf(request: Uint8Array): Pick<HeadTrace, "startLine" | "fields"> {
+  const [startLine = "", ...lines] = String.fromCharCode(...request).split("\r\n").filter((line) => line !== "");
+  return { startLine, fields: lines.map((line) => [line.replace(/:.*/s, ""), line.replace(/^[^:]*:\s*/, "")]) };
 }
 
 function unreadableProblems({ status, problem }: Answer): string[] {

@@ -13,26 +13,22 @@
  * | streams of node:zlib with `flush()`    | 8 to 15 (4 KiB) | 6 to 8 (4 KiB)  | not in the middle |
  *
  * fflate 0.8.3 did not read back what it had flushed with takeover. `_handle` is not documented: {@linkcode canCompress} looks
- * for it, and without it nothing is offered or accepted. minizlib, which half of npm depends on, uses the same handle.
+ * for it, and without it nothing is offered or accepted. minizlib, which npm unpacks packages with, relies on it too.
  *
  * @module
  */
 
-import zlib from "node:zlib";
-import { type DeflateDirection, MIN_OWN_WINDOW_BITS } from "../protocol/deflate.ts";
+import { MIN_OWN_WINDOW_BITS } from "../protocol/deflate.ts";
+import {
+  DEFAULT_DEFLATE_THRESHOLD_BYTES,
+  type EngineBudget,
+  type MessageDeflateOptions,
+  MIN_BOMB_BYTES,
+} from "./deflate_limits.ts";
 import type { MessageInflater } from "../protocol/endpoint_handler.ts";
 import { tooBig } from "../protocol/assembler.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import { concatBytes } from "../protocol/message.ts";
-
-/** The ratio above which a message is a bomb unless told otherwise: 256 times its compressed size; zlib reaches 1,032. */
-export const DEFAULT_MAX_INFLATE_RATIO = 256;
-
-/** Messages below this size, in bytes, are never bombs: 1 MiB. */
-export const MIN_BOMB_BYTES = 1024 * 1024;
-
-/** A message below this size is not compressed without takeover unless told otherwise, in bytes: 1 KiB. */
-export const DEFAULT_DEFLATE_THRESHOLD_BYTES = 1024;
 
 /** What comes out of an engine at once, in bytes: 64 KiB. */
 const OUTPUT_BYTES = 64 * 1024;
@@ -48,37 +44,11 @@ const TAIL_BYTES = 4;
 /** Engines without a message are kept for the next one, of each kind so many: 8. */
 const MAX_SPARE_ENGINES = 8;
 
-/** Has the memory for compressors. */
-export interface EngineBudget {
-  /** Whether little is left. */
-  readonly isTight: boolean;
-  /** Reserves bytes, if they are left. */
-  reserve(bytes: number): boolean;
-  /** Gives bytes back that were reserved. */
-  giveBack(bytes: number): void;
-}
+let loaded: typeof import("node:zlib") | undefined;
 
-/** Options of {@linkcode MessageDeflate}. */
-export interface MessageDeflateOptions {
-  /** The level of zlib, 1 (fast) to 9 (small). 6 by default. */
-  readonly level?: number | undefined;
-  /** The memory level of zlib, 1 to 9. 8 by default. */
-  readonly memoryLevel?: number | undefined;
-  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
-  readonly thresholdBytes?: number | undefined;
-  /** How this end compresses. */
-  readonly own: DeflateDirection;
-  /** How the peer compresses. */
-  readonly peer: DeflateDirection;
-  /** Not more than one byte beyond this comes out of a message. */
-  readonly maxMessageBytes: number;
-  /** Above this ratio a message over 1 MiB is a bomb; without limit by default. */
-  readonly maxInflateRatio?: number | undefined;
-  /**
-   * Has the memory for a compressor that stays between messages. Where it has none, messages do not refer back: nobody has to be
-   * told. Without limit by default.
-   */
-  readonly budget?: EngineBudget | undefined;
+/** Loads zlib at its first use: the first module of Node takes as long as the whole start of a program without one. */
+function zlib(): typeof import("node:zlib") {
+  return loaded ??= globalThis.process.getBuiltinModule("node:zlib");
 }
 
 /** The engine behind a stream of `node:zlib`. */
@@ -163,7 +133,7 @@ class Engine {
  */
 export function canCompress(): boolean {
   try {
-    new Engine(zlib.createInflateRaw({ chunkSize: MIN_CHUNK_BYTES }), inflated).close();
+    new Engine(zlib().createInflateRaw({ chunkSize: MIN_CHUNK_BYTES }), inflated).close();
     return true;
   } catch {
     return false;
@@ -270,8 +240,9 @@ class EngineSlot {
  */
 export class MessageDeflate implements MessageInflater {
   readonly #options: MessageDeflateOptions;
-  readonly #inflating: EngineSlot;
-  readonly #deflating: EngineSlot;
+  // Made when they are needed: many connections are silent.
+  #inflating: EngineSlot | undefined;
+  #deflating: EngineSlot | undefined;
   /** What the message under way had on the wire so far, and what has come out of it, in bytes. */
   #taken = 0;
   #made = 0;
@@ -283,31 +254,31 @@ export class MessageDeflate implements MessageInflater {
    * @param options What was negotiated, and the limits.
    */
   constructor(options: MessageDeflateOptions) {
-    const { own, peer, level = 6, memoryLevel = 8 } = options;
-    const peerBits = Math.max(peer.windowBits, MIN_OWN_WINDOW_BITS);
     this.#options = options;
-    // As measured: the zlib of the runtime has tables of 15 KiB to inflate, and of 128 KiB to compress, at any memory level.
-    this.#inflating = new EngineSlot(
-      `inflate ${peerBits}`,
-      peer.takeover,
-      2 ** peerBits + 15 * 1024,
-      () => new Engine(zlib.createInflateRaw({ windowBits: peerBits, chunkSize: MIN_CHUNK_BYTES }), inflated),
-    );
-    this.#deflating = new EngineSlot(
-      `deflate ${own.windowBits} ${memoryLevel} ${level}`,
-      own.takeover,
-      2 ** (own.windowBits + 2) + 2 ** (memoryLevel + 8) + 136 * 1024,
-      () => {
-        const settings = { windowBits: own.windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
-        return new Engine(zlib.createDeflateRaw(settings), deflated);
-      },
-      options.budget,
-    );
+  }
+
+  // As measured: the zlib of the runtime has tables of 15 KiB to inflate, and of 128 KiB to compress, at any memory level.
+  get #inflater(): EngineSlot {
+    if (this.#inflating) return this.#inflating;
+    const { peer: { takeover, windowBits: bits } } = this.#options;
+    const windowBits = Math.max(bits, MIN_OWN_WINDOW_BITS);
+    const make = () => new Engine(zlib().createInflateRaw({ windowBits, chunkSize: MIN_CHUNK_BYTES }), inflated);
+    return this.#inflating = new EngineSlot(`inflate ${windowBits}`, takeover, 2 ** windowBits + 15 * 1024, make);
+  }
+
+  get #deflater(): EngineSlot {
+    if (this.#deflating) return this.#deflating;
+    const { own: { takeover, windowBits }, level = 6, memoryLevel = 8, budget } = this.#options;
+    const settings = { windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
+    const make = () => new Engine(zlib().createDeflateRaw(settings), deflated);
+    const bytes = 2 ** (windowBits + 2) + 2 ** (memoryLevel + 8) + 136 * 1024;
+    const kind = `deflate ${windowBits} ${memoryLevel} ${level}`;
+    return this.#deflating = new EngineSlot(kind, takeover, bytes, make, budget);
   }
 
   /** How much memory the engines take, in bytes, besides what the budget has reserved for them. */
   get heldBytes(): number {
-    return this.#inflating.heldBytes + this.#deflating.heldBytes;
+    return (this.#inflating?.heldBytes ?? 0) + (this.#deflating?.heldBytes ?? 0);
   }
 
   /**
@@ -317,7 +288,7 @@ export class MessageDeflate implements MessageInflater {
    * @returns Whether it is.
    */
   isWorth(bytes: number): boolean {
-    return this.#deflating.stays || bytes >= (this.#options.thresholdBytes ?? DEFAULT_DEFLATE_THRESHOLD_BYTES);
+    return this.#deflater.stays || bytes >= (this.#options.thresholdBytes ?? DEFAULT_DEFLATE_THRESHOLD_BYTES);
   }
 
   /** Inflates the next bytes of a message; see {@linkcode MessageInflater.inflate}. */
@@ -334,7 +305,7 @@ export class MessageDeflate implements MessageInflater {
     if (this.#taken > 0) kept = this.#inflatePart(TAIL, TAIL.byteLength - TAIL_BYTES, kept, take);
     this.#taken = 0;
     this.#made = 0;
-    this.#inflating.rest();
+    this.#inflater.rest();
     take(inflated.subarray(0, kept), true);
   }
 
@@ -351,7 +322,7 @@ export class MessageDeflate implements MessageInflater {
     take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
   ): number {
     const { maxMessageBytes, maxInflateRatio = Infinity } = this.#options;
-    const engine = this.#inflating.use();
+    const engine = this.#inflater.use();
     let left = part.byteLength;
     let isAnew = false;
     while (true) {
@@ -395,7 +366,7 @@ export class MessageDeflate implements MessageInflater {
     final: boolean,
     take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
   ): void {
-    const engine = this.#deflating.use();
+    const engine = this.#deflater.use();
     const flush = final ? Z_SYNC_FLUSH : Z_NO_FLUSH;
     let left = bytes.byteLength;
     let end = 0;
@@ -410,7 +381,7 @@ export class MessageDeflate implements MessageInflater {
       take(deflated.subarray(0, final ? end - TAIL_BYTES : end), false);
     }
     if (!final) return end > 0 ? take(deflated.subarray(0, end), false) : undefined;
-    this.#deflating.rest();
+    this.#deflater.rest();
     // zlib flushes nothing twice, as for an empty message behind another.
     take(end === 0 ? EMPTY_MESSAGE : deflated.subarray(0, end - TAIL_BYTES), true);
   }
@@ -432,12 +403,15 @@ export class MessageDeflate implements MessageInflater {
   /** Closes the engines: neither direction can go on. */
   release(): void {
     this.#isReleased = true;
-    this.#inflating.release();
-    this.#deflating.release();
+    this.#inflating?.release();
+    this.#deflating?.release();
   }
 }
 
-const { Z_BLOCK, Z_NO_FLUSH, Z_SYNC_FLUSH } = zlib.constants;
+// As in zlib.h, and in the constants of node:zlib, which are not loaded yet.
+const Z_NO_FLUSH = 0;
+const Z_SYNC_FLUSH = 2;
+const Z_BLOCK = 5;
 
 /** A message without bytes, compressed (RFC 7692 section 7.2.3.6). */
 const EMPTY_MESSAGE = Uint8Array.of(0);

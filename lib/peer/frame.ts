@@ -20,6 +20,8 @@ export interface RawFrame {
   readonly isMasked?: boolean;
   /** Whether the length takes more bytes than it needs; `false` by default. */
   readonly isLengthened?: boolean;
+  /** What a length of 64 bits says instead of the length of the payload, up to 2^64 - 1. */
+  readonly claimedLength?: bigint;
 }
 
 /** The longest payload that is written in one piece, in bytes: 64 KiB. */
@@ -62,12 +64,20 @@ export function* encodeRawFrame(frame: RawFrame): Iterable<Uint8Array<ArrayBuffe
   }
 }
 
+/** A length that takes 64 bits. */
+const LONG_BYTES = 65536;
+
 /** Writes a header; one that is lengthened has 16 bits for a length where 7 would do, else 64. */
 function headerOf(frame: RawFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { opcode, payload, final = true, reserved = 0, isLengthened = false } = frame;
+  const { opcode, payload, final = true, reserved = 0, isLengthened = false, claimedLength } = frame;
   const length = payload.byteLength;
   const isMasked = maskingKey !== undefined;
   const header = new Uint8Array(MAX_HEADER_BYTES);
+  if (claimedLength !== undefined) {
+    const end = writeHeader(header, 0, { final, reserved, opcode, isMasked, length: LONG_BYTES }, maskingKey);
+    new DataView(header.buffer).setBigUint64(2, claimedLength);
+    return header.subarray(0, end);
+  }
   const end = writeHeader(header, 0, { final, reserved, opcode, isMasked, length }, maskingKey);
   if (!isLengthened || length > 0xffff) return header.subarray(0, end);
   const isShort = length < 126;

@@ -233,7 +233,7 @@ function tooSmall(own: "client" | "server"): string {
  * import { assertEquals } from "@std/assert";
  *
  * const { problem } = verifyDeflate("permessage-deflate; client_max_window_bits=10", {});
- * assertEquals(problem, "the parameter client_max_window_bits was not asked for");
+ * assertEquals(problem, "permessage-deflate: the parameter client_max_window_bits was not asked for");
  * assertEquals(verifyDeflate("", {}), { agreement: undefined, problem: undefined });
  * ```
  */

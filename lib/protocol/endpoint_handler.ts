@@ -175,7 +175,7 @@ export interface ConnectionEnd {
  *
  * @example
  * ```ts
- * import { EndpointError } from "./endpoint.ts";
+ * import { EndpointError } from "./endpoint_handler.ts";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(new EndpointError("Cannot send data behind the close frame").name, "EndpointError");

@@ -177,7 +177,7 @@ export function quote(text: string, maxChars = Infinity): string {
  * ```
  */
 export function withoutPassword(text: string): string {
-  const [scheme = ""] = /^\s*([a-z][a-z0-9+.-]*:(?=\/))?\/*/i.exec(text) ?? [];
+  const [scheme = ""] = /^\s*([a-zA-Z][a-zA-Z0-9+.-]*:(?=\/))?\/*/.exec(text) ?? [];
   const rest = text.slice(scheme.length);
   const authority = rest.search(/[/?#]|$/);
   // An at sign that follows a valid host and port belongs to the path.
@@ -203,6 +203,8 @@ export function withoutPassword(text: string): string {
  * ```
  */
 export function withoutToken(name: string): string {
+  // The first pattern that ignores case takes 0.3 ms, as long as a reply from nearby.
+  if (name === "") return name;
   return name.replace(/(\b(?:bearer|token|authorization)[._-]).+$/is, "$1***");
 }
 
@@ -221,6 +223,7 @@ export function withoutToken(name: string): string {
  * ```
  */
 export function withoutTokens(text: string): string {
+  if (!text.toLowerCase().includes("wsproof.bearer.")) return text;
   return text.replace(/(wsproof\.bearer\.)[!#$%&'*+.^_`|~0-9A-Z-]+/gi, "$1***");
 }
 
@@ -260,6 +263,86 @@ export function formatMs(ms: number): string {
   if (ms >= 999.5) return `${(ms / 1000).toFixed(2)} s`;
   return `${ms.toFixed(ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0)} ms`;
 }
+
+/**
+ * Shows how bytes begin.
+ *
+ * @param bytes The bytes.
+ * @param most How many to show at most.
+ * @returns A colon and pairs of hexadecimal digits, with three full stops where there are more; empty without bytes.
+ *
+ * @example
+ * ```ts
+ * import { hexStart } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([[], [0, 10], [1, 2, 3]].map((bytes) => hexStart(Uint8Array.from(bytes), 2)), ["", ": 00 0a", ": 01 02 ..."]);
+ * ```
+ */
+export function hexStart(bytes: Uint8Array, most: number): string {
+  if (bytes.byteLength === 0) return "";
+  return `: ${hexPairs(bytes.subarray(0, most))}${bytes.byteLength > most ? " ..." : ""}`;
+}
+
+/**
+ * Puts bytes into hexadecimal digits, with a blank between two bytes.
+ *
+ * @param bytes The bytes.
+ * @returns The digits.
+ *
+ * @example
+ * ```ts
+ * import { hexPairs } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(hexPairs(Uint8Array.of(0, 255)), "00 ff");
+ * ```
+ */
+export function hexPairs(bytes: Uint8Array): string {
+  return bytes.toHex().replace(/..(?!$)/g, "$& ");
+}
+
+/**
+ * Puts a number of bytes into words; from 1 MiB on with the size that a person reads beside it.
+ *
+ * @param bytes The number of bytes.
+ * @returns The words.
+ *
+ * @example
+ * ```ts
+ * import { formatBytes } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([1, 65536, 209715200].map(formatBytes), ["1 byte", "65536 bytes", "209715200 bytes (200 MiB)"]);
+ * ```
+ */
+export function formatBytes(bytes: number): string {
+  const words = `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  return bytes < MIB ? words : `${words} (${formatSize(bytes)})`;
+}
+
+/**
+ * Puts a size into the unit that a person reads.
+ *
+ * @param bytes The size in bytes.
+ * @returns B, KiB, MiB or GiB, with one decimal below 100 where the number is not whole.
+ *
+ * @example
+ * ```ts
+ * import { formatSize } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([11, 1536, 209715200, 3221225472].map(formatSize), ["11 B", "1.5 KiB", "200 MiB", "3 GiB"]);
+ * ```
+ */
+export function formatSize(bytes: number): string {
+  const power = Math.min(3, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
+  const size = bytes / 1024 ** power;
+  return `${size < 99.95 ? size.toFixed(1).replace(/\.0$/, "") : Math.round(size)} ${UNITS[power]}`;
+}
+
+const UNITS = ["B", "KiB", "MiB", "GiB"];
+const MIB = 1024 ** 2;
 
 function isLowSurrogate(unit: number): boolean {
   return unit >= 0xdc00 && unit <= 0xdfff;

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { canCompress, DEFAULT_MAX_INFLATE_RATIO, MessageDeflate, type MessageDeflateOptions } from "../net/zlib.ts";
+import { DEFAULT_MAX_INFLATE_RATIO, type MessageDeflateOptions } from "../net/deflate_limits.ts";
+import { canCompress, MessageDeflate } from "../net/zlib.ts";
 import { chooseDeflate, type DeflateAgreement } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
 import type { HeadRequest } from "../net/request.ts";
@@ -77,6 +78,8 @@ export function echoing(
   deflate: DeflatePolicy | false = false,
 ): WireHandler {
   const agreements = new WeakMap<HeadRequest, DeflateAgreement>();
+  /** By what was agreed on, which has few forms: what each connection would hold of its own is shared. */
+  const codecs = new Map<string, MessageDeflateOptions>();
   const accepts = deflate !== false && canCompress();
   return {
     extensions(request) {
@@ -90,7 +93,9 @@ export function echoing(
     serve({ stream, request, protocol, addr, turns }) {
       const agreement = agreements.get(request);
       const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
-      const codec = agreement && deflate && new MessageDeflate(codecOptions(agreement, deflate, limits));
+      const shared = agreement && deflate && (codecs.get(agreement.text) ?? codecOptions(agreement, deflate, limits));
+      if (agreement && shared) codecs.set(agreement.text, shared);
+      const codec = shared && new MessageDeflate(shared);
       const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
       try {
         follower.onOpen(echo);

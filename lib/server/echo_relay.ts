@@ -35,8 +35,8 @@ export interface EchoRelayOptions {
   readonly codec?: MessageDeflate | undefined;
 }
 
-/** Inflating and compressing a byte costs as much as relaying so many: 2. */
-const DEFLATE_COST = 2;
+/** Inflating and compressing a byte costs as much as relaying so many: 4. */
+const DEFLATE_COST = 4;
 
 /**
  * Says back what an {@linkcode Endpoint} hears. Binary messages go back piece by piece as they come; text is held until all of it

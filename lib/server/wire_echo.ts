@@ -35,7 +35,7 @@ const MIN_SLICE_BYTES = 128;
 const MAX_SLICE_BYTES = 2048;
 
 /** More work than this in one slice is much, in frames: 64 KiB that were inflated and compressed again. */
-const DENSE_WORK = 256;
+const DENSE_WORK = 512;
 
 const NO_PONG = "No answer to the ping";
 

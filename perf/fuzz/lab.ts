@@ -66,6 +66,10 @@ const FAULTY_TURNS = [
   () => "big-control",
   () => "fragmented-control",
   () => "drop-mid-message",
+  (random: Random) => `deflate-bomb/${random.whole(1, 2_000_000)}`,
+  ...["empty", "final", "garbage", "swap", "takeover", "truncate"].map((fault) => () => `deflate-${fault}`),
+  () => "rsv1-continuation",
+  () => "rsv1-control",
 ] as const;
 
 const ENDS = [

@@ -1,7 +1,6 @@
 /** Options of the client that name files. */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { clientHelp } from "../../lib/cli/client_settings.ts";
 import type { ExchangeOptions } from "../../lib/client/exchange_options.ts";
 import type { Message } from "../../lib/protocol/message.ts";
 import { messagesFor, sameProperties, settingsFor } from "../support/settings.ts";
@@ -99,7 +98,3 @@ for (const { args, message } of FILE_ERRORS) {
     });
   });
 }
-
-Deno.test("clientHelp() fits 80 columns", () => {
-  assertEquals(clientHelp().split("\n").filter((line) => line.length > 80), []);
-});

@@ -1,15 +1,12 @@
 /** What the options of the client mean for an exchange. */
 
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { CLIENT_OPTIONS, clientHelp, type ClientSettings } from "../../lib/cli/client_settings.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import { CLIENT_OPTIONS, type ClientSettings } from "../../lib/cli/client_settings.ts";
 import { UsageError } from "../../lib/cli/command_line.ts";
 import type { ExchangeOptions } from "../../lib/client/exchange_options.ts";
 import { PayloadError } from "../../lib/client/payload.ts";
 import type { Message } from "../../lib/protocol/message.ts";
-import { DEFAULT_PORT } from "../../lib/connection/connection.ts";
 import { MAX_BUILTIN_FRAME_BYTES } from "../../lib/connection/builtin.ts";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/connection/connection.ts";
-import { EXIT_CODES } from "../../lib/client/verdict.ts";
 import { messagesFor, sameProperties, settingsFor } from "../support/settings.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits);
@@ -21,7 +18,14 @@ async function headersFor(args: readonly string[]): Promise<string[]> {
 
 Deno.test("readClientSettings() asks for one Hello world and its echo, when the command line is empty", async () => {
   const { exchange: { messages: _, headers, ...exchange }, ...settings } = await settingsFor([]);
-  const output = { interactive: false, output: "lines", verbose: false, trace: false } as const;
+  const output = {
+    interactive: false,
+    output: "lines",
+    verbose: false,
+    trace: false,
+    har: undefined,
+    hex: false,
+  } as const;
   assertEquals(settings, { url: undefined, totalBytes: 11, ...output });
   assertEquals([...headers ?? []], []);
   assertEquals(exchange, {
@@ -315,32 +319,6 @@ for (const [args, bytes] of [["-m aaaaaa --max-message 5", 5], ["--size 64MiB", 
     await assertRejects(() => settingsFor(args.split(" ")), PayloadError, message);
   });
 }
-
-for (const { name, short, value, help } of CLIENT_OPTIONS) {
-  Deno.test(`clientHelp() tells of --${name} in one column and what it does in another`, () => {
-    const option = `  ${short === undefined ? "    " : `-${short}, `}--${name}${
-      value === undefined ? "" : ` ${value}`
-    }`;
-    assertMatch(option, /^.{1,28}$/);
-    for (const [at, line] of help.entries()) {
-      assertStringIncludes(clientHelp(), `\n${(at === 0 ? option : "").padEnd(30)}${line}\n`);
-    }
-  });
-}
-
-for (const [verdict, code] of Object.entries(EXIT_CODES)) {
-  Deno.test(`clientHelp() tells of exit code ${code}`, () => {
-    const line = clientHelp().replaceAll("\n", " ");
-    assertStringIncludes(line, `${code} ${verdict.replaceAll("-", " ")}`);
-  });
-}
-
-Deno.test("clientHelp() tells the defaults that hold", () => {
-  assertEquals(DEFAULT_TIMEOUT_MS, 10_000);
-  assertEquals(clientHelp().match(/\(default 10\)/g)?.length, 3);
-  assertStringIncludes(clientHelp(), "(default 64MiB less 1)");
-  assertStringIncludes(clientHelp(), `ws://127.0.0.1:${DEFAULT_PORT}/`);
-});
 
 Deno.test("CLIENT_OPTIONS gives no name and no letter twice", () => {
   const names = CLIENT_OPTIONS.flatMap(({ name, short }) => short === undefined ? [name] : [name, short]);

@@ -156,11 +156,12 @@ Deno.test("parseCommandLine() knows no option, when there are none", () => {
   assertThrows(() => parseCommandLine(["--quiet"], []), UsageError, "--help lists them");
 });
 
-Deno.test("describeOptions() puts what an option does into column 30, on as many lines as it has", () => {
-  const lines = describeOptions([
+Deno.test("describeOptions() puts what an option does into column 30, on as many lines as the columns want", () => {
+  const specs = [
     { name: "message", short: "m", value: "TEXT", help: ["Send this", "(or that)"] },
     { name: "json", help: ["Print JSON"] },
-  ]);
+  ];
+  const lines = describeOptions(specs, 40);
   assertEquals(lines, [
     "  -m, --message TEXT          Send this",
     "                              (or that)",
@@ -173,8 +174,7 @@ Deno.test("describeOptions() puts what a long option does below it", () => {
   const specs = [{ name: "a-very-long-name", value: "SOMETHING", help: ["Does it", "well"] }];
   assertEquals(describeOptions(specs), [
     "      --a-very-long-name SOMETHING",
-    "                              Does it",
-    "                              well",
+    "                              Does it well",
   ]);
 });
 

@@ -55,7 +55,7 @@ const WRONG: readonly { what: string; expectation: Expectation; reply: Message; 
     what: "bytes come where no message was expected",
     expectation: { type: "none" },
     reply: hex("00"),
-    text: "binary, 1 byte, where no message was expected",
+    text: "binary, 1 byte: 00, where no message was expected",
     cause: "",
   },
   {
@@ -69,7 +69,7 @@ const WRONG: readonly { what: string; expectation: Expectation; reply: Message; 
     what: "bytes come where text should match",
     expectation: { type: "match", pattern: /pong/u },
     reply: utf8("pong"),
-    text: "binary, 4 bytes, which does not match /pong/u",
+    text: "binary, 4 bytes: 70 6f 6e 67, which does not match /pong/u",
     cause: "text was expected and binary came",
   },
   {
@@ -240,8 +240,9 @@ const DESCRIBED: readonly { what: string; message: Message; text: string }[] = [
   { what: "text has 33 characters", message: "a".repeat(33), text: `text, 33 bytes: "${"a".repeat(32)}..."` },
   { what: "text has a line feed", message: "a\nb", text: 'text, 3 bytes: "a\\nb"' },
   { what: "there are no bytes", message: hex(""), text: "binary, 0 bytes" },
-  { what: "there is one byte", message: hex("61"), text: "binary, 1 byte" },
-  { what: "there are two bytes", message: hex("6162"), text: "binary, 2 bytes" },
+  { what: "there is one byte", message: hex("61"), text: "binary, 1 byte: 61" },
+  { what: "there are 16 bytes", message: new Uint8Array(16), text: `binary, 16 bytes:${" 00".repeat(16)}` },
+  { what: "there are 17 bytes", message: new Uint8Array(17), text: "binary, 17 bytes: 00 00 00 00 ..." },
 ];
 for (const { what, message, text } of DESCRIBED) {
   Deno.test(`describe() says ${text}, when ${what}`, () => assertEquals(describe(message), text));

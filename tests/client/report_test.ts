@@ -1,6 +1,6 @@
 /** Reports and events in words, and as JSON. */
 
-import { assertEquals, assertFalse } from "@std/assert";
+import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
 import { exchange } from "../../lib/client/exchange.ts";
 import type { ExchangeEvent, ExchangeReport, Stage, StageName } from "../../lib/client/exchange_report.ts";
 import { formatEvent, formatJson, formatReport } from "../../lib/client/report.ts";
@@ -232,31 +232,38 @@ for (const [columns, room] of [[80, 58], [100, 78], [40, 18]] as const) {
     assertEquals(formatReport(report, { columns }).steps[0], `  ✓ upgraded  ${"x".repeat(room)} 1.50 ms`);
   });
 
-  Deno.test(`formatReport() cuts a detail and says so, when it is one longer than fits ${columns} columns`, () => {
-    const report = reportOf({ changed: { upgrade: { detail: "x".repeat(room + 1) } } });
-    assertEquals(formatReport(report, { columns }).steps[0], `  ✓ upgraded  ${"x".repeat(room - 3)}... 1.50 ms`);
+  Deno.test(`formatReport() puts a word whole on a line below the time, when it is one longer than fits ${columns} columns`, () => {
+    const url = `ws://${"x".repeat(room - 4)}`;
+    const [first = "", second = ""] = formatReport(reportOf({ changed: { upgrade: { detail: url } } }), { columns })
+      .steps;
+    assertEquals([first, second], [`${"  ✓ upgraded".padEnd(columns - 7)}1.50 ms`, `              ${url}`]);
   });
 }
 
-for (const stage of ["connect", "upgrade", "send", "receive", "verify", "close"] as const) {
-  Deno.test(`formatReport() keeps every step within 80 columns, when the problem of ${stage} is long`, () => {
-    const steps = formatReport(reportOf(failedIn(stage, "x".repeat(500)))).steps;
-    assertEquals(steps.filter((line) => line.length > 80), []);
+for (const columns of [60, 80, 140]) {
+  for (const stage of ["connect", "upgrade", "send", "receive", "verify", "close"] as const) {
+    Deno.test(`formatReport() keeps every word of a step within ${columns} columns, when the problem of ${stage} is long`, () => {
+      const detail = Array.from({ length: 60 }, (_, index) => `word${index}`).join(" ");
+      const { steps } = formatReport(reportOf(failedIn(stage, detail)), { columns });
+      assertEquals(steps.filter((line) => line.length > columns), []);
+      assertStringIncludes(steps.join(" ").replace(/ (5.00|12.3|0.25|1.50) ms/g, "").replace(/ +/g, " "), detail);
+    });
+  }
+
+  Deno.test(`formatReport() breaks the verdict at words, when it has ${columns} columns`, () => {
+    const problem = `Wrong reply: binary, 65536 bytes, instead of binary, 1048576 bytes; ${"and ".repeat(40)}so on`;
+    const report = reportOf({ ok: false, verdict: "wrong-reply", exitCode: 6, problem, hint: "a hint ".repeat(20) });
+    const { verdict } = formatReport(report, { columns });
+    assertEquals(verdict.filter((line) => line.length > columns), []);
+    assertEquals(verdict.join(" ").replace(/ +/g, " "), formatReport(report).verdict.join(" ").replace(/ +/g, " "));
   });
 }
 
 Deno.test("formatReport() keeps every step within 80 columns, when characters are two columns wide", () => {
-  const { steps } = formatReport(reportOf({ changed: { send: { detail: "語".repeat(50) } } }));
+  const { steps } = formatReport(reportOf({ changed: { send: { detail: "語 ".repeat(50) } } }));
   const columns = steps.map((line) => line.length + (line.match(/語/g)?.length ?? 0));
   assertEquals(columns.filter((count) => count > 80), []);
 });
-
-for (const before of ["", "x"]) {
-  Deno.test(`formatReport() cuts between characters, when one has two units${before && ", at an odd place"}`, () => {
-    const { steps } = formatReport(reportOf({ changed: { send: { detail: before + "😀".repeat(50) } } }));
-    assertEquals(steps.filter((line) => !line.isWellFormed()), []);
-  });
-}
 
 Deno.test("formatReport() keeps a step on one line, when the detail has line ends", () => {
   const { steps } = formatReport(reportOf({ changed: { send: { ok: false, detail: "Error: a\n    at b\r\n" } } }));
@@ -373,14 +380,17 @@ const EVENTS: readonly { event: ExchangeEvent; line: string }[] = [
   { event: { atMs: 123.4, type: "sent", message: "né", total }, line: '     123 ms  sent text, 3 bytes: "né"' },
   {
     event: { atMs: 1234, type: "received", message: new Uint8Array(2), total },
-    line: "     1.23 s  received binary, 2 bytes",
+    line: "     1.23 s  received binary, 2 bytes: 00 00",
   },
   {
     event: { atMs: 1, type: "closing", frame: { code: 1000, reason: "bye" } },
     line: '    1.00 ms  closing with 1000 (normal closure), reason "bye"',
   },
-  { event: { atMs: 1, type: "closed", record }, line: "    1.00 ms  ended: Connection ended without a close frame" },
-  { event: { atMs: 1, type: "failed", stage: "send", problem: "Lost" }, line: "    1.00 ms  send failed: Lost" },
+  {
+    event: { atMs: 1, type: "closed", record },
+    line: "    1.00 ms  ended: Connection ended without a close frame; the peer ended TCP",
+  },
+  { event: { atMs: 1, type: "failed", stage: "send", problem: "Lost" }, line: "    1.00 ms  send failed" },
 ];
 for (const { event, line } of EVENTS) {
   Deno.test(`formatEvent() says "${line.trim()}", when that happened`, () => assertEquals(formatEvent(event), line));
@@ -404,3 +414,28 @@ const DURATIONS = [
 for (const [ms, text] of DURATIONS) {
   Deno.test(`formatMs() is ${text}, when there are ${ms} ms`, () => assertEquals(formatMs(ms), text));
 }
+
+const COMPRESSED: readonly [extensions: string, wire: ExchangeReport["wire"], lines: readonly string[]][] = [
+  ["", { sent: 5, received: 5 }, []],
+  ["permessage-deflate", null, []],
+  ["permessage-deflate", { sent: 6, received: 5 }, ["  compressed: 11 bytes on the wire for 22, 50 % saved"]],
+  ["permessage-deflate", { sent: 22, received: 22 }, ["  compressed: 44 bytes on the wire for 22, 100 % more"]],
+  [
+    "permessage-deflate; server_no_context_takeover; client_max_window_bits=9",
+    { sent: 11, received: 11 },
+    [
+      "  compressed: 22 bytes on the wire for 22, 0 % saved",
+      "  as negotiated: server_no_context_takeover; client_max_window_bits=9",
+    ],
+  ],
+];
+for (const [extensions, wire, lines] of COMPRESSED) {
+  Deno.test(`formatReport() says what "${extensions}" has saved, with ${wire?.sent} bytes sent`, () => {
+    assertEquals(formatReport(reportOf({ extensions, wire })).verdict.slice(1), lines);
+  });
+}
+
+Deno.test("formatEvent() says which extensions were negotiated", () => {
+  const event = { atMs: 1, type: "upgraded", protocol: "chat", extensions: "permessage-deflate" } as const;
+  assertEquals(formatEvent(event), "    1.00 ms  upgraded, subprotocol chat, permessage-deflate");
+});

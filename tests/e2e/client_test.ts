@@ -4,6 +4,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createAuthority } from "../support/certificates.ts";
 import { client, outcomeOf, reportOf, standIns, start } from "../support/command.ts";
 import { CLOSE, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
+import { hasTerminal, Terminal } from "../support/terminal.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { closing, replying } from "../support/faults.ts";
 
@@ -213,9 +214,9 @@ Deno.test("client sends the header fields, the origin and the credentials it was
   assertEquals(reportOf(outcome).protocol, "chat");
 });
 
-Deno.test("client prints four steps and the verdict for a person, within 80 columns", async () => {
+Deno.test("client prints four steps and the verdict for a person, one line each", async () => {
   const server = serveEcho({ port: 0 });
-  const { code, stdout, stderr } = await client(["-m", "x".repeat(200), server.url]);
+  const { code, stdout, stderr } = await client([server.url]);
   await server.shutdown();
   const lines = stdout.trimEnd().split("\n");
   assertEquals([code, stderr, lines.length], [0, "", 5]);
@@ -225,6 +226,32 @@ Deno.test("client prints four steps and the verdict for a person, within 80 colu
   assertMatch(lines[4] ?? "", /^proven in .*: upgraded; reply the same as sent; close confirmed$/);
   assertEquals(lines.filter((line) => line.length > 80), []);
 });
+
+for (const columns of [60, 80, 140]) {
+  Deno.test({
+    name: `client breaks a failure at words and tells it once, whole, in a terminal of ${columns} columns`,
+    ignore: !hasTerminal,
+    fn: async () => {
+      await using peer = rawPeer(replying(TEXT, "the quick brown fox jumps over the lazy dog"));
+      const words = ["run", "--no-prompt", ...standIns, "--allow-net", "--allow-read", "main.ts", "-v"];
+      await using terminal = new Terminal(
+        { columns },
+        ...words,
+        `${peer.url}a/path/that/is/longer/than/sixty/columns/are`,
+      );
+      assertEquals(await terminal.ended(), 6, terminal.screen);
+      const lines = terminal.screen.split("\r\n");
+      const isUrl = (line: string) => /^ +ws:\S+$/.test(line);
+      assertEquals(lines.filter((line) => line.length > columns && !isUrl(line)), []);
+      // The only URLs are those that were given, and nothing is inside them.
+      assertEquals(
+        lines.join(" ").match(/ws:[^\s,]+/g),
+        [...Array(2)].map(() => `${peer.url}a/path/that/is/longer/than/sixty/columns/are`),
+      );
+      assertEquals(lines.join(" ").replace(/ +/g, " ").match(/instead of text, 11 bytes;/g)?.length, 1);
+    },
+  });
+}
 
 Deno.test("client prints a failure on the standard error output, what was reached on the other", async () => {
   await using peer = rawPeer(replying(TEXT, "Hello World"));
@@ -373,6 +400,6 @@ for (const name of ["WSPROOF_TOKEN", "WSPROOF_PROTOCOL"]) {
 Deno.test("client shows its help and version", async () => {
   const help = await client(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
-  assertMatch(help.stdout, /Usage: deno task client/);
+  assertMatch(help.stdout, /Usage: wsproof .*, or deno task -q client/);
   assertMatch((await client(["-V"])).stdout, /^wsproof \d+\.\d+\.\d+ \(Deno \d+/);
 });

@@ -30,6 +30,18 @@ for (const command of ["serve", "lab"]) {
   });
 }
 
+Deno.test("help with a topic shows the options of the topic, and completions the script for a shell", async () => {
+  const topic = await client(["help", "close"]);
+  assertEquals([topic.code, topic.stderr], [0, ""]);
+  assertMatch(topic.stdout, /^Close:\n {6}--close-code CODE /);
+  const script = await client(["completions", "bash"]);
+  assertEquals([script.code, script.stderr], [0, ""]);
+  // The options of the commands, and their operands.
+  for (const words of ["serve:--log", "lab:--log", "bash zsh fish", "conversation"]) {
+    assertStringIncludes(script.stdout, words);
+  }
+});
+
 Deno.test("lab misbehaves as its path says, without --lab", async () => {
   await using lab = await watchServer(start("main.ts", ["lab", "--port", "0"], OF_THE_SERVER));
   assertEquals(reportOf(await client(["--json", `${lab.url}corrupt`])).verdict, "wrong-reply");
@@ -48,7 +60,9 @@ Deno.test("help is the help of the client, with the commands", async () => {
   const help = await client(["help"]);
   assertEquals(help, await client(["--help"]));
   assertEquals(help.code, 0);
-  for (const command of ["serve", "lab", "help"]) assertMatch(help.stdout, new RegExp(`^  ${command} \\[`, "m"));
+  for (const command of ["check", "serve", "lab", "help", "completions"]) {
+    assertMatch(help.stdout, new RegExp(`^  ${command} `, "m"));
+  }
   assertEquals(help.stdout.split("\n").filter((line) => line.length > 80), []);
 });
 
@@ -56,9 +70,10 @@ for (
   const [args, line] of [
     [
       ["sevre"],
-      'Operand "sevre" is neither a command (serve, lab, help) nor a URL: a host of that name is ws://sevre/',
+      'Operand "sevre" is neither a command (check, serve, lab, help, completions) nor a URL: a host of that name is ws://sevre/',
     ],
     [["help", "sevre"], 'Operand "sevre" is neither a command'],
+    [["completions"], "Command completions needs one shell: bash, zsh, fish"],
     [["-q", "serve"], "Command serve is not the first word: write wsproof serve [OPTIONS]"],
     [["serve", "x"], 'The server takes no operand: leave out "x"'],
     [["lab", "--prot", "1"], "Option --prot does not exist: did you mean --port?"],

@@ -53,7 +53,9 @@ Deno.test("client says what was saved, and shows compressed frames with what the
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /✓ upgraded +ws:\S+, permessage-deflate/);
   assertMatch(stdout, /\n {2}compressed: \d\d bytes on the wire for 2000, 9\d % saved\n$/);
-  const lines = stderr.trim().split("\n").map((line) => line.replace(/^ *[\d.]+ ms {2}/, ""));
+  const shown = stderr.trim().split("\n").map((line) => line.replace(/^ *[\d.]+ ms {2}/, ""));
+  // Behind the heads of the handshake.
+  const lines = shown.slice(shown.findIndex((line) => line.startsWith("> compressed")));
   assertEquals(lines[0], '> compressed text, 1000 bytes: "aaaaaaaaaaaaaaaa" ...');
   assertMatch(lines[1] ?? "", /^> text FIN RSV1, \d+ bytes, masked: 4a 4c /);
   assertMatch(lines[2] ?? "", /^< text FIN RSV1, \d+ bytes: 4a/);
@@ -86,7 +88,8 @@ Deno.test("client holds a conversation that is compressed", async () => {
   const { code, stdout, stderr } = await outcomeOf(child);
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /^\S+ < one\n\S+ < two\n$/);
-  assertMatch(stderr, /Connected to ws:\S+ in \S+ ms, permessage-deflate/);
+  assertMatch(stderr, /Connected to ws:\S+ in \S+ ms, permessage-deflate\n/);
+  assertMatch(stderr, /\nOn the wire: \d+ bytes sent, \d+ received\n/);
 });
 
 for (const option of [["--deflate"], ["--deflate-params", "client_max_window_bits"], ["--require-deflate"]]) {

@@ -2,7 +2,9 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
+import { CHECK_OPTIONS } from "../../lib/cli/check_settings.ts";
 import { SERVER_OPTIONS } from "../../lib/cli/server_settings.ts";
+import { TALK_COMMANDS } from "../../lib/client/talk_command.ts";
 import { exchange } from "../../lib/client/exchange.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/connection/connection.ts";
 import { serveLab } from "../../lib/lab/lab.ts";
@@ -24,6 +26,19 @@ Deno.test("docs/client.md lists every option of the client, with its value and l
   }
 });
 
+Deno.test("docs/client.md lists every command of a conversation", async () => {
+  const table = await read("docs/client.md");
+  for (const [name, { usage }] of Object.entries(TALK_COMMANDS)) {
+    assertStringIncludes(table, `| \`${`${name} ${usage}`.trim()}\` `);
+  }
+});
+
+Deno.test("the documents name the task of the client with -q, as without it Deno prints a line first", async () => {
+  for (const path of [...await documents(), ...OTHERS, "CHANGELOG.md"]) {
+    assertEquals((await read(path)).match(/\bdeno task client\b.*/g), null, path);
+  }
+});
+
 Deno.test("docs/server.md lists every option of the server, with its value and letter, and the help shows it", async () => {
   const help = (await outcomeOf(start("server.ts", ["--help"]))).stdout;
   const table = await read("docs/server.md");
@@ -36,6 +51,24 @@ Deno.test("docs/server.md lists every option of the server, with its value and l
     );
     if (short !== undefined) assertStringIncludes(table, `\`-${short}\`, \`--${name}`);
   }
+});
+
+Deno.test("docs/check.md lists every option of check, with its value and letter", async () => {
+  const table = await read("docs/check.md");
+  for (const { name, short, value } of CHECK_OPTIONS) {
+    assertStringIncludes(table, `\`--${name}${value === undefined ? "" : ` ${value}`}\``);
+    if (short !== undefined) assertStringIncludes(table, `\`-${short}\`, \`--${name}`);
+  }
+});
+
+Deno.test("docs/check.md shows each field of the report of check, in their order", async () => {
+  const example = JSON.parse(codeBlock(await read("docs/check.md"), "json"));
+  const server = serveEcho({ port: 0, transport: "wire" });
+  const report = reportOf(await client(["check", "--json", server.url, "5.18"]));
+  await server.shutdown();
+  assertEquals(Object.keys(example), Object.keys(report));
+  assertEquals(Object.keys(example.cases[0]), Object.keys(report.cases[0]));
+  assertEquals(shapeOf(example.counts), shapeOf(report.counts));
 });
 
 /** The number that a text says to be the default, such as 16MiB. */
@@ -253,17 +286,31 @@ Deno.test("the commands of the documents take the flags for Deno from the task t
 Deno.test("the variables that the documents name are options of the server", async () => {
   const named = [...(await wholeText()).matchAll(/\bWSPROOF_([A-Z_]*[A-Z])\b/g)].map(([, name = ""]) => name);
   const variables = SERVER_OPTIONS.map(({ name }) => name.toUpperCase().replaceAll("-", "_"));
-  assertEquals([...new Set(named)].filter((name) => name !== "NAME" && !variables.includes(name)), []);
+  assertEquals(
+    [...new Set(named)].filter((name) => !["NAME", "LAB_URL"].includes(name) && !variables.includes(name)),
+    [],
+  );
 });
 
-Deno.test("the long options that the documents name are those of client, server or Deno", async () => {
+Deno.test("the long options that the documents name are those of client, server, check or Deno", async () => {
   const text = (await Promise.all((await documents()).map(read))).join("\n");
-  const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS].map(({ name }) => name);
+  const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS, ...CHECK_OPTIONS].map(({ name }) => name);
   const named = [...text.matchAll(/`--([a-z0-9-]+)/g)].map(([, name = ""]) => name);
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
-const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "ignore-env", "parallel", "unstable-net", "v8-flags"];
+const DENO_OPTIONS = [
+  "allow-net",
+  "allow-read",
+  "allow-env",
+  "allow-write",
+  "ignore-env",
+  "parallel",
+  "unstable-net",
+  "v8-flags",
+  "allow-run",
+  "experimental-websocket",
+];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {

@@ -18,7 +18,7 @@ testPage("the command of the page in Chromium", {
         const [first] = report.messages;
         return [report.sent.messages, first.kind, first.sha256];
       };
-      const plain = `deno task client -m 'Hello world' ws://${host}/`;
+      const plain = `deno task -q client -m 'Hello world' ws://${host}/`;
       assertEquals(await tab.text("#command"), plain);
       await shell(plain);
       await tab.fill("Path and query", "/it's?a=$HOME&b=`id`;c=\\");
@@ -43,7 +43,7 @@ testPage("the command of the page in Chromium", {
       assertEquals(await run("Binary, hex digits", "ff 00", true), [2, "binary", await sha256(Uint8Array.of(255, 0))]);
       await tab.click("radio", "Text");
       await tab.fill("Message", "x".repeat(4097));
-      assertStringIncludes(await tab.text("#command"), "deno task client -f message.bin -n 2");
+      assertStringIncludes(await tab.text("#command"), "deno task -q client -f message.bin -n 2");
       assertStringIncludes(await tab.text("#command-hint"), "save it as message.bin first");
     },
   },

@@ -93,7 +93,7 @@ testPage("the form of the page in Chromium", {
       const command = await tab.text("#command");
       assertEquals(
         command,
-        `deno task client -m 'Hello world' -p chat -p v2 -H "Authorization: Bearer $WSPROOF_TOKEN" ws://${host}/`,
+        `deno task -q client -m 'Hello world' -p chat -p v2 -H "Authorization: Bearer $WSPROOF_TOKEN" ws://${host}/`,
       );
       assertEquals((await shell(command, { env: { WSPROOF_TOKEN: "abc" } })).protocol, "chat");
     },

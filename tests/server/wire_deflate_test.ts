@@ -3,10 +3,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { WebSocket as WsClient } from "npm:ws@8.23.0";
 import { within } from "../../lib/net/deadline.ts";
+import { MAX_WORK, Turns } from "../../lib/net/turns.ts";
 import { engineCount, MessageDeflate } from "../../lib/net/zlib.ts";
 import { encodeFrame, type EncodeFrameOptions, OPCODE, RSV1 } from "../../lib/protocol/frame.ts";
 import type { DeflatePolicy, EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
 import { serveEcho, type ServeEchoOptions } from "../../lib/server/serve.ts";
+import { WireEcho } from "../../lib/server/wire_echo.ts";
 import { connectRaw, type RawFrame, type RawSocket, requestHead } from "../support/raw_peer.ts";
 
 const WAIT = { timeoutMs: 60_000 };
@@ -268,6 +270,40 @@ Deno.test("wire server counts engines for the memory of all, and closes the one 
     assertEquals(high * 256 + low, 1013);
     assertEquals((await closed).sent?.code, 1013);
   }, { maxBufferedTotalBytes: 40 * 1024 });
+});
+
+Deno.test("wire server lets others have their turn again and again inside reads that inflate to much", async () => {
+  class CountedTurns extends Turns {
+    queued = 0;
+    override next(work: number): Promise<void> | undefined {
+      if (work >= MAX_WORK) this.queued++;
+      return undefined;
+    }
+  }
+  const [own, peer] = [0, 1].map(() =>
+    new MessageDeflate({ own: DIRECTION, peer: DIRECTION, level: 9, maxMessageBytes: 2 * MIB })
+  );
+  assert(own && peer);
+  const bombs = [1, 2, 3].map(() => frame(OPCODE.binary, peer.deflateWhole(new Uint8Array(MIB)), { reserved: RSV1 }));
+  let left = Uint8Array.from(bombs.flatMap((each) => [...each]));
+  const turns = new CountedTurns();
+  const stream = {
+    read: (into: Uint8Array) => {
+      const bytes = left.subarray(0, into.byteLength);
+      left = left.subarray(bytes.byteLength);
+      into.set(bytes);
+      return Promise.resolve(bytes.byteLength || null);
+    },
+    write: ({ byteLength }: Uint8Array) => Promise.resolve(byteLength),
+    closeWrite: () => Promise.resolve(),
+    close() {},
+  };
+  const echo = new WireEcho(stream, { maxMessageBytes: 2 * MIB, idleTimeoutMs: 0 }, turns, own);
+  await echo.run();
+  peer.release();
+  // 3 MiB that are inflated and compressed are as much work as 24,576 frames; a turn is for 1,024.
+  assert(turns.queued >= 12, `${turns.queued}`);
+  assertEquals([echo.messages, echo.bytes], [3, 3 * MIB]);
 });
 
 const PARAMETERS = [

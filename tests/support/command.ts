@@ -1,6 +1,7 @@
 /** Runs the real command lines, the way the tasks of deno.json do. */
 
 import { assertMatch } from "@std/assert";
+import { TERMINAL_VARIABLES } from "../../lib/cli/environment.ts";
 import { PROXY_VARIABLES } from "../../lib/net/proxy.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -43,7 +44,12 @@ export interface StartOptions {
 }
 
 const PERMISSIONS = {
-  "main.ts": ["--allow-read", `--allow-env=${PROXY_VARIABLES.join()}`],
+  // With permission to read, a run need not load the modules of all other runs.
+  "main.ts": [
+    "--unstable-lazy-dynamic-imports",
+    "--allow-read",
+    `--allow-env=${[...PROXY_VARIABLES, ...TERMINAL_VARIABLES].join()}`,
+  ],
   "server.ts": ["--allow-read", "--allow-env=WSPROOF_*"],
 };
 

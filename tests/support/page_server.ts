@@ -52,7 +52,7 @@ export async function shell(
 ) {
   const deno = Deno.execPath();
   const client = ["run", "--no-prompt", ...standIns, "--allow-net", "--allow-read", "main.ts"].join(" ");
-  const first = task ? `PATH='${deno.replace(/\/[^/]*$/, "")}':$PATH` : `deno() { shift 2; '${deno}' ${client} "$@"; }`;
+  const first = task ? `PATH='${deno.replace(/\/[^/]*$/, "")}':$PATH` : `deno() { shift 3; '${deno}' ${client} "$@"; }`;
   const options = { args: ["-c", `${first}\n${command} --json`], cwd: ROOT, env: { NO_COLOR: "1", ...env } };
   const { code, stdout, stderr } = await within(new Deno.Command("sh", options).output(), command);
   const text = new TextDecoder().decode(stdout);

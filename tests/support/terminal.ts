@@ -12,35 +12,78 @@ const TERMINAL_TIMEOUT_MS = 60_000;
 /** What a terminal makes of Ctrl-C: SIGINT for every process that it runs. */
 export const CTRL_C = "\u0003";
 
+/** How the terminal is. */
+export interface TerminalOptions {
+  /** Its columns; 80 where it does not tell, as without this. */
+  readonly columns?: number;
+  /** Its kind, as the variable TERM says. */
+  readonly kind?: string;
+  /** A command of the shell to run afterwards, whatever the first one ended with. */
+  readonly after?: string;
+}
+
+/** How a terminal is in which a process reads lines, as `stty -a` says it. */
+export const COOKED = / icanon [^]* echo /;
+
 /** A command in a terminal; dispose of it to end it. */
 export class Terminal implements AsyncDisposable {
   /** What stands on the screen. */
   screen = "";
   readonly #child: Deno.ChildProcess;
-  readonly #reader: ReadableStreamDefaultReader<string>;
+  readonly #columns: number;
+  readonly #reading: Promise<void>;
+  #more = Promise.withResolvers<boolean>();
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #timer: ReturnType<typeof setTimeout>;
 
   /** Runs Deno with these words, of which none needs a quote for the shell. */
-  constructor(...words: string[]) {
+  constructor(...given: readonly (TerminalOptions | string)[]) {
+    const words = given.filter((word) => typeof word === "string");
+    const { columns, kind = "xterm", after } = given.find((option) => typeof option !== "string") ?? {};
+    const size = columns === undefined ? "" : `stty cols ${columns} rows 40; `;
+    const command = [Deno.execPath(), ...words].join(" ");
+    this.#columns = columns ?? 80;
     this.#child = new Deno.Command("script", {
       // Without `exec` a shell that got the Ctrl-C too would end by it (dash, where SHELL is not set).
-      args: ["-qec", ["exec", Deno.execPath(), ...words].join(" "), "/dev/null"],
+      args: [
+        "-qec",
+        `${size}${after === undefined ? `exec ${command}` : `${command}; code=$?; ${after}; exit $code`}`,
+        "/dev/null",
+      ],
       cwd: new URL("../..", import.meta.url),
-      env: { NO_COLOR: "1" },
+      env: { NO_COLOR: "1", TERM: kind },
       stdin: "piped",
       stdout: "piped",
     }).spawn();
-    this.#reader = this.#child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    this.#reading = this.#readAll(this.#child.stdout.pipeThrough(new TextDecoderStream()));
     this.#writer = this.#child.stdin.getWriter();
     this.#timer = setTimeout(() => this.#child.kill("SIGKILL"), TERMINAL_TIMEOUT_MS);
   }
 
-  /** Reads the screen until a text stands there. */
+  /** Reads the screen until a text stands there, broken into lines or not. */
   async until(text: string): Promise<void> {
-    while (!this.screen.includes(text)) {
+    while (!this.screen.includes(text) && !this.screen.replace(/\s+/g, " ").includes(text)) {
       assert(await this.#read(), `The terminal ended before "${text}":\n${this.screen}`);
     }
+  }
+
+  /** What a person sees: the lines of the screen as they stand now, without blanks at their ends. */
+  get lines(): string[] {
+    return render(this.screen, this.#columns);
+  }
+
+  /** Reads the screen until a person sees what is awaited. */
+  async untilSeen(isSeen: (lines: string[]) => boolean): Promise<void> {
+    while (!isSeen(this.lines)) assert(await this.#read(), `The terminal ended:\n${this.lines.join("\n")}`);
+  }
+
+  /** Sends a signal to the command. */
+  async kill(signal: Deno.Signal): Promise<void> {
+    let pid = this.#child.pid;
+    for (let children = await childrenOf(pid); children.length > 0; children = await childrenOf(pid)) {
+      pid = children[0] ?? pid;
+    }
+    Deno.kill(pid, signal);
   }
 
   /** Types keys. */
@@ -50,7 +93,7 @@ export class Terminal implements AsyncDisposable {
 
   /** Waits for the end of the command, and gives its exit code. */
   async ended(): Promise<number> {
-    while (await this.#read());
+    await this.#reading;
     return (await this.#child.status).code;
   }
 
@@ -65,9 +108,50 @@ export class Terminal implements AsyncDisposable {
     await this.#writer.close().catch(() => {});
   }
 
-  async #read(): Promise<boolean> {
-    const { done, value = "" } = await this.#reader.read();
-    this.screen += value;
-    return !done;
+  /** Waits until more stands on the screen; `false` at the end. Several may wait at once. */
+  #read(): Promise<boolean> {
+    return this.#more.promise;
   }
+
+  async #readAll(output: ReadableStream<string>): Promise<void> {
+    for await (const text of output) {
+      this.screen += text;
+      this.#more.resolve(true);
+      this.#more = Promise.withResolvers();
+    }
+    this.#more.resolve(false);
+  }
+}
+
+/** The processes that a process has started (Linux). */
+async function childrenOf(pid: number): Promise<number[]> {
+  const words = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+  return words.split(" ").filter((word) => word !== "").map(Number);
+}
+
+/** Does what the codes say that move the cursor and clear; others do nothing. */
+function render(output: string, columns: number): string[] {
+  const lines: string[][] = [[]];
+  let [row, column] = [0, 0];
+  const lineAt = (index: number) => lines[index] ??= [];
+  // deno-lint-ignore no-control-regex -- the codes begin with one
+  for (const [token, count = "", code] of output.matchAll(/\x1b\[([\d;?]*)([A-Za-z])|[^]/gu)) {
+    const n = Number(count) || 1;
+    if (code === "A") row = Math.max(0, row - n);
+    else if (code === "B") row += n;
+    else if (code === "C") column += n;
+    else if (code === "D") column = Math.max(0, column - n);
+    else if (code === "G") column = n - 1;
+    else if (code === "J") {
+      lines.length = Math.min(lines.length, row + 1);
+      lineAt(row).length = Math.min(lineAt(row).length, column);
+    } else if (code === "K") lineAt(row).length = Math.min(lineAt(row).length, column);
+    else if (token === "\r") column = 0;
+    else if (token === "\n") row++;
+    else if (code === undefined) {
+      if (column === columns) [row, column] = [row + 1, 0];
+      lineAt(row)[column++] = token;
+    }
+  }
+  return Array.from(lines, (line = []) => Array.from(line, (char) => char ?? " ").join("").trimEnd());
 }

@@ -15,7 +15,7 @@ export function commandOf() {
   const { data, bytes } = readMessage();
   const count = readCount();
   const { code, reason } = readClose();
-  const words = ["deno task client"];
+  const words = ["deno task -q client"];
   const notes = ["For a POSIX shell, in the folder of wsproof."];
   if (typeof data !== "string") words.push("-b");
   if (bytes.byteLength > MAX_COMMAND_BYTES) {

@@ -1,0 +1,143 @@
+/**
+ * What cases are made of: payloads, frames and endings that many of them share.
+ *
+ * @module
+ */
+
+import type { Case, Ending, Plan, Reply } from "../case.ts";
+import type { ScriptFrame, Step } from "../../peer/script.ts";
+import { OPCODE } from "../../protocol/frame.ts";
+import { encodeClosePayload } from "../../protocol/close.ts";
+import type { MessageKind } from "../../protocol/message.ts";
+
+/** The bytes of a text. */
+export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
+
+/** Bytes in hexadecimal. */
+export function hex(digits: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.fromHex(digits.replaceAll(" ", ""));
+}
+
+/** A short text that many cases send. */
+export const HELLO: Uint8Array<ArrayBuffer> = bytesOf("Hello, world!");
+
+/** Text frame. */
+export function text(payload: Uint8Array<ArrayBuffer> | string, rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.text, payload: typeof payload === "string" ? bytesOf(payload) : payload, ...rest };
+}
+
+/** Binary frame. */
+export function binary(payload: Uint8Array<ArrayBuffer>, rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.binary, payload, ...rest };
+}
+
+/** Continuation frame. */
+export function more(payload: Uint8Array<ArrayBuffer> | string, final: boolean): ScriptFrame {
+  return { opcode: OPCODE.continuation, payload: typeof payload === "string" ? bytesOf(payload) : payload, final };
+}
+
+/** Ping frame. */
+export function ping(payload: Uint8Array<ArrayBuffer> | string = "", rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.ping, payload: typeof payload === "string" ? bytesOf(payload) : payload, ...rest };
+}
+
+/** Pong frame. */
+export function pong(payload: Uint8Array<ArrayBuffer> | string = "", rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.pong, payload: typeof payload === "string" ? bytesOf(payload) : payload, ...rest };
+}
+
+/** Close frame with any payload. */
+export function closeBytes(payload: Uint8Array<ArrayBuffer>, rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.close, payload, ...rest };
+}
+
+/** Close frame as it should be. */
+export function close(code = 1000, reason = ""): ScriptFrame {
+  return closeBytes(encodeClosePayload(code, reason));
+}
+
+/** The payload of a close frame with any code. */
+export function closePayload(code: number, reason: Uint8Array = new Uint8Array(0)): Uint8Array<ArrayBuffer> {
+  const payload = new Uint8Array(2 + reason.byteLength);
+  new DataView(payload.buffer).setUint16(0, code);
+  payload.set(reason, 2);
+  return payload;
+}
+
+/** One step that sends frames together. */
+export function send(...frames: ScriptFrame[]): Step {
+  return { do: "send", frames };
+}
+
+/** Steps that send frames in one of the three ways: together, each for itself, or in single bytes. */
+export function sendIn(way: Way, ...frames: ScriptFrame[]): Step[] {
+  if (way === "together") return [send(...frames)];
+  if (way === "apart") return frames.map((frame) => send(frame));
+  return [{ do: "send", frames, chopBytes: 1 }];
+}
+
+/** How frames are cut into writes. */
+export type Way = "together" | "apart" | "byte by byte";
+
+/** The three ways, with the words of an id. */
+export const WAYS: readonly (readonly [way: Way, word: string])[] = [
+  ["together", "together"],
+  ["apart", "apart"],
+  ["byte by byte", "bytes"],
+];
+
+/** A reply. */
+export function reply(kind: Reply["kind"], payload: Uint8Array<ArrayBuffer> | string): Reply {
+  return { kind, payload: typeof payload === "string" ? bytesOf(payload) : payload };
+}
+
+/** The end of a connection that did nothing wrong. */
+export const NORMAL: Ending = { type: "close", codes: [1000] };
+
+/** The end of a connection that broke the protocol. */
+export const FAILED_1002: Ending = { type: "failure", codes: [1002] };
+
+/** The end of a connection whose text is not UTF-8. */
+export const FAILED_1007: Ending = { type: "failure", codes: [1007] };
+
+/** A plan that sends frames together, and ends. */
+export function plan(steps: readonly Step[], replies: readonly Reply[], end: Ending, rest: Partial<Plan> = {}): Plan {
+  return { steps, replies, end, ...rest };
+}
+
+/** Payload of a size: text is ASCII that repeats after 10 bytes, binary counts up. */
+export function payloadOf(kind: MessageKind, bytes: number): Uint8Array<ArrayBuffer> {
+  const payload = new Uint8Array(bytes);
+  const pattern = kind === "text" ? bytesOf("BAsd7&jh23") : Uint8Array.from({ length: 251 }, (_, index) => index);
+  payload.set(pattern.subarray(0, bytes));
+  // Doubling is faster than a loop, and keeps the period.
+  for (let filled = pattern.byteLength; filled < bytes; filled *= 2) {
+    payload.copyWithin(filled, 0, Math.min(filled, bytes - filled));
+  }
+  return payload;
+}
+
+/** A case; most of them hold both roles at the level `must`. */
+export function make(
+  test: Omit<Case, "level" | "holds" | "profile" | "needs"> & Partial<Case>,
+): Case {
+  return { level: "must", holds: "both", profile: "standard", needs: [], ...test };
+}
+
+/** Cuts a payload into frames of a message, of which the last one ends it unless others follow. */
+export function* fragmentsOf(
+  kind: MessageKind,
+  payload: Uint8Array<ArrayBuffer>,
+  bytes: number,
+  isWhole = true,
+): Iterable<ScriptFrame> {
+  for (let at = 0; at === 0 || at < payload.byteLength; at += bytes) {
+    yield {
+      opcode: at === 0 ? OPCODE[kind] : OPCODE.continuation,
+      payload: payload.subarray(at, at + bytes),
+      final: isWhole && at + bytes >= payload.byteLength,
+    };
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * Cases about text: it is UTF-8 (RFC 6455 section 8.1).
+ *
+ * @module
+ */
+
+import type { Case, Plan, Reply } from "../case.ts";
+import type { ScriptFrame, Step } from "../../peer/script.ts";
+import { KOSME, type SequenceGroup, SEQUENCES } from "./utf8_sequences.ts";
+import { bytesOf, FAILED_1007, fragmentsOf, hex, make, more, NORMAL, plan, reply, send, text } from "./parts.ts";
+
+const VALID_RULE = "Text that is UTF-8 is taken, and comes back unchanged.";
+const INVALID_RULE = "A peer fails the connection when the bytes of a text message are not UTF-8.";
+const FAST_RULE =
+  "Text that is not UTF-8 fails the connection at the first byte that proves it, before the message is complete.";
+
+const UMLAUTS = "Hello-\u00b5@\u00df\u00f6\u00e4\u00fc\u00e0\u00e1-UTF-8!!";
+
+function sent(frames: Iterable<ScriptFrame>, replied: Reply): Plan {
+  return plan([{ do: "send", frames }], [replied], NORMAL);
+}
+
+const taken: readonly Case[] = ([
+  ["6455/5.6/empty-text", "6.1.1", "an empty text message", () => sent([text("")], reply("text", ""))],
+  [
+    "6455/5.6/empty-text-in-three",
+    "6.1.2",
+    "an empty text message in three fragments",
+    () => sent([text("", { final: false }), more("", false), more("", true)], reply("text", "")),
+  ],
+  [
+    "6455/5.6/text-in-the-middle",
+    "6.1.3",
+    "a text message in three fragments, the first and last of them empty",
+    () =>
+      sent(
+        [text("", { final: false }), more("middle frame payload", false), more("", true)],
+        reply("text", "middle frame payload"),
+      ),
+  ],
+  [
+    "6455/8.1/text-whole",
+    "6.2.1",
+    "text with characters of two bytes",
+    () => sent([text(UMLAUTS)], reply("text", UMLAUTS)),
+  ],
+  ["6455/8.1/text-cut-between-characters", "6.2.2", "text in two fragments, cut between characters", () => {
+    const [first, second] = [UMLAUTS.slice(0, 11), UMLAUTS.slice(11)];
+    return sent([text(first, { final: false }), more(second, true)], reply("text", UMLAUTS));
+  }],
+  [
+    "6455/8.1/text-cut-everywhere",
+    "6.2.3",
+    "text in fragments of one byte, cut inside characters",
+    () => sent(fragmentsOf("text", bytesOf(UMLAUTS), 1), reply("text", UMLAUTS)),
+  ],
+  [
+    "6455/8.1/greek-cut-everywhere",
+    "6.2.4",
+    "Greek text in fragments of one byte, cut inside characters",
+    () => sent(fragmentsOf("text", hex(KOSME), 1), reply("text", hex(KOSME))),
+  ],
+] as const).map(([id, number, what, makePlan]) =>
+  make({
+    id,
+    group: "utf8",
+    autobahn: [number],
+    title: `Send ${what}`,
+    rule: VALID_RULE,
+    needs: ["echo", "text"],
+    profile: number === "6.2.3" || number === "6.1.2" ? "quick" : "standard",
+    plan: makePlan,
+  })
+);
+
+const SURROGATE = hex(`${KOSME}eda080656469746564`);
+
+const refused: readonly Case[] = [
+  make({
+    id: "6455/8.1/surrogate-whole",
+    group: "utf8",
+    autobahn: ["6.3.1"],
+    title: "Send text with a surrogate of UTF-16",
+    rule: INVALID_RULE,
+    needs: ["text"],
+    plan: () => plan([send(text(SURROGATE))], [], FAILED_1007),
+  }),
+  make({
+    id: "6455/8.1/surrogate-cut-everywhere",
+    group: "utf8",
+    autobahn: ["6.3.2"],
+    title: "Send text with a surrogate of UTF-16 in fragments of one byte",
+    rule: INVALID_RULE,
+    needs: ["text"],
+    profile: "quick",
+    plan: () => plan([{ do: "send", frames: fragmentsOf("text", SURROGATE, 1) }], [], FAILED_1007),
+  }),
+];
+
+/** Beyond the last code point: the byte 90 at index 12 proves it. */
+const BEYOND = hex(`${KOSME}f4908080656469746564`);
+
+/** A peer that would fail fast has done so within this time, in milliseconds: 1 s, as Autobahn waits. */
+const FAST_MS = 1000;
+
+/** So long the part that is right is left alone, in milliseconds: 50. */
+const CALM_MS = 50;
+
+function failFast(
+  word: string,
+  number: string,
+  title: string,
+  cuts: readonly [number, number],
+  isOneFrame: boolean,
+): Case {
+  const [a, b] = cuts;
+  return make({
+    id: `6455/8.1/fail-fast-${word}`,
+    group: "utf8",
+    autobahn: [number],
+    title,
+    rule: FAST_RULE,
+    needs: ["text"],
+    profile: isOneFrame ? "standard" : "quick",
+    plan: () => {
+      const frame = text(BEYOND);
+      const [first, second, third]: readonly Step[] = isOneFrame
+        ? [
+          { do: "send-part", frame, from: 0, to: a },
+          { do: "send-part", frame, from: a, to: b },
+          { do: "send-part", frame, from: b },
+        ]
+        : [
+          send(text(BEYOND.slice(0, a), { final: false })),
+          send(more(BEYOND.slice(a, b), false)),
+          send(more(BEYOND.slice(b), true)),
+        ];
+      if (!first || !second || !third) throw new Error("Three parts are three");
+      const steps: Step[] = [first, { do: "settle", ms: CALM_MS }, second, { do: "settle", ms: FAST_MS }, third];
+      return plan(steps, [], { type: "failure", codes: [1007], fromStep: 2, byStep: 3 });
+    },
+  });
+}
+
+const fast: readonly Case[] = [
+  failFast("fragment", "6.4.1", "Send text in three fragments, of which the second has a code point beyond the last", [
+    11,
+    15,
+  ], false),
+  failFast("fragment-at-once", "6.4.2", "Send text in three fragments, of which the second is the byte that is wrong", [
+    12,
+    13,
+  ], false),
+  failFast(
+    "inside-frame",
+    "6.4.3",
+    "Send text in one frame in three writes, of which the second has a code point beyond the last",
+    [
+      11,
+      15,
+    ],
+    true,
+  ),
+  failFast(
+    "inside-frame-at-once",
+    "6.4.4",
+    "Send text in one frame in three writes, of which the second is the byte that is wrong",
+    [
+      12,
+      13,
+    ],
+    true,
+  ),
+];
+
+function sequenceCases({ word, what, sequences }: SequenceGroup, group: number): Case[] {
+  return sequences.map(([digits, isValid], index) =>
+    make({
+      id: `6455/8.1/${word}-${index + 1}`,
+      group: "utf8",
+      autobahn: [`6.${group + 5}.${index + 1}`],
+      title: `Send ${what}: ${digits.length > 24 ? `${digits.slice(0, 24)}...` : digits}`,
+      rule: isValid ? VALID_RULE : INVALID_RULE,
+      needs: isValid ? ["echo", "text"] : ["text"],
+      profile: index === 0 ? "quick" : "standard",
+      plan: () => {
+        const payload = hex(digits);
+        return isValid
+          ? plan([send(text(payload))], [reply("text", payload)], NORMAL)
+          : plan([send(text(payload))], [], FAILED_1007);
+      },
+    })
+  );
+}
+
+const binaryIsFree: Case = make({
+  id: "6455/5.6/binary-is-not-checked",
+  group: "utf8",
+  title: "Send a binary message that is not UTF-8",
+  rule: "Binary data is any bytes.",
+  needs: ["echo", "binary"],
+  profile: "quick",
+  plan: () => plan([send({ opcode: 2, payload: SURROGATE })], [reply("binary", SURROGATE)], NORMAL),
+});
+
+/** All cases about text. */
+export const UTF8: readonly Case[] = [...taken, ...refused, ...fast, ...SEQUENCES.flatMap(sequenceCases), binaryIsFree];

@@ -1,0 +1,279 @@
+/**
+ * Judges what a peer did in a case. Pure: what was seen in, a grade out.
+ *
+ * @module
+ */
+
+import type { Case, Ending, HandshakeAnswer, Judgement, Plan, Reply } from "./case.ts";
+import { breachOf } from "./breach.ts";
+import { differenceBetween, messagesOf, type SeenReply } from "./replies.ts";
+import { describeCloseCode } from "../protocol/close.ts";
+import { OPCODE } from "../protocol/frame.ts";
+import type { ReceivedFrame, Seen } from "../peer/player.ts";
+
+/** What the peer is like. */
+export interface Rules {
+  /** The role of the peer. */
+  readonly peer: "server" | "client";
+  /** Whether it echoes messages. */
+  readonly echoes: boolean;
+  /** What its text messages match instead of being the echo. */
+  readonly pattern?: RegExp | undefined;
+  /** How many messages come first, unasked. */
+  readonly skip?: number | undefined;
+}
+
+const PASS: Judgement = { grade: "pass", reason: "" };
+
+/**
+ * Judges the part of a case behind the opening handshake.
+ *
+ * @param test The case.
+ * @param plan What was sent, and what may come back.
+ * @param seen What came back.
+ * @param rules What the peer is like.
+ * @returns The grade. A case of level `should` that fails is `not-strict`, one of level `info` passes whatever comes.
+ *
+ * @example
+ * ```ts
+ * import { judge } from "./judge.ts";
+ * import type { Case, Plan } from "./case.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const plan: Plan = { steps: [], replies: [], end: { type: "close", codes: [1000] } };
+ * const test: Case = {
+ *   id: "6455/7.1.1/close", group: "close", title: "", rule: "", level: "must", needs: [], holds: "both", profile: "quick",
+ *   plan: () => plan,
+ * };
+ * const seen = {
+ *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isCutOff: false, isTooLong: false, sentClose: 1000,
+ *   wentOn: false, isLate: false,
+ * } as const;
+ * assertEquals(judge(test, plan, seen, { peer: "server", echoes: true }), {
+ *   grade: "unclean",
+ *   reason: "Server ended TCP without a close frame",
+ * });
+ * ```
+ */
+export function judge(test: Pick<Case, "level">, plan: Plan, seen: Seen, rules: Rules): Judgement {
+  return leveled(test, judgeFrames(plan, seen, rules));
+}
+
+/**
+ * Judges the answer to the opening handshake.
+ *
+ * @param test The case.
+ * @param plan What was asked.
+ * @param answer What came.
+ * @returns The grade, or `undefined` if nothing is wrong about it.
+ */
+export function judgeHandshake(test: Pick<Case, "level">, plan: Plan, answer: HandshakeAnswer): Judgement | undefined {
+  const found = handshakeProblem(plan, answer);
+  return found && leveled(test, found);
+}
+
+function handshakeProblem({ handshake }: Plan, answer: HandshakeAnswer): Judgement | undefined {
+  const { status } = answer;
+  const wanted = handshake?.answer ?? "upgrade";
+  if (wanted === "upgrade" && status !== 101) {
+    return fail(
+      status === 0 ? "Server did not answer the handshake" : `Server answered with status ${status}, not 101`,
+    );
+  }
+  if (wanted === "refusal") {
+    if (status === 101) return fail("Server answered with 101, and should have refused");
+    if (status === 0) return { grade: "unclean", reason: "Server ended TCP without an HTTP answer" };
+    if (status < 300) return fail(`Server answered with status ${status}, and should have refused`);
+  }
+  const problem = handshake?.problemOf?.(answer);
+  return problem === undefined ? undefined : fail(problem);
+}
+
+/**
+ * Takes the level of a case into account.
+ *
+ * @param test The case.
+ * @param judgement What was found.
+ * @returns The grade: bad is not strict in a case of level `should`, and no matter in one of level `info`.
+ */
+export function leveled({ level }: Pick<Case, "level">, judgement: Judgement): Judgement {
+  const isBad = judgement.grade === "fail" || judgement.grade === "unclean";
+  if (!isBad || level === "must") return judgement;
+  return { grade: level === "should" ? "not-strict" : "pass", reason: judgement.reason };
+}
+
+function fail(reason: string): Judgement {
+  return { grade: "fail", reason };
+}
+
+function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
+  const who = rules.peer === "server" ? "Server" : "Client";
+  const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.deflate !== undefined });
+  if (breach !== undefined) return fail(`${who} broke the protocol: ${breach}`);
+  if (seen.isTooLong) return fail(`${who} sent a frame longer than 64 MiB`);
+  const special = plan.judge?.(seen);
+  if (special) return special;
+  const { end } = plan;
+  switch (end.type) {
+    case "any":
+      return { grade: "pass", reason: `${who} ${describeEnd(seen)}` };
+    case "failure":
+      return judgeFailure(end, plan, seen, rules, who);
+    case "close":
+      return judgeClose(end, plan, seen, rules, who);
+  }
+}
+
+function judgeFailure(
+  end: Ending & { type: "failure" },
+  plan: Plan,
+  seen: Seen,
+  rules: Rules,
+  who: string,
+): Judgement {
+  const replies = compare(plan, seen, rules);
+  if (replies.grade === "fail" && !replies.isMissing) {
+    return fail(`${who} did not fail the connection: it ${replies.reason}`);
+  }
+  if (seen.wentOn) return fail(`${who} did not fail the connection: it answered a ping that came later`);
+  const close = closeOf(seen);
+  if (close === undefined && seen.end === "none") {
+    return fail(`${who} did not fail the connection: it neither sent a close frame nor ended TCP`);
+  }
+  if (seen.endStep < (end.fromStep ?? 0)) return fail(`${who} failed the connection before the rule was broken`);
+  const code = close && codeOf(close);
+  if (code !== undefined && !end.codes.includes(code)) {
+    const reason = `${who} closed with ${describeCode(code)} instead of ${end.codes.join(" or ")}`;
+    return { grade: plan.isAboutClose ? "fail" : "unclean", reason };
+  }
+  if (end.needsFrame && code === undefined) return fail(`${who} ended TCP without a close frame`);
+  if (seen.end === "none") return { grade: "unclean", reason: `${who} sent its close frame and left TCP open` };
+  if (replies.grade === "fail") return { grade: "not-strict", reason: `${who} ${replies.reason}` };
+  if (seen.endStep > (end.byStep ?? Infinity)) {
+    return { grade: "not-strict", reason: `${who} failed the connection later than it could have` };
+  }
+  return PASS;
+}
+
+function judgeClose(
+  end: Ending & { type: "close" },
+  plan: Plan,
+  seen: Seen,
+  rules: Rules,
+  who: string,
+): Judgement {
+  const bad = plan.isAboutClose ? "fail" : "unclean";
+  const close = closeOf(seen);
+  const code = close && codeOf(close);
+  const replies = compare(plan, seen, rules);
+  if (replies.grade !== "pass") {
+    if (plan.mayRefuse && replies.isMissing && (code === 1009 || code === 1008)) {
+      return { grade: "not-strict", reason: `${who} refused the message with ${describeCode(code)}, as limits may` };
+    }
+    const isOther = code === undefined || !end.codes.includes(code);
+    const ended = replies.isMissing && isOther ? `; it ${describeEnd(seen)}` : "";
+    return { grade: replies.grade, reason: `${who} ${replies.reason}${ended}` };
+  }
+  if (code === undefined) {
+    const reason = seen.end === "none" ? "did not answer the close frame" : "ended TCP without a close frame";
+    return { grade: bad, reason: `${who} ${reason}` };
+  }
+  if (!end.codes.includes(code)) {
+    return { grade: bad, reason: `${who} closed with ${describeCode(code)} instead of ${end.codes.join(" or ")}` };
+  }
+  if (seen.end === "none") return { grade: "unclean", reason: `${who} left TCP open after the closing handshake` };
+  return PASS;
+}
+
+interface Comparison {
+  readonly grade: "pass" | "not-strict" | "fail";
+  readonly reason: string;
+  /** Whether nothing is wrong about the replies but that some did not come. */
+  readonly isMissing: boolean;
+}
+
+/** Compares the replies with those that have to come. */
+function compare(plan: Plan, seen: Seen, rules: Rules): Comparison {
+  const isJudged = ({ kind }: Pick<Reply, "kind">) => rules.echoes || kind === "pong";
+  const wanted = plan.replies.filter(isJudged);
+  const messages = messagesOf(seen.frames, plan.deflate);
+  if (typeof messages === "string") return { grade: "fail", reason: messages, isMissing: false };
+  let skip = rules.skip ?? 0;
+  const all = messages.filter(({ kind }) => kind === "pong" || --skip < 0).filter(isJudged);
+  // The pong to the last ping of the player itself is no reply of the case.
+  const got = seen.wentOn ? withoutProbe(all) : all;
+  for (const kinds of [["text", "binary"], ["pong"]]) {
+    const [these, those] = [wanted, got].map((list) => list.filter(({ kind }) => kinds.includes(kind)));
+    const reason = kinds[0] === "pong"
+      ? pongDifference(these ?? [], those ?? [])
+      : messageDifference(these ?? [], those ?? [], rules);
+    if (reason) return { grade: "fail", ...reason };
+  }
+  const isOrdered = wanted.every(({ kind }, index) => (kind === "pong") === (got[index]?.kind === "pong"));
+  if (!isOrdered && wanted.length === got.length) {
+    return { grade: "not-strict", reason: "answered a ping after the message behind it", isMissing: false };
+  }
+  return { grade: "pass", reason: "", isMissing: false };
+}
+
+function withoutProbe(replies: readonly SeenReply[]): readonly SeenReply[] {
+  const last = replies.findLastIndex(({ kind }) => kind === "pong");
+  return replies.filter((_, index) => index !== last);
+}
+
+type Wrong = Pick<Comparison, "reason" | "isMissing"> | undefined;
+
+function messageDifference(wanted: readonly Reply[], got: readonly Reply[], { pattern }: Rules): Wrong {
+  for (const [index, reply] of got.entries()) {
+    const sent = wanted[index];
+    if (sent === undefined) return { reason: `sent a message too many, of ${size(reply)}`, isMissing: false };
+    const difference = differenceBetween(sent, reply, pattern);
+    if (difference !== undefined) return { reason: `answered with ${difference}`, isMissing: false };
+  }
+  const missing = wanted[got.length];
+  if (missing === undefined) return undefined;
+  return { reason: `did not answer the message of ${size(missing)}`, isMissing: true };
+}
+
+/** Of pings that came together, the last one may be the only one that is answered (RFC 6455 section 5.5.3). */
+function pongDifference(wanted: readonly Reply[], got: readonly Reply[]): Wrong {
+  let at = 0;
+  for (const reply of got) {
+    while (at < wanted.length && !isSame(wanted[at], reply)) at++;
+    if (at === wanted.length) {
+      return { reason: `sent a pong of ${size(reply)} that answers no ping`, isMissing: false };
+    }
+    at++;
+  }
+  if (at === wanted.length) return undefined;
+  return { reason: `did not answer the ping of ${size(wanted[at])}`, isMissing: true };
+}
+
+function isSame(wanted: Reply | undefined, { payload }: Reply): boolean {
+  return wanted !== undefined && differenceBetween(wanted, { kind: wanted.kind, payload }) === undefined;
+}
+
+function size(reply: Reply | undefined): string {
+  const length = reply?.payload.byteLength ?? 0;
+  return `${length} ${length === 1 ? "byte" : "bytes"}`;
+}
+
+function closeOf({ frames }: Seen): ReceivedFrame | undefined {
+  return frames.find(({ opcode }) => opcode === OPCODE.close);
+}
+
+function codeOf({ payload }: ReceivedFrame): number {
+  return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
+}
+
+function describeCode(code: number): string {
+  return code === 1005 ? "an empty close frame" : describeCloseCode(code);
+}
+
+function describeEnd(seen: Seen): string {
+  const close = closeOf(seen);
+  const tcp = seen.end === "fin" ? "ended TCP" : seen.end === "reset" ? "reset TCP" : "kept the connection";
+  return close === undefined
+    ? tcp
+    : `closed with ${describeCode(codeOf(close))}${seen.end === "none" ? "" : `, and ${tcp}`}`;
+}

@@ -1,0 +1,160 @@
+/**
+ * The replies of a peer: messages made whole, and compared with those that have to come.
+ *
+ * @module
+ */
+
+import { constants, inflateRawSync } from "node:zlib";
+import type { DeflateReading, Reply } from "./case.ts";
+import { OPCODE } from "../protocol/frame.ts";
+import { messageOf } from "../protocol/error.ts";
+import { concatBytes, quote } from "../protocol/message.ts";
+import type { SeenFrame } from "../peer/raw_reader.ts";
+
+/** A reply that came. */
+export type SeenReply = Reply;
+
+/** What ends a compressed message on its way (RFC 7692 section 7.2.2). */
+const TAIL = Uint8Array.of(0, 0, 0xff, 0xff);
+const RSV1 = 4;
+
+/**
+ * Makes messages of frames; a message that did not come to its end is none. Compressed ones are inflated, over one context.
+ *
+ * @param frames The frames, which break no rule.
+ * @param deflate How compressed messages are read; `undefined` where permessage-deflate was not negotiated.
+ * @returns Messages and pongs, in the order of their ends; in words why one cannot be inflated.
+ *
+ * @example
+ * ```ts
+ * import { messagesOf } from "./replies.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const payload = new TextEncoder().encode("hi");
+ * const frame = { final: true, reserved: 0, opcode: 1, isMasked: false, length: 2, payload, isMinimal: true };
+ * assertEquals(messagesOf([frame]), [{ kind: "text", payload }]);
+ * ```
+ */
+export function messagesOf(frames: readonly SeenFrame[], deflate?: DeflateReading): readonly SeenReply[] | string {
+  const replies: SeenReply[] = [];
+  const inflater = new Inflater(deflate ?? {});
+  let parts: Uint8Array<ArrayBuffer>[] = [];
+  let first: SeenFrame | undefined;
+  for (const frame of frames) {
+    const { opcode, payload, final } = frame;
+    if (opcode === OPCODE.pong) replies.push({ kind: "pong", payload });
+    if (opcode >= OPCODE.close) continue;
+    first ??= frame;
+    parts.push(payload);
+    if (!final) continue;
+    const whole = parts.length === 1
+      ? payload
+      : concatBytes(parts, parts.reduce((sum, part) => sum + part.byteLength, 0));
+    const kind = first.opcode === OPCODE.text ? "text" : "binary";
+    try {
+      const isCompressed = deflate !== undefined && (first.reserved & RSV1) !== 0;
+      replies.push({ kind, payload: isCompressed ? inflater.inflate(whole) : whole });
+    } catch (error) {
+      return `sent a compressed message that cannot be inflated (${messageOf(error)})`;
+    }
+    parts = [];
+    first = undefined;
+  }
+  return replies;
+}
+
+/** The smallest piece of output that zlib makes, in bytes: 64. */
+const MIN_CHUNK_BYTES = 64;
+
+/** The longest message that is inflated, in bytes: 64 MiB. */
+const MAX_INFLATED_BYTES = 64 * 1024 ** 2;
+
+/** One context for all messages: a message that makes no use of it is as good. */
+class Inflater {
+  #before: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #beforeBytes = 0;
+  readonly #reading: DeflateReading;
+
+  constructor(reading: DeflateReading) {
+    this.#reading = reading;
+  }
+
+  inflate(message: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    const { byteLength } = this.#before;
+    const all = concatBytes([this.#before, message, TAIL], byteLength + message.byteLength + TAIL.byteLength);
+    const inflated = new Uint8Array(
+      inflateRawSync(all, {
+        finishFlush: constants.Z_SYNC_FLUSH,
+        maxOutputLength: MAX_INFLATED_BYTES,
+        windowBits: this.#reading.windowBits ?? 15,
+        // Within one piece of output zlib looks back further than the window.
+        ...this.#reading.windowBits !== undefined && { chunkSize: MIN_CHUNK_BYTES },
+      }),
+    );
+    if (this.#reading.isFresh) return inflated;
+    const made = inflated.slice(this.#beforeBytes);
+    this.#before = all;
+    this.#beforeBytes = inflated.byteLength;
+    return made;
+  }
+}
+
+/**
+ * Compares a reply with the one that has to come.
+ *
+ * @param wanted What has to come.
+ * @param got What came.
+ * @param pattern What text matches instead of being the same.
+ * @returns What is different, in words; `undefined` if nothing is.
+ *
+ * @example
+ * ```ts
+ * import { differenceBetween } from "./replies.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [a, b] = ["Hello", "Hallo"].map((text) => ({ kind: "text" as const, payload: new TextEncoder().encode(text) }));
+ * assertEquals(differenceBetween(a, b), 'text of 5 bytes that differs from byte 1 on: "allo" instead of "ello"');
+ * assertEquals(differenceBetween(a, b, /^H/), undefined);
+ * ```
+ */
+export function differenceBetween(wanted: Reply, got: Reply, pattern?: RegExp): string | undefined {
+  const shown = `${got.kind} of ${got.payload.byteLength} ${got.payload.byteLength === 1 ? "byte" : "bytes"}`;
+  if (pattern) {
+    const text = got.kind === "text" ? new TextDecoder().decode(got.payload) : undefined;
+    if (text !== undefined && pattern.test(text)) return undefined;
+    return `${shown} that does not match ${pattern}`;
+  }
+  if (wanted.kind !== got.kind) return `${shown} instead of ${wanted.kind}`;
+  const at = firstDifference(wanted.payload, got.payload);
+  if (at === -1) return undefined;
+  if (
+    wanted.payload.byteLength !== got.payload.byteLength &&
+    at === Math.min(wanted.payload.byteLength, got.payload.byteLength)
+  ) {
+    return `${shown} instead of ${wanted.payload.byteLength}`;
+  }
+  return `${shown} that differs from byte ${at} on: ${excerpt(got, at)} instead of ${excerpt(wanted, at)}`;
+}
+
+const EXCERPT_BYTES = 12;
+
+function excerpt({ kind, payload }: Reply, at: number): string {
+  const piece = payload.subarray(at, at + EXCERPT_BYTES);
+  const text = new TextDecoder("utf-8").decode(piece);
+  return kind === "text" && !text.includes("\ufffd") ? quote(text) : piece.toHex();
+}
+
+/** Finds the first byte that differs, or the shorter end; -1 if the two are the same. */
+function firstDifference(a: Uint8Array<ArrayBuffer>, b: Uint8Array<ArrayBuffer>): number {
+  const length = Math.min(a.byteLength, b.byteLength);
+  let at = 0;
+  if (a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0) {
+    const words = length >> 2;
+    const x = new Int32Array(a.buffer, a.byteOffset, words);
+    const y = new Int32Array(b.buffer, b.byteOffset, words);
+    while (at < words && x[at] === y[at]) at++;
+    at *= 4;
+  }
+  while (at < length && a[at] === b[at]) at++;
+  return at === length && a.byteLength === b.byteLength ? -1 : at;
+}

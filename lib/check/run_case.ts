@@ -1,0 +1,256 @@
+/**
+ * Runs one case against a server: connects, asks for the upgrade, plays the script, judges.
+ *
+ * @module
+ */
+
+import type { Case, Handshake, HandshakeAnswer, Judgement, Plan } from "./case.ts";
+import { judge, judgeHandshake } from "./judge.ts";
+import { requestBytes } from "./request.ts";
+import { readAnswer } from "../net/answer.ts";
+import { TimeoutError, within } from "../net/deadline.ts";
+import { dial } from "../net/dial.ts";
+import type { DialOptions } from "../net/dial_options.ts";
+import { OpenError } from "../net/open_error.ts";
+import { Player, type PlayOptions, type Seen } from "../peer/player.ts";
+import type { ScriptFrame, Step } from "../peer/script.ts";
+import { clientTransport, type RawTransport } from "../peer/transport.ts";
+import { encodeRawFrame } from "../peer/frame.ts";
+import { acceptKeyFor, createKey } from "../protocol/handshake.ts";
+import { type HttpHead, listOf } from "../protocol/http_lines.ts";
+import { concatBytes } from "../protocol/message.ts";
+import { messageOf } from "../protocol/error.ts";
+
+/** What a run of cases is told. */
+export interface CheckTarget extends DialOptions {
+  /** The server, with the scheme `ws:` or `wss:`. */
+  readonly url: URL;
+  /** The subprotocols to offer. */
+  readonly protocols?: readonly string[];
+  /** Fields to add to each request. */
+  readonly headers?: Iterable<readonly [name: string, value: string]>;
+  /** The longest time for one case, in milliseconds; half of it is the longest silence. */
+  readonly caseTimeoutMs: number;
+  /** Whether the server echoes. */
+  readonly echoes: boolean;
+  /** What its messages match instead of being the echo. */
+  readonly pattern?: RegExp | undefined;
+  /** How many messages it sends first, unasked. */
+  readonly skip?: number | undefined;
+  /** Told of each frame. */
+  readonly onFrame?: PlayOptions["onFrame"];
+}
+
+/** What came of a case. */
+export interface CaseResult extends Judgement {
+  /** The case. */
+  readonly test: Case;
+  /** How long it took, in milliseconds. */
+  readonly ms: number;
+  /** The request and the answer of the opening handshake, as text; empty if there was none. */
+  readonly request: string;
+  /** The head of the answer. */
+  readonly answer: string;
+  /** Whether the request came in, and the answer went out; `false` by default. */
+  readonly isClient?: boolean;
+  /** What went over the connection. */
+  readonly seen: Seen | undefined;
+}
+
+/** Thrown when there is no connection to judge a server by. */
+export class UnreachableError extends Error {
+  /** The name of the class. */
+  override readonly name = "UnreachableError";
+}
+
+/**
+ * Runs a case.
+ *
+ * @param test The case.
+ * @param target The server.
+ * @returns What came of it. A server that does not do what the case needs, or cannot be reached, is no exception.
+ */
+export async function runCase(test: Case, target: CheckTarget): Promise<CaseResult> {
+  const start = performance.now();
+  const blocked = skipReason(test, target);
+  if (blocked !== undefined) return resultOf(test, start, { grade: "skipped", reason: blocked });
+  const plan = test.plan();
+  const abort = new AbortController();
+  let transport: RawTransport | undefined;
+  let progress: Progress = {};
+  try {
+    const run = (async () => {
+      const connection = await dial(target.url, { ...target, connectTimeoutMs: target.caseTimeoutMs });
+      transport = clientTransport(connection);
+      if (abort.signal.aborted) return transport.close();
+      await playOver(transport, plan, target, (made) => progress = { ...progress, ...made }, abort.signal);
+    })();
+    // What goes wrong after the deadline is not of interest.
+    run.catch(() => {});
+    await within(run, "end of the case", { timeoutMs: target.caseTimeoutMs, signal: target.signal });
+  } catch (error) {
+    target.signal?.throwIfAborted();
+    if (error instanceof OpenError) {
+      if (error.failure === "no-connection") {
+        return resultOf(test, start, { grade: "fail", reason: `No connection: ${error.message}` }, progress);
+      }
+    } else if (!(error instanceof TimeoutError)) throw error;
+    progress = { ...progress, isLate: true };
+  } finally {
+    abort.abort();
+    progress.player?.stop();
+    transport?.close();
+  }
+  return resultOf(test, start, judged(test, plan, progress, target), progress);
+}
+
+interface Progress {
+  readonly request?: string;
+  readonly answer?: HandshakeAnswer;
+  readonly player?: Player;
+  readonly isLate?: boolean;
+}
+
+function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, target: CheckTarget): Judgement {
+  const none: HandshakeAnswer = { status: 0, head: { startLine: "", fields: [] }, acceptKey: "" };
+  const problem = judgeHandshake(test, plan, answer ?? none);
+  if (problem) return problem;
+  if (test.needs.includes("deflate") && !isDeflated(answer?.head)) {
+    return { grade: "skipped", reason: "server did not negotiate permessage-deflate for this offer" };
+  }
+  const skipped = answer && plan.skipReason?.(answer);
+  if (skipped !== undefined) return { grade: "skipped", reason: skipped };
+  if (player === undefined) return { grade: "pass", reason: "" };
+  const { echoes, pattern, skip } = target;
+  const judgement = judge(test, plan, player.seen(), { peer: "server", echoes, pattern, skip });
+  if (!isLate || judgement.grade !== "pass") return judgement;
+  return { grade: "fail", reason: `Case was not through within ${target.caseTimeoutMs / 1000} s` };
+}
+
+function isDeflated(head: HttpHead | undefined): boolean {
+  return head !== undefined &&
+    listOf(head, "sec-websocket-extensions").some((value) => /^permessage-deflate\b/.test(value));
+}
+
+function skipReason({ needs }: Case, { echoes, pattern }: CheckTarget): string | undefined {
+  if (needs.includes("echo") && !echoes) return "needs an echo (--no-echo)";
+  if (needs.includes("echo") && pattern) return "needs an echo (--reply-match)";
+  if (needs.includes("binary") && pattern) return "needs replies to binary messages (--reply-match)";
+  return undefined;
+}
+
+async function playOver(
+  transport: RawTransport,
+  plan: Plan,
+  target: CheckTarget,
+  onProgress: (made: Progress) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const { request = {}, answer: wanted = "upgrade" } = plan.handshake ?? {};
+  const key = createKey();
+  const head = requestBytes({ ...target, key }, request);
+  onProgress({ request: latin1(head) });
+  const sent = request.fields?.["Sec-WebSocket-Key"] ?? [key];
+  const acceptKey = acceptKeyFor(sent[0] ?? "");
+  await writeRequest(transport, head, request, signal);
+  let answer;
+  try {
+    answer = await readAnswer(transport);
+  } catch (error) {
+    if (!(error instanceof OpenError)) throw error;
+    return;
+  }
+  const got = { status: answer.status, head: answer.head, acceptKey };
+  onProgress({ answer: got });
+  if (answer.status !== 101 || wanted === "refusal") return;
+  if ((plan.deflate && !isDeflated(answer.head)) || plan.skipReason?.(got) !== undefined) return;
+  await play(transport, answer.rest, plan, target, onProgress);
+}
+
+async function writeRequest(
+  transport: RawTransport,
+  head: Uint8Array<ArrayBuffer>,
+  { chopBytes = Infinity, pauseMs = 0, behind = [] }: Handshake["request"],
+  signal: AbortSignal,
+): Promise<void> {
+  const frames = behind.flatMap((frame: ScriptFrame) => [...encodeRawFrame({ ...frame, isMasked: true })]);
+  const all = [head, ...frames];
+  const bytes = concatBytes(all, all.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  try {
+    for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
+      await transport.write(bytes.subarray(at, at + chopBytes));
+      if (pauseMs > 0) await pause(pauseMs, signal);
+    }
+  } catch {
+    // The answer, or the end of the connection, says why.
+  }
+}
+
+/** Waits; the signal ends the wait. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  const onAbort = () => resolve();
+  signal.addEventListener("abort", onAbort);
+  await promise;
+  signal.removeEventListener("abort", onAbort);
+  clearTimeout(timer);
+}
+
+async function play(
+  transport: RawTransport,
+  early: Uint8Array,
+  plan: Plan,
+  target: CheckTarget,
+  onProgress: (made: Progress) => void,
+): Promise<void> {
+  const { caseTimeoutMs, echoes, skip = 0, onFrame } = target;
+  const player = new Player(transport, { role: "client", silenceMs: caseTimeoutMs / 2, onFrame });
+  onProgress({ player });
+  player.begin(early);
+  await player.play(plan.steps.map((step) => fitted(step, echoes, skip)));
+  const [messages, pongs] = [/^(text|binary)$/, /^pong$/].map((kind) =>
+    plan.replies.filter((reply) => kind.test(reply.kind)).length
+  );
+  if (plan.end.type === "failure") await player.awaitFailure();
+  else await player.finish(1000, echoes ? (messages ?? 0) + skip : 0, pongs ?? 0);
+}
+
+/** A server that does not echo is not waited for. */
+function fitted(step: Step, echoes: boolean, skip: number): Step {
+  if (step.do !== "await" || step.messages === undefined) return step;
+  return { ...step, messages: echoes ? step.messages + skip : 0 };
+}
+
+function resultOf(
+  test: Case,
+  start: number,
+  judgement: Judgement,
+  { request, answer, player }: Progress = {},
+): CaseResult {
+  const head = answer?.head;
+  const lines = head ? [head.startLine, ...head.fields.map(([name, value]) => `${name}: ${value}`)] : [];
+  return {
+    ...judgement,
+    test,
+    ms: performance.now() - start,
+    request: request ?? "",
+    answer: lines.join("\r\n"),
+    seen: player?.seen(),
+  };
+}
+
+function latin1(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+}
+
+/**
+ * Puts an unexpected error of a case into words.
+ *
+ * @param test The case.
+ * @param error What was thrown.
+ * @returns The error to throw instead, which names the case.
+ */
+export function brokenCase(test: Case, error: unknown): Error {
+  return new Error(`Case ${test.id} is broken: ${messageOf(error)}`, { cause: error });
+}

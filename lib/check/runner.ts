@@ -1,0 +1,102 @@
+/**
+ * Runs cases against a server, several at a time.
+ *
+ * @module
+ */
+
+import type { Case, Profile } from "./case.ts";
+import { PROFILES } from "./case.ts";
+import { brokenCase, type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
+
+/** How cases are run. */
+export interface RunOptions {
+  /** So many cases run at a time; 1 or more. */
+  readonly jobs: number;
+  /** Told of each result as it comes. */
+  readonly onResult?: (result: CaseResult) => void;
+}
+
+/**
+ * Runs cases.
+ *
+ * @param cases The cases.
+ * @param target The server.
+ * @param options How many at a time.
+ * @returns The results, in the order of the cases.
+ * @throws {Error} If a case itself is broken, and whatever the signal of the target says.
+ *
+ * @example
+ * ```ts
+ * import { CASES } from "./cases/mod.ts";
+ * import { runCases } from "./runner.ts";
+ * import { serveEcho } from "../server/serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0, transport: "wire" });
+ * const cases = CASES.filter(({ id }) => id === "6455/5.4/restart");
+ * const target = { url: new URL(server.url), caseTimeoutMs: 10_000, echoes: true };
+ * const [result] = await runCases(cases, target, { jobs: 1 });
+ * assertEquals(result?.grade, "pass");
+ * await server.shutdown();
+ * ```
+ */
+export async function runCases(
+  cases: readonly Case[],
+  target: CheckTarget,
+  { jobs, onResult }: RunOptions,
+): Promise<CaseResult[]> {
+  const results: (CaseResult | undefined)[] = cases.map(() => undefined);
+  const queue = cases.entries();
+  const work = async () => {
+    for (const [index, test] of queue) {
+      target.signal?.throwIfAborted();
+      try {
+        const result = await runCase(test, target);
+        results[index] = result;
+        onResult?.(result);
+      } catch (error) {
+        target.signal?.throwIfAborted();
+        throw brokenCase(test, error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(jobs, cases.length) }, work));
+  return results.filter((result) => result !== undefined);
+}
+
+/**
+ * Chooses cases.
+ *
+ * @param cases All cases.
+ * @param names Groups, or names of cases, or beginnings of such names up to a slash; without any, all that the profile has.
+ * @param profile The profile, which does not hold for cases that are named.
+ * @returns The cases, and the names that fit none.
+ *
+ * @example
+ * ```ts
+ * import { CASES } from "./cases/mod.ts";
+ * import { selectCases } from "./runner.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { cases, unknown } = selectCases(CASES, ["6455/5.4/restart", "frisbee"], "quick");
+ * assertEquals(cases.map(({ id }) => id), ["6455/5.4/restart"]);
+ * assertEquals(unknown, ["frisbee"]);
+ * ```
+ */
+export function selectCases(
+  cases: readonly Case[],
+  names: readonly string[],
+  profile: Profile,
+): { readonly cases: readonly Case[]; readonly unknown: readonly string[] } {
+  const height = PROFILES.indexOf(profile);
+  const inProfile = (test: Case) => PROFILES.indexOf(test.profile) <= height;
+  const isNamed = ({ id }: Case, name: string) => id === name || id.startsWith(`${name.replace(/\/$/, "")}/`);
+  const fits = (test: Case, name: string) =>
+    isNamed(test, name) || (test.group === name && inProfile(test)) || (test.autobahn?.includes(name) ?? false);
+  return {
+    cases: names.length === 0
+      ? cases.filter(inProfile)
+      : cases.filter((test) => names.some((name) => fits(test, name))),
+    unknown: names.filter((name) => !cases.some((test) => fits(test, name))),
+  };
+}

@@ -1,0 +1,63 @@
+/**
+ * Runs cases of stress, and asks meanwhile whether the server still answers another connection.
+ *
+ * @module
+ */
+
+import type { Judgement } from "./case.ts";
+import { CASES } from "./cases/mod.ts";
+import { STRESS } from "./cases/stress.ts";
+import { type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
+
+/** How long an attack takes at most, in milliseconds: 5 s. */
+const ATTACK_MS = 5000;
+
+/** How long the other connection waits between its exchanges, in milliseconds: 100. */
+const BEAT_MS = 100;
+
+/** What the other connection does: an exchange, or for a server without an echo a ping. */
+const WITNESSES = ["6455/4.2.2/usable", "6455/5.5.3/pong-to-text"];
+
+/**
+ * Runs the cases of stress, one after the other.
+ *
+ * @param target The server.
+ * @param onResult Told of each result.
+ * @returns The results: a case fails if another connection is not answered while it runs, or right behind it.
+ */
+export async function runStress(
+  target: CheckTarget,
+  onResult: (result: CaseResult) => void = () => {},
+): Promise<CaseResult[]> {
+  const results: CaseResult[] = [];
+  for (const { test, copies } of STRESS) {
+    target.signal?.throwIfAborted();
+    let isOver = false;
+    const attackTarget = { ...target, caseTimeoutMs: ATTACK_MS };
+    const attack = Promise.all(Array.from({ length: copies }, () => runCase(test, attackTarget)));
+    const ended = attack.finally(() => isOver = true);
+    const judgement = await witness(target, () => isOver);
+    const [first] = await ended;
+    if (first === undefined) continue;
+    const isSkipped = first.grade === "skipped";
+    const result = { ...first, ...isSkipped ? {} : judgement, seen: isSkipped ? undefined : first.seen };
+    results.push(result);
+    onResult(result);
+  }
+  return results;
+}
+
+/** Exchanges with the server until the attack is over, and once more. */
+async function witness(target: CheckTarget, isOver: () => boolean): Promise<Judgement> {
+  const test = CASES.find(({ id }) => id === WITNESSES[target.echoes && !target.pattern ? 0 : 1]);
+  if (test === undefined) throw new Error("The case of the witness is gone");
+  let worstMs = 0;
+  for (let isLast = false; !isLast;) {
+    isLast = isOver();
+    const { grade, reason, ms } = await runCase(test, { ...target, onFrame: undefined });
+    worstMs = Math.max(worstMs, ms);
+    if (grade !== "pass") return { grade: "fail", reason: `Another connection was not answered: ${reason}` };
+    if (!isLast) await new Promise((resolve) => setTimeout(resolve, BEAT_MS));
+  }
+  return { grade: "pass", reason: `Another connection was answered within ${worstMs.toFixed(0)} ms` };
+}

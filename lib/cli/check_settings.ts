@@ -1,0 +1,262 @@
+/**
+ * The options of `wsproof check`, and the run that they ask for.
+ *
+ * @module
+ */
+
+import { CLIENT_OPTIONS, readClientSettings } from "./client_settings.ts";
+import { type CommandLine, describeOptions, UsageError } from "./command_line.ts";
+import type { Environment } from "./environment.ts";
+import { PROCESS } from "./environment.ts";
+import { choice, flag, type Option, seconds, Source, text, whole } from "./options.ts";
+import type { Case, Profile } from "../check/case.ts";
+import { GROUPS, PROFILES } from "../check/case.ts";
+import { selectCases } from "../check/runner.ts";
+import type { OpenOptions } from "../connection/connection.ts";
+
+/** How long a case may take by default, in milliseconds: 10 s. */
+export const DEFAULT_CASE_TIMEOUT_MS = 10_000;
+
+/** How many cases run at a time by default: 8. */
+export const DEFAULT_JOBS = 8;
+
+/** How many cases run at a time at most: 256. */
+const MAX_JOBS = 256;
+
+const OWN = {
+  list: flag({ name: "list", help: ["Show the cases, and run none"] }),
+  profile: choice({
+    name: "profile",
+    value: "NAME",
+    help: ["quick, standard (default) or full"],
+    choices: PROFILES,
+  }),
+  strict: flag({ name: "strict", help: ["Count what a server should do as what it must"] }),
+  jobs: whole({
+    name: "jobs",
+    short: "j",
+    value: "N",
+    help: [`Run N cases at a time (default ${DEFAULT_JOBS})`],
+    min: 1,
+    max: MAX_JOBS,
+  }),
+  caseTimeout: seconds({
+    name: "case-timeout",
+    value: "S",
+    help: ["Seconds for a case (default 10); half of it for", "a silence of the server"],
+  }),
+  baseline: text({ name: "baseline", value: "FILE", help: ["Known failures: only others count"] }),
+  writeBaseline: flag({ name: "write-baseline", help: ["Write the failures to the file of --baseline"] }),
+  noEcho: flag({ name: "no-echo", help: ["The server does not echo: leave out what needs it"] }),
+  sweep: flag({ name: "sweep", help: ["Look for sizes at which messages break, and for", "the longest one"] }),
+  idle: flag({ name: "idle", help: ["Find out how long a silent connection is kept", "(takes minutes)"] }),
+  stress: flag({
+    name: "stress",
+    help: ["Floods, bombs and peers that do not read: ask", "whether the server answers others meanwhile"],
+  }),
+  own: flag({ name: "i-own-this-server", help: ["Allow --stress beyond this machine"] }),
+  junit: text({ name: "junit", value: "FILE", help: ["Write a report as JUnit's XML"] }),
+  html: text({ name: "html", value: "FILE", help: ["Write a report as a page of HTML"] }),
+  autobahn: text({ name: "autobahn", value: "DIR", help: ["Write index.json as Autobahn's test suite does"] }),
+};
+
+/** The options of the client that check takes too. */
+const SHARED = [
+  "reply-match",
+  "skip",
+  "header",
+  "protocol",
+  "origin",
+  "ca",
+  "cert",
+  "key",
+  "proxy",
+  "unix",
+  "connect-timeout",
+  "trace",
+  "json",
+  "quiet",
+  "help",
+];
+
+/** The words of the help that mean something else to check. */
+const HELP: Record<string, readonly string[]> = {
+  "reply-match": ["Expect replies of text that match, not the echo"],
+  "json": ["Print the report as one JSON object"],
+  "trace": ["Show every frame, on stderr; one case at a time"],
+};
+
+/** The options of check. */
+export const CHECK_OPTIONS: readonly Option[] = [
+  ...Object.values(OWN),
+  ...CLIENT_OPTIONS.filter(({ name }) => SHARED.includes(name)).map((option) => ({
+    ...option,
+    help: HELP[option.name] ?? option.help,
+  })),
+];
+
+/**
+ * Writes the help text of check.
+ *
+ * @returns Lines of at most 80 columns.
+ *
+ * @example
+ * ```ts
+ * import { checkHelp } from "./check_settings.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(checkHelp().split("\n").every((line) => line.length <= 80));
+ * ```
+ */
+export function checkHelp(): string {
+  return [
+    "wsproof check holds a WebSocket server to RFC 6455, case by case.",
+    "",
+    "Usage: wsproof check [OPTIONS] URL [GROUP|CASE ...]",
+    "",
+    "Without groups and cases, all those of the profile run. A case may be named by",
+    "Autobahn's number, several by the beginning of their name: 6455/5.4",
+    `Groups: ${GROUPS.slice(0, 8).join(", ")}.`,
+    "",
+    ...describeOptions(CHECK_OPTIONS),
+    "",
+    "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
+    "refused, 9 not conformant, 130 interrupted.",
+  ].join("\n");
+}
+
+/** What check is asked to do. */
+export interface CheckSettings {
+  /** The server. */
+  readonly url: string;
+  /** The cases to run. */
+  readonly cases: readonly Case[];
+  /** Whether to show the cases only. */
+  readonly list: boolean;
+  /** The profile. */
+  readonly profile: Profile;
+  /** Whether a case that is not strict fails. */
+  readonly strict: boolean;
+  /** How many cases run at a time. */
+  readonly jobs: number;
+  /** How long a case may take, in milliseconds. */
+  readonly caseTimeoutMs: number;
+  /** The file of known failures. */
+  readonly baselinePath: string | undefined;
+  /** Whether to write it. */
+  readonly writesBaseline: boolean;
+  /** What else is tried: sizes, silence, floods. */
+  readonly extras: { readonly sweep: boolean; readonly idle: boolean; readonly stress: boolean };
+  /** Where reports go. */
+  readonly reports: { readonly junit?: string; readonly html?: string; readonly autobahn?: string };
+  /** Whether the server echoes. */
+  readonly echoes: boolean;
+  /** What its replies match instead. */
+  readonly pattern: RegExp | undefined;
+  /** How many messages come first, unasked. */
+  readonly skip: number;
+  /** The way to the server. */
+  readonly open: OpenOptions;
+  /** The form of the output. */
+  readonly output: "lines" | "json" | "nothing";
+  /** Whether to show each frame. */
+  readonly trace: boolean;
+}
+
+/**
+ * Turns the command line of check into settings.
+ *
+ * @param line The command line.
+ * @param cases All cases there are.
+ * @param environment The files.
+ * @returns The settings.
+ * @throws {UsageError} If an option, a name or a combination makes no sense.
+ *
+ * @example
+ * ```ts
+ * import { CHECK_OPTIONS, readCheckSettings } from "./check_settings.ts";
+ * import { parseCommandLine } from "./command_line.ts";
+ * import { CASES } from "../check/cases/mod.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const line = parseCommandLine(["--jobs", "2", "ws://127.0.0.1/", "5.18"], CHECK_OPTIONS);
+ * const { jobs, cases } = await readCheckSettings(line, CASES);
+ * assertEquals([jobs, ...cases.map(({ id }) => id)], [2, "6455/5.4/restart"]);
+ * ```
+ */
+export async function readCheckSettings(
+  line: CommandLine,
+  cases: readonly Case[],
+  environment: Pick<Environment, "readFile"> = PROCESS,
+): Promise<CheckSettings> {
+  const source = new Source(line);
+  const list = source.has(OWN.list);
+  const [first, ...others] = line.operands;
+  // A list needs no server.
+  const names = list && first !== undefined && !/^\w+:\/\//.test(first) ? line.operands : others;
+  const url = names === line.operands ? undefined : first;
+  if (url === undefined && !list) {
+    throw new UsageError("There is no URL: give the server to check, as ws://host:port/path");
+  }
+  const profile = source.value(OWN.profile) ?? "standard";
+  const selected = selectCases(cases, names, profile);
+  const [unknown] = selected.unknown;
+  if (unknown !== undefined) {
+    throw new UsageError(
+      `Operand "${unknown}" is neither a group (${GROUPS.join(", ")}) nor a case: --list shows them`,
+    );
+  }
+  const baselinePath = source.value(OWN.baseline);
+  const writesBaseline = source.has(OWN.writeBaseline);
+  if (writesBaseline && baselinePath === undefined) {
+    throw source.error(OWN.writeBaseline, "needs --baseline FILE, the file to write");
+  }
+  const { exchange, output, trace, url: checked } = await readClientSettings(asClientLine(line, url), environment);
+  const { expectation, skip = 0, ...open } = exchange;
+  if (source.has(OWN.noEcho) && expectation?.type === "match") {
+    throw source.error(OWN.noEcho, "does not go with --reply-match: leave one out");
+  }
+  const [junit, html, autobahn] = [OWN.junit, OWN.html, OWN.autobahn].map((option) => source.value(option));
+  return {
+    url: checked ?? "",
+    cases: selected.cases,
+    list,
+    profile,
+    strict: source.has(OWN.strict),
+    // Frames of several cases would stand between each other.
+    jobs: trace ? 1 : source.value(OWN.jobs) ?? DEFAULT_JOBS,
+    caseTimeoutMs: source.value(OWN.caseTimeout) ?? DEFAULT_CASE_TIMEOUT_MS,
+    baselinePath,
+    writesBaseline,
+    extras: { sweep: source.has(OWN.sweep), idle: source.has(OWN.idle), stress: readStress(source, checked) },
+    reports: {
+      ...(junit !== undefined && { junit }),
+      ...(html !== undefined && { html }),
+      ...(autobahn !== undefined && { autobahn }),
+    },
+    echoes: !source.has(OWN.noEcho),
+    pattern: expectation?.type === "match" ? expectation.pattern : undefined,
+    skip,
+    open,
+    output,
+    trace,
+  };
+}
+
+/** A flood is for servers of one's own. */
+function readStress(source: Source, url: string | undefined): boolean {
+  if (!source.has(OWN.stress)) return false;
+  const { hostname = "" } = (url === undefined ? null : URL.parse(url)) ?? {};
+  const isNear = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/i.test(hostname);
+  if (isNear || source.has(OWN.own)) return true;
+  throw source.error(OWN.stress, `floods ${hostname}: add --i-own-this-server if it is yours`);
+}
+
+/** The client reads what the two share; frames are there over wire only. */
+function asClientLine(line: CommandLine, url: string | undefined): CommandLine {
+  return {
+    ...line,
+    operands: url === undefined ? [] : [url],
+    value: (name) => name === "transport" ? "wire" : line.value(name),
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * The file of `--har`: created before anything is sent, and written at the end.
+ *
+ * @module
+ */
+
+import { UsageError } from "./command_line.ts";
+import type { ClientSettings } from "./client_settings.ts";
+import { type HarEnd, HarRecorder } from "../client/har.ts";
+import { messageOf } from "../protocol/error.ts";
+
+/** A recorder with its file. */
+export class HarFile extends HarRecorder {
+  readonly #file: Deno.FsFile;
+
+  private constructor(file: Deno.FsFile, asked: ConstructorParameters<typeof HarRecorder>[0]) {
+    super(asked);
+    this.#file = file;
+  }
+
+  /**
+   * Creates the file.
+   *
+   * @param path Its path.
+   * @param url Where to connect to.
+   * @param exchange What is asked for.
+   * @returns The recorder.
+   * @throws {UsageError} If the file cannot be written.
+   */
+  static async create(path: string, url: string, exchange: ClientSettings["exchange"]): Promise<HarFile> {
+    // Asked first, as the runtime would ask the person in a terminal.
+    if ((await Deno.permissions.query({ name: "write", path })).state !== "granted") {
+      throw new UsageError(
+        `Option --har has no permission to write "${path}": run deno task -q client:har, or give --allow-write`,
+      );
+    }
+    try {
+      return new HarFile(await Deno.create(path), { url, ...exchange });
+    } catch (error) {
+      throw new UsageError(`Option --har cannot write "${path}": ${messageOf(error)}`);
+    }
+  }
+
+  /**
+   * Writes the file, once.
+   *
+   * @param end How the exchange ended.
+   */
+  async write(end: HarEnd): Promise<void> {
+    const bytes = new TextEncoder().encode(this.toJson(end));
+    using file = this.#file;
+    for (let at = 0; at < bytes.byteLength;) at += await file.write(bytes.subarray(at));
+  }
+}

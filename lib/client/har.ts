@@ -1,0 +1,182 @@
+/**
+ * An exchange as a HAR file, version 1.2, with its messages as Chrome exports them: `_webSocketMessages`.
+ *
+ * @module
+ */
+
+import { harmlessValue } from "./trace.ts";
+import type { Direction } from "./message_line.ts";
+import type { HandshakeRefusal, HeadTrace } from "../connection/connection.ts";
+import { VERSION } from "../net/version.ts";
+import { type CloseRecord, describeEnd } from "../protocol/close.ts";
+import { OPCODE } from "../protocol/frame.ts";
+import { byteLengthOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+
+/** How many payload bytes a file holds at most: 64 MiB; it says how many messages it leaves out. */
+export const MAX_HAR_BYTES = 64 * 1024 * 1024;
+
+/** What was asked for. */
+export interface HarRequest {
+  /** The URL, with the scheme `ws:` or `wss:`. */
+  readonly url: string;
+  /** The fields that were added to the request. */
+  readonly headers?: Iterable<readonly [name: string, value: string]>;
+  /** The subprotocols that were offered. */
+  readonly protocols?: readonly string[];
+}
+
+/** How it ended. */
+export interface HarEnd {
+  /** The answer that is no valid upgrade, if there was one. */
+  readonly refusal?: HandshakeRefusal | null | undefined;
+  /** How the connection ended, if there was one. */
+  readonly close?: CloseRecord | null | undefined;
+}
+
+interface HarMessage {
+  readonly type: "send" | "receive";
+  readonly time: number;
+  readonly opcode: number;
+  readonly data: string;
+}
+
+/**
+ * Records an exchange. What may be a secret is not recorded, but for the messages and the query of the URL.
+ *
+ * @example
+ * ```ts
+ * import { HarRecorder } from "./har.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const recorder = new HarRecorder({ url: "ws://127.0.0.1/" });
+ * recorder.onMessage("hi", "out");
+ * const { log } = JSON.parse(recorder.toJson({}));
+ * assertEquals([log.version, log.entries[0]._webSocketMessages[0].data], ["1.2", "hi"]);
+ * ```
+ */
+export class HarRecorder {
+  readonly #asked: HarRequest;
+  readonly #start = Date.now();
+  readonly #heads: Partial<Record<Direction, HeadTrace>> = {};
+  readonly #messages: HarMessage[] = [];
+  #upgradedAt: number | undefined;
+  #bytes = 0;
+  #omitted = 0;
+
+  /**
+   * Begins with the exchange.
+   *
+   * @param asked What is asked for.
+   */
+  constructor(asked: HarRequest) {
+    this.#asked = asked;
+  }
+
+  /**
+   * Takes a head of the opening handshake.
+   *
+   * @param head The head.
+   */
+  onHead(head: HeadTrace): void {
+    this.#heads[head.direction] = head;
+  }
+
+  /** Takes note that the connection is open. */
+  onUpgraded(): void {
+    this.#upgradedAt = Date.now();
+  }
+
+  /**
+   * Takes a message.
+   *
+   * @param message The message; its bytes are copied.
+   * @param direction Which way it went.
+   */
+  onMessage(message: Message, direction: Direction): void {
+    this.#bytes += byteLengthOf(message);
+    if (this.#bytes > MAX_HAR_BYTES) {
+      this.#omitted++;
+      return;
+    }
+    const isText = typeof message === "string";
+    this.#messages.push({
+      type: direction === "out" ? "send" : "receive",
+      time: Date.now() / 1000,
+      opcode: isText ? OPCODE.text : OPCODE.binary,
+      data: isText ? message : message.toBase64(),
+    });
+  }
+
+  /**
+   * Writes the file.
+   *
+   * @param end How it ended.
+   * @returns JSON.
+   */
+  toJson({ refusal, close }: HarEnd): string {
+    const now = Date.now();
+    const wait = (this.#upgradedAt ?? now) - this.#start;
+    const entry = {
+      startedDateTime: new Date(this.#start).toISOString(),
+      time: now - this.#start,
+      request: this.#request(),
+      response: this.#response(refusal),
+      cache: {},
+      timings: { send: 0, wait, receive: now - this.#start - wait },
+      _resourceType: "websocket",
+      _webSocketMessages: this.#messages,
+      comment: this.#comment(close),
+    };
+    const creator = { name: "wsproof", version: VERSION };
+    return `${JSON.stringify({ log: { version: "1.2", creator, pages: [], entries: [entry] } }, undefined, 2)}\n`;
+  }
+
+  #request() {
+    const { url: given, headers = [], protocols = [] } = this.#asked;
+    const { out } = this.#heads;
+    const offered = protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")] as const];
+    const url = withoutPassword(given);
+    return {
+      method: "GET",
+      url,
+      httpVersion: "HTTP/1.1",
+      cookies: [],
+      headers: nameValues(out?.fields ?? [...headers, ...offered]),
+      queryString: [...URL.parse(url)?.searchParams ?? []].map(([name, value]) => ({ name, value })),
+      headersSize: -1,
+      bodySize: 0,
+    };
+  }
+
+  /** The answer; over the built-in WebSocket no more is known of it than whether the connection was opened. */
+  #response(refusal: HandshakeRefusal | null | undefined) {
+    const head = this.#heads.in;
+    const [, status = 0, statusText = ""] = /^HTTP\/\S+ (\d{3}) ?(.*)$/.exec(head?.startLine ?? "") ??
+      ["", refusal?.status ?? (this.#upgradedAt === undefined ? 0 : 101), ""];
+    const body = refusal?.body ?? "";
+    return {
+      status: Number(status),
+      statusText,
+      httpVersion: "HTTP/1.1",
+      cookies: [],
+      headers: nameValues(head?.fields ?? refusal?.fields ?? []),
+      content: { size: byteLengthOf(body), mimeType: "x-unknown", ...(body !== "" && { text: body }) },
+      redirectURL: "",
+      headersSize: -1,
+      bodySize: -1,
+    };
+  }
+
+  #comment(close: CloseRecord | null | undefined): string {
+    const parts = [
+      close ? describeEnd(close) : "",
+      this.#heads.out ? "" : "The built-in WebSocket hides the handshake: the fields are those that were asked for",
+      this.#omitted === 0 ? "" : `${this.#omitted} messages are left out, as the file holds ${MAX_HAR_BYTES} bytes`,
+    ];
+    return parts.filter((part) => part !== "").join("; ");
+  }
+}
+
+function nameValues(fields: readonly (readonly [name: string, value: string])[]) {
+  return fields.map(([name, value]) => ({ name, value: withoutToken(harmlessValue([name, value])) }));
+}

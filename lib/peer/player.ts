@@ -1,0 +1,449 @@
+/**
+ * Plays a script over a connection behind the opening handshake, and keeps all that the other side does.
+ *
+ * @module
+ */
+
+import { encodeClosePayload } from "../protocol/close.ts";
+import { OPCODE } from "../protocol/frame.ts";
+import { concatBytes } from "../protocol/message.ts";
+import { encodeRawFrame } from "./frame.ts";
+import { RawReader, type SeenFrame } from "./raw_reader.ts";
+import type { ScriptFrame, Step } from "./script.ts";
+import type { RawTransport } from "./transport.ts";
+import { type WireEntry, WireLog } from "./wire_log.ts";
+
+/** A frame that the other side sent, with the place in the script. */
+export interface ReceivedFrame extends SeenFrame {
+  /** The step during which it came, from 0; the number of steps for one behind the last. */
+  readonly step: number;
+  /** When it came, in milliseconds since the beginning. */
+  readonly atMs: number;
+}
+
+/** All that the other side did. */
+export interface Seen {
+  /** Its frames, in order. */
+  readonly frames: readonly ReceivedFrame[];
+  /** What went over the connection, the first and last entries; {@linkcode omitted} stand between them. */
+  readonly wire: readonly WireEntry[];
+  /** How many entries are left out. */
+  readonly omitted: number;
+  /** How the other side ended TCP; `"none"` if it did not. */
+  readonly end: "fin" | "reset" | "none";
+  /** The step during which the close frame or the end came; `Infinity` if neither did. */
+  readonly endStep: number;
+  /** When the close frame or the end came, in milliseconds since the beginning; `Infinity` if neither did. */
+  readonly endMs: number;
+  /** Whether a frame of the other side was under way at the end. */
+  readonly isCutOff: boolean;
+  /** Whether a frame was longer than a player keeps. */
+  readonly isTooLong: boolean;
+  /** The close code that we sent; `null` if no close frame of ours went out. */
+  readonly sentClose: number | null;
+  /** Whether a ping asked at the end whether the other side goes on, and its pong came. */
+  readonly wentOn: boolean;
+  /** Whether the other side had not done in time what was waited for. */
+  readonly isLate: boolean;
+}
+
+/** How the script ends, and how long each wait may take. */
+export interface PlayOptions {
+  /** Who plays: a client masks its frames, and waits for the server to end TCP. */
+  readonly role: "client" | "server";
+  /** The longest silence of the other side before it is late, in milliseconds. */
+  readonly silenceMs: number;
+  /** Told of each frame, for a trace. */
+  readonly onFrame?: ((entry: WireEntry) => void) | undefined;
+}
+
+/** So many frames are kept at most: 131,072, twice what the longest case sends. One more ends the connection. */
+export const MAX_SEEN_FRAMES = 128 * 1024;
+
+/** So long a failure may take before a ping asks whether the other side goes on, in milliseconds: 250. */
+const FAILURE_GRACE_MS = 250;
+
+/** How much is read at once, in bytes: 128 KiB. */
+const READ_BYTES = 128 * 1024;
+
+/** So many bytes go out together at most: 128 KiB. */
+const BATCH_BYTES = 128 * 1024;
+
+/** The payload of the ping that asks whether the other side goes on. */
+const PROBE: Uint8Array<ArrayBuffer> = new TextEncoder().encode("still there?");
+
+/**
+ * One connection that plays a script. Everything ends when its transport is closed.
+ *
+ * @example
+ * ```ts
+ * import { Player } from "./player.ts";
+ * import { clientTransport } from "./transport.ts";
+ * import { readAnswer } from "../net/answer.ts";
+ * import { dial } from "../net/dial.ts";
+ * import { createKey, encodeRequest } from "../protocol/handshake.ts";
+ * import { serveEcho } from "../server/serve.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = serveEcho({ port: 0 });
+ * const url = new URL(server.url);
+ * const transport = clientTransport(await dial(url, {}));
+ * await transport.write(new TextEncoder().encode(encodeRequest({ url, key: createKey() })));
+ * const { rest } = await readAnswer(transport);
+ * const player = new Player(transport, { role: "client", silenceMs: 5000 });
+ * player.begin(rest);
+ * const payload = new TextEncoder().encode("hi");
+ * await player.play([{ do: "send", frames: [{ opcode: 1, payload }] }, { do: "await", messages: 1 }]);
+ * await player.finish(1000);
+ * const { frames } = player.seen();
+ * assertEquals(frames.map(({ opcode }) => opcode), [1, 8]);
+ * transport.close();
+ * await server.shutdown();
+ * ```
+ */
+export class Player {
+  readonly #transport: RawTransport;
+  readonly #options: PlayOptions;
+  readonly #reader: RawReader;
+  readonly #frames: ReceivedFrame[] = [];
+  readonly #log: WireLog;
+  #step = 0;
+  #messages = 0;
+  #pongs = 0;
+  #heard = 0;
+  #end: Seen["end"] = "none";
+  #endStep = Infinity;
+  #endMs = Infinity;
+  readonly #start = performance.now();
+  #isReading = true;
+  #isLooking = true;
+  #isStopped = false;
+  #hasClosed = false;
+  #sentClose: number | null = null;
+  #wentOn = false;
+  #isLate = false;
+  #isBroken = false;
+  #wake: (() => void) | undefined;
+  readonly #wholes = new WeakMap<ScriptFrame, Uint8Array>();
+
+  /**
+   * Begins behind the opening handshake.
+   *
+   * @param transport Moves the bytes.
+   * @param options The role and the deadlines.
+   */
+  constructor(transport: RawTransport, options: PlayOptions) {
+    this.#transport = transport;
+    this.#options = options;
+    this.#log = new WireLog(options.onFrame);
+    this.#reader = new RawReader((frame) => this.#take(frame));
+  }
+
+  /**
+   * Begins to read, in the background.
+   *
+   * @param early What came behind the handshake.
+   */
+  begin(early: Uint8Array): void {
+    this.#reader.push(early);
+    this.#readAll();
+  }
+
+  /** Whether the other side has sent its close frame, or ended TCP. */
+  get isOver(): boolean {
+    return this.#hasClosed || this.#end !== "none";
+  }
+
+  /**
+   * Plays steps, as long as the other side keeps the connection. Once a close frame of ours is out, all steps are played.
+   *
+   * @param steps The steps.
+   */
+  async play(steps: Iterable<Step>): Promise<void> {
+    for (const step of steps) {
+      if (this.#end !== "none" || (this.#hasClosed && this.#sentClose === null)) break;
+      await this.#do(step);
+      this.#step++;
+    }
+  }
+
+  /**
+   * Waits for the replies, then for the end: sends a close frame unless one is out, and awaits the answer and the end of TCP.
+   *
+   * @param code The close code to send.
+   * @param messages How many messages have to come first.
+   * @param pongs How many pongs have to come first.
+   */
+  async finish(code: number, messages = 0, pongs = 0): Promise<void> {
+    const isThere = () => this.#messages >= messages && this.#pongs >= pongs;
+    await this.#until(() => this.isOver || isThere());
+    if (this.#sentClose === null && !this.isOver) await this.#sendClose(code);
+    await this.#awaitEnd();
+  }
+
+  /** Waits until the other side fails the connection, and asks with a ping whether it goes on. */
+  async awaitFailure(): Promise<void> {
+    await this.#until(() => this.isOver, FAILURE_GRACE_MS, false);
+    if (!this.isOver && this.#sentClose === null) {
+      const before = this.#pongs;
+      await this.#sendFrames([{ opcode: OPCODE.ping, payload: PROBE }]);
+      await this.#until(() => this.isOver || this.#pongs > before);
+      this.#wentOn = !this.isOver && this.#pongs > before;
+      if (this.#wentOn) return await this.finish(1000);
+    }
+    await this.#awaitEnd();
+  }
+
+  /** Ends every wait, as the transport is closed; the other side has not ended the connection by that. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#wake?.();
+  }
+
+  /** What the other side did so far. */
+  seen(): Seen {
+    return {
+      frames: this.#frames,
+      wire: this.#log.entries,
+      omitted: this.#log.omitted,
+      end: this.#end,
+      endStep: this.#endStep,
+      endMs: this.#endMs,
+      isCutOff: this.#reader.isInsideFrame,
+      isTooLong: this.#reader.isSpent,
+      sentClose: this.#sentClose,
+      wentOn: this.#wentOn,
+      isLate: this.#isLate,
+    };
+  }
+
+  /** The close frames are answered; a client then waits for the end of TCP, a server ends it. */
+  async #awaitEnd(): Promise<void> {
+    await this.#until(() => this.isOver);
+    if (this.#hasClosed && this.#sentClose === null && this.#end === "none") {
+      const close = this.#frames.find(({ opcode }) => opcode === OPCODE.close);
+      await this.#sendClose(closeCodeOf(close?.payload ?? new Uint8Array(0)));
+    }
+    if (this.#options.role === "server") await this.#transport.closeWrite().catch(() => {});
+    await this.#until(() => this.#end !== "none");
+  }
+
+  async #do(step: Step): Promise<void> {
+    switch (step.do) {
+      case "send":
+        return await this.#sendFrames(step.frames, step.chopBytes, step.choppedBytes);
+      case "repeat":
+        return await this.#repeat(step.frame, step.count);
+      case "send-part":
+        if (step.to === undefined) this.#noteSent(step.frame);
+        return await this.#write(this.#partOf(step));
+      case "take-turns":
+        for (let turn = 0; turn < step.count && !this.isOver; turn++) {
+          const before = this.#messages;
+          await this.#sendFrames([step.frame]);
+          if (!await this.#until(() => this.isOver || this.#messages > before)) return;
+        }
+        return;
+      case "await": {
+        const { messages = 0, pongs = 0 } = step;
+        await this.#until(() => this.isOver || (this.#messages >= messages && this.#pongs >= pongs));
+        return;
+      }
+      case "settle":
+        await this.#until(() => this.isOver, step.ms, false);
+        return;
+      case "pause":
+        await this.#until(() => false, step.ms, false);
+        return;
+      case "discard":
+        this.#isLooking = false;
+        return;
+      case "stop-reading":
+        this.#isReading = false;
+        return;
+      case "half-close":
+        return await this.#transport.closeWrite().catch(() => {});
+    }
+  }
+
+  /** Frames are made once: who floods must not be busier than who is flooded. */
+  async #repeat(frame: ScriptFrame, count: number): Promise<void> {
+    this.#noteSent(frame);
+    const once = this.#wholeOf(frame);
+    const batch = Math.max(1, Math.min(count, Math.floor(BATCH_BYTES / 4 / once.byteLength)));
+    const bytes = concatBytes(Array.from({ length: batch }, () => once), batch * once.byteLength);
+    for (let sent = 0; sent < count && this.#end === "none" && !this.#isBroken; sent += batch) {
+      await this.#write(bytes.subarray(0, Math.min(batch, count - sent) * once.byteLength));
+    }
+  }
+
+  /** The bytes of a frame that goes out in parts, which have one mask. */
+  #wholeOf(frame: ScriptFrame): Uint8Array {
+    const known = this.#wholes.get(frame);
+    if (known) return known;
+    const pieces = [...this.#encode(frame)];
+    const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    this.#wholes.set(frame, whole);
+    return whole;
+  }
+
+  #partOf({ frame, from, to }: Step & { do: "send-part" }): Uint8Array {
+    const whole = this.#wholeOf(frame);
+    const head = whole.byteLength - frame.payload.byteLength;
+    return whole.subarray(from === 0 ? 0 : head + from, to === undefined ? undefined : head + to);
+  }
+
+  #encode(frame: ScriptFrame): Iterable<Uint8Array> {
+    return encodeRawFrame({ ...frame, isMasked: this.#isMasked(frame) });
+  }
+
+  #isMasked({ isWronglyMasked = false }: ScriptFrame): boolean {
+    return (this.#options.role === "client") !== isWronglyMasked;
+  }
+
+  #noteSent(frame: ScriptFrame): void {
+    const { opcode, payload, final = true, reserved = 0, claimedLength } = frame;
+    const length = claimedLength === undefined ? payload.byteLength : Number(claimedLength);
+    this.#log.add("out", { final, reserved, opcode, isMasked: this.#isMasked(frame), length }, payload);
+  }
+
+  async #sendClose(code: number): Promise<void> {
+    // The answer to a code that must not be sent is 1002.
+    const payload = closePayload(code);
+    await this.#sendFrames([{ opcode: OPCODE.close, payload }]);
+  }
+
+  async #sendFrames(frames: Iterable<ScriptFrame>, chopBytes?: number, choppedBytes?: number): Promise<void> {
+    let batch: Uint8Array[] = [];
+    let bytes = 0;
+    const flush = async () => {
+      const joined = batch.length === 1 && batch[0] ? batch[0] : concatBytes(batch, bytes);
+      batch = [];
+      bytes = 0;
+      await this.#writeChopped(joined, chopBytes, choppedBytes);
+    };
+    for (const frame of frames) {
+      if (frame.opcode === OPCODE.close) this.#sentClose ??= closeCodeOf(frame.payload);
+      this.#noteSent(frame);
+      for (const piece of this.#encode(frame)) {
+        batch.push(piece);
+        bytes += piece.byteLength;
+        if (bytes >= BATCH_BYTES) await flush();
+      }
+    }
+    if (bytes > 0) await flush();
+  }
+
+  async #writeChopped(bytes: Uint8Array, chopBytes = bytes.byteLength, choppedBytes = Infinity): Promise<void> {
+    let at = 0;
+    while (at < bytes.byteLength) {
+      const end = at < choppedBytes ? at + chopBytes : bytes.byteLength;
+      await this.#write(bytes.subarray(at, end));
+      at = end;
+    }
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    if (this.#isBroken) return;
+    try {
+      await this.#transport.write(bytes);
+      this.#heard++;
+    } catch {
+      // The reader meets the end, and what came before it.
+      this.#isBroken = true;
+    }
+  }
+
+  async #readAll(): Promise<void> {
+    const buffer = new Uint8Array(READ_BYTES);
+    try {
+      while (this.#isReading) {
+        const read = await this.#transport.read(buffer);
+        if (read === null) return this.#ended("fin");
+        this.#heard++;
+        if (this.#isLooking) this.#reader.push(buffer.subarray(0, read));
+        this.#wake?.();
+      }
+    } catch {
+      this.#ended("reset");
+    }
+  }
+
+  #ended(end: Seen["end"]): void {
+    this.#end = end;
+    this.#noteEnd();
+    this.#wake?.();
+  }
+
+  #take(frame: SeenFrame): void {
+    if (this.#frames.length >= MAX_SEEN_FRAMES) return this.#transport.close();
+    this.#frames.push({ ...frame, step: this.#step, atMs: performance.now() - this.#start });
+    this.#log.add("in", frame, frame.payload);
+    if (frame.opcode === OPCODE.pong) this.#pongs++;
+    if (frame.opcode < OPCODE.close && frame.final) this.#messages++;
+    if (frame.opcode === OPCODE.close) {
+      this.#hasClosed = true;
+      this.#noteEnd();
+    }
+  }
+
+  #noteEnd(): void {
+    this.#endStep = Math.min(this.#endStep, this.#step);
+    this.#endMs = Math.min(this.#endMs, performance.now() - this.#start);
+  }
+
+  /** Waits until something is so; gives up after a silence, or a fixed time. */
+  async #until(isSo: () => boolean, ms = this.#options.silenceMs, isSilence = true): Promise<boolean> {
+    let isTimeUp = false;
+    let heard = this.#heard;
+    const ring = () => {
+      if (isSilence && this.#heard !== heard) {
+        heard = this.#heard;
+        timer = setTimeout(ring, ms);
+        return;
+      }
+      isTimeUp = true;
+      this.#wake?.();
+    };
+    let timer = setTimeout(ring, ms);
+    try {
+      while (!isSo() && !isTimeUp && !this.#isStopped && this.#end === "none") {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        this.#wake = resolve;
+        await promise;
+      }
+      const is = isSo();
+      if (!is && isSilence && this.#end === "none") this.#isLate = true;
+      return is;
+    } finally {
+      clearTimeout(timer);
+      this.#wake = undefined;
+    }
+  }
+}
+
+/**
+ * Reads the code of a close frame.
+ *
+ * @param payload Its payload.
+ * @returns The code; 1005 without one.
+ *
+ * @example
+ * ```ts
+ * import { closeCodeOf } from "./player.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closeCodeOf(Uint8Array.of(0x03, 0xe8)), 1000);
+ * ```
+ */
+export function closeCodeOf(payload: Uint8Array): number {
+  return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
+}
+
+function closePayload(code: number): Uint8Array<ArrayBuffer> {
+  try {
+    return encodeClosePayload(code);
+  } catch {
+    return encodeClosePayload(1002);
+  }
+}

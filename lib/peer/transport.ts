@@ -1,0 +1,53 @@
+/**
+ * What moves the bytes of a player, over either end of a connection.
+ *
+ * @module
+ */
+
+import { writeAll } from "../net/dial.ts";
+
+/** What moves the bytes of a player. */
+export interface RawTransport {
+  /** Reads what has come, or waits for it; `null` at the end of the other side. */
+  read(into: Uint8Array): Promise<number | null>;
+  /** Writes all of it. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Ends our half. */
+  closeWrite(): Promise<void>;
+  /** Lets go of the connection: what waits for it fails. */
+  close(): void;
+}
+
+/**
+ * Makes the transport of a connection that we have opened.
+ *
+ * @param connection The connection.
+ * @returns The transport.
+ *
+ * @example
+ * ```ts
+ * import { clientTransport } from "./transport.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const transport = clientTransport(await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }));
+ * using accepted = await listener.accept();
+ * await transport.write(Uint8Array.of(1, 2));
+ * assertEquals(await accepted.read(new Uint8Array(8)), 2);
+ * transport.close();
+ * transport.close();
+ * ```
+ */
+export function clientTransport(connection: Deno.Conn): RawTransport {
+  let isClosed = false;
+  return {
+    read: (into) => connection.read(into),
+    write: (bytes) => writeAll(connection, bytes),
+    closeWrite: () => connection.closeWrite(),
+    close() {
+      if (isClosed) return;
+      isClosed = true;
+      connection.close();
+    },
+  };
+}

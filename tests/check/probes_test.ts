@@ -1,0 +1,88 @@
+/** What `check` only does when it is asked to: sizes, silence, stress. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { runIdle } from "../../lib/check/idle.ts";
+import type { CheckTarget } from "../../lib/check/run_case.ts";
+import { runStress } from "../../lib/check/stress.ts";
+import { runSweep, SWEEP } from "../../lib/check/sweep.ts";
+import { serveEcho } from "../../lib/server/serve.ts";
+import { type Fault, serveMutant } from "../support/mutant_server.ts";
+
+function targetOf(url: string, caseTimeoutMs = 30_000): CheckTarget {
+  return { url: new URL(url), caseTimeoutMs, echoes: true };
+}
+
+async function sweep(fault: Fault): Promise<Map<string, readonly [grade: string, reason: string]>> {
+  await using server = serveMutant(fault);
+  const results = await runSweep(targetOf(server.url), 4);
+  assertEquals(results.map(({ test }) => test.id), SWEEP.map(({ id }) => id));
+  return new Map(results.map(({ test, grade, reason }) => [test.id, [grade, reason]]));
+}
+
+Deno.test("runSweep() finds the longest message to the byte, and how the next one is refused", async () => {
+  const found = await sweep({ maxBytes: 100_000 });
+  const [grade, reason] = found.get("6455/10.4/largest-message") ?? [];
+  assertEquals(grade, "pass");
+  assertMatch(reason ?? "", /^The longest message that came back has 100000 bytes; the next: .*1009/);
+  assertEquals(found.get("6455/5.4/sweep-65537")?.[0], "pass");
+  assertEquals(found.get("6455/5.4/sweep-1048575")?.[0], "not-strict");
+});
+
+Deno.test("runSweep() is not content, when the server drops what is longer", async () => {
+  const found = await sweep({ maxBytes: 5000, failureCode: () => undefined });
+  const [grade, reason] = found.get("6455/10.4/largest-message") ?? [];
+  assertEquals(grade, "not-strict");
+  assertMatch(reason ?? "", /has 5000 bytes; the next: Server did not answer the message of 5001 bytes; it ended TCP$/);
+});
+
+Deno.test("runSweep() catches a server that cuts one size", async () => {
+  const cut: Fault = {
+    frame: (frame) => [frame.payload.byteLength === 4096 ? { ...frame, payload: frame.payload.slice(1) } : frame],
+    maxBytes: 100_000,
+  };
+  const found = await sweep(cut);
+  assertEquals(["4095", "4096", "4097"].map((size) => found.get(`6455/5.4/sweep-${size}`)?.[0]), [
+    "pass",
+    "fail",
+    "pass",
+  ]);
+});
+
+Deno.test("runIdle() tells when the server pings, how it ends a silent connection, and whether pings keep it", async () => {
+  const server = serveEcho({ port: 0, transport: "wire", idleTimeoutSeconds: 1 });
+  const results = await runIdle(targetOf(server.url), () => {}, 30_000);
+  await server.shutdown();
+  assertEquals(results.map(({ test, grade }) => [test.id, grade]), [
+    ["6455/5.5.2/idle", "pass"],
+    ["6455/5.5.2/idle-with-pings", "pass"],
+  ]);
+  assertMatch(
+    results[0]?.reason ?? "",
+    /^Server sent \d pings? that .* the first after [\d.]+ s; it closed with 1\d{3} .* after [\d.]+ s$/,
+  );
+  assertMatch(results[1]?.reason ?? "", /and kept the connection$/);
+});
+
+Deno.test("runIdle() says so, when the server keeps a silent connection", async () => {
+  await using server = serveMutant({});
+  const results = await runIdle(targetOf(server.url), () => {}, 200);
+  assertEquals(results.map(({ reason }) => reason), ["Server sent no ping, and kept the connection"]);
+});
+
+Deno.test("runStress() proves the server over our own frames, which answers others meanwhile", async () => {
+  const server = serveEcho({ port: 0, transport: "wire" });
+  const results = await runStress(targetOf(server.url, 60_000));
+  await server.shutdown();
+  for (const { grade, reason, test } of results) {
+    if (grade !== "skipped") assertEquals([test.id, grade], [test.id, "pass"], reason);
+  }
+  assert(results.length >= 7);
+});
+
+Deno.test("runStress() catches a server that serves one connection at a time", async () => {
+  await using server = serveMutant({ ignores: ["others"] });
+  const results = await runStress(targetOf(server.url, 2000));
+  const grades = new Map(results.map(({ test, grade }) => [test.id, grade]));
+  assertEquals(grades.get("6455/10.4/stress-slow-heads"), "fail");
+  assertEquals(grades.get("6455/10.4/stress-not-reading"), "fail");
+});
