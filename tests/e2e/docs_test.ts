@@ -295,7 +295,7 @@ Deno.test("the variables that the documents name are options of the server", asy
 Deno.test("the long options that the documents name are those of client, server, check or Deno", async () => {
   const text = (await Promise.all((await documents()).map(read))).join("\n");
   const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS, ...CHECK_OPTIONS].map(({ name }) => name);
-  const named = [...text.matchAll(/`--([a-z-]+)/g)].map(([, name = ""]) => name);
+  const named = [...text.matchAll(/`--([a-z0-9-]+)/g)].map(([, name = ""]) => name);
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
@@ -307,6 +307,7 @@ const DENO_OPTIONS = [
   "ignore-env",
   "parallel",
   "unstable-net",
+  "v8-flags",
   "allow-run",
   "experimental-websocket",
 ];
