@@ -1,6 +1,6 @@
 /** What `check` only does when it is asked to: sizes, silence, stress. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { runIdle } from "../../lib/check/idle.ts";
 import type { CheckTarget } from "../../lib/check/run_case.ts";
 import { runStress } from "../../lib/check/stress.ts";
@@ -85,4 +85,14 @@ Deno.test("runStress() catches a server that serves one connection at a time", a
   const grades = new Map(results.map(({ test, grade }) => [test.id, grade]));
   assertEquals(grades.get("6455/10.4/stress-slow-heads"), "fail");
   assertEquals(grades.get("6455/10.4/stress-not-reading"), "fail");
+});
+
+Deno.test("runStress() throws what the signal says and leaves no other error behind, when the signal ends it", async () => {
+  await using server = serveMutant({});
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  // The first frame that goes out: the attack and its witness are under way.
+  const onFrame = () => controller.abort(reason);
+  const target = { ...targetOf(server.url), signal: controller.signal, onFrame };
+  assertEquals(await assertRejects(() => runStress(target), Error), reason);
 });
