@@ -81,9 +81,10 @@ function detailsOf(result: CaseResult, command: string): string {
     return `<span class="${direction}">${text(line)}</span>`;
   });
   const isOpen = grade === "fail" || grade === "unclean" ? " open" : "";
+  const alone = test.option === undefined ? `<p><code>${text(`${command} ${test.id}`)}</code></p>` : "";
   return `<details${isOpen}><summary>${text(reason)}</summary>` +
     `<p class="soft">${text(test.rule)} (${sectionOf(test.id)})</p><pre>${lines.join("\n")}</pre>` +
-    `<p><code>${text(`${command} ${test.id}`)}</code></p></details>`;
+    `${alone}</details>`;
 }
 
 /** A peer's words must not become a part of the page, nor turn its direction. */

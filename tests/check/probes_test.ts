@@ -1,7 +1,11 @@
 /** What `check` only does when it is asked to: sizes, silence, stress. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { Case } from "../../lib/check/case.ts";
+import { CASES } from "../../lib/check/cases/mod.ts";
+import { formatHtml } from "../../lib/check/html.ts";
 import { runIdle } from "../../lib/check/idle.ts";
+import { conclude, formatCheck } from "../../lib/check/report.ts";
 import type { CheckTarget } from "../../lib/check/run_case.ts";
 import { runStress } from "../../lib/check/stress.ts";
 import { runSweep, SWEEP } from "../../lib/check/sweep.ts";
@@ -95,4 +99,19 @@ Deno.test("runStress() throws what the signal says and leaves no other error beh
   const onFrame = () => controller.abort(reason);
   const target = { ...targetOf(server.url), signal: controller.signal, onFrame };
   assertEquals(await assertRejects(() => runStress(target), Error), reason);
+});
+
+Deno.test("formatCheck() and formatHtml() name no command for a case that no command runs alone", () => {
+  const result = (test: Case) =>
+    ({ test, grade: "fail", reason: "", ms: 1, request: "", answer: "", seen: undefined }) as const;
+  const [swept, named] = [SWEEP[0], CASES[0]].map((test) => {
+    if (test === undefined) throw new Error("There is no case");
+    const report = conclude({
+      ...{ url: "", profile: "quick", strict: false, startedAt: "", ms: 1, allIds: [] },
+      results: [result(test)],
+    });
+    return [formatCheck(report, { color: false, command: "again" }).failures.join("\n"), formatHtml(report, "again")]
+      .map((text) => text.includes(`again ${test.id}`));
+  });
+  assertEquals([swept, named], [[false, false], [true, true]]);
 });
