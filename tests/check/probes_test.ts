@@ -6,9 +6,10 @@ import { CASES } from "../../lib/check/cases/mod.ts";
 import { formatHtml } from "../../lib/check/html.ts";
 import { runIdle } from "../../lib/check/idle.ts";
 import { conclude, formatCheck } from "../../lib/check/report.ts";
-import type { CheckTarget } from "../../lib/check/run_case.ts";
+import { type CheckTarget, runCase } from "../../lib/check/run_case.ts";
 import { runStress } from "../../lib/check/stress.ts";
 import { runSweep, SWEEP } from "../../lib/check/sweep.ts";
+import { OPCODE } from "../../lib/protocol/frame.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { type Fault, serveMutant } from "../support/mutant_server.ts";
 
@@ -114,4 +115,12 @@ Deno.test("formatCheck() and formatHtml() name no command for a case that no com
       .map((text) => text.includes(`again ${test.id}`));
   });
   assertEquals([swept, named], [[false, false], [true, true]]);
+});
+
+Deno.test("runCase() keeps no payload of messages, when the case is over", async () => {
+  await using server = serveMutant({});
+  const test = CASES.find(({ id }) => id === "6455/5.2/length-126-text");
+  if (test === undefined) throw new Error("The case is gone");
+  const { grade, seen } = await runCase(test, targetOf(server.url));
+  assertEquals([grade, seen?.frames.map(({ opcode }) => opcode), seen?.wire.length], ["pass", [OPCODE.close], 4]);
 });
