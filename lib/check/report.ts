@@ -10,6 +10,7 @@ import type { CaseResult } from "./run_case.ts";
 import { formatFrame, harmlessValue } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
+import { wrap } from "../client/wrap.ts";
 import { formatMs } from "../protocol/message.ts";
 
 /** A run of cases. */
@@ -194,16 +195,9 @@ function shortLines({ test, reason }: CaseResult, { columns }: ShowOptions): str
 /** The columns before the text of a row. */
 const INDENT = 10;
 
-/** Breaks a text at its blanks, so that it fits beside what stands before it. */
+/** Breaks a text, so that it fits beside what stands before it. */
 function wrapped(text: string, columns = Infinity, before = INDENT): string[] {
-  const width = Math.max(20, columns - before);
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = `${last} ${word}`;
-  }
-  return lines;
+  return wrap(text, { first: Math.max(20, columns - before) });
 }
 
 /** Bytes are not wrapped, but cut: they are for a glance. */

@@ -259,7 +259,8 @@ function tellCheck(
     out.print([...lines.groups, "", ...lines.failures].join("\n"));
   }
   if (output === "json") out.print(formatCheckJson(report));
-  if (writesBaseline) error.print(`Wrote ${report.failed.length} known failures to ${baselinePath}`);
+  const { length } = report.failed;
+  if (writesBaseline) error.print(`Wrote ${length} known ${length === 1 ? "failure" : "failures"} to ${baselinePath}`);
   if (output === "lines" && report.ok) out.print(lines.verdict.join("\n"));
   else if (!report.ok) error.print(formatCheck(report, { color: error.isColored, command }).verdict.join("\n"));
 }

@@ -257,7 +257,7 @@ Deno.test("check --write-baseline says proven, as it exits with 0", async () => 
   try {
     await withMutant({ ignores: ["restart"] }, async ({ url }) => {
       const outcome = await check("--write-baseline", "--baseline", file, url, RESTART);
-      assertEquals([outcome.code, outcome.stderr], [0, `Wrote 1 known failures to ${file}\n`]);
+      assertEquals([outcome.code, outcome.stderr], [0, `Wrote 1 known failure to ${file}\n`]);
       assertMatch(outcome.stdout, /^proven \(exit 0\): 1 failed/m);
     });
   } finally {
