@@ -8,10 +8,10 @@
  * @module
  */
 
-import { CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "./lib/cli/client_settings.ts";
-import { parseCommandLine } from "./lib/cli/command_line.ts";
-import { commandOf, type Commands, refuseWords } from "./lib/cli/commands.ts";
+import type { ClientSettings } from "./lib/cli/client_settings.ts";
+import type { Commands } from "./lib/cli/commands.ts";
 import { printLine, type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
+import { plainRun } from "./lib/cli/plain_run.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { isWorker } from "./lib/cli/survival.ts";
 import { columnsOf } from "./lib/cli/environment.ts";
@@ -19,10 +19,15 @@ import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
 
 async function main(args: readonly string[]): Promise<number> {
+  // Open: which server is meant, and what is asked for?
+  const plain = plainRun(args);
+  if (plain) return await run(plain);
+
+  const { commandOf, refuseWords } = await import("./lib/cli/commands.ts");
   const command = commandOf(args, COMMANDS);
   if (command) return await command.run(args.slice(1));
-
-  // Open: which server is meant, and what is asked for?
+  const { CLIENT_OPTIONS, readClientSettings } = await import("./lib/cli/client_settings.ts");
+  const { parseCommandLine } = await import("./lib/cli/command_line.ts");
   const line = parseCommandLine(args, CLIENT_OPTIONS);
   const named = line.has("help") ? commandOf(line.operands, COMMANDS) : undefined;
   if (named) return await named.run(["--help"]);
@@ -32,7 +37,11 @@ async function main(args: readonly string[]): Promise<number> {
     const { VERSION } = await import("./lib/net/version.ts");
     return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   }
-  const settings = await readClientSettings(line);
+  return await run(await readClientSettings(line));
+}
+
+/** Runs what the client is asked for: an exchange, or a conversation. */
+async function run(settings: ClientSettings): Promise<number> {
   const url = settings.url ?? await findServer(settings);
   const signals = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   if (settings.interactive) return await (await import("./lib/cli/talk.ts")).talk(url, settings, signals, SCREEN);
@@ -76,7 +85,10 @@ const COMMANDS: Commands = {
     usage: "[COMMAND | TOPIC]",
     help: "Show this help, or that of a command or a topic",
     words: async () => [...Object.keys(COMMANDS), ...(await import("./lib/cli/client_help.ts")).HELP_TOPICS],
-    run: async ([word]) => await (commandOf([word ?? ""], COMMANDS)?.run(["--help"]) ?? help(word)),
+    run: async ([word]) => {
+      const { commandOf } = await import("./lib/cli/commands.ts");
+      return await (commandOf([word ?? ""], COMMANDS)?.run(["--help"]) ?? help(word));
+    },
   },
   completions: {
     usage: "bash | zsh | fish",

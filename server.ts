@@ -29,6 +29,8 @@ import {
   SERVER_OPTIONS,
   type ServerSettings,
 } from "./lib/cli/server_settings.ts";
+import type { Harness, HarnessVerdict } from "./lib/cli/harness.ts";
+import type { LabServer } from "./lib/lab/lab.ts";
 import { columnsOf, PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
@@ -59,7 +61,8 @@ function serveHelp(columns?: number): string[] {
 function labHelp(columns?: number): string[] {
   return [
     "wsproof's lab: a peer that misbehaves on request, to test clients with. The path of a URL says what it does, " +
-    "as in /refuse/403; GET / lists the steps.",
+    "as in /refuse/403; GET / lists the steps. Harnesses for Autobahn's fuzzing server run against it as they are; " +
+    "GET /reports/ shows what they found.",
     "",
     "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
     "",
@@ -104,7 +107,7 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
   const addresses = await addressesOf(settings.serve.hostname ?? "127.0.0.1");
-  const { server, loading } = settings.lab !== "no"
+  const { server, loading, reports } = settings.lab !== "no"
     ? await startLab(settings, addresses, log)
     : settings.workers > 1
     ? await startWorkers(settings, addresses, log)
@@ -114,7 +117,8 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   for (const url of server.urls) log.tell({ type: "listening", url });
   await loading;
 
-  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  const verdict = settings.harness && reports && await judgeHarness(settings.harness, server.url, reports, signal);
+  if (!verdict) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log.tell({ type: "draining" });
   const { shutdownTimeoutMs } = settings;
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
@@ -126,7 +130,8 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const unread = await log.flush(FLUSH_TIMEOUT_MS);
   if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost, as nobody reads it`);
   await errors.flush(FLUSH_TIMEOUT_MS);
-  return EXIT_CODES.proven;
+  if (verdict) print(verdict.lines.join("\n"));
+  return verdict?.exitCode ?? EXIT_CODES.proven;
 }
 
 /** How long the end waits for the reader of the log, and for that of the errors, in milliseconds: half a second each. */
@@ -136,6 +141,20 @@ const FLUSH_TIMEOUT_MS = 500;
 interface Started {
   readonly server: ListeningServer;
   readonly loading: Promise<unknown>;
+  /** Says what clients did in the cases of the lab. */
+  readonly reports?: LabServer["reports"];
+}
+
+/** Runs a client's harness, and says what it showed. */
+async function judgeHarness(
+  harness: Harness,
+  url: string,
+  reports: LabServer["reports"],
+  signal: AbortSignal,
+): Promise<HarnessVerdict> {
+  const { concludeHarness, runHarness } = await import("./lib/cli/harness.ts");
+  const end = await runHarness(harness, url, signal);
+  return concludeHarness(end, await reports(), harness.timeoutMs);
 }
 
 function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Started {
@@ -204,7 +223,7 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
 /** Starts the lab; loaded here, as the echo server has no need of it. */
 async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
   const { serve, lab } = settings;
-  const { serveLab } = await import("./lib/lab/lab.ts");
+  const { startLab: open } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // Node's sockets, on which the lab stands, throw where nobody can catch it.
   for (const address of addresses) {
@@ -220,7 +239,8 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
   const options = { addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell };
-  return { server: await serveLab(options), loading: Promise.resolve() };
+  const server = await open(options);
+  return { server, loading: Promise.resolve(), reports: server.reports };
 }
 
 function print(text: string): number {

@@ -1,13 +1,10 @@
 /**
- * Measures the client beside the bare runtime, in turns within one run, and prints ratios:
- *
- * - a whole run of the client against ten bare lines that do the same;
- * - 1 GiB in parts of 1 MiB against a bare loop over the same WebSocket, with the peak memory of client and server.
+ * Measures the client beside the bare runtime, in turns within one run, and prints ratios: 1 GiB in parts of 1 MiB against a
+ * bare loop over the same WebSocket, with the peak memory of client and server. `perf/start.ts` measures a whole short run.
  *
  * The machine's noise falls on both sides alike; of each side the median counts.
  */
 
-const ROUNDS = 21;
 const TOTAL_BYTES = 1024 ** 3;
 const PART_BYTES = 1024 ** 2;
 
@@ -18,7 +15,15 @@ const standIns = new TextDecoder().decode((await deno(["task", "-q", "std:flags"
   .filter(
     Boolean,
   );
-const CLIENT = ["run", "--no-prompt", ...standIns, "--allow-net", "--allow-read", "main.ts"];
+const CLIENT = [
+  "run",
+  "--no-prompt",
+  "--unstable-lazy-dynamic-imports",
+  ...standIns,
+  "--allow-net",
+  "--allow-read",
+  "main.ts",
+];
 const SERVER = ["run", "--no-prompt", ...standIns, "--allow-net", "server.ts", "--port", "0", "--quiet"];
 
 /** Runs a command to its end, and gives how long it took, in milliseconds. */
@@ -59,10 +64,6 @@ const server = deno(SERVER).spawn();
 const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
 const [, url = ""] = /^Listening on (\S+)/.exec((await reader.read()).value ?? "") ?? [];
 try {
-  const bare = ["run", "--allow-net", "perf/bare_client.ts", url];
-  await compare("A whole run, against bare lines with a deadline", [...CLIENT, url], [...bare, "10000"], ROUNDS);
-  await compare("A whole run, against bare lines that could wait for ever", [...CLIENT, url], bare, ROUNDS);
-
   const split = [...CLIENT, "--size", `${TOTAL_BYTES}`, "--split", `${PART_BYTES}`, url];
   const loop = ["run", "--allow-net", "perf/bare_loop.ts", url, `${TOTAL_BYTES}`, `${PART_BYTES}`];
   await compare("1 GiB in parts of 1 MiB", split, loop, 3);

@@ -61,6 +61,9 @@ export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
+/** V8's short-lived memory, as the tasks and deploy/ have it: perf/README.md, "10,000 idle connections", says why. */
+export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4";
+
 const TOKEN = "open sesame";
 const ORIGIN = "https://app.example";
 const PROTOCOL = "echo";
@@ -83,6 +86,7 @@ export function startWithPolicy(
   ].flat();
   const place = ["--transport", transport, "--quiet", "--port", "0"];
   return start([
+    V8_FLAGS,
     ...standIns,
     "--allow-read",
     "--allow-env=WSPROOF_TOKEN",

@@ -133,3 +133,14 @@ Deno.test("no two files of lib/ import each other, by whatever detour", () => {
   for (const { path } of ALL) walk(path, []);
   assertEquals(cycles, []);
 });
+
+Deno.test("no file has more than 450 lines", async () => {
+  const long: string[] = [];
+  for (const folder of ["lib/", "tests/", "perf/", "examples/", "offline/", ".ci/"]) {
+    for await (const path of filesIn(folder)) {
+      const lines = (await Deno.readTextFile(new URL(path, ROOT))).trimEnd().split("\n").length;
+      if (lines > 450) long.push(`${path} has ${lines}`);
+    }
+  }
+  assertEquals(long, []);
+});

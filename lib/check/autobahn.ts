@@ -54,10 +54,19 @@ export function autobahnIndex(
   return { [agent]: Object.fromEntries(entries) };
 }
 
-function entryOf({ test, grade, ms, seen }: CaseResult): AutobahnEntry {
-  const [behavior, behaviorClose] = test.level === "info"
-    ? ["INFORMATIONAL", "INFORMATIONAL"] as const
-    : BEHAVIORS[grade];
+/**
+ * Puts a grade into Autobahn's words.
+ *
+ * @param result The result of a case.
+ * @returns The words for the behavior and for the end.
+ */
+export function behaviorOf({ test, grade }: Pick<CaseResult, "test" | "grade">): readonly [string, string] {
+  return test.level === "info" ? ["INFORMATIONAL", "INFORMATIONAL"] : BEHAVIORS[grade];
+}
+
+function entryOf(result: CaseResult): AutobahnEntry {
+  const { ms, seen } = result;
+  const [behavior, behaviorClose] = behaviorOf(result);
   const close = seen?.frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
   return {
     behavior,

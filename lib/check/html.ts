@@ -12,6 +12,14 @@ import { type CheckReport, countsInWords, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 import { escapeUnprintable, formatMs } from "../protocol/message.ts";
 
+/** A link above a report. */
+export interface PageLink {
+  /** Where it leads. */
+  readonly href: string;
+  /** Its words. */
+  readonly words: string;
+}
+
 /** Nothing is loaded, and nothing but the page's own style and script counts. */
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
@@ -19,10 +27,11 @@ const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsaf
  * Writes a report as a page.
  *
  * @param report The report.
- * @param command The words that run a case again, before its name.
+ * @param command The words that run a case again, before its name; with `=` at their end without a blank between.
+ * @param links Links above the report.
  * @returns The page.
  */
-export function formatHtml(report: CheckReport, command: string): string {
+export function formatHtml(report: CheckReport, command: string, links: readonly PageLink[] = []): string {
   const { url, verdict, exitCode, counts, ms, startedAt, profile, results, comparison } = report;
   const count = comparison.unexpected.length;
   const problem = count === 0 ? "" : `: ${count} of ${results.length} cases failed`;
@@ -31,11 +40,8 @@ export function formatHtml(report: CheckReport, command: string): string {
     `<label><input type="checkbox" value="${grade}" checked>${grade} (${counts[grade]})</label>`
   );
   return [
-    "<!DOCTYPE html>",
-    '<html lang="en"><head><meta charset="utf-8">',
-    `<meta http-equiv="Content-Security-Policy" content="${POLICY}">`,
-    '<meta name="viewport" content="width=device-width,initial-scale=1">',
-    `<title>${verdict}: ${text(url)}</title><style>${STYLE}</style></head><body><main>`,
+    ...pageStart(`${verdict}: ${url}`),
+    ...links.length === 0 ? [] : [`<nav>${links.map(linkOf).join(" ")}</nav>`],
     `<h1>${text(url)}</h1>`,
     `<p>${badgeOf(report)}</p>`,
     `<p><strong>${verdict}</strong> (exit ${exitCode})${problem}</p>`,
@@ -52,6 +58,32 @@ export function formatHtml(report: CheckReport, command: string): string {
     `</tbody></table></main><script>${SCRIPT}</script></body></html>`,
     "",
   ].join("\n");
+}
+
+/**
+ * Begins a page in the style of the reports.
+ *
+ * @param title Its title.
+ * @returns Lines, up to the beginning of the body.
+ */
+export function pageStart(title: string): string[] {
+  return [
+    "<!DOCTYPE html>",
+    '<html lang="en"><head><meta charset="utf-8">',
+    `<meta http-equiv="Content-Security-Policy" content="${POLICY}">`,
+    '<meta name="viewport" content="width=device-width,initial-scale=1">',
+    `<title>${text(title)}</title><style>${STYLE}</style></head><body><main>`,
+  ];
+}
+
+/**
+ * Writes a link.
+ *
+ * @param link Where it leads, and its words.
+ * @returns The link, as HTML.
+ */
+export function linkOf({ href, words }: PageLink): string {
+  return `<a href="${text(href)}">${text(words)}</a>`;
 }
 
 function worstFirst(results: readonly CaseResult[]): readonly CaseResult[] {
@@ -81,13 +113,27 @@ function detailsOf(result: CaseResult, command: string): string {
     return `<span class="${direction}">${text(line)}</span>`;
   });
   const isOpen = grade === "fail" || grade === "unclean" ? " open" : "";
-  const alone = test.option === undefined ? `<p><code>${text(`${command} ${test.id}`)}</code></p>` : "";
+  const again = `${command}${command.endsWith("=") ? "" : " "}${test.id}`;
+  const alone = test.option === undefined ? `<p><code>${text(again)}</code></p>` : "";
   return `<details${isOpen}><summary>${text(reason)}</summary>` +
     `<p class="soft">${text(test.rule)} (${sectionOf(test.id)})</p><pre>${lines.join("\n")}</pre>` +
     `${alone}</details>`;
 }
 
-/** A peer's words must not become a part of the page, nor turn its direction. */
-function text(words: string): string {
+/**
+ * Escapes text: a peer's words must not become a part of the page, nor turn its direction.
+ *
+ * @param words The text.
+ * @returns The text as HTML.
+ *
+ * @example
+ * ```ts
+ * import { text } from "./html.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(text("<b>"), "&#60;b&#62;");
+ * ```
+ */
+export function text(words: string): string {
   return escapeUnprintable(words).replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 }

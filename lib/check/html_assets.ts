@@ -15,6 +15,8 @@ body{margin:0 auto;max-width:75rem;padding:1.5rem 1rem;background:var(--back);co
 font:16px/1.45 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:0 0 .25rem;overflow-wrap:anywhere}
 p{margin:.25rem 0}
+a{color:var(--in)}
+nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem;margin-bottom:.75rem}
 .soft{color:var(--soft)}
 .tools{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;margin:1.25rem 0 .75rem;padding:.75rem;
 background:var(--box);border:1px solid var(--line);border-radius:.5rem}

@@ -89,7 +89,14 @@ function handshakeProblem({ handshake }: Plan, answer: HandshakeAnswer): Judgeme
   return problem === undefined ? undefined : fail(problem);
 }
 
-function leveled({ level }: Pick<Case, "level">, judgement: Judgement): Judgement {
+/**
+ * Takes the level of a case into account.
+ *
+ * @param test The case.
+ * @param judgement What was found.
+ * @returns The grade: bad is not strict in a case of level `should`, and no matter in one of level `info`.
+ */
+export function leveled({ level }: Pick<Case, "level">, judgement: Judgement): Judgement {
   const isBad = judgement.grade === "fail" || judgement.grade === "unclean";
   if (!isBad || level === "must") return judgement;
   return { grade: level === "should" ? "not-strict" : "pass", reason: judgement.reason };

@@ -231,9 +231,9 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
  * @param result The result of a case.
  * @returns Lines; `>` went out, `<` came in.
  */
-export function wireLines({ test, request, answer, seen }: CaseResult): string[] {
+export function wireLines({ test, request, answer, seen, isClient = false }: CaseResult): string[] {
   const heads = test.group === "handshake" || seen === undefined
-    ? [...headLines(">", request), ...answer === "" ? [] : headLines("<", answer)]
+    ? [...headLines(isClient ? "<" : ">", request), ...headLines(isClient ? ">" : "<", answer)]
     : [];
   const { wire = [], omitted = 0, end = "none" } = seen ?? {};
   const frames = wire.map((entry) => formatFrame(entry, 0).replace(/^ *0\.00 ms {2}/, ""));

@@ -52,6 +52,8 @@ export interface CaseResult extends Judgement {
   readonly request: string;
   /** The head of the answer. */
   readonly answer: string;
+  /** Whether the request came in, and the answer went out; `false` by default. */
+  readonly isClient?: boolean;
   /** What went over the connection; of its frames only the first close frame, as the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
 }
@@ -150,7 +152,7 @@ async function playOver(
   const head = requestBytes({ ...target, key }, request);
   onProgress({ request: latin1(head) });
   const sent = request.fields?.["Sec-WebSocket-Key"] ?? [key];
-  const acceptKey = await acceptKeyFor(sent[0] ?? "");
+  const acceptKey = acceptKeyFor(sent[0] ?? "");
   await writeRequest(transport, head, request, signal);
   let answer;
   try {

@@ -5,7 +5,7 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { UsageError } from "../client/usage.ts";
+import { assertUtf8, UsageError } from "../client/usage.ts";
 import { DEFAULT_COLUMNS, wrap } from "../client/wrap.ts";
 import { escapeUnprintable } from "../protocol/message.ts";
 
@@ -141,32 +141,6 @@ function sortWords(args: readonly string[], specs: readonly OptionSpec[]): Sorte
       return operand;
     }),
   };
-}
-
-/** The runtime puts this character in place of bytes that are not UTF-8. */
-const REPLACEMENT = "\ufffd";
-
-/**
- * Refuses a word of the command line whose bytes were not UTF-8: the runtime has put U+FFFD in their place. A real U+FFFD
- * looks the same, and is refused as well.
- *
- * @param what The name of the word in the error, which does not quote it.
- * @param word The word.
- * @param advice What to do instead.
- * @throws {UsageError} If the word has U+FFFD in it.
- *
- * @example
- * ```ts
- * import { assertUtf8 } from "./command_line.ts";
- * import { assertThrows } from "@std/assert";
- *
- * assertThrows(() => assertUtf8("Option --reply", "a\ufffdb", "give text"), Error, "Option --reply is not UTF-8");
- * ```
- */
-export function assertUtf8(what: string, word: string, advice: string): void {
-  if (word.includes(REPLACEMENT)) {
-    throw new UsageError(`${what} is not UTF-8, or has U+FFFD, which stands for such bytes: ${advice}`);
-  }
 }
 
 function stringsOf(value: unknown): string[] {

@@ -64,7 +64,7 @@ export function commandOf([word = ""]: readonly string[], commands: Commands): C
  * ```
  */
 export function refuseWords(operands: readonly string[], commands: Commands): void {
-  const word = operands.find((operand) => /^[a-z]+$/i.test(operand));
+  const word = operands.find((operand) => /^[a-zA-Z]+$/.test(operand));
   if (word === undefined) return;
   if (Object.hasOwn(commands, word)) {
     throw new UsageError(`Command ${word} is not the first word: write wsproof ${word} ${commands[word]?.usage}`);

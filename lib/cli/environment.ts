@@ -4,7 +4,8 @@
  * @module
  */
 
-import { assertUtf8, type ReadVariable, UsageError } from "./command_line.ts";
+import type { ReadVariable } from "./command_line.ts";
+import { assertUtf8, UsageError } from "../client/usage.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 
 /** The surroundings of a command line: variables and files. */

@@ -5,11 +5,9 @@
  */
 
 import type { ClientSettings } from "./client_settings.ts";
-import { UsageError } from "./command_line.ts";
 import type { HarFile } from "./har_file.ts";
 import type { ExchangeEvent, ExchangeReport } from "../client/exchange_report.ts";
 import type { ExchangeOptions } from "../client/exchange_options.ts";
-import { PayloadError } from "../client/payload.ts";
 import type { Progress } from "../client/progress.ts";
 import {
   EVENT_COLUMNS,
@@ -22,6 +20,7 @@ import {
   printable,
   wrapLine,
 } from "../client/report.ts";
+import { PayloadError, UsageError } from "../client/usage.ts";
 import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { OptionError } from "../connection/connection.ts";
@@ -71,7 +70,7 @@ export interface ExchangeView extends Tracing {
 export async function viewOf(url: string, settings: ClientSettings, { error }: Screen): Promise<ExchangeView> {
   const { verbose, trace, hex } = settings;
   const har = await harOf(url, settings);
-  const bar = await progressOf(settings, error.columns);
+  const bar = await progressOf(settings, error);
   // Load modules that few runs need here: otherwise every run waits for them.
   const { dumpLines } = hex && !trace ? await import("../client/message_line.ts") : { dumpLines: () => [] };
   return {
@@ -143,13 +142,13 @@ export async function tracing(
 /** Makes a bar if a person waits and the total is known. */
 async function progressOf(
   { output, verbose, trace, hex, totalBytes = 0, exchange }: ClientSettings,
-  columns = DEFAULT_COLUMNS,
+  stream: Stream,
 ): Promise<Progress | undefined> {
   if (output === "nothing" || verbose || trace || hex || totalBytes === 0 || !Deno.stderr.isTerminal()) {
     return undefined;
   }
   const { Progress } = await import("../client/progress.ts");
-  return new Progress(totalBytes, exchange.expectation?.type === "echo", columns);
+  return new Progress(totalBytes, exchange.expectation?.type === "echo", stream.columns ?? DEFAULT_COLUMNS);
 }
 
 function formatOf({ isColored, columns }: Stream): FormatOptions {
@@ -186,8 +185,9 @@ export function printLine(stream: Stream, line: string, hang?: number): void {
  */
 export function tellReport(report: ExchangeReport, output: ClientSettings["output"], { out, error }: Screen): void {
   if (output === "nothing") return;
-  const { steps } = formatReport(report, formatOf(out));
-  const { verdict } = formatReport(report, formatOf(report.ok ? out : error));
+  const lines = formatReport(report, formatOf(out));
+  const { steps } = lines;
+  const { verdict } = report.ok ? lines : formatReport(report, formatOf(error));
   if (output === "json") out.print(formatJson(report));
   else if (steps.length > 0) out.print(steps.join("\n"));
   if (!report.ok) error.print(verdict.join("\n"));
@@ -257,8 +257,7 @@ export function tellProven(claims: string, ms: number, output: ClientSettings["o
  *
  * @example
  * ```ts
- * import { UsageError } from "./command_line.ts";
-import type { HarFile } from "./har_file.ts";
+ * import { UsageError } from "../client/usage.ts";
  * import { tellError } from "./output.ts";
  * import { assertEquals } from "@std/assert";
  *

@@ -22,6 +22,7 @@ import {
   text,
   whole,
 } from "./options.ts";
+import { DEFAULT_RUN_TIMEOUT_MS, type Harness } from "./harness.ts";
 import { readMaxMessage, TRANSPORTS } from "./transport_options.ts";
 import type { EchoPolicy } from "../server/policy.ts";
 import { LOG_FORMS, type LogForm } from "../server/log.ts";
@@ -194,6 +195,23 @@ const OPTIONS = {
     help: ["Let --lab listen on an address that is not", "a loopback address"],
     ...PLACE,
   }),
+  run: text({
+    name: "run",
+    value: "COMMAND",
+    help: [
+      "Start a client's harness against the lab, with",
+      "the lab's URL in WSPROOF_LAB_URL; exit with its",
+      "code, or 9 if a case failed",
+    ],
+    variable: "none",
+    ...PLACE,
+  }),
+  runTimeout: seconds({
+    name: "run-timeout",
+    value: "S",
+    help: ["Seconds that the harness may take (default 600)"],
+    ...PLACE,
+  }),
   log: choice({ name: "log", value: "FORM", help: ["text (default), json or none"], choices: LOG_FORMS }),
   quiet: flag({ name: "quiet", short: "q", help: ["The same as --log none"], overruledBy: "log" }),
   help: flag({ name: "help", short: "h", help: ["Show this help"], variable: "none" }),
@@ -220,6 +238,8 @@ export interface ServerSettings {
   readonly log: LogForm;
   /** Whether it is the lab, and on which addresses the lab may listen. */
   readonly lab: "no" | "local" | "public";
+  /** The harness that runs against the lab; `undefined` if none does. */
+  readonly harness?: Harness;
   /** What the operator should know; empty if nothing. */
   readonly note: string;
 }
@@ -278,8 +298,10 @@ export async function readServerSettings(
   if (way === DENO_SERVE && transport === "wire") {
     throw source.error(OPTIONS.transport, 'cannot be "wire" with deno serve: use server.ts');
   }
+  const lab = readLab(source, environment);
+  const harness = readHarness(source);
   return {
-    lab: readLab(source, environment),
+    lab,
     workers: readWorkers(source, transport),
     serve: {
       transport,
@@ -288,7 +310,9 @@ export async function readServerSettings(
       ...await readPolicy(source, transport, environment),
     },
     shutdownTimeoutMs: source.value(OPTIONS.shutdownTimeout),
-    log: source.has(OPTIONS.quiet) ? "none" : source.value(OPTIONS.log) ?? "text",
+    // Beside the output of a harness, a log of every connection is noise.
+    log: source.has(OPTIONS.quiet) ? "none" : source.value(OPTIONS.log) ?? (harness ? "none" : "text"),
+    ...defined({ harness }),
     note: environment.mayRead(variableOf(OPTIONS.token.name))
       ? unknownVariables(environment.names(), SERVER_OPTIONS)
       : NO_ENVIRONMENT,
@@ -303,7 +327,9 @@ const NO_ENVIRONMENT =
 function readLab(source: Source, environment: Environment): ServerSettings["lab"] {
   const isPublic = source.has(OPTIONS.labPublic);
   if (!source.has(OPTIONS.lab)) {
-    if (isPublic) throw source.error(OPTIONS.labPublic, "belongs to --lab: give both");
+    for (const option of [OPTIONS.labPublic, OPTIONS.run, OPTIONS.runTimeout]) {
+      if (source.has(option)) throw source.error(option, "belongs to --lab: give both");
+    }
     return "no";
   }
   const token = variableOf(OPTIONS.token.name);
@@ -312,6 +338,13 @@ function readLab(source: Source, environment: Environment): ServerSettings["lab"
   }
   source.assertGoWith(LAB, SERVER_OPTIONS);
   return isPublic ? "public" : "local";
+}
+
+function readHarness(source: Source): Harness | undefined {
+  const [command, timeoutMs] = [source.value(OPTIONS.run), source.value(OPTIONS.runTimeout)];
+  if (command !== undefined) return { command, timeoutMs: timeoutMs ?? DEFAULT_RUN_TIMEOUT_MS };
+  if (timeoutMs !== undefined) throw source.error(OPTIONS.runTimeout, "belongs to --run: give both");
+  return undefined;
 }
 
 async function readPolicy(

@@ -5,7 +5,7 @@
  */
 
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
-import { PayloadError } from "./payload.ts";
+import { PayloadError } from "./usage.ts";
 import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
 import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
 import { ProtocolError } from "../protocol/error.ts";

@@ -4,16 +4,14 @@
  * @module
  */
 
+import { PayloadError } from "./usage.ts";
 import { byteLengthOf, type Message, type MessageKind } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
 
+export { PayloadError } from "./usage.ts";
+
 /** A character has at most this many bytes of UTF-8, and none is cut: 4. */
 export const LONGEST_CHARACTER_BYTES = 4;
-
-/** Thrown when the input cannot be sent as it was asked for. */
-export class PayloadError extends Error {
-  override readonly name = "PayloadError";
-}
 
 /**
  * Cuts a stream of bytes into messages of one size; text is cut between characters.

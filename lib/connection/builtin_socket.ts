@@ -6,7 +6,7 @@
 
 import { messageOf } from "../protocol/error.ts";
 import { basicCredentials } from "../protocol/authority.ts";
-import { isLoopback, mayNameProxy, type Route, withoutEnvironmentProxies } from "../net/proxy.ts";
+import { isLoopback, isProxyNamed, type Route, withoutEnvironmentProxies } from "../net/proxy.ts";
 import { type OpenOptions, OptionError } from "./connection.ts";
 
 /** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
@@ -51,7 +51,7 @@ export function createClient(
   const isPrivate = !isKnown && isLoopback(url.hostname) &&
     headers.some(([name]) => name.toLowerCase() === "authorization");
   const isSpecial = caCerts || clientCertificate || proxy || unixPath !== undefined || allowHost || isPrivate;
-  if (!isSpecial && !(isKnown && mayNameProxy())) return undefined;
+  if (!isSpecial && !(isKnown && isProxyNamed())) return undefined;
   const hostname = url.hostname;
   const port = Number(url.port || (url.protocol === "wss:" ? 443 : 80));
   try {

@@ -7,7 +7,8 @@
 
 import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
-import type { EchoEvent, EchoRefused } from "../server/policy.ts";
+import type { CheckReport } from "../check/report.ts";
+import type { EchoClosed, EchoEvent, EchoRefused } from "../server/policy.ts";
 import { describeAddr, MAX_PATH_CHARS } from "../server/gatekeeper.ts";
 import {
   answerTo,
@@ -19,15 +20,26 @@ import {
 } from "../server/handshake_refusal.ts";
 import { LabListener } from "./listener.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
-import { closePayload } from "../peer/peer.ts";
+import { closeFrameOf, closePayload } from "../peer/peer.ts";
+import type { Seen } from "../peer/player.ts";
+import { MirrorQueryError, type MirrorRequest, parseMirrorRequest } from "./mirror_request.ts";
+import { MirrorVisit } from "./mirror_visit.ts";
 import { LabPeer } from "./peer.ts";
+import { reportsResponse } from "./reports.ts";
+import { Scoreboard } from "./scoreboard.ts";
 import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
 import { sendAnswer } from "./answer.ts";
 import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 import { isLoopback } from "../server/allowed_host.ts";
 import { bindable, inUrl, LOOPBACK_ADDRESSES } from "../net/host.ts";
-import { asksForUpgrade, responseFields, SWITCHING } from "../protocol/handshake_server.ts";
+import {
+  asksForUpgrade,
+  offeredExtensions,
+  responseFields,
+  SWITCHING,
+  verifyRequest,
+} from "../protocol/handshake_server.ts";
 import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/serve.ts";
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
@@ -36,6 +48,7 @@ import { Turns, untilEvents } from "../net/turns.ts";
 import type { HeadRequest } from "../net/request.ts";
 import type { Decision, WireConnection, WireHandler, WireUpgrade } from "../net/wire_handler.ts";
 import { HEAD_TIMEOUT_MS, type HeadRefusal, WireServer } from "../net/wire_server.ts";
+import { OPCODE } from "../protocol/frame.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** Lifetime of a connection of the lab behind its request unless told otherwise, in milliseconds: 60 s. */
@@ -43,6 +56,9 @@ export const DEFAULT_MAX_CONNECTION_MS = 60_000;
 
 /** Connections of the lab at once: 256; more are refused with 503. */
 export const MAX_CONNECTIONS = 256;
+
+/** Connections that run cases at once: 64; more are refused with 503. */
+export const MAX_RUNS = 64;
 
 /** Connections that are refused at once because there are too many: 64; still more are dropped. */
 const MAX_REFUSED = 64;
@@ -74,6 +90,16 @@ export interface ServeLabOptions {
   onEvent?: (event: EchoEvent) => void;
 }
 
+/** A lab that listens. */
+export interface LabServer extends ListeningServer {
+  /**
+   * Says what clients did in the cases that they ran, once none is under way.
+   *
+   * @returns A report for each agent; who came last stands last.
+   */
+  reports(): Promise<CheckReport[]>;
+}
+
 /**
  * Starts a lab. It has at most 256 connections, which live 60 seconds at most behind their request and work in turns. Their messages hold at
  * most 128 MiB together: the connection that holds the most is closed with 1013. Steps make at most 2^20 frames and 64 MiB of
@@ -96,6 +122,17 @@ export interface ServeLabOptions {
  * ```
  */
 export async function serveLab(options: ServeLabOptions = {}): Promise<ListeningServer> {
+  return await startLab(options);
+}
+
+/**
+ * Starts a lab, as {@linkcode serveLab} does, and says what clients do in it.
+ *
+ * @param options Where to listen, and for whom.
+ * @returns The lab.
+ * @throws {ListenError} If it cannot listen there.
+ */
+export async function startLab(options: ServeLabOptions = {}): Promise<LabServer> {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, maxConnectionMs = DEFAULT_MAX_CONNECTION_MS } = options;
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   const lab = new Lab(options, maxConnectionMs);
@@ -110,6 +147,10 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
   return {
     url,
     urls,
+    async reports() {
+      await lab.board.settled();
+      return lab.board.agents.map((agent) => agent.report());
+    },
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       const stopped = Promise.all(lab.servers.map((server) => server.stop("Lab is shutting down")));
       // The turns of connections that were dropped while they waited for one come to nothing.
@@ -128,6 +169,10 @@ class Lab implements WireHandler {
   readonly onEvent: (event: EchoEvent) => void;
   readonly turns = new Turns();
   readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
+  readonly board = new Scoreboard();
+  /** What requests for cases ask for. */
+  readonly #asked = new WeakMap<HeadRequest, Asked>();
+  #runs = 0;
   readonly #isPublic: boolean;
   #opened = 0;
 
@@ -157,11 +202,23 @@ class Lab implements WireHandler {
     if (stranger !== undefined) return refuse(stranger);
     const view = viewOf(request, version);
     const isPlain = !asksForUpgrade(view) && /^(GET|HEAD)$/.test(request.method);
-    const { path } = partsOf(target);
+    const { path, search } = partsOf(target);
     if (isPlain && path === "/") return listing(request, STATUS_CODE.OK);
+    const report = isPlain ? reportsResponse(request, this.board, path, search) : undefined;
+    if (report) return report;
     try {
-      parseLabPath(path);
+      const asked = isPlain ? undefined : parseMirrorRequest(path, search);
+      // The cases are about the request too: one that is wrong is upgraded, as far as it asks for it.
+      if (asked && asksForUpgrade(view)) {
+        if (asked.do === "runCase" && this.#runs >= MAX_RUNS) return refuse(BUSY);
+        this.#asked.set(request, { asked, requestProblem: verifyRequest(view)?.text });
+        return subprotocolOf(request);
+      }
+      if (!asked) parseLabPath(path);
     } catch (error) {
+      if (error instanceof MirrorQueryError) {
+        return refuse({ status: STATUS_CODE.NotFound, cause: "no-such-path", text: error.message });
+      }
       if (!(error instanceof LabPathError)) throw error;
       const status = STATUS_CODE.NotFound;
       return refuse({ status, cause: "no-such-path", text: error.message }, listing(request, status, error.message));
@@ -175,7 +232,21 @@ class Lab implements WireHandler {
   }
 
   serve(upgrade: WireUpgrade): WireConnection {
-    return new Visit(this, upgrade);
+    const asked = this.#asked.get(upgrade.request);
+    return asked ? this.#serveCase(upgrade, asked) : new Visit(this, upgrade);
+  }
+
+  #serveCase(upgrade: WireUpgrade, asked: Asked): WireConnection {
+    const who = { id: this.nextId(), peer: describeAddr(upgrade.addr) };
+    const { board, budget, maxConnectionMs } = this;
+    const onEnd = (seen: Seen, ms: number) => this.onEvent({ type: "closed", ...who, ...recordOf(seen), ms });
+    const visit = new MirrorVisit(upgrade, { ...asked, board, budget, maxConnectionMs, onEnd });
+    this.onEvent({ type: "opened", ...who, path: shownPath(upgrade.target), protocol: upgrade.protocol });
+    if (asked.asked.do === "runCase") {
+      this.#runs++;
+      visit.ended.then(() => this.#runs--);
+    }
+    return visit;
   }
 
   onRefused(addr: Deno.Addr, refusal: Omit<EchoRefused, "type" | "peer" | "path">, path = ""): void {
@@ -185,6 +256,34 @@ class Lab implements WireHandler {
   onTrouble(error: string): void {
     this.onEvent({ type: "trouble", kind: "accept", error });
   }
+}
+
+/** A request for cases. */
+interface Asked {
+  readonly asked: MirrorRequest;
+  readonly requestProblem: string | undefined;
+}
+
+const BUSY: Refusal = {
+  status: STATUS_CODE.ServiceUnavailable,
+  cause: "connections",
+  text: `The lab runs as many cases as it takes: ${MAX_RUNS}.`,
+};
+
+/** How a connection ended that ran a case, for the log. */
+function recordOf({ frames, sentClose, end }: Seen): Omit<EchoClosed, "type" | "id" | "peer" | "ms"> {
+  const close = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
+  const data = frames.filter(({ opcode }) => opcode < OPCODE.close);
+  return {
+    sent: sentClose === null ? null : { code: sentClose, reason: "" },
+    received: close === undefined ? null : closeFrameOf(close),
+    initiator: "not-known",
+    end: close === undefined ? "no-close-frame" : "close-frame",
+    tcp: end === "none" ? "local" : "not-known",
+    detail: "",
+    messages: data.filter(({ final }) => final).length,
+    bytes: data.reduce((sum, { length }) => sum + length, 0),
+  };
 }
 
 /** One connection, from the answer to its handshake to the end. */
@@ -210,12 +309,14 @@ class Visit implements WireConnection {
     const key = request.headers.get("sec-websocket-key") ?? "";
     const fields = new Map(responseFields(key, protocol));
     // The correct answer, which the steps then change.
-    const answer: HandshakeAnswer = { startLine: SWITCHING, fields, portion: 1, linePauseMs: 0, then: "open" };
+    const offers = offeredExtensions(viewOf(request)) ?? [];
+    const whole = { portion: 1, linePauseMs: 0, then: "open" } as const;
+    const answer: HandshakeAnswer = { startLine: SWITCHING, fields, offers, deflate: undefined, ...whole };
     for (const { step, values } of program) if (step.on === "handshake") step.run(answer, values);
     const who = { id: this.#lab.nextId(), peer: describeAddr(addr) };
     const answered = fields.get("Sec-WebSocket-Protocol") ?? "";
     this.#lab.onEvent({ type: "opened", ...who, path: shownPath(target), protocol: answered });
-    const peer = new LabPeer(this.#socket, early.slice(), this.#lab.budget);
+    const peer = new LabPeer(this.#socket, early.slice(), this.#lab.budget, answer.deflate);
     let error = "";
     try {
       await sendAnswer(this.#socket, answer);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { OPCODE } from "../protocol/frame.ts";
+import { OPCODE, RSV1 } from "../protocol/frame.ts";
 import { isData, type RawFrame } from "../peer/frame.ts";
 import type { MessageDraft, MessageShape, RawMessage } from "../peer/shape.ts";
 import type { LabPeer } from "./peer.ts";
@@ -193,7 +193,9 @@ function* cut(frames: Iterable<RawFrame>, nextCut: (payload: Uint8Array, from: n
       const end = Math.min(payload.byteLength, nextCut(payload, at));
       const isLast = end === payload.byteLength;
       const opcode = at === 0 ? frame.opcode : OPCODE.continuation;
-      yield { ...frame, opcode, payload: payload.subarray(at, end), final: isLast && final };
+      const part = { ...frame, opcode, payload: payload.subarray(at, end), final: isLast && final };
+      // Only the first frame says that a message is compressed.
+      yield at === 0 ? part : { ...part, reserved: (part.reserved ?? 0) & ~RSV1 };
       at = end;
     }
     if (at === 0) yield frame;

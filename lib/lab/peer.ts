@@ -4,13 +4,18 @@
  * @module
  */
 
-import { OPCODE } from "../protocol/frame.ts";
+import type { DeflateAgreement } from "../protocol/deflate.ts";
+import { OPCODE, RSV1 } from "../protocol/frame.ts";
 import type { RawFrame } from "../peer/frame.ts";
 import { RawPeer } from "../peer/peer.ts";
 import { type FrameShape, MessageDraft, type MessageEdit, type MessageShape, type RawMessage } from "../peer/shape.ts";
 import type { RawSocket } from "../peer/socket.ts";
 import type { Holder, MemoryBudget } from "../server/budget.ts";
+import { LabCompression } from "./compression.ts";
 import { LabLimitError, MessageTally } from "./load.ts";
+
+/** Makes other bytes of those that a message was compressed to, or of the message. */
+export type Packing = (packed: Uint8Array<ArrayBuffer>, plain: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
 
 /**
  * One WebSocket connection of the lab. It holds at most one message that is under way, of 16 MiB, one that a step holds back,
@@ -37,6 +42,10 @@ export class LabPeer extends RawPeer implements Holder {
   readonly messageShapes: MessageShape[] = [];
   /** Edits of every message before it is cut into frames, in this order. */
   readonly edits: MessageEdit[] = [];
+  /** What becomes of every message when it is compressed, or is said to be, in this order. */
+  readonly packings: Packing[] = [];
+  /** How messages are compressed; `undefined` if that was not agreed on. */
+  readonly compression: LabCompression | undefined;
   /** Shapes of the frames of every message, in this order. */
   readonly frameShapes: FrameShape[] = [];
   /** How long each message waits before it goes out, in milliseconds. */
@@ -58,10 +67,18 @@ export class LabPeer extends RawPeer implements Holder {
    * @param socket Moves the bytes.
    * @param early What arrived together with the handshake.
    * @param budget What all connections may hold together; {@linkcode release} gives back the share of this one.
+   * @param agreement What was agreed on of compression, if anything was.
    */
-  constructor(socket: RawSocket, early: Uint8Array<ArrayBuffer>, budget: MemoryBudget) {
-    super(socket, early);
+  constructor(
+    socket: RawSocket,
+    early: Uint8Array<ArrayBuffer>,
+    budget: MemoryBudget,
+    agreement?: DeflateAgreement,
+  ) {
+    const compression = agreement && new LabCompression(agreement);
+    super(socket, early, compression?.inflater);
     this.#budget = budget;
+    this.compression = compression;
   }
 
   /** How many messages were echoed. */
@@ -76,7 +93,11 @@ export class LabPeer extends RawPeer implements Holder {
 
   /** How many bytes of messages it holds. */
   heldBytes(): number {
-    return this.#isShed ? 0 : this.pendingBytes + this.#outgoingBytes + this.heldBackBytes;
+    return this.#isShed ? 0 : this.pendingBytes + this.#outgoingBytes + this.heldBackBytes + this.#engineBytes;
+  }
+
+  get #engineBytes(): number {
+    return this.compression?.heldBytes ?? 0;
   }
 
   /** Ends what it does, as it holds the most of all: it is closed with 1013. */
@@ -89,6 +110,7 @@ export class LabPeer extends RawPeer implements Holder {
 
   /** Gives back its share of the budget; it is called once, at the end. */
   release(): void {
+    this.compression?.release();
     this.#budget.release(this);
   }
 
@@ -150,7 +172,7 @@ export class LabPeer extends RawPeer implements Holder {
 
   #edited(message: RawMessage): RawMessage {
     const addedBytes = this.edits.reduce((sum, edit) => sum + edit.addedBytes, 0);
-    this.#outgoingBytes = 2 * message.payload.byteLength + addedBytes;
+    this.#outgoingBytes = (this.compression ? 3 : 2) * message.payload.byteLength + addedBytes;
     this.#count();
     if (this.edits.length === 0) return message;
     const draft = new MessageDraft(message, addedBytes);
@@ -167,13 +189,21 @@ export class LabPeer extends RawPeer implements Holder {
 
   *#framesOf(messages: Iterable<RawMessage>, tally: MessageTally): Iterable<RawFrame> {
     for (const { kind, payload } of messages) {
-      let frames: Iterable<RawFrame> = [{ opcode: OPCODE[kind], payload }];
+      let frames: Iterable<RawFrame> = [{ opcode: OPCODE[kind], ...this.#packed(payload) }];
       for (const shape of this.frameShapes) frames = shape(frames);
       for (const frame of frames) {
         tally.add(frame.payload.byteLength);
         yield frame;
       }
     }
+  }
+
+  /** The payload of a message, compressed if it is to be. */
+  #packed(plain: Uint8Array<ArrayBuffer>): Pick<RawFrame, "payload" | "reserved"> {
+    const { compression, packings } = this;
+    if (compression === undefined && packings.length === 0) return { payload: plain };
+    const packed = compression?.pack(plain) ?? plain;
+    return { payload: packings.reduce((payload, change) => change(payload, plain), packed), reserved: RSV1 };
   }
 
   async #dropInside(message: RawMessage, tally: MessageTally): Promise<void> {

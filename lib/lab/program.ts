@@ -5,6 +5,7 @@
  */
 
 import { quote } from "../protocol/message.ts";
+import { DEFLATE_HANDSHAKE_STEPS, DEFLATE_STEPS } from "./deflate_steps.ts";
 import { END_STEPS } from "./end_steps.ts";
 import { FAULT_STEPS } from "./fault_steps.ts";
 import { HANDSHAKE_STEPS } from "./handshake_steps.ts";
@@ -17,9 +18,10 @@ export const MAX_STEPS = 32;
 
 /** Every step of the lab, by the group that it stands in. */
 export const LAB_STEPS: Readonly<Record<StepGroup, readonly LabStep[]>> = {
-  handshake: HANDSHAKE_STEPS,
+  handshake: [...HANDSHAKE_STEPS, ...DEFLATE_HANDSHAKE_STEPS],
   messages: MESSAGE_STEPS,
   faults: FAULT_STEPS,
+  compression: DEFLATE_STEPS,
   end: END_STEPS,
 };
 
@@ -28,6 +30,7 @@ export const GROUP_TITLES: Readonly<Record<StepGroup, string>> = {
   handshake: "The handshake (these come first in a path)",
   messages: "Messages",
   faults: "Faults in the frames of the messages that follow",
+  compression: "Compression (RFC 7692), behind the step deflate",
   end: "The end",
 };
 
@@ -194,7 +197,7 @@ export function describeSteps(url: string): string {
   return [...INTRODUCTION, ...groups].join("\n");
 }
 
-const GROUPS: readonly StepGroup[] = ["handshake", "messages", "faults", "end"];
+const GROUPS: readonly StepGroup[] = ["handshake", "messages", "faults", "compression", "end"];
 
 const USAGE_COLUMNS = 29;
 

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { DeflateAgreement } from "../protocol/deflate.ts";
+import type { Extension } from "../protocol/extension.ts";
 import type { ProgramLoad } from "./load.ts";
 import type { LabPeer } from "./peer.ts";
 
@@ -13,6 +15,10 @@ export interface HandshakeAnswer {
   startLine: string;
   /** The fields, by name. */
   readonly fields: Map<string, string>;
+  /** The extensions that the client offers. */
+  readonly offers: readonly Extension[];
+  /** How messages are compressed; `undefined` as long as no step has accepted that. */
+  deflate: DeflateAgreement | undefined;
   /** How much of it is sent: 1 for all. */
   portion: number;
   /** How long each line waits before it goes out, in milliseconds; 0 sends them together. */
@@ -63,7 +69,7 @@ export interface TextParameter {
 }
 
 /** The parts of the list of steps. */
-export type StepGroup = "handshake" | "messages" | "faults" | "end";
+export type StepGroup = "handshake" | "messages" | "faults" | "compression" | "end";
 
 /** A step: one entry of the list. */
 export type LabStep = StepEffect & {

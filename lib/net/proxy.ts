@@ -220,7 +220,7 @@ const SECURE_VARIABLES = ["wss_proxy", "WSS_PROXY", "https_proxy", "HTTPS_PROXY"
  * ```
  */
 export function isLoopback(hostname: string): boolean {
-  if (/(^|\.)localhost\.?$/i.test(hostname)) return true;
+  if (/(^|\.)localhost\.?$/.test(hostname.toLowerCase())) return true;
   const address = addressOf(hostname);
   if (address === undefined) return false;
   const { bits, value } = address;
@@ -277,7 +277,7 @@ function addressOf(text: string): Address | undefined {
   if (/^\d{1,3}(\.\d{1,3}){3}$/.test(text)) {
     const octets = text.split(".").map(Number);
     if (octets.some((octet) => octet > 255)) return undefined;
-    return { bits: 32, value: octets.reduce((sum, octet) => sum << 8n | BigInt(octet), 0n) };
+    return { bits: 32, value: BigInt(octets.reduce((sum, octet) => sum * 256 + octet, 0)) };
   }
   if (!text.includes(":")) return undefined;
   const hostname = URL.parse(`http://[${text.replace(/^\[(.*)\]$/, "$1")}]/`)?.hostname;
@@ -324,17 +324,19 @@ export function withoutEnvironmentProxies<T>(make: () => T): T {
 }
 
 /**
- * Tells whether any variable names a proxy, as far as they may be read: only then the runtime has to be kept from it.
+ * Tells whether any variable names a proxy: only then the runtime has to be kept from it.
  *
- * @returns Whether one is set, or may be.
+ * @returns Whether one is set.
+ * @throws {Deno.errors.NotCapable} If not all of the variables may be read: a {@linkcode Route} that is known tells that they may.
  *
  * @example
  * ```ts
- * import { mayNameProxy } from "./proxy.ts";
+ * import { isProxyNamed, routeTo } from "./proxy.ts";
  *
- * console.log(mayNameProxy());
+ * const { isKnown } = routeTo(new URL("ws://127.0.0.1/"), {}, "builtin");
+ * if (isKnown) console.log(isProxyNamed());
  * ```
  */
-export function mayNameProxy(): boolean {
-  return !isEnvironmentOpen() || PROXY_VARIABLES.some((name) => Deno.env.get(name));
+export function isProxyNamed(): boolean {
+  return PROXY_VARIABLES.some((name) => Deno.env.get(name));
 }

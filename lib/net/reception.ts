@@ -8,6 +8,7 @@ import { STATUS_TEXT } from "@std/http/status";
 import { responseFields, SWITCHING } from "../protocol/handshake_server.ts";
 import { HeadReader, HttpHeadError } from "../protocol/http.ts";
 import { encodeHead } from "../protocol/http_lines.ts";
+import { MIN_HEAD_MS } from "./patience.ts";
 import { plainResponse } from "./plain_response.ts";
 import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
@@ -70,7 +71,9 @@ export interface Unreadable extends HeadRefusal {
 export class Reception {
   readonly addr: Deno.Addr;
   /** When it came, as of `performance.now()`. */
-  readonly since = performance.now();
+  readonly #since = performance.now();
+  /** Its place among those before their upgrade. */
+  place = -1;
   readonly #conn: AcceptedStream;
   readonly #secure: SecureConn | undefined;
   #stream: ByteStream;
@@ -91,7 +94,7 @@ export class Reception {
     this.#secure = secure;
     this.addr = conn.remoteAddr;
     this.#timeoutMs = timeoutMs;
-    this.#dueAt = this.since + timeoutMs;
+    this.#dueAt = this.#since + timeoutMs;
   }
 
   /** The connection, or the TLS over it. */
@@ -102,6 +105,21 @@ export class Reception {
   /** Whether its head is not complete. */
   get isWaiting(): boolean {
     return this.#isWaiting;
+  }
+
+  /** Whether the server waits for nothing but the peer. */
+  get isUpToPeer(): boolean {
+    return this.#isWaiting && !this.#secure?.hasBegun;
+  }
+
+  /**
+   * Says from when on it may be dropped for another.
+   *
+   * @param patienceMs How long a peer may take for which alone the server waits, in milliseconds.
+   * @returns The time, as of `performance.now()`.
+   */
+  safeUntil(patienceMs: number): number {
+    return this.#since + (this.isUpToPeer ? patienceMs : MIN_HEAD_MS);
   }
 
   /** Resolves when it is destroyed. */

@@ -11,6 +11,7 @@ import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 import { ClientHelloReader, MAX_HANDSHAKE_BYTES, TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
+import { Members } from "./members.ts";
 import { MAX_WORK, Turns } from "./turns.ts";
 
 /** How much is read of TCP, and handed to TLS, at once, in bytes: 32 KiB, two records. */
@@ -100,7 +101,7 @@ export class SecureConn implements ByteStream {
   #stream: Duplex | undefined;
   #tls: TLSSocket | undefined;
   /** Those who wait for a write. */
-  readonly #writing = new Set<(error: Error) => void>();
+  readonly #writing = new Members<(error: Error) => void>();
   /** Resolves when something has come: bytes, the end, an error. */
   #change: PromiseWithResolvers<void> | undefined;
   /** Where TCP is read to. */
@@ -110,6 +111,7 @@ export class SecureConn implements ByteStream {
   #barrenBytes = 0;
   #isReading = false;
   #isSecured = false;
+  #hasBegun = false;
   #hasWritten = false;
   #hasEnded = false;
   #isClosed = false;
@@ -126,6 +128,11 @@ export class SecureConn implements ByteStream {
     this.#tcp = tcp;
     this.#context = context;
     this.#turns = turns;
+  }
+
+  /** Whether anything has come of the peer. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
   }
 
   /**
@@ -214,6 +221,7 @@ export class SecureConn implements ByteStream {
     while (true) {
       const count = await this.#tcp.read(buffer.subarray(length));
       if (count === null) throw new Error("Unexpected EOF");
+      this.#hasBegun = true;
       length += count;
       if (reader.isComplete(buffer.subarray(0, length))) return buffer.subarray(0, length);
       if (length < buffer.byteLength) continue;
@@ -325,7 +333,6 @@ export class SecureConn implements ByteStream {
   #fail(error: Error): void {
     this.#error ??= error;
     for (const reject of this.#writing) reject(this.#error);
-    this.#writing.clear();
     this.#wake();
   }
 
@@ -334,9 +341,9 @@ export class SecureConn implements ByteStream {
     const tls = this.#tls;
     if (tls === undefined || this.#error) return Promise.reject(this.#error ?? new Error("No TLS handshake"));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#writing.add(reject);
+    const place = this.#writing.add(reject);
     write(tls, (error) => {
-      this.#writing.delete(reject);
+      this.#writing.remove(place, reject);
       if (error) reject(error);
       else resolve();
     });

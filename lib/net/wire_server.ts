@@ -7,6 +7,8 @@
 
 import { encodeClosePayload } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
+import { Members } from "./members.ts";
+import { Patience } from "./patience.ts";
 import { plainResponse } from "./plain_response.ts";
 import type { HeadRequest } from "./request.ts";
 import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception, type Unreadable } from "./reception.ts";
@@ -24,9 +26,6 @@ export const DEFAULT_MAX_HEADS = 1024;
  * of their TCP handshake, and their heads come seconds later.
  */
 const BACKLOG = 4096;
-
-/** So long none of them is dropped for another, in milliseconds, and up to a tick more: 2 s. */
-export const MIN_HEAD_MS = 2000;
 
 /** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 100;
@@ -50,7 +49,8 @@ export interface WireServerOptions {
   readonly headTimeoutMs?: number | undefined;
   /**
    * How many connections may be before their upgrade at once: in their TLS handshake, without a complete head, or being
-   * answered. One more drops the one that has waited longest, once that has had {@linkcode MIN_HEAD_MS}. A function is asked with how many there are. 1,024 by default.
+   * answered. One more drops the one that has waited longest, once that has had 2 s; after hundreds of silent ones, 250 ms
+   * where the server only waits for the peer. A function is asked with how many there are. 1,024 by default.
    */
   readonly maxHeads?: number | ((heads: number) => number) | undefined;
   /** The certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; without both there is no TLS. */
@@ -85,13 +85,16 @@ export class WireServer {
   /** How TLS begins on a connection, if there is TLS. */
   readonly #secure: ((conn: AcceptedStream) => SecureConn) | undefined;
   readonly #accepting: Promise<void>;
-  /** Everything that has a deadline, and the promise that it is gone. */
-  readonly #running = new Map<Reception | WireConnection, Promise<void>>();
-  /** Those before their upgrade, the one that has waited longest first. */
-  readonly #receptions = new Set<Reception>();
+  /** Everything that has a deadline. */
+  readonly #running = new Members<Reception | WireConnection>();
+  /** Those before their upgrade. */
+  readonly #receptions = new Members<Reception>();
   #clock: ReturnType<typeof setInterval> | undefined;
   readonly #turns = new Turns();
   #closing: { code: number; reason: string } | undefined;
+  /** Resolves when nothing has a deadline any more. */
+  #empty: PromiseWithResolvers<void> | undefined;
+  readonly #patience = new Patience();
   /** Resolves when there may be room for one more before its upgrade. */
   #change: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
@@ -147,7 +150,7 @@ export class WireServer {
     // A code or reason that cannot be sent throws here, and not in a connection that comes later.
     encodeClosePayload(code, reason);
     this.#closing = { code, reason };
-    const connections = [...this.#running.keys()].filter((each) => "close" in each);
+    const connections = [...this.#running].filter((each) => "close" in each);
     for (const connection of connections) connection.close(code, reason, { timeoutMs: Infinity });
     return connections;
   }
@@ -161,8 +164,8 @@ export class WireServer {
     if (!this.#isStopped) this.#listener.close();
     this.#isStopped = true;
     this.#change?.resolve();
-    for (const timed of this.#running.keys()) timed.destroy(error);
-    await Promise.all(this.#running.values());
+    for (const timed of this.#running) timed.destroy(error);
+    if (this.#running.size > 0) await (this.#empty ??= Promise.withResolvers()).promise;
     await this.#accepting;
   }
 
@@ -183,7 +186,7 @@ export class WireServer {
         if (this.#receptions.size >= this.#maxHeads()) await this.#makeRoom();
         if (this.#isStopped) return conn.close();
         const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
-        this.#receptions.add(reception);
+        reception.place = this.#receptions.add(reception);
         this.#run(reception, this.#receive(reception, refusal));
       } catch (error) {
         // One connection that could not be taken is not the end of the others.
@@ -199,26 +202,29 @@ export class WireServer {
 
   /** Keeps the clock going as long as anything has a deadline. */
   #run(timed: Reception | WireConnection, running: Promise<void>): void {
-    this.#running.set(timed, this.#follow(timed, running));
+    this.#follow(timed, running);
     this.#clock ??= setInterval(() => {
       const now = performance.now();
-      for (const each of this.#running.keys()) each.tick(now);
+      for (const each of this.#running) each.tick(now);
+      this.#patience.tick();
       this.#change?.resolve();
     }, TICK_MS);
     if (this.#isStopped) timed.destroy();
   }
 
   async #follow(timed: Reception | WireConnection, running: Promise<void>): Promise<void> {
+    const place = this.#running.add(timed);
     try {
       await running;
     } catch {
       // What a handler throws ends its connection, and not the process.
       timed.destroy();
     }
-    this.#running.delete(timed);
+    this.#running.remove(place, timed);
     if (this.#running.size > 0) return;
     clearInterval(this.#clock);
     this.#clock = undefined;
+    this.#empty?.resolve();
   }
 
   #maxHeads(): number {
@@ -232,12 +238,14 @@ export class WireServer {
    */
   async #makeRoom(): Promise<void> {
     while (!this.#isStopped && this.#receptions.size >= this.#maxHeads()) {
-      const [oldest] = this.#receptions;
+      this.#patience.need();
+      const oldest = this.#oldest();
       if (oldest === undefined) return;
-      if (performance.now() - oldest.since >= MIN_HEAD_MS) {
+      if (performance.now() >= oldest.safeUntil(this.#patience.ms)) {
         // What has arrived meanwhile is read first.
         await untilEvents();
-        if (this.#receptions.has(oldest)) return this.#drop(oldest);
+        if (performance.now() < oldest.safeUntil(this.#patience.ms)) continue;
+        if (this.#receptions.remove(oldest.place, oldest)) return this.#drop(oldest);
         continue;
       }
       this.#change = Promise.withResolvers();
@@ -245,9 +253,19 @@ export class WireServer {
     }
   }
 
+  /** The one whose time is up first. */
+  #oldest(): Reception | undefined {
+    const patienceMs = this.#patience.ms;
+    let oldest: Reception | undefined;
+    for (const each of this.#receptions) {
+      if (oldest === undefined || each.safeUntil(patienceMs) < oldest.safeUntil(patienceMs)) oldest = each;
+    }
+    return oldest;
+  }
+
   /** Drops the oldest, so that silent connections cannot keep others out. */
   #drop(oldest: Reception): void {
-    this.#receptions.delete(oldest);
+    if (oldest.isUpToPeer) this.#patience.wear();
     if (oldest.isWaiting) this.#tellRefused(oldest, TOO_MANY);
     oldest.destroy();
   }
@@ -288,7 +306,7 @@ export class WireServer {
     } catch {
       // A peer that is gone, or too slow, needs no answer.
     } finally {
-      this.#receptions.delete(reception);
+      this.#receptions.remove(reception.place, reception);
       this.#change?.resolve();
     }
     reception.destroy();

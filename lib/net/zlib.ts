@@ -18,21 +18,17 @@
  * @module
  */
 
-import zlib from "node:zlib";
-import { type DeflateDirection, MIN_OWN_WINDOW_BITS } from "../protocol/deflate.ts";
+import { MIN_OWN_WINDOW_BITS } from "../protocol/deflate.ts";
+import {
+  DEFAULT_DEFLATE_THRESHOLD_BYTES,
+  type EngineBudget,
+  type MessageDeflateOptions,
+  MIN_BOMB_BYTES,
+} from "./deflate_limits.ts";
 import type { MessageInflater } from "../protocol/endpoint_handler.ts";
 import { tooBig } from "../protocol/assembler.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import { concatBytes } from "../protocol/message.ts";
-
-/** The ratio above which a message is a bomb unless told otherwise: 256 times its compressed size; zlib reaches 1,032. */
-export const DEFAULT_MAX_INFLATE_RATIO = 256;
-
-/** Messages below this size, in bytes, are never bombs: 1 MiB. */
-export const MIN_BOMB_BYTES = 1024 * 1024;
-
-/** A message below this size is not compressed without takeover unless told otherwise, in bytes: 1 KiB. */
-export const DEFAULT_DEFLATE_THRESHOLD_BYTES = 1024;
 
 /** What comes out of an engine at once, in bytes: 64 KiB. */
 const OUTPUT_BYTES = 64 * 1024;
@@ -48,37 +44,11 @@ const TAIL_BYTES = 4;
 /** Engines without a message are kept for the next one, of each kind so many: 8. */
 const MAX_SPARE_ENGINES = 8;
 
-/** Has the memory for compressors. */
-export interface EngineBudget {
-  /** Whether little is left. */
-  readonly isTight: boolean;
-  /** Reserves bytes, if they are left. */
-  reserve(bytes: number): boolean;
-  /** Gives bytes back that were reserved. */
-  giveBack(bytes: number): void;
-}
+let loaded: typeof import("node:zlib") | undefined;
 
-/** Options of {@linkcode MessageDeflate}. */
-export interface MessageDeflateOptions {
-  /** The level of zlib, 1 (fast) to 9 (small). 6 by default. */
-  readonly level?: number | undefined;
-  /** The memory level of zlib, 1 to 9. 8 by default. */
-  readonly memoryLevel?: number | undefined;
-  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
-  readonly thresholdBytes?: number | undefined;
-  /** How this end compresses. */
-  readonly own: DeflateDirection;
-  /** How the peer compresses. */
-  readonly peer: DeflateDirection;
-  /** Not more than one byte beyond this comes out of a message. */
-  readonly maxMessageBytes: number;
-  /** Above this ratio a message over 1 MiB is a bomb; without limit by default. */
-  readonly maxInflateRatio?: number | undefined;
-  /**
-   * Has the memory for a compressor that stays between messages. Where it has none, messages do not refer back: nobody has to be
-   * told. Without limit by default.
-   */
-  readonly budget?: EngineBudget | undefined;
+/** Loads zlib at its first use: the first module of Node takes as long as the whole start of a program without one. */
+function zlib(): typeof import("node:zlib") {
+  return loaded ??= globalThis.process.getBuiltinModule("node:zlib");
 }
 
 /** The engine behind a stream of `node:zlib`. */
@@ -163,7 +133,7 @@ class Engine {
  */
 export function canCompress(): boolean {
   try {
-    new Engine(zlib.createInflateRaw({ chunkSize: MIN_CHUNK_BYTES }), inflated).close();
+    new Engine(zlib().createInflateRaw({ chunkSize: MIN_CHUNK_BYTES }), inflated).close();
     return true;
   } catch {
     return false;
@@ -292,7 +262,7 @@ export class MessageDeflate implements MessageInflater {
     if (this.#inflating) return this.#inflating;
     const { peer: { takeover, windowBits: bits } } = this.#options;
     const windowBits = Math.max(bits, MIN_OWN_WINDOW_BITS);
-    const make = () => new Engine(zlib.createInflateRaw({ windowBits, chunkSize: MIN_CHUNK_BYTES }), inflated);
+    const make = () => new Engine(zlib().createInflateRaw({ windowBits, chunkSize: MIN_CHUNK_BYTES }), inflated);
     return this.#inflating = new EngineSlot(`inflate ${windowBits}`, takeover, 2 ** windowBits + 15 * 1024, make);
   }
 
@@ -300,7 +270,7 @@ export class MessageDeflate implements MessageInflater {
     if (this.#deflating) return this.#deflating;
     const { own: { takeover, windowBits }, level = 6, memoryLevel = 8, budget } = this.#options;
     const settings = { windowBits, memLevel: memoryLevel, level, chunkSize: MIN_CHUNK_BYTES };
-    const make = () => new Engine(zlib.createDeflateRaw(settings), deflated);
+    const make = () => new Engine(zlib().createDeflateRaw(settings), deflated);
     const bytes = 2 ** (windowBits + 2) + 2 ** (memoryLevel + 8) + 136 * 1024;
     const kind = `deflate ${windowBits} ${memoryLevel} ${level}`;
     return this.#deflating = new EngineSlot(kind, takeover, bytes, make, budget);
@@ -438,7 +408,10 @@ export class MessageDeflate implements MessageInflater {
   }
 }
 
-const { Z_BLOCK, Z_NO_FLUSH, Z_SYNC_FLUSH } = zlib.constants;
+// As in zlib.h, and in the constants of node:zlib, which are not loaded yet.
+const Z_NO_FLUSH = 0;
+const Z_SYNC_FLUSH = 2;
+const Z_BLOCK = 5;
 
 /** A message without bytes, compressed (RFC 7692 section 7.2.3.6). */
 const EMPTY_MESSAGE = Uint8Array.of(0);

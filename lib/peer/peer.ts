@@ -7,6 +7,7 @@
 
 import type { CloseFrame, CloseRecord } from "../protocol/close.ts";
 import { Endpoint } from "../protocol/endpoint.ts";
+import type { MessageInflater } from "../protocol/endpoint_handler.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { encodeRawFrame, PIECE_BYTES, type RawFrame } from "./frame.ts";
@@ -18,6 +19,9 @@ const BATCH_BYTES = 64 * 1024;
 
 /** So many pieces of frames go out together at most, so that a turn is short: 1,024. */
 const BATCH_PIECES = 1024;
+
+/** So much is taken at once of what is compressed, as it may inflate to a thousand times as much, in bytes: 4 KiB. */
+const COMPRESSED_SLICE_BYTES = 4 * 1024;
 
 /** How often a slow connection writes, in milliseconds: 50 ms. */
 const SLOW_BEAT_MS = 50;
@@ -56,6 +60,7 @@ export class RawPeer {
   bytesPerSecond = Infinity;
 
   readonly #endpoint: Endpoint;
+  readonly #sliceBytes: number;
   readonly #inbox: RawMessage[] = [];
   #inboxBytes = 0;
   #pongs: RawFrame[] = [];
@@ -70,9 +75,11 @@ export class RawPeer {
    *
    * @param socket Moves the bytes.
    * @param early What arrived together with the handshake.
+   * @param inflater Inflates compressed messages, if they were agreed on.
    */
-  constructor(socket: RawSocket, early?: Uint8Array<ArrayBuffer>) {
+  constructor(socket: RawSocket, early?: Uint8Array<ArrayBuffer>, inflater?: MessageInflater) {
     this.socket = socket;
+    this.#sliceBytes = inflater ? COMPRESSED_SLICE_BYTES : Infinity;
     this.#early = early;
     this.#endpoint = new Endpoint("server", {
       onOutput: (opcode, payload) => {
@@ -83,7 +90,7 @@ export class RawPeer {
         this.#inbox.push({ kind, payload });
         this.#inboxBytes += payload.byteLength;
       },
-    });
+    }, { inflater });
   }
 
   /** The other side's close frame, or `null` if none has come; one behind a breach does not count. */
@@ -130,8 +137,9 @@ export class RawPeer {
   async receive(): Promise<RawMessage | undefined> {
     const endpoint = this.#endpoint;
     while (this.#inbox.length === 0 && endpoint.phase === "open") {
-      const piece = this.#early ?? await this.socket.take();
-      this.#early = undefined;
+      const bytes = this.#early ?? await this.socket.take();
+      const piece = bytes.subarray(0, this.#sliceBytes);
+      this.#early = piece.byteLength < bytes.byteLength ? bytes.subarray(piece.byteLength) : undefined;
       await this.socket.turn();
       endpoint.receive(piece);
       this.onRead();
@@ -251,10 +259,26 @@ export class RawPeer {
   }
 }
 
-/** Reads a close frame, which may break the rules, as far as possible. */
-function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
+/**
+ * Reads a close frame, which may break the rules, as far as possible.
+ *
+ * @param payload Its payload.
+ * @returns Code and reason.
+ *
+ * @example
+ * ```ts
+ * import { closeFrameOf } from "./peer.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closeFrameOf(Uint8Array.of(0x03, 0xe8, 0x78)), { code: 1000, reason: "x" });
+ * ```
+ */
+export function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
   if (payload.byteLength < 2) return { code: 1005, reason: "" };
-  return { code: new DataView(payload.buffer).getUint16(0), reason: new TextDecoder().decode(payload.subarray(2)) };
+  return {
+    code: new DataView(payload.buffer, payload.byteOffset).getUint16(0),
+    reason: new TextDecoder().decode(payload.subarray(2)),
+  };
 }
 
 /** Gives what can be made, and tells of the error that ends it. */

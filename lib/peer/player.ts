@@ -57,6 +57,9 @@ export interface PlayOptions {
   readonly onFrame?: ((entry: WireEntry) => void) | undefined;
 }
 
+/** So many frames are kept at most: 131,072, twice what the longest case sends. One more ends the connection. */
+export const MAX_SEEN_FRAMES = 128 * 1024;
+
 /** So long a failure may take before a ping asks whether the other side goes on, in milliseconds: 250. */
 const FAILURE_GRACE_MS = 250;
 
@@ -219,7 +222,7 @@ export class Player {
     await this.#until(() => this.isOver);
     if (this.#hasClosed && this.#sentClose === null && this.#end === "none") {
       const close = this.#frames.find(({ opcode }) => opcode === OPCODE.close);
-      await this.#sendClose(codeOf(close?.payload ?? new Uint8Array(0)));
+      await this.#sendClose(closeCodeOf(close?.payload ?? new Uint8Array(0)));
     }
     if (this.#options.role === "server") await this.#transport.closeWrite().catch(() => {});
     await this.#until(() => this.#end !== "none");
@@ -320,7 +323,7 @@ export class Player {
       await this.#writeChopped(joined, chopBytes, choppedBytes);
     };
     for (const frame of frames) {
-      if (frame.opcode === OPCODE.close) this.#sentClose ??= codeOf(frame.payload);
+      if (frame.opcode === OPCODE.close) this.#sentClose ??= closeCodeOf(frame.payload);
       this.#noteSent(frame);
       for (const piece of this.#encode(frame)) {
         batch.push(piece);
@@ -373,6 +376,7 @@ export class Player {
   }
 
   #take(frame: SeenFrame): void {
+    if (this.#frames.length >= MAX_SEEN_FRAMES) return this.#transport.close();
     this.#frames.push({ ...frame, step: this.#step, atMs: performance.now() - this.#start });
     this.#log.add("in", frame, frame.payload);
     if (frame.opcode === OPCODE.pong) this.#pongs++;
@@ -418,7 +422,21 @@ export class Player {
   }
 }
 
-function codeOf(payload: Uint8Array): number {
+/**
+ * Reads the code of a close frame.
+ *
+ * @param payload Its payload.
+ * @returns The code; 1005 without one.
+ *
+ * @example
+ * ```ts
+ * import { closeCodeOf } from "./player.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closeCodeOf(Uint8Array.of(0x03, 0xe8)), 1000);
+ * ```
+ */
+export function closeCodeOf(payload: Uint8Array): number {
   return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
 }
 

@@ -12,6 +12,8 @@ export interface SeenFrame extends FrameHeader {
   readonly payload: Uint8Array<ArrayBuffer>;
   /** Whether the length takes no more bytes than it needs (RFC 6455 section 5.2). */
   readonly isMinimal: boolean;
+  /** The masking key as a number of 32 bits, first byte first; `undefined` without a mask. */
+  readonly maskingKey?: number | undefined;
 }
 
 /** The longest payload that is kept, in bytes: 64 MiB. A longer one ends the reading. */
@@ -49,6 +51,7 @@ export class RawReader {
   #isMinimal = true;
   #key = 0;
   #seenBytes = 0;
+  #keyBits = 0;
   #isSpent = false;
 
   /**
@@ -97,7 +100,8 @@ export class RawReader {
     if (header === undefined) return;
     this.#header = undefined;
     if (header.isMasked) applyMask(this.#payload, this.#key, 0);
-    this.#onFrame({ ...header, payload: this.#payload, isMinimal: this.#isMinimal });
+    const maskingKey = header.isMasked ? this.#keyBits : undefined;
+    this.#onFrame({ ...header, payload: this.#payload, isMinimal: this.#isMinimal, maskingKey });
   }
 
   #readHeader(chunk: Uint8Array, at: number): number {
@@ -119,6 +123,7 @@ export class RawReader {
       const first = head[0] ?? 0;
       const isMasked = (second & 0x80) !== 0;
       this.#key = isMasked ? readMaskingKey(head, size - 4) : 0;
+      if (isMasked) this.#keyBits = view.getUint32(size - 4);
       this.#header = {
         final: (first & 0x80) !== 0,
         reserved: (first >> 4) & 7,

@@ -177,7 +177,7 @@ export function quote(text: string, maxChars = Infinity): string {
  * ```
  */
 export function withoutPassword(text: string): string {
-  const [scheme = ""] = /^\s*([a-z][a-z0-9+.-]*:(?=\/))?\/*/i.exec(text) ?? [];
+  const [scheme = ""] = /^\s*([a-zA-Z][a-zA-Z0-9+.-]*:(?=\/))?\/*/.exec(text) ?? [];
   const rest = text.slice(scheme.length);
   const authority = rest.search(/[/?#]|$/);
   // An at sign that follows a valid host and port belongs to the path.
@@ -203,6 +203,8 @@ export function withoutPassword(text: string): string {
  * ```
  */
 export function withoutToken(name: string): string {
+  // The first pattern that ignores case takes 0.3 ms, as long as a reply from nearby.
+  if (name === "") return name;
   return name.replace(/(\b(?:bearer|token|authorization)[._-]).+$/is, "$1***");
 }
 
@@ -221,6 +223,7 @@ export function withoutToken(name: string): string {
  * ```
  */
 export function withoutTokens(text: string): string {
+  if (!text.toLowerCase().includes("wsproof.bearer.")) return text;
   return text.replace(/(wsproof\.bearer\.)[!#$%&'*+.^_`|~0-9A-Z-]+/gi, "$1***");
 }
 

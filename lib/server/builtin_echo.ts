@@ -14,6 +14,7 @@ import {
 } from "./policy.ts";
 import { EchoConnection, type EchoConnectionOptions } from "./echo_connection.ts";
 import { Gatekeeper } from "./gatekeeper.ts";
+import { Members } from "../net/members.ts";
 import { messageOf } from "../protocol/error.ts";
 import { MemoryBudget } from "./budget.ts";
 
@@ -64,12 +65,12 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   const { idleTimeoutSeconds = DEFAULT_IDLE_TIMEOUT_SECONDS } = policy;
   const gate = new Gatekeeper(policy);
   const budget = new MemoryBudget(policy.maxBufferedTotalBytes ?? DEFAULT_MAX_BUFFERED_TOTAL_BYTES);
-  const connections = new Set<EchoConnection>();
+  const connections = new Members<EchoConnection>();
   let clock: ReturnType<typeof setInterval> | undefined;
 
   /** One clock for all connections, for as long as there are any. */
   function watch(connection: EchoConnection): void {
-    connections.add(connection);
+    connection.place = connections.add(connection);
     clock ??= setInterval(() => {
       const now = performance.now();
       for (const each of connections) each.tick(now);
@@ -79,7 +80,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   }
 
   function onGone(connection: EchoConnection): void {
-    connections.delete(connection);
+    connections.remove(connection.place, connection);
     if (connections.size > 0) return;
     clearInterval(clock);
     clock = undefined;

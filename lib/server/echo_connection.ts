@@ -63,6 +63,8 @@ export interface EchoConnectionOptions extends EchoPolicy {
 
 /** One socket of the echo server. */
 export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
+  /** Its place among the connections of the server. */
+  place = -1;
   readonly #socket: WebSocket;
   readonly #opened: EchoOpened;
   readonly #options: EchoConnectionOptions;

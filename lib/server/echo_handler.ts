@@ -4,7 +4,8 @@
  * @module
  */
 
-import { canCompress, DEFAULT_MAX_INFLATE_RATIO, MessageDeflate, type MessageDeflateOptions } from "../net/zlib.ts";
+import { DEFAULT_MAX_INFLATE_RATIO, type MessageDeflateOptions } from "../net/deflate_limits.ts";
+import { canCompress, MessageDeflate } from "../net/zlib.ts";
 import { chooseDeflate, type DeflateAgreement } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
 import type { HeadRequest } from "../net/request.ts";

@@ -84,8 +84,11 @@ export class Gatekeeper {
   readonly #hosts: Known;
   readonly #origins: Known;
   readonly #onEvent: (event: EchoEvent) => void;
-  /** The connections that have a place, by their numbers; without counts as long as they are not open. */
-  readonly #places = new Map<number, EchoCounts | undefined>();
+  /**
+   * The connections that have a place, by their numbers; without counts as long as they are not open. Not the counts themselves: a
+   * `Map` would keep those of connections that are gone (see `Members`).
+   */
+  readonly #places = new Map<number, { counts: EchoCounts | undefined }>();
   readonly #refusals = new Map<RefusalCause, number>();
   readonly #troubles = new Map<TroubleKind, number>();
   readonly #closes = new Map<string, number>();
@@ -141,7 +144,7 @@ export class Gatekeeper {
       return { type: "answered", response: answerTo(request, refusal ?? FULL) };
     }
     this.#accepted++;
-    this.#places.set(id, undefined);
+    this.#places.set(id, { counts: undefined });
     const protocol = subprotocolOf(request, this.#policy.protocols);
     return { type: "admitted", opened: { type: "opened", id, ...who, protocol } };
   }
@@ -153,7 +156,7 @@ export class Gatekeeper {
    * @param counts What it has echoed, at any time.
    */
   opened(opened: EchoOpened, counts: EchoCounts): void {
-    this.#places.set(opened.id, counts);
+    this.#count(opened.id, counts);
     if (opened.extensions !== undefined) this.#deflated++;
     this.#onEvent(opened);
   }
@@ -167,7 +170,7 @@ export class Gatekeeper {
     this.#messages += closed.messages;
     this.#bytes += closed.bytes;
     this.#wire = sumOf(this.#wire, closed.wire);
-    if (this.#places.has(closed.id)) this.#places.set(closed.id, undefined);
+    this.#count(closed.id, undefined);
     const { initiator } = closed;
     const code = firstCloseFrameOf(closed)?.code ?? ABNORMAL;
     const key = `${code} ${initiator === null ? "none" : initiator === "peer" ? "peer" : "server"}`;
@@ -223,7 +226,7 @@ export class Gatekeeper {
   /** The counts so far. */
   stats(): EchoStats {
     let [messages, bytes, wire] = [this.#messages, this.#bytes, this.#wire];
-    for (const counts of this.#places.values()) {
+    for (const { counts } of this.#places.values()) {
       messages += counts?.messages ?? 0;
       bytes += counts?.bytes ?? 0;
       wire = sumOf(wire, counts?.wire);
@@ -246,6 +249,11 @@ export class Gatekeeper {
       refusals: [...this.#refusals].map(([cause, count]) => ({ cause, count })),
       troubles: [...this.#troubles].map(([kind, count]) => ({ kind, count })),
     };
+  }
+
+  #count(id: number, counts: EchoCounts | undefined): void {
+    const place = this.#places.get(id);
+    if (place) place.counts = counts;
   }
 
   /** Tells of what is no beginning of a connection: if that throws, there is none to be closed for it. */

@@ -1,7 +1,7 @@
 /**
- * A fuzzer over the programs of the lab: random paths of valid and invalid steps, asked for by clients that behave, flood,
- * break the protocol or leave. A finding is a crash, a hang, a line on stderr, memory over a bound, a program that is taken or
- * refused wrongly, or frames that are not well-formed where no step makes them so.
+ * A fuzzer over the programs of the lab: random paths of valid and invalid steps, for clients that behave, flood, break the
+ * protocol or leave. A finding: a crash, a hang, a line on stderr, memory over a bound, a program taken or refused wrongly, bad
+ * frames where no step makes them.
  *
  *     deno task perf:fuzz:lab --count 50000
  */
@@ -12,7 +12,7 @@ import { messageOf } from "../../lib/protocol/error.ts";
 import { conclude, FLAGS, MAX_FINDINGS, readSettings, startTarget } from "./harness.ts";
 import { Random } from "./random.ts";
 
-const MIB = 1024 * 1024;
+const MIB = 1024 ** 2;
 
 /** How many programs run at once. */
 const CONCURRENCY = 32;
@@ -66,6 +66,10 @@ const FAULTY_TURNS = [
   () => "big-control",
   () => "fragmented-control",
   () => "drop-mid-message",
+  (random: Random) => `deflate-bomb/${random.whole(1, 2_000_000)}`,
+  ...["empty", "final", "garbage", "swap", "takeover", "truncate"].map((fault) => () => `deflate-${fault}`),
+  () => "rsv1-continuation",
+  () => "rsv1-control",
 ] as const;
 
 const ENDS = [
@@ -424,9 +428,8 @@ async function main(args: readonly string[]): Promise<number> {
   // Every connection that opened has to have closed.
   const told = { opened: 0, closed: 0 };
   const onLine = (line: string) => {
-    const { type } = JSON.parse(line);
-    if (type === "opened") told.opened++;
-    if (type === "closed") told.closed++;
+    const { type }: { type: string } = JSON.parse(line);
+    if (type === "opened" || type === "closed") told[type]++;
   };
   const lab = await startTarget("lab", ["run", ...FLAGS, "server.ts", "--lab", "--port", "0", "--log", "json"], onLine);
   let most = 0;
@@ -438,10 +441,9 @@ async function main(args: readonly string[]): Promise<number> {
   const since = performance.now();
   const { findings, counts, taken } = await fuzzLab(`ws://${lab.hostname}:${lab.port}/`, { ...settings, look });
   const found = [...findings, ...await lab.stop()];
-  const { opened, closed } = told;
-  if (opened !== closed) found.push(`${opened} connections opened, ${closed} closed`);
-  console.log([...counts].map(([manner, count]) => `${manner}: ${count}`).join(", "));
-  console.log(`${taken} taken, ${opened} opened; ${Math.round(most)} MiB at most`);
+  if (told.opened !== told.closed) found.push(`${told.opened} connections opened, ${told.closed} closed`);
+  const manners = [...counts].map(([manner, count]) => `${manner}: ${count}`).join(", ");
+  console.log(`${manners}\n${taken} taken, ${told.opened} opened; ${Math.round(most)} MiB at most`);
   return conclude("lab programs", settings.count, since, found);
 }
 

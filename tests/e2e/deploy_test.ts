@@ -9,6 +9,7 @@ import { NetworkPolicy } from "npm:kubernetes-models@5.1.0/networking.k8s.io/v1"
 import { PodDisruptionBudget } from "npm:kubernetes-models@5.1.0/policy/v1";
 import { Service } from "npm:kubernetes-models@5.1.0/v1";
 import { outcomeOf, serverProcess, serverProcessWith, start } from "../support/command.ts";
+import { V8_FLAGS } from "../../perf/support.ts";
 import { testBoth } from "../support/transports.ts";
 import { exchange } from "../../lib/client/exchange.ts";
 
@@ -42,6 +43,13 @@ function watched(value: Document, path: string, unread: Set<string>): Document {
     },
   });
 }
+
+Deno.test("deploy/ and the tasks give V8 as much short-lived memory as the measurements do", async () => {
+  const { tasks } = JSON.parse(await read("deno.json"));
+  for (const text of [unit, containerfile, tasks.server.command, tasks.serve.command, tasks.compile.command]) {
+    assert(text.includes(V8_FLAGS), `${V8_FLAGS} is missing: ${text}`);
+  }
+});
 
 /** Holds a document against the schema of its kind. */
 function validateDocument(document: Document): void {

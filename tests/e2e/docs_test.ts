@@ -286,17 +286,31 @@ Deno.test("the commands of the documents take the flags for Deno from the task t
 Deno.test("the variables that the documents name are options of the server", async () => {
   const named = [...(await wholeText()).matchAll(/\bWSPROOF_([A-Z_]*[A-Z])\b/g)].map(([, name = ""]) => name);
   const variables = SERVER_OPTIONS.map(({ name }) => name.toUpperCase().replaceAll("-", "_"));
-  assertEquals([...new Set(named)].filter((name) => name !== "NAME" && !variables.includes(name)), []);
+  assertEquals(
+    [...new Set(named)].filter((name) => !["NAME", "LAB_URL"].includes(name) && !variables.includes(name)),
+    [],
+  );
 });
 
 Deno.test("the long options that the documents name are those of client, server, check or Deno", async () => {
   const text = (await Promise.all((await documents()).map(read))).join("\n");
   const known = [...CLIENT_OPTIONS, ...SERVER_OPTIONS, ...CHECK_OPTIONS].map(({ name }) => name);
-  const named = [...text.matchAll(/`--([a-z-]+)/g)].map(([, name = ""]) => name);
+  const named = [...text.matchAll(/`--([a-z0-9-]+)/g)].map(([, name = ""]) => name);
   assertEquals([...new Set(named)].filter((name) => !known.includes(name) && !DENO_OPTIONS.includes(name)), []);
 });
 
-const DENO_OPTIONS = ["allow-net", "allow-read", "allow-env", "allow-write", "ignore-env", "parallel", "unstable-net"];
+const DENO_OPTIONS = [
+  "allow-net",
+  "allow-read",
+  "allow-env",
+  "allow-write",
+  "ignore-env",
+  "parallel",
+  "unstable-net",
+  "v8-flags",
+  "allow-run",
+  "experimental-websocket",
+];
 
 /** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {

@@ -21,6 +21,8 @@ interface Finding {
 interface Row {
   readonly path: string;
   readonly args?: readonly string[];
+  /** More options, for the wire transport. */
+  readonly wireArgs?: readonly string[];
   /** What RFC 6455 wants to be found; the wire transport finds it. */
   readonly wire: Finding;
   /** What the built-in transport finds; the same by default. */
@@ -46,6 +48,139 @@ const fooled = (why: string, finding: Finding = PROVEN) => ({ ...finding, fooled
 
 const NOT_KNOWN = unconfirmed(/empty or invalid close frame, or with none.*--transport wire would know/);
 const NO_ACCEPT_CHECK = "it does not check the accept key";
+
+/** The built-in transport cannot be asked to compress, and so sees nothing of most of these steps. */
+const DEFLATE = ["--deflate"];
+const TWO = ["--count", "2"];
+const ANY_WINDOW = ["--deflate-params", "server_max_window_bits=10; client_max_window_bits"];
+const NO_TAKEOVER = ["--deflate-params", "server_no_context_takeover"];
+const NO_EXTENSION_CHECK = fooled("it does not check the extensions");
+const COMPRESSED_UNASKED = "it is sent what it did not ask for, and says so";
+const RESERVED = lost(/broke the protocol \(Reserved bits are not zero\)/);
+const cannotInflate = (why: string) => lost(new RegExp(`broke the protocol \\(Message cannot be inflated: ${why}`));
+
+const COMPRESSION_ROWS: readonly Row[] = [
+  { path: "/deflate", args: TWO, wireArgs: DEFLATE, wire: PROVEN },
+  { path: "/deflate", args: ["--size", "100KiB"], wireArgs: ["--require-deflate"], wire: PROVEN },
+  { path: "/deflate", wire: PROVEN },
+  { path: "/deflate/fragment/3", args: TWO, wireArgs: DEFLATE, wire: PROVEN },
+  { path: "/deflate/interleave-ping", args: TWO, wireArgs: DEFLATE, wire: PROVEN },
+  { path: "/deflate/corrupt", wireArgs: DEFLATE, wire: wrong(/at byte 10: "e" instead of "d"/) },
+  {
+    path: "/deflate/bad-utf8",
+    wireArgs: DEFLATE,
+    wire: lost(/broke the protocol \((Text message is not|Invalid) UTF-8\)/),
+  },
+  {
+    path: "/deflate/rsv/2",
+    wireArgs: DEFLATE,
+    wire: lost(/broke the protocol \(Frame has a reserved bit set\)/),
+    builtin: RESERVED,
+  },
+  {
+    path: "/rsv/1",
+    wireArgs: DEFLATE,
+    wire: lost(/broke the protocol \(Frame has a reserved bit set\)/),
+    builtin: RESERVED,
+  },
+  {
+    path: "/deflate-answer",
+    wire: refused(/extension "permessage-deflate" was not asked for/),
+    builtin: NO_EXTENSION_CHECK,
+  },
+  { path: "/deflate-answer", args: TWO, wireArgs: DEFLATE, wire: PROVEN },
+  ...[
+    ["client_max_window_bits=10", /client_max_window_bits was not asked for/],
+    ["server_max_window_bits=7", /server_max_window_bits has "7", which is not 8 to 15/],
+    ["server_max_window_bits=16", /server_max_window_bits has "16", which is not 8 to 15/],
+    ['server_max_window_bits=""', /Sec-WebSocket-Extensions is malformed/],
+    ["server_max_window_bits", /server_max_window_bits has no value/],
+    ["server_no_context_takeover=1", /server_no_context_takeover has a value/],
+    ["server_no_context_takeover; server_no_context_takeover", /server_no_context_takeover is there twice/],
+    ["x", /the parameter "x" is not known/],
+  ].map(([text, says]): Row => ({
+    path: `/deflate-answer/${encodeURIComponent(String(text))}`,
+    wireArgs: DEFLATE,
+    wire: refused(new RegExp(says ?? "")),
+    builtin: NO_EXTENSION_CHECK,
+  })),
+  {
+    path: "/deflate-answer/server_max_window_bits=11",
+    wireArgs: ANY_WINDOW,
+    wire: refused(/server_max_window_bits has 11, more than the 10 that were asked for/),
+    builtin: NO_EXTENSION_CHECK,
+  },
+  {
+    path: "/deflate-answer/server_max_window_bits=10;client_max_window_bits=9",
+    args: TWO,
+    wireArgs: ANY_WINDOW,
+    wire: PROVEN,
+  },
+  { path: "/deflate/deflate-reset", args: TWO, wireArgs: DEFLATE, wire: PROVEN },
+  { path: "/deflate/deflate-takeover", args: TWO, wireArgs: DEFLATE, wire: PROVEN },
+  {
+    path: "/deflate/deflate-takeover",
+    args: TWO,
+    wireArgs: NO_TAKEOVER,
+    wire: cannotInflate("invalid distance too far back"),
+    builtin: fooled("nothing is compressed for it"),
+  },
+  {
+    path: "/deflate/deflate-final",
+    args: TWO,
+    wireArgs: DEFLATE,
+    wire: PROVEN,
+    builtin: { ...RESERVED, fooled: COMPRESSED_UNASKED },
+  },
+  {
+    path: "/deflate/deflate-final",
+    args: ["--size", "100KiB"],
+    wireArgs: DEFLATE,
+    wire: PROVEN,
+    builtin: { ...RESERVED, fooled: COMPRESSED_UNASKED },
+  },
+  {
+    path: "/deflate/deflate-empty",
+    wireArgs: DEFLATE,
+    wire: wrong(/text, 0 bytes, instead of text, 11 bytes/),
+    builtin: { ...RESERVED, fooled: COMPRESSED_UNASKED },
+  },
+  {
+    path: "/deflate/deflate-empty",
+    args: ["--skip", "1"],
+    wireArgs: DEFLATE,
+    wire: PROVEN,
+    builtin: { ...RESERVED, fooled: COMPRESSED_UNASKED },
+  },
+  {
+    path: "/deflate/deflate-bomb/1073741824",
+    wireArgs: DEFLATE,
+    wire: wrong(/longer than the limit of 67108863 bytes/),
+    builtin: { ...RESERVED, fooled: COMPRESSED_UNASKED },
+  },
+  {
+    path: "/deflate/deflate-bomb/3000000",
+    args: ["--skip", "1"],
+    wireArgs: DEFLATE,
+    wire: PROVEN,
+    builtin: { ...RESERVED, fooled: COMPRESSED_UNASKED },
+  },
+  { path: "/deflate/deflate-garbage", wireArgs: DEFLATE, wire: cannotInflate("invalid block type"), builtin: RESERVED },
+  { path: "/deflate/deflate-truncate", wireArgs: DEFLATE, wire: cannotInflate(""), builtin: RESERVED },
+  { path: "/deflate/deflate-swap", wireArgs: DEFLATE, wire: cannotInflate(""), builtin: RESERVED },
+  {
+    path: "/deflate/rsv1-continuation",
+    wireArgs: DEFLATE,
+    wire: lost(/broke the protocol \(RSV1 is set on a frame that begins no message\)/),
+    builtin: RESERVED,
+  },
+  {
+    path: "/deflate/rsv1-control",
+    wireArgs: DEFLATE,
+    wire: lost(/broke the protocol \(RSV1 is set on a frame that begins no message\)/),
+    builtin: RESERVED,
+  },
+];
 
 const ROWS: readonly Row[] = [
   // The handshake.
@@ -159,6 +294,9 @@ const ROWS: readonly Row[] = [
   },
   { path: "/ping-flood/1000", wire: PROVEN },
 
+  // Compression.
+  ...COMPRESSION_ROWS,
+
   // The end, begun by the lab.
   { path: "/close/1001/bye", wire: lost(/Peer closed with 1001 \(going away\), reason "bye"/) },
   { path: "/close/1009", wire: lost(/1009 \(message too big\).*--split/) },
@@ -221,8 +359,14 @@ const ROWS: readonly Row[] = [
 /** Client processes at once: they take time that others wait for, and a deadline must not pass for want of it. */
 const MAX_PROCESSES = Math.max(2, navigator.hardwareConcurrency);
 
-async function check(url: string, transport: TransportName, { path, args = [] }: Row, finding: Finding): Promise<void> {
-  const outcome = await client(["--json", "--transport", transport, ...args, url.replace(/\/$/, path)]);
+async function check(
+  url: string,
+  transport: TransportName,
+  { path, args = [], wireArgs = [] }: Row,
+  finding: Finding,
+): Promise<void> {
+  const more = transport === "wire" ? wireArgs : [];
+  const outcome = await client(["--json", "--transport", transport, ...args, ...more, url.replace(/\/$/, path)]);
   const report = reportOf(outcome);
   const story = `${report.problem}; ${report.hint}`;
   assertEquals([report.verdict, outcome.code], [finding.verdict, EXIT_CODES[finding.verdict]], story);
@@ -238,7 +382,7 @@ for (const transport of ["builtin", "wire"] as const) {
       for (let row = left.shift(); row !== undefined; row = left.shift()) {
         const current = row;
         const finding = transport === "builtin" ? row.builtin ?? row.wire : row.wire;
-        const name = `${finding.verdict} at ${[row.path, ...(row.args ?? [])].join(" ")}`;
+        const name = `${finding.verdict} at ${[row.path, ...(row.args ?? []), ...(row.wireArgs ?? [])].join(" ")}`;
         // Steps that run side by side cannot be told apart by the sanitizers; those of the test see all of them.
         const quiet = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false };
         await t.step({ name, fn: () => check(lab.url, transport, current, finding), ...quiet });

@@ -1,7 +1,25 @@
 /** The page in Chromium: messages, round trips and what is shown of them. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Browser, hasChromium, Tab } from "../support/browser.ts";
+import { serverProcess } from "../support/command.ts";
 import { testPage } from "../support/page_server.ts";
+
+for (const [more, words] of [[[], "Messages are compressed."], [["--no-deflate"], "No compression."]] as const) {
+  Deno.test({
+    name: `page in Chromium says "${words}" at the server with ${["--transport wire", ...more].join(" ")}`,
+    ignore: !hasChromium,
+    fn: async () => {
+      await using server = await serverProcess("--transport", "wire", ...more);
+      await using browser = await Browser.launch();
+      const tab = await Tab.open(browser, server.url.replace("ws:", "http:"));
+      await tab.connect();
+      assertStringIncludes(await tab.text("#state"), words);
+      await tab.click("button", "Send");
+      await tab.untilText("#log", "the same as sent");
+    },
+  });
+}
 
 testPage("the messages of the page in Chromium", {
   "it connects, echoes text and binary, and shows size, round trip and verdict": {

@@ -21,6 +21,9 @@ Deno.test("lab reports what opened and how it ended, as the echo server does", a
   const socket = await connectRaw(lab.url);
   await handshake(socket, "/echo/1/close/4000/enough?x=1", { "Sec-WebSocket-Protocol": "chat" });
   await socket.frame(TEXT, HELLO);
+  // A close frame of the client that came first would be answered as it is.
+  assertEquals((await socket.readFrame()).opcode, TEXT);
+  assertEquals((await socket.readFrame()).opcode, CLOSE);
   await socket.frame(CLOSE, NORMAL);
   await socket.readToEnd();
   const { peer, ...opened } = await lab.opened;

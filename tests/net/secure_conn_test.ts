@@ -56,8 +56,10 @@ Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", as
   const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key), turns);
   let hasEnded = false;
   const handshake = secure.handshake().then(() => hasEnded = true);
+  assertEquals(secure.hasBegun, false);
   // Four in one period.
   assertEquals(await within(turns.asked.promise, "ClientHello", WAIT), 4096);
+  assertEquals(secure.hasBegun, true);
   await untilEvents();
   assertEquals(hasEnded, false);
   turns.turn.resolve();

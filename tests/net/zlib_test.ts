@@ -3,13 +3,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import zlib from "node:zlib";
-import {
-  DEFAULT_MAX_INFLATE_RATIO,
-  engineCount,
-  MessageDeflate,
-  type MessageDeflateOptions,
-  MIN_BOMB_BYTES,
-} from "../../lib/net/zlib.ts";
+import { DEFAULT_MAX_INFLATE_RATIO, type MessageDeflateOptions, MIN_BOMB_BYTES } from "../../lib/net/deflate_limits.ts";
+import { engineCount, MessageDeflate } from "../../lib/net/zlib.ts";
 import { ProtocolError } from "../../lib/protocol/error.ts";
 import { MemoryBudget } from "../../lib/server/budget.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";

@@ -1,16 +1,19 @@
 /** The raw peer over a socket: it reads strictly, and writes frames in any shape. */
 
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer } from "node:net";
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
 import { closePayload, RawPeer } from "../../lib/peer/peer.ts";
 import { RawSocket } from "../../lib/peer/socket.ts";
 import { within } from "../../lib/net/deadline.ts";
+import { MessageDeflate } from "../../lib/net/zlib.ts";
+import type { MessageInflater } from "../../lib/protocol/endpoint_handler.ts";
 import { ProtocolError } from "../../lib/protocol/error.ts";
-import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
+import { encodeFrame, OPCODE, RSV1 } from "../../lib/protocol/frame.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
+const MIB = 1024 * 1024;
 const NORMAL = Uint8Array.of(0x03, 0xe8);
 
 /** A frame as a client writes it. */
@@ -20,10 +23,14 @@ function masked(opcode: number, payload: string | Uint8Array): Uint8Array {
 }
 
 /** Runs a script with a raw peer, to which all frames are sent in one write; gives what it wrote, in hexadecimal. */
-async function run(frames: readonly Uint8Array[], script: (peer: RawPeer) => Promise<void>): Promise<string> {
+async function run(
+  frames: readonly Uint8Array[],
+  script: (peer: RawPeer) => Promise<void>,
+  inflater?: MessageInflater,
+): Promise<string> {
   const ended = Promise.withResolvers<void>();
   const server = createServer({ allowHalfOpen: true }, (accepted) => {
-    const peer = new RawPeer(new RawSocket(accepted));
+    const peer = new RawPeer(new RawSocket(accepted), undefined, inflater);
     script(peer).then(() => peer.socket.end()).then(ended.resolve, (error) => {
       peer.socket.close();
       ended.reject(error);
@@ -53,6 +60,24 @@ for (
     assertEquals(await run([], (peer) => peer.sendFrames([frame])), bytes);
   });
 }
+
+Deno.test("RawPeer.receive() inflates 4 KiB of what came at a time, so that it never holds a thousand times a read", async () => {
+  const direction = { takeover: true, windowBits: 15 };
+  const codec = new MessageDeflate({ own: direction, peer: direction, maxMessageBytes: MIB });
+  const bytes = new Uint8Array(MIB).fill(0x61);
+  const key = { maskingKey: Uint8Array.of(1, 2, 3, 4), reserved: RSV1 };
+  const frames = Array.from({ length: 40 }, () => encodeFrame(OPCODE.text, codec.deflateWhole(bytes), key));
+  await run([...frames, masked(OPCODE.close, NORMAL)], async (peer) => {
+    let messages = 0;
+    for (let message = await peer.receive(); message; message = await peer.receive()) {
+      assertEquals(message.payload.byteLength, MIB);
+      assert(peer.pendingBytes <= 6 * MIB, `${peer.pendingBytes} bytes are pending`);
+      messages++;
+    }
+    assertEquals(messages, 40);
+  }, codec);
+  codec.release();
+});
 
 Deno.test("encodeRawFrame() masks a long frame piece by piece, with one key", () => {
   const payload = crypto.getRandomValues(new Uint8Array(60_000)).slice();

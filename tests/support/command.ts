@@ -44,7 +44,12 @@ export interface StartOptions {
 }
 
 const PERMISSIONS = {
-  "main.ts": ["--allow-read", `--allow-env=${[...PROXY_VARIABLES, ...TERMINAL_VARIABLES].join()}`],
+  // With permission to read, a run need not load the modules of all other runs.
+  "main.ts": [
+    "--unstable-lazy-dynamic-imports",
+    "--allow-read",
+    `--allow-env=${[...PROXY_VARIABLES, ...TERMINAL_VARIABLES].join()}`,
+  ],
   "server.ts": ["--allow-read", "--allow-env=WSPROOF_*"],
 };
 

@@ -1,6 +1,6 @@
 /** A lab on a free port, and what it tells. */
 
-import { serveLab, type ServeLabOptions } from "../../lib/lab/lab.ts";
+import { type ServeLabOptions, startLab as open } from "../../lib/lab/lab.ts";
 import type { EchoClosed, EchoEvent, EchoOpened, EchoRefused } from "../../lib/server/policy.ts";
 import type { RawSocket } from "./raw_peer.ts";
 import { requestHead } from "./raw_peer.ts";
@@ -15,7 +15,7 @@ export async function startLab(options: ServeLabOptions = {}) {
     if (event.type === "closed") closed.resolve(event);
     if (event.type === "refused") refused.resolve(event);
   };
-  const lab = await serveLab({ port: 0, onEvent, ...options });
+  const lab = await open({ port: 0, onEvent, ...options });
   return {
     ...lab,
     opened: opened.promise,

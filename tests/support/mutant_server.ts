@@ -100,7 +100,7 @@ async function serveOne(connection: Deno.Conn, fault: Fault): Promise<void> {
   const fields: [string, string][] = [
     ["Upgrade", "websocket"],
     ["Connection", "Upgrade"],
-    ["Sec-WebSocket-Accept", await acceptKeyFor(key)],
+    ["Sec-WebSocket-Accept", acceptKeyFor(key)],
   ];
   const extension = fault.deflate && negotiate(complete.head, fault.deflate);
   if (extension !== undefined) fields.push(["Sec-WebSocket-Extensions", extension]);
@@ -146,8 +146,16 @@ function refusalFor(head: HttpHead, ignores: (rule: string) => boolean): number 
 
 const NOTHING = new Uint8Array(0);
 
-/** One open connection. */
-class Session {
+/** Masks a frame with any key. */
+function masked(pieces: readonly Uint8Array[], { payload }: RawFrame, key: Uint8Array): Uint8Array[] {
+  const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  const head = whole.slice(0, whole.byteLength - payload.byteLength);
+  head[1] = (head[1] ?? 0) | 0x80;
+  return [head, key, payload.map((byte, index) => byte ^ (key[index % 4] ?? 0))];
+}
+
+/** One open connection, of either role. */
+export class Session {
   readonly #connection: Deno.Conn;
   readonly #fault: Fault;
   #out: Uint8Array[] = [];
@@ -157,9 +165,12 @@ class Session {
   #isOver = false;
 
   readonly #inflater: MutantInflater | undefined;
+  readonly #mask: (() => Uint8Array) | undefined;
 
-  constructor(connection: Deno.Conn, fault: Fault, isDeflated: boolean) {
+  /** A client has masks. */
+  constructor(connection: Deno.Conn, fault: Fault, isDeflated: boolean, mask?: () => Uint8Array) {
     this.#connection = connection;
+    this.#mask = mask;
     this.#fault = fault;
     this.#inflater = isDeflated ? new MutantInflater(fault.deflate ?? {}) : undefined;
   }
@@ -210,7 +221,10 @@ class Session {
   }
 
   #send(frame: RawFrame): void {
-    for (const each of this.#fault.frame?.(frame) ?? [frame]) this.#out.push(...encodeRawFrame(each));
+    for (const each of this.#fault.frame?.(frame) ?? [frame]) {
+      const pieces = [...encodeRawFrame(each)];
+      this.#out.push(...this.#mask && !this.#ignores("own-mask") ? masked(pieces, each, this.#mask()) : pieces);
+    }
   }
 
   #fail(code: number): void {
@@ -232,7 +246,7 @@ class Session {
     const isControl = opcode >= 8;
     if (this.#strange(frame) !== 0 && !this.#ignores("rsv")) return this.#fail(1002);
     if (!(opcode <= 2 || (opcode >= 8 && opcode <= 10))) return this.#ignores("opcode") ? undefined : this.#fail(1002);
-    if (!isMasked && !this.#ignores("mask")) return this.#fail(1002);
+    if (isMasked === (this.#mask !== undefined) && !this.#ignores("mask")) return this.#fail(1002);
     if (!isMinimal && !this.#ignores("minimal")) return this.#fail(1002);
     if (isControl && length > 125 && !this.#ignores("control-length")) return this.#fail(1002);
     if (isControl && !final && !this.#ignores("control-fin")) return this.#fail(1002);

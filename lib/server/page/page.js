@@ -95,11 +95,12 @@ function isLive() {
 }
 
 /** @param {WebSocket} socket */
-function showOpen({ protocol }) {
+function showOpen({ protocol, extensions }) {
   // A server that selects the token itself has misunderstood; it is not shown even then.
   const isToken = protocol.startsWith(settings.tokenPrefix);
   const selected = isToken ? "Subprotocol: the token, by mistake of the server." : `Subprotocol: ${quote(protocol)}.`;
-  showState("open", "Connected", protocol === "" ? "No subprotocol." : selected);
+  const compression = extensions.includes("permessage-deflate") ? "Messages are compressed." : "No compression.";
+  showState("open", "Connected", `${protocol === "" ? "No subprotocol." : selected} ${compression}`);
   showButtons();
   addEvent("opened", "connected");
   if (document.activeElement?.closest("#connect-form")) messageInput.focus();

@@ -1,0 +1,139 @@
+/**
+ * Runs a client's own harness against the lab, and says what its cases showed.
+ *
+ * @module
+ */
+
+import type { CheckReport } from "../check/report.ts";
+import { countsInWords } from "../check/report.ts";
+import { within } from "../net/deadline.ts";
+import { printable } from "../client/report.ts";
+import { EXIT_CODES } from "../client/verdict.ts";
+
+/** The variable that tells a harness where the lab listens, as a WebSocket URL with a slash at its end. */
+export const LAB_URL_VARIABLE = "WSPROOF_LAB_URL";
+
+/** Time that a harness has unless told otherwise, in milliseconds: 10 minutes. */
+export const DEFAULT_RUN_TIMEOUT_MS = 600_000;
+
+/** Time between the signals that ask a harness to end and that end it, in milliseconds: 2 s. */
+const KILL_MS = 2000;
+
+/** A harness. */
+export interface Harness {
+  /** The command, for `sh`. */
+  readonly command: string;
+  /** Time that it has, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/** How a harness ended. */
+export interface HarnessEnd {
+  /** Its exit code; `undefined` if it was ended. */
+  readonly code: number | undefined;
+  /** Whether it was ended as its time was up, rather than by a signal for us. */
+  readonly isLate: boolean;
+}
+
+/**
+ * Runs a harness. Its output goes where ours goes.
+ *
+ * @param harness The harness.
+ * @param url Where the lab listens.
+ * @param signal Ends it.
+ * @returns How it ended.
+ * @throws {Deno.errors.NotCapable} Without the permission to run `sh`.
+ */
+export async function runHarness(harness: Harness, url: string, signal: AbortSignal): Promise<HarnessEnd> {
+  const { command, timeoutMs } = harness;
+  const isWindows = Deno.build.os === "windows";
+  const [shell, option] = isWindows ? ["cmd", "/c"] : ["sh", "-c"];
+  const child = new Deno.Command(shell, {
+    args: [option, command],
+    env: { [LAB_URL_VARIABLE]: url },
+    // A group of its own: what the command has started ends with it.
+    detached: !isWindows,
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).spawn();
+  try {
+    const { code } = await within(child.status, "end of the harness", { timeoutMs, signal });
+    return { code, isLate: false };
+  } catch {
+    await kill(child, "TERM");
+    await within(child.status, "end of the harness", { timeoutMs: KILL_MS }).catch(() => kill(child, "KILL"));
+    return { code: undefined, isLate: !signal.aborted };
+  }
+}
+
+/** Ends a harness with all that it has started. To signal a group, Deno would ask for the permission to run anything. */
+async function kill(child: Deno.ChildProcess, name: "TERM" | "KILL"): Promise<void> {
+  if (Deno.build.os !== "windows") {
+    const args = ["-c", `kill -${name} -${child.pid}`];
+    await new Deno.Command("sh", { args, stdin: "null", stdout: "null", stderr: "null" }).output();
+    return;
+  }
+  try {
+    child.kill(`SIG${name}`);
+  } catch (error) {
+    // It has ended meanwhile.
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
+/** What the end of a run says. */
+export interface HarnessVerdict {
+  /** The exit code. */
+  readonly exitCode: number;
+  /** Lines for a person; the last is the verdict. */
+  readonly lines: readonly string[];
+}
+
+/**
+ * Draws the conclusions of a harness and its cases.
+ *
+ * @param end How the harness ended.
+ * @param reports What its clients did.
+ * @param timeoutMs Time that it had, in milliseconds.
+ * @returns The code of the harness itself if it failed, 9 if a case failed, 3 if no case was run, 5 if its time was up.
+ *
+ * @example
+ * ```ts
+ * import { concludeHarness } from "./harness.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(concludeHarness({ code: 2, isLate: false }, [], 1000).exitCode, 2);
+ * assertEquals(concludeHarness({ code: 0, isLate: false }, [], 1000).exitCode, 3);
+ * assertEquals(concludeHarness({ code: undefined, isLate: true }, [], 1000).exitCode, 5);
+ * ```
+ */
+export function concludeHarness(end: HarnessEnd, reports: readonly CheckReport[], timeoutMs: number): HarnessVerdict {
+  const lines = reports.flatMap(reportLines);
+  const done = (exitCode: number, words: string) => ({ exitCode, lines: [...lines, words] });
+  if (end.code === undefined && !end.isLate) return done(EXIT_CODES.interrupted, "interrupted (exit 130)");
+  if (end.code === undefined) {
+    return done(EXIT_CODES["no-reply"], `Harness did not end within ${timeoutMs / 1000} s (exit 5)`);
+  }
+  if (end.code !== 0) return done(end.code, `Harness failed (exit ${end.code})`);
+  if (reports.every(({ results }) => results.length === 0)) {
+    return done(EXIT_CODES["no-connection"], `Harness ran no case: does it read ${LAB_URL_VARIABLE}? (exit 3)`);
+  }
+  const failed = reports.reduce((sum, report) => sum + report.failed.length, 0);
+  if (failed === 0) return done(EXIT_CODES.proven, "proven (exit 0)");
+  return done(
+    EXIT_CODES["not-conformant"],
+    `not-conformant (exit 9): ${failed} ${failed === 1 ? "case" : "cases"} failed`,
+  );
+}
+
+function reportLines({ url, counts, results }: CheckReport): string[] {
+  const bad = results.filter(({ grade }) => grade !== "pass" && grade !== "skipped");
+  return [
+    `${printable(url)}: ${countsInWords(counts)}`,
+    ...bad.map(({ test, grade, reason }) => {
+      const [number] = test.autobahn ?? [];
+      return `  ${grade.padEnd(10)} ${number === undefined ? "" : `${number} `}${test.id}: ${printable(reason)}`;
+    }),
+  ];
+}

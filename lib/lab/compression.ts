@@ -1,0 +1,120 @@
+/**
+ * How the lab compresses and inflates messages (RFC 7692).
+ *
+ * @module
+ */
+
+import { MessageDeflate } from "../net/zlib.ts";
+import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
+import { type DeflateAgreement, MAX_WINDOW_BITS } from "../protocol/deflate.ts";
+import type { MessageInflater } from "../protocol/endpoint_handler.ts";
+import { concatBytes } from "../protocol/message.ts";
+
+const MIB = 1024 * 1024;
+
+/** What four bytes a sender leaves out behind each message (RFC 7692 section 7.2.1). */
+const TAIL = Uint8Array.of(0x00, 0x00, 0xff, 0xff);
+
+/**
+ * The compression of one connection of the lab. A step may begin a new context at any time, and one that refers back where that
+ * was not agreed on.
+ *
+ * @example
+ * ```ts
+ * import { LabCompression } from "./compression.ts";
+ * import { assert } from "@std/assert";
+ *
+ * const direction = { takeover: true, windowBits: 15 };
+ * const compression = new LabCompression({ client: direction, server: direction, text: "permessage-deflate" });
+ * const hello = new TextEncoder().encode("Hello world");
+ * const [first, second] = [compression.pack(hello), compression.pack(hello)];
+ * assert(second.byteLength < first.byteLength);
+ * compression.release();
+ * ```
+ */
+export class LabCompression {
+  /** Inflates what the client sends. */
+  readonly inflater: MessageInflater;
+
+  readonly #agreement: DeflateAgreement;
+  readonly #reading: MessageDeflate;
+  #writing: MessageDeflate;
+
+  /**
+   * Begins without any engine.
+   *
+   * @param agreement What was agreed on.
+   */
+  constructor(agreement: DeflateAgreement) {
+    this.#agreement = agreement;
+    this.#reading = codecOf(agreement, agreement.server.takeover);
+    this.#writing = codecOf(agreement, agreement.server.takeover);
+    this.inflater = this.#reading;
+  }
+
+  /** How much memory it takes, in bytes. */
+  get heldBytes(): number {
+    return this.#reading.heldBytes + this.#writing.heldBytes;
+  }
+
+  /**
+   * Compresses a message.
+   *
+   * @param plain The message.
+   * @returns The same, in memory of its own.
+   */
+  pack(plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    return this.#writing.deflateWhole(plain);
+  }
+
+  /**
+   * Begins a new context, which a sender may at any time.
+   *
+   * @param takeover Whether the messages that follow refer back to each other; as agreed on by default.
+   */
+  beginContext(takeover: boolean = this.#agreement.server.takeover): void {
+    this.#writing.release();
+    this.#writing = codecOf(this.#agreement, takeover);
+  }
+
+  /** Closes the engines. */
+  release(): void {
+    this.#reading.release();
+    this.#writing.release();
+  }
+}
+
+function codecOf({ client, server }: DeflateAgreement, takeover: boolean): MessageDeflate {
+  return new MessageDeflate({ own: { ...server, takeover }, peer: client, maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES });
+}
+
+/**
+ * Makes a compressed message that inflates to a text "aaa...".
+ *
+ * @param bytes How long the text is, 1 byte to 1 GiB.
+ * @returns The message, about a thousandth of that.
+ *
+ * @example
+ * ```ts
+ * import { makeBomb } from "./compression.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(makeBomb(1024 ** 3).byteLength < 1_100_000);
+ * ```
+ */
+export function makeBomb(bytes: number): Uint8Array<ArrayBuffer> {
+  const direction = { takeover: true, windowBits: MAX_WINDOW_BITS };
+  const codec = new MessageDeflate({ own: direction, peer: direction, maxMessageBytes: MIB });
+  const piece = new Uint8Array(MIB).fill(0x61);
+  const parts: Uint8Array[] = [];
+  let repeated: Uint8Array | undefined;
+  for (let left = bytes; left > 0; left -= MIB) {
+    // Behind the same letters the same bytes come out: only the first three pieces and the last are compressed.
+    const made = left >= MIB && repeated ? repeated : codec.deflateWhole(piece.subarray(0, left));
+    if (parts.length >= 4) repeated = made;
+    parts.push(made, TAIL);
+  }
+  parts.pop();
+  codec.release();
+  return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+}

@@ -1,0 +1,50 @@
+/**
+ * The cases that the lab plays to clients, in Autobahn's order where that has one.
+ *
+ * @module
+ */
+
+import type { ClientCase } from "./client_case.ts";
+import { CLIENT_CASES } from "./client_cases.ts";
+import type { Case } from "../check/case.ts";
+import { CASES } from "../check/cases/mod.ts";
+
+/** Words of a case that are another's for a client. */
+const CLIENT_WORDS: Readonly<Record<string, Pick<Case, "title" | "rule">>> = {
+  "7692/7.1.1.1/server-no-context": {
+    title: "Ask the client to begin anew for each message, and send one twice",
+    rule: "A client that was told client_no_context_takeover refers to no message before.",
+  },
+  "7692/7.1.2.1/server-window-9": {
+    title: "Ask the client for a window of 512 bytes, and send 2 KiB that repeat after 1 KiB",
+    rule: "A client that was told client_max_window_bits refers no further back.",
+  },
+};
+
+const SHARED: readonly Case[] = CASES.filter(({ holds, profile }) => holds === "both" && profile !== "full")
+  .map((test) => ({ ...test, ...CLIENT_WORDS[test.id] }));
+
+/** Autobahn's numbers in Autobahn's order; a case that has several is there for each. */
+const numbered: readonly ClientCase[] = [
+  ...new Map(
+    SHARED.flatMap((test) =>
+      (test.autobahn ?? []).map((number) => [number, { number, test: { ...test, autobahn: [number] } }] as const)
+    ).reverse(),
+  ).values(),
+].sort((a, b) => compareNumbers(a.number, b.number));
+
+const NUMBERED = new Set(numbered.map(({ test }) => test.id));
+
+/** All cases. The place in the list, from 1, is the number that `runCase` takes. */
+export const MIRROR_CASES: readonly ClientCase[] = [
+  ...numbered,
+  ...SHARED.filter(({ id }) => !NUMBERED.has(id)).map((test) => ({ number: test.id, test })),
+  ...CLIENT_CASES,
+];
+
+/** Compares numbers such as 9.1.2 and 10.1.1 part by part. */
+function compareNumbers(a: string, b: string): number {
+  const [left, right] = [a, b].map((number) => number.split(".").map(Number));
+  const at = (left ?? []).findIndex((part, index) => part !== right?.[index]);
+  return at === -1 ? 0 : (left?.[at] ?? 0) - (right?.[at] ?? 0);
+}

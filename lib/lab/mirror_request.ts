@@ -1,0 +1,87 @@
+/**
+ * The paths by which clients ask for cases: those of Autobahn's fuzzing server, so that harnesses run unchanged.
+ *
+ * @module
+ */
+
+import type { ClientCase } from "./client_case.ts";
+import { MIRROR_CASES } from "./mirror_cases.ts";
+import { MAX_AGENT_CHARS } from "./scoreboard.ts";
+import { quote } from "../protocol/message.ts";
+
+/** What a client asks for. */
+export type MirrorRequest =
+  /** How many cases there are. */
+  | { readonly do: "getCaseCount" }
+  /** The name of a case. */
+  | { readonly do: "getCaseInfo"; readonly place: ClientCase }
+  /** The case itself. */
+  | { readonly do: "runCase"; readonly place: ClientCase; readonly agent: string }
+  /** Its result. */
+  | { readonly do: "getCaseStatus"; readonly place: ClientCase; readonly agent: string }
+  /** That all results are there: they are anyway. */
+  | { readonly do: "updateReports"; readonly agent: string };
+
+/** Thrown when a path is one of these, and its query is wrong. */
+export class MirrorQueryError extends Error {
+  /** The name of the class. */
+  override readonly name = "MirrorQueryError";
+}
+
+const PATHS = ["getCaseCount", "getCaseInfo", "runCase", "getCaseStatus", "updateReports"] as const;
+
+/**
+ * Reads what a client asks for.
+ *
+ * @param path The path.
+ * @param search The query, with its question mark; empty for none.
+ * @returns What it asks for; `undefined` if the path is none of these.
+ * @throws {MirrorQueryError} If there is no such case, or no agent where one is needed.
+ *
+ * @example
+ * ```ts
+ * import { parseMirrorRequest } from "./mirror_request.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = parseMirrorRequest("/runCase", "?casetuple=5.1&agent=mine");
+ * assertEquals(request?.do === "runCase" && request.place.test.id, "6455/5.4/fragmented-ping");
+ * assertEquals(parseMirrorRequest("/echo", ""), undefined);
+ * ```
+ */
+export function parseMirrorRequest(path: string, search: string): MirrorRequest | undefined {
+  const name = PATHS.find((each) => path === `/${each}` || path === `/${each}/`);
+  if (name === undefined) return undefined;
+  const query = new URLSearchParams(search);
+  switch (name) {
+    case "getCaseCount":
+      return { do: name };
+    case "getCaseInfo":
+      return { do: name, place: placeIn(query) };
+    case "updateReports":
+      return { do: name, agent: agentIn(query) };
+    default:
+      return { do: name, place: placeIn(query), agent: agentIn(query) };
+  }
+}
+
+function placeIn(query: URLSearchParams): ClientCase {
+  const [tuple, place] = [query.get("casetuple")?.trim(), query.get("case")];
+  const found = tuple === undefined
+    ? MIRROR_CASES[/^\d{1,6}$/.test(place ?? "") ? Number(place) - 1 : -1]
+    : MIRROR_CASES.find(({ number, test }) => number === tuple || test.id === tuple);
+  if (found) return found;
+  throw new MirrorQueryError(
+    tuple === undefined
+      ? place === null
+        ? "The query names no case: add case=1"
+        : `There is no case ${quote(place, 20)}: give 1 to ${MIRROR_CASES.length}`
+      : `There is no case ${quote(tuple, 40)}: /getCaseInfo?case=1 gives names`,
+  );
+}
+
+function agentIn(query: URLSearchParams): string {
+  const agent = query.get("agent") ?? "";
+  if (agent === "") throw new MirrorQueryError("The query names no agent: add agent=NAME");
+  if (agent.length <= MAX_AGENT_CHARS) return agent;
+  throw new MirrorQueryError(`The name of the agent has ${agent.length} characters: give at most ${MAX_AGENT_CHARS}`);
+}

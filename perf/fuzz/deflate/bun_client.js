@@ -1,0 +1,6 @@
+// Bun as the client: `bun_client.js URL COUNT SEED` prints what came back without a difference, as JSON.
+import { driveWebSocket } from "./driver.js";
+
+const [url, count, seed] = globalThis.process.argv.slice(2);
+console.log(JSON.stringify(await driveWebSocket(url, Number(count), Number(seed))));
+globalThis.process.exit(0);
