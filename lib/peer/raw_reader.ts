@@ -19,11 +19,8 @@ export interface SeenFrame extends FrameHeader {
 /** The longest payload that is kept, in bytes: 64 MiB. A longer one ends the reading. */
 export const MAX_SEEN_BYTES = 64 * 1024 ** 2;
 
-/** What all frames may count together, in bytes: 128 MiB. More ends the reading: a peer that floods takes no more memory. */
+/** The payloads of all frames that are kept, in bytes: 128 MiB. More ends the reading, so that a flood takes no more memory. */
 export const MAX_ALL_SEEN_BYTES = 128 * 1024 ** 2;
-
-/** What a frame counts besides its payload, in bytes: 1,024. */
-const FRAME_BYTES = 1024;
 
 /**
  * Reads frames and forgives all: reserved bits, unknown opcodes, masks of the wrong side, long control frames, fragments in any
@@ -118,7 +115,7 @@ export class RawReader {
       const view = new DataView(head.buffer);
       const length = lengthBytes === 8 ? Number(view.getBigUint64(2)) : lengthBytes === 2 ? view.getUint16(2) : short;
       this.#isMinimal = lengthBytes === 0 || length >= (lengthBytes === 2 ? 126 : 65536);
-      this.#seenBytes += length + FRAME_BYTES;
+      this.#seenBytes += length;
       this.#isSpent = length > MAX_SEEN_BYTES || this.#seenBytes > MAX_ALL_SEEN_BYTES;
       const first = head[0] ?? 0;
       const isMasked = (second & 0x80) !== 0;

@@ -12,11 +12,13 @@ Deno.test("RawReader stops at a frame longer than 64 MiB", () => {
   assertEquals([frames, reader.isSpent], [1, true]);
 });
 
-Deno.test("RawReader stops when all frames count 128 MiB, 1,024 bytes each besides the payload", () => {
+Deno.test("RawReader stops when all payloads together are longer than 128 MiB", () => {
   assertEquals(MAX_ALL_SEEN_BYTES, 134_217_728);
   let frames = 0;
   const reader = new RawReader(() => frames++);
-  const pings = new Uint8Array(2 * 1024).map((_, index) => index % 2 === 0 ? 0x89 : 0);
-  for (let pushes = 0; pushes < 600; pushes++) reader.push(pings);
-  assertEquals([frames, reader.isSpent], [MAX_ALL_SEEN_BYTES / 1024, true]);
+  const frame = new Uint8Array(10 + 1024 ** 2);
+  // A binary frame of 1 MiB.
+  frame.set([0x82, 127, 0, 0, 0, 0, 0, 0x10]);
+  for (let pushes = 0; pushes < 130; pushes++) reader.push(frame);
+  assertEquals([frames, reader.isSpent], [128, true]);
 });
