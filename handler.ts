@@ -31,6 +31,10 @@ import { messageOf } from "./lib/protocol/error.ts";
 const isMain = import.meta.main;
 
 async function createHandler(): Promise<Deno.ServeDefaultExport> {
+  const [word] = isMain ? Deno.args : [];
+  if (word !== undefined) {
+    throw new UsageError(`deno serve passes "${word}" on, which the handler does not take: set variables WSPROOF_...`);
+  }
   const { serve, log, note } = await readServerSettings(parseServerLine([], PROCESS), PROCESS, "deno serve");
   if (note) console.error(`wsproof: ${note}`);
   // Several workers write one log.

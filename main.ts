@@ -62,6 +62,8 @@ const COMMANDS: Commands = {
   check: {
     usage: "[OPTIONS] URL",
     help: "Hold a server to RFC 6455, case by case",
+    options: async () => (await import("./lib/cli/check_settings.ts")).CHECK_OPTIONS,
+    words: async () => (await import("./lib/cli/check_settings.ts")).NAMED_GROUPS,
     run: async (args) => {
       const listen = () => listenForSignals(() => Deno.exit(EXIT_CODES.interrupted)).signal;
       return await (await import("./lib/cli/check.ts")).check(args, SCREEN, listen);

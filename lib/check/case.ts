@@ -167,6 +167,8 @@ export interface Case {
   readonly holds: "server" | "both";
   /** The smallest profile that has it. */
   readonly profile: Profile;
+  /** The option that it runs with: no name on the command line chooses it. */
+  readonly option?: "sweep" | "idle" | "stress";
   /** Makes the plan: large payloads are there only as long as the case runs. */
   plan(): Plan;
 }

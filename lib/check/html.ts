@@ -113,9 +113,11 @@ function detailsOf(result: CaseResult, command: string): string {
     return `<span class="${direction}">${text(line)}</span>`;
   });
   const isOpen = grade === "fail" || grade === "unclean" ? " open" : "";
+  const again = `${command}${command.endsWith("=") ? "" : " "}${test.id}`;
+  const alone = test.option === undefined ? `<p><code>${text(again)}</code></p>` : "";
   return `<details${isOpen}><summary>${text(reason)}</summary>` +
     `<p class="soft">${text(test.rule)} (${sectionOf(test.id)})</p><pre>${lines.join("\n")}</pre>` +
-    `<p><code>${text(`${command}${command.endsWith("=") ? "" : " "}${test.id}`)}</code></p></details>`;
+    `${alone}</details>`;
 }
 
 /**

@@ -19,6 +19,7 @@ function idleCase(word: string, title: string, steps: readonly Step[]): Case {
   return make({
     id: `6455/5.5.2/${word}`,
     group: "idle",
+    option: "idle",
     title,
     rule: "How long a silent connection is kept is up to the peer.",
     level: "info",

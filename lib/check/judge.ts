@@ -110,7 +110,7 @@ function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
   const who = rules.peer === "server" ? "Server" : "Client";
   const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.deflate !== undefined });
   if (breach !== undefined) return fail(`${who} broke the protocol: ${breach}`);
-  if (seen.isTooLong) return fail(`${who} sent a frame longer than 64 MiB`);
+  if (seen.isTooLong) return fail(`${who} sent too much: a frame longer than 64 MiB, or 128 MiB in all`);
   const special = plan.judge?.(seen);
   if (special) return special;
   const { end } = plan;

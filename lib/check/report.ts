@@ -7,9 +7,10 @@
 import { type BaselineComparison, compareBaseline } from "./baseline.ts";
 import { type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
 import type { CaseResult } from "./run_case.ts";
-import { formatFrame } from "../client/trace.ts";
+import { formatFrame, harmlessValue } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
+import { wrap } from "../client/wrap.ts";
 import { formatMs } from "../protocol/message.ts";
 
 /** A run of cases. */
@@ -151,13 +152,15 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
     ],
     ...comparison.known.length === 0 ? [] : [title("Known failures"), ...comparison.known.map((id) => `  ${id}`), ""],
     ...shown.flatMap((result) => [...formatFailure(result, options), ""]),
-    ...comparison.stale.length === 0
-      ? []
-      : [title("In the baseline, and passed or gone: take them out"), ...comparison.stale.map((id) => `  ${id}`), ""],
+    ...comparison.stale.length === 0 ? [] : [
+      title("In the baseline, and passed or gone: take them out"),
+      ...comparison.stale.map((id) => `  ${printable(id)}`),
+      "",
+    ],
   ];
   const problem = [
     ...comparison.unexpected.length === 0 ? [] : [`${comparison.unexpected.length} of ${results.length} cases failed`],
-    ...comparison.stale.length === 0 ? [] : [`${comparison.stale.length} known failures are none any more`],
+    ...comparison.stale.length === 0 ? [] : [staleInWords(comparison.stale.length)],
   ].join(", and ");
   const summary = `${countsInWords(counts)}, in ${formatMs(report.ms)}`;
   const words = paint(`${verdict} (exit ${exitCode})`, ok ? 32 : 31, options.color);
@@ -166,6 +169,10 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
     failures,
     verdict: [ok ? `${words}: ${summary}` : `${words}: ${problem}`, ...ok ? [] : [summary]],
   };
+}
+
+function staleInWords(count: number): string {
+  return count === 1 ? "1 known failure is none any more" : `${count} known failures are none any more`;
 }
 
 /** Groups whose cases tell something when they pass. */
@@ -188,16 +195,9 @@ function shortLines({ test, reason }: CaseResult, { columns }: ShowOptions): str
 /** The columns before the text of a row. */
 const INDENT = 10;
 
-/** Breaks a text at its blanks, so that it fits beside what stands before it. */
+/** Breaks a text, so that it fits beside what stands before it. */
 function wrapped(text: string, columns = Infinity, before = INDENT): string[] {
-  const width = Math.max(20, columns - before);
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = `${last} ${word}`;
-  }
-  return lines;
+  return wrap(text, { first: Math.max(20, columns - before) });
 }
 
 /** Bytes are not wrapped, but cut: they are for a glance. */
@@ -215,7 +215,7 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
     ["case", wrapped(test.title, columns)],
     ["result", wrapped(printable(reason), columns)],
     ["bytes", wireLines(result).map((line) => cut(line, columns))],
-    ["alone", [`${command} ${test.id}`]],
+    ["alone", test.option === undefined ? [`${command} ${test.id}`] : []],
   ];
   return [
     `${paint(grade === "fail" ? "FAIL" : grade.toUpperCase(), COLORS[grade], color)} ${test.id}`,
@@ -242,14 +242,12 @@ export function wireLines({ test, request, answer, seen, isClient = false }: Cas
   return [...heads, ...frames];
 }
 
-/** A line of a head may be a secret of the user's. */
-const SECRET = /^(authorization|cookie|proxy-authorization): .*/i;
-
 const MAX_LINE = 100;
 
 function headLines(direction: string, head: string): string[] {
   return head.split("\r\n").filter((line) => line !== "").map((line) => {
-    const shown = printable(line.replace(SECRET, "$1: ***"));
+    const [, name, value = ""] = /^([^ :]+): (.*)$/.exec(line) ?? [];
+    const shown = printable(name === undefined ? line : `${name}: ${harmlessValue([name, value])}`);
     return `${direction} ${shown.length > MAX_LINE ? `${shown.slice(0, MAX_LINE)}...` : shown}`;
   });
 }

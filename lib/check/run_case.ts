@@ -20,6 +20,7 @@ import { acceptKeyFor, createKey } from "../protocol/handshake.ts";
 import { type HttpHead, listOf } from "../protocol/http_lines.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
+import { OPCODE } from "../protocol/frame.ts";
 
 /** What a run of cases is told. */
 export interface CheckTarget extends DialOptions {
@@ -53,7 +54,7 @@ export interface CaseResult extends Judgement {
   readonly answer: string;
   /** Whether the request came in, and the answer went out; `false` by default. */
   readonly isClient?: boolean;
-  /** What went over the connection. */
+  /** What went over the connection; of its frames only the first close frame, as the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
 }
 
@@ -229,6 +230,7 @@ function resultOf(
   { request, answer, player }: Progress = {},
 ): CaseResult {
   const head = answer?.head;
+  const seen = player?.seen();
   const lines = head ? [head.startLine, ...head.fields.map(([name, value]) => `${name}: ${value}`)] : [];
   return {
     ...judgement,
@@ -236,7 +238,7 @@ function resultOf(
     ms: performance.now() - start,
     request: request ?? "",
     answer: lines.join("\r\n"),
-    seen: player?.seen(),
+    seen: seen && { ...seen, frames: seen.frames.filter(({ opcode }) => opcode === OPCODE.close).slice(0, 1) },
   };
 }
 

@@ -36,6 +36,8 @@ export async function runStress(
     const attackTarget = { ...target, caseTimeoutMs: ATTACK_MS };
     const attack = Promise.all(Array.from({ length: copies }, () => runCase(test, attackTarget)));
     const ended = attack.finally(() => isOver = true);
+    // The signal may end the witness first: then nobody waits for the attack.
+    ended.catch(() => {});
     const judgement = await witness(target, () => isOver);
     const [first] = await ended;
     if (first === undefined) continue;

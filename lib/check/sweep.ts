@@ -22,6 +22,7 @@ function sizeCase(bytes: number): Case {
   return make({
     id: `6455/5.4/sweep-${bytes}`,
     group: "sizes",
+    option: "sweep",
     title: `Send a binary message of ${bytes} bytes`,
     rule: "A message comes back unchanged, every byte of it, whatever its length.",
     needs: ["echo", "binary"],
@@ -36,6 +37,7 @@ function sizeCase(bytes: number): Case {
 const LARGEST: Case = make({
   id: "6455/10.4/largest-message",
   group: "sizes",
+  option: "sweep",
   title: "Look for the longest message that comes back, and how the next one is refused",
   rule: "A limit is told with the close code 1009.",
   level: "should",

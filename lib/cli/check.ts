@@ -11,8 +11,8 @@ import { formatBaseline, parseBaseline } from "../check/baseline.ts";
 import type { Case } from "../check/case.ts";
 import { CASES } from "../check/cases/mod.ts";
 import { formatCheckJson } from "../check/json.ts";
-import { type CheckReport, conclude, formatCheck } from "../check/report.ts";
-import { runCases } from "../check/runner.ts";
+import { type CheckReport, type CheckRun, conclude, formatCheck } from "../check/report.ts";
+import { runCases, type RunOptions } from "../check/runner.ts";
 import type { CaseResult, CheckTarget } from "../check/run_case.ts";
 import { openingFailure } from "../client/failure.ts";
 import { whyUnreadable } from "../client/payload.ts";
@@ -44,6 +44,7 @@ export async function check(args: readonly string[], screen: Screen, listen: () 
     return EXIT_CODES.proven;
   }
   const baseline = await readBaseline(settings);
+  for (const path of await pathsOf(settings)) await assertWritable(path);
   const signal = listen();
   try {
     const failure = await preflight(settings, signal);
@@ -53,7 +54,7 @@ export async function check(args: readonly string[], screen: Screen, listen: () 
     const report = await runAll(settings, screen, signal, baseline);
     await writeReports(settings, report);
     tellCheck(settings, report, screen);
-    return settings.writesBaseline ? EXIT_CODES.proven : report.exitCode;
+    return report.exitCode;
   } catch (error) {
     if (!signal.aborted) throw error;
     if (settings.output !== "nothing") {
@@ -96,13 +97,16 @@ async function runAll(
   signal: AbortSignal,
   baseline: readonly string[] | undefined,
 ): Promise<CheckReport> {
-  const { url, cases, jobs, open, profile, strict, caseTimeoutMs, echoes, pattern, skip, trace, output, extras } =
-    settings;
+  const { url, cases, jobs, open, profile, strict, caseTimeoutMs, echoes, pattern, skip, trace, output } = settings;
+  const { extras, writesBaseline } = settings;
   const { onFrame: _, ...way } = open;
   const startedAt = new Date().toISOString();
   const start = performance.now();
   const target: CheckTarget = { ...way, url: new URL(url), caseTimeoutMs, echoes, pattern, skip, signal };
-  const bar = await progressOf(cases.length, output !== "nothing" && !trace);
+  const wanted = EXTRAS.filter((name) => extras[name]);
+  const known = wanted.length > 0 || baseline !== undefined ? await loadExtras() : undefined;
+  const count = wanted.reduce((sum, name) => sum + (known?.[name].cases.length ?? 0), cases.length);
+  const bar = await progressOf(count, output !== "nothing" && !trace);
   let done = 0;
   const onResult = (result: CaseResult) => {
     bar?.set(++done);
@@ -114,10 +118,8 @@ async function runAll(
   try {
     const traced = { ...target, onFrame };
     const results = await runCases(cases, traced, { jobs, onResult });
-    if (extras.sweep) results.push(...await (await import("../check/sweep.ts")).runSweep(traced, jobs, onResult));
-    if (extras.idle) results.push(...await (await import("../check/idle.ts")).runIdle(traced, onResult));
-    if (extras.stress) results.push(...await (await import("../check/stress.ts")).runStress(traced, onResult));
-    return conclude({
+    for (const name of wanted) results.push(...await known?.[name].run(traced, { jobs, onResult }) ?? []);
+    const run: CheckRun = {
       url: withoutPassword(url),
       profile,
       strict,
@@ -125,11 +127,38 @@ async function runAll(
       ms: performance.now() - start,
       results,
       baseline,
-      allIds: [...CASES.map(({ id }) => id), ...results.map(({ test }) => test.id)],
-    });
+      allIds: [...CASES, ...EXTRAS.flatMap((name) => known?.[name].cases ?? [])].map(({ id }) => id),
+    };
+    const report = conclude(run);
+    // What is written to the baseline is known from then on.
+    return writesBaseline ? conclude({ ...run, baseline: report.failed.map(({ test }) => test.id) }) : report;
   } finally {
     await bar?.stop();
   }
+}
+
+/** What else is tried when it is asked for, in this order. */
+const EXTRAS = ["sweep", "idle", "stress"] as const;
+
+/** Cases that have a way of their own to run. */
+interface Extra {
+  readonly cases: readonly Case[];
+  readonly run: (target: CheckTarget, options: RunOptions) => Promise<CaseResult[]>;
+}
+
+/** Loaded when one of them is asked for, or where a baseline may name their cases. */
+async function loadExtras(): Promise<Record<typeof EXTRAS[number], Extra>> {
+  const [{ SWEEP, runSweep }, { IDLE, runIdle }, { runStress }, { STRESS }] = await Promise.all([
+    import("../check/sweep.ts"),
+    import("../check/idle.ts"),
+    import("../check/stress.ts"),
+    import("../check/cases/stress.ts"),
+  ]);
+  return {
+    sweep: { cases: SWEEP, run: (target, { jobs, onResult }) => runSweep(target, jobs, onResult) },
+    idle: { cases: IDLE, run: (target, { onResult }) => runIdle(target, onResult) },
+    stress: { cases: STRESS.map(({ test }) => test), run: (target, { onResult }) => runStress(target, onResult) },
+  };
 }
 
 /** A bar is for a person. */
@@ -148,6 +177,35 @@ async function progressOf(max: number, isWanted: boolean) {
   };
 }
 
+/** The files that the run writes. */
+async function pathsOf({ reports, baselinePath, writesBaseline }: CheckSettings): Promise<string[]> {
+  const { junit, html, autobahn } = reports;
+  if (autobahn !== undefined) await Deno.mkdir(autobahn, { recursive: true }).catch(() => {});
+  const paths = [writesBaseline ? baselinePath : undefined, junit, html, autobahn && indexIn(autobahn)];
+  return paths.filter((path) => path !== undefined);
+}
+
+function indexIn(folder: string): string {
+  return `${folder}/index.json`;
+}
+
+/** A run may take minutes: that its reports cannot be written is told before. Files stay as they are. */
+async function assertWritable(path: string): Promise<void> {
+  try {
+    const info = await Deno.stat(path).catch(() => undefined);
+    // To open a pipe would wait for its reader.
+    if (info && !info.isFile && !info.isDirectory) return;
+    (await Deno.open(path, { write: true, create: true })).close();
+    if (!info) await Deno.remove(path);
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+}
+
+function unwritable(path: string, error: unknown): UsageError {
+  return new UsageError(`Cannot write ${JSON.stringify(path)}: ${whyUnreadable(error)}`);
+}
+
 async function writeReports(
   { reports, baselinePath, writesBaseline }: CheckSettings,
   report: CheckReport,
@@ -157,7 +215,7 @@ async function writeReports(
     try {
       await Deno.writeTextFile(path, text);
     } catch (error) {
-      throw new UsageError(`Cannot write ${JSON.stringify(path)}: ${whyUnreadable(error)}`);
+      throw unwritable(path, error);
     }
   };
   if (writesBaseline && baselinePath !== undefined) {
@@ -174,19 +232,14 @@ async function writeReports(
   }
   if (reports.autobahn !== undefined) {
     const { autobahnIndex } = await import("../check/autobahn.ts");
-    await Deno.mkdir(reports.autobahn, { recursive: true }).catch(() => {});
     const index = autobahnIndex(report.results, report.url);
-    await write(`${reports.autobahn}/index.json`, () => Promise.resolve(`${JSON.stringify(index, null, 3)}\n`));
+    await write(indexIn(reports.autobahn), () => Promise.resolve(`${JSON.stringify(index, null, 3)}\n`));
   }
 }
 
-/** The words that run a case again, before its name. */
+/** The words that run a case again, before its name; a shell takes them as they are. */
 function commandFor(url: string): string {
-  return `wsproof check --trace ${url}`;
-}
-
-function columnsOf(): number | undefined {
-  return Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
+  return `wsproof check --trace ${/^[\w@%+=:,./-]+$/.test(url) ? url : `'${url.replaceAll("'", "%27")}'`}`;
 }
 
 function tellCheck(
@@ -197,7 +250,7 @@ function tellCheck(
   if (output === "nothing") return;
   const { out, error } = screen;
   const command = commandFor(withoutPassword(url));
-  const lines = formatCheck(report, { color: out.isColored, command, columns: columnsOf() });
+  const lines = formatCheck(report, { color: out.isColored, command, columns: out.columns });
   if (output === "lines") {
     const count = report.results.length;
     out.print(
@@ -206,7 +259,8 @@ function tellCheck(
     out.print([...lines.groups, "", ...lines.failures].join("\n"));
   }
   if (output === "json") out.print(formatCheckJson(report));
-  if (writesBaseline) error.print(`Wrote ${report.failed.length} known failures to ${baselinePath}`);
+  const { length } = report.failed;
+  if (writesBaseline) error.print(`Wrote ${length} known ${length === 1 ? "failure" : "failures"} to ${baselinePath}`);
   if (output === "lines" && report.ok) out.print(lines.verdict.join("\n"));
   else if (!report.ok) error.print(formatCheck(report, { color: error.isColored, command }).verdict.join("\n"));
 }

@@ -20,6 +20,9 @@ export const DEFAULT_CASE_TIMEOUT_MS = 10_000;
 /** How many cases run at a time by default: 8. */
 export const DEFAULT_JOBS = 8;
 
+/** The groups that an operand may name: the others have an option each. */
+export const NAMED_GROUPS: readonly string[] = GROUPS.slice(0, 8);
+
 /** How many cases run at a time at most: 256. */
 const MAX_JOBS = 256;
 
@@ -116,7 +119,7 @@ export function checkHelp(): string {
     "",
     "Without groups and cases, all those of the profile run. A case may be named by",
     "Autobahn's number, several by the beginning of their name: 6455/5.4",
-    `Groups: ${GROUPS.slice(0, 8).join(", ")}.`,
+    `Groups: ${NAMED_GROUPS.join(", ")}.`,
     "",
     ...describeOptions(CHECK_OPTIONS),
     "",
@@ -203,7 +206,7 @@ export async function readCheckSettings(
   const [unknown] = selected.unknown;
   if (unknown !== undefined) {
     throw new UsageError(
-      `Operand "${unknown}" is neither a group (${GROUPS.join(", ")}) nor a case: --list shows them`,
+      `Operand "${unknown}" is neither a group (${NAMED_GROUPS.join(", ")}) nor a case: --list shows them`,
     );
   }
   const baselinePath = source.value(OWN.baseline);
@@ -246,7 +249,9 @@ export async function readCheckSettings(
 /** A flood is for servers of one's own. */
 function readStress(source: Source, url: string | undefined): boolean {
   if (!source.has(OWN.stress)) return false;
-  const { hostname = "" } = (url === undefined ? null : URL.parse(url)) ?? {};
+  // A list floods nobody.
+  if (url === undefined) return true;
+  const { hostname } = new URL(url);
   const isNear = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/i.test(hostname);
   if (isNear || source.has(OWN.own)) return true;
   throw source.error(OWN.stress, `floods ${hostname}: add --i-own-this-server if it is yours`);

@@ -182,6 +182,7 @@ export async function readClientSettings(
   const { totalBytes, ...payload } = interactive
     ? { messages: [], totalBytes: undefined }
     : await readPayload(source, longest ?? MAX_BUILTIN_FRAME_BYTES);
+  assertSends(source);
   const close = readClose(source, transport);
   const url = readUrl(source);
   const { username = "", password = "" } = (url && URL.parse(url)) || {};
@@ -315,6 +316,14 @@ function readExpectation(source: Source): Expectation {
   if (pattern !== undefined) return { type: "match", pattern };
   if (source.has(OPTIONS.replyAny)) return { type: "any" };
   return { type: source.has(OPTIONS.replyNone) ? "none" : "echo" };
+}
+
+/** Without a message no reply is awaited: what an option says about it would be proven by nothing. */
+function assertSends(source: Source): void {
+  if (source.value(OPTIONS.count) !== 0) return;
+  const expected = [OPTIONS.reply, OPTIONS.replyMatch, OPTIONS.replyAny].find((option) => source.has(option));
+  if (expected === undefined) return;
+  throw source.error(expected, "does not go with --count 0, which sends nothing: --skip N expects messages unasked");
 }
 
 function readPattern(text: string, refuse: Refuse): RegExp {

@@ -57,7 +57,7 @@ function formsOf({ name, short }: OptionSpec): string[] {
 }
 
 function isPath({ value }: OptionSpec): boolean {
-  return value === "FILE" || value === "PATH";
+  return value === "FILE" || value === "PATH" || value === "DIR";
 }
 
 function commandsOf(lines: readonly Line[]): readonly Line[] {

@@ -11,10 +11,12 @@ import { messageOf } from "../protocol/error.ts";
 
 /** A recorder with its file. */
 export class HarFile extends HarRecorder {
+  readonly #path: string;
   readonly #file: Deno.FsFile;
 
-  private constructor(file: Deno.FsFile, asked: ConstructorParameters<typeof HarRecorder>[0]) {
+  private constructor(path: string, file: Deno.FsFile, asked: ConstructorParameters<typeof HarRecorder>[0]) {
     super(asked);
+    this.#path = path;
     this.#file = file;
   }
 
@@ -35,7 +37,7 @@ export class HarFile extends HarRecorder {
       );
     }
     try {
-      return new HarFile(await Deno.create(path), { url, ...exchange });
+      return new HarFile(path, await Deno.create(path), { url, ...exchange });
     } catch (error) {
       throw new UsageError(`Option --har cannot write "${path}": ${messageOf(error)}`);
     }
@@ -45,10 +47,15 @@ export class HarFile extends HarRecorder {
    * Writes the file, once.
    *
    * @param end How the exchange ended.
+   * @throws {UsageError} If the file cannot be written, as on a full disk.
    */
   async write(end: HarEnd): Promise<void> {
     const bytes = new TextEncoder().encode(this.toJson(end));
     using file = this.#file;
-    for (let at = 0; at < bytes.byteLength;) at += await file.write(bytes.subarray(at));
+    try {
+      for (let at = 0; at < bytes.byteLength;) at += await file.write(bytes.subarray(at));
+    } catch (error) {
+      throw new UsageError(`Option --har cannot write "${this.#path}": ${messageOf(error)}`);
+    }
   }
 }

@@ -15,6 +15,9 @@ import { byteLengthOf, type Message, withoutPassword, withoutToken } from "../pr
 /** How many payload bytes a file holds at most: 64 MiB; it says how many messages it leaves out. */
 export const MAX_HAR_BYTES = 64 * 1024 * 1024;
 
+/** How many messages a file holds at most: 500,000. The runtime has no string for the JSON of millions. */
+export const MAX_HAR_MESSAGES = 500_000;
+
 /** What was asked for. */
 export interface HarRequest {
   /** The URL, with the scheme `ws:` or `wss:`. */
@@ -94,7 +97,7 @@ export class HarRecorder {
    */
   onMessage(message: Message, direction: Direction): void {
     this.#bytes += byteLengthOf(message);
-    if (this.#bytes > MAX_HAR_BYTES) {
+    if (this.#bytes > MAX_HAR_BYTES || this.#messages.length === MAX_HAR_MESSAGES) {
       this.#omitted++;
       return;
     }
@@ -171,7 +174,8 @@ export class HarRecorder {
     const parts = [
       close ? describeEnd(close) : "",
       this.#heads.out ? "" : "The built-in WebSocket hides the handshake: the fields are those that were asked for",
-      this.#omitted === 0 ? "" : `${this.#omitted} messages are left out, as the file holds ${MAX_HAR_BYTES} bytes`,
+      this.#omitted === 0 ? "" : `${this.#omitted} messages are left out, as the file holds ${MAX_HAR_BYTES} bytes` +
+        ` and ${MAX_HAR_MESSAGES} messages at most`,
     ];
     return parts.filter((part) => part !== "").join("; ");
   }

@@ -76,7 +76,8 @@ const ANSWER_PROBLEMS: readonly (readonly [RegExp, string, OpenReason])[] = [
   [/message head/i, "its head is too long for the built-in WebSocket", "runtime"],
 ];
 
-const LOST = /connection closed before message completed|connection reset|broken pipe/i;
+// The connection is "canceled" that ended before the request was written.
+const LOST = /connection closed before message completed|connection reset|broken pipe|operation was canceled/i;
 
 /** How long a second question to a server whose answer the runtime hides may take, in milliseconds: 2 s. */
 export const ASK_TIMEOUT_MS = 2000;

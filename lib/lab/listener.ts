@@ -90,10 +90,13 @@ export class LabListener implements StreamListener {
   close(): void {
     this.#isClosed = true;
     this.#server.close();
+    // Nobody takes those any more.
+    for (const socket of this.#accepted.splice(0)) socket.destroy();
     this.#change?.resolve();
   }
 
   readonly #onConnection = (accepted: Socket): void => {
+    if (this.#isClosed) return void accepted.destroy();
     this.#accepted.push(accepted);
     this.#isShort ||= this.#shortage() !== undefined;
     this.#change?.resolve();

@@ -37,7 +37,7 @@ export interface Seen {
   readonly endMs: number;
   /** Whether a frame of the other side was under way at the end. */
   readonly isCutOff: boolean;
-  /** Whether a frame was longer than a player keeps. */
+  /** Whether a frame, or all together, were longer than a player keeps. */
   readonly isTooLong: boolean;
   /** The close code that we sent; `null` if no close frame of ours went out. */
   readonly sentClose: number | null;

@@ -19,6 +19,9 @@ export interface SeenFrame extends FrameHeader {
 /** The longest payload that is kept, in bytes: 64 MiB. A longer one ends the reading. */
 export const MAX_SEEN_BYTES = 64 * 1024 ** 2;
 
+/** The payloads of all frames that are kept, in bytes: 128 MiB. More ends the reading, so that a flood takes no more memory. */
+export const MAX_ALL_SEEN_BYTES = 128 * 1024 ** 2;
+
 /**
  * Reads frames and forgives all: reserved bits, unknown opcodes, masks of the wrong side, long control frames, fragments in any
  * order. What it gives can be judged as a whole.
@@ -44,6 +47,7 @@ export class RawReader {
   #received = 0;
   #isMinimal = true;
   #key = 0;
+  #seenBytes = 0;
   #keyBits = 0;
   #isSpent = false;
 
@@ -56,7 +60,7 @@ export class RawReader {
     this.#onFrame = onFrame;
   }
 
-  /** Whether a frame was longer than 64 MiB: nothing behind it is read. */
+  /** Whether a frame was longer than 64 MiB, or all were more than 128 MiB: nothing behind it is read. */
   get isSpent(): boolean {
     return this.#isSpent;
   }
@@ -111,7 +115,8 @@ export class RawReader {
       const view = new DataView(head.buffer);
       const length = lengthBytes === 8 ? Number(view.getBigUint64(2)) : lengthBytes === 2 ? view.getUint16(2) : short;
       this.#isMinimal = lengthBytes === 0 || length >= (lengthBytes === 2 ? 126 : 65536);
-      this.#isSpent = length > MAX_SEEN_BYTES;
+      this.#seenBytes += length;
+      this.#isSpent = length > MAX_SEEN_BYTES || this.#seenBytes > MAX_ALL_SEEN_BYTES;
       const first = head[0] ?? 0;
       const isMasked = (second & 0x80) !== 0;
       this.#key = isMasked ? readMaskingKey(head, size - 4) : 0;

@@ -1,10 +1,15 @@
 /** What `check` only does when it is asked to: sizes, silence, stress. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { Case } from "../../lib/check/case.ts";
+import { CASES } from "../../lib/check/cases/mod.ts";
+import { formatHtml } from "../../lib/check/html.ts";
 import { runIdle } from "../../lib/check/idle.ts";
-import type { CheckTarget } from "../../lib/check/run_case.ts";
+import { conclude, formatCheck } from "../../lib/check/report.ts";
+import { type CheckTarget, runCase } from "../../lib/check/run_case.ts";
 import { runStress } from "../../lib/check/stress.ts";
 import { runSweep, SWEEP } from "../../lib/check/sweep.ts";
+import { OPCODE } from "../../lib/protocol/frame.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { type Fault, serveMutant } from "../support/mutant_server.ts";
 
@@ -85,4 +90,37 @@ Deno.test("runStress() catches a server that serves one connection at a time", a
   const grades = new Map(results.map(({ test, grade }) => [test.id, grade]));
   assertEquals(grades.get("6455/10.4/stress-slow-heads"), "fail");
   assertEquals(grades.get("6455/10.4/stress-not-reading"), "fail");
+});
+
+Deno.test("runStress() throws what the signal says and leaves no other error behind, when the signal ends it", async () => {
+  await using server = serveMutant({});
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  // The first frame that goes out: the attack and its witness are under way.
+  const onFrame = () => controller.abort(reason);
+  const target = { ...targetOf(server.url), signal: controller.signal, onFrame };
+  assertEquals(await assertRejects(() => runStress(target), Error), reason);
+});
+
+Deno.test("formatCheck() and formatHtml() name no command for a case that no command runs alone", () => {
+  const result = (test: Case) =>
+    ({ test, grade: "fail", reason: "", ms: 1, request: "", answer: "", seen: undefined }) as const;
+  const [swept, named] = [SWEEP[0], CASES[0]].map((test) => {
+    if (test === undefined) throw new Error("There is no case");
+    const report = conclude({
+      ...{ url: "", profile: "quick", strict: false, startedAt: "", ms: 1, allIds: [] },
+      results: [result(test)],
+    });
+    return [formatCheck(report, { color: false, command: "again" }).failures.join("\n"), formatHtml(report, "again")]
+      .map((text) => text.includes(`again ${test.id}`));
+  });
+  assertEquals([swept, named], [[false, false], [true, true]]);
+});
+
+Deno.test("runCase() keeps no payload of messages, when the case is over", async () => {
+  await using server = serveMutant({});
+  const test = CASES.find(({ id }) => id === "6455/5.2/length-126-text");
+  if (test === undefined) throw new Error("The case is gone");
+  const { grade, seen } = await runCase(test, targetOf(server.url));
+  assertEquals([grade, seen?.frames.map(({ opcode }) => opcode), seen?.wire.length], ["pass", [OPCODE.close], 4]);
 });

@@ -290,6 +290,10 @@ const USAGE_ERRORS: readonly Refusal[] = [
   { args: ["-b", "--split", "0"], message: 'Option --split cannot be "0": give 1 to 67108863 bytes' },
   { args: ["--size", "9", "--split", "0"], message: 'Option --split cannot be "0": give 1 to 67108863 bytes' },
   { args: ["--max-message", "9", "--split", "10"], message: 'Option --split cannot be "10": give 4 to 9 bytes' },
+  ...[["--reply", "hi"], ["--reply-match", "hi"], ["--reply-any"]].map((args) => ({
+    args: ["-n", "0", ...args],
+    message: `Option ${args[0]} does not go with --count 0, which sends nothing: --skip N expects messages unasked`,
+  })),
   { args: ["-f", "-", "--split", "4", "-n", "2"], message: "cannot repeat a standard input that is split: save it" },
 ];
 for (const { args, message } of USAGE_ERRORS) {

@@ -231,6 +231,10 @@ for (
   const [args, line] of [
     [[], "There is no URL: give the server to check"],
     [["ws://127.0.0.1/", "frisbee"], 'Operand "frisbee" is neither a group'],
+    [
+      ["ws://127.0.0.1/", "idle"],
+      'Operand "idle" is neither a group (handshake, framing, control, fragments, utf8, close, sizes, deflate) nor',
+    ],
     [["--write-baseline", "ws://127.0.0.1/"], "Option --write-baseline needs --baseline FILE"],
     [["--profile", "huge", "ws://127.0.0.1/"], 'Option --profile cannot be "huge": give quick, standard or full'],
     [["--jobs", "0", "ws://127.0.0.1/"], 'Option --jobs cannot be "0": give a whole number from 1 to 256'],
@@ -248,11 +252,72 @@ for (
   });
 }
 
+Deno.test("check --write-baseline says proven, as it exits with 0", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    await withMutant({ ignores: ["restart"] }, async ({ url }) => {
+      const outcome = await check("--write-baseline", "--baseline", file, url, RESTART);
+      assertEquals([outcome.code, outcome.stderr], [0, `Wrote 1 known failure to ${file}\n`]);
+      assertMatch(outcome.stdout, /^proven \(exit 0\): 1 failed/m);
+    });
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("check calls no case stale that only an option runs, when that option is not given", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(file, "6455/5.4/sweep-4096\n6455/5.5.2/idle\n6455/10.4/stress-pings\n6455/0/gone\x1b\n");
+    await withMutant({}, async ({ url }) => {
+      const { code, stdout, stderr } = await check("--baseline", file, url, RESTART);
+      assertEquals([code, stderr.split("\n")[0]], [9, "not-conformant (exit 9): 1 known failure is none any more"]);
+      assertMatch(stdout, /\n {2}6455\/0\/gone\\u001b\n/);
+    });
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("check tells before it connects that a report cannot be written, and leaves no file where nothing is checked", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const option of [["--junit"], ["--html"], ["--write-baseline", "--baseline"]]) {
+      const outcome = await check(...option, `${folder}/none/x`, "ws://127.0.0.1:1/");
+      assertEquals([outcome.code, outcome.stderr], [2, `wsproof: Cannot write "${folder}/none/x": no such file\n`]);
+    }
+    assertEquals((await check("-q", "--junit", `${folder}/x.xml`, "ws://127.0.0.1:1/")).code, 3);
+    assertEquals([...Deno.readDirSync(folder)], []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("check hides the values of fields that may be secrets, and quotes the URL for a shell", async () => {
+  await withMutant(
+    {
+      answer: (line, fields) => [line, [...fields.filter(([name]) => !name.endsWith("Accept")), ["Set-Cookie", "a=1"]]],
+    },
+    async ({ url }) => {
+      const { stdout } = await check("-H", "X-Api-Key: mine", `${url}?a=1&b=2`, "6455/4.2.2/accept-key");
+      for (const line of ["> X-Api-Key: ***", "< Set-Cookie: ***", `--trace '${url}?a=1&b=2' 6455`]) {
+        assertStringIncludes(stdout, line);
+      }
+    },
+  );
+});
+
+Deno.test("the task check may write what the command writes", async () => {
+  const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
+  assertStringIncludes(tasks.check.command, " --allow-write ");
+});
+
 Deno.test("check --list shows the cases that would run, without a server", async () => {
   const { code, stdout } = await client(["check", "--list", "--profile", "full"]);
   assertEquals([code, stdout.trimEnd().split("\n").length], [0, CASES.length]);
   assertStringIncludes(stdout, `${RESTART}  must, quick: `);
   assertEquals((await client(["check", "--list", "5.18"])).stdout.split("\n").length, 2);
+  assertEquals((await client(["check", "--list", "--stress", "5.18"])).code, 0);
 });
 
 Deno.test("help check shows what check --help shows, within 80 columns", async () => {

@@ -37,7 +37,7 @@ Deno.test("help with a topic shows the options of the topic, and completions the
   const script = await client(["completions", "bash"]);
   assertEquals([script.code, script.stderr], [0, ""]);
   // The options of the commands, and their operands.
-  for (const words of ["serve:--log", "lab:--log", "bash zsh fish", "conversation"]) {
+  for (const words of ["serve:--log", "lab:--log", "check:--profile", "utf8", "bash zsh fish", "conversation"]) {
     assertStringIncludes(script.stdout, words);
   }
 });

@@ -61,6 +61,12 @@ for (
   });
 }
 
+Deno.test("handler says in one line that it takes no options, and ends with 2", async () => {
+  const { code, stderr } = await outcomeOf(startHandler({}, "handler.ts", "--max-message", "3"));
+  assertEquals(code, 2);
+  assertMatch(stderr, /wsproof: deno serve passes "--max-message" on, which the handler does not take: set variables/);
+});
+
 Deno.test("handler says in one line which variables it ignores, and starts", async () => {
   const child = startHandler({ WSPROOF_LOG: "none", WSPROOF_MAX_MESAGE: "8" });
   const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();

@@ -1,9 +1,9 @@
 /** The file of --har: HAR 1.2, with the messages as Chrome exports them. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { HarRecorder, MAX_HAR_BYTES } from "../../lib/client/har.ts";
+import { HarRecorder, MAX_HAR_BYTES, MAX_HAR_MESSAGES } from "../../lib/client/har.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
-import { client, type Outcome } from "../support/command.ts";
+import { client, type Outcome, outcomeOf, startScript } from "../support/command.ts";
 import { BINARY, rawPeer, TEXT } from "../support/raw_peer.ts";
 import { TRANSPORTS } from "../support/transports.ts";
 
@@ -122,4 +122,27 @@ Deno.test("HarRecorder leaves messages out above 64 MiB, and says how many", () 
   const [entry] = JSON.parse(recorder.toJson({})).log.entries;
   assertEquals(entry._webSocketMessages.length, 2);
   assertStringIncludes(entry.comment, "2 messages are left out, as the file holds 67108864 bytes");
+});
+
+Deno.test({
+  name: "HarFile.write() throws UsageError that names the file, when the disk is full",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    // Only a process with every permission may open a device.
+    const { code, stdout, stderr } = await outcomeOf(startScript(`
+      import { HarFile } from "./lib/cli/har_file.ts";
+      const file = await HarFile.create("/dev/full", "ws://127.0.0.1/", {});
+      await file.write({}).catch((error) => console.log(error.name, error.message));`));
+    assertEquals([code, stderr], [0, ""]);
+    assertMatch(stdout, /^UsageError Option --har cannot write "\/dev\/full": No space left on device/);
+  },
+});
+
+Deno.test("HarRecorder leaves messages out above 500,000, as there is no string for the JSON of millions", () => {
+  assertEquals(MAX_HAR_MESSAGES, 500_000);
+  const recorder = new HarRecorder({ url: "ws://127.0.0.1/" });
+  for (let sent = 0; sent < MAX_HAR_MESSAGES + 2; sent++) recorder.onMessage("", "out");
+  const [entry] = JSON.parse(recorder.toJson({})).log.entries;
+  assertEquals(entry._webSocketMessages.length, MAX_HAR_MESSAGES);
+  assertStringIncludes(entry.comment, "2 messages are left out");
 });

@@ -34,6 +34,7 @@ function stress(word: string, title: string, copies: number, makePlan: () => Pla
   const test = make({
     id: `6455/10.4/stress-${word}`,
     group: "stress",
+    option: "stress",
     title,
     rule: RULE,
     needs,
