@@ -31,7 +31,8 @@ const env = { PATH: `${bin}:${Deno.env.get("PATH")}` };
 /** Without what differs from run to run: durations, rates, ports of the system, random bytes. */
 function steady(text: string): string {
   return text
-    .replace(/\d+(\.\d+)? (ms|s|[KMG]iB\/s)\b/g, "N $2")
+    .replace(/\d+(\.\d+)? m?s\b/g, "N ms")
+    .replace(/\d+(\.\d+)? [KMG]iB\/s\b/g, "N MiB/s")
     .replace(/(127\.0\.0\.1|\[::1\]):(?!6455)\d+/g, "$1:PORT")
     .replace(/ +/g, " ")
     .replace(/\b[0-9a-f]{2}( [0-9a-f]{2}){3}\b/g, "BYTES");

@@ -112,7 +112,8 @@ class Inflater {
  * import { differenceBetween } from "./replies.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const [a, b] = ["Hello", "Hallo"].map((text) => ({ kind: "text" as const, payload: new TextEncoder().encode(text) }));
+ * const reply = (text: string) => ({ kind: "text" as const, payload: new TextEncoder().encode(text) });
+ * const [a, b] = [reply("Hello"), reply("Hallo")] as const;
  * assertEquals(differenceBetween(a, b), 'text of 5 bytes that differs from byte 1 on: "allo" instead of "ello"');
  * assertEquals(differenceBetween(a, b, /^H/), undefined);
  * ```
