@@ -64,15 +64,16 @@ export function formatHtml(report: CheckReport, command: string, links: readonly
  * Begins a page in the style of the reports.
  *
  * @param title Its title.
+ * @param style Rules behind those of the reports.
  * @returns Lines, up to the beginning of the body.
  */
-export function pageStart(title: string): string[] {
+export function pageStart(title: string, style = ""): string[] {
   return [
     "<!DOCTYPE html>",
     '<html lang="en"><head><meta charset="utf-8">',
     `<meta http-equiv="Content-Security-Policy" content="${POLICY}">`,
     '<meta name="viewport" content="width=device-width,initial-scale=1">',
-    `<title>${text(title)}</title><style>${STYLE}</style></head><body><main>`,
+    `<title>${text(title)}</title><style>${STYLE}${style}</style></head><body><main>`,
   ];
 }
 

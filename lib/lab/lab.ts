@@ -5,20 +5,13 @@
  * @module
  */
 
-import { accepts } from "@std/http/negotiation";
 import { STATUS_CODE } from "@std/http/status";
 import type { CheckReport } from "../check/report.ts";
 import type { EchoClosed, EchoEvent, EchoRefused } from "../server/policy.ts";
 import { describeAddr, MAX_PATH_CHARS } from "../server/gatekeeper.ts";
-import {
-  answerTo,
-  handshakeRefusal,
-  type Refusal,
-  subprotocolOf,
-  UPGRADE,
-  viewOf,
-} from "../server/handshake_refusal.ts";
+import { answerTo, handshakeRefusal, type Refusal, subprotocolOf, viewOf } from "../server/handshake_refusal.ts";
 import { LabListener } from "./listener.ts";
+import { listing } from "./listing.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
 import { closeFrameOf, closePayload } from "../peer/peer.ts";
 import type { Seen } from "../peer/player.ts";
@@ -27,7 +20,7 @@ import { MirrorVisit } from "./mirror_visit.ts";
 import { LabPeer } from "./peer.ts";
 import { reportsResponse } from "./reports.ts";
 import { Scoreboard } from "./scoreboard.ts";
-import { describeSteps, LabPathError, listSteps, parseLabPath, type PlannedStep } from "./program.ts";
+import { LabPathError, parseLabPath, type PlannedStep } from "./program.ts";
 import { sendAnswer } from "./answer.ts";
 import { PeerGoneError, RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
@@ -203,7 +196,9 @@ class Lab implements WireHandler {
     const view = viewOf(request, version);
     const isPlain = !asksForUpgrade(view) && /^(GET|HEAD)$/.test(request.method);
     const { path, search } = partsOf(target);
-    if (isPlain && path === "/") return listing(request, STATUS_CODE.OK);
+    if (isPlain && path === "/") {
+      return listing(request, this.board, { path: new URLSearchParams(search).get("path") ?? "" });
+    }
     const report = isPlain ? reportsResponse(request, this.board, path, search) : undefined;
     if (report) return report;
     try {
@@ -221,11 +216,17 @@ class Lab implements WireHandler {
       }
       if (!(error instanceof LabPathError)) throw error;
       const status = STATUS_CODE.NotFound;
-      return refuse({ status, cause: "no-such-path", text: error.message }, listing(request, status, error.message));
+      return refuse(
+        { status, cause: "no-such-path", text: error.message },
+        listing(request, this.board, { status, problem: error.message, path }),
+      );
     }
     if (isPlain) {
       const [status, text] = [STATUS_CODE.UpgradeRequired, "This path is for a WebSocket: ask for the upgrade"];
-      return refuse({ status, cause: "plain-http", text }, listing(request, status, text));
+      return refuse(
+        { status, cause: "plain-http", text },
+        listing(request, this.board, { status, problem: text, path }),
+      );
     }
     const refusal = handshakeRefusal(view);
     return refusal ? refuse(refusal) : subprotocolOf(request);
@@ -380,20 +381,6 @@ function partsOf(target: string): { path: string; search: string } {
 function shownPath(target: string): string {
   const { path, search } = partsOf(target);
   return (path + search).slice(0, MAX_PATH_CHARS);
-}
-
-/** The list of steps, with URLs of the host that the request names. */
-function listing(request: HeadRequest, status: number, error?: string): Response {
-  const url = `ws://${new URL(request.url).host}/`;
-  const headers = new Headers({ "cache-control": "no-store", ...(status === STATUS_CODE.UpgradeRequired && UPGRADE) });
-  if (accepts(request.toRequest(), "text/plain", "application/json") === "application/json") {
-    headers.set("content-type", "application/json");
-    const body = { ...(error !== undefined && { status, error }), steps: listSteps(url) };
-    return new Response(`${JSON.stringify(body)}\n`, { status, headers });
-  }
-  headers.set("content-type", "text/plain; charset=utf-8");
-  const text = [...(error === undefined ? [] : [error, ""]), describeSteps(url), ""].join("\n");
-  return new Response(text, { status, headers });
 }
 
 /** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */

@@ -82,25 +82,37 @@ function agentPage(agent: Agent, host: string): string {
 }
 
 function overviewPage(board: Scoreboard, host: string): string {
+  return [
+    ...pageStart("Clients in the lab"),
+    "<h1>Clients in the lab</h1>",
+    ...scoreTable(board, host),
+    "</main></body></html>",
+    "",
+  ].join("\n");
+}
+
+/**
+ * Makes the table of the agents, or says how one gets into it.
+ *
+ * @param board The results.
+ * @param host The host and port of the lab.
+ * @returns Lines of HTML.
+ */
+export function scoreTable(board: Scoreboard, host: string): string[] {
   const rows = board.agents.toReversed().map((agent) => rowOf(agent, agent.report()));
   const none = `<p>No agent has run a case. Let a harness for Autobahn's fuzzing server run against ` +
     `<code>${text(`ws://${host}`)}</code>: one connection to <code>/getCaseCount</code>, one to ` +
     `<code>/runCase?case=N&amp;agent=NAME</code> for each case, where it echoes messages.</p>`;
+  const index = linkOf({ href: "/reports/index.json", words: "Autobahn's index" });
   return [
-    ...pageStart("Clients in the lab"),
-    "<h1>Clients in the lab</h1>",
-    `<p class="soft">${MIRROR_CASES.length} cases. ${
-      linkOf({ href: "/reports/index.json", words: "Autobahn's index" })
-    }</p>`,
+    `<p class="soft">${MIRROR_CASES.length} cases. ${index}</p>`,
     ...rows.length === 0 ? [none] : [
       "<table><thead><tr><th>Agent</th><th>Verdict</th><th>Grades</th>",
       '<th class="number">Cases</th></tr></thead><tbody>',
       ...rows,
       "</tbody></table>",
     ],
-    "</main></body></html>",
-    "",
-  ].join("\n");
+  ];
 }
 
 function rowOf(agent: Agent, { verdict, counts, results }: CheckReport): string {
