@@ -81,7 +81,7 @@ border:1px solid var(--soft);border-radius:.35rem;font:1rem ui-monospace,monospa
 button{min-height:2.75rem;padding:.4rem 1rem;color:var(--back);background:var(--in);border:0;border-radius:.35rem;
 font:600 1rem system-ui,sans-serif;cursor:pointer}
 .bad{color:var(--bad);font-weight:600}
-td a,nav a,section>a{display:inline-flex;align-items:center;min-height:2.75rem;overflow-wrap:anywhere}
+td a,nav a,section a{display:inline-flex;align-items:center;min-height:2.75rem;overflow-wrap:anywhere}
 td code{font-size:.9rem}
 `;
 

@@ -32,7 +32,7 @@ Deno.test("the page of the lab explains every step, and shows what is wrong with
   const page = await (await fetch(httpUrl(lab.url), BROWSER)).text();
   for (const step of Object.values(LAB_STEPS).flat()) assertStringIncludes(page, `<code>${usageOf(step)}</code>`);
   const wrong = await (await fetch(httpUrl(lab.url, "/?path=/<script>alert(1)"), BROWSER)).text();
-  assertStringIncludes(wrong, "&lt;script&gt;");
+  assertStringIncludes(wrong, "&#60;script&#62;");
   assertEquals(wrong.includes("<script>alert"), false);
 });
 

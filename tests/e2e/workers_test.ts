@@ -177,7 +177,7 @@ Deno.test({
   async fn() {
     const outcome = await outcomeOf(start("server.ts", ["--port", "0", ...WORKERS], { permissions: ["--no-config"] }));
     assertEquals([outcome.code, outcome.stdout], [2, ""]);
-    assertMatch(outcome.stderr, /^wsproof: Option --workers needs a flag of Deno: run it with --unstable-net\n$/);
+    assertMatch(outcome.stderr, /(^|\n)wsproof: Option --workers needs a flag of Deno: run it with --unstable-net\n$/);
   },
 });
 
