@@ -75,7 +75,9 @@ async function runBlock(path: string, beside: string | undefined, block: string)
     for (const [, command = ""] of block.matchAll(/^\$ (.*)$/gm)) {
       const screen = await run(command, { env: { ...env, NO_COLOR: "1" } });
       printed += `$ ${command}\n${withoutNotice(textOf(screen))}`;
-      if (path === RECORDED && beside !== undefined) recorded.push({ command, screen: await run(command, { env: { ...env, NO_COLOR: "" } }) });
+      if (path === RECORDED && beside !== undefined) {
+        recorded.push({ command, screen: await run(command, { env: { ...env, NO_COLOR: "" } }) });
+      }
     }
     return printed;
   } finally {
