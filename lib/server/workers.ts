@@ -35,6 +35,9 @@ const SETTLED_MS = 60_000;
 /** How long a worker may take to say what it has counted before its last answer counts, in milliseconds: 1 s. */
 const COUNT_TIMEOUT_MS = 1000;
 
+/** Behind the time of a shutdown, a worker has this long to tell of its last connections, in milliseconds: 2 s. */
+const LAST_WORDS_MS = 2000;
+
 /**
  * How long a worker collects events before it tells of them, in milliseconds: 10. Told of one by one, the events of a connection
  * cost as much as half of its handshake.
@@ -201,7 +204,7 @@ class Workers {
     for (const member of this.#members.values()) this.#collect(member);
     const unanswered = await Promise.all([...this.#members.values()].map(async (member) => {
       post(member, { type: "shutdown", timeoutMs });
-      const stopped = within(member.stopped.promise, "end of a worker", { timeoutMs });
+      const stopped = within(member.stopped.promise, "end of a worker", { timeoutMs: timeoutMs + LAST_WORDS_MS });
       return await stopped.catch(() => this.#limits.connectionsOf(member.index));
     }));
     this.end();
