@@ -53,7 +53,7 @@ export interface ServeEchoOptions extends EchoPolicy {
   key?: string;
   /**
    * How many connections may be before their upgrade at once, over our own frames; one more drops the one that has waited
-   * longest. 1,024 by default.
+   * longest, once that has had 2 s, or less in a flood of silent ones. 1,024 by default.
    */
   maxHeads?: number;
 }
