@@ -27,6 +27,7 @@ import { printable } from "./lib/client/report.ts";
 import { surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
+import { withoutCredentials } from "./lib/protocol/message.ts";
 
 // True under `deno serve`, in each of its workers too; an importing program decides itself.
 const isMain = import.meta.main;
@@ -34,7 +35,8 @@ const isMain = import.meta.main;
 async function createHandler(): Promise<Deno.ServeDefaultExport> {
   const [word] = isMain ? Deno.args : [];
   if (word !== undefined) {
-    throw new UsageError(`deno serve passes "${word}" on, which the handler does not take: set variables WSPROOF_...`);
+    const shown = withoutCredentials(word);
+    throw new UsageError(`deno serve passes "${shown}" on, which the handler does not take: set variables WSPROOF_...`);
   }
   const { serve, log, note } = await readServerSettings(parseServerLine([], PROCESS), PROCESS, "deno serve");
   if (note) console.error(`wsproof: ${note}`);

@@ -8,6 +8,7 @@ import type { Environment } from "./environment.ts";
 import { whyUnreadable } from "../client/payload.ts";
 import type { Option, Source } from "./options.ts";
 import { UsageError } from "./command_line.ts";
+import { withoutCredentials } from "../protocol/message.ts";
 
 /** Reads the bytes of a file. */
 type ReadFile = Pick<Environment, "readFile">;
@@ -89,7 +90,7 @@ async function readPem(
   label: "CERTIFICATE" | "PRIVATE KEY",
   { readFile }: ReadFile,
 ): Promise<string> {
-  const refuse = (advice: string) => source.refusal(option, advice, `"${path}"`);
+  const refuse = (advice: string) => source.refusal(option, advice, `"${withoutCredentials(path)}"`);
   const bytes = await readFile(path).catch((error) => {
     throw refuse(whyUnreadable(error));
   });

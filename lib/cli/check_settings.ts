@@ -8,11 +8,12 @@ import { CLIENT_OPTIONS, readClientSettings } from "./client_settings.ts";
 import { type CommandLine, describeOptions, UsageError } from "./command_line.ts";
 import type { Environment } from "./environment.ts";
 import { PROCESS } from "./environment.ts";
-import { choice, flag, type Option, seconds, Source, text, whole } from "./options.ts";
+import { choice, flag, type Option, path, seconds, Source, whole } from "./options.ts";
 import type { Case, Profile } from "../check/case.ts";
 import { GROUPS, PROFILES } from "../check/case.ts";
 import { selectCases } from "../check/runner.ts";
 import type { OpenOptions } from "../connection/connection.ts";
+import { withoutCredentials } from "../protocol/message.ts";
 
 /** Default deadline of a case, in milliseconds: 10 s. */
 export const DEFAULT_CASE_TIMEOUT_MS = 10_000;
@@ -48,7 +49,7 @@ const OWN = {
     value: "S",
     help: ["Seconds for a case (default 10); half of it for", "a silence of the server"],
   }),
-  baseline: text({ name: "baseline", value: "FILE", help: ["Known failures: only others count"] }),
+  baseline: path({ name: "baseline", value: "FILE", help: ["Known failures: only others count"] }),
   writeBaseline: flag({ name: "write-baseline", help: ["Write the failures to the file of --baseline"] }),
   noEcho: flag({ name: "no-echo", help: ["The server does not echo: leave out what needs it"] }),
   sweep: flag({ name: "sweep", help: ["Look for sizes at which messages break, and for", "the longest one"] }),
@@ -58,9 +59,9 @@ const OWN = {
     help: ["Floods, bombs and peers that do not read: ask", "whether the server answers others meanwhile"],
   }),
   own: flag({ name: "i-own-this-server", help: ["Allow --stress beyond this machine"] }),
-  junit: text({ name: "junit", value: "FILE", help: ["Write a report as JUnit's XML"] }),
-  html: text({ name: "html", value: "FILE", help: ["Write a report as a page of HTML"] }),
-  autobahn: text({ name: "autobahn", value: "DIR", help: ["Write index.json as Autobahn's test suite does"] }),
+  junit: path({ name: "junit", value: "FILE", help: ["Write a report as JUnit's XML"] }),
+  html: path({ name: "html", value: "FILE", help: ["Write a report as a page of HTML"] }),
+  autobahn: path({ name: "autobahn", value: "DIR", help: ["Write index.json as Autobahn's test suite does"] }),
 };
 
 /** The client's options that check takes too. */
@@ -206,7 +207,9 @@ export async function readCheckSettings(
   const [unknown] = selected.unknown;
   if (unknown !== undefined) {
     throw new UsageError(
-      `Operand "${unknown}" is neither a group (${NAMED_GROUPS.join(", ")}) nor a case: --list shows them`,
+      `Operand "${withoutCredentials(unknown)}" is neither a group (${
+        NAMED_GROUPS.join(", ")
+      }) nor a case: --list shows them`,
     );
   }
   const baselinePath = source.value(OWN.baseline);

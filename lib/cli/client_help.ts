@@ -8,6 +8,7 @@ import { CLIENT_OPTIONS } from "./client_settings.ts";
 import { describeOptions, UsageError } from "./command_line.ts";
 import { type Commands, describeCommands } from "./commands.ts";
 import type { Option } from "./options.ts";
+import { withoutCredentials } from "../protocol/message.ts";
 import { wrapLine } from "../client/report.ts";
 import { TALK_COMMANDS } from "../client/talk_command.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
@@ -116,7 +117,9 @@ export function topicHelp(topic: string, commands: Commands, columns?: number): 
   if (!Object.hasOwn(GROUPS, topic)) {
     const names = Object.keys(commands).join(", ");
     throw new UsageError(
-      `Operand "${topic}" is neither a command (${names}) nor a topic of the help (${HELP_TOPICS.join(", ")})`,
+      `Operand "${withoutCredentials(topic)}" is neither a command (${names}) nor a topic of the help (${
+        HELP_TOPICS.join(", ")
+      })`,
     );
   }
   return lay([`${GROUPS[topic]?.title}:`, ...describeOptions(optionsOf(topic), fit(columns))], columns);

@@ -7,7 +7,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { assertUtf8, UsageError } from "../client/usage.ts";
 import { DEFAULT_COLUMNS, wrap } from "../client/wrap.ts";
-import { escapeUnprintable } from "../protocol/message.ts";
+import { escapeUnprintable, withoutCredentials } from "../protocol/message.ts";
 
 export { UsageError } from "../client/usage.ts";
 
@@ -176,7 +176,9 @@ function joinValues(args: readonly string[], specs: readonly OptionSpec[]): stri
 
 function optionWord(spec: OptionSpec, shown: string, joined: string | undefined, rest: string[]): string {
   if (spec.value === undefined) {
-    if (joined !== undefined) throw new UsageError(`Option ${shown} takes no value: leave out "${joined}"`);
+    if (joined !== undefined) {
+      throw new UsageError(`Option ${shown} takes no value: leave out "${withoutCredentials(joined)}"`);
+    }
     return `--${spec.name}`;
   }
   const value = joined ?? rest.shift();
@@ -191,7 +193,7 @@ function specFor(shown: string, specs: readonly OptionSpec[]): OptionSpec {
   const names = specs.flatMap(({ name, short }) => short === undefined ? [`--${name}`] : [`--${name}`, `-${short}`]);
   const nearest = shown.startsWith("--") ? nearestOf(shown, names) : undefined;
   const advice = nearest === undefined ? "--help lists them" : `did you mean ${nearest}?`;
-  throw new UsageError(`Option ${shown} does not exist: ${advice}`);
+  throw new UsageError(`Option ${withoutCredentials(shown)} does not exist: ${advice}`);
 }
 
 /**

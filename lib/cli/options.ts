@@ -5,10 +5,11 @@
  * @module
  */
 
+import { withoutCredentials, withoutSecrets } from "../protocol/message.ts";
 import { type CommandLine, type OptionSpec, UsageError, variableOf } from "./command_line.ts";
 
 /**
- * Makes the error for a value, as `Option --size cannot be "x": give bytes`; by default it shows the value as given.
+ * Makes the error for a value, as `Option --size cannot be "x": give bytes`; by default it shows the value, without a password.
  */
 export type Refuse = (advice: string, shown?: string) => Error;
 
@@ -28,6 +29,17 @@ export function flag(spec: Omit<Option, "value" | "read">): Option<true> {
 /** An option with any text. */
 export function text(spec: Omit<Option, "read">): Option<string> {
   return { ...spec, read: (text) => text };
+}
+
+/** An option with the path of a file, a folder or a socket: a URL there may have a password, which later errors would quote. */
+export function path(spec: Omit<Option, "read">): Option<string> {
+  return {
+    ...spec,
+    read: (text, refuse) => {
+      if (text.includes("://")) throw refuse("give a path", withoutSecrets(text));
+      return text;
+    },
+  };
 }
 
 /** An option with a size in bytes, `min` by default 0. */
@@ -80,8 +92,8 @@ export function choice<T extends string>(
 export function readSize(text: string, refuse: Refuse, min: 0 | 1): number {
   const [, digits, suffix] = /^(\d+)(B|KiB|MiB|GiB)?$/i.exec(text) ?? [];
   const bytes = Number(digits) * (SIZE_SUFFIXES[(suffix ?? "b").toLowerCase()] ?? NaN);
-  if (!Number.isSafeInteger(bytes)) throw refuse("give bytes, or a number with KiB, MiB or GiB", `"${text}"`);
-  if (bytes < min) throw refuse("give at least 1 byte", `"${text}"`);
+  if (!Number.isSafeInteger(bytes)) throw refuse("give bytes, or a number with KiB, MiB or GiB", shownValue(text));
+  if (bytes < min) throw refuse("give at least 1 byte", shownValue(text));
   return bytes;
 }
 
@@ -107,7 +119,7 @@ const SIZE_SUFFIXES: Record<string, number> = { b: 1, kib: 1024, mib: 1024 ** 2,
  */
 export function readWhole(text: string, refuse: Refuse, min: number, max: number): number {
   const value = /^\d+$/.test(text) ? Number(text) : NaN;
-  if (!(value >= min && value <= max)) throw refuse(`give a whole number from ${min} to ${max}`, `"${text}"`);
+  if (!(value >= min && value <= max)) throw refuse(`give a whole number from ${min} to ${max}`, shownValue(text));
   return value;
 }
 
@@ -185,10 +197,10 @@ export class Source {
    *
    * @param option The option.
    * @param advice What to do.
-   * @param shown The value as the error shows it; by default the last value, quoted.
+   * @param shown The value as the error shows it; by default the last value, quoted, without a password.
    * @returns The error to throw.
    */
-  refusal(option: Option, advice: string, shown = `"${this.#line.value(option.name) ?? ""}"`): UsageError {
+  refusal(option: Option, advice: string, shown = shownValue(this.#line.value(option.name))): UsageError {
     return this.error(option, `cannot be ${shown}: ${advice}`);
   }
 
@@ -227,13 +239,28 @@ export class Source {
     if (wrong !== undefined) throw this.error(wrong, `does not go with ${way}: leave it out`);
   }
 
+  /**
+   * Refuses operands, for a command that takes none.
+   *
+   * @param command The subject of the error.
+   * @throws {UsageError} If there is one.
+   */
+  assertNoOperand(command: string): void {
+    const [operand] = this.operands;
+    if (operand !== undefined) throw new UsageError(`${command} takes no operand: leave out ${shownValue(operand)}`);
+  }
+
   #read<T>(option: Option<T>, text: string): T {
-    return option.read(text, (advice, shown = `"${text}"`) => this.refusal(option, advice, shown));
+    return option.read(text, (advice, shown = shownValue(text)) => this.refusal(option, advice, shown));
   }
 
   #nameOf({ name }: Option): string {
     return this.#line.variables.has(name) ? `Variable ${variableOf(name)}` : `Option --${name}`;
   }
+}
+
+function shownValue(text = ""): string {
+  return `"${withoutCredentials(text)}"`;
 }
 
 /**

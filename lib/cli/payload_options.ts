@@ -5,7 +5,7 @@
  */
 
 import { UsageError } from "./command_line.ts";
-import { flag, size, type Source, text, whole } from "./options.ts";
+import { flag, path, size, type Source, text, whole } from "./options.ts";
 import { collect, cut, LONGEST_CHARACTER_BYTES, randomBytes, readFile, unreadable } from "../client/payload.ts";
 import { byteLengthOf, type Message, type MessageKind } from "../protocol/message.ts";
 
@@ -21,7 +21,7 @@ export const PAYLOAD_OPTIONS = {
     help: ['Send this text (default "Hello world")'],
     otherBytes: "send such bytes with --binary --file",
   }),
-  file: text({ name: "file", short: "f", value: "PATH", help: ["Send a file as one message, - for stdin"] }),
+  file: path({ name: "file", short: "f", value: "PATH", help: ["Send a file as one message, - for stdin"] }),
   size: size({ name: "size", value: "BYTES", help: ["Send random bytes; KiB, MiB, GiB as suffix"] }),
   binary: flag({ name: "binary", short: "b", help: ["Send as binary instead of text"] }),
   count: whole({

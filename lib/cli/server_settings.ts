@@ -13,6 +13,7 @@ import {
   defined,
   flag,
   type Option,
+  path,
   readSize,
   readWhole,
   type Refuse,
@@ -76,13 +77,13 @@ const OPTIONS = {
     read: readWorkerCount,
     ...ECHO_PLACE,
   },
-  cert: text({
+  cert: path({
     name: "cert",
     value: "FILE",
     help: ["Be a wss: server with this certificate (PEM);", "needs --key"],
     ...ECHO_PLACE,
   }),
-  key: text({ name: "key", value: "FILE", help: ["The certificate's private key (PEM)"], ...ECHO_PLACE }),
+  key: path({ name: "key", value: "FILE", help: ["The certificate's private key (PEM)"], ...ECHO_PLACE }),
   protocol: {
     name: "protocol",
     short: "p",
@@ -291,8 +292,7 @@ export async function readServerSettings(
   way: "server" | typeof DENO_SERVE = "server",
 ): Promise<ServerSettings> {
   const source = new Source(line);
-  const [operand] = source.operands;
-  if (operand !== undefined) throw new UsageError(`The server takes no operand: leave out "${operand}"`);
+  source.assertNoOperand("The server");
   source.assertGoWith(way, SERVER_OPTIONS);
   const transport = source.value(OPTIONS.transport) ?? "builtin";
   if (way === DENO_SERVE && transport === "wire") {

@@ -5,7 +5,7 @@
  */
 
 import { PayloadError } from "./usage.ts";
-import { byteLengthOf, type Message, type MessageKind } from "../protocol/message.ts";
+import { byteLengthOf, type Message, type MessageKind, withoutCredentials } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
 
 export { PayloadError } from "./usage.ts";
@@ -205,7 +205,7 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBu
  */
 export function unreadable(path: string, error: unknown): PayloadError {
   const advice = error instanceof Deno.errors.NotFound ? "; check the path" : "";
-  const name = path === "-" ? "the standard input" : `"${path}"`;
+  const name = path === "-" ? "the standard input" : `"${withoutCredentials(path)}"`;
   return new PayloadError(`Cannot read ${name}: ${whyUnreadable(error)}${advice}`);
 }
 

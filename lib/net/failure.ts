@@ -4,7 +4,7 @@
  * @module
  */
 
-import { quote } from "../protocol/message.ts";
+import { quote, withoutCredentials } from "../protocol/message.ts";
 import { OpenError, type OpenErrorDetails, type OpenFailure, type OpenReason } from "./open_error.ts";
 import { nameOf } from "./proxy.ts";
 
@@ -38,7 +38,7 @@ export interface Destination {
  * ```
  */
 export function placeOf({ url, proxy, unixPath }: Destination): string {
-  if (unixPath !== undefined) return ` to ${unixPath}`;
+  if (unixPath !== undefined) return ` to ${withoutCredentials(unixPath)}`;
   const port = url.port || (url.protocol === "wss:" ? "443" : "80");
   return ` to ${url.hostname}:${port}${proxy ? ` through ${nameOf(proxy)}` : ""}`;
 }

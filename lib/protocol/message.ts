@@ -183,9 +183,36 @@ export function withoutPassword(text: string): string {
   // An at sign that follows a valid host and port belongs to the path.
   const isPlain = !rest.slice(0, authority).includes("@") && URL.canParse(text.trim()) && /:\/\//.test(scheme);
   const at = isPlain ? -1 : URL.canParse(text.trim()) ? rest.lastIndexOf("@", authority) : rest.lastIndexOf("@");
-  if (at === -1) return text;
+  if (at === -1) return scheme.endsWith("//") ? withoutPort(scheme, rest, authority) : text;
   const colon = rest.slice(0, at).search(/:|%3a/i);
   return `${scheme}${colon === -1 ? "" : rest.slice(0, colon + 1)}***${rest.slice(at)}`;
+}
+
+/** Hides a port that is no number: it is the beginning of a password whose at sign is missing. */
+function withoutPort(scheme: string, rest: string, end: number): string {
+  const authority = rest.slice(0, end);
+  const isAddress = /^\[|^[0-9a-f.]*:[0-9a-f.]*:[0-9a-f.:]*$/i.test(authority);
+  const shown = isAddress ? authority : authority.replace(/:(?!\d*$).*/s, ":***");
+  return scheme + shown + rest.slice(end);
+}
+
+/**
+ * Hides the password of a URL that was given where something else belongs, such as a path or the name of a case.
+ *
+ * @param text The text.
+ * @returns The same; with three asterisks instead of the secret, if it looks like a URL, or a colon stands before an at sign.
+ *
+ * @example
+ * ```ts
+ * import { withoutCredentials } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(withoutCredentials("ws://me:secret@host/"), "ws://me:***@host/");
+ * assertEquals(withoutCredentials("node_modules/@std/assert"), "node_modules/@std/assert");
+ * ```
+ */
+export function withoutCredentials(text: string): string {
+  return /:\/\/|:.*@/s.test(text) ? withoutPassword(text) : text;
 }
 
 /**

@@ -76,6 +76,10 @@ for (
     [["completions"], "Command completions needs one shell: bash, zsh, fish"],
     [["-q", "serve"], "Command serve is not the first word: write wsproof serve [OPTIONS]"],
     [["serve", "x"], 'The server takes no operand: leave out "x"'],
+    [["help", "ws://me:s3cret@a/"], 'Operand "ws://me:***@a/" is neither a command'],
+    [["serve", "ws://me:s3cret@a/"], 'The server takes no operand: leave out "ws://me:***@a/"'],
+    [["check", "ws://a/", "ws://me:s3cret@a/"], 'Operand "ws://me:***@a/" is neither a group'],
+    [["check", "--junit", "ws://me:s3cret@a/", "ws://a/"], 'Option --junit cannot be "ws://me:***@a/": give a path'],
     [["lab", "--prot", "1"], "Option --prot does not exist: did you mean --port?"],
   ] as const
 ) {

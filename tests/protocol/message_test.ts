@@ -7,6 +7,7 @@ import {
   kindOf,
   type Message,
   quote,
+  withoutCredentials,
   withoutPassword,
   withoutToken,
 } from "../../lib/protocol/message.ts";
@@ -115,11 +116,31 @@ const URLS: readonly [string, string][] = [
   ["user:secret@host", "user:***@host"],
   ["ws://user:secret@host:99999/", "ws://user:***@host:99999/"],
   ["ws://user:secret@host/a@b", "ws://user:***@host/a@b"],
+  ["ws://user:secret", "ws://user:***"],
+  ["ws://user:s3cret/", "ws://user:***/"],
+  ["ws://host:70010/", "ws://host:70010/"],
+  ["ws://host:/", "ws://host:/"],
+  ["ws://[::1/", "ws://[::1/"],
+  ["ws://fe80::1:80/", "ws://fe80::1:80/"],
+  ["chat:a", "chat:a"],
   ["ws://host:80/@vite/client?mail=a@b", "ws://host:80/@vite/client?mail=a@b"],
 ];
 for (const [text, hidden] of URLS) {
   Deno.test(`withoutPassword() is ${hidden}, when the text is ${text}`, () =>
     assertEquals(withoutPassword(text), hidden));
+}
+
+for (
+  const [text, hidden] of [
+    ["ws://user:secret@host", "ws://user:***@host"],
+    ["ws://user:secret", "ws://user:***"],
+    ["user:secret@host", "user:***@host"],
+    ["node_modules/@std/a.txt", "node_modules/@std/a.txt"],
+    ["C:\\a.txt", "C:\\a.txt"],
+  ] as const
+) {
+  Deno.test(`withoutCredentials() is ${hidden}, when the text is ${text}`, () =>
+    assertEquals(withoutCredentials(text), hidden));
 }
 
 for (
