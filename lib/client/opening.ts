@@ -135,12 +135,15 @@ function hintForReason(reason: OpenReason, proxy: string | null, status: number 
     return `nothing listens at the proxy ${proxy}, or a firewall is in between`;
   }
   if (proxy !== null && reason === "unknown-name") return `the name of the proxy ${proxy} does not exist`;
-  if (reason !== "proxy") return REASON_HINTS[reason] ?? "";
+  // Wire speaks to HTTP proxies only.
+  const isOther = reason === "proxy-or-server" && proxy !== null && !proxy.startsWith("http:");
+  if (reason !== "proxy" && !isOther) return REASON_HINTS[reason] ?? "";
   const name = proxy ?? "http://host:port";
   if (status === 407) {
     return `the proxy wants credentials: use --proxy ${name.replace("://", "://user:password@")}`;
   }
-  return `check that ${name} is an HTTP proxy that lets this client through to this host and port`;
+  const kind = name.startsWith("socks") ? "a SOCKS5 proxy" : "an HTTP proxy";
+  return `check that ${name} is ${kind} that lets this client through to this host and port`;
 }
 
 function hintForIssuer(certificate: ServerCertificate | undefined, { hasAuthorities }: OpenAttempt): string {
@@ -161,6 +164,7 @@ function hintForIssuer(certificate: ServerCertificate | undefined, { hasAuthorit
 
 function hintForStatus(status: number, refusal: HandshakeRefusal | undefined, { url, origin }: OpenAttempt): string {
   const location = fieldOf(refusal, "location");
+  if (isPlainToTls(refusal?.body ?? "")) return "the server speaks TLS at this port: try wss:// instead of ws://";
   switch (status) {
     case 301:
     case 302:
@@ -168,15 +172,14 @@ function hintForStatus(status: number, refusal: HandshakeRefusal | undefined, { 
     case 307:
     case 308:
       if (location !== undefined) {
-        return `redirects are not followed: use ${quote(withoutPassword(location.replace(/^http(?=s?:)/i, "ws")))}`;
+        const target = URL.parse(location, url?.href)?.href ?? location;
+        return `redirects are not followed: use ${quote(withoutPassword(target.replace(/^http(?=s?:)/i, "ws")))}`;
       }
       return refusal?.from === "server"
         ? "it is no redirect, as it does not say where to"
-        : "redirects are not followed: --transport wire shows where it points to";
+        : "redirects are not followed";
     case 304:
       return "that is an answer for a cache, and none to an upgrade";
-    case 400:
-      return isPlainToTls(refusal?.body ?? "") ? "the server speaks TLS at this port: try wss:// instead of ws://" : "";
     case 401:
       return 'it wants credentials: use ws://user:password@host/ or --header "Authorization: Bearer TOKEN"';
     case 403:
@@ -193,9 +196,9 @@ function hintForStatus(status: number, refusal: HandshakeRefusal | undefined, { 
   }
 }
 
-/** The errors of nginx, Go and Apache for plain HTTP at a TLS port. */
+/** The errors of nginx, Go, Apache and Tomcat for plain HTTP at a TLS port. */
 function isPlainToTls(body: string): boolean {
-  return /plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled/i
+  return /plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled|host and port requires TLS/i
     .test(body);
 }
 

@@ -10,7 +10,7 @@ import { withCertificate } from "../net/dial.ts";
 import { connectionError, type Destination, lostError, OPEN_FAILURE_TEXT } from "../net/failure.ts";
 import { nameOf } from "../net/proxy.ts";
 import { CLEAN_UP_MS } from "./builtin_socket.ts";
-import { OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
+import { type HandshakeRefusal, OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
 
 const CONNECT_PREFIX = "NetworkError: failed to connect to WebSocket: ";
 
@@ -19,10 +19,8 @@ export function openErrorOf(error: string, destination: Destination): OpenError 
   const words = error.startsWith(CONNECT_PREFIX) ? error.slice(CONNECT_PREFIX.length) : error;
   const { url, proxy } = destination;
   const status = Number(/^Invalid status code: (\d{3})/.exec(words)?.[1]);
-  if (proxy?.protocol.startsWith("http") && url.protocol === "ws:") {
-    const failed = forwardErrorOf(words, status, proxy);
-    if (failed) return failed;
-  }
+  const failed = proxy && proxyErrorOf(words, status, proxy, url.protocol === "wss:");
+  if (failed) return failed;
   if (status) {
     const message = `Server answered with ${statusText(status)} instead of 101`;
     return new OpenError("handshake-refused", message, { status, detail: words });
@@ -40,25 +38,70 @@ export function openErrorOf(error: string, destination: Destination): OpenError 
   return connectionError(words, destination);
 }
 
+function proxyErrorOf(words: string, status: number, proxy: URL, isSecure: boolean): OpenError | undefined {
+  const name = nameOf(proxy);
+  if (!proxy.protocol.startsWith("http")) {
+    if (/^proxy server unreachable/i.test(words)) {
+      const message = `No connection to the proxy ${name}: nothing answered there`;
+      return new OpenError("no-connection", message, { reason: "refused", detail: words });
+    }
+    const [, refusal] = SOCKS_REFUSALS.find(([pattern]) => pattern.test(words)) ?? [];
+    if (refusal !== undefined) return proxyError(`Proxy ${name} opened no tunnel: ${refusal}`, "proxy", words);
+  } else if (isSecure && /^proxy authenti?[cz]ation required/i.test(words)) {
+    return proxyError(`Proxy ${name} answered with ${statusText(407)} instead of a tunnel`, "proxy", words, {
+      from: "proxy",
+      status: 407,
+      problems: ["status 407 instead of a tunnel"],
+    });
+  } else if (!isSecure && (status || /invalid HTTP/i.test(words))) {
+    return forwardError(words, status, proxy);
+  }
+  if (!LOST.test(words)) return undefined;
+  return proxyError(
+    `Proxy ${name}, or the server behind it, ended the connection without an answer`,
+    "proxy-or-server",
+    words,
+  );
+}
+
 /** For a `ws:` URL the runtime sends an HTTP proxy the whole URL, and hides whose answer it gets. */
-function forwardErrorOf(words: string, status: number, proxy: URL): OpenError | undefined {
-  const problem = status ? `status ${status} instead of 101` : /invalid HTTP/i.test(words) ? "it is not HTTP" : "";
-  if (problem === "" && !LOST.test(words)) return undefined;
+function forwardError(words: string, status: number, proxy: URL): OpenError {
   const isProxy = status === 407;
   const who = `Proxy ${nameOf(proxy)}${isProxy ? "" : ", or the server behind it,"}`;
-  const did = status
-    ? `answered with ${statusText(status)} instead of 101`
-    : problem
-    ? "gave an answer that is not HTTP"
-    : "ended the connection without an answer";
-  const from = isProxy ? "proxy" : "not-known";
-  return new OpenError("no-connection", `${who} ${did}`, {
-    reason: isProxy ? "proxy" : "proxy-or-server",
-    ...(problem && { refusal: { from, status: status || 0, problems: [problem], fields: [], body: "" } }),
-    stage: "connect",
-    detail: words,
+  const did = status ? `answered with ${statusText(status)} instead of 101` : "gave an answer that is not HTTP";
+  return proxyError(`${who} ${did}`, isProxy ? "proxy" : "proxy-or-server", words, {
+    from: isProxy ? "proxy" : "not-known",
+    status: status || 0,
+    problems: [status ? `status ${status} instead of 101` : "it is not HTTP"],
   });
 }
+
+function proxyError(
+  message: string,
+  reason: OpenReason,
+  detail: string,
+  refusal?: Pick<HandshakeRefusal, "from" | "status" | "problems">,
+): OpenError {
+  return new OpenError("no-connection", message, {
+    reason,
+    detail,
+    ...(refusal && { refusal: { ...refusal, fields: [], body: "" } }),
+  });
+}
+
+/** The runtime's errors for the refusals of a SOCKS5 proxy (RFC 1928 sections 3 and 6, RFC 1929 section 2). */
+const SOCKS_REFUSALS: readonly (readonly [RegExp, string])[] = [
+  [/^General SOCKS server failure/i, "it failed"],
+  [/^Connection not allowed/i, "its rules forbid the connection"],
+  [/^(Network|Host) unreachable/i, "no way leads from it to the server"],
+  [/^Connection refused/i, "nothing listens at the port of the server"],
+  [/^TTL expired/i, "the server is too far away"],
+  [/^(Command|Address type) not supported/i, "it does not support connections of this kind"],
+  [/^No acceptable auth/i, "it wants credentials"],
+  [/^Password auth/i, "it does not take the credentials"],
+  [/^Invalid response version|^Invalid (reserved|address)/i, "it does not speak SOCKS5"],
+  [/^unexpected end of file/i, "it ended the connection"],
+];
 
 /**
  * Errors of the runtime's second attempt after a failure over TLS, for a server without HTTP/2 and with it. Both hide
@@ -77,7 +120,11 @@ const ANSWER_PROBLEMS: readonly (readonly [RegExp, string, OpenReason])[] = [
 ];
 
 // "canceled": the connection ended before the request was written.
-const LOST = /connection closed before message completed|connection reset|broken pipe|operation was canceled/i;
+const LOST =
+  /connection closed before message completed|connection reset|broken pipe|operation was canceled|^connection error/i;
+
+/** The runtime's error for a server that closes or speaks before the request is written, as SSH and mail servers do. */
+const SPOKE_FIRST = /operation was canceled/i;
 
 /** Deadline for the second request where the runtime hides the answer, in milliseconds: 2 s. */
 export const ASK_TIMEOUT_MS = 2000;
@@ -94,8 +141,9 @@ export async function explained(
   destination: Destination,
 ): Promise<OpenError> {
   const isSecure = url.protocol === "wss:";
-  const isHidden = HIDDEN_REASONS.includes(error.reason) || (error.reason === "proxy" && isSecure) ||
-    isAsked(error.status);
+  const isProxy = error.reason === "proxy" || error.reason === "proxy-or-server";
+  const isHidden = HIDDEN_REASONS.includes(error.reason) || (isProxy && isSecure && error.status === undefined) ||
+    isAsked(error.status) || SPOKE_FIRST.test(error.detail);
   if (!isHidden) {
     return await withCertificate(error, options, destination);
   }
@@ -128,9 +176,12 @@ export async function explained(
   return new OpenError(error.failure, RUNTIME_TEXT, { stage: error.stage, reason: "runtime", detail: error.detail });
 }
 
-/** Whether to ask again for the text of a refusal: not if the server asks for fewer requests. */
+/**
+ * Whether to ask again for the text of a refusal: not if that may count as a second failed login, or if the server asks for
+ * fewer requests.
+ */
 function isAsked(status = 0): boolean {
-  return status >= 400 && status < 500 && status !== 429;
+  return status >= 400 && status < 500 && ![401, 407, 429].includes(status);
 }
 
 const HIDDEN_REASONS: readonly OpenReason[] = ["hidden", "not-http", "connection-field"];

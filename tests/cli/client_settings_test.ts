@@ -207,7 +207,10 @@ const USAGE_ERRORS: readonly Refusal[] = [
     args: ["ws://a:70010/b"],
     message: 'URL "ws://a:70010/b" is not valid: port 70010 is too high: give one from 1 to 65535',
   },
-  { args: ["ws://a:b/:70010"], message: 'URL "ws://a:***/:70010" is not valid: it should look like ws://host:port/path' },
+  {
+    args: ["ws://a:b/:70010"],
+    message: 'URL "ws://a:***/:70010" is not valid: it should look like ws://host:port/path',
+  },
   { args: ["a:80"], message: 'URL "a:80" does not begin with ws:// or wss://: try "ws://a:80"' },
   { args: ["//a/"], message: 'URL "//a/" does not begin with ws:// or wss://: try "ws://a/"' },
   { args: ["ftp://a/"], message: 'URL "ftp://a/" does not begin with ws:// or wss://: try "ws://a/"' },

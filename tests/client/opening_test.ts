@@ -1,6 +1,6 @@
 /** What may help where a connection could not be opened, in words. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { hintForOpening } from "../../lib/client/opening.ts";
 import { type HandshakeRefusal, OpenError } from "../../lib/connection/connection.ts";
 
@@ -8,6 +8,7 @@ import { type HandshakeRefusal, OpenError } from "../../lib/connection/connectio
 const ANSWERS: readonly [number, [string, string][], string, string][] = [
   [301, [["Location", "https://a.example/x"]], "", 'redirects are not followed: use "wss://a.example/x"'],
   [302, [["location", "http://u:secret@a/"]], "", 'redirects are not followed: use "ws://u:***@a/"'],
+  [307, [["location", "../x"]], "", 'redirects are not followed: use "wss://a.example/x"'],
   [301, [], "", "it is no redirect, as it does not say where to"],
   [304, [["Location", "https://a.example/"]], "", "that is an answer for a cache, and none to an upgrade"],
   [
@@ -26,7 +27,27 @@ for (const [status, fields, body, hint] of ANSWERS) {
   Deno.test(`hintForOpening() says ${hint}, when a server answers with ${status}`, () => {
     const refusal: HandshakeRefusal = { from: "server", status, problems: [], fields, body };
     const error = new OpenError("handshake-refused", "no", { refusal });
-    assertEquals(hintForOpening(error, { transport: "wire", proxy: null }), hint);
+    const url = new URL("wss://a.example/chat/room");
+    assertEquals(hintForOpening(error, { transport: "wire", proxy: null, url }), hint);
+  });
+}
+
+/** How servers say that they want TLS. */
+const PLAIN_TO_TLS: readonly [number, string][] = [
+  [400, "<title>400 The plain HTTP request was sent to HTTPS port</title>"],
+  [497, "The plain HTTP request was sent to HTTPS port"],
+  [400, "Client sent an HTTP request to an HTTPS server."],
+  [400, "Reason: You're speaking plain HTTP to an SSL-enabled server port."],
+  [400, "This combination of host and port requires TLS."],
+];
+for (const [status, body] of PLAIN_TO_TLS) {
+  Deno.test(`hintForOpening() suggests wss://, when a server says ${body} with ${status}`, () => {
+    const refusal: HandshakeRefusal = { from: "server", status, problems: [], fields: [], body };
+    const hint = hintForOpening(new OpenError("handshake-refused", "no", { refusal }), {
+      transport: "wire",
+      proxy: null,
+    });
+    assertStringIncludes(hint, "the server speaks TLS at this port: try wss:// instead of ws://");
   });
 }
 
@@ -38,7 +59,7 @@ Deno.test("hintForOpening() names --transport wire, when builtin hides the rest 
     hint(400),
     "if this port is for TLS, try wss:// instead of ws://; --transport wire shows all of the answer",
   );
-  assertEquals(hint(301).includes("--transport wire shows where it points to"), true);
+  assertEquals(hint(301), "redirects are not followed; --transport wire shows all of the answer");
 });
 
 Deno.test("hintForOpening() names the path of a 404, and the Origin of a 403", () => {

@@ -250,7 +250,7 @@ async function refused(...statuses: number[]): Promise<{ error: OpenError; asked
   return { error, asked };
 }
 
-for (const status of [400, 401, 403, 404, 421]) {
+for (const status of [400, 403, 404, 421]) {
   Deno.test(`openBuiltin() asks again for the words of a server, when it refuses with ${status}`, async () => {
     const { error, asked } = await refused(status, status);
     assertEquals([error.status, error.refusal?.body, error.stage, asked], [status, "no VPN", "upgrade", 2]);
@@ -258,7 +258,7 @@ for (const status of [400, 401, 403, 404, 421]) {
   });
 }
 
-for (const status of [200, 301, 429, 500, 503]) {
+for (const status of [200, 301, 401, 407, 429, 500, 503]) {
   Deno.test(`openBuiltin() asks once, when a server answers with ${status}`, async () => {
     const { error, asked } = await refused(status, status);
     assertEquals([error.status, error.refusal, asked], [status, undefined, 1]);
@@ -271,6 +271,16 @@ for (const second of [404, 101]) {
     assertEquals([error.status, error.refusal, error.reason, asked], [403, undefined, "other", 2]);
   });
 }
+
+Deno.test("openBuiltin() tells what a server says that speaks first, and that it is not HTTP", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.write("SSH-2.0-OpenSSH_9.2\r\n");
+    await socket.untilGone();
+  });
+  const error = await assertRejects(() => openBuiltin(peer.url, { connectTimeoutMs: 60_000 }), OpenError);
+  assertEquals([error.failure, error.message], ["handshake-refused", "Answer is not a valid upgrade: it is not HTTP"]);
+  assertEquals(error.refusal?.body, "SSH-2.0-OpenSSH_9.2\r\n");
+});
 
 Deno.test("openBuiltin() says where, when a server stays silent, and that no subprotocol was selected", async () => {
   await using silent = rawPeer((socket) => socket.untilGone());

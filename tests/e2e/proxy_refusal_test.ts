@@ -17,6 +17,7 @@ const PROXIES: readonly [string, Script, number | undefined, RegExp?][] = [
   ["finds nothing", answering("HTTP/1.1 404 Not Found\r\n\r\n"), 404],
   ["redirects to a login", answering("HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"), 302],
   ["drops the connection", async (socket) => void await socket.readHead(), undefined],
+  ["drops the connection at once", () => Promise.resolve(), undefined],
   ["speaks another protocol", answering("SSH-2.0-OpenSSH_9.2\r\n\r\n"), 0],
   ["stays silent", (socket) => socket.untilGone(), undefined],
 ];
@@ -46,6 +47,44 @@ for (const [does, script, status, hint = /./] of PROXIES) {
     );
   }
 }
+
+/** What a SOCKS proxy answers to the greeting and to the request, and what is said of it. */
+const SOCKS: readonly [string, readonly number[] | undefined, RegExp][] = [
+  ["drops the connection", undefined, /^Proxy socks5:\S+,? .*ended the connection/],
+  ["takes no way to prove oneself", [5, 255], /opened no tunnel: it wants credentials/],
+  ["forbids the connection", [5, 0, 5, 2, 0, 1, 0, 0, 0, 0, 0, 0], /opened no tunnel: its rules forbid the connection/],
+  ["speaks HTTP", [72, 84, 84, 80, 47, 49, 46, 49, 32, 52, 48, 48], /opened no tunnel: it does not speak SOCKS5/],
+];
+for (const [does, [...bytes] = [], problem] of SOCKS) {
+  for (const scheme of ["ws", "wss"]) {
+    Deno.test(`client says no-connection and names the SOCKS proxy of a ${scheme}: URL, when it ${does}`, async () => {
+      await using proxy = rawPeer(async (socket) => {
+        await socket.readBytes(3);
+        if (bytes.length === 0) return;
+        await socket.write(Uint8Array.from(bytes.slice(0, 2)));
+        if (bytes.length > 2) {
+          if (bytes[0] === 5) await socket.readBytes(10);
+          await socket.write(Uint8Array.from(bytes.slice(2)));
+        }
+        await socket.untilGone();
+      });
+      const given = `socks5://127.0.0.1:${proxy.port}`;
+      const report = reportOf(await client(["--json", "--proxy", given, `${scheme}://server.test/`]));
+      assertEquals([report.verdict, report.stages[0].ok], ["no-connection", false]);
+      assertMatch(report.problem, problem);
+      assertStringIncludes(report.problem, given);
+      assertStringIncludes(report.hint, `check that ${given} is a SOCKS5 proxy`);
+    });
+  }
+}
+
+Deno.test("client says that nothing listens at a SOCKS proxy or at one over TLS", async () => {
+  for (const proxy of ["socks5://127.0.0.1:1", "socks5h://127.0.0.1:1", "https://127.0.0.1:1"]) {
+    const report = reportOf(await client(["--json", "--proxy", proxy, "wss://server.test/"]));
+    assertEquals(report.verdict, "no-connection");
+    assertStringIncludes(report.hint, `nothing listens at the proxy ${proxy}`);
+  }
+});
 
 Deno.test("client goes through a tunnel that any 2xx opens, and says that builtin takes a 200 only", async () => {
   await using proxy = rawPeer(async (socket) => {

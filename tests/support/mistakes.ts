@@ -141,7 +141,7 @@ export const MISTAKES: readonly Mistake[] = [
     words: ["ws://127.0.0.1:PORT/"],
     beside: "token",
     exit: 4,
-    names: ["401", "The token is missing or wrong.", "--header"],
+    names: ["401", "it wants credentials", "--header"],
   },
   {
     did: "an Origin that the server does not allow",
