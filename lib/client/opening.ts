@@ -120,7 +120,8 @@ const REASON_HINTS: Partial<Record<OpenReason, string>> = {
     "check --cert: its authority may not be one that the server trusts, or its time may be over",
   "tls-handshake":
     "the server may want a client certificate (--cert and --key), share no cipher with this client, or not speak TLS at this port",
-  "reset": "the server may want a client certificate (--cert and --key), or a firewall is in between",
+  "reset":
+    "the server may want a client certificate (--cert and --key), or not take the one that it got, or a firewall is in between",
   "tls-version": "this client speaks TLS 1.2 and 1.3",
   "connection-field":
     'the built-in WebSocket takes nothing besides "Upgrade" there, though a server may send more: --transport wire does',

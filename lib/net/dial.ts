@@ -65,12 +65,8 @@ export async function dial(
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(`Cannot open the connection: ${messageOf(error)}`);
     }
-    throw await failureOf(error, options, {
-      url,
-      proxy,
-      unixPath,
-      presentsCertificate: clientCertificate !== undefined,
-    });
+    const destination = { url, proxy, unixPath, presentsCertificate: clientCertificate !== undefined };
+    throw await refusedByTls(await failureOf(error, options, destination), options, destination);
   }
 }
 
@@ -111,7 +107,8 @@ function isDirectTls({ url, proxy, unixPath }: Destination): boolean {
 }
 
 /**
- * Looks again where a server ended TLS: it may have refused the client with an alert that did not arrive.
+ * Looks again where a server ended TLS: it may have refused the client with an alert that did not arrive. A reset, for example,
+ * makes the system drop the alert before it.
  *
  * @param error What is known.
  * @param options The authorities and the client certificate.
@@ -124,7 +121,8 @@ export async function refusedByTls(
   destination: Destination,
 ): Promise<OpenError> {
   if (error.reason === "tls-alert") return await failureOf(error.detail, options, destination);
-  if (error.failure !== "connection-lost" || !isDirectTls(destination)) return error;
+  const mayHideAlert = error.failure === "connection-lost" || error.reason === "reset";
+  if (!mayHideAlert || !isDirectTls(destination)) return error;
   const again = lostError(await awaitAlert(targetOf(destination.url), options));
   return again.reason === "tls-alert" ? await failureOf(again.detail, options, destination) : error;
 }

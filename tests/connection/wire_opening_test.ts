@@ -1,6 +1,7 @@
 /** The opening handshake over wire: answers that are no upgrade, proxies, TLS. */
 
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { createServer } from "node:net";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { OpenError, OptionError } from "../../lib/connection/connection.ts";
 import { openWire } from "../../lib/connection/wire.ts";
 import { rawPeer } from "../support/raw_peer.ts";
@@ -105,6 +106,22 @@ Deno.test("openWire() rejects with connection-lost when the connection ends befo
   await using peer = rawPeer(async (socket) => void await socket.readHead());
   const error = await assertRejects(() => openWire(peer.url), OpenError, "before the handshake was answered");
   assertEquals([error.failure, error.stage], ["connection-lost", "upgrade"]);
+});
+
+Deno.test("openWire() looks again for the alert of a server that resets the TLS handshake", async () => {
+  let asked = 0;
+  const server = createServer((socket) => {
+    const isFirst = asked++ === 0;
+    // A fatal alert: bad_certificate (RFC 5246 section 7.2.2).
+    socket.once("data", () => isFirst ? socket.resetAndDestroy() : socket.end(Uint8Array.of(0x15, 3, 3, 0, 2, 2, 42)));
+    socket.on("error", () => {});
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  assert(address !== null && typeof address === "object");
+  const error = await assertRejects(() => openWire(`wss://127.0.0.1:${address.port}/`), OpenError);
+  assertEquals([error.failure, error.reason, asked], ["no-connection", "client-certificate-wanted", 2], error.detail);
+  await new Promise((resolve) => server.close(resolve));
 });
 
 Deno.test("openWire() blames the proxy for what the proxy does", async () => {
