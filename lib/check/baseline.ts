@@ -4,6 +4,7 @@
  * @module
  */
 
+import { escapeUnprintable } from "../protocol/message.ts";
 import type { CaseResult } from "./run_case.ts";
 
 /** What a baseline says about a run. */
@@ -49,7 +50,9 @@ export function parseBaseline(text: string): string[] {
  * ```
  */
 export function formatBaseline(failed: readonly CaseResult[]): string {
-  const lines = failed.map(({ test, grade, reason }) => `${test.id} # ${grade}: ${reason.replaceAll(/\s+/g, " ")}`);
+  const lines = failed.map(({ test, grade, reason }) =>
+    `${test.id} # ${grade}: ${escapeUnprintable(reason.replaceAll(/\s+/g, " "))}`
+  );
   return ["# Known failures, one case a line: wsproof check --baseline FILE", ...lines, ""].join("\n");
 }
 

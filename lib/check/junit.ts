@@ -5,6 +5,7 @@
  */
 
 import { sectionOf } from "./case.ts";
+import { escapeUnprintable } from "../protocol/message.ts";
 import { type CheckReport, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 
@@ -69,10 +70,9 @@ function secondsOf(ms: number): string {
   return (ms / 1000).toFixed(3);
 }
 
-/** XML has no way to write most control characters. */
+/** XML has no way to write most control characters, and two others. */
 function escape(text: string): string {
-  return text
-    // deno-lint-ignore no-control-regex -- they are what is replaced
-    .replace(/[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]/g, "\ufffd")
+  return text.split("\n").map(escapeUnprintable).join("\n")
+    .replace(/[\ufffe\uffff]/g, "\ufffd")
     .replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
 }

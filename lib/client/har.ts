@@ -10,7 +10,7 @@ import type { HandshakeRefusal, HeadTrace } from "../connection/connection.ts";
 import { VERSION } from "../net/version.ts";
 import { type CloseRecord, describeEnd } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
-import { byteLengthOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import { byteLengthOf, escapeUnprintable, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
 
 /** The most payload bytes in a file: 64 MiB. The file counts the messages that it omits. */
 export const MAX_HAR_BYTES = 64 * 1024 * 1024;
@@ -131,7 +131,8 @@ export class HarRecorder {
       comment: this.#comment(close),
     };
     const creator = { name: "wsproof", version: VERSION };
-    return `${JSON.stringify({ log: { version: "1.2", creator, pages: [], entries: [entry] } }, undefined, 2)}\n`;
+    const json = JSON.stringify({ log: { version: "1.2", creator, pages: [], entries: [entry] } }, undefined, 2);
+    return `${json.split("\n").map(escapeUnprintable).join("\n")}\n`;
   }
 
   #request() {

@@ -3,6 +3,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";
 import { client, type Outcome, outcomeOf, reportOf, serverProcess, start, startScript } from "../support/command.ts";
+import { escapeUnprintable } from "../../lib/protocol/message.ts";
+import { rawPeer } from "../support/raw_peer.ts";
 import { type Fault, type Mutant, serveMutant } from "../support/mutant_server.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -345,4 +347,24 @@ Deno.test({
       assertEquals(code, 130);
     });
   },
+});
+
+Deno.test("check writes no control and direction characters of a server into its reports", async () => {
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade("Sec-WebSocket-Protocol: \u009b31m\u0085");
+    await socket.untilGone();
+  });
+  const folder = await Deno.makeTempDir();
+  try {
+    const files = ["xml", "html", "txt"].map((ending) => `${folder}/report.${ending}`);
+    const [junit = "", html = "", baseline = ""] = files;
+    const reports = ["--junit", junit, "--html", html, "--baseline", baseline, "--write-baseline"];
+    const { stdout, stderr } = await check("--case-timeout", "1", ...reports, peer.url, "6455/4.2.2/no-unasked-subprotocol");
+    for (const text of [stdout, stderr, ...await Promise.all(files.map((file) => Deno.readTextFile(file)))]) {
+      assertEquals(text.split("\n"), text.split("\n").map(escapeUnprintable));
+    }
+    assertStringIncludes(await Deno.readTextFile(junit), "\\u009b31m");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

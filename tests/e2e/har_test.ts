@@ -2,6 +2,7 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { HarRecorder, MAX_HAR_BYTES, MAX_HAR_MESSAGES } from "../../lib/client/har.ts";
+import { escapeUnprintable } from "../../lib/protocol/message.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { client, type Outcome, outcomeOf, startScript } from "../support/command.ts";
 import { BINARY, rawPeer, TEXT } from "../support/raw_peer.ts";
@@ -145,4 +146,13 @@ Deno.test("HarRecorder leaves messages out above 500,000, as there is no string 
   const [entry] = JSON.parse(recorder.toJson({})).log.entries;
   assertEquals(entry._webSocketMessages.length, MAX_HAR_MESSAGES);
   assertStringIncludes(entry.comment, "2 messages are left out");
+});
+
+Deno.test("HarRecorder.toJson() has no control and direction characters, and the JSON says the same", () => {
+  const recorder = new HarRecorder({ url: "ws://127.0.0.1/" });
+  const message = "\u001b[31m\u009b2J\u0085\u2028\u202e\n";
+  recorder.onMessage(message, "in");
+  const json = recorder.toJson({});
+  assertEquals(json.replaceAll("\n", ""), escapeUnprintable(json.replaceAll("\n", "")));
+  assertEquals(JSON.parse(json).log.entries[0]._webSocketMessages[0].data, message);
 });
