@@ -359,7 +359,8 @@ Deno.test("check writes no control and direction characters of a server into its
     const files = ["xml", "html", "txt"].map((ending) => `${folder}/report.${ending}`);
     const [junit = "", html = "", baseline = ""] = files;
     const reports = ["--junit", junit, "--html", html, "--baseline", baseline, "--write-baseline"];
-    const { stdout, stderr } = await check("--case-timeout", "1", ...reports, peer.url, "6455/4.2.2/no-unasked-subprotocol");
+    const name = "6455/4.2.2/no-unasked-subprotocol";
+    const { stdout, stderr } = await check("--case-timeout", "1", ...reports, peer.url, name);
     for (const text of [stdout, stderr, ...await Promise.all(files.map((file) => Deno.readTextFile(file)))]) {
       assertEquals(text.split("\n"), text.split("\n").map(escapeUnprintable));
     }
