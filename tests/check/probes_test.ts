@@ -40,6 +40,13 @@ Deno.test("runSweep() is not content, when the server drops what is longer", asy
   assertMatch(reason ?? "", /has 5000 bytes; the next: Server did not answer the message of 5001 bytes; it ended TCP$/);
 });
 
+Deno.test("runSweep() is not content, when the server drops a message of 1009 bytes without the code 1009", async () => {
+  const found = await sweep({ maxBytes: 1008, failureCode: () => undefined });
+  const [grade, reason] = found.get("6455/10.4/largest-message") ?? [];
+  assertEquals(grade, "not-strict");
+  assertMatch(reason ?? "", /has 1008 bytes; the next: Server did not answer the message of 1009 bytes; it ended TCP$/);
+});
+
 Deno.test("runSweep() catches a server that cuts one size", async () => {
   const cut: Fault = {
     frame: (frame) => [frame.payload.byteLength === 4096 ? { ...frame, payload: frame.payload.slice(1) } : frame],
