@@ -5,7 +5,7 @@
  */
 
 import { type BaselineComparison, compareBaseline } from "./baseline.ts";
-import { type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
+import { type Case, type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
 import type { CaseResult } from "./run_case.ts";
 import { formatFrame, harmlessValue } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
@@ -215,7 +215,7 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
     ["case", wrapped(test.title, columns)],
     ["result", wrapped(printable(reason), columns)],
     ["bytes", wireLines(result).map((line) => cut(line, columns))],
-    ["alone", test.option === undefined ? [`${command} ${test.id}`] : []],
+    ["alone", aloneLines(test, command)],
   ];
   return [
     `${paint(grade === "fail" ? "FAIL" : grade.toUpperCase(), COLORS[grade], color)} ${test.id}`,
@@ -223,6 +223,19 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
       lines.map((line, index) => `  ${(index === 0 ? name : "").padEnd(INDENT - 2)}${line}`)
     ),
   ];
+}
+
+/**
+ * Says how to run a case alone.
+ *
+ * @param test The case.
+ * @param command The words that run a case again, before its name; with `=` at their end without a blank between.
+ * @returns The command, with a line about secrets that were left out; nothing for a case that only an option runs.
+ */
+export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command: string): string[] {
+  if (option !== undefined) return [];
+  const note = command.includes("***") ? ["(*** stands for a secret that you gave: put it in)"] : [];
+  return [printable(`${command}${command.endsWith("=") ? "" : " "}${id}`), ...note];
 }
 
 /**

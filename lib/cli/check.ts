@@ -4,6 +4,7 @@
  * @module
  */
 
+import { againCommand } from "./check_again.ts";
 import { CHECK_OPTIONS, checkHelp, type CheckSettings, readCheckSettings } from "./check_settings.ts";
 import { parseCommandLine, UsageError } from "./command_line.ts";
 import { type Screen, tellFailure } from "./output.ts";
@@ -52,8 +53,9 @@ export async function check(args: readonly string[], screen: Screen, listen: () 
       return tellFailure(openingFailure(failure, settings.url, settings.open, "wire"), settings.output, screen);
     }
     const report = await runAll(settings, screen, signal, baseline);
-    await writeReports(settings, report);
-    tellCheck(settings, report, screen);
+    const again = againCommand(line, settings.url);
+    await writeReports(settings, report, again);
+    tellCheck(settings, report, screen, again);
     return report.exitCode;
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -209,6 +211,7 @@ function unwritable(path: string, error: unknown): UsageError {
 async function writeReports(
   { reports, baselinePath, writesBaseline }: CheckSettings,
   report: CheckReport,
+  again: string,
 ): Promise<void> {
   const write = async (path: string, makeText: () => Promise<string>) => {
     const text = await makeText();
@@ -227,7 +230,7 @@ async function writeReports(
   if (reports.html !== undefined) {
     await write(
       reports.html,
-      async () => (await import("../check/html.ts")).formatHtml(report, commandFor(report.url)),
+      async () => (await import("../check/html.ts")).formatHtml(report, again),
     );
   }
   if (reports.autobahn !== undefined) {
@@ -237,19 +240,14 @@ async function writeReports(
   }
 }
 
-/** The words that run a case again, before its name; a shell takes them as they are. */
-function commandFor(url: string): string {
-  return `wsproof check --trace ${/^[\w@%+=:,./-]+$/.test(url) ? url : `'${url.replaceAll("'", "%27")}'`}`;
-}
-
 function tellCheck(
   { output, url, profile, baselinePath, writesBaseline }: CheckSettings,
   report: CheckReport,
   screen: Screen,
+  command: string,
 ): void {
   if (output === "nothing") return;
   const { out, error } = screen;
-  const command = commandFor(withoutPassword(url));
   const lines = formatCheck(report, { color: out.isColored, command, columns: out.columns });
   if (output === "lines") {
     const count = report.results.length;
