@@ -183,12 +183,8 @@ async function progressOf(max: number, isWanted: boolean) {
 async function pathsOf({ reports, baselinePath, writesBaseline }: CheckSettings): Promise<string[]> {
   const { junit, html, autobahn } = reports;
   if (autobahn !== undefined) await Deno.mkdir(autobahn, { recursive: true }).catch(() => {});
-  const paths = [writesBaseline ? baselinePath : undefined, junit, html, autobahn && indexIn(autobahn)];
+  const paths = [writesBaseline ? baselinePath : undefined, junit, html, autobahn && `${autobahn}/index.json`];
   return paths.filter((path) => path !== undefined);
-}
-
-function indexIn(folder: string): string {
-  return `${folder}/index.json`;
 }
 
 /** A run may take minutes: that its reports cannot be written is told before. Files stay as they are. */
@@ -234,9 +230,11 @@ async function writeReports(
     );
   }
   if (reports.autobahn !== undefined) {
-    const { autobahnIndex } = await import("../check/autobahn.ts");
-    const index = autobahnIndex(report.results, report.url);
-    await write(indexIn(reports.autobahn), () => Promise.resolve(`${JSON.stringify(index, null, 3)}\n`));
+    const { autobahnIndex, autobahnReports } = await import("../check/autobahn.ts");
+    const index = autobahnIndex(report.results, report.url, true);
+    for (const [name, content] of [["index.json", index] as const, ...autobahnReports(report)]) {
+      await write(`${reports.autobahn}/${name}`, () => Promise.resolve(`${JSON.stringify(content, null, 3)}\n`));
+    }
   }
 }
 

@@ -60,7 +60,11 @@ const OWN = {
   own: flag({ name: "i-own-this-server", help: ["Allow --stress beyond this machine"] }),
   junit: text({ name: "junit", value: "FILE", help: ["Write a report as JUnit's XML"] }),
   html: text({ name: "html", value: "FILE", help: ["Write a report as a page of HTML"] }),
-  autobahn: text({ name: "autobahn", value: "DIR", help: ["Write index.json as Autobahn's test suite does"] }),
+  autobahn: text({
+    name: "autobahn",
+    value: "DIR",
+    help: ["Write reports as Autobahn's test suite does:", "index.json, and one of each case"],
+  }),
 };
 
 /** The options of the client that check takes too. */

@@ -191,6 +191,22 @@ Deno.test("check writes JUnit's XML, a page and Autobahn's index", async () => {
         "INFORMATIONAL",
       ]);
       assertEquals(index["5.3"].remoteCloseCode, 1000);
+      // Each file that the index names is there, and says the same; no other file is.
+      const names = [...Deno.readDirSync(`${folder}/a/b`)].map(({ name }) => name).sort();
+      const named = Object.values(index).map((entry: Entry) => entry.reportfile);
+      assertEquals(names, [...named, "index.json"].sort());
+      const { host } = new URL(url);
+      assertEquals(index["5.18"].reportfile, `ws___${host.replaceAll(/[.:]/g, "_")}_case_5_18.json`);
+      for (const [number, entry] of Object.entries<Entry>(index)) {
+        const one = JSON.parse(await Deno.readTextFile(`${folder}/a/b/${entry.reportfile}`));
+        const { behavior, behaviorClose, duration, remoteCloseCode } = one;
+        const { reportfile: _, ...rest } = entry;
+        assertEquals([one.id, one.agent, { behavior, behaviorClose, duration, remoteCloseCode }], [number, url, rest]);
+      }
+      const restart = JSON.parse(await Deno.readTextFile(`${folder}/a/b/${index["5.18"].reportfile}`));
+      assertMatch(restart.result, /^Server did not fail the connection/);
+      assertMatch(restart.expectation, /no other message begins\. \(RFC 6455 section 5\.4\)$/);
+      assertEquals(restart.wire[0], '> text, 9 bytes, masked: "fragment1"');
     });
   } finally {
     await Deno.remove(folder, { recursive: true });
