@@ -11,17 +11,18 @@ import { type Screen, tellFailure } from "./output.ts";
 import { formatBaseline, parseBaseline } from "../check/baseline.ts";
 import type { Case } from "../check/case.ts";
 import { CASES } from "../check/cases/mod.ts";
-import { formatCheckJson } from "../check/json.ts";
-import { type CheckReport, type CheckRun, conclude, formatCheck } from "../check/report.ts";
+import { formatCheckJson, formatNothingJson } from "../check/json.ts";
+import { type CheckReport, type CheckRun, type CheckStart, conclude, formatCheck } from "../check/report.ts";
 import { runCases, type RunOptions } from "../check/runner.ts";
 import type { CaseResult, CheckTarget } from "../check/run_case.ts";
 import { openingFailure } from "../client/failure.ts";
 import { whyUnreadable } from "../client/payload.ts";
 import { printable } from "../client/report.ts";
 import { formatFrame } from "../client/trace.ts";
-import { EXIT_CODES } from "../client/verdict.ts";
+import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { OpenError } from "../connection/connection.ts";
 import { openWire } from "../connection/wire.ts";
+import { messageOf } from "../protocol/error.ts";
 import { withoutPassword } from "../protocol/message.ts";
 
 /**
@@ -47,22 +48,39 @@ export async function check(args: readonly string[], screen: Screen, listen: () 
   const baseline = await readBaseline(settings);
   for (const path of await pathsOf(settings)) await assertWritable(path);
   const signal = listen();
+  const { profile, strict } = settings;
+  const begin: CheckStart = {
+    url: withoutPassword(settings.url),
+    profile,
+    strict,
+    startedAt: new Date().toISOString(),
+  };
+  const startMs = performance.now();
+  const printNothing = (failure: Failure) => {
+    if (settings.output === "json") screen.out.print(formatNothingJson(begin, failure, performance.now() - startMs));
+  };
   try {
-    const failure = await preflight(settings, signal);
-    if (failure) {
-      return tellFailure(openingFailure(failure, settings.url, settings.open, "wire"), settings.output, screen);
+    const refused = await preflight(settings, signal);
+    if (refused) {
+      const failure = openingFailure(refused, settings.url, settings.open, "wire");
+      printNothing(failure);
+      return tellFailure(failure, settings.output, screen);
     }
-    const report = await runAll(settings, screen, signal, baseline);
+    const report = await runAll(settings, begin, screen, signal, baseline);
     const again = againCommand(line, settings.url);
     await writeReports(settings, report, again);
     tellCheck(settings, report, screen, again);
     return report.exitCode;
   } catch (error) {
-    if (!signal.aborted) throw error;
-    if (settings.output !== "nothing") {
-      screen.error.print(`interrupted (exit ${EXIT_CODES.interrupted}): nothing was proved`);
+    if (signal.aborted) {
+      const failure: Failure = { verdict: "interrupted", problem: "nothing was proved", hint: "" };
+      printNothing(failure);
+      return tellFailure(failure, settings.output, screen);
     }
-    return EXIT_CODES.interrupted;
+    if (!(error instanceof UsageError)) {
+      printNothing({ verdict: "internal-error", problem: messageOf(error), hint: "" });
+    }
+    throw error;
   }
 }
 
@@ -95,37 +113,42 @@ async function preflight({ url, open }: CheckSettings, signal: AbortSignal): Pro
 
 async function runAll(
   settings: CheckSettings,
+  begin: CheckStart,
   { error }: Screen,
   signal: AbortSignal,
   baseline: readonly string[] | undefined,
 ): Promise<CheckReport> {
-  const { url, cases, jobs, open, profile, strict, caseTimeoutMs, echoes, pattern, skip, trace, output } = settings;
+  const { url, cases, jobs, open, caseTimeoutMs, echoes, pattern, skip, trace, output } = settings;
   const { extras, writesBaseline } = settings;
   const { onFrame: _, ...way } = open;
-  const startedAt = new Date().toISOString();
   const start = performance.now();
-  const target: CheckTarget = { ...way, url: new URL(url), caseTimeoutMs, echoes, pattern, skip, signal };
   const wanted = EXTRAS.filter((name) => extras[name]);
   const known = wanted.length > 0 || baseline !== undefined ? await loadExtras() : undefined;
   const count = wanted.reduce((sum, name) => sum + (known?.[name].cases.length ?? 0), cases.length);
-  const bar = await progressOf(count, output !== "nothing" && !trace);
-  let done = 0;
+  // A bar is for a person.
+  const hasBar = output !== "nothing" && !trace && Deno.stderr.isTerminal();
+  const progress = hasBar ? new (await import("./check_progress.ts")).CheckProgress(count, error.columns) : undefined;
   const onResult = (result: CaseResult) => {
-    bar?.set(++done);
+    progress?.onResult();
     if (trace) error.print(`${" ".repeat(13)}= ${result.test.id}: ${result.grade} ${printable(result.reason)}`);
   };
-  const onFrame: CheckTarget["onFrame"] = trace
-    ? (frame) => error.print(formatFrame(frame, performance.now() - start))
-    : undefined;
+  const target: CheckTarget = {
+    ...way,
+    url: new URL(url),
+    caseTimeoutMs,
+    echoes,
+    pattern,
+    skip,
+    signal,
+    onFrame: trace ? (frame) => error.print(formatFrame(frame, performance.now() - start)) : undefined,
+    onCase: progress && ((test) => progress.onCase(test)),
+    onBytes: progress && ((bytes) => progress.onBytes(bytes)),
+  };
   try {
-    const traced = { ...target, onFrame };
-    const results = await runCases(cases, traced, { jobs, onResult });
-    for (const name of wanted) results.push(...await known?.[name].run(traced, { jobs, onResult }) ?? []);
+    const results = await runCases(cases, target, { jobs, onResult });
+    for (const name of wanted) results.push(...await known?.[name].run(target, { jobs, onResult }) ?? []);
     const run: CheckRun = {
-      url: withoutPassword(url),
-      profile,
-      strict,
-      startedAt,
+      ...begin,
       ms: performance.now() - start,
       results,
       baseline,
@@ -135,7 +158,7 @@ async function runAll(
     // What is written to the baseline is known from then on.
     return writesBaseline ? conclude({ ...run, baseline: report.failed.map(({ test }) => test.id) }) : report;
   } finally {
-    await bar?.stop();
+    await progress?.stop();
   }
 }
 
@@ -160,22 +183,6 @@ async function loadExtras(): Promise<Record<typeof EXTRAS[number], Extra>> {
     sweep: { cases: SWEEP, run: (target, { jobs, onResult }) => runSweep(target, jobs, onResult) },
     idle: { cases: IDLE, run: (target, { onResult }) => runIdle(target, onResult) },
     stress: { cases: STRESS.map(({ test }) => test), run: (target, { onResult }) => runStress(target, onResult) },
-  };
-}
-
-/** A bar is for a person. */
-async function progressOf(max: number, isWanted: boolean) {
-  if (!isWanted || max < 2 || !Deno.stderr.isTerminal()) return undefined;
-  const { ProgressBar } = await import("@std/cli/unstable-progress-bar");
-  const bar = new ProgressBar({
-    max,
-    barLength: 40,
-    clear: true,
-    formatter: ({ styledTime, progressBar, value }) => `${styledTime} [${progressBar}] ${value} of ${max} cases`,
-  });
-  return {
-    set: (value: number) => void (bar.value = value),
-    stop: () => bar.stop(),
   };
 }
 

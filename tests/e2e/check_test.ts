@@ -81,9 +81,9 @@ Deno.test("check agrees with Autobahn about npm ws with its default limits, but 
   assertStringIncludes(refused.reason, "1008");
 });
 
-async function withMutant(fault: Fault, run: (server: Mutant) => Promise<void>): Promise<void> {
+async function withMutant<T>(fault: Fault, run: (server: Mutant) => Promise<T>): Promise<T> {
   await using server = serveMutant(fault);
-  await run(server);
+  return await run(server);
 }
 
 const RESTART = "6455/5.4/restart";
@@ -99,7 +99,7 @@ Deno.test("check tells a failure in full: the rule, the section, the bytes, and 
         "(RFC 6455 section 5.4, must, Autobahn 5.18)",
         '> text, 9 bytes, masked: "fragment1"',
         '< text FIN, 9 bytes: "fragment2"',
-        `wsproof check --trace ${url} ${RESTART}`,
+        `wsproof check --trace --case-timeout 60 ${url} ${RESTART}`,
       ]
     ) assertStringIncludes(stdout, part);
   });
@@ -223,6 +223,23 @@ Deno.test("check exits with 3 where nothing listens, and with 4 where nothing is
   await server.shutdown();
   assertEquals([refused.code, refused.stdout], [4, ""]);
   assertMatch(refused.stderr, /^handshake-refused \(exit 4\)/);
+});
+
+Deno.test("check --json prints one object with the verdict and no case, where there is nothing to check", async () => {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("no"));
+  const refused = await check("--json", `ws://u:secret@127.0.0.1:${server.addr.port}/`);
+  await server.shutdown();
+  const gone = await check("--json", `ws://127.0.0.1:${server.addr.port}/`);
+  const proven = await withMutant({}, ({ url }) => check("--json", url, RESTART));
+  const [first, second, third] = [refused, gone, proven].map(reportOf);
+  assertEquals([first.ok, first.verdict, first.exitCode, refused.code], [false, "handshake-refused", 4, 4]);
+  assertEquals([second.ok, second.verdict, second.exitCode, gone.code], [false, "no-connection", 3, 3]);
+  assertEquals(second.problem, `No connection to 127.0.0.1:${server.addr.port}: connection refused`);
+  assertEquals([second.cases, second.counts.pass, second.unexpected, second.hint.length > 0], [[], 0, [], true]);
+  assertEquals(refused.stdout.includes("secret"), false);
+  // A program reads one form.
+  assertEquals([Object.keys(first), Object.keys(second)], [Object.keys(third), Object.keys(third)]);
+  assertEquals([third.problem, third.hint, third.cases.length], ["", "", 1]);
 });
 
 Deno.test("check goes on where the answer to the handshake is an upgrade, and wrong", async () => {
@@ -352,14 +369,15 @@ Deno.test({
   fn: async () => {
     // Every case waits for a server that takes connections and never answers.
     await withMutant({ frame: () => [], ignores: ["tcp-end"] }, async ({ url }) => {
-      const child = start("main.ts", ["check", "--trace", url, "control"]);
+      const child = start("main.ts", ["check", "--trace", "--json", url, "control"]);
       const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
       let text = (await reader.read()).value ?? "";
       child.kill("SIGINT");
       for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
       const { code } = await child.status;
-      await child.stdout.cancel();
+      const report = JSON.parse(await new Response(child.stdout).text());
       assertStringIncludes(text, "interrupted (exit 130): nothing was proved");
+      assertEquals([report.verdict, report.exitCode, report.cases], ["interrupted", 130, []]);
       assertEquals(code, 130);
     });
   },
