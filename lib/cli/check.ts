@@ -42,7 +42,9 @@ export async function check(args: readonly string[], screen: Screen, listen: () 
   }
   const settings = await readCheckSettings(line, CASES);
   if (settings.list) {
-    screen.out.print(settings.cases.map(listLine).join("\n"));
+    const known = wantedOf(settings).length > 0 ? await loadExtras() : undefined;
+    const extras = wantedOf(settings).flatMap((name) => known?.[name].cases ?? []);
+    screen.out.print([...settings.cases, ...extras].map(listLine).join("\n"));
     return EXIT_CODES.proven;
   }
   const baseline = await readBaseline(settings);
@@ -119,10 +121,10 @@ async function runAll(
   baseline: readonly string[] | undefined,
 ): Promise<CheckReport> {
   const { url, cases, jobs, open, caseTimeoutMs, echoes, pattern, skip, trace, output } = settings;
-  const { extras, writesBaseline } = settings;
+  const { writesBaseline } = settings;
   const { onFrame: _, ...way } = open;
   const start = performance.now();
-  const wanted = EXTRAS.filter((name) => extras[name]);
+  const wanted = wantedOf(settings);
   const known = wanted.length > 0 || baseline !== undefined ? await loadExtras() : undefined;
   const count = wanted.reduce((sum, name) => sum + (known?.[name].cases.length ?? 0), cases.length);
   // A bar is for a person.
@@ -164,6 +166,10 @@ async function runAll(
 
 /** What else is tried when it is asked for, in this order. */
 const EXTRAS = ["sweep", "idle", "stress"] as const;
+
+function wantedOf({ extras }: CheckSettings): readonly typeof EXTRAS[number][] {
+  return EXTRAS.filter((name) => extras[name]);
+}
 
 /** Cases that have a way of their own to run. */
 interface Extra {

@@ -352,7 +352,10 @@ Deno.test("check --list shows the cases that would run, without a server", async
   assertEquals([code, stdout.trimEnd().split("\n").length], [0, CASES.length]);
   assertStringIncludes(stdout, `${RESTART}  must, quick: `);
   assertEquals((await client(["check", "--list", "5.18"])).stdout.split("\n").length, 2);
-  assertEquals((await client(["check", "--list", "--stress", "5.18"])).code, 0);
+  const extras = (await client(["check", "--list", "--sweep", "--idle", "--stress", "5.18"])).stdout.split("\n");
+  for (const id of [RESTART, "6455/5.4/sweep-4096", "6455/5.5.2/idle", "6455/10.4/stress-bomb"]) {
+    assertEquals(extras.filter((line) => line.startsWith(`${id}  `)).length, 1, id);
+  }
 });
 
 Deno.test("help check shows what check --help shows, within 80 columns", async () => {
