@@ -1,12 +1,13 @@
 /**
- * The index of reports as Autobahn's test suite writes it, for tools that read it.
+ * The reports as Autobahn's test suite writes them, for tools that read them: the index, and one of each case.
  *
  * @module
  */
 
-import type { Grade } from "./case.ts";
+import { type Grade, sectionOf } from "./case.ts";
+import { closeCodeOf } from "./judge.ts";
+import { type CheckReport, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
-import { OPCODE } from "../protocol/frame.ts";
 
 /** What Autobahn calls a grade, for the behavior and for the end. */
 const BEHAVIORS: Record<Grade, readonly [behavior: string, close: string]> = {
@@ -27,7 +28,7 @@ export interface AutobahnEntry {
   readonly duration: number;
   /** The close code of the peer; `null` if there was none. */
   readonly remoteCloseCode: number | null;
-  /** The name of a report: there is none. */
+  /** The name of the file with the report of the case; empty if there is none. */
   readonly reportfile: string;
 }
 
@@ -36,6 +37,7 @@ export interface AutobahnEntry {
  *
  * @param results The results.
  * @param agent The name of the peer.
+ * @param hasFiles Whether a file stands beside the index for each case; `false` by default.
  * @returns The index, as `index.json` has it.
  *
  * @example
@@ -49,9 +51,61 @@ export interface AutobahnEntry {
 export function autobahnIndex(
   results: readonly CaseResult[],
   agent: string,
+  hasFiles = false,
 ): Record<string, Record<string, AutobahnEntry>> {
-  const entries = results.flatMap((result) => (result.test.autobahn ?? []).map((number) => [number, entryOf(result)]));
+  const entries = numbered(results).map(({ number, result }) => {
+    const entry = { ...entryOf(result), reportfile: hasFiles ? reportFileOf(agent, number) : "" };
+    return [number, entry] as const;
+  });
   return { [agent]: Object.fromEntries(entries) };
+}
+
+/**
+ * Makes the reports of those cases that have a number of Autobahn's, with its names of fields.
+ *
+ * @param report The report of the run.
+ * @returns The content of each file, by the name that the index has for it. `wire` is ours: what went over the connection, a
+ * line a frame, without secrets.
+ *
+ * @example
+ * ```ts
+ * import { autobahnReports } from "./autobahn.ts";
+ * import { conclude } from "./report.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const run = { url: "ws://127.0.0.1/", profile: "quick", strict: false, startedAt: "", ms: 1, allIds: [] } as const;
+ * assertEquals(autobahnReports(conclude({ ...run, results: [] })), new Map());
+ * ```
+ */
+export function autobahnReports({ results, url: agent, startedAt }: CheckReport): Map<string, Record<string, unknown>> {
+  return new Map(
+    numbered(results).map(({ number, result }) => {
+      const { test, reason, grade } = result;
+      const content = {
+        id: number,
+        agent,
+        description: test.title,
+        expectation: `${test.rule} (${sectionOf(test.id)})`,
+        started: startedAt,
+        ...entryOf(result),
+        result: reason,
+        resultClose: grade === "unclean" ? reason : "",
+        isServer: false,
+        wire: wireLines(result),
+      };
+      return [reportFileOf(agent, number), content];
+    }),
+  );
+}
+
+function numbered(results: readonly CaseResult[]): { readonly number: string; readonly result: CaseResult }[] {
+  return results.flatMap((result) => (result.test.autobahn ?? []).map((number) => ({ number, result })));
+}
+
+/** Letters, digits and underscores, as Autobahn names its files. */
+function reportFileOf(agent: string, number: string): string {
+  const words = agent.toLowerCase().replaceAll(/[^a-z0-9]/g, " ").trim().replaceAll(" ", "_");
+  return `${words}_case_${number.replaceAll(".", "_")}.json`;
 }
 
 /**
@@ -64,15 +118,11 @@ export function behaviorOf({ test, grade }: Pick<CaseResult, "test" | "grade">):
   return test.level === "info" ? ["INFORMATIONAL", "INFORMATIONAL"] : BEHAVIORS[grade];
 }
 
-function entryOf(result: CaseResult): AutobahnEntry {
+function entryOf(result: CaseResult): Omit<AutobahnEntry, "reportfile"> {
   const { ms, seen } = result;
   const [behavior, behaviorClose] = behaviorOf(result);
-  const close = seen?.frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
-  return {
-    behavior,
-    behaviorClose,
-    duration: Math.round(ms),
-    remoteCloseCode: close && close.byteLength >= 2 ? (close[0] ?? 0) * 256 + (close[1] ?? 0) : null,
-    reportfile: "",
-  };
+  const code = seen && closeCodeOf(seen);
+  // 1005 stands for a close frame without a code.
+  const remoteCloseCode = code === undefined || code === 1005 ? null : code;
+  return { behavior, behaviorClose, duration: Math.round(ms), remoteCloseCode };
 }

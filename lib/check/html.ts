@@ -8,7 +8,7 @@
 import { badgeOf } from "./badge.ts";
 import { GRADES, sectionOf } from "./case.ts";
 import { SCRIPT, STYLE } from "./html_assets.ts";
-import { type CheckReport, countsInWords, wireLines } from "./report.ts";
+import { aloneLines, type CheckReport, countsInWords, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 import { escapeUnprintable, formatMs } from "../protocol/message.ts";
 
@@ -114,8 +114,8 @@ function detailsOf(result: CaseResult, command: string): string {
     return `<span class="${direction}">${text(line)}</span>`;
   });
   const isOpen = grade === "fail" || grade === "unclean" ? " open" : "";
-  const again = `${command}${command.endsWith("=") ? "" : " "}${test.id}`;
-  const alone = test.option === undefined ? `<p><code>${text(again)}</code></p>` : "";
+  const [again, note = ""] = aloneLines(test, command);
+  const alone = again === undefined ? "" : `<p><code>${text(again)}</code> ${text(note)}</p>`;
   return `<details${isOpen}><summary>${text(reason)}</summary>` +
     `<p class="soft">${text(test.rule)} (${sectionOf(test.id)})</p><pre>${lines.join("\n")}</pre>` +
     `${alone}</details>`;

@@ -6,6 +6,7 @@
 
 import type { Case, Judgement } from "./case.ts";
 import { make, ping, plan } from "./cases/parts.ts";
+import { closeCodeOf } from "./judge.ts";
 import { type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 import type { Seen } from "../peer/player.ts";
 import type { Step } from "../peer/script.ts";
@@ -35,11 +36,8 @@ function describeIdle(seen: Seen, steps: number): Judgement {
     ? "Server sent no ping"
     : `Server sent ${pings.length} pings that were not answered, the first after ${seconds(first.atMs)}`;
   if (seen.endStep >= steps) return { grade: "pass", reason: `${asked}, and kept the connection` };
-  const close = seen.frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
-  const code = (close?.[0] ?? 0) * 256 + (close?.[1] ?? 0);
-  const how = close === undefined
-    ? "ended TCP"
-    : `closed with ${close.byteLength < 2 ? "no code" : describeCloseCode(code)}`;
+  const code = closeCodeOf(seen);
+  const how = code === undefined ? "ended TCP" : `closed with ${code === 1005 ? "no code" : describeCloseCode(code)}`;
   return { grade: "pass", reason: `${asked}; it ${how} after ${seconds(seen.endMs)}` };
 }
 

@@ -5,9 +5,10 @@
  */
 
 import { sectionOf } from "./case.ts";
-import { type CheckReport, wireLines } from "./report.ts";
+import { type CheckReport, type CheckStart, countsOf, problemOf, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 import { printable } from "../client/report.ts";
+import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 
 /**
  * Puts a report into one line of JSON.
@@ -16,27 +17,33 @@ import { printable } from "../client/report.ts";
  * @returns JSON without a line break; times are rounded to microseconds.
  */
 export function formatCheckJson(report: CheckReport): string {
-  const { url, profile, strict, startedAt, ms, ok, verdict, exitCode, counts, comparison, results } = report;
+  const { verdict, exitCode, counts, comparison, results, ms } = report;
   const { unexpected, known, stale } = comparison;
-  const json = {
-    schema: "wsproof.check/1",
-    url,
-    ok,
-    verdict,
-    exitCode,
-    profile,
-    strict,
-    startedAt,
-    counts,
-    unexpected,
-    known,
-    stale,
-    cases: results.map(caseOf),
-    ms,
-  };
+  const ending = { verdict, exitCode, problem: problemOf(report), hint: "" };
+  return jsonOf(report, ending, { counts, unexpected, known, stale, cases: results.map(caseOf), ms });
+}
+
+/**
+ * Puts a run into one line of JSON that came to no result: no connection, no upgrade, Ctrl-C, a broken case.
+ *
+ * @param start What was to run.
+ * @param failure Why it did not.
+ * @param ms How long it took, in milliseconds.
+ * @returns JSON of the same form, without a case.
+ */
+export function formatNothingJson(start: CheckStart, failure: Failure, ms: number): string {
+  const ending = { ...failure, exitCode: EXIT_CODES[failure.verdict] };
+  return jsonOf(start, ending, { counts: countsOf([]), unexpected: [], known: [], stale: [], cases: [], ms });
+}
+
+type Ending = Failure & { readonly exitCode: number };
+
+function jsonOf({ url, profile, strict, startedAt }: CheckStart, ending: Ending, results: object): string {
+  const { verdict, exitCode, problem, hint } = ending;
+  const head = { schema: "wsproof.check/1", url, ok: exitCode === 0, verdict, exitCode, problem, hint };
   return printable(
     JSON.stringify(
-      json,
+      { ...head, profile, strict, startedAt, ...results },
       (_, value) => typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(3)) : value,
     ),
   );

@@ -9,7 +9,7 @@ import { breachOf } from "./breach.ts";
 import { differenceBetween, messagesOf, type SeenReply } from "./replies.ts";
 import { describeCloseCode } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
-import type { ReceivedFrame, Seen } from "../peer/player.ts";
+import type { Seen } from "../peer/player.ts";
 
 /** What the peer is like. */
 export interface Rules {
@@ -136,12 +136,11 @@ function judgeFailure(
     return fail(`${who} did not fail the connection: it ${replies.reason}`);
   }
   if (seen.wentOn) return fail(`${who} did not fail the connection: it answered a ping that came later`);
-  const close = closeOf(seen);
-  if (close === undefined && seen.end === "none") {
+  const code = closeCodeOf(seen);
+  if (code === undefined && seen.end === "none") {
     return fail(`${who} did not fail the connection: it neither sent a close frame nor ended TCP`);
   }
   if (seen.endStep < (end.fromStep ?? 0)) return fail(`${who} failed the connection before the rule was broken`);
-  const code = close && codeOf(close);
   if (code !== undefined && !end.codes.includes(code)) {
     const reason = `${who} closed with ${describeCode(code)} instead of ${end.codes.join(" or ")}`;
     return { grade: plan.isAboutClose ? "fail" : "unclean", reason };
@@ -163,8 +162,7 @@ function judgeClose(
   who: string,
 ): Judgement {
   const bad = plan.isAboutClose ? "fail" : "unclean";
-  const close = closeOf(seen);
-  const code = close && codeOf(close);
+  const code = closeCodeOf(seen);
   const replies = compare(plan, seen, rules);
   if (replies.grade !== "pass") {
     if (plan.mayRefuse && replies.isMissing && (code === 1009 || code === 1008)) {
@@ -258,11 +256,23 @@ function size(reply: Reply | undefined): string {
   return `${length} ${length === 1 ? "byte" : "bytes"}`;
 }
 
-function closeOf({ frames }: Seen): ReceivedFrame | undefined {
-  return frames.find(({ opcode }) => opcode === OPCODE.close);
-}
-
-function codeOf({ payload }: ReceivedFrame): number {
+/**
+ * Finds the close code of the peer.
+ *
+ * @param seen What came back.
+ * @returns The code; 1005 for a close frame without one, `undefined` without a close frame.
+ *
+ * @example
+ * ```ts
+ * import { closeCodeOf } from "./judge.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closeCodeOf({ frames: [] }), undefined);
+ * ```
+ */
+export function closeCodeOf({ frames }: Pick<Seen, "frames">): number | undefined {
+  const payload = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
+  if (payload === undefined) return undefined;
   return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
 }
 
@@ -271,9 +281,7 @@ function describeCode(code: number): string {
 }
 
 function describeEnd(seen: Seen): string {
-  const close = closeOf(seen);
+  const code = closeCodeOf(seen);
   const tcp = seen.end === "fin" ? "ended TCP" : seen.end === "reset" ? "reset TCP" : "kept the connection";
-  return close === undefined
-    ? tcp
-    : `closed with ${describeCode(codeOf(close))}${seen.end === "none" ? "" : `, and ${tcp}`}`;
+  return code === undefined ? tcp : `closed with ${describeCode(code)}${seen.end === "none" ? "" : `, and ${tcp}`}`;
 }

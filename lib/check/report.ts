@@ -5,7 +5,7 @@
  */
 
 import { type BaselineComparison, compareBaseline } from "./baseline.ts";
-import { type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
+import { type Case, type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
 import type { CaseResult } from "./run_case.ts";
 import { formatFrame, harmlessValue } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
@@ -13,8 +13,8 @@ import { EXIT_CODES } from "../client/verdict.ts";
 import { wrap } from "../client/wrap.ts";
 import { formatMs } from "../protocol/message.ts";
 
-/** A run of cases. */
-export interface CheckRun {
+/** What is known of a run before a case has run. */
+export interface CheckStart {
   /** The server, without its password. */
   readonly url: string;
   /** The profile. */
@@ -23,6 +23,10 @@ export interface CheckRun {
   readonly strict: boolean;
   /** When it began, in ISO 8601. */
   readonly startedAt: string;
+}
+
+/** A run of cases. */
+export interface CheckRun extends CheckStart {
   /** How long it took, in milliseconds. */
   readonly ms: number;
   /** The results, in the order of the cases. */
@@ -67,7 +71,13 @@ export function conclude(run: CheckRun): CheckReport {
   return { ...run, ok, verdict, exitCode: EXIT_CODES[verdict], counts, failed, comparison };
 }
 
-function countsOf(results: readonly CaseResult[]): Record<Grade, number> {
+/**
+ * Counts the grades.
+ *
+ * @param results The results.
+ * @returns How many cases got each grade.
+ */
+export function countsOf(results: readonly CaseResult[]): Record<Grade, number> {
   const counts: Record<Grade, number> = { "pass": 0, "skipped": 0, "not-strict": 0, "unclean": 0, "fail": 0 };
   for (const { grade } of results) counts[grade]++;
   return counts;
@@ -158,17 +168,27 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
       "",
     ],
   ];
-  const problem = [
-    ...comparison.unexpected.length === 0 ? [] : [`${comparison.unexpected.length} of ${results.length} cases failed`],
-    ...comparison.stale.length === 0 ? [] : [staleInWords(comparison.stale.length)],
-  ].join(", and ");
   const summary = `${countsInWords(counts)}, in ${formatMs(report.ms)}`;
   const words = paint(`${verdict} (exit ${exitCode})`, ok ? 32 : 31, options.color);
   return {
     groups: GROUPS.flatMap((group) => groupLine(group, results, options)),
     failures,
-    verdict: [ok ? `${words}: ${summary}` : `${words}: ${problem}`, ...ok ? [] : [summary]],
+    verdict: [`${words}: ${ok ? summary : problemOf(report)}`, ...ok ? [] : [summary]],
   };
+}
+
+/**
+ * Says what went wrong, in one line.
+ *
+ * @param report The report.
+ * @returns "1 of 2 cases failed"; empty if nothing did.
+ */
+export function problemOf({ comparison, results }: Pick<CheckReport, "comparison" | "results">): string {
+  const { unexpected, stale } = comparison;
+  return [
+    ...unexpected.length === 0 ? [] : [`${unexpected.length} of ${results.length} cases failed`],
+    ...stale.length === 0 ? [] : [staleInWords(stale.length)],
+  ].join(", and ");
 }
 
 function staleInWords(count: number): string {
@@ -215,7 +235,7 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
     ["case", wrapped(test.title, columns)],
     ["result", wrapped(printable(reason), columns)],
     ["bytes", wireLines(result).map((line) => cut(line, columns))],
-    ["alone", test.option === undefined ? [`${command} ${test.id}`] : []],
+    ["alone", aloneLines(test, command)],
   ];
   return [
     `${paint(grade === "fail" ? "FAIL" : grade.toUpperCase(), COLORS[grade], color)} ${test.id}`,
@@ -223,6 +243,19 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
       lines.map((line, index) => `  ${(index === 0 ? name : "").padEnd(INDENT - 2)}${line}`)
     ),
   ];
+}
+
+/**
+ * Says how to run a case alone.
+ *
+ * @param test The case.
+ * @param command The words that run a case again, before its name; with `=` at their end without a blank between.
+ * @returns The command, with a line about secrets that were left out; nothing for a case that only an option runs.
+ */
+export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command: string): string[] {
+  if (option !== undefined) return [];
+  const note = command.includes("***") ? ["(*** stands for a secret that you gave: put it in)"] : [];
+  return [printable(`${command}${command.endsWith("=") ? "" : " "}${id}`), ...note];
 }
 
 /**

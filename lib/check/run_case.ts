@@ -40,6 +40,10 @@ export interface CheckTarget extends DialOptions {
   readonly skip?: number | undefined;
   /** Told of each frame. */
   readonly onFrame?: PlayOptions["onFrame"];
+  /** Told of each case that begins; calls what it gives back when the case has ended. */
+  readonly onCase?: ((test: Case) => () => void) | undefined;
+  /** Told how many bytes went to or fro, each time. */
+  readonly onBytes?: ((count: number) => void) | undefined;
 }
 
 /** What came of a case. */
@@ -75,6 +79,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
   const start = performance.now();
   const blocked = skipReason(test, target);
   if (blocked !== undefined) return resultOf(test, start, { grade: "skipped", reason: blocked });
+  const onEnd = target.onCase?.(test);
   const plan = test.plan();
   const abort = new AbortController();
   let transport: RawTransport | undefined;
@@ -82,7 +87,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
   try {
     const run = (async () => {
       const connection = await dial(target.url, { ...target, connectTimeoutMs: target.caseTimeoutMs });
-      transport = clientTransport(connection);
+      transport = clientTransport(connection, target.onBytes);
       if (abort.signal.aborted) return transport.close();
       await playOver(transport, plan, target, (made) => progress = { ...progress, ...made }, abort.signal);
     })();
@@ -101,6 +106,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
     abort.abort();
     progress.player?.stop();
     transport?.close();
+    onEnd?.();
   }
   return resultOf(test, start, judged(test, plan, progress, target), progress);
 }

@@ -6,7 +6,7 @@
 
 import type { Judgement } from "./case.ts";
 import { CASES } from "./cases/mod.ts";
-import { STRESS } from "./cases/stress.ts";
+import { STRESS, type StressCase } from "./cases/stress.ts";
 import { type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 
 /** How long an attack takes at most, in milliseconds: 5 s. */
@@ -23,14 +23,16 @@ const WITNESSES = ["6455/4.2.2/usable", "6455/5.5.3/pong-to-text"];
  *
  * @param target The server.
  * @param onResult Told of each result.
+ * @param cases The cases; all by default.
  * @returns The results: a case fails if another connection is not answered while it runs, or right behind it.
  */
 export async function runStress(
   target: CheckTarget,
   onResult: (result: CaseResult) => void = () => {},
+  cases: readonly StressCase[] = STRESS,
 ): Promise<CaseResult[]> {
   const results: CaseResult[] = [];
-  for (const { test, copies } of STRESS) {
+  for (const { test, copies } of cases) {
     target.signal?.throwIfAborted();
     let isOver = false;
     const attackTarget = { ...target, caseTimeoutMs: ATTACK_MS };

@@ -6,6 +6,7 @@
 
 import type { Case } from "./case.ts";
 import { binary, make, NORMAL, payloadOf, plan, reply, send } from "./cases/parts.ts";
+import { closeCodeOf } from "./judge.ts";
 import { type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 import { runCases } from "./runner.ts";
 
@@ -100,6 +101,9 @@ async function findLargest(target: CheckTarget): Promise<CaseResult> {
   };
 }
 
-function isTold({ reason }: CaseResult): boolean {
-  return reason.includes("1009");
+function isTold({ seen }: CaseResult): boolean {
+  return seen !== undefined && closeCodeOf(seen) === TOO_BIG;
 }
+
+/** The close code of a message that is too long (RFC 6455 section 7.4.1). */
+const TOO_BIG = 1009;

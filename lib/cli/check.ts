@@ -4,23 +4,25 @@
  * @module
  */
 
+import { againCommand } from "./check_again.ts";
 import { CHECK_OPTIONS, checkHelp, type CheckSettings, readCheckSettings } from "./check_settings.ts";
 import { parseCommandLine, UsageError } from "./command_line.ts";
 import { type Screen, tellFailure } from "./output.ts";
 import { formatBaseline, parseBaseline } from "../check/baseline.ts";
 import type { Case } from "../check/case.ts";
 import { CASES } from "../check/cases/mod.ts";
-import { formatCheckJson } from "../check/json.ts";
-import { type CheckReport, type CheckRun, conclude, formatCheck } from "../check/report.ts";
+import { formatCheckJson, formatNothingJson } from "../check/json.ts";
+import { type CheckReport, type CheckRun, type CheckStart, conclude, formatCheck } from "../check/report.ts";
 import { runCases, type RunOptions } from "../check/runner.ts";
 import type { CaseResult, CheckTarget } from "../check/run_case.ts";
 import { openingFailure } from "../client/failure.ts";
 import { whyUnreadable } from "../client/payload.ts";
 import { printable } from "../client/report.ts";
 import { formatFrame } from "../client/trace.ts";
-import { EXIT_CODES } from "../client/verdict.ts";
+import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { OpenError } from "../connection/connection.ts";
 import { openWire } from "../connection/wire.ts";
+import { messageOf } from "../protocol/error.ts";
 import { withoutPassword } from "../protocol/message.ts";
 
 /**
@@ -40,27 +42,47 @@ export async function check(args: readonly string[], screen: Screen, listen: () 
   }
   const settings = await readCheckSettings(line, CASES);
   if (settings.list) {
-    screen.out.print(settings.cases.map(listLine).join("\n"));
+    const known = wantedOf(settings).length > 0 ? await loadExtras() : undefined;
+    const extras = wantedOf(settings).flatMap((name) => known?.[name].cases ?? []);
+    screen.out.print([...settings.cases, ...extras].map(listLine).join("\n"));
     return EXIT_CODES.proven;
   }
   const baseline = await readBaseline(settings);
   for (const path of await pathsOf(settings)) await assertWritable(path);
   const signal = listen();
+  const { profile, strict } = settings;
+  const begin: CheckStart = {
+    url: withoutPassword(settings.url),
+    profile,
+    strict,
+    startedAt: new Date().toISOString(),
+  };
+  const startMs = performance.now();
+  const printNothing = (failure: Failure) => {
+    if (settings.output === "json") screen.out.print(formatNothingJson(begin, failure, performance.now() - startMs));
+  };
   try {
-    const failure = await preflight(settings, signal);
-    if (failure) {
-      return tellFailure(openingFailure(failure, settings.url, settings.open, "wire"), settings.output, screen);
+    const refused = await preflight(settings, signal);
+    if (refused) {
+      const failure = openingFailure(refused, settings.url, settings.open, "wire");
+      printNothing(failure);
+      return tellFailure(failure, settings.output, screen);
     }
-    const report = await runAll(settings, screen, signal, baseline);
-    await writeReports(settings, report);
-    tellCheck(settings, report, screen);
+    const report = await runAll(settings, begin, screen, signal, baseline);
+    const again = againCommand(line, settings.url);
+    await writeReports(settings, report, again);
+    tellCheck(settings, report, screen, again);
     return report.exitCode;
   } catch (error) {
-    if (!signal.aborted) throw error;
-    if (settings.output !== "nothing") {
-      screen.error.print(`interrupted (exit ${EXIT_CODES.interrupted}): nothing was proved`);
+    if (signal.aborted) {
+      const failure: Failure = { verdict: "interrupted", problem: "nothing was proved", hint: "" };
+      printNothing(failure);
+      return tellFailure(failure, settings.output, screen);
     }
-    return EXIT_CODES.interrupted;
+    if (!(error instanceof UsageError)) {
+      printNothing({ verdict: "internal-error", problem: messageOf(error), hint: "" });
+    }
+    throw error;
   }
 }
 
@@ -93,37 +115,42 @@ async function preflight({ url, open }: CheckSettings, signal: AbortSignal): Pro
 
 async function runAll(
   settings: CheckSettings,
+  begin: CheckStart,
   { error }: Screen,
   signal: AbortSignal,
   baseline: readonly string[] | undefined,
 ): Promise<CheckReport> {
-  const { url, cases, jobs, open, profile, strict, caseTimeoutMs, echoes, pattern, skip, trace, output } = settings;
-  const { extras, writesBaseline } = settings;
+  const { url, cases, jobs, open, caseTimeoutMs, echoes, pattern, skip, trace, output } = settings;
+  const { writesBaseline } = settings;
   const { onFrame: _, ...way } = open;
-  const startedAt = new Date().toISOString();
   const start = performance.now();
-  const target: CheckTarget = { ...way, url: new URL(url), caseTimeoutMs, echoes, pattern, skip, signal };
-  const wanted = EXTRAS.filter((name) => extras[name]);
+  const wanted = wantedOf(settings);
   const known = wanted.length > 0 || baseline !== undefined ? await loadExtras() : undefined;
   const count = wanted.reduce((sum, name) => sum + (known?.[name].cases.length ?? 0), cases.length);
-  const bar = await progressOf(count, output !== "nothing" && !trace);
-  let done = 0;
+  // A bar is for a person.
+  const hasBar = output !== "nothing" && !trace && Deno.stderr.isTerminal();
+  const progress = hasBar ? new (await import("./check_progress.ts")).CheckProgress(count, error.columns) : undefined;
   const onResult = (result: CaseResult) => {
-    bar?.set(++done);
+    progress?.onResult();
     if (trace) error.print(`${" ".repeat(13)}= ${result.test.id}: ${result.grade} ${printable(result.reason)}`);
   };
-  const onFrame: CheckTarget["onFrame"] = trace
-    ? (frame) => error.print(formatFrame(frame, performance.now() - start))
-    : undefined;
+  const target: CheckTarget = {
+    ...way,
+    url: new URL(url),
+    caseTimeoutMs,
+    echoes,
+    pattern,
+    skip,
+    signal,
+    onFrame: trace ? (frame) => error.print(formatFrame(frame, performance.now() - start)) : undefined,
+    onCase: progress && ((test) => progress.onCase(test)),
+    onBytes: progress && ((bytes) => progress.onBytes(bytes)),
+  };
   try {
-    const traced = { ...target, onFrame };
-    const results = await runCases(cases, traced, { jobs, onResult });
-    for (const name of wanted) results.push(...await known?.[name].run(traced, { jobs, onResult }) ?? []);
+    const results = await runCases(cases, target, { jobs, onResult });
+    for (const name of wanted) results.push(...await known?.[name].run(target, { jobs, onResult }) ?? []);
     const run: CheckRun = {
-      url: withoutPassword(url),
-      profile,
-      strict,
-      startedAt,
+      ...begin,
       ms: performance.now() - start,
       results,
       baseline,
@@ -133,12 +160,16 @@ async function runAll(
     // Failures just written to the baseline count as known.
     return writesBaseline ? conclude({ ...run, baseline: report.failed.map(({ test }) => test.id) }) : report;
   } finally {
-    await bar?.stop();
+    await progress?.stop();
   }
 }
 
 /** Groups that run only on demand, in this order. */
 const EXTRAS = ["sweep", "idle", "stress"] as const;
+
+function wantedOf({ extras }: CheckSettings): readonly typeof EXTRAS[number][] {
+  return EXTRAS.filter((name) => extras[name]);
+}
 
 /** Cases with their own way to run. */
 interface Extra {
@@ -161,32 +192,12 @@ async function loadExtras(): Promise<Record<typeof EXTRAS[number], Extra>> {
   };
 }
 
-/** Bars are for people. */
-async function progressOf(max: number, isWanted: boolean) {
-  if (!isWanted || max < 2 || !Deno.stderr.isTerminal()) return undefined;
-  const { ProgressBar } = await import("@std/cli/unstable-progress-bar");
-  const bar = new ProgressBar({
-    max,
-    barLength: 40,
-    clear: true,
-    formatter: ({ styledTime, progressBar, value }) => `${styledTime} [${progressBar}] ${value} of ${max} cases`,
-  });
-  return {
-    set: (value: number) => void (bar.value = value),
-    stop: () => bar.stop(),
-  };
-}
-
 /** The files that the run writes. */
 async function pathsOf({ reports, baselinePath, writesBaseline }: CheckSettings): Promise<string[]> {
   const { junit, html, autobahn } = reports;
   if (autobahn !== undefined) await Deno.mkdir(autobahn, { recursive: true }).catch(() => {});
-  const paths = [writesBaseline ? baselinePath : undefined, junit, html, autobahn && indexIn(autobahn)];
+  const paths = [writesBaseline ? baselinePath : undefined, junit, html, autobahn && `${autobahn}/index.json`];
   return paths.filter((path) => path !== undefined);
-}
-
-function indexIn(folder: string): string {
-  return `${folder}/index.json`;
 }
 
 /** A run may take minutes: fail early when its reports cannot be written. Files stay as they are. */
@@ -209,6 +220,7 @@ function unwritable(path: string, error: unknown): UsageError {
 async function writeReports(
   { reports, baselinePath, writesBaseline }: CheckSettings,
   report: CheckReport,
+  again: string,
 ): Promise<void> {
   const write = async (path: string, makeText: () => Promise<string>) => {
     const text = await makeText();
@@ -227,29 +239,26 @@ async function writeReports(
   if (reports.html !== undefined) {
     await write(
       reports.html,
-      async () => (await import("../check/html.ts")).formatHtml(report, commandFor(report.url)),
+      async () => (await import("../check/html.ts")).formatHtml(report, again),
     );
   }
   if (reports.autobahn !== undefined) {
-    const { autobahnIndex } = await import("../check/autobahn.ts");
-    const index = autobahnIndex(report.results, report.url);
-    await write(indexIn(reports.autobahn), () => Promise.resolve(`${JSON.stringify(index, null, 3)}\n`));
+    const { autobahnIndex, autobahnReports } = await import("../check/autobahn.ts");
+    const index = autobahnIndex(report.results, report.url, true);
+    for (const [name, content] of [["index.json", index] as const, ...autobahnReports(report)]) {
+      await write(`${reports.autobahn}/${name}`, () => Promise.resolve(`${JSON.stringify(content, null, 3)}\n`));
+    }
   }
-}
-
-/** The words that run a case again, before its name; they need no quotes in a shell. */
-function commandFor(url: string): string {
-  return `wsproof check --trace ${/^[\w@%+=:,./-]+$/.test(url) ? url : `'${url.replaceAll("'", "%27")}'`}`;
 }
 
 function tellCheck(
   { output, url, profile, baselinePath, writesBaseline }: CheckSettings,
   report: CheckReport,
   screen: Screen,
+  command: string,
 ): void {
   if (output === "nothing") return;
   const { out, error } = screen;
-  const command = commandFor(withoutPassword(url));
   const lines = formatCheck(report, { color: out.isColored, command, columns: out.columns });
   if (output === "lines") {
     const count = report.results.length;

@@ -61,7 +61,11 @@ const OWN = {
   own: flag({ name: "i-own-this-server", help: ["Allow --stress beyond this machine"] }),
   junit: path({ name: "junit", value: "FILE", help: ["Write a report as JUnit's XML"] }),
   html: path({ name: "html", value: "FILE", help: ["Write a report as a page of HTML"] }),
-  autobahn: path({ name: "autobahn", value: "DIR", help: ["Write index.json as Autobahn's test suite does"] }),
+  autobahn: path({
+    name: "autobahn",
+    value: "DIR",
+    help: ["Write reports as Autobahn's test suite does:", "index.json, and one of each case"],
+  }),
 };
 
 /** The client's options that check takes too. */

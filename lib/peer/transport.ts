@@ -22,6 +22,7 @@ export interface RawTransport {
  * Makes the transport of a connection that we opened.
  *
  * @param connection The connection.
+ * @param onBytes Told how many bytes went to or fro, each time; of a long write each part that the system took.
  * @returns The transport.
  *
  * @example
@@ -38,11 +39,22 @@ export interface RawTransport {
  * transport.close();
  * ```
  */
-export function clientTransport(connection: Deno.Conn): RawTransport {
+export function clientTransport(connection: Deno.Conn, onBytes: (count: number) => void = () => {}): RawTransport {
   let isClosed = false;
+  const counted = {
+    async write(bytes: Uint8Array) {
+      const written = await connection.write(bytes);
+      onBytes(written);
+      return written;
+    },
+  };
   return {
-    read: (into) => connection.read(into),
-    write: (bytes) => writeAll(connection, bytes),
+    async read(into) {
+      const read = await connection.read(into);
+      onBytes(read ?? 0);
+      return read;
+    },
+    write: (bytes) => writeAll(counted, bytes),
     closeWrite: () => connection.closeWrite(),
     close() {
       if (isClosed) return;

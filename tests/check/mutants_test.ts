@@ -7,8 +7,12 @@ import { assertEquals } from "@std/assert";
 import type { Case } from "../../lib/check/case.ts";
 import { GRADES } from "../../lib/check/case.ts";
 import { CASES } from "../../lib/check/cases/mod.ts";
+import { STRESS } from "../../lib/check/cases/stress.ts";
+import { IDLE, runIdle } from "../../lib/check/idle.ts";
 import { runCases } from "../../lib/check/runner.ts";
-import { type Fault, serveMutant } from "../support/mutant_server.ts";
+import { runStress } from "../../lib/check/stress.ts";
+import { runSweep, SWEEP } from "../../lib/check/sweep.ts";
+import { type Fault, serveMutant, type Stun } from "../support/mutant_server.ts";
 import { MUTATIONS } from "../support/mutants.ts";
 import { DEFLATE_MUTATIONS } from "../support/mutants_deflate.ts";
 
@@ -45,17 +49,13 @@ for (const { name, cases: ran = /./, caughtBy: cases, isSilent, ...fault } of MU
   });
 }
 
-Deno.test("every case that can fail has caught a fault", () => {
-  const idle = SHORT.filter(({ id, level }) => level !== "info" && !caught.has(id));
-  assertEquals(idle.map(({ id }) => id), []);
-});
-
 const SIZES = CASES.filter(({ group }) => group === "sizes");
 
-Deno.test("cases of sizes catch a changed bit, wherever the length is not 0", async () => {
-  const mutation = MUTATIONS.find(({ name }) => name === "changes a bit of the last byte");
-  const found = await caughtBy(mutation ?? {}, SIZES);
-  assertEquals(found, SIZES.map(({ id }) => id).filter((id) => !/1000-of-0-/.test(id)));
+Deno.test("every case of sizes catches a server that adds a byte", async () => {
+  const { frame } = MUTATIONS.find(({ name }) => name === "adds a byte") ?? {};
+  const found = await caughtBy(frame ? { frame } : {}, SIZES);
+  for (const id of found) caught.add(id);
+  assertEquals(found, SIZES.map(({ id }) => id));
 });
 
 Deno.test("cases of sizes catch a server that swallows empty messages", async () => {
@@ -81,11 +81,12 @@ Deno.test("cases of sizes take a limit with 1009 for what is not strict", async 
 
 Deno.test("cases of text inside a frame catch a server that looks at whole frames, as not strict", async () => {
   const cases = CASES.filter(({ id }) => SLOW.test(id));
-  assertEquals(await caughtBy({}, cases), cases.map(({ id }) => id));
+  const found = await caughtBy({}, cases);
+  for (const id of found) caught.add(id);
+  assertEquals(found, cases.map(({ id }) => id));
 });
 
 const DEFLATE = CASES.filter(({ group }) => group === "deflate");
-const caughtDeflated = new Set<string>();
 
 Deno.test("a server that keeps every rule of permessage-deflate passes every case of it", async () => {
   assertEquals(await caughtBy({ deflate: {} }, DEFLATE), []);
@@ -94,11 +95,100 @@ Deno.test("a server that keeps every rule of permessage-deflate passes every cas
 for (const { name, caughtBy: cases, ...fault } of DEFLATE_MUTATIONS) {
   Deno.test(`a server that ${name} is caught by the cases of that rule of compression, and no others`, async () => {
     const found = await caughtBy(fault, DEFLATE);
-    for (const id of found) caughtDeflated.add(id);
+    for (const id of found) caught.add(id);
     assertEquals(found, DEFLATE.map(({ id }) => id).filter((id) => cases.test(id)));
   });
 }
 
-Deno.test("every case of permessage-deflate has caught a fault", () => {
-  assertEquals(DEFLATE.map(({ id }) => id).filter((id) => !caughtDeflated.has(id)), []);
+const SIZE_OF_SWEEP = /sweep-(\d+)$/;
+
+Deno.test("each case of --sweep catches a server that cuts messages of its size, and of no other", async () => {
+  const sizes = SWEEP.map(({ id }) => Number(SIZE_OF_SWEEP.exec(id)?.[1])).filter((size) => size > 0);
+  assertEquals(sizes.length, SWEEP.length - 1);
+  for (const size of sizes) {
+    const near = SWEEP.filter(({ id }) => Math.abs(Number(SIZE_OF_SWEEP.exec(id)?.[1]) - size) <= 1);
+    const cut: Fault["frame"] = (frame) => {
+      const isIt = frame.opcode === 2 && frame.payload.byteLength === size;
+      return [isIt ? { ...frame, payload: frame.payload.slice(1) } : frame];
+    };
+    const found = await caughtBy({ frame: cut }, near);
+    for (const id of found) caught.add(id);
+    assertEquals(found, [`6455/5.4/sweep-${size}`]);
+  }
+});
+
+Deno.test("the search for the longest message catches a server that drops those from 1009 bytes on, without the code 1009", async () => {
+  await using server = serveMutant({ maxBytes: 1008, failureCode: () => undefined });
+  const target = { url: new URL(server.url), caseTimeoutMs: CASE_TIMEOUT_MS, echoes: true };
+  const largest = (await runSweep(target, 8)).at(-1);
+  if (largest?.grade === "not-strict") caught.add(largest.test.id);
+  assertEquals(largest?.test.id, "6455/10.4/largest-message");
+  const limit = "The longest message that came back has 1008 bytes";
+  assertEquals(
+    largest?.reason,
+    `${limit}; the next: Server did not answer the message of 1009 bytes; it ended TCP`,
+  );
+});
+
+/** What a server cannot bear, for each case of stress. */
+const STUNS: Readonly<Record<string, Omit<Stun, "isStunned">>> = {
+  "pings": { frame: ({ opcode }) => opcode === 9 },
+  "empty-messages": { frame: ({ opcode, length }) => opcode === 1 && length === 0 },
+  "empty-fragments": { frame: ({ opcode, length }) => opcode === 0 && length === 0 },
+  "fragments": { frame: ({ opcode, length }) => opcode === 0 && length === 1 },
+  "slow-heads": { isSlowHead: true },
+  "not-reading": { frame: ({ opcode, reserved }) => opcode === 2 && reserved === 0 },
+  "bomb": { frame: ({ reserved }) => reserved === 4 },
+};
+
+Deno.test("each case of --stress catches a server that answers nobody behind what the case sends", async () => {
+  const grades = await Promise.all(STRESS.map(async (stress) => {
+    const word = stress.test.id.replace("6455/10.4/stress-", "");
+    await using server = serveMutant({ deflate: {}, stun: { isStunned: false, ...STUNS[word] } });
+    const target = { url: new URL(server.url), caseTimeoutMs: SILENT_CASE_TIMEOUT_MS, echoes: true };
+    const [result] = await runStress(target, () => {}, [stress]);
+    if (result?.grade === "fail") caught.add(result.test.id);
+    return [word, result?.grade] as const;
+  }));
+  assertEquals(Object.fromEntries(grades), Object.fromEntries(Object.keys(STUNS).map((word) => [word, "fail"])));
+});
+
+/** Cases of level info pass whatever comes: each tells what a server does that differs. */
+const INFO: Readonly<Record<string, Fault>> = {
+  "6455/4.2.1/upgrade-list": { ignores: ["upgrade-list"] },
+  "6455/4.1/frames-behind-request": { frame: (frame) => frame.opcode <= 2 ? [{ ...frame, opcode: 2 }] : [frame] },
+  "6455/4.4/version-8": { refusal: (status) => [status, []] },
+  "6455/4.2.2/version-426": { refusal: () => [400, [["Sec-WebSocket-Version", "13"]]] },
+  "6455/5.5.1/long-message-then-close": { maxBytes: 100_000 },
+  "6455/7.1.1/half-close": { closeAnswer: () => undefined },
+  "6455/7.4/undefined-code-5000": { closeAnswer: () => undefined, isCode: () => true },
+  "6455/7.4/undefined-code-65535": { closeAnswer: () => undefined, isCode: () => true },
+};
+
+Deno.test("each case of level info tells of a server that does something else, and passes", async () => {
+  for (const [id, fault] of Object.entries(INFO)) {
+    const cases = CASES.filter((test) => test.id === id);
+    const results = await Promise.all([{}, fault].map(async (each) => {
+      await using server = serveMutant(each);
+      const target = { url: new URL(server.url), caseTimeoutMs: CASE_TIMEOUT_MS, echoes: true };
+      return (await runCases(cases, target, { jobs: 1 })).map(({ grade, reason }) => ({ grade, reason }))[0];
+    }));
+    const [usual, other] = results;
+    assertEquals([usual?.grade, other?.grade, usual?.reason !== other?.reason], ["pass", "pass", true], id);
+    if (usual && other && usual.reason !== other.reason) caught.add(id);
+  }
+});
+
+Deno.test("the cases of --idle tell of a server that ends a silent connection", async () => {
+  await using server = serveMutant({ isImpatient: true });
+  const target = { url: new URL(server.url), caseTimeoutMs: CASE_TIMEOUT_MS, echoes: true };
+  const results = await runIdle(target, () => {}, CASE_TIMEOUT_MS);
+  for (const { test, reason } of results) if (/it closed with 1001/.test(reason)) caught.add(test.id);
+  assertEquals(results.map(({ test }) => test.id), IDLE.map(({ id }) => id));
+});
+
+Deno.test("every case that there is has caught a server that does it wrong", () => {
+  const all = [...CASES, ...SWEEP, ...IDLE, ...STRESS.map(({ test }) => test)].map(({ id }) => id);
+  assertEquals(all.filter((id) => !caught.has(id)), []);
+  assertEquals(CASES.filter(({ level }) => level === "info").map(({ id }) => id).sort(), Object.keys(INFO).sort());
 });

@@ -83,9 +83,9 @@ Deno.test("check agrees with Autobahn about npm ws with its default limits, but 
   assertStringIncludes(refused.reason, "1008");
 });
 
-async function withMutant(fault: Fault, run: (server: Mutant) => Promise<void>): Promise<void> {
+async function withMutant<T>(fault: Fault, run: (server: Mutant) => Promise<T>): Promise<T> {
   await using server = serveMutant(fault);
-  await run(server);
+  return await run(server);
 }
 
 const RESTART = "6455/5.4/restart";
@@ -101,7 +101,7 @@ Deno.test("check tells a failure in full: the rule, the section, the bytes, and 
         "(RFC 6455 section 5.4, must, Autobahn 5.18)",
         '> text, 9 bytes, masked: "fragment1"',
         '< text FIN, 9 bytes: "fragment2"',
-        `wsproof check --trace ${url} ${RESTART}`,
+        `wsproof check --trace --case-timeout 60 ${url} ${RESTART}`,
       ]
     ) assertStringIncludes(stdout, part);
   });
@@ -193,6 +193,22 @@ Deno.test("check writes JUnit's XML, a page and Autobahn's index", async () => {
         "INFORMATIONAL",
       ]);
       assertEquals(index["5.3"].remoteCloseCode, 1000);
+      // Each file that the index names is there, and says the same; no other file is.
+      const names = [...Deno.readDirSync(`${folder}/a/b`)].map(({ name }) => name).sort();
+      const named = Object.values(index).map((entry: Entry) => entry.reportfile);
+      assertEquals(names, [...named, "index.json"].sort());
+      const { host } = new URL(url);
+      assertEquals(index["5.18"].reportfile, `ws___${host.replaceAll(/[.:]/g, "_")}_case_5_18.json`);
+      for (const [number, entry] of Object.entries<Entry>(index)) {
+        const one = JSON.parse(await Deno.readTextFile(`${folder}/a/b/${entry.reportfile}`));
+        const { behavior, behaviorClose, duration, remoteCloseCode } = one;
+        const { reportfile: _, ...rest } = entry;
+        assertEquals([one.id, one.agent, { behavior, behaviorClose, duration, remoteCloseCode }], [number, url, rest]);
+      }
+      const restart = JSON.parse(await Deno.readTextFile(`${folder}/a/b/${index["5.18"].reportfile}`));
+      assertMatch(restart.result, /^Server did not fail the connection/);
+      assertMatch(restart.expectation, /no other message begins\. \(RFC 6455 section 5\.4\)$/);
+      assertEquals(restart.wire[0], '> text, 9 bytes, masked: "fragment1"');
     });
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -209,6 +225,23 @@ Deno.test("check exits with 3 where nothing listens, and with 4 where nothing is
   await server.shutdown();
   assertEquals([refused.code, refused.stdout], [4, ""]);
   assertMatch(refused.stderr, /^handshake-refused \(exit 4\)/);
+});
+
+Deno.test("check --json prints one object with the verdict and no case, where there is nothing to check", async () => {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("no"));
+  const refused = await check("--json", `ws://u:secret@127.0.0.1:${server.addr.port}/`);
+  await server.shutdown();
+  const gone = await check("--json", `ws://127.0.0.1:${server.addr.port}/`);
+  const proven = await withMutant({}, ({ url }) => check("--json", url, RESTART));
+  const [first, second, third] = [refused, gone, proven].map(reportOf);
+  assertEquals([first.ok, first.verdict, first.exitCode, refused.code], [false, "handshake-refused", 4, 4]);
+  assertEquals([second.ok, second.verdict, second.exitCode, gone.code], [false, "no-connection", 3, 3]);
+  assertEquals(second.problem, `No connection to 127.0.0.1:${server.addr.port}: connection refused`);
+  assertEquals([second.cases, second.counts.pass, second.unexpected, second.hint.length > 0], [[], 0, [], true]);
+  assertEquals(refused.stdout.includes("secret"), false);
+  // A program reads one form.
+  assertEquals([Object.keys(first), Object.keys(second)], [Object.keys(third), Object.keys(third)]);
+  assertEquals([third.problem, third.hint, third.cases.length], ["", "", 1]);
 });
 
 Deno.test("check goes on where the answer to the handshake is an upgrade, and wrong", async () => {
@@ -302,9 +335,11 @@ Deno.test("check hides the values of fields that may be secrets, and quotes the 
     },
     async ({ url }) => {
       const { stdout } = await check("-H", "X-Api-Key: mine", `${url}?a=1&b=2`, "6455/4.2.2/accept-key");
-      for (const line of ["> X-Api-Key: ***", "< Set-Cookie: ***", `--trace '${url}?a=1&b=2' 6455`]) {
-        assertStringIncludes(stdout, line);
-      }
+      const alone =
+        `  alone   wsproof check --trace --case-timeout 60 -H 'X-Api-Key: ***' '${url}?a=1&b=2' 6455/4.2.2/accept-key\n` +
+        "          (*** stands for a secret that you gave: put it in)\n";
+      for (const part of ["> X-Api-Key: ***", "< Set-Cookie: ***", alone]) assertStringIncludes(stdout, part);
+      assertEquals(stdout.includes("mine"), false);
     },
   );
 });
@@ -319,7 +354,10 @@ Deno.test("check --list shows the cases that would run, without a server", async
   assertEquals([code, stdout.trimEnd().split("\n").length], [0, CASES.length]);
   assertStringIncludes(stdout, `${RESTART}  must, quick: `);
   assertEquals((await client(["check", "--list", "5.18"])).stdout.split("\n").length, 2);
-  assertEquals((await client(["check", "--list", "--stress", "5.18"])).code, 0);
+  const extras = (await client(["check", "--list", "--sweep", "--idle", "--stress", "5.18"])).stdout.split("\n");
+  for (const id of [RESTART, "6455/5.4/sweep-4096", "6455/5.5.2/idle", "6455/10.4/stress-bomb"]) {
+    assertEquals(extras.filter((line) => line.startsWith(`${id}  `)).length, 1, id);
+  }
 });
 
 Deno.test("help check shows what check --help shows, within 80 columns", async () => {
@@ -336,14 +374,15 @@ Deno.test({
   fn: async () => {
     // Every case waits for a server that takes connections and never answers.
     await withMutant({ frame: () => [], ignores: ["tcp-end"] }, async ({ url }) => {
-      const child = start("main.ts", ["check", "--trace", url, "control"]);
+      const child = start("main.ts", ["check", "--trace", "--json", url, "control"]);
       const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
       let text = (await reader.read()).value ?? "";
       child.kill("SIGINT");
       for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
       const { code } = await child.status;
-      await child.stdout.cancel();
+      const report = JSON.parse(await new Response(child.stdout).text());
       assertStringIncludes(text, "interrupted (exit 130): nothing was proved");
+      assertEquals([report.verdict, report.exitCode, report.cases], ["interrupted", 130, []]);
       assertEquals(code, 130);
     });
   },

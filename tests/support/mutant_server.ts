@@ -34,9 +34,25 @@ export interface Fault {
   readonly maxBytes?: number;
   /** Its compression; it has none by default. */
   readonly deflate?: DeflateFault;
+  /** Answers nobody any more, over any connection, behind what it cannot bear. */
+  readonly stun?: Stun;
+  /** Closes with 1001 as soon as the connection is open. */
+  readonly isImpatient?: boolean;
   /** Sends pongs only when a message has ended. */
   readonly latePongs?: boolean;
 }
+
+/** What a server cannot bear. */
+export interface Stun {
+  /** Whether that has come. */
+  isStunned: boolean;
+  /** Recognises the frame. */
+  readonly frame?: (frame: SeenFrame) => boolean;
+  /** Whether it is a request that takes more than one read. */
+  readonly isSlowHead?: boolean;
+}
+
+const NEVER = new Promise<never>(() => {});
 
 /** A running server. */
 export interface Mutant extends AsyncDisposable {
@@ -83,6 +99,8 @@ async function serveOne(connection: Deno.Conn, fault: Fault): Promise<void> {
   let raw = "";
   let complete;
   while (complete === undefined) {
+    if (raw !== "" && fault.stun?.isSlowHead) fault.stun.isStunned = true;
+    if (fault.stun?.isStunned) await NEVER;
     if (raw !== "" && ignores("head-pieces")) return;
     const read = await connection.read(buffer);
     if (read === null) return;
@@ -125,6 +143,7 @@ function refusalFor(head: HttpHead, ignores: (rule: string) => boolean): number 
   if (hosts.length > 1 && !ignores("two-hosts")) return 400;
   if (hosts.some((host) => !isHost(host))) return 400;
   if (!ignores("upgrade") && !has("upgrade", "websocket")) return 426;
+  if (ignores("upgrade-list") && listOf(head, "upgrade").length > 1) return 400;
   if (!ignores("connection") && !has("connection", ignores("connection-case") ? "Upgrade" : "upgrade")) return 400;
   if (ignores("keep-alive") && listOf(head, "connection").length > 1) return 400;
   if (ignores("any-field") && head.fields.length > 12) return 400;
@@ -191,8 +210,10 @@ export class Session {
   async run(early: Uint8Array, buffer: Uint8Array): Promise<void> {
     const reader = new RawReader((frame) => this.#take(frame));
     reader.push(early);
+    if (this.#fault.isImpatient) this.#fail(1001);
     while (true) {
       if (reader.isSpent && !this.#ignores("sign-bit")) this.#fail(1002);
+      if (this.#fault.stun?.isStunned) await NEVER;
       await this.#flush();
       if (this.#isOver && !this.#ignores("tcp-end")) break;
       const read = await this.#connection.read(buffer);
@@ -234,6 +255,9 @@ export class Session {
   }
 
   #take(frame: SeenFrame): void {
+    const { stun } = this.#fault;
+    if (stun?.frame?.(frame)) stun.isStunned = true;
+    if (stun?.isStunned) return;
     if (this.#isOver) {
       if (this.#ignores("one-close") && frame.opcode === 8) this.#send({ opcode: 8, payload: frame.payload });
       if (this.#ignores("no-pong-after-close") && frame.opcode === 9) {

@@ -55,22 +55,22 @@ export const DEFLATE_MUTATIONS: readonly DeflateMutation[] = [
   },
   {
     name: "accepts server_max_window_bits in silence",
-    caughtBy: /offer-server-max/,
+    caughtBy: /offer-server-(max|no-context-and)/,
     deflate: { ignores: ["server_max_window_bits"] },
   },
   {
     name: "answers with a window for a client that did not offer one",
-    caughtBy: /offer-(plain|client-no|two)/,
+    caughtBy: /offer-(plain|client-no|two|three)/,
     deflate: { adds: "client_max_window_bits=10" },
   },
   {
     name: "answers with a larger window for the client",
-    caughtBy: /offer-(plain|client-(no|max-window-bits-10)|two)/,
+    caughtBy: /offer-(plain|client-(no|max-window-bits-10)|two|three)/,
     deflate: { adds: "client_max_window_bits=15" },
   },
   {
     name: "answers with a parameter that nobody has defined",
-    caughtBy: /offer-(plain|client-no|client-max-window-bits$|two)/,
+    caughtBy: /offer-(plain|client-no|client-max-window-bits$|two|three)/,
     deflate: { adds: "x-strange" },
   },
   {

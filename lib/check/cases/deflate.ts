@@ -307,6 +307,22 @@ const offers: readonly (readonly [section: string, word: string, offer: string, 
     (parameters) =>
       parameters.has("client_max_window_bits") ? bitsAtMost("client_max_window_bits", 10)(parameters) : undefined,
   ],
+  [
+    "7.1.3",
+    "server-no-context-and-window",
+    `${OFFER}; server_no_context_takeover; server_max_window_bits=9`,
+    (parameters) =>
+      parameters.has("server_no_context_takeover")
+        ? bitsAtMost("server_max_window_bits", 9)(parameters)
+        : "Server accepted without server_no_context_takeover",
+  ],
+  [
+    "7.1.3",
+    "three-offers",
+    [`${OFFER}; server_no_context_takeover; server_max_window_bits=9`, `${OFFER}; server_no_context_takeover`, OFFER]
+      .join(", "),
+    known(),
+  ],
   ["7.1.3", "two-offers", `${OFFER}; server_max_window_bits=9; x-unknown, ${OFFER}`, known()],
 ];
 

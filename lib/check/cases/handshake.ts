@@ -238,6 +238,14 @@ const legal: readonly Test[] = ([
 
 const shapes: readonly Test[] = [
   {
+    word: "upgrade-list",
+    title: 'Ask with "Upgrade: x-wsproof, websocket"',
+    rule: "Whether a list in Upgrade is taken that has more than websocket is up to the server.",
+    request: { fields: { Upgrade: ["x-wsproof, websocket"] } },
+    answer: "upgrade",
+    level: "info",
+  },
+  {
     word: "single-bytes",
     section: "4.1",
     title: "Ask for the upgrade in single bytes",

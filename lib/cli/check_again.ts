@@ -1,0 +1,68 @@
+/**
+ * The command line that runs a case again: with the way to the server that the user gave, and without the secrets.
+ *
+ * @module
+ */
+
+import { CHECK_OPTIONS } from "./check_settings.ts";
+import type { CommandLine } from "./command_line.ts";
+import { harmlessValue } from "../client/trace.ts";
+import { withoutPassword, withoutToken } from "../protocol/message.ts";
+
+/** The options that decide how a case goes; the others choose cases and reports. */
+const REPEATED = [
+  "case-timeout",
+  "no-echo",
+  "reply-match",
+  "skip",
+  "header",
+  "protocol",
+  "origin",
+  "ca",
+  "cert",
+  "key",
+  "proxy",
+  "unix",
+  "connect-timeout",
+];
+
+/**
+ * Writes the words that run a case again, before its name.
+ *
+ * @param line The command line of the user.
+ * @param url The server.
+ * @returns Words that a shell takes as they are, but for three asterisks that stand for each secret.
+ *
+ * @example
+ * ```ts
+ * import { againCommand } from "./check_again.ts";
+ * import { CHECK_OPTIONS } from "./check_settings.ts";
+ * import { parseCommandLine } from "./command_line.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const line = parseCommandLine(["-H", "Authorization: Bearer x", "--strict", "ws://127.0.0.1/"], CHECK_OPTIONS);
+ * assertEquals(againCommand(line, "ws://127.0.0.1/"), "wsproof check --trace -H 'Authorization: ***' ws://127.0.0.1/");
+ * ```
+ */
+export function againCommand(line: CommandLine, url: string): string {
+  const options = CHECK_OPTIONS.filter(({ name }) => REPEATED.includes(name)).flatMap(({ name, short, value }) => {
+    const word = short === undefined ? `--${name}` : `-${short}`;
+    if (value === undefined) return line.has(name) ? [word] : [];
+    return line.values(name).flatMap((text) => [word, quoted(harmless(name, text))]);
+  });
+  return ["wsproof check --trace", ...options, quoted(withoutPassword(url))].join(" ");
+}
+
+function harmless(option: string, text: string): string {
+  if (option === "header") {
+    const [, name = "", value = ""] = /^([^:]*):[ \t]*(.*)$/s.exec(text) ?? [];
+    return `${name}: ${harmlessValue([name, value])}`;
+  }
+  if (option === "protocol") return text.split(",").map((name) => withoutToken(name.trim())).join(",");
+  return ["proxy", "origin"].includes(option) ? withoutPassword(text) : text;
+}
+
+/** For a POSIX shell. */
+function quoted(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
