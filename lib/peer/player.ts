@@ -175,9 +175,8 @@ export class Player {
    * @param pongs How many pongs have to come first.
    */
   async finish(code: number, messages = 0, pongs = 0): Promise<void> {
-    const isThere = () => this.#messages >= messages && this.#pongs >= pongs;
-    await this.#until(() => this.isOver || isThere());
-    if (this.#sentClose === null && !this.isOver) await this.#sendClose(code);
+    await this.#until(() => this.isOver || (this.#messages >= messages && this.#pongs >= pongs));
+    if (this.#sentClose === null && !this.isOver && !this.#isBroken) await this.#sendClose(code);
     await this.#awaitEnd();
   }
 
@@ -219,7 +218,8 @@ export class Player {
 
   /** The close frames are answered; a client then waits for the end of TCP, a server ends it. */
   async #awaitEnd(): Promise<void> {
-    await this.#until(() => this.isOver);
+    // Who has done nothing by now would end TCP only as we do.
+    if (!await this.#until(() => this.isOver)) return;
     if (this.#hasClosed && this.#sentClose === null && this.#end === "none") {
       const close = this.#frames.find(({ opcode }) => opcode === OPCODE.close);
       await this.#sendClose(closeCodeOf(close?.payload ?? new Uint8Array(0)));
@@ -262,6 +262,8 @@ export class Player {
         this.#isReading = false;
         return;
       case "half-close":
+        // A write behind it would break the connection.
+        this.#isBroken = true;
         return await this.#transport.closeWrite().catch(() => {});
     }
   }
@@ -309,8 +311,7 @@ export class Player {
 
   async #sendClose(code: number): Promise<void> {
     // The answer to a code that must not be sent is 1002.
-    const payload = closePayload(code);
-    await this.#sendFrames([{ opcode: OPCODE.close, payload }]);
+    await this.#sendFrames([{ opcode: OPCODE.close, payload: closePayload(code) }]);
   }
 
   async #sendFrames(frames: Iterable<ScriptFrame>, chopBytes?: number, choppedBytes?: number): Promise<void> {
