@@ -94,7 +94,10 @@ async function problemOf(
   if (accept.length === 0) return "no-accept";
   if (accept[0] !== await acceptKeyFor(key)) return "accept";
   if (valuesOf(head, "sec-websocket-protocol").length > 0) return "protocol";
-  if (listOf(head, "sec-websocket-extensions").some((value) => !/^permessage-/.test(value))) return "extension";
+  const [extension] = listOf(head, "sec-websocket-extensions");
+  if (extension !== undefined && !/^permessage-deflate/.test(extension)) return "extension";
+  const wrong = wrongParameter(extension);
+  if (wrong !== undefined) return wrong;
   const strange: readonly (readonly [rule: string, isBroken: boolean])[] = [
     ["case-of-names", !head.fields.some(([name]) => name === "Upgrade")],
     ["case-of-upgrade", valuesOf(head, "upgrade")[0] !== "websocket"],
@@ -105,4 +108,15 @@ async function problemOf(
     ["no-words", !/ 101 \S/.test(head.startLine)],
   ];
   return strange.some(([rule, isBroken]) => isBroken && ignores(rule)) ? "strange" : undefined;
+}
+
+const PARAMETER = /^((server|client)_no_context_takeover|(server|client)_max_window_bits=([89]|1[0-5]))$/;
+
+/** The rule that the parameters of permessage-deflate break. */
+function wrongParameter(extension = ""): string | undefined {
+  const [, ...parameters] = extension.split(";").map((part) => part.trim());
+  if (new Set(parameters).size < parameters.length) return "doubled";
+  const wrong = parameters.find((parameter) => !PARAMETER.test(parameter));
+  if (wrong === undefined) return undefined;
+  return /^x-/.test(wrong) ? "unknown" : /takeover=/.test(wrong) ? "flag" : /=/.test(wrong) ? "range" : "bits";
 }

@@ -103,6 +103,17 @@ const handshakes: readonly Own[] = [
   { name: "needs no Connection", ignores: ["connection"], catches: named("no-connection-field", "other-connection") },
   { name: "takes any subprotocol", ignores: ["protocol"], catches: named("unasked-protocol") },
   { name: "takes any extension", ignores: ["extension"], catches: named("unasked-extension") },
+  ...([
+    ["unknown", "unknown parameters", "unknown-parameter"],
+    ["doubled", "doubled parameters", "doubled-parameter"],
+    ["flag", "a value where a parameter has none", "value-for-a-flag"],
+    ["range", "a window of 16 bits", "window-16"],
+    ["bits", "a window without its bits", "window-without-bits"],
+  ] as const).map(([rule, what, word]): Own => ({
+    name: `takes ${what} of permessage-deflate`,
+    ignores: [rule],
+    catches: named(`refuses-${word}`),
+  })),
   { name: "takes HTTP/1.0", ignores: ["version"], catches: named("http-1.0") },
   { name: "takes any status", ignores: ["status"], catches: named("status-200", "status-403") },
   {
@@ -223,7 +234,7 @@ const shared: readonly Own[] = MUTATIONS.filter(isOfSession).map(
   }),
 ).filter(({ cases, catches }) => cases.some(({ test }) => catches(test.id)));
 
-const COMPRESSED = casesOf(/^7692\/(?!8)/);
+const COMPRESSED = casesOf(/^7692\/(?!8|.*refuses-)/);
 
 const deflated: readonly Own[] = DEFLATE_MUTATIONS.map(({ name, caughtBy, ...fault }) => ({
   ...fault,
