@@ -18,6 +18,7 @@ import { Player, type Seen } from "../peer/player.ts";
 import type { ScriptFrame } from "../peer/script.ts";
 import { RawSocket } from "../peer/socket.ts";
 import type { RawTransport } from "../peer/transport.ts";
+import type { WireEntry } from "../peer/wire_log.ts";
 import { encodeClosePayload } from "../protocol/close.ts";
 import { DEFLATE, formatDeflate, MAX_WINDOW_BITS, readDeflate } from "../protocol/deflate.ts";
 import { parseExtensions } from "../protocol/extension.ts";
@@ -36,6 +37,9 @@ const REFUSAL_MS = 2000;
 
 /** So long each piece of an answer waits for the next, in milliseconds: 1. Else they would arrive together. */
 const CHOP_PAUSE_MS = 1;
+
+/** A frame that is kept counts for this much besides its payload, in bytes: 384. Empty ones take memory too. */
+export const FRAME_BYTES = 384;
 
 /** What a visit is told. */
 export interface MirrorVisitOptions {
@@ -80,7 +84,8 @@ export class MirrorVisit implements WireConnection, Holder {
     this.#upgrade = upgrade;
     this.#socket = upgrade.stream;
     this.#options = options;
-    this.#player = new Player(this.#transport(), { role: "server", silenceMs: options.silenceMs });
+    const onFrame = ({ direction }: WireEntry) => void (direction === "in" && (this.#bytes += FRAME_BYTES));
+    this.#player = new Player(this.#transport(), { role: "server", silenceMs: options.silenceMs, onFrame });
   }
 
   /** Answers the handshake, and plays. */
