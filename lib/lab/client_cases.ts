@@ -68,6 +68,25 @@ const refused: readonly ClientCase[] = ([
   }, { answer: { fields } })
 );
 
+const DEFLATE_RULE =
+  "A client fails the connection if permessage-deflate is answered with parameters that are unknown, doubled or out of range.";
+
+const misdeflated: readonly ClientCase[] = ([
+  ["7.1", "unknown-parameter", "x-unknown=1"],
+  ["7.1", "doubled-parameter", "server_no_context_takeover; server_no_context_takeover"],
+  ["7.1.1.1", "value-for-a-flag", "server_no_context_takeover=1"],
+  ["7.1.2.1", "window-16", "server_max_window_bits=16"],
+  ["7.1.2.2", "window-without-bits", "client_max_window_bits"],
+] as const).map(([section, word, parameters]) =>
+  caseOf({
+    id: `7692/${section}/refuses-${word}`,
+    group: "deflate",
+    title: `Answer the handshake with permessage-deflate; ${parameters}`,
+    rule: DEFLATE_RULE,
+    plan: probe,
+  }, { answer: { fields: { "Sec-WebSocket-Extensions": [`permessage-deflate; ${parameters}`] } } })
+);
+
 const statuses: readonly ClientCase[] = ([
   ["status-200", "HTTP/1.1 200 OK", {}, "must"],
   ["status-403", "HTTP/1.1 403 Forbidden", { "Content-Length": ["0"] }, "must"],
@@ -340,6 +359,7 @@ function fail(reason: string): Judgement {
 export const CLIENT_CASES: readonly ClientCase[] = [
   request,
   ...refused,
+  ...misdeflated,
   ...statuses,
   ...taken,
   behind,

@@ -16,7 +16,7 @@ import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
 import { closeFrameOf, closePayload } from "../peer/peer.ts";
 import type { Seen } from "../peer/player.ts";
 import { MirrorQueryError, type MirrorRequest, parseMirrorRequest } from "./mirror_request.ts";
-import { MirrorVisit } from "./mirror_visit.ts";
+import { DEFAULT_SILENCE_MS, MirrorVisit } from "./mirror_visit.ts";
 import { LabPeer } from "./peer.ts";
 import { reportsResponse } from "./reports.ts";
 import { Scoreboard } from "./scoreboard.ts";
@@ -69,6 +69,8 @@ export interface ServeLabOptions {
   port?: number;
   /** Lifetime of a connection behind its request, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
+  /** The longest silence of a client in a case before it is late, in milliseconds; 5 s by default. */
+  silenceMs?: number;
   /** Deadline for the head of a request, in milliseconds; 10 s by default, and at most `maxConnectionMs`. */
   headTimeoutMs?: number;
   /**
@@ -159,6 +161,7 @@ class Lab implements WireHandler {
   readonly answersItself = true;
   readonly servers: WireServer[] = [];
   readonly maxConnectionMs: number;
+  readonly silenceMs: number;
   readonly onEvent: (event: EchoEvent) => void;
   readonly turns = new Turns();
   readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
@@ -169,8 +172,10 @@ class Lab implements WireHandler {
   readonly #isPublic: boolean;
   #opened = 0;
 
-  constructor({ isPublic = false, onEvent = () => {} }: ServeLabOptions, maxConnectionMs: number) {
+  constructor(options: ServeLabOptions, maxConnectionMs: number) {
+    const { isPublic = false, onEvent = () => {}, silenceMs = DEFAULT_SILENCE_MS } = options;
     this.#isPublic = isPublic;
+    this.silenceMs = silenceMs;
     this.onEvent = onEvent;
     this.maxConnectionMs = maxConnectionMs;
   }
@@ -239,9 +244,9 @@ class Lab implements WireHandler {
 
   #serveCase(upgrade: WireUpgrade, asked: Asked): WireConnection {
     const who = { id: this.nextId(), peer: describeAddr(upgrade.addr) };
-    const { board, budget, maxConnectionMs } = this;
+    const { board, budget, maxConnectionMs, silenceMs } = this;
     const onEnd = (seen: Seen, ms: number) => this.onEvent({ type: "closed", ...who, ...recordOf(seen), ms });
-    const visit = new MirrorVisit(upgrade, { ...asked, board, budget, maxConnectionMs, onEnd });
+    const visit = new MirrorVisit(upgrade, { ...asked, board, budget, maxConnectionMs, silenceMs, onEnd });
     this.onEvent({ type: "opened", ...who, path: shownPath(upgrade.target), protocol: upgrade.protocol });
     if (asked.asked.do === "runCase") {
       this.#runs++;

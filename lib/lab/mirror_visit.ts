@@ -18,6 +18,7 @@ import { Player, type Seen } from "../peer/player.ts";
 import type { ScriptFrame } from "../peer/script.ts";
 import { RawSocket } from "../peer/socket.ts";
 import type { RawTransport } from "../peer/transport.ts";
+import type { WireEntry } from "../peer/wire_log.ts";
 import { encodeClosePayload } from "../protocol/close.ts";
 import { DEFLATE, formatDeflate, MAX_WINDOW_BITS, readDeflate } from "../protocol/deflate.ts";
 import { parseExtensions } from "../protocol/extension.ts";
@@ -28,11 +29,17 @@ import { concatBytes } from "../protocol/message.ts";
 import { viewOf } from "../server/handshake_refusal.ts";
 import type { Holder, MemoryBudget } from "../server/budget.ts";
 
-/** The longest silence of a client before it is late, in milliseconds: 5 s. */
-export const SILENCE_MS = 5000;
+/** The longest silence of a client before it is late, unless told otherwise, in milliseconds: 5 s. */
+export const DEFAULT_SILENCE_MS = 5000;
 
 /** So long the end of a refused handshake is waited for, in milliseconds: 2 s. */
 const REFUSAL_MS = 2000;
+
+/** So long each piece of an answer waits for the next, in milliseconds: 1. Else they would arrive together. */
+const CHOP_PAUSE_MS = 1;
+
+/** A frame that is kept counts for this much besides its payload, in bytes: 384. Empty ones take memory too. */
+export const FRAME_BYTES = 384;
 
 /** What a visit is told. */
 export interface MirrorVisitOptions {
@@ -46,6 +53,8 @@ export interface MirrorVisitOptions {
   readonly budget: MemoryBudget;
   /** Lifetime of the connection, in milliseconds. */
   readonly maxConnectionMs: number;
+  /** The longest silence of the client before it is late, in milliseconds. */
+  readonly silenceMs: number;
   /** Told of the end. */
   readonly onEnd: (seen: Seen, ms: number) => void;
 }
@@ -75,7 +84,8 @@ export class MirrorVisit implements WireConnection, Holder {
     this.#upgrade = upgrade;
     this.#socket = upgrade.stream;
     this.#options = options;
-    this.#player = new Player(this.#transport(), { role: "server", silenceMs: SILENCE_MS });
+    const onFrame = ({ direction }: WireEntry) => void (direction === "in" && (this.#bytes += FRAME_BYTES));
+    this.#player = new Player(this.#transport(), { role: "server", silenceMs: options.silenceMs, onFrame });
   }
 
   /** Answers the handshake, and plays. */
@@ -232,6 +242,7 @@ export class MirrorVisit implements WireConnection, Holder {
     try {
       for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
         await this.#socket.write(bytes.subarray(at, at + chopBytes));
+        if (chopBytes < bytes.byteLength) await this.#socket.pause(CHOP_PAUSE_MS);
       }
     } catch {
       // The reader meets the end.

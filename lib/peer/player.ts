@@ -175,9 +175,8 @@ export class Player {
    * @param pongs The number of pongs to await first.
    */
   async finish(code: number, messages = 0, pongs = 0): Promise<void> {
-    const isThere = () => this.#messages >= messages && this.#pongs >= pongs;
-    await this.#until(() => this.isOver || isThere());
-    if (this.#sentClose === null && !this.isOver) await this.#sendClose(code);
+    await this.#until(() => this.isOver || (this.#messages >= messages && this.#pongs >= pongs));
+    if (this.#sentClose === null && !this.isOver && !this.#isBroken) await this.#sendClose(code);
     await this.#awaitEnd();
   }
 
@@ -219,7 +218,8 @@ export class Player {
 
   /** Answers the close frame; then a client waits for the end of TCP, and a server ends it. */
   async #awaitEnd(): Promise<void> {
-    await this.#until(() => this.isOver);
+    // A peer that is silent by now would end TCP only after us.
+    if (!await this.#until(() => this.isOver)) return;
     if (this.#hasClosed && this.#sentClose === null && this.#end === "none") {
       const close = this.#frames.find(({ opcode }) => opcode === OPCODE.close);
       await this.#sendClose(closeCodeOf(close?.payload ?? new Uint8Array(0)));
@@ -262,6 +262,8 @@ export class Player {
         this.#isReading = false;
         return;
       case "half-close":
+        // A write behind it would break the connection.
+        this.#isBroken = true;
         return await this.#transport.closeWrite().catch(() => {});
     }
   }
@@ -308,9 +310,8 @@ export class Player {
   }
 
   async #sendClose(code: number): Promise<void> {
-    // A code that must not be sent is answered with 1002.
-    const payload = closePayload(code);
-    await this.#sendFrames([{ opcode: OPCODE.close, payload }]);
+    // The answer to a code that must not be sent is 1002.
+    await this.#sendFrames([{ opcode: OPCODE.close, payload: closePayload(code) }]);
   }
 
   async #sendFrames(frames: Iterable<ScriptFrame>, chopBytes?: number, choppedBytes?: number): Promise<void> {

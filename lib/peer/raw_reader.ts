@@ -19,6 +19,9 @@ export interface SeenFrame extends FrameHeader {
 /** The longest payload, in bytes: 64 MiB. A longer one ends the reading. */
 export const MAX_SEEN_BYTES = 64 * 1024 ** 2;
 
+/** One for all empty payloads, as a flood has many. */
+const NOTHING = new Uint8Array(0);
+
 /** The limit of all payloads together, in bytes: 128 MiB. More ends the reading: a flood takes bounded memory. */
 export const MAX_ALL_SEEN_BYTES = 128 * 1024 ** 2;
 
@@ -128,7 +131,7 @@ export class RawReader {
         isMasked,
         length,
       };
-      this.#payload = new Uint8Array(this.#isSpent ? 0 : length);
+      this.#payload = this.#isSpent || length === 0 ? NOTHING : new Uint8Array(length);
       this.#received = 0;
       return at;
     }

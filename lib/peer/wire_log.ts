@@ -66,7 +66,7 @@ export class WireLog {
    *
    * @param direction Its direction.
    * @param header Its header.
-   * @param payload Its payload, unmasked; the beginning is copied.
+   * @param payload Its payload, unmasked, which does not change; of a long one the beginning is copied.
    */
   add(direction: WireEntry["direction"], header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
     const { final, reserved, opcode, isMasked, length } = header;
@@ -79,7 +79,8 @@ export class WireLog {
     const entry: WireEntry = {
       direction,
       header: { final, reserved, opcode, isMasked, length },
-      start: payload.slice(0, MAX_START_BYTES),
+      // A copy of a short payload is not worth its time: it is kept anyway.
+      start: payload.byteLength <= MAX_START_BYTES ? payload : payload.slice(0, MAX_START_BYTES),
     };
     (isFirst ? this.#first : this.#last).push(entry);
     this.#onEntry?.(entry);

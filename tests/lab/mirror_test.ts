@@ -177,6 +177,27 @@ Deno.test("the lab runs 64 cases at once, and refuses one more with 503", async 
   assertEquals(lines.at(-1), "HTTP/1.1 503");
 });
 
+Deno.test("the lab counts frames without a byte in what all connections hold, and ends those that hold the most", async () => {
+  // 5 times 120,000 frames count for 219 MiB, and the budget has 128 MiB.
+  await using lab = await startLab({ silenceMs: 60_000, maxConnectionMs: 30_000 });
+  const pongs = new Uint8Array(6 * 1000).map((_, index) => index % 6 === 0 ? 0x8a : index % 6 === 1 ? 0x80 : 0);
+  const ended = Promise.withResolvers<void>();
+  const sockets = await Promise.all([1, 2, 3, 4, 5].map(async (number) => {
+    const socket = await connectRaw(lab.url);
+    await handshake(socket, `/runCase?case=${number}&agent=flood`);
+    socket.untilGone().then(ended.resolve, ended.resolve);
+    return socket;
+  }));
+  for (const socket of sockets) {
+    for (let sent = 0; sent < 120; sent++) await socket.write(pongs).catch(() => {});
+  }
+  await ended.promise;
+  for (const socket of sockets) socket.close();
+  const [report] = await lab.reports();
+  const shed = report?.results.filter(({ reason }) => reason === "Connections hold more than the lab has");
+  assert(shed && shed.length > 0);
+});
+
 Deno.test("Player keeps 131,072 frames, and ends the connection of who sends more", async () => {
   const frames = new Uint8Array(2 * (MAX_SEEN_FRAMES + 5)).map((_, index) => index % 2 === 0 ? 0x8a : 0);
   let isClosed = false;

@@ -120,6 +120,34 @@ Deno.test("Player says that the other side is late, when nothing comes for the s
   pipe.close();
 });
 
+Deno.test("Player writes nothing behind the end of its half, and claims no close frame", async () => {
+  const pipe = new Pipe();
+  const player = new Player(pipe, { role: "server", silenceMs: 60_000 });
+  player.begin(new Uint8Array(0));
+  await player.play([{ do: "half-close" }]);
+  const finished = player.finish(1000);
+  pipe.give(encodeFrame(OPCODE.text, HI), null);
+  await finished;
+  const { frames, sentClose, end, wire } = player.seen();
+  assertEquals([pipe.written.length, frames.length, sentClose, end, wire.length], [0, 1, null, "fin", 1]);
+});
+
+Deno.test("Player does not take the end for the other side's own, when that follows ours", async () => {
+  const pipe = new Pipe();
+  let isEnded = false;
+  pipe.closeWrite = () => {
+    isEnded = true;
+    pipe.give(null);
+    return Promise.resolve();
+  };
+  const player = new Player(pipe, { role: "server", silenceMs: 20 });
+  player.begin(new Uint8Array(0));
+  await player.play([{ do: "send", frames: [{ opcode: 3, payload: HI }] }]);
+  await player.awaitFailure();
+  assertEquals([player.seen().end, isEnded], ["none", false]);
+  pipe.close();
+});
+
 Deno.test("Player.stop() ends a wait", async () => {
   const pipe = new Pipe();
   const player = new Player(pipe, { role: "client", silenceMs: 60_000 });

@@ -40,6 +40,16 @@ export interface Fault {
   readonly isImpatient?: boolean;
   /** Sends pongs only when a message has ended. */
   readonly latePongs?: boolean;
+  /** So many pings it answers at most. */
+  readonly maxPongs?: number;
+  /** So many messages it answers at most; one more ends the connection with 1008. */
+  readonly maxMessages?: number;
+  /** So many fragments a message has at most; one more ends the connection with 1008. */
+  readonly maxFragments?: number;
+  /** Takes a silence of so many milliseconds for the end. */
+  readonly patienceMs?: number;
+  /** So long after the close frames it takes the connection for open again, in milliseconds. */
+  readonly forgetsMs?: number;
 }
 
 /** What a server cannot bear. */
@@ -165,6 +175,9 @@ function refusalFor(head: HttpHead, ignores: (rule: string) => boolean): number 
 
 const NOTHING = new Uint8Array(0);
 
+/** A message for what never came to its end. */
+const REST: RawFrame = { opcode: 1, payload: new TextEncoder().encode("rest") };
+
 /** Masks a frame with any key. */
 function masked(pieces: readonly Uint8Array[], { payload }: RawFrame, key: Uint8Array): Uint8Array[] {
   const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
@@ -182,6 +195,8 @@ export class Session {
   #parts: SeenFrame[] = [];
   #text = new Utf8Checker();
   #isOver = false;
+  #pings = 0;
+  #messages = 0;
 
   readonly #inflater: MutantInflater | undefined;
   readonly #mask: (() => Uint8Array) | undefined;
@@ -212,14 +227,21 @@ export class Session {
     reader.push(early);
     if (this.#fault.isImpatient) this.#fail(1001);
     while (true) {
+      if (reader.isSpent && this.#ignores("spent")) this.#send(REST);
       if (reader.isSpent && !this.#ignores("sign-bit")) this.#fail(1002);
       if (this.#fault.stun?.isStunned) await NEVER;
       await this.#flush();
       if (this.#isOver && !this.#ignores("tcp-end")) break;
-      const read = await this.#connection.read(buffer);
-      if (read === null) break;
+      const read = await this.#read(buffer);
+      if (read === null) {
+        if (reader.isInsideFrame && !reader.isSpent && this.#ignores("cut-frame")) this.#send(REST);
+        if (this.#parts.length > 0 && this.#ignores("cut-message")) this.#send(REST);
+        await this.#flush();
+        break;
+      }
       reader.push(buffer.subarray(0, read));
     }
+    if (this.#fault.forgetsMs !== undefined) await this.#remember(this.#fault.forgetsMs, buffer);
     if (this.#ignores("their-end")) await new Promise(() => {});
     await this.#connection.closeWrite();
     // To close with bytes unread would reset the connection.
@@ -228,6 +250,25 @@ export class Session {
 
   #ignores(rule: string): boolean {
     return this.#fault.ignores?.includes(rule) ?? false;
+  }
+
+  /** Reads; gives up after a silence, if it has no patience. */
+  async #read(buffer: Uint8Array): Promise<number | null> {
+    const { patienceMs } = this.#fault;
+    if (patienceMs === undefined) return await this.#connection.read(buffer);
+    const end = Promise.withResolvers<null>();
+    const timer = setTimeout(() => end.resolve(null), patienceMs);
+    return await Promise.race([this.#connection.read(buffer), end.promise]).finally(() => clearTimeout(timer));
+  }
+
+  /** Sends another message, if the other side leaves TCP open for so long. */
+  async #remember(ms: number, buffer: Uint8Array): Promise<void> {
+    const timer = setTimeout(() => {
+      this.#send(REST);
+      this.#flush().catch(() => {});
+    }, ms);
+    while (await this.#connection.read(buffer) !== null);
+    clearTimeout(timer);
   }
 
   async #flush(): Promise<void> {
@@ -281,7 +322,7 @@ export class Session {
   }
 
   #takePing(payload: Uint8Array<ArrayBuffer>): void {
-    if (this.#ignores("ping")) return;
+    if (this.#ignores("ping") || ++this.#pings > (this.#fault.maxPongs ?? Infinity)) return;
     const pong = { opcode: 10, payload };
     if (this.#fault.latePongs && this.#parts.length > 0) this.#late.push(pong);
     else this.#send(pong);
@@ -297,6 +338,7 @@ export class Session {
       this.#parts = [];
     }
     this.#parts.push(frame);
+    if (this.#parts.length > (this.#fault.maxFragments ?? Infinity)) return this.#fail(1008);
     const isText = this.#parts[0]?.opcode === 1;
     const isPacked = this.#inflater !== undefined && ((this.#parts[0]?.reserved ?? 0) & 4) !== 0;
     if (
@@ -313,6 +355,7 @@ export class Session {
     const isFree = isPacked && this.#ignoresDeflate("utf8");
     if (isText && !isFree && !this.#ignores("utf8") && !isUtf8(payload)) return this.#fail(1007);
     if (payload.byteLength > (this.#fault.maxBytes ?? Infinity)) return this.#fail(1009);
+    if (++this.#messages > (this.#fault.maxMessages ?? Infinity)) return this.#fail(1008);
     this.#send({ opcode: isText ? 1 : 2, payload });
     for (const pong of this.#late.splice(0)) this.#send(pong);
   }

@@ -1,0 +1,254 @@
+/** The faults of mutant clients, each with the cases of the lab that have to catch it, and no others. */
+
+import type { ClientFault } from "./mutant_client.ts";
+import type { Case } from "../../lib/check/case.ts";
+import { type Mutation, MUTATIONS } from "./mutants.ts";
+import { DEFLATE_MUTATIONS } from "./mutants_deflate.ts";
+import type { ClientCase } from "../../lib/lab/client_case.ts";
+import { CLIENT_CASES } from "../../lib/lab/client_cases.ts";
+import { MIRROR_CASES } from "../../lib/lab/mirror_cases.ts";
+
+/** A fault, and the cases that catch it. */
+export interface ClientMutation extends ClientFault {
+  /** What the client does wrong, in a few words. */
+  readonly name: string;
+  /** Whether the client is silent where it should not be, so that cases wait. */
+  readonly isSilent?: boolean;
+  /** The cases that run. */
+  readonly cases: readonly ClientCase[];
+  /** Whether a case catches it. */
+  readonly catches: (id: string) => boolean;
+}
+
+/** Cases that fail nobody, whatever comes: they say what a client chose. */
+export const INFORMATIVE: ReadonlySet<string> = new Set([
+  // A message whose close frame has come already is answered or not.
+  "6455/5.5.1/long-message-then-close",
+  // Nobody has defined what codes from 5000 on mean.
+  "6455/7.4/undefined-code-5000",
+  "6455/7.4/undefined-code-65535",
+  // Who has ended its half of TCP may get no answer.
+  "6455/7.1.1/half-close",
+]);
+
+/** The client of the tests looks at text once its frame is complete. */
+const INSIDE_FRAME = /fail-fast-inside-frame/;
+
+/** Long messages take long. */
+const LONG = /\d(mib|kib)|\/1000-of|8\/bomb|text-1mib|empty-flood/;
+
+/** The cases that most faults run through. */
+const SHORT = MIRROR_CASES.filter(({ test }) => !INSIDE_FRAME.test(test.id) && !LONG.test(test.id));
+
+/** The cases that a client that keeps every rule passes. */
+export const RIGHT_CASES = MIRROR_CASES.filter(({ test }) => !INSIDE_FRAME.test(test.id));
+
+const OF_CLIENTS = SHORT.filter((place) => CLIENT_CASES.includes(place));
+
+function casesOf(pattern: RegExp): readonly ClientCase[] {
+  return MIRROR_CASES.filter(({ test }) => pattern.test(test.id));
+}
+
+function counted(bytes: number, isBigEndian: boolean): () => Uint8Array {
+  let count = 0;
+  return () => {
+    const key = new Uint8Array(bytes);
+    new DataView(key.buffer).setUint32(isBigEndian ? bytes - 4 : 0, 1_000_000 + count++, !isBigEndian);
+    return key;
+  };
+}
+
+function cycled(count: number): () => Uint8Array {
+  const keys = Array.from({ length: count }, () => crypto.getRandomValues(new Uint8Array(4)));
+  let next = 0;
+  return () => keys[next++ % count] ?? new Uint8Array(4);
+}
+
+function named(...words: string[]): (id: string) => boolean {
+  return (id) => words.some((word) => id.endsWith(`/${word}`));
+}
+
+function matching(pattern: RegExp): (id: string) => boolean {
+  return (id) => pattern.test(id);
+}
+
+type Own = Omit<ClientMutation, "cases"> & Partial<Pick<ClientMutation, "cases">>;
+
+const keys = counted(16, true);
+
+/** Faults in which masks and keys are not random. */
+const random: readonly Own[] = [
+  { name: "masks with zeros", mask: () => new Uint8Array(4), catches: named("random-masks") },
+  { name: "counts its masks up", mask: counted(4, false), catches: named("random-masks") },
+  { name: "has five masks", mask: cycled(5), catches: named("random-masks") },
+  { name: "has one key for all handshakes", key: () => "dGhlIHNhbXBsZSBub25jZQ==", catches: named("random-keys") },
+  { name: "counts its keys up", key: () => keys().toBase64(), catches: named("random-keys") },
+].map((each) => ({ ...each, cases: SHORT.filter(({ test }) => test.group !== "utf8") }));
+
+/** Faults of the opening handshake. */
+const handshakes: readonly Own[] = [
+  {
+    name: "has keys of 15 bytes",
+    key: () => crypto.getRandomValues(new Uint8Array(15)).toBase64(),
+    catches: named("request"),
+  },
+  {
+    name: "asks for version 8",
+    request: (fields) => fields.map(([name, value]) => [name, name === "Sec-WebSocket-Version" ? "8" : value]),
+    catches: named("request"),
+  },
+  { name: "compares no accept key", ignores: ["accept"], catches: named("bad-accept") },
+  { name: "needs no accept key", ignores: ["no-accept"], catches: named("no-accept") },
+  { name: "needs no Upgrade", ignores: ["upgrade"], catches: named("no-upgrade-field", "other-upgrade") },
+  { name: "needs no Connection", ignores: ["connection"], catches: named("no-connection-field", "other-connection") },
+  { name: "takes any subprotocol", ignores: ["protocol"], catches: named("unasked-protocol") },
+  { name: "takes any extension", ignores: ["extension"], catches: named("unasked-extension") },
+  ...([
+    ["unknown", "unknown parameters", "unknown-parameter"],
+    ["doubled", "doubled parameters", "doubled-parameter"],
+    ["flag", "a value where a parameter has none", "value-for-a-flag"],
+    ["range", "a window of 16 bits", "window-16"],
+    ["bits", "a window without its bits", "window-without-bits"],
+  ] as const).map(([rule, what, word]): Own => ({
+    name: `takes ${what} of permessage-deflate`,
+    ignores: [rule],
+    catches: named(`refuses-${word}`),
+  })),
+  { name: "takes HTTP/1.0", ignores: ["version"], catches: named("http-1.0") },
+  { name: "takes any status", ignores: ["status"], catches: named("status-200", "status-403") },
+  {
+    name: "compares names of fields with case",
+    ignores: ["case-of-names"],
+    catches: named("takes-small-letters"),
+  },
+  { name: "compares Upgrade with case", ignores: ["case-of-upgrade"], catches: named("takes-upgrade-case") },
+  { name: "compares Connection with case", ignores: ["case-of-connection"], catches: named("takes-connection-case") },
+  { name: "takes no list in Connection", ignores: ["lists"], catches: named("takes-connection-list") },
+  { name: "takes a head in one segment only", ignores: ["head-pieces"], catches: named("takes-single-bytes") },
+  { name: "takes twenty fields at most", ignores: ["many-fields"], catches: named("takes-unknown-fields") },
+  { name: "takes no long cookie", ignores: ["long-fields"], catches: named("takes-cookies-of-8-kib") },
+  { name: "needs words behind the status", ignores: ["no-words"], catches: named("takes-no-reason") },
+  {
+    name: "loses what comes with the answer",
+    ignores: ["early"],
+    catches: named("frame-behind-answer"),
+    // Elsewhere the first frame may come so soon that it is read together with the answer.
+    cases: casesOf(/frame-behind-answer$|4\.1\/(bad|no)-accept$/),
+  },
+];
+
+/** Faults at the end of a connection, and of what is long. */
+const ends: readonly Own[] = [
+  { name: "answers a frame that was cut", ignores: ["cut-frame"], catches: named("end-inside-frame") },
+  { name: "answers a message without its end", ignores: ["cut-message"], catches: named("end-inside-message") },
+  {
+    name: "answers the beginning of a message that is too long to keep",
+    ignores: ["spent"],
+    isSilent: true,
+    catches: named("claimed-length", "length-sign-bit"),
+    cases: SHORT,
+  },
+  // Where time counts, only the case that is about it runs: elsewhere a busy machine takes as long.
+  {
+    name: "takes the connection for open when TCP does not end behind the close frames",
+    forgetsMs: 100,
+    catches: named("late-end"),
+    cases: casesOf(/late-end$/),
+  },
+  {
+    name: "takes silence for the end",
+    patienceMs: 500,
+    catches: named("late-close"),
+    cases: casesOf(/late-close$/),
+  },
+  {
+    name: "comes back at once, again and again",
+    // Three returns in time are enough.
+    returns: 15,
+    catches: named("refused", "dropped"),
+    cases: casesOf(/7\.2\.3|random-keys|5\.2\/length-\d/),
+  },
+  {
+    name: "never ends TCP",
+    ignores: ["their-end"],
+    isSilent: true,
+    catches: (id) => !INFORMATIVE.has(id),
+    cases: casesOf(/7\.1\.1\/|5\.5\.1\/(code|empty)$|5\.4\/restart$|4\.1\/random-keys/),
+  },
+  { name: "answers a hundred pings at most", maxPongs: 100, catches: named("ping-flood"), cases: SHORT },
+  {
+    name: "takes a thousand fragments at most",
+    maxFragments: 1000,
+    catches: matching(/empty-flood|fragments-of-(64|256|1kib|4kib)-/),
+    cases: casesOf(/fragment|empty-flood/).filter(({ test }) => !INSIDE_FRAME.test(test.id)),
+  },
+  {
+    name: "answers ten messages at most",
+    maxMessages: 10,
+    catches: matching(/1000-of|hundred|random-masks|messages-in-one-write/),
+    cases: MIRROR_CASES.filter((place) => SHORT.includes(place) || /1000-of/.test(place.test.id)),
+  },
+  {
+    name: "takes 60,000 bytes at most",
+    maxBytes: 60_000,
+    catches: matching(
+      /\d(mib|kib)|length-6553|65536-(text|binary)$|pieces-of-997|fragments-of-1300|6\/binary$|8\/bomb/,
+    ),
+    cases: RIGHT_CASES.filter(({ test }) => !/1000-of|empty-flood/.test(test.id)),
+  },
+];
+
+/** Faults that cases of text inside a frame catch: the client of the tests has it anyway. */
+const inside: readonly Own[] = [{
+  name: "looks at text once its frame is complete",
+  catches: matching(INSIDE_FRAME),
+  cases: casesOf(/fail-fast|valid-1$/),
+}];
+
+/** Faults behind the handshake are those of servers: the session of the mutants has either role. */
+const HANDSHAKE =
+  /upgrade|connection|head-pieces|blanks|keep-alive|field|cookie|extension|key|version|host|protocol|method|early/;
+
+function isOfSession({ answer, refusal, ignores = [] }: Mutation): boolean {
+  // A client waits for the server to end TCP.
+  return !answer && !refusal && !ignores.some((rule) => HANDSHAKE.test(rule) || rule === "tcp-end");
+}
+
+const SHARED = SHORT.filter((place) =>
+  !OF_CLIENTS.includes(place) && !/deflate|stress/.test(place.test.group) && place.test.level !== "info"
+);
+
+/** There are many cases of text and of close codes: some of them run where the fault has nothing to do with them. */
+function isNear({ group, profile }: Case, caughtBy: RegExp, { isCode }: ClientFault): boolean {
+  if (isCode) return group === "close";
+  return group !== "utf8" || profile === "quick" || caughtBy.test("6455/8.1/valid-1") ||
+    caughtBy.test("6455/8.1/cut-1");
+}
+
+const shared: readonly Own[] = MUTATIONS.filter(isOfSession).map(
+  ({ name, cases = /./, caughtBy, ...fault }) => ({
+    ...fault,
+    name,
+    catches: matching(caughtBy),
+    cases: SHARED.filter(({ test }) => cases.test(test.id) && isNear(test, caughtBy, fault)),
+  }),
+).filter(({ cases, catches }) => cases.some(({ test }) => catches(test.id)));
+
+const COMPRESSED = casesOf(/^7692\/(?!8|.*refuses-)/);
+
+const deflated: readonly Own[] = DEFLATE_MUTATIONS.map(({ name, caughtBy, ...fault }) => ({
+  ...fault,
+  name: `${name} (compressed)`,
+  catches: matching(caughtBy),
+  cases: COMPRESSED,
+})).filter(({ catches }) => COMPRESSED.some(({ test }) => catches(test.id)));
+
+/** All of them. */
+export const CLIENT_MUTATIONS: readonly ClientMutation[] = [
+  ...ends,
+  ...random,
+  ...handshakes,
+  ...inside,
+  ...shared,
+  ...deflated,
+].map((each) => ({ cases: OF_CLIENTS, ...each }));
