@@ -431,7 +431,9 @@ async function main(args: readonly string[]): Promise<number> {
     const { type }: { type: string } = JSON.parse(line);
     if (type === "opened" || type === "closed") told[type]++;
   };
-  const lab = await startTarget("lab", ["run", ...FLAGS, "server.ts", "--lab", "--port", "0", "--log", "json"], onLine);
+  const lab = await startTarget("lab", ["run", ...FLAGS, "server.ts", "--lab", "--port", "0", "--log", "json"], {
+    onLine,
+  });
   let most = 0;
   const look = async () => {
     const mebibytes = await lab.residentMib();
