@@ -14,6 +14,9 @@ import type { RateLimit } from "./rate.ts";
  */
 export const DEFAULT_IDLE_TIMEOUT_SECONDS = 60;
 
+/** How long a shutdown may take unless told otherwise, in milliseconds: 5 s. */
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000;
+
 /** How many connections are held at once unless told otherwise: 10,000. */
 export const DEFAULT_MAX_CONNECTIONS = 10_000;
 
