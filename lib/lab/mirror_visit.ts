@@ -34,6 +34,12 @@ export const SILENCE_MS = 5000;
 /** So long the end of a refused handshake is waited for, in milliseconds: 2 s. */
 const REFUSAL_MS = 2000;
 
+/** So much is read before others have their turn and memory is counted, in bytes: 16 KiB, 2,730 frames at most. */
+const READ_BYTES = 16 * 1024;
+
+/** A frame that is kept takes as much besides its bytes, garbage included, in bytes: 640. */
+const FRAME_BYTES = 640;
+
 /** What a visit is told. */
 export interface MirrorVisitOptions {
   /** What the client asks for. */
@@ -75,7 +81,11 @@ export class MirrorVisit implements WireConnection, Holder {
     this.#upgrade = upgrade;
     this.#socket = upgrade.stream;
     this.#options = options;
-    this.#player = new Player(this.#transport(), { role: "server", silenceMs: SILENCE_MS });
+    this.#player = new Player(this.#transport(), {
+      role: "server",
+      silenceMs: SILENCE_MS,
+      onFrame: ({ direction }) => this.#bytes += direction === "in" ? FRAME_BYTES : 0,
+    });
   }
 
   /** Answers the handshake, and plays. */
@@ -122,7 +132,7 @@ export class MirrorVisit implements WireConnection, Holder {
     return {
       read: async (into) => {
         await socket.turn();
-        const read = await socket.read(into);
+        const read = await socket.read(into.subarray(0, READ_BYTES));
         this.#bytes += read ?? 0;
         if (!this.#options.budget.hold(this, this.#bytes)) this.shed();
         return read;
