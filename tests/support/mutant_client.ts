@@ -13,25 +13,21 @@ export interface ClientFault extends Fault {
   readonly key?: () => string;
   /** Changes the fields of the request. */
   readonly request?: (fields: [string, string][]) => [string, string][];
-  /** How often it comes back at once, when its connection ended without a close frame. */
-  readonly returns?: number;
 }
 
 const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));
 
 /** Runs a case. */
 export async function visitCase(url: string, number: string, fault: ClientFault): Promise<void> {
-  for (let visit = 0; visit <= (fault.returns ?? 0); visit++) {
-    const { hostname, port } = new URL(url);
-    const connection = await Deno.connect({ hostname, port: Number(port) });
-    connection.setNoDelay(true);
-    try {
-      await visitOnce(connection, `/runCase?casetuple=${encodeURIComponent(number)}&agent=mutant`, fault);
-    } catch {
-      // The lab judges it.
-    } finally {
-      connection.close();
-    }
+  const { hostname, port } = new URL(url);
+  const connection = await Deno.connect({ hostname, port: Number(port) });
+  connection.setNoDelay(true);
+  try {
+    await visitOnce(connection, `/runCase?casetuple=${encodeURIComponent(number)}&agent=mutant`, fault);
+  } catch {
+    // The lab judges it.
+  } finally {
+    connection.close();
   }
 }
 
