@@ -21,9 +21,11 @@ import { createEcho } from "./lib/server/builtin_echo.ts";
 import { createLog } from "./lib/server/log.ts";
 import { LineWriter } from "./lib/server/line_writer.ts";
 import { createPage } from "./lib/server/page.ts";
+import { DEFAULT_SHUTDOWN_TIMEOUT_MS } from "./lib/server/policy.ts";
 import { parseServerLine, readServerSettings } from "./lib/cli/server_settings.ts";
 import { PROCESS } from "./lib/cli/environment.ts";
 import { printable } from "./lib/client/report.ts";
+import { listenForSignals } from "./lib/cli/signals.ts";
 import { surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
@@ -55,8 +57,31 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
     },
     onEvent: tell,
   });
-  if (isMain) surviveErrors((error) => echo.troubled("runtime", error));
+  if (isMain) {
+    surviveErrors((error) => echo.troubled("runtime", error));
+    watchOverEnd();
+  }
   return { fetch: echo.fetch };
+}
+
+/** Bounds the shutdown after a signal; without a signal, an end is an error. */
+function watchOverEnd(): void {
+  let signal: AbortSignal | undefined;
+  try {
+    signal = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted)).signal;
+  } catch {
+    // A hosting platform has no signals.
+    return;
+  }
+  signal.addEventListener("abort", () => {
+    // The runtime keeps a timer for each peer that dropped TCP, and would wait for it up to the idle timeout.
+    Deno.unrefTimer(setTimeout(() => Deno.exit(EXIT_CODES.proven), DEFAULT_SHUTDOWN_TIMEOUT_MS));
+  }, { once: true });
+  globalThis.addEventListener("unload", () => {
+    if (signal.aborted) return;
+    console.error("wsproof: The runtime has stopped listening, as it does without free descriptors (ulimit -n)");
+    Deno.exitCode = EXIT_CODES["internal-error"];
+  });
 }
 
 /** Prints the error in one line, and ends the process. */

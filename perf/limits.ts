@@ -5,6 +5,7 @@
  * `limits.ts [manifest | unit]`: both by default. `limits.ts load URL KIND COUNT` is a process of peers.
  */
 
+import { constants, deflateRawSync } from "node:zlib";
 import { exchange } from "../lib/client/exchange.ts";
 import { encodeFrame, OPCODE } from "../lib/protocol/frame.ts";
 import { writeAll } from "../lib/net/dial.ts";
@@ -31,6 +32,20 @@ const masked = (opcode: number, payload: Uint8Array, final = true) =>
   encodeFrame(opcode, payload, { final, maskingKey: Uint8Array.of(1, 2, 3, 4) });
 const letters = (bytes: number) => new Uint8Array(bytes).fill(97);
 
+/** Random letters, which hardly get shorter, compressed by themselves (RFC 7692 section 7.2.1). */
+function deflated(bytes: number): Uint8Array {
+  const text = Uint8Array.from({ length: bytes }, () => 97 + Math.floor(Math.random() * 26));
+  return deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
+}
+
+/** The same frame with RSV1: its message is compressed. */
+function marked(frame: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  frame[0] = (frame[0] ?? 0) | 0x40;
+  return frame;
+}
+
+const COMPRESSED = marked(masked(OPCODE.text, deflated(4000)));
+const COMPRESSED_64 = marked(masked(OPCODE.text, deflated(65_000), false));
 const FILLING = masked(OPCODE.binary, new Uint8Array(320 * 1024));
 const UNFINISHED_64 = masked(OPCODE.text, letters(65_000), false);
 const UNFINISHED_4 = masked(OPCODE.text, letters(4_000), false);
@@ -47,7 +62,18 @@ async function growBuffer(conn: Deno.Conn): Promise<void> {
   await reading;
 }
 
-/** What each peer does, and then holds. */
+/** Sends a compressed message and reads the echo: both directions have used their contexts. */
+async function useContexts(conn: Deno.Conn): Promise<void> {
+  const reading = (async () => {
+    const buffer = new Uint8Array(16 * 1024);
+    // The server compresses it again, a little longer or shorter.
+    for (let got = 0; got < COMPRESSED.byteLength / 2;) got += await conn.read(buffer) ?? Infinity;
+  })();
+  await writeAll(conn, COMPRESSED);
+  await reading;
+}
+
+/** What each peer does, and then holds. Those that speak of compression offer it. */
 const KINDS: Record<string, (conn: Deno.Conn) => Promise<void>> = {
   "nothing": () => Promise.resolve(),
   "65,000 bytes of text without end, and a grown read buffer": async (conn) => {
@@ -63,6 +89,14 @@ const KINDS: Record<string, (conn: Deno.Conn) => Promise<void>> = {
     while (true) await writeAll(conn, COMPLETE);
   },
   "1 KiB of text of which 1 MiB is announced": (conn) => writeAll(conn, ANNOUNCED),
+  "the contexts of a compressed message each way": useContexts,
+  "such contexts, and 65,000 bytes of compressed text without end": async (conn) => {
+    await useContexts(conn);
+    await writeAll(conn, COMPRESSED_64);
+  },
+  "compressed text that it does not read": async (conn) => {
+    while (true) await writeAll(conn, COMPRESSED);
+  },
 };
 
 /** Peers that do one thing, until the standard input ends; says how many were refused, and how many have done it. */
@@ -70,7 +104,10 @@ async function load(url: string, kind: string, count: number): Promise<void> {
   const act = KINDS[kind];
   if (act === undefined) throw new Error(`No such kind: ${kind}`);
   const { hostname, port } = new URL(url);
-  const head = new TextEncoder().encode(requestHead({ Authorization: `Bearer ${TOKEN}` }));
+  const head = new TextEncoder().encode(requestHead({
+    Authorization: `Bearer ${TOKEN}`,
+    ...(kind.includes("compressed") && { "Sec-WebSocket-Extensions": "permessage-deflate" }),
+  }));
   const late = new Promise<void>((resolve) => setTimeout(resolve, LOAD_TIMEOUT_MS));
   let refused = 0;
   let left = count;

@@ -7,7 +7,7 @@
 
 import { STATUS_CODE } from "@std/http/status";
 import type { CheckReport } from "../check/report.ts";
-import type { EchoClosed, EchoEvent, EchoRefused } from "../server/policy.ts";
+import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type EchoClosed, type EchoEvent, type EchoRefused } from "../server/policy.ts";
 import { describeAddr, MAX_PATH_CHARS } from "../server/gatekeeper.ts";
 import { answerTo, handshakeRefusal, type Refusal, subprotocolOf, viewOf } from "../server/handshake_refusal.ts";
 import { LabListener } from "./listener.ts";
@@ -33,7 +33,7 @@ import {
   SWITCHING,
   verifyRequest,
 } from "../protocol/handshake_server.ts";
-import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer } from "../server/serve.ts";
+import type { ListeningServer } from "../server/serve.ts";
 import { MemoryBudget } from "../server/budget.ts";
 import { DEFAULT_PORT } from "../connection/connection.ts";
 import { within } from "../net/deadline.ts";

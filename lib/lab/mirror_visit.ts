@@ -41,6 +41,9 @@ const CHOP_PAUSE_MS = 1;
 /** A frame that is kept counts for this much besides its payload, in bytes: 384. Empty ones take memory too. */
 export const FRAME_BYTES = 384;
 
+/** A read takes this many bytes at most, so that others have their turn and the memory is counted: 16 KiB. */
+const READ_BYTES = 16 * 1024;
+
 /** What a visit is told. */
 export interface MirrorVisitOptions {
   /** What the client asks for. */
@@ -132,7 +135,7 @@ export class MirrorVisit implements WireConnection, Holder {
     return {
       read: async (into) => {
         await socket.turn();
-        const read = await socket.read(into);
+        const read = await socket.read(into.subarray(0, READ_BYTES));
         this.#bytes += read ?? 0;
         if (!this.#options.budget.hold(this, this.#bytes)) this.shed();
         return read;

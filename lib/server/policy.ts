@@ -14,6 +14,9 @@ import type { RateLimit } from "./rate.ts";
  */
 export const DEFAULT_IDLE_TIMEOUT_SECONDS = 60;
 
+/** Default deadline for a shutdown, in milliseconds: 5 s. */
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000;
+
 /** Default limit of open connections: 10,000. */
 export const DEFAULT_MAX_CONNECTIONS = 10_000;
 

@@ -9,6 +9,7 @@ import {
   type ConnectionPlaces,
   DEFAULT_IDLE_TIMEOUT_SECONDS,
   DEFAULT_MAX_BUFFERED_TOTAL_BYTES,
+  DEFAULT_SHUTDOWN_TIMEOUT_MS,
   type EchoOpened,
   type EchoPolicy,
   type EchoStats,
@@ -29,9 +30,6 @@ import type { HeadRequest } from "../net/request.ts";
 import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
-
-/** Default deadline for a shutdown, in milliseconds: 5 s. */
-export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000;
 
 /** Options of {@linkcode serveEcho}. */
 export interface ServeEchoOptions extends EchoPolicy {

@@ -11,11 +11,12 @@ import { Worker } from "node:worker_threads";
 import {
   type ConnectionRoom,
   DEFAULT_MAX_CONNECTIONS,
+  DEFAULT_SHUTDOWN_TIMEOUT_MS,
   type EchoEvent,
   type EchoStats,
   type TroubleKind,
 } from "./policy.ts";
-import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type ListeningServer, serveEcho, type ServeEchoOptions } from "./serve.ts";
+import { type ListeningServer, serveEcho, type ServeEchoOptions } from "./serve.ts";
 import { createMetrics, type Metrics, type ServerStats } from "./metrics.ts";
 import type { ServerEvent } from "./log.ts";
 import { type FromWorker, NOTHING_COUNTED, sumOf, type ToWorker, type WorkerStart } from "./workers_messages.ts";

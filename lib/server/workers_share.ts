@@ -26,7 +26,7 @@ const LARGEST = 3;
 const IS_ASKED = 4;
 const FIELDS = 5;
 
-/** A worker asks for room after this many more connections: 64. */
+/** A worker asks for room after this many more connections, before or behind their upgrade: 64. */
 const ASK_EVERY = 64;
 
 /**
@@ -123,6 +123,7 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
   readonly #at: number;
   readonly #ask: WorkerRequests;
   #askedAt = 0;
+  #heads = 0;
   #held = 0;
   #largest = 0;
 
@@ -159,17 +160,14 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
       this.leave();
       return undefined;
     }
-    if (own >= this.#askedAt + ASK_EVERY) {
-      this.#askedAt = own;
-      this.#ask.room();
-    }
+    this.#askAhead(own + this.#heads);
     return Number(Atomics.add(this.#ids, 0, 1n)) + 1;
   }
 
   /** Returns a place. */
   leave(): void {
     const own = Atomics.sub(this.#fields, this.#at + CONNECTIONS, 1) - 1;
-    this.#askedAt = Math.min(this.#askedAt, own);
+    this.#askedAt = Math.min(this.#askedAt, own + this.#heads);
   }
 
   /** Limit of connections over all workers. */
@@ -185,6 +183,8 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
    */
   maxHeads(heads: number): number {
     Atomics.store(this.#fields, this.#at + HEADS, heads);
+    this.#heads = heads;
+    this.#askAhead(this.connections + heads);
     return Math.max(1, Math.floor(Atomics.load(this.#limits, MAX_HEADS) / this.members));
   }
 
@@ -224,6 +224,14 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
   /** This worker looks at the request. */
   heard(): void {
     Atomics.store(this.#fields, this.#at + IS_ASKED, 0);
+  }
+
+  /** Asks while there are descriptors left: half heads take them all as well as connections do. */
+  #askAhead(own: number): void {
+    this.#askedAt = Math.min(this.#askedAt, own);
+    if (own < this.#askedAt + ASK_EVERY) return;
+    this.#askedAt = own;
+    this.#ask.room();
   }
 
   #note(field: number, bytes: number, before: number): number {

@@ -1,11 +1,23 @@
 /**
- * Random streams of frames against the echo server over our own frames, judged by an oracle that knows nothing of
- * our code: which messages and pongs come back, in which order, and with which close code the stream ends.
+ * Random streams of frames against the echo server over our own frames, plain, over TLS and with two workers, with and without
+ * compression; judged by an oracle that knows nothing of our code: which messages and pongs come back, in which order, and with
+ * which close code the stream ends.
  *
- *     deno run $(deno task -q std:flags) --allow-net --allow-read --allow-run perf/fuzz/frames.ts --count 50000
+ *     deno task perf:fuzz:frames --count 50000
  */
 
-import { conclude, FLAGS, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";
+import { compressAlone, Compressor, Inflater, OFFERS } from "./compression.ts";
+import {
+  conclude,
+  connectTo,
+  FLAGS,
+  makePair,
+  readSettings,
+  runTries,
+  startTarget,
+  type Target,
+  within,
+} from "./harness.ts";
 import type { Random } from "./random.ts";
 
 /** How many connections there are at once. */
@@ -24,6 +36,8 @@ interface Frame {
   readonly reserved: number;
   readonly isMasked: boolean;
   readonly payload: Uint8Array<ArrayBuffer>;
+  /** Whether its payload is random, of which zlib may make anything where it belongs to a compressed message. */
+  readonly isNoise: boolean;
   /** How the length is written: in as few bytes as it takes, or in more, or with its highest bit set. */
   readonly length: "minimal" | "two-bytes" | "eight-bytes" | "negative";
 }
@@ -34,14 +48,34 @@ interface Expected {
   readonly closeCode: number;
   /** Whether the server fails the connection: then it may end before all that came is answered. */
   readonly isFailure: boolean;
+  /** Whether only the form of what comes counts, as one message is noise. */
+  readonly isNoise?: boolean;
+}
+
+/** What a client offers, and how it then compresses. */
+interface Stream {
+  readonly frames: readonly Frame[];
+  /** The offer of permessage-deflate; empty for none. */
+  readonly offer: string;
 }
 
 const TEXTS = ["", "a", "Hello world", "é€😀", "x".repeat(126), "\ufeff\0", "x".repeat(4999), "ä".repeat(2500)];
 
-function makeFrames(random: Random): Frame[] {
+async function makeStream(random: Random): Promise<Stream> {
+  const offer = random.chance(0.5) ? random.pick(OFFERS) : "";
+  const compressor = offer === "" ? undefined : new Compressor(!offer.includes("client_no"));
   const frames: Frame[] = [];
   const add = (opcode: number, payload: Uint8Array<ArrayBuffer>, more: Partial<Frame> = {}) =>
-    frames.push({ opcode, payload, final: true, reserved: 0, isMasked: true, length: "minimal", ...more });
+    frames.push({
+      opcode,
+      payload,
+      final: true,
+      reserved: 0,
+      isMasked: true,
+      isNoise: false,
+      length: "minimal",
+      ...more,
+    });
   const control = () => {
     const opcode = random.pick([9, 9, 9, 10]);
     add(opcode, random.bytes(random.pick([0, 1, 5, 125])));
@@ -49,30 +83,40 @@ function makeFrames(random: Random): Frame[] {
   for (let messages = random.below(6); messages > 0; messages--) {
     if (random.chance(0.3)) control();
     const isText = random.chance(0.5);
-    const payload = isText
+    const plain = isText
       ? new TextEncoder().encode(random.pick(TEXTS))
       : random.bytes(random.pick([0, 1, 125, 126, 127, 1000, 5000]));
+    const isCompressed = compressor !== undefined && random.chance(0.7);
+    const payload = isCompressed ? await compressor.compress(random, plain) : plain;
     const pieces = random.chance(0.5) ? 1 : 1 + random.below(4);
     for (let piece = 0, at = 0; piece < pieces; piece++) {
       const end = piece === pieces - 1 ? payload.byteLength : at + random.below(payload.byteLength - at + 1);
-      add(piece > 0 ? 0 : isText ? 1 : 2, payload.slice(at, end), { final: piece === pieces - 1 });
+      add(piece > 0 ? 0 : isText ? 1 : 2, payload.slice(at, end), {
+        final: piece === pieces - 1,
+        reserved: isCompressed && piece === 0 ? RSV1 : 0,
+      });
       at = end;
       if (piece < pieces - 1 && random.chance(0.3)) control();
     }
   }
-  if (random.chance(0.6)) breakOne(random, frames, add);
+  if (random.chance(0.6)) breakOne(random, frames, add, offer !== "");
   const code = random.pick([1000, 1000, 1001, 3000, 4999]);
   add(8, Uint8Array.of(code >> 8, code & 255, ...new TextEncoder().encode(random.pick(["", "bye", "é".repeat(61)]))));
-  return frames;
+  compressor?.close();
+  return { frames, offer };
 }
+
+/** The bit that says that a message is compressed (RFC 7692 section 6). */
+const RSV1 = 4;
 
 /** Puts something wrong, or almost wrong, at any place. */
 function breakOne(
   random: Random,
   frames: Frame[],
   add: (opcode: number, payload: Uint8Array<ArrayBuffer>, more?: Partial<Frame>) => void,
+  isOffered: boolean,
 ): void {
-  add(...wrong(random));
+  add(...(isOffered && random.chance(0.4) ? wrongCompression(random) : wrong(random)));
   const frame = frames.pop();
   if (frame) frames.splice(random.below(frames.length + 1), 0, frame);
 }
@@ -83,7 +127,7 @@ function wrong(random: Random): [opcode: number, payload: Uint8Array<ArrayBuffer
     case 0:
       return [random.pick([3, 4, 7, 11, 15]), some];
     case 1:
-      return [random.pick([0, 1, 2, 8, 9, 10]), some, { reserved: 1 + random.below(7) }];
+      return [random.pick([0, 1, 2, 8, 9, 10]), some, { reserved: 1 + random.below(7), isNoise: true }];
     case 2:
       return [random.pick([1, 2, 9]), some, { isMasked: false }];
     case 3:
@@ -109,7 +153,7 @@ function wrong(random: Random): [opcode: number, payload: Uint8Array<ArrayBuffer
         ]),
       ];
     case 9:
-      return [0, some, { final: random.chance(0.5) }];
+      return [0, some, { final: random.chance(0.5), isNoise: true }];
     case 10:
       return [random.pick([1, 2]), random.bytes(0), { final: false }];
     case 11:
@@ -120,6 +164,32 @@ function wrong(random: Random): [opcode: number, payload: Uint8Array<ArrayBuffer
       }];
     default:
       return [8, random.bytes(0)];
+  }
+}
+
+/** What is wrong about a message that is compressed, or says so. */
+function wrongCompression(random: Random): ReturnType<typeof wrong> {
+  const opcode = random.pick([1, 2]);
+  switch (random.below(8)) {
+    case 0:
+      return [opcode, compressAlone(new Uint8Array(random.pick([MAX_MESSAGE_BYTES + 1, 1_000_000])).fill(97)), {
+        reserved: RSV1,
+      }];
+    case 1:
+      return [1, compressAlone(Uint8Array.of(97, 0xc3)), { reserved: RSV1 }];
+    case 2:
+      // A block of a type that there is not.
+      return [opcode, Uint8Array.of(7, 7, 7), { reserved: RSV1 }];
+    case 3:
+      return [0, compressAlone(random.bytes(3)), { reserved: RSV1 }];
+    case 4:
+      return [random.pick([8, 9, 10]), compressAlone(random.bytes(3)), { reserved: RSV1 }];
+    case 5:
+      return [opcode, compressAlone(random.bytes(3)), { reserved: RSV1 | random.pick([1, 2, 3]) }];
+    case 6:
+      return [opcode, compressAlone(random.bytes(3)), { reserved: RSV1, final: false }];
+    default:
+      return [opcode, random.bytes(random.pick([1, 20, 300])), { reserved: RSV1, isNoise: true }];
   }
 }
 
@@ -161,13 +231,18 @@ const legalCode = (code: number) =>
   (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999);
 
 /** What RFC 6455 wants of an echo that takes messages up to a limit. */
-function expectedOf(frames: readonly Frame[]): Expected {
+function expectedOf({ frames, offer }: Stream): Expected {
   const replies: string[] = [];
+  const inflater = offer === "" ? undefined : new Inflater(!offer.includes("client_no"));
+  let isCompressed = false;
   let kind: "text" | "binary" | undefined;
   let message: number[] = [];
   const fail = (closeCode: number): Expected => ({ replies, closeCode, isFailure: true });
-  for (const { opcode, final, reserved, isMasked, payload, length } of frames) {
-    if (reserved !== 0 || !isMasked || length !== "minimal" || ![0, 1, 2, 8, 9, 10].includes(opcode)) return fail(1002);
+  for (const { opcode, final, reserved, isMasked, isNoise, payload, length } of frames) {
+    const mayBeCompressed = inflater && (opcode === 1 || opcode === 2) && reserved === RSV1;
+    if (
+      (reserved !== 0 && !mayBeCompressed) || !isMasked || length !== "minimal" || ![0, 1, 2, 8, 9, 10].includes(opcode)
+    ) return fail(1002);
     if (opcode >= 8 && (!final || payload.byteLength > 125)) return fail(1002);
     if (opcode === 9) replies.push(`pong ${payload.toHex()}`);
     if (opcode === 9 || opcode === 10) continue;
@@ -178,10 +253,14 @@ function expectedOf(frames: readonly Frame[]): Expected {
       return isText(payload.slice(2)) ? { replies, closeCode: code, isFailure: false } : fail(1007);
     }
     if ((opcode === 0) !== (kind !== undefined)) return fail(1002);
+    if (opcode !== 0) isCompressed = reserved === RSV1;
     kind ??= opcode === 1 ? "text" : "binary";
-    if (message.length + payload.byteLength > MAX_MESSAGE_BYTES) return fail(1009);
+    if (!isCompressed && message.length + payload.byteLength > MAX_MESSAGE_BYTES) return fail(1009);
     message.push(...payload);
-    const bytes = Uint8Array.from(message);
+    if (isNoise && isCompressed) return { ...fail(1007), isNoise: true };
+    const bytes = isCompressed ? inflater?.inflate(Uint8Array.from(message), final) : Uint8Array.from(message);
+    if (bytes === undefined) return fail(1007);
+    if (bytes.byteLength > MAX_MESSAGE_BYTES) return fail(1009);
     if (kind === "text" && !(final ? isText(bytes) : mayBeText(bytes))) return fail(1007);
     if (!final) continue;
     replies.push(`${kind} ${bytes.toHex()}`);
@@ -199,9 +278,11 @@ interface Answer {
   wrong: string;
 }
 
-/** Reads the frames of a server. */
-function readAnswer(bytes: Uint8Array<ArrayBuffer>): Answer {
+/** Reads the frames of a server, which may compress messages where that was offered. */
+function readAnswer(bytes: Uint8Array<ArrayBuffer>, offer: string): Answer {
   const answer: Answer = { replies: [], closeCode: undefined, wrong: "" };
+  const inflater = offer === "" ? undefined : new Inflater(!offer.includes("server_no"));
+  let isCompressed = false;
   let kind = "";
   let message: number[] = [];
   for (let at = 0; at + 2 <= bytes.byteLength;) {
@@ -214,7 +295,9 @@ function readAnswer(bytes: Uint8Array<ArrayBuffer>): Answer {
       head = 4;
       if (size < 126) answer.wrong = "a length that is not minimal";
     } else if (size === 127) answer.wrong = "a length over 64 KiB";
-    if ((first & 0x70) !== 0 || (second & 128) !== 0) answer.wrong = "reserved bits, or a mask";
+    const isMarked = inflater !== undefined && (first & 0x70) === 0x40 && (opcode === 1 || opcode === 2);
+    if (opcode === 1 || opcode === 2) isCompressed = isMarked;
+    if (((first & 0x70) !== 0 && !isMarked) || (second & 128) !== 0) answer.wrong = "reserved bits, or a mask";
     if (at + head + size > bytes.byteLength) {
       // Cut by the end of the connection.
       if (answer.closeCode !== undefined) answer.wrong = "bytes behind the close frame";
@@ -232,7 +315,9 @@ function readAnswer(bytes: Uint8Array<ArrayBuffer>): Answer {
       if (kind === "") kind = opcode === 1 ? "text" : "binary";
       message.push(...payload);
       if ((first & 128) === 0) continue;
-      answer.replies.push(`${kind} ${Uint8Array.from(message).toHex()}`);
+      const plain = isCompressed ? inflater?.inflate(Uint8Array.from(message), true) : Uint8Array.from(message);
+      if (plain) answer.replies.push(`${kind} ${plain.toHex()}`);
+      else answer.wrong = "a message that cannot be inflated";
       kind = "";
       message = [];
     } else answer.wrong = `opcode ${opcode}`;
@@ -247,6 +332,7 @@ const isBeginning = (part: readonly string[], whole: readonly string[]) => part.
 /** Compares what came with what should have come. A pong may overtake the message that it stands inside, or wait for its end. */
 function differenceOf(expected: Expected, answer: Answer): string | undefined {
   if (answer.wrong !== "") return answer.wrong;
+  if (expected.isNoise) return undefined;
   if (answer.closeCode !== expected.closeCode) return `close code ${answer.closeCode} instead of ${expected.closeCode}`;
   for (const isPong of [false, true]) {
     const [should, did] = [byKind(expected.replies, isPong), byKind(answer.replies, isPong)];
@@ -258,10 +344,12 @@ function differenceOf(expected: Expected, answer: Answer): string | undefined {
 
 async function talk(
   random: Random,
-  { hostname, port }: Target,
+  target: Target,
   bytes: Uint8Array<ArrayBuffer>,
+  offer: string,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  using connection = await Deno.connect({ hostname, port });
+  const { hostname, port } = target;
+  using connection = await connectTo(target);
   const head = [
     "GET / HTTP/1.1",
     `Host: ${hostname}:${port}`,
@@ -269,6 +357,7 @@ async function talk(
     "Connection: Upgrade",
     "Sec-WebSocket-Version: 13",
     `Sec-WebSocket-Key: ${random.bytes(16).toBase64()}`,
+    ...(offer === "" ? [] : [`Sec-WebSocket-Extensions: ${offer}`]),
   ];
   await connection.write(new TextEncoder().encode([...head, "", ""].join("\r\n").replace("GET / ", "GET /echo ")));
   const received: Uint8Array[] = [];
@@ -296,35 +385,47 @@ async function talk(
   if (!text.startsWith("HTTP/1.1 101 ") || end === -1) {
     throw new Error(`no upgrade: ${JSON.stringify(text.slice(0, 100))}`);
   }
+  if ((offer !== "") !== /^sec-websocket-extensions: permessage-deflate/im.test(text.slice(0, end))) {
+    throw new Error(`the offer "${offer}" is answered with ${JSON.stringify(text.slice(0, end))}`);
+  }
   return all.slice(end + 4);
 }
 
 async function main(args: readonly string[]): Promise<number> {
   const settings = readSettings(args, 50_000);
-  const server = await startTarget("wire", [
-    "run",
-    ...FLAGS,
-    "server.ts",
-    ...["--port", "0", "--log", "none", "--transport", "wire", "--max-message", `${MAX_MESSAGE_BYTES}`],
+  const words = ["--port", "0", "--log", "none", "--transport", "wire", "--max-message", `${MAX_MESSAGE_BYTES}`];
+  const pair = await makePair();
+  const start = (name: string, more: readonly string[], caCert?: string) =>
+    startTarget(name, ["run", ...FLAGS, "server.ts", ...words, ...more], caCert === undefined ? {} : { caCert });
+  const targets = await Promise.all([
+    start("wire", []),
+    start("two workers", ["--workers", "2"]),
+    start("wire TLS", pair.args, pair.caCert),
   ]);
+  await pair.remove();
   const since = performance.now();
   let failures = 0;
-  const found = await runTries(settings, AT_ONCE, async (random) => {
-    if (!server.isAlive()) return "the server has ended";
-    const frames = makeFrames(random);
-    const expected = expectedOf(frames);
-    const bytes = Uint8Array.from(frames.flatMap((frame) => encode(random, frame)));
-    const answer = readAnswer(await within(talk(random, server, bytes), "the end of the stream", STREAM_TIMEOUT_MS));
+  let compressed = 0;
+  const found = await runTries(settings, AT_ONCE, async (random, index) => {
+    const target = targets[index % targets.length];
+    if (!target?.isAlive()) return `${target?.name} has ended`;
+    const stream = await makeStream(random);
+    const expected = expectedOf(stream);
+    const bytes = Uint8Array.from(stream.frames.flatMap((frame) => encode(random, frame)));
+    const talking = talk(random, target, bytes, stream.offer);
+    const answer = readAnswer(await within(talking, "the end of the stream", STREAM_TIMEOUT_MS), stream.offer);
     if (expected.isFailure) failures++;
+    if (stream.offer !== "") compressed++;
     const difference = differenceOf(expected, answer);
-    return difference && `${difference}: ${bytes.slice(0, 300).toHex()}`;
+    return difference && `${target.name}, "${stream.offer}": ${difference}: ${bytes.slice(0, 300).toHex()}`;
   });
   console.log(
-    `${failures} of ${settings.count} streams break the protocol or the limit; ${
-      (await server.residentMib()).toFixed(0)
-    } MiB`,
+    `${failures} of ${settings.count} streams break the protocol or the limit, ${compressed} are with compression`,
   );
-  found.push(...await server.stop());
+  for (const target of targets) {
+    if (target.isAlive()) console.log(`${target.name}: ${(await target.residentMib()).toFixed(0)} MiB`);
+    found.push(...await target.stop());
+  }
   return conclude("frames", settings.count, since, found);
 }
 

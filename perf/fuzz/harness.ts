@@ -1,5 +1,6 @@
 /** What the fuzzers share: random numbers with a seed, servers in processes of their own, and what was found. */
 
+import { createAuthority } from "../../tests/support/certificates.ts";
 import { readMebibytes } from "../support.ts";
 import { Random } from "./random.ts";
 
@@ -35,6 +36,8 @@ export interface Target {
   readonly name: string;
   readonly hostname: string;
   readonly port: number;
+  /** The authority of its certificate, as PEM text, if it speaks TLS. */
+  readonly caCert?: string | undefined;
   /** Whether it still runs. */
   isAlive(): boolean;
   /** The memory that it takes, in MiB. */
@@ -43,17 +46,46 @@ export interface Target {
   stop(): Promise<string[]>;
 }
 
+/** Connects to a server, over TLS if it speaks that. */
+export function connectTo({ hostname, port, caCert }: Target): Promise<Deno.Conn> {
+  return caCert === undefined
+    ? Deno.connect({ hostname, port })
+    : Deno.connectTls({ hostname, port, caCerts: [caCert] });
+}
+
+/** Makes a certificate for 127.0.0.1, in files for the server; they can be removed once it listens. */
+export async function makePair(): Promise<{ args: string[]; caCert: string; remove(): Promise<void> }> {
+  const authority = await createAuthority();
+  const { cert, key } = await authority.sign("wsproof fuzz");
+  const directory = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${directory}/cert.pem`, cert);
+  await Deno.writeTextFile(`${directory}/key.pem`, key);
+  return {
+    args: ["--cert", `${directory}/cert.pem`, "--key", `${directory}/key.pem`],
+    caCert: authority.cert,
+    remove: () => Deno.remove(directory, { recursive: true }),
+  };
+}
+
+/** Options of {@linkcode startTarget}. */
+export interface TargetOptions {
+  /** The authority of its certificate, as PEM text, if it speaks TLS. */
+  readonly caCert?: string;
+  /** Told each line of its standard output. */
+  readonly onLine?: (line: string) => void;
+}
+
 /**
  * Starts a server, and waits until it has said where it listens.
  *
  * @param name What it is called.
  * @param args The arguments of Deno.
- * @param onLine Told each line of its standard output.
+ * @param options How it is spoken to, and who hears what it prints.
  */
 export async function startTarget(
   name: string,
   args: readonly string[],
-  onLine: (line: string) => void = () => {},
+  { caCert, onLine = () => {} }: TargetOptions = {},
 ): Promise<Target> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
@@ -76,6 +108,7 @@ export async function startTarget(
     name,
     hostname: "127.0.0.1",
     port: Number(port),
+    caCert,
     isAlive: () => isAlive,
     residentMib: () => readMebibytes(child.pid, "VmRSS"),
     async stop() {

@@ -1,12 +1,23 @@
 /**
- * Mutated opening handshakes against every server of the project: the two front doors with and without TLS in front, the handler
- * under `deno serve`, and the lab. No head may end or hang one of them, print on its standard error output, or be let in although
- * it is no handshake; and every correct one is let in.
+ * Mutated opening handshakes against every server of the project: the two front doors with and without TLS, one of several
+ * workers, the handler under `deno serve`, and the lab. No head may end or hang one of them, print on its standard error output,
+ * or be let in although it is no handshake; every correct one is let in, with an extension that it has offered or none.
  *
- *     deno run $(deno task -q std:flags) --allow-net --allow-read --allow-run perf/fuzz/heads.ts --count 50000
+ *     deno task perf:fuzz:heads --count 50000
  */
 
-import { conclude, FLAGS, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";
+import {
+  conclude,
+  connectTo,
+  FLAGS,
+  makePair,
+  readSettings,
+  runTries,
+  startTarget,
+  type Target,
+  within,
+} from "./harness.ts";
+import { OFFERS, problemOf } from "./offers.ts";
 import type { Random } from "./random.ts";
 
 /** How many connections there are at once. */
@@ -62,13 +73,7 @@ const VALUES: Record<string, readonly string[]> = {
     "dGhlIHNhbXBsZSBub25jZQ==, x",
   ],
   "Sec-WebSocket-Protocol": ["chat", "a, b", "a,,b", "", ",", "a b", '"a"', "wsproof.bearer.eA"],
-  "Sec-WebSocket-Extensions": [
-    "permessage-deflate",
-    "permessage-deflate; client_max_window_bits",
-    ";",
-    'a="',
-    "x, y; z=1",
-  ],
+  "Sec-WebSocket-Extensions": OFFERS,
   "Content-Length": ["0", "1", "-0", "+0", "0x0", "", "00", "18446744073709551616", "0, 0"],
   "Transfer-Encoding": ["chunked", "identity", "", "gzip, chunked"],
   Expect: ["100-continue", "x"],
@@ -219,9 +224,10 @@ function breakText(random: Random, text: string): string {
  * forgive (line ends, blanks at the end of a line, folds), and nothing that decides.
  *
  * @param bytes The head.
- * @param hidesVersion Whether the server cannot see the version of HTTP, as behind the runtime's `Request`.
+ * @param extensions What the server has answered in the field Sec-WebSocket-Extensions.
+ * @param door What kind of server it is.
  */
-function reasonAgainst(bytes: Uint8Array, hidesVersion: boolean): string | undefined {
+function reasonAgainst(bytes: Uint8Array, extensions: string, { hidesVersion, compresses }: Door): string | undefined {
   const text = String.fromCharCode(...bytes);
   const end = /\r?\n\r?\n/.exec(text.replace(/^(\r?\n)+/, ""));
   if (end === null) return "no end";
@@ -255,16 +261,36 @@ function reasonAgainst(bytes: Uint8Array, hidesVersion: boolean): string | undef
   }
   if (all("transfer-encoding").length > 0) return "Transfer-Encoding";
   if (all("content-length").some((value) => !/^0+$/.test(value))) return "Content-Length";
+  const extensionProblem = problemOf(all("sec-websocket-extensions").join(), extensions, compresses);
+  if (extensionProblem !== undefined) return `Sec-WebSocket-Extensions: ${extensionProblem}`;
   if (list("sec-websocket-protocol").some((one) => !/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(one))) {
     return "Sec-WebSocket-Protocol";
   }
   return undefined;
 }
 
-/** Writes a head in pieces and reads how the answer begins; the status is 0 without an answer. */
-async function ask(random: Random, target: Target, { bytes }: Head): Promise<number> {
-  const { hostname, port } = target;
-  using connection = await within(Deno.connect({ hostname, port }), "connection", ANSWER_TIMEOUT_MS);
+/** A kind of server. */
+interface Door {
+  /** Whether the server cannot see the version of HTTP, as behind the runtime's `Request`. */
+  readonly hidesVersion: boolean;
+  /** Whether it compresses where a client offers that; `undefined` where that is its own business. */
+  readonly compresses: boolean | undefined;
+  readonly target: Target;
+}
+
+/** What a server answers. */
+interface Answer {
+  /** The status, 0 without an answer. */
+  readonly status: number;
+  /** The field Sec-WebSocket-Extensions; empty without it. */
+  readonly extensions: string;
+}
+
+const NO_ANSWER: Answer = { status: 0, extensions: "" };
+
+/** Writes a head in pieces and reads how the answer begins. */
+async function ask(random: Random, { target, hidesVersion }: Door, { bytes }: Head): Promise<Answer> {
+  using connection = await within(connectTo(target), "connection", ANSWER_TIMEOUT_MS);
   let isHurried = false;
   try {
     const pieces = 1 + random.below(3);
@@ -274,18 +300,18 @@ async function ask(random: Random, target: Target, { bytes }: Head): Promise<num
     }
     // Nothing answers what may go on; a server that waits for the rest is not asked to hurry. Two of them take CRLF only for an
     // end, and would wait for the whole deadline of a head; the runtime waits when the two are mixed.
-    const isStrict = target.name === "wire" || target.name === "lab";
-    const hasEnd = (isStrict ? /\r\n\r\n/ : /\r\n\r\n|\n\n/).test(String.fromCharCode(...bytes));
+    const hasEnd = (hidesVersion ? /\r\n\r\n|\n\n/ : /\r\n\r\n/).test(String.fromCharCode(...bytes));
     isHurried = !hasEnd;
     if (isHurried) await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
   } catch {
     // It has answered already, and gone.
   }
-  if (isHurried) return 0;
-  const answer = new Uint8Array(64);
+  if (isHurried) return NO_ANSWER;
+  const answer = new Uint8Array(4096);
   let length = 0;
+  const text = () => String.fromCharCode(...answer.subarray(0, length));
   try {
-    while (length < 12) {
+    while (length < 12 || (text().startsWith("HTTP/1.1 101") && !text().includes("\r\n\r\n"))) {
       const reading = connection.read(answer.subarray(length));
       const count = await within(reading, "an answer", ANSWER_TIMEOUT_MS);
       if (count === null) break;
@@ -295,37 +321,55 @@ async function ask(random: Random, target: Target, { bytes }: Head): Promise<num
     if (error instanceof Error && error.message.startsWith("Waited")) throw error;
     // A reset: what the client went on to send was not read.
   }
-  const start = String.fromCharCode(...answer.subarray(0, length));
-  return Number(/^HTTP\/1\.[01] (\d{3})/.exec(start)?.[1] ?? 0);
+  const [head = ""] = text().split("\r\n\r\n");
+  return {
+    status: Number(/^HTTP\/1\.[01] (\d{3})/.exec(head)?.[1] ?? 0),
+    extensions: [...head.matchAll(/^sec-websocket-extensions: *(.*?) *\r?$/gim)].map(([, value]) => value).join(),
+  };
 }
 
 async function main(args: readonly string[]): Promise<number> {
   const settings = readSettings(args, 50_000);
   const server = (...more: string[]) => ["run", ...FLAGS, "server.ts", "--port", "0", "--log", "none", ...more];
-  const targets = await Promise.all([
-    startTarget("builtin", server()),
-    startTarget("wire", server("--transport", "wire")),
-    startTarget("lab", server("--lab")),
-    startTarget("deno serve", ["serve", ...FLAGS, "--host", "127.0.0.1", "--port", "0", "handler.ts"]),
+  const wire = ["--transport", "wire"];
+  const pair = await makePair();
+  const door = async (target: Promise<Target>, hidesVersion: boolean, compresses?: boolean): Promise<Door> => ({
+    target: await target,
+    hidesVersion,
+    compresses,
+  });
+  const doors = await Promise.all([
+    door(startTarget("builtin", server()), true, false),
+    door(startTarget("builtin TLS", server(...pair.args), { caCert: pair.caCert }), true, false),
+    door(startTarget("wire", server(...wire)), false, true),
+    door(startTarget("wire TLS", server(...wire, ...pair.args), { caCert: pair.caCert }), false, true),
+    door(startTarget("two workers", server(...wire, "--workers", "2")), false, true),
+    door(startTarget("lab", server("--lab")), false),
+    door(
+      startTarget("deno serve", ["serve", ...FLAGS, "--host", "127.0.0.1", "--port", "0", "handler.ts"]),
+      true,
+      false,
+    ),
   ]);
+  await pair.remove();
   const since = performance.now();
   const seen = new Map<string, number>();
   const found = await runTries(settings, AT_ONCE, async (random, index) => {
-    const target = targets[index % targets.length];
-    if (target === undefined) return undefined;
+    const door = doors[index % doors.length];
+    if (door === undefined) return undefined;
+    const { target } = door;
     if (!target.isAlive()) return `${target.name} has ended`;
     const head = makeHead(random, target);
-    const status = await ask(random, target, head);
+    const { status, extensions } = await ask(random, door, head);
     const key = `${target.name} ${status}`;
     seen.set(key, (seen.get(key) ?? 0) + 1);
     const shown = () => JSON.stringify(String.fromCharCode(...head.bytes.subarray(0, 600)));
     if (head.isCorrect && status !== 101) return `${target.name} answers ${status} to ${shown()}`;
-    const hidesVersion = target.name === "builtin" || target.name === "deno serve";
-    const reason = status === 101 ? reasonAgainst(head.bytes, hidesVersion) : undefined;
+    const reason = status === 101 ? reasonAgainst(head.bytes, extensions, door) : undefined;
     return reason === undefined ? undefined : `${target.name} lets in (${reason}) ${shown()}`;
   });
   console.log([...seen].sort().map(([key, count]) => `${key}: ${count}`).join(", "));
-  for (const target of targets) {
+  for (const { target } of doors) {
     if (target.isAlive()) console.log(`${target.name}: ${(await target.residentMib()).toFixed(0)} MiB`);
     found.push(...await target.stop());
   }

@@ -8,9 +8,8 @@
 
 import { messageOf } from "../../lib/protocol/error.ts";
 import { openWire } from "../../lib/connection/wire.ts";
-import { createAuthority } from "../../tests/support/certificates.ts";
 import { sendTlsStream } from "../../tests/support/tls_streams.ts";
-import { conclude, FLAGS, MAX_FINDINGS, readSettings, startTarget } from "./harness.ts";
+import { conclude, FLAGS, makePair, MAX_FINDINGS, readSettings, startTarget } from "./harness.ts";
 
 const WAIT = { timeoutMs: 20_000 };
 /** So many streams are under way at once. */
@@ -36,15 +35,10 @@ async function exchange(url: string, caCerts: string[]): Promise<string | undefi
 
 async function main(args: readonly string[]): Promise<number> {
   const { count, seed } = readSettings(args, 3000);
-  const authority = await createAuthority();
-  const { cert, key } = await authority.sign("wsproof fuzz");
-  const directory = await Deno.makeTempDir();
-  await Deno.writeTextFile(`${directory}/cert.pem`, cert);
-  await Deno.writeTextFile(`${directory}/key.pem`, key);
-  const pair = ["--cert", `${directory}/cert.pem`, "--key", `${directory}/key.pem`];
-  const options = ["--transport", "wire", "--port", "0", "--log", "none", ...pair];
+  const pair = await makePair();
+  const options = ["--transport", "wire", "--port", "0", "--log", "none", ...pair.args];
   const server = await startTarget("wire", ["run", ...FLAGS, "server.ts", ...options]);
-  await Deno.remove(directory, { recursive: true });
+  await pair.remove();
   const since = performance.now();
   const found: string[] = [];
   const memory: number[] = [];
@@ -59,7 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
   while (next < seed + count && found.length < MAX_FINDINGS && server.isAlive()) {
     const until = Math.min(seed + count, next + ROUND);
     await Promise.all(Array.from({ length: AT_ONCE }, () => sendSome(until)));
-    const problem = await exchange(`wss://${server.hostname}:${server.port}/`, [authority.cert]);
+    const problem = await exchange(`wss://${server.hostname}:${server.port}/`, [pair.caCert]);
     if (problem !== undefined) found.push(`behind seed ${next - 1} the honest exchange fails: ${problem}`);
     if (server.isAlive()) memory.push(await server.residentMib());
   }

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { openBuiltin } from "../../lib/connection/builtin.ts";
 import { within } from "../../lib/net/deadline.ts";
-import { client, outcomeOf, reportOf, startHandler } from "../support/command.ts";
+import { client, handlerProcess, outcomeOf, reportOf, startHandler } from "../support/command.ts";
+import { connectRaw, rawClient, type RawSocket } from "../support/raw_peer.ts";
 
 const WAIT = { timeoutMs: 60_000 };
 
@@ -44,6 +45,44 @@ Deno.test({
     assertEquals((await child.status).code, 0);
     assertEquals(await stdout, "");
     await reader.cancel();
+  },
+});
+
+Deno.test({
+  name: "handler ends at SIGTERM, although a peer has dropped TCP without a close frame",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    // The runtime alone would wait for its timer, which is a matter of this.
+    await using server = await handlerProcess({ WSPROOF_IDLE_TIMEOUT: "3600", WSPROOF_LOG: "json" });
+    const socket = await rawClient(server.url);
+    assertEquals(JSON.parse(await server.nextLine()).type, "opened");
+    socket.close();
+    assertEquals(JSON.parse(await server.nextLine()).type, "closed");
+    server.child.kill("SIGTERM");
+    assertEquals((await server.ended()).code, 0);
+  },
+});
+
+Deno.test({
+  name: "handler ends with 1 and says why, when the runtime gives up listening for want of descriptors",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using server = await handlerProcess({ WSPROOF_LOG: "none" }, { descriptors: 200 });
+    const sockets: RawSocket[] = [];
+    try {
+      // Half heads, until nobody listens any more.
+      while (sockets.length < 1000) {
+        const socket = await connectRaw(server.url);
+        sockets.push(socket);
+        await socket.write("GET / HTTP/1.1\r\n");
+      }
+    } catch {
+      // That is the end of it.
+    }
+    const { code, stderr } = await server.ended();
+    for (const socket of sockets) socket.close();
+    assertEquals(code, 1);
+    assertMatch(stderr, /wsproof: The runtime has stopped listening, as it does without free descriptors/);
   },
 });
 

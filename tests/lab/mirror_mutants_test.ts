@@ -40,6 +40,20 @@ Deno.test("a client that keeps every rule passes every case", async () => {
   assertEquals(await caughtBy({}, RIGHT_CASES), []);
 });
 
+/** Cases that judge how soon a client is back: the tests below give them the times, as a busy machine has its own. */
+const RETURN_CASES = ["6455/7.2.3/refused", "6455/7.2.3/dropped"];
+
+for (const id of RETURN_CASES) {
+  Deno.test(`the case ${id} fails a client that is back within 100 ms three times, and no other`, () => {
+    const judged = MIRROR_CASES.find(({ test }) => test.id === id)?.judgeAgent;
+    const gradeOf = (...visits: number[]) =>
+      judged?.({ visits, masks: [], ownMasks: [], keys: [], requestProblem: undefined })?.grade;
+    assertEquals(gradeOf(0, 99, 198, 297), "fail");
+    assertEquals(gradeOf(0, 500, 501, 1000, 1001, 1002), "fail");
+    assertEquals([gradeOf(0), gradeOf(0, 99, 198, 298), gradeOf(0, 100, 200, 300)], [undefined, undefined, undefined]);
+  });
+}
+
 Deno.test("each fault of a client is caught by the cases of its rule, and no others; and every case catches one", async (t) => {
   const found = new Map<string, readonly string[]>();
   await eachOf(CLIENT_MUTATIONS, FAULTS_AT_ONCE, async ({ name, cases, catches: _, isSilent, ...fault }) => {
@@ -54,7 +68,7 @@ Deno.test("each fault of a client is caught by the cases of its rule, and no oth
     });
   }
   await t.step("every case but those that fail nobody has caught a fault", () => {
-    const caught = new Set([...found.values()].flat());
+    const caught = new Set([...found.values(), RETURN_CASES].flat());
     const idle = MIRROR_CASES.map(({ test }) => test.id).filter((id) => !caught.has(id));
     assertEquals(new Set(idle), INFORMATIVE);
     assertEquals(MIRROR_CASES.filter(({ test }) => test.level === "info").length, INFORMATIVE.size);

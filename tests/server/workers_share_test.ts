@@ -77,6 +77,22 @@ Deno.test("WorkerShare asks for room after each 64 connections more than before"
   assertEquals(asked.length, 2);
 });
 
+Deno.test("WorkerShare asks for room after each 64 more that are before their upgrade as well", () => {
+  const { share, asked } = workersOf(2, { maxConnections: 1000, maxHeads: 1024 });
+  for (let heads = 0; heads < 64; heads++) share(0).maxHeads(heads);
+  assertEquals(asked, []);
+  share(0).maxHeads(64);
+  assertEquals(asked, ["0 room"]);
+  // Upgraded, they are as many as before.
+  for (let connections = 1; connections <= 64; connections++) {
+    share(0).maxHeads(64 - connections);
+    share(0).take();
+  }
+  assertEquals(asked, ["0 room"]);
+  for (let heads = 0; heads <= 64; heads++) share(0).maxHeads(heads);
+  assertEquals(asked.length, 2);
+});
+
 Deno.test("WorkerShare asks the worker with the largest holder once, until it has heard", () => {
   const { share, asked } = workersOf(3, { maxConnections: 9, maxHeads: 9 });
   share(0).tell(2 * MIB, MIB);

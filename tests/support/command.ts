@@ -141,10 +141,16 @@ export function serverProcessWith(options: StartOptions, ...args: string[]): Pro
 }
 
 /** Starts `deno serve` with the handler and two workers on a free port; the variables are its settings. */
-export function startHandler(env: Readonly<Record<string, string>>, ...flags: string[]): Deno.ChildProcess {
+export function startHandler(
+  env: Readonly<Record<string, string>>,
+  ...given: readonly (Pick<StartOptions, "descriptors"> | string)[]
+): Deno.ChildProcess {
+  const flags = given.filter((word) => typeof word === "string");
+  const options = given.find((option) => typeof option !== "string");
   const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*", "--ignore-env"];
   const place = ["--parallel", "--host", "127.0.0.1", "--port", "0"];
   return spawn(["serve", ...standIns, ...place, ...permissions, ...flags, "handler.ts"], {
+    ...options,
     env: { DENO_JOBS: "2", ...env },
   });
 }

@@ -14,8 +14,6 @@ export interface ClientFault extends Fault {
   readonly key?: () => string;
   /** Changes the fields of the request. */
   readonly request?: (fields: [string, string][]) => [string, string][];
-  /** How often it comes back at once, when its connection ended without a close frame. */
-  readonly returns?: number;
 }
 
 const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));
@@ -23,20 +21,18 @@ const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));
 /** Runs a case. */
 export async function visitCase(url: string, number: string, fault: ClientFault): Promise<void> {
   const query = `?casetuple=${encodeURIComponent(number)}&agent=mutant`;
-  for (let visit = 0; visit <= (fault.returns ?? 0); visit++) {
-    const { hostname, port } = new URL(url);
-    const connection = await Deno.connect({ hostname, port: Number(port) });
-    connection.setNoDelay(true);
-    try {
-      const visited = visitOnce(connection, `/runCase${query}`, fault);
-      // A client that keeps TCP open leaves once it is judged.
-      if (fault.ignores?.includes("their-end")) await Promise.race([visited, judged(`${url}getCaseStatus${query}`)]);
-      else await visited;
-    } catch {
-      // The lab judges it.
-    } finally {
-      connection.close();
-    }
+  const { hostname, port } = new URL(url);
+  const connection = await Deno.connect({ hostname, port: Number(port) });
+  connection.setNoDelay(true);
+  try {
+    const visited = visitOnce(connection, `/runCase${query}`, fault);
+    // A client that keeps TCP open leaves once it is judged.
+    if (fault.ignores?.includes("their-end")) await Promise.race([visited, judged(`${url}getCaseStatus${query}`)]);
+    else await visited;
+  } catch {
+    // The lab judges it.
+  } finally {
+    connection.close();
   }
 }
 

@@ -162,13 +162,6 @@ const ends: readonly Own[] = [
     cases: casesOf(/late-close$/),
   },
   {
-    name: "comes back at once, again and again",
-    // Three returns in time are enough.
-    returns: 15,
-    catches: named("refused", "dropped"),
-    cases: casesOf(/7\.2\.3|random-keys|5\.2\/length-\d/),
-  },
-  {
     name: "never ends TCP",
     ignores: ["their-end"],
     isSilent: true,
