@@ -109,8 +109,7 @@ export function makeBomb(bytes: number): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   let repeated: Uint8Array | undefined;
   for (let left = bytes; left > 0; left -= MIB) {
-    // Equal input behind equal input compresses to equal bytes: only the first three pieces and the last are
-    // compressed.
+    // Equal input after equal input gives equal bytes: only the first three pieces and the last are compressed.
     const made = left >= MIB && repeated ? repeated : codec.deflateWhole(piece.subarray(0, left));
     if (parts.length >= 4) repeated = made;
     parts.push(made, TAIL);

@@ -1,19 +1,19 @@
-/** An echo client that keeps every rule that the lab's cases hold it to, but those that a test takes away, one at a time. */
+/** An echo client that keeps every rule of the lab's cases, except those that a test removes, one at a time. */
 
 import { type Fault, Session } from "./mutant_server.ts";
 import { acceptKeyFor } from "../../lib/protocol/handshake.ts";
 import { HeadReader } from "../../lib/protocol/http.ts";
 import { encodeHead, type HttpHead, listOf, parseStatusLine, valuesOf } from "../../lib/protocol/http_lines.ts";
 
-/** What a mutant does otherwise. */
+/** The deviations of a mutant. */
 export interface ClientFault extends Fault {
-  /** Gives masking keys; random by default. */
+  /** Makes masking keys; random by default. */
   readonly mask?: () => Uint8Array;
-  /** Gives the key of a handshake; random by default. */
+  /** Makes the key of a handshake; random by default. */
   readonly key?: () => string;
   /** Changes the fields of the request. */
   readonly request?: (fields: [string, string][]) => [string, string][];
-  /** How often it comes back at once, when its connection ended without a close frame. */
+  /** The number of immediate returns after a connection without a close frame. */
   readonly returns?: number;
 }
 
@@ -28,7 +28,7 @@ export async function visitCase(url: string, number: string, fault: ClientFault)
     try {
       await visitOnce(connection, `/runCase?casetuple=${encodeURIComponent(number)}&agent=mutant`, fault);
     } catch {
-      // The lab judges it.
+      // The lab judges.
     } finally {
       connection.close();
     }
