@@ -1,6 +1,4 @@
-/**
- * Floods from a peer in another process: the client's deadlines and Ctrl-C, the server's clock, and its other peers.
- */
+/** Floods from a peer in another process: the client's deadlines and Ctrl-C, the server's clock and other peers. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { OPCODE } from "../../lib/protocol/frame.ts";

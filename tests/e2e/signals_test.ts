@@ -1,6 +1,4 @@
-/**
- * Signals: one Ctrl-C of a terminal counts once, although `deno task` forwards it; a second ends the process at once.
- */
+/** Signals: one Ctrl-C of a terminal counts once, although `deno task` forwards it; a second ends the process. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { SECOND_SIGNAL_MS, SignalCounter } from "../../lib/cli/signals.ts";

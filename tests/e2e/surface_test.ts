@@ -1,6 +1,4 @@
-/**
- * The entry points of the library: few, each name in exactly one, no effects of an import. Only shells print and exit.
- */
+/** The entry points of the library: few, each name in exactly one, no effects on import. Only shells print, exit. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { outcomeOf, standIns, startScript } from "../support/command.ts";
