@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 
 const ROOT = new URL("../", import.meta.url);
 
-/** How high each room stands. A room imports from lower ones; those of one height do not know each other. */
+/** The height of each room. A room imports only from lower ones. */
 const HEIGHTS = new Map([
   ["protocol", 0],
   ["net", 1],
@@ -20,10 +20,10 @@ const HEIGHTS = new Map([
   ["shells", 7],
 ]);
 
-/** The command lines and the library: what stands at the root. */
+/** The command lines and the library, at the root. */
 const SHELLS = ["main.ts", "server.ts", "handler.ts", "mod.ts"];
 
-/** A file, and the code in it without comments. */
+/** A file with its code, without comments. */
 interface Source {
   /** Its path from the root. */
   readonly path: string;
@@ -37,7 +37,9 @@ async function* filesIn(folder: string): AsyncGenerator<string> {
   }
 }
 
-/** Comments are lines of their own, or end a line behind a space; the addresses in text have none before their slashes. */
+/**
+ * Removes comments: whole lines, or line ends behind a space. Addresses in strings have no space before their slashes.
+ */
 function withoutComments(text: string): string {
   return text.replace(/^[ \t]*\/\*\*?[^]*?\*\//gm, "").replace(/(^|[ \t])\/\/ .*$/gm, "");
 }
@@ -48,19 +50,19 @@ async function sourcesOf(paths: AsyncIterable<string> | Iterable<string>): Promi
     try {
       sources.push({ path, code: withoutComments(await Deno.readTextFile(new URL(path, ROOT))) });
     } catch (error) {
-      // Not every shell is there.
+      // Not every shell exists.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
   return sources;
 }
 
-/** What a file imports or hands on, when it is loaded and later. */
+/** The imports and re-exports of a file, static and dynamic. */
 function importsOf({ code }: Source): string[] {
   return [...code.matchAll(/(?:\bfrom|\bimport\(?)\s*"([^"]+)"/g)].map(([, specifier = ""]) => specifier);
 }
 
-/** The path from the root of a file that another one imports; `undefined` for a package. */
+/** The path from the root of an imported file; `undefined` for a package. */
 function targetOf({ path }: Source, specifier: string): string | undefined {
   if (!specifier.startsWith(".")) return undefined;
   return new URL(specifier, new URL(path, ROOT)).href.slice(ROOT.href.length);
@@ -74,7 +76,7 @@ function roomOf(path: string): string {
 const LIB = await sourcesOf(filesIn("lib/"));
 const ALL = [...LIB, ...await sourcesOf(SHELLS)];
 
-/** The edges of the import graph whose end is a TypeScript file of the house. */
+/** The edges of the import graph to TypeScript files of the house. */
 const EDGES = ALL.flatMap((source) =>
   importsOf(source).flatMap((specifier) => {
     const to = targetOf(source, specifier);
@@ -90,7 +92,7 @@ Deno.test("the import graph holds every file but the shells, so that nothing esc
   const files = new Set(ALL.map(({ path }) => path));
   assertEquals(EDGES.filter(({ to }) => !files.has(to)), []);
   const imported = new Set(EDGES.map(({ to }) => to));
-  // What nobody imports is an entry of the library: there are few.
+  // A module without importers is an entry of the library: there are few.
   const entries = LIB.map(({ path }) => path).filter((path) => !imported.has(path));
   assert(entries.length <= LIB.length / 10, `nobody imports ${entries.join(", ")}`);
 });

@@ -1,5 +1,5 @@
 /**
- * The answer to an opening handshake, as the steps of the lab make it.
+ * Sends the answer to an opening handshake, as the steps of the lab made it.
  *
  * @module
  */
@@ -9,9 +9,9 @@ import type { RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 
 /**
- * Sends the answer to an opening handshake, as far and as fast as it says.
+ * Sends the answer, cut and paced as the steps ask.
  *
- * @param socket Where it goes.
+ * @param socket The connection.
  * @param answer The answer.
  *
  * @example
@@ -41,16 +41,16 @@ export async function sendAnswer(socket: RawSocket, answer: HandshakeAnswer): Pr
   const pieces = answer.linePauseMs === 0 ? [shown] : shown.split(/(?<=\n)/);
   for (const piece of pieces.filter((one) => one !== "")) {
     if (answer.linePauseMs > 0) await socket.pause(answer.linePauseMs);
-    // A character of a head is a byte, also where a step makes it none.
+    // Sends a byte for each character, even in an invalid head.
     await socket.write(Uint8Array.from(piece, (char) => char.charCodeAt(0)));
   }
 }
 
 /**
- * Writes the first line of a response.
+ * Writes the status line of a response.
  *
  * @param status The status.
- * @returns The line, without its end; a status that has no text of its own has none.
+ * @returns The line, without CRLF; an unknown status gets no reason phrase.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * How the lab compresses and inflates messages (RFC 7692).
+ * Compression for the lab (RFC 7692).
  *
  * @module
  */
@@ -12,12 +12,12 @@ import { concatBytes } from "../protocol/message.ts";
 
 const MIB = 1024 * 1024;
 
-/** What four bytes a sender leaves out behind each message (RFC 7692 section 7.2.1). */
+/** The four bytes that a sender drops from the end of a message (RFC 7692 section 7.2.1). */
 const TAIL = Uint8Array.of(0x00, 0x00, 0xff, 0xff);
 
 /**
- * The compression of one connection of the lab. A step may begin a new context at any time, and one that refers back where that
- * was not agreed on.
+ * The compression of one lab connection. A step may start a new context at any time, even takeover that was not
+ * negotiated.
  *
  * @example
  * ```ts
@@ -33,7 +33,7 @@ const TAIL = Uint8Array.of(0x00, 0x00, 0xff, 0xff);
  * ```
  */
 export class LabCompression {
-  /** Inflates what the client sends. */
+  /** Inflates the client's messages. */
   readonly inflater: MessageInflater;
 
   readonly #agreement: DeflateAgreement;
@@ -41,9 +41,9 @@ export class LabCompression {
   #writing: MessageDeflate;
 
   /**
-   * Begins without any engine.
+   * Starts without an engine.
    *
-   * @param agreement What was agreed on.
+   * @param agreement The negotiated parameters.
    */
   constructor(agreement: DeflateAgreement) {
     this.#agreement = agreement;
@@ -52,7 +52,7 @@ export class LabCompression {
     this.inflater = this.#reading;
   }
 
-  /** How much memory it takes, in bytes. */
+  /** Memory of the engines, in bytes. */
   get heldBytes(): number {
     return this.#reading.heldBytes + this.#writing.heldBytes;
   }
@@ -61,16 +61,16 @@ export class LabCompression {
    * Compresses a message.
    *
    * @param plain The message.
-   * @returns The same, in memory of its own.
+   * @returns The compressed message, in a new buffer.
    */
   pack(plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     return this.#writing.deflateWhole(plain);
   }
 
   /**
-   * Begins a new context, which a sender may at any time.
+   * Starts a new context, as a sender may at any time.
    *
-   * @param takeover Whether the messages that follow refer back to each other; as agreed on by default.
+   * @param takeover Whether later messages share a context; as negotiated by default.
    */
   beginContext(takeover: boolean = this.#agreement.server.takeover): void {
     this.#writing.release();
@@ -91,8 +91,8 @@ function codecOf({ client, server }: DeflateAgreement, takeover: boolean): Messa
 /**
  * Makes a compressed message that inflates to a text "aaa...".
  *
- * @param bytes How long the text is, 1 byte to 1 GiB.
- * @returns The message, about a thousandth of that.
+ * @param bytes The length of the text, 1 byte to 1 GiB.
+ * @returns The message, about a thousandth as long.
  *
  * @example
  * ```ts
@@ -109,7 +109,7 @@ export function makeBomb(bytes: number): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   let repeated: Uint8Array | undefined;
   for (let left = bytes; left > 0; left -= MIB) {
-    // Behind the same letters the same bytes come out: only the first three pieces and the last are compressed.
+    // Equal input after equal input gives equal bytes: only the first three pieces and the last are compressed.
     const made = left >= MIB && repeated ? repeated : codec.deflateWhole(piece.subarray(0, left));
     if (parts.length >= 4) repeated = made;
     parts.push(made, TAIL);

@@ -13,10 +13,10 @@ import type { LabStep } from "./step.ts";
 
 const MIB = 1024 * 1024;
 
-/** The least that a byte of a bomb inflates to: zlib reaches 1,032 bytes. */
+/** The least that a byte of a bomb inflates to, in bytes; zlib reaches 1,032. */
 const BOMB_RATIO = 1000;
 
-/** The steps of the handshake that are about compression. */
+/** The steps that negotiate compression. */
 export const DEFLATE_HANDSHAKE_STEPS: readonly LabStep[] = [
   {
     name: "deflate",
@@ -37,11 +37,11 @@ export const DEFLATE_HANDSHAKE_STEPS: readonly LabStep[] = [
     example: "/deflate-answer/server_max_window_bits=7",
     on: "handshake",
     run: (answer, { text }) => {
-      // A line break would be the end of the field.
+      // A line break would end the field.
       const value = text === "" ? DEFLATE : `${DEFLATE}; ${text.replace(/[^\x20-\x7e]/g, "?")}`;
       answer.fields.set(FIELD, value);
       if (!answer.offers.some(({ name }) => name === DEFLATE)) return;
-      // Right for a client that believes the answer, whatever it says.
+      // Any client that accepts the answer can inflate these.
       const client = { takeover: true, windowBits: MAX_WINDOW_BITS };
       answer.deflate = { client, server: { takeover: false, windowBits: MIN_OWN_WINDOW_BITS }, text: value };
     },
@@ -50,7 +50,7 @@ export const DEFLATE_HANDSHAKE_STEPS: readonly LabStep[] = [
 
 const FIELD = "Sec-WebSocket-Extensions";
 
-/** The steps of compression behind the handshake. */
+/** The compression steps after the handshake. */
 export const DEFLATE_STEPS: readonly LabStep[] = [
   {
     name: "deflate-reset",
@@ -93,7 +93,7 @@ export const DEFLATE_STEPS: readonly LabStep[] = [
     },
     run: async (peer, { number }) => {
       await peer.sendFrames([{ opcode: OPCODE.text, payload: makeBomb(number), reserved: RSV1 }]);
-      // The client's window holds the bomb now.
+      // The client's window is full of the bomb now.
       peer.compression?.beginContext();
     },
   },
@@ -139,13 +139,13 @@ export const DEFLATE_STEPS: readonly LabStep[] = [
   },
 ];
 
-/** Blocks of the type 11, which is none. */
+/** Deflate blocks of the reserved type 11. */
 const GARBAGE = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 
-/** The longest block that is stored. */
+/** The longest stored block, in bytes. */
 const MAX_STORED_BYTES = 0xffff;
 
-/** Each block is the last of a stream. The byte behind them begins the empty block whose rest a sender leaves out. */
+/** Each block ends a stream. The byte behind them starts the empty block whose rest a sender drops. */
 function storedBlocks(plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   for (let at = 0; at < plain.byteLength; at += MAX_STORED_BYTES) {
@@ -165,7 +165,7 @@ function swapHalves(packed: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return concatBytes([packed.subarray(half), packed.subarray(0, half)], packed.byteLength);
 }
 
-/** RSV1 stands on both parts of what begins a message. */
+/** Sets RSV1 on both halves of a message's first frame. */
 function* cutWithRsv1(frames: Iterable<RawFrame>): Iterable<RawFrame> {
   for (const frame of frames) {
     const { payload, final = true } = frame;

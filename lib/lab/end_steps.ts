@@ -1,5 +1,5 @@
 /**
- * The steps that end a connection, and those that meet the client's close frame (RFC 6455 section 7).
+ * The steps that end a connection or answer the client's close frame (RFC 6455 section 7).
  *
  * @module
  */
@@ -10,11 +10,11 @@ import { closePayload } from "../peer/peer.ts";
 import type { LabPeer } from "./peer.ts";
 import type { LabStep, NumberParameter, TextParameter } from "./step.ts";
 
-/** Any code can be sent, so that a client can be tested with those that must not be on the wire. */
+/** Allows every code: clients must reject those that must not be on the wire. */
 const CODE: NumberParameter = { name: "CODE", min: 0, max: 65_535 };
 const REASON: TextParameter = { name: "REASON", maxBytes: MAX_CLOSE_REASON_BYTES, isOptional: true };
 
-/** The steps of the end. */
+/** The closing steps. */
 export const END_STEPS: readonly LabStep[] = [
   {
     name: "close",
@@ -113,7 +113,7 @@ export const END_STEPS: readonly LabStep[] = [
     example: "/reset",
     last: "connection",
     on: "turn",
-    // A reset destroys what the client has not read yet; once it sends something, it has read what came before.
+    // A reset destroys unread data; a client that sends again has read the earlier frames.
     run: async (peer) => {
       await peer.receive();
       peer.socket.reset();

@@ -1,5 +1,5 @@
 /**
- * The steps that break the rules for frames (RFC 6455 section 5) in the messages that are sent after them.
+ * The steps that break the rules for frames (RFC 6455 section 5) in later messages.
  *
  * @module
  */
@@ -98,7 +98,7 @@ export const FAULT_STEPS: readonly LabStep[] = [
 const BIG_PING: RawFrame = { opcode: OPCODE.ping, payload: new Uint8Array(MAX_CONTROL_PAYLOAD_BYTES + 1) };
 const FRAGMENTED_PING: RawFrame = { opcode: OPCODE.ping, payload: new Uint8Array(2), final: false };
 
-/** Lets every frame go out as another one. */
+/** Replaces every frame. */
 function refit(peer: LabPeer, change: (frame: RawFrame) => RawFrame): void {
   peer.frameShapes.push(function* (frames) {
     for (const frame of frames) yield change(frame);
@@ -129,7 +129,7 @@ function after(first: RawFrame): FrameShape {
   };
 }
 
-/** Each ping carries its number, so that its pong can be told. */
+/** Numbers the pings, so that each pong can be matched. */
 function* pings(count: number): Iterable<RawFrame> {
   for (let sent = 1; sent <= count; sent++) {
     yield { opcode: OPCODE.ping, payload: new TextEncoder().encode(String(sent)) };

@@ -7,10 +7,10 @@
 import { statusLine } from "./answer.ts";
 import type { HandshakeAnswer, LabStep } from "./step.ts";
 
-/** An accept key that fits no key: twenty bytes of zero. */
+/** An accept key that matches no key: twenty zero bytes. */
 const BAD_ACCEPT_KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/** The steps of the handshake. */
+/** The handshake steps. */
 export const HANDSHAKE_STEPS: readonly LabStep[] = [
   {
     name: "refuse",

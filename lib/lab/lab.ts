@@ -1,6 +1,6 @@
 /**
- * The lab: a WebSocket peer that misbehaves on request, for testing clients. The path of the URL says, step by step from
- * left to right, what it does.
+ * The lab: a WebSocket peer that misbehaves on request, to test clients. The path of the URL lists its steps, from left
+ * to right.
  *
  * @module
  */
@@ -44,65 +44,65 @@ import { HEAD_TIMEOUT_MS, type HeadRefusal, WireServer } from "../net/wire_serve
 import { OPCODE } from "../protocol/frame.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
-/** Lifetime of a connection of the lab behind its request unless told otherwise, in milliseconds: 60 s. */
+/** Default lifetime of a lab connection after its request, in milliseconds: 60 s. */
 export const DEFAULT_MAX_CONNECTION_MS = 60_000;
 
-/** Connections of the lab at once: 256; more are refused with 503. */
+/** Concurrent connections of the lab: 256; more are refused with 503. */
 export const MAX_CONNECTIONS = 256;
 
-/** Connections that run cases at once: 64; more are refused with 503. */
+/** Concurrent connections that run cases: 64; more are refused with 503. */
 export const MAX_RUNS = 64;
 
-/** Connections that are refused at once because there are too many: 64; still more are dropped. */
+/** Concurrent refusals beyond the limit: 64; still more connections are dropped. */
 const MAX_REFUSED = 64;
 
-/** Deadline for a client to take the close frame that ends a connection out of turn, in milliseconds: 2 s. */
+/** Deadline for a client to take an early close frame, in milliseconds: 2 s. */
 const LAST_WORD_MS = 2000;
 
 /** Options of {@linkcode serveLab}. */
 export interface ServeLabOptions {
-  /** The host name or address to listen on; 127.0.0.1 by default. The lab belongs on a loopback address. */
+  /** The host name or address to listen on, best a loopback address; 127.0.0.1 by default. */
   hostname?: string;
-  /** The addresses that the host name stands for, as those of `serveEcho` in `lib/server/serve.ts`. */
+  /** The addresses of the host name, as for `serveEcho` in `lib/server/serve.ts`. */
   addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
-  /** Lifetime of a connection behind its request, in milliseconds; 60 s by default. */
+  /** Lifetime of a connection after its request, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
   /** The longest silence of a client in a case before it is late, in milliseconds; 5 s by default. */
   silenceMs?: number;
-  /** Deadline for the head of a request, in milliseconds; 10 s by default, and at most `maxConnectionMs`. */
+  /** Deadline for a request head, in milliseconds; 10 s by default, at most `maxConnectionMs`. */
   headTimeoutMs?: number;
   /**
-   * Whether anybody may come, by any name; `false` by default. Otherwise the fields Host and Origin of a request have to
-   * name this machine (`localhost`, 127.0.0.0/8 or `::1`): no page of another origin makes a browser use the lab.
+   * Whether any Host and Origin is allowed; `false` by default. Otherwise both fields must name this machine
+   * (`localhost`, 127.0.0.0/8 or `::1`), so that no page of another origin makes a browser use the lab.
    */
   isPublic?: boolean;
   /**
-   * Told of every connection that opens, once it has asked for steps that exist, and of its end; of every request that is
-   * refused; and of trouble.
+   * Receives an event for each connection that opens with valid steps and for its end, for each refused request, and
+   * for trouble.
    */
   onEvent?: (event: EchoEvent) => void;
 }
 
-/** A lab that listens. */
+/** A running lab. */
 export interface LabServer extends ListeningServer {
   /**
-   * Says what clients did in the cases that they ran, once none is under way.
+   * Reports the case results of all clients, once no case is pending.
    *
-   * @returns A report for each agent; who came last stands last.
+   * @returns A report for each agent, the latest last.
    */
   reports(): Promise<CheckReport[]>;
 }
 
 /**
- * Starts a lab. It has at most 256 connections, which live 60 seconds at most behind their request and work in turns. Their messages hold at
- * most 128 MiB together: the connection that holds the most is closed with 1013. Steps make at most 2^20 frames and 64 MiB of
- * one message, and send at most 2^20 frames and 1 GiB unasked.
+ * Starts a lab. It has at most 256 connections, which take turns and live at most 60 seconds after their request. Their
+ * messages hold at most 128 MiB together, or the largest holder is closed with 1013. Steps make at most 2^20 frames and
+ * 64 MiB of one message, and send at most 2^20 frames and 1 GiB unasked.
  *
- * @param options Where to listen, and for whom.
- * @returns The lab, which listens already. Its shutdown drops the clients without a close frame, so that none is left.
- * @throws {ListenError} If it cannot listen there, as when the port is taken.
+ * @param options The address and the limits.
+ * @returns The running lab. Its shutdown drops the clients without a close frame, so that none is left.
+ * @throws {ListenError} If listening fails, as when the port is taken.
  *
  * @example
  * ```ts
@@ -121,9 +121,9 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
 }
 
 /**
- * Starts a lab, as {@linkcode serveLab} does, and says what clients do in it.
+ * Starts a lab, as {@linkcode serveLab} does, and reports on its clients.
  *
- * @param options Where to listen, and for whom.
+ * @param options The address and the limits.
  * @returns The lab.
  * @throws {ListenError} If it cannot listen there.
  */
@@ -148,7 +148,7 @@ export async function startLab(options: ServeLabOptions = {}): Promise<LabServer
     },
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       const stopped = Promise.all(lab.servers.map((server) => server.stop("Lab is shutting down")));
-      // The turns of connections that were dropped while they waited for one come to nothing.
+      // The pending turns of dropped connections come to nothing.
       const ended = stopped.then(untilEvents);
       await within(ended, "end of the lab", { timeoutMs }).catch(() => {});
       return 0;
@@ -156,7 +156,7 @@ export async function startLab(options: ServeLabOptions = {}): Promise<LabServer
   };
 }
 
-/** The handler of the lab: it decides who gets in, and holds what its connections share. */
+/** The lab's handler: admits clients, and holds the shared state of all connections. */
 class Lab implements WireHandler {
   readonly answersItself = true;
   readonly servers: WireServer[] = [];
@@ -166,7 +166,7 @@ class Lab implements WireHandler {
   readonly turns = new Turns();
   readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
   readonly board = new Scoreboard();
-  /** What requests for cases ask for. */
+  /** The cases of each request. */
   readonly #asked = new WeakMap<HeadRequest, Asked>();
   #runs = 0;
   readonly #isPublic: boolean;
@@ -190,7 +190,7 @@ class Lab implements WireHandler {
     return connections < MAX_CONNECTIONS + MAX_REFUSED ? FULL : { ...FULL, status: 0 };
   }
 
-  /** Refuses a request, lists the steps, or lets through who asks for steps that exist. */
+  /** Refuses a request, lists the steps, or admits a client with valid steps. */
   decide(request: HeadRequest, addr: Deno.Addr, target: string, version: string): Decision {
     const refuse = ({ status, cause, text, ...refusal }: Refusal, response?: Response): Response => {
       this.onRefused(addr, { status, cause, reason: text }, shownPath(target));
@@ -208,7 +208,7 @@ class Lab implements WireHandler {
     if (report) return report;
     try {
       const asked = isPlain ? undefined : parseMirrorRequest(path, search);
-      // The cases are about the request too: one that is wrong is upgraded, as far as it asks for it.
+      // The cases judge the request too: a wrong one is upgraded, if it asks for that.
       if (asked && asksForUpgrade(view)) {
         if (asked.do === "runCase" && this.#runs >= MAX_RUNS) return refuse(BUSY);
         this.#asked.set(request, { asked, requestProblem: verifyRequest(view)?.text });
@@ -276,7 +276,7 @@ const BUSY: Refusal = {
   text: `The lab runs as many cases as it takes: ${MAX_RUNS}.`,
 };
 
-/** How a connection ended that ran a case, for the log. */
+/** The close record of a case, for the log. */
 function recordOf({ frames, sentClose, end }: Seen): Omit<EchoClosed, "type" | "id" | "peer" | "ms"> {
   const close = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
   const data = frames.filter(({ opcode }) => opcode < OPCODE.close);
@@ -314,7 +314,7 @@ class Visit implements WireConnection {
     const program = parseLabPath(partsOf(target).path);
     const key = request.headers.get("sec-websocket-key") ?? "";
     const fields = new Map(responseFields(key, protocol));
-    // The correct answer, which the steps then change.
+    // The steps change this correct answer.
     const offers = offeredExtensions(viewOf(request)) ?? [];
     const whole = { portion: 1, linePauseMs: 0, then: "open" } as const;
     const answer: HandshakeAnswer = { startLine: SWITCHING, fields, offers, deflate: undefined, ...whole };
@@ -355,7 +355,7 @@ class Visit implements WireConnection {
     this.#socket.close(error);
   }
 
-  /** A client that breaks the protocol is told so: the lab is strict where its steps do not say otherwise. */
+  /** Closes with the code of the breach: the lab is strict except for its steps. */
   async #fail(peer: LabPeer, error: unknown): Promise<void> {
     const isTold = error instanceof ProtocolError || error instanceof LabLimitError;
     if (isTold && peer.canClose) {
@@ -374,8 +374,8 @@ const FULL: HeadRefusal = {
 };
 
 /**
- * The path of a target as it was sent, but bytes above 7F percent-encoded, and its query with the question mark. A URL would
- * take dots, a backslash and a number sign for something else.
+ * The path of a target as sent, but with bytes above 7F percent-encoded, and the query with its question mark. A URL
+ * would interpret dots, a backslash and a number sign.
  */
 function partsOf(target: string): { path: string; search: string } {
   const escaped = target.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
@@ -388,10 +388,10 @@ function shownPath(target: string): string {
   return (path + search).slice(0, MAX_PATH_CHARS);
 }
 
-/** Why a request is refused that does not come from this machine as far as its fields tell; `undefined` if it does. */
+/** The refusal of a request whose fields do not name this machine; otherwise `undefined`. */
 function strangerIn({ url, headers }: HeadRequest): Refusal | undefined {
   const status = STATUS_CODE.Forbidden;
-  // The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2).
+  // Both the host of an absolute target and the field Host count (RFC 9112 section 3.2.2).
   const hosts = [url, `http://${headers.get("host") ?? "localhost"}`];
   if (!hosts.every(isLocal)) return { status, cause: "host", text: FOREIGN_HOST };
   const origin = headers.get("origin");
@@ -406,7 +406,7 @@ function isLocal(url: string): boolean {
   return URL.canParse(url) && isLoopback(new URL(url).hostname.replace(/^\[(.*)\]$/, "$1"));
 }
 
-/** Runs the steps, then echoes what still comes, and meets the close frame. */
+/** Runs the steps, echoes the remaining messages, and answers the close frame. */
 async function converse(peer: LabPeer, program: readonly PlannedStep[]): Promise<void> {
   let meetClose = (): Promise<void> => peer.sendClose(peer.answer);
   for (const { step, values } of program) if (step.on === "close") meetClose = () => step.run(peer, values);

@@ -1,6 +1,6 @@
 /**
- * The lab's listener. It stands on `node:net`, whose sockets can be reset. Deno stops accepting there for good, and without an
- * event, once there was no descriptor for a connection: this one notices, and listens anew.
+ * The lab's listener, built on `node:net`, whose sockets can be reset. Without a free descriptor for a connection, Deno
+ * stops accepting there for good, and without an event: this listener notices and listens anew.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Turns } from "../net/turns.ts";
 import { RawSocket } from "../peer/socket.ts";
 
 /**
- * Listens, also after there was no descriptor for a connection.
+ * A listener that survives a shortage of descriptors.
  *
  * @example
  * ```ts
@@ -32,14 +32,14 @@ import { RawSocket } from "../peer/socket.ts";
  * ```
  */
 export class LabListener implements StreamListener {
-  /** Where it listens. */
+  /** The bound address. */
   readonly addr: Deno.NetAddr;
   readonly #turns: Turns;
   readonly #accepted: Socket[] = [];
   #server: Server;
-  /** Resolves with the next connection, and with the end. */
+  /** Resolves on the next connection or on the end. */
   #change: PromiseWithResolvers<void> | undefined;
-  /** Whether the last descriptor is taken: this server takes no connection any more. */
+  /** Whether the last descriptor is taken: this server accepts no more. */
   #isShort = false;
   #isClosed = false;
 
@@ -50,13 +50,13 @@ export class LabListener implements StreamListener {
   }
 
   /**
-   * Begins to listen.
+   * Starts to listen.
    *
    * @param hostname The host name or address.
    * @param port The port, 0 for any free one.
    * @param turns The queue of all connections.
    * @returns The listener.
-   * @throws {ListenError} If it cannot listen there.
+   * @throws {ListenError} If listening fails.
    */
   static async listen(hostname: string, port: number, turns: Turns): Promise<LabListener> {
     try {
@@ -73,7 +73,7 @@ export class LabListener implements StreamListener {
    * Waits for the next connection.
    *
    * @returns The connection.
-   * @throws {Error} If there is no descriptor for a connection, or it is closed.
+   * @throws {Error} If no descriptor is free, or the listener is closed.
    */
   async accept(): Promise<RawSocket> {
     while (true) {
@@ -90,7 +90,7 @@ export class LabListener implements StreamListener {
   close(): void {
     this.#isClosed = true;
     this.#server.close();
-    // Nobody takes those any more.
+    // Nobody will accept these.
     for (const socket of this.#accepted.splice(0)) socket.destroy();
     this.#change?.resolve();
   }
@@ -111,7 +111,7 @@ export class LabListener implements StreamListener {
     if (this.#isClosed) this.#server.close();
   }
 
-  /** The error of a second listener on the same port that fails for want of a descriptor, and not because the port is taken. */
+  /** The error of a second listener on the port, if descriptors have run out; not if the port is only taken. */
   #shortage(): string | undefined {
     const { hostname, port } = this.addr;
     if (Deno.permissions.querySync({ name: "net", host: `${inUrl(hostname)}:${port}` }).state !== "granted") {
@@ -133,7 +133,7 @@ async function serverOn(hostname: string, port: number): Promise<Server> {
   server.listen(port, hostname, resolve);
   await promise;
   server.off("error", reject);
-  // Unheard, an error would end the process.
+  // An unhandled error would end the process.
   server.on("error", () => {});
   return server;
 }

@@ -1,5 +1,5 @@
 /**
- * The list of steps as the lab answers it: a page for people, on which links build a path, and text and JSON for programs.
+ * The lab's list of steps: a page whose links build a path, or text or JSON for programs.
  *
  * @module
  */
@@ -25,18 +25,18 @@ import type { Scoreboard } from "./scoreboard.ts";
 export interface ListingOptions {
   /** The HTTP status; 200 by default. */
   readonly status?: number;
-  /** The problem of the path that was asked for; empty by default. */
+  /** The problem of the requested path; empty by default. */
   readonly problem?: string;
-  /** The path that the links of the page go on with; empty by default. */
+  /** The path that the links of the page extend; empty by default. */
   readonly path?: string;
 }
 
 /**
- * Answers with the list of steps, in the form that the client prefers; text, if it has no preference.
+ * Answers with the list of steps in the client's preferred form, by default text.
  *
- * @param request The request; the URLs have its host.
- * @param board The results of clients, which the page shows.
- * @param options The status, what is wrong, and the path so far.
+ * @param request The request, which gives the host of the URLs.
+ * @param board The results of clients, for the page.
+ * @param options The status, the problem and the path so far.
  * @returns The answer.
  *
  * @example
@@ -70,7 +70,7 @@ export function listing(request: HeadRequest, board: Scoreboard, options: Listin
   return new Response(`${body?.() ?? ""}\n`, { status, headers });
 }
 
-/** Beyond the style of the reports: a form, and links that a finger hits. */
+/** Added to the style of the reports: a form, and links large enough for a finger. */
 const STYLE = `
 h2{font-size:1.1rem;margin:1.5rem 0 .25rem}
 section{margin:1rem 0;padding:.75rem 1rem;background:var(--box);border:1px solid var(--line);border-radius:.5rem}
@@ -117,7 +117,7 @@ function labPage(url: string, board: Scoreboard, path: string, problem: string):
   ].join("\n");
 }
 
-/** Names the wrong segment of a path; empty if it is a program. */
+/** Describes the wrong segment of a path; empty for a valid one. */
 function faultOf(path: string): string {
   try {
     parseLabPath(path);
@@ -139,7 +139,7 @@ function commandLines(url: string, path: string): string[] {
   ];
 }
 
-/** The steps for which a client has to offer compression. */
+/** The steps that need an offer of compression. */
 const DEFLATE = new Set(
   [...LAB_STEPS.compression, ...LAB_STEPS.handshake.filter(({ name }) => name.startsWith("deflate"))]
     .map(({ name }) => name),

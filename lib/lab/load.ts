@@ -1,28 +1,28 @@
 /**
- * How much a path may make the lab do: the bounds on what its steps make of a message, and on what they send unasked.
+ * The bounds of a path: on the output for one message, and on unsolicited messages.
  *
  * @module
  */
 
 const MIB = 1024 * 1024;
 
-/** The most frames that the steps of a path make of one message, and the most that they send unasked: 2^20. */
+/** The most frames that a path makes of one message, and the most that it sends unasked: 2^20. */
 export const MAX_LAB_FRAMES = 1_048_576;
 
-/** The most payload bytes that the steps of a path make of one message, its copies together: 64 MiB. */
+/** The most payload bytes that a path makes of one message, with all copies: 64 MiB. */
 export const MAX_MADE_BYTES = 64 * MIB;
 
-/** The most bytes by which the steps of a path lengthen one message: 1 MiB. */
+/** The most bytes that a path adds to one message: 1 MiB. */
 export const MAX_ADDED_BYTES = MIB;
 
 /** The most payload bytes that a path sends unasked: 1 GiB. */
 export const MAX_UNASKED_BYTES = 1024 * MIB;
 
-/** The most bytes that the connections of a lab hold together of messages, those of less than 64 KiB aside: 128 MiB. */
+/** The most message bytes that all connections hold together, without those below 64 KiB: 128 MiB. */
 export const LAB_BUDGET_BYTES = 128 * MIB;
 
 /**
- * Thrown when a message, or all connections together, would pass a bound of the lab.
+ * Thrown when a message, or the sum of all connections, passes a bound of the lab.
  *
  * @example
  * ```ts
@@ -35,14 +35,14 @@ export const LAB_BUDGET_BYTES = 128 * MIB;
 export class LabLimitError extends Error {
   /** The name of the class. */
   override readonly name = "LabLimitError";
-  /** The close code that says so: 1009 (message too big) or 1013 (try again later). */
+  /** The close code: 1009 (message too big) or 1013 (try again later). */
   readonly closeCode: 1009 | 1013;
 
   /**
    * Makes the error.
    *
    * @param closeCode The close code.
-   * @param message Which bound, in at most 123 bytes.
+   * @param message The bound, in at most 123 bytes.
    */
   constructor(closeCode: 1009 | 1013, message: string) {
     super(message);
@@ -51,7 +51,7 @@ export class LabLimitError extends Error {
 }
 
 /**
- * The least that a path makes the lab do, as its steps add it up before any message has come.
+ * The minimum load of a path, summed up by its steps before any message arrives.
  *
  * @example
  * ```ts
@@ -66,19 +66,19 @@ export class LabLimitError extends Error {
  * ```
  */
 export class ProgramLoad {
-  /** How many messages go out for one. */
+  /** Messages sent for one. */
   copies = 1;
-  /** How many frames go out for one message, at least. */
+  /** Frames sent for one message, at least. */
   frames = 1;
-  /** How many of these begin a message. */
+  /** Frames that start a message. */
   starts = 1;
-  /** By how many bytes a message becomes longer. */
+  /** Bytes added to a message. */
   addedBytes = 0;
-  /** How long a message becomes, step by step, from its length in bytes. */
+  /** The changes of a message's length in bytes, step by step. */
   readonly lengths: ((bytes: number) => number)[] = [];
-  /** Whether the frames carry data, and so can be cut into fragments. */
+  /** Whether the frames carry data, and can be fragmented. */
   isData = true;
-  /** The size of the smallest fragments, in bytes; infinite if messages stay whole. */
+  /** The smallest fragment size, in bytes; infinite if messages stay whole. */
   fragmentBytes = Infinity;
   /** Frames that are sent unasked. */
   unaskedFrames = 0;
@@ -90,16 +90,16 @@ export class ProgramLoad {
   /**
    * Cuts the frames of every message.
    *
-   * @param bytes Into fragments of how many bytes.
+   * @param bytes The size of a fragment.
    */
   cut(bytes: number): void {
     if (this.isData) this.fragmentBytes = Math.min(this.fragmentBytes, bytes);
   }
 
   /**
-   * Adds a message that is sent unasked.
+   * Adds an unsolicited message.
    *
-   * @param bytes How long it is before the steps change it.
+   * @param bytes Its length before the steps change it.
    */
   greet(bytes: number): void {
     const length = this.lengths.reduce((made, change) => change(made), bytes);
@@ -111,7 +111,7 @@ export class ProgramLoad {
     this.unaskedFrames += frames;
   }
 
-  /** Which bound is passed, as the end of a sentence about the step that passes it; `undefined` if none is. */
+  /** The passed bound, as the end of a sentence about its step; `undefined` if none is. */
   get excess(): string | undefined {
     if (this.addedBytes > MAX_ADDED_BYTES) return `makes a message longer by more than ${MAX_ADDED_BYTES} bytes`;
     if (Math.max(this.copies * this.frames, this.#mostFrames) > MAX_LAB_FRAMES) {
@@ -125,7 +125,7 @@ export class ProgramLoad {
 }
 
 /**
- * Counts what the steps make of one message.
+ * Counts the output of the steps for one message.
  *
  * @example
  * ```ts
@@ -145,7 +145,7 @@ export class MessageTally {
    * Counts a frame.
    *
    * @param bytes The length of its payload.
-   * @throws {LabLimitError} With the close code 1009 if it is one frame or byte too many.
+   * @throws {LabLimitError} With the close code 1009 if the frame passes a bound.
    */
   add(bytes: number): void {
     this.#frames++;

@@ -1,5 +1,5 @@
 /**
- * The steps that answer messages, and those that shape the answers.
+ * The steps that answer messages, or shape the answers.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import type { MessageDraft, MessageShape, RawMessage } from "../peer/shape.ts";
 import type { LabPeer } from "./peer.ts";
 import type { LabStep } from "./step.ts";
 
-/** The size of a message of `flood`: 1 KiB. */
+/** The size of a `flood` message, in bytes: 1 KiB. */
 const FLOOD_MESSAGE_BYTES = 1024;
 
 const MIB = 1024 * 1024;
 const MAX_WAIT_MS = 60_000;
 const MAX_TEXT_BYTES = 4096;
 
-/** The steps of the messages. */
+/** The message steps. */
 export const MESSAGE_STEPS: readonly LabStep[] = [
   {
     name: "echo",
@@ -157,15 +157,15 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
 
 const FLOOD_FRAME: RawFrame = { opcode: OPCODE.binary, payload: new Uint8Array(FLOOD_MESSAGE_BYTES) };
 
-/** The ping that goes between fragments. */
+/** The ping between fragments. */
 const PING: RawFrame = { opcode: OPCODE.ping, payload: new TextEncoder().encode("lab") };
 
-/** Makes the frames of one, many times. */
+/** Repeats a frame. */
 function* repeat(frame: RawFrame, count: number): Iterable<RawFrame> {
   for (let made = 0; made < count; made++) yield frame;
 }
 
-/** Lets every message go out changed. */
+/** Changes every message. */
 function edit(peer: LabPeer, apply: (draft: MessageDraft) => void, addedBytes = 0): void {
   peer.edits.push({ addedBytes, apply });
 }
@@ -184,7 +184,7 @@ function inPairs(peer: LabPeer): MessageShape {
   };
 }
 
-/** Cuts every data frame where the function says; the parts have the opcode and FIN that their place wants. */
+/** Fragments every data frame at the given offsets, with the opcode and FIN of each fragment's place. */
 function* cut(frames: Iterable<RawFrame>, nextCut: (payload: Uint8Array, from: number) => number): Iterable<RawFrame> {
   for (const frame of frames) {
     const { payload, final = true } = frame;
@@ -194,7 +194,7 @@ function* cut(frames: Iterable<RawFrame>, nextCut: (payload: Uint8Array, from: n
       const isLast = end === payload.byteLength;
       const opcode = at === 0 ? frame.opcode : OPCODE.continuation;
       const part = { ...frame, opcode, payload: payload.subarray(at, end), final: isLast && final };
-      // Only the first frame says that a message is compressed.
+      // Only the first frame marks a message as compressed.
       yield at === 0 ? part : { ...part, reserved: (part.reserved ?? 0) & ~RSV1 };
       at = end;
     }

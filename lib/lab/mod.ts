@@ -1,5 +1,5 @@
 /**
- * The lab: a peer that misbehaves on request, to test clients with.
+ * The lab: a peer that misbehaves on request, to test clients.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The lab's end of a WebSocket connection: it reads strictly, and writes what its steps make of it.
+ * The lab's end of a WebSocket connection: reads strictly, writes as its steps demand.
  *
  * @module
  */
@@ -14,13 +14,13 @@ import type { Holder, MemoryBudget } from "../server/budget.ts";
 import { LabCompression } from "./compression.ts";
 import { LabLimitError, MessageTally } from "./load.ts";
 
-/** Makes other bytes of those that a message was compressed to, or of the message. */
+/** Replaces the compressed bytes of a message. */
 export type Packing = (packed: Uint8Array<ArrayBuffer>, plain: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
 
 /**
- * One WebSocket connection of the lab. It holds at most one message that is under way, of 16 MiB, one that a step holds back,
- * and one that goes out, of 17 MiB. What it holds counts in the budget of the lab; one that holds the most is closed with 1013
- * when the budget is spent.
+ * One WebSocket connection of the lab. It holds at most one incoming message, of 16 MiB, one that a step holds back,
+ * and one outgoing message, of 17 MiB. Its memory counts in the lab's budget; when the budget is spent, the largest
+ * holder is closed with 1013.
  *
  * @example
  * ```ts
@@ -38,21 +38,21 @@ export type Packing = (packed: Uint8Array<ArrayBuffer>, plain: Uint8Array<ArrayB
  * ```
  */
 export class LabPeer extends RawPeer implements Holder {
-  /** Which messages go out for each, in this order. */
+  /** Changes of the sequence of messages, in this order. */
   readonly messageShapes: MessageShape[] = [];
-  /** Edits of every message before it is cut into frames, in this order. */
+  /** Edits of every message before framing, in this order. */
   readonly edits: MessageEdit[] = [];
-  /** What becomes of every message when it is compressed, or is said to be, in this order. */
+  /** Changes of every payload that is compressed, or marked so, in this order. */
   readonly packings: Packing[] = [];
-  /** How messages are compressed; `undefined` if that was not agreed on. */
+  /** The compression; `undefined` if not negotiated. */
   readonly compression: LabCompression | undefined;
-  /** Shapes of the frames of every message, in this order. */
+  /** Changes of every message's frames, in this order. */
   readonly frameShapes: FrameShape[] = [];
-  /** How long each message waits before it goes out, in milliseconds. */
+  /** Delay before each message, in milliseconds. */
   delayMs = 0;
-  /** Whether the connection ends in the middle of the next message. */
+  /** Whether the connection ends inside the next message. */
   dropsMidMessage = false;
-  /** How many bytes of messages the steps hold back. */
+  /** Message bytes that the steps hold back. */
   heldBackBytes = 0;
 
   readonly #budget: MemoryBudget;
@@ -62,12 +62,12 @@ export class LabPeer extends RawPeer implements Holder {
   #bytes = 0;
 
   /**
-   * Begins after the handshake.
+   * Starts after the handshake.
    *
-   * @param socket Moves the bytes.
-   * @param early What arrived together with the handshake.
-   * @param budget What all connections may hold together; {@linkcode release} gives back the share of this one.
-   * @param agreement What was agreed on of compression, if anything was.
+   * @param socket The socket.
+   * @param early Bytes that arrived with the handshake.
+   * @param budget The memory of all connections; {@linkcode release} returns the share of this one.
+   * @param agreement The negotiated compression, if any.
    */
   constructor(
     socket: RawSocket,
@@ -81,17 +81,17 @@ export class LabPeer extends RawPeer implements Holder {
     this.compression = compression;
   }
 
-  /** How many messages were echoed. */
+  /** Echoed messages. */
   get messages(): number {
     return this.#messages;
   }
 
-  /** How many payload bytes were echoed. */
+  /** Echoed payload bytes. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** How many bytes of messages it holds. */
+  /** Message bytes that this connection holds. */
   heldBytes(): number {
     return this.#isShed ? 0 : this.pendingBytes + this.#outgoingBytes + this.heldBackBytes + this.#engineBytes;
   }
@@ -100,7 +100,7 @@ export class LabPeer extends RawPeer implements Holder {
     return this.compression?.heldBytes ?? 0;
   }
 
-  /** Ends what it does, as it holds the most of all: it is closed with 1013. */
+  /** Closes the connection with 1013, as the largest holder. */
   shed(): boolean {
     this.#isShed = true;
     this.forget();
@@ -108,7 +108,7 @@ export class LabPeer extends RawPeer implements Holder {
     return true;
   }
 
-  /** Gives back its share of the budget; it is called once, at the end. */
+  /** Returns this connection's share of the budget; called once, at the end. */
   release(): void {
     this.compression?.release();
     this.#budget.release(this);
@@ -124,9 +124,9 @@ export class LabPeer extends RawPeer implements Holder {
   }
 
   /**
-   * Sends messages back, in the shape that the steps so far have given them, until the client sends its close frame.
+   * Echoes messages in their present shape, until the client sends its close frame.
    *
-   * @param count How many.
+   * @param count The number of messages.
    */
   async echo(count: number): Promise<void> {
     for (let echoed = 0; echoed < count; echoed++) {
@@ -140,10 +140,10 @@ export class LabPeer extends RawPeer implements Holder {
   }
 
   /**
-   * Sends a message, in the shape that the steps so far have given it.
+   * Sends a message in its present shape.
    *
    * @param message The message.
-   * @throws {LabLimitError} If the steps make more than 2^20 frames or 64 MiB of it, or all connections hold too much.
+   * @throws {LabLimitError} If the steps make more than 2^20 frames or 64 MiB, or all connections hold too much.
    */
   async send(message: RawMessage): Promise<void> {
     const tally = new MessageTally();
@@ -158,12 +158,12 @@ export class LabPeer extends RawPeer implements Holder {
     this.#count();
   }
 
-  /** The messages that go out for one, as the steps have changed them; made as they are taken. */
+  /** Lazily makes the changed messages for one. */
   *#made(message: RawMessage): Iterable<RawMessage> {
     let source: RawMessage | undefined;
     let made = message;
     for (const one of this.#shaped(message)) {
-      // Copies of a message stand together, and are changed once.
+      // Copies of a message are neighbors, and share one edit.
       if (one !== source) made = this.#edited(one);
       source = one;
       yield made;
@@ -198,7 +198,7 @@ export class LabPeer extends RawPeer implements Holder {
     }
   }
 
-  /** The payload of a message, compressed if it is to be. */
+  /** The payload of a message, compressed if negotiated. */
   #packed(plain: Uint8Array<ArrayBuffer>): Pick<RawFrame, "payload" | "reserved"> {
     const { compression, packings } = this;
     if (compression === undefined && packings.length === 0) return { payload: plain };

@@ -1,5 +1,5 @@
 /**
- * The path of a URL as a program of the lab: its segments are steps and their values, from left to right.
+ * A URL path as a program of the lab: steps with their values, from left to right.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import { ProgramLoad } from "./load.ts";
 import { MESSAGE_STEPS } from "./message_steps.ts";
 import { type LabStep, type NumberParameter, type StepArguments, type StepGroup, usageOf } from "./step.ts";
 
-/** How many steps a path may have. */
+/** The most steps in a path. */
 export const MAX_STEPS = 32;
 
-/** Every step of the lab, by the group that it stands in. */
+/** Every step of the lab, by group. */
 export const LAB_STEPS: Readonly<Record<StepGroup, readonly LabStep[]>> = {
   handshake: [...HANDSHAKE_STEPS, ...DEFLATE_HANDSHAKE_STEPS],
   messages: MESSAGE_STEPS,
@@ -47,7 +47,7 @@ export interface PlannedStep {
 }
 
 /**
- * Thrown when a path is not made of steps; the message says which segment is wrong, and why.
+ * Thrown for a path that is no program; the message names the wrong segment and the reason.
  *
  * @example
  * ```ts
@@ -63,12 +63,12 @@ export class LabPathError extends Error {
 }
 
 /**
- * Reads a path.
+ * Parses a path.
  *
- * @param path The path, without the query; its segments are percent-decoded, an empty one at its end is left out.
+ * @param path The path, without the query. Its segments are percent-decoded; an empty last one is ignored.
  * @returns The steps.
- * @throws {LabPathError} If it has a segment that is no step, a value that is missing or out of its range, a step that is
- * not in its place, more than 32 steps, or steps that are certain to pass a bound of `load.ts`.
+ * @throws {LabPathError} If the path has an unknown step, a missing value or one out of range, a misplaced step, more
+ * than 32 steps, or steps that are certain to pass a bound of `load.ts`.
  *
  * @example
  * ```ts
@@ -133,7 +133,7 @@ function assertPlace(step: LabStep, before: readonly PlannedStep[], segments: re
   throw refuse(`is never reached: it comes after ${usageOf(last.step)}, which does not let anything follow`);
 }
 
-/** A number that was given where none was needed says when the step is done. */
+/** An optional number, if given, says when the step is done. */
 function endsSomething({ step, values }: PlannedStep): boolean {
   return step.last !== undefined && !(step.number?.isOptional && values.number !== Infinity);
 }
@@ -171,10 +171,10 @@ function readText(step: LabStep, segments: readonly string[], at: number): strin
 }
 
 /**
- * Lists every step, for a person.
+ * Describes every step, for a person.
  *
- * @param url Where the lab listens, as a `ws:` URL; the examples begin with it.
- * @returns Lines.
+ * @param url The `ws:` URL of the lab, with which the examples begin.
+ * @returns The lines.
  *
  * @example
  * ```ts
@@ -213,8 +213,8 @@ const INTRODUCTION = [
 /**
  * Lists every step, for a program.
  *
- * @param url Where the lab listens, as a `ws:` URL; the examples begin with it.
- * @returns One object a step.
+ * @param url The `ws:` URL of the lab, with which the examples begin.
+ * @returns One object per step.
  *
  * @example
  * ```ts
@@ -243,16 +243,16 @@ export function listSteps(url: string): StepListing[] {
   );
 }
 
-/** A step as a program reads it. */
+/** A step, for a program. */
 export interface StepListing {
-  /** The segment that names it. */
+  /** The segment that names the step. */
   readonly name: string;
-  /** Its segments, with those that can be left out in brackets. */
+  /** The segments, with optional ones in brackets. */
   readonly usage: string;
-  /** The part of the list that it stands in. */
+  /** Its group in the list. */
   readonly group: StepGroup;
   /** The effect, in one line. */
   readonly help: string;
-  /** A URL that shows it. */
+  /** An example, as a URL. */
   readonly example: string;
 }

@@ -1,21 +1,21 @@
 /**
- * Tells keys that nobody can predict from those that are constant, counted up, or repeated.
+ * Tells unpredictable keys from constant, counted or repeated ones.
  *
  * @module
  */
 
-/** As many keys are needed to judge: 4. */
+/** The fewest keys to judge: 4. */
 const MIN_KEYS = 4;
 
-/** So many repeated masking keys are no chance: 3, of 8,192 keys of 32 bits, which have 0.008 of them on average. */
+/** The most repeated masking keys by chance: 2. A third is none, as 8,192 keys of 32 bits have 0.008 on average. */
 const MAX_REPEATED = 2;
 
 /**
- * Finds what is not random about the masking keys of a client (RFC 6455 sections 5.3 and 10.3).
+ * Finds a pattern in the masking keys of a client (RFC 6455 sections 5.3 and 10.3).
  *
- * @param own Those of one connection, in order.
- * @param all Those of all connections.
- * @returns What is wrong, in words; `undefined` if nothing is, or there are fewer than 4.
+ * @param own The keys of one connection, in order.
+ * @param all The keys of all connections.
+ * @returns The pattern, in words; `undefined` for none, or for fewer than 4 keys.
  *
  * @example
  * ```ts
@@ -41,10 +41,10 @@ export function maskProblem(own: readonly number[], all: readonly number[]): str
 }
 
 /**
- * Finds what is not random about the keys of opening handshakes (RFC 6455 section 4.1).
+ * Finds a pattern in the keys of opening handshakes (RFC 6455 section 4.1).
  *
  * @param keys The values of Sec-WebSocket-Key, in order.
- * @returns What is wrong, in words; `undefined` if nothing is.
+ * @returns The pattern, in words; `undefined` for none.
  *
  * @example
  * ```ts
@@ -78,19 +78,19 @@ function numberOf(key: string): bigint | undefined {
   }
 }
 
-/** The bytes of a key of 32 bits the other way round. */
+/** A 32-bit key in reverse byte order. */
 function turned(key: number): number {
   const view = new DataView(new ArrayBuffer(4));
   view.setUint32(0, key);
   return view.getUint32(0, true);
 }
 
-/** Numbers that grow by less than this are counted; of 4 random ones none does, but once in 6 * 10^10. */
+/** Numbers that grow by less than this are counted: 4 random ones do so once in 6 * 10^10. */
 const MAX_STEP = 1n << 20n;
 
 /**
- * The words for the step by which all numbers grow, over the end of so many bits: the same for all, or small as where several
- * connections share a counter. `undefined` if there is none.
+ * Describes the step between the numbers, modulo 2^bits: constant, or small as with a shared counter; `undefined` for
+ * none.
  */
 function stepOf(numbers: readonly bigint[], bits: number): string | undefined {
   const steps = numbers.slice(1).map((number, index) => BigInt.asUintN(bits, number - (numbers[index] ?? 0n)));

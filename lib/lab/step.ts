@@ -1,5 +1,5 @@
 /**
- * A step of the lab: one segment of a path, or a few, that says what the lab does.
+ * A step of the lab: one or a few segments of a path that ask for one behavior.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Extension } from "../protocol/extension.ts";
 import type { ProgramLoad } from "./load.ts";
 import type { LabPeer } from "./peer.ts";
 
-/** The answer to the opening handshake; the steps change it before it is sent. */
+/** The answer to the opening handshake, which the steps change before sending. */
 export interface HandshakeAnswer {
   /** The first line. */
   startLine: string;
@@ -17,13 +17,13 @@ export interface HandshakeAnswer {
   readonly fields: Map<string, string>;
   /** The extensions that the client offers. */
   readonly offers: readonly Extension[];
-  /** How messages are compressed; `undefined` as long as no step has accepted that. */
+  /** The compression; `undefined` until a step accepts an offer. */
   deflate: DeflateAgreement | undefined;
-  /** How much of it is sent: 1 for all. */
+  /** The part to send: 1 for all. */
   portion: number;
-  /** How long each line waits before it goes out, in milliseconds; 0 sends them together. */
+  /** Delay before each line, in milliseconds; 0 sends all together. */
   linePauseMs: number;
-  /** The state behind the answer: the WebSocket connection begins, nothing ever comes, or the connection ends. */
+  /** The state after the answer: an open WebSocket connection, silence, or the end. */
   then: "open" | "silence" | "end";
 }
 
@@ -37,22 +37,22 @@ export interface StepArguments {
 
 /** The effect of a step, and its time. */
 export type StepEffect =
-  /** It changes the answer to the handshake; such steps come first in a path. */
+  /** Changes the answer to the handshake; such steps come first in a path. */
   | { readonly on: "handshake"; readonly run: (answer: HandshakeAnswer, values: StepArguments) => void }
-  /** It acts in its turn, or shapes the messages that are sent after it. */
+  /** Acts in its turn, or shapes later messages. */
   | { readonly on: "turn"; readonly run: (peer: LabPeer, values: StepArguments) => Promise<void> | void }
-  /** It meets the client's close frame, wherever in a path it stands. */
+  /** Answers the client's close frame, at any place in a path. */
   | { readonly on: "close"; readonly run: (peer: LabPeer, values: StepArguments) => Promise<void> };
 
 /** A number that a step takes. */
 export interface NumberParameter {
-  /** The name in the list, with its unit. */
+  /** The name in the list, with the unit. */
   readonly name: string;
-  /** The least that is allowed. */
+  /** The minimum. */
   readonly min: number;
-  /** The most that is allowed. */
+  /** The maximum. */
   readonly max: number;
-  /** A part of the range that is not allowed. */
+  /** A forbidden part of the range. */
   readonly except?: { readonly min: number; readonly max: number };
   /** Whether it may be left out; `false` by default. */
   readonly isOptional?: boolean;
@@ -62,41 +62,41 @@ export interface NumberParameter {
 export interface TextParameter {
   /** The name in the list. */
   readonly name: string;
-  /** The most that is allowed, in bytes of UTF-8. */
+  /** The maximum, in bytes of UTF-8. */
   readonly maxBytes: number;
   /** Whether it may be left out; `false` by default. */
   readonly isOptional?: boolean;
 }
 
-/** The parts of the list of steps. */
+/** The groups of the list. */
 export type StepGroup = "handshake" | "messages" | "faults" | "compression" | "end";
 
 /** A step: one entry of the list. */
 export type LabStep = StepEffect & {
-  /** The segment that names it. */
+  /** The segment that names the step. */
   readonly name: string;
   /** The number that follows. */
   readonly number?: NumberParameter;
-  /** The text that follows, after the number if there is one. */
+  /** The text that follows, after any number. */
   readonly text?: TextParameter;
   /** The effect, in one line. */
   readonly help: string;
-  /** A path that shows it. */
+  /** An example, as a path. */
   readonly example: string;
   /**
-   * The part that ends with the step. Behind the last of the messages only a step that meets the close frame can stand, behind
-   * the last of the connection none. A step with an optional number ends nothing where the number is given.
+   * The part that ends with the step. After the last of the messages, only a step that answers the close frame may
+   * follow; after the last of the connection, none. With its optional number, a step ends nothing.
    */
   readonly last?: "messages" | "connection";
-  /** Adds what the step makes the lab do, as far as that is known before a message comes. */
+  /** Adds the load of the step, as far as known before a message arrives. */
   readonly load?: (load: ProgramLoad, values: StepArguments) => void;
 };
 
 /**
- * Writes how a step is used.
+ * Describes the usage of a step.
  *
  * @param step The step.
- * @returns Its segments, with those that can be left out in brackets.
+ * @returns Its segments, with optional ones in brackets.
  *
  * @example
  * ```ts

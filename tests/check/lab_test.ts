@@ -1,4 +1,4 @@
-/** The lab as a server: correct it passes, and each of its steps is caught by the judge that knows the rule. */
+/** The lab as a server: without steps it passes, and each step is caught by the judge of its rule. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";

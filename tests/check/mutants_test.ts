@@ -1,6 +1,6 @@
 /**
- * The table of cases and faults: a server that keeps every rule passes every case, and each fault of it is caught by the cases
- * that hold it to that rule, and by no others. In the end every case has caught a fault.
+ * The table of cases and faults: a server that keeps every rule passes every case, and each fault is caught by exactly
+ * the cases of its rule. In the end every case has caught a fault.
  */
 
 import { assertEquals } from "@std/assert";
@@ -16,17 +16,17 @@ import { type Fault, serveMutant, type Stun } from "../support/mutant_server.ts"
 import { MUTATIONS } from "../support/mutants.ts";
 import { DEFLATE_MUTATIONS } from "../support/mutants_deflate.ts";
 
-/** Long messages take long, and come last; the server of the tests looks at text once its frame is complete. */
+/** Long messages take long, and come last; the tests' server checks text once its frame is complete. */
 const SLOW = /fail-fast-inside-frame/;
 const SHORT = CASES.filter(({ id, group }) => group !== "sizes" && group !== "deflate" && !SLOW.test(id));
 
-/** A deadline that a loaded machine keeps, where nothing has to be late. */
+/** A deadline for loaded machines, where nothing must be late, in milliseconds. */
 const CASE_TIMEOUT_MS = 20_000;
 
-/** The deadline where something is late on purpose: who is silent for half of it is. */
+/** The deadline for late cases, in milliseconds: a peer that is silent for half of it is late. */
 const SILENT_CASE_TIMEOUT_MS = 4000;
 
-/** The cases that a server does not pass, by the names. */
+/** The names of the cases that a server fails. */
 async function caughtBy(fault: Fault, cases: readonly Case[], caseTimeoutMs = CASE_TIMEOUT_MS): Promise<string[]> {
   await using server = serveMutant(fault);
   const target = { url: new URL(server.url), caseTimeoutMs, echoes: true };

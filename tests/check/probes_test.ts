@@ -1,4 +1,4 @@
-/** What `check` only does when it is asked to: sizes, silence, stress. */
+/** The optional probes of `check`: sizes, silence, stress. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Case } from "../../lib/check/case.ts";
@@ -76,7 +76,7 @@ Deno.test("runStress() throws what the signal says and leaves no other error beh
   await using server = serveMutant({});
   const controller = new AbortController();
   const reason = new Error("enough");
-  // The first frame that goes out: the attack and its witness are under way.
+  // The first frame shows that the attack and its witness are running.
   const onFrame = () => controller.abort(reason);
   const target = { ...targetOf(server.url), signal: controller.signal, onFrame };
   assertEquals(await assertRejects(() => runStress(target), Error), reason);

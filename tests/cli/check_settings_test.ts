@@ -1,4 +1,4 @@
-/** The options of check: what a command line asks for. */
+/** The options of check, from a command line. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";

@@ -10,7 +10,7 @@ const hex = (digits: string) => Uint8Array.fromHex(digits);
 const CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 const KEY = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
 
-/** The files that `{}` stands before in the arguments below. */
+/** The files behind each `{}` in the arguments below. */
 const FILES = {
   "ca.pem": CERTIFICATE,
   "key.pem": KEY,
@@ -20,7 +20,7 @@ const FILES = {
   "empty": "",
 };
 
-/** Runs a test in a directory that has these files. */
+/** Runs a test in a directory with these files. */
 async function withFiles(args: readonly string[], test: (args: string[]) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir();
   try {

@@ -11,7 +11,7 @@ import { DEFAULT_PORT, DEFAULT_TIMEOUT_MS } from "../../lib/connection/connectio
 const COMMANDS = { serve: { usage: "[OPTIONS]", help: "Run the echo server", run: () => Promise.resolve(0) } };
 const HELP = clientHelp(COMMANDS);
 
-/** The names of the options that a help explains, in its order. */
+/** The names of the options in a help, in its order. */
 function namesIn(help: string): string[] {
   return [...help.matchAll(/^ {2}(?:-\w,| {3}) --([a-z-]+)/gm)].map(([, name = ""]) => name);
 }

@@ -1,4 +1,4 @@
-/** What the options of the client mean for an exchange. */
+/** The options of the client, as settings of an exchange. */
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { CLIENT_OPTIONS, type ClientSettings } from "../../lib/cli/client_settings.ts";
@@ -175,12 +175,12 @@ interface Refusal {
   readonly message: string;
 }
 
-/** An option whose value is refused. */
+/** The error of an invalid value. */
 function cannotBe(option: string, text: string, advice: string): Refusal {
   return { args: [option, text], message: `Option ${option} cannot be "${text}": ${advice}` };
 }
 
-/** Two options that exclude each other, with the value of those that take one. */
+/** The error of two exclusive options, with any value. */
 function excluded(first: string, second: string, ...value: string[]): Refusal {
   const message = `Options --${first} and --${second} exclude each other: give one of them`;
   return { args: [`--${first}`, ...(first === "interactive" ? [] : value), `--${second}`, ...value], message };

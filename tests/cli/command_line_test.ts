@@ -24,7 +24,7 @@ function parse(...args: string[]): CommandLine {
   return parseCommandLine(args, SPECS);
 }
 
-/** All that a command line says. */
+/** The content of a command line. */
 function contentOf(line: CommandLine) {
   const flags = SPECS.map(({ name }) => name).filter((name) => line.has(name));
   const values = SPECS.flatMap(({ name }) => line.values(name).map((value) => `${name}=${value}`));

@@ -1,4 +1,4 @@
-/** Completions, as real shells complete. */
+/** Completions in real shells. */
 
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
@@ -15,7 +15,7 @@ const COMMANDS = {
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
-/** The shells that are on this machine. */
+/** The shells of this machine. */
 const present: readonly string[] = SHELLS.filter((shell) => {
   try {
     return new Deno.Command(shell, { args: ["-c", "exit"], stdout: "null", stderr: "null" }).outputSync().success;
@@ -24,7 +24,7 @@ const present: readonly string[] = SHELLS.filter((shell) => {
   }
 });
 
-/** Completes words, of which the last one is under the cursor. */
+/** Completes words with the cursor in the last one. */
 const COMPLETE: Record<string, (words: string[]) => string> = {
   bash: (words) =>
     `COMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length - 1}; _wsproof; ` +

@@ -17,7 +17,7 @@ function sourceOf(args: readonly string[], variables: Record<string, string> = {
   return new Source(parseCommandLine(args, OPTIONS, (name) => variables[name]));
 }
 
-/** The value that the command line gives to an option. */
+/** The value of an option on the command line. */
 function valueOf<T>(option: Option<T>, text: string): T | undefined {
   return sourceOf([`--${option.name}`, text]).value(option);
 }

@@ -1,4 +1,4 @@
-/** What the client says: reports, failures and errors in, lines out. */
+/** The client's output: reports, failures and errors in, lines out. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { type Screen, tellError, tellFailure } from "../../lib/cli/output.ts";
@@ -6,7 +6,7 @@ import { UsageError } from "../../lib/cli/command_line.ts";
 import { PayloadError } from "../../lib/client/payload.ts";
 import { OptionError } from "../../lib/connection/connection.ts";
 
-/** A screen that keeps what is printed, line by line. */
+/** A screen that records the printed lines. */
 function recorder(): Screen & { readonly lines: string[] } {
   const lines: string[] = [];
   const stream = (name: string) => ({ isColored: false, print: (text: string) => void lines.push(`${name}: ${text}`) });

@@ -106,7 +106,7 @@ Deno.test("readServerSettings() takes a worker for each core with auto, 64 at mo
   assertEquals(workers, Math.min(navigator.hardwareConcurrency, 64));
   await assertRejects(() => settingsOf(["--workers", "65", "--transport", "wire"]), UsageError, "from 1 to 64");
   await assertRejects(() => settingsOf(["--workers", "auto"]), UsageError, "give --transport wire");
-  // One is none of several, whatever the transport.
+  // A single worker is not several, over any transport.
   assertEquals((await settingsOf(["--workers", "1"])).workers, 1);
 });
 
@@ -120,7 +120,7 @@ Deno.test("parseServerLine() lets the command line stand over the environment, l
     false,
   ]);
   assertEquals(line.variables, new Set(["quiet", "lab"]));
-  // Two options that say the same.
+  // Two options with the same meaning.
   assertEquals(parseServerLine(["--log", "json"], source).has("quiet"), false);
 });
 

@@ -1,4 +1,4 @@
-/** What the command line loads before it reads its first option: each module takes its part of the time of a short run. */
+/** The modules that load before the command line reads its first option: each takes part of the time of a short run. */
 
 import { assert, assertEquals } from "@std/assert";
 import { standIns } from "../support/command.ts";
@@ -6,7 +6,7 @@ import { serveEcho } from "../../lib/server/serve.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** The permissions of the task that matter here. */
+/** The relevant permissions of the task. */
 const PERMISSIONS = ["--allow-net", "--allow-read"];
 
 interface Graph {
@@ -20,7 +20,7 @@ interface Module {
   readonly dependencies?: readonly { readonly code?: { readonly specifier?: string }; readonly isDynamic?: boolean }[];
 }
 
-/** The modules that load with a script, without what it loads later. */
+/** The modules that load with a script, without later ones. */
 async function loadedWith(script: string): Promise<string[]> {
   const command = new Deno.Command(Deno.execPath(), { args: ["info", "--json", ...standIns, script], cwd: ROOT });
   const { roots, redirects, modules }: Graph = JSON.parse(new TextDecoder().decode((await command.output()).stdout));
@@ -34,7 +34,10 @@ async function loadedWith(script: string): Promise<string[]> {
   return [...loaded].map((specifier) => specifier.replace(ROOT.href, ""));
 }
 
-/** The modules of ours that the runtime fetches, run as the task does, while the client exchanges a message with an echo server. */
+/**
+ * Our own modules that the runtime fetches, run as the task does, while the client exchanges a message with an echo
+ * server.
+ */
 async function fetchedBy(...options: string[]): Promise<string[]> {
   const server = serveEcho({ port: 0 });
   const flags = ["--unstable-lazy-dynamic-imports", "--log-level=debug", "--no-prompt", ...standIns, ...PERMISSIONS];

@@ -1,10 +1,10 @@
-/** Conversations: a peer that does not what the lines of a script want. */
+/** Conversations: a peer that does not follow the script. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { client } from "../support/command.ts";
 import { rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
 
-/** A peer of which the first connection runs a script after the upgrade. */
+/** A peer whose first connection runs a script after the upgrade. */
 function upgraded(script: Script) {
   return rawPeer(async (socket) => {
     await socket.upgrade();
@@ -12,7 +12,7 @@ function upgraded(script: Script) {
   });
 }
 
-/** A peer that does not what the lines of a script want, and what the client has to say of it. */
+/** A peer that does not follow the script, and the client's report. */
 const SCRIPTS: readonly {
   readonly does: string;
   readonly script: Script;

@@ -7,7 +7,7 @@ import { standIns } from "../support/command.ts";
 import { rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
 import { COOKED, hasTerminal, Terminal, type TerminalOptions } from "../support/terminal.ts";
 
-/** A peer of which the first connection runs a script after the upgrade. */
+/** A peer whose first connection runs a script after the upgrade. */
 function upgraded(script: Script) {
   return rawPeer(async (socket) => {
     await socket.upgrade();
@@ -15,7 +15,7 @@ function upgraded(script: Script) {
   });
 }
 
-/** The client in a terminal of its own. */
+/** The client in its own terminal. */
 function terminal(...args: readonly (string | TerminalOptions)[]): Terminal {
   const options = args.filter((arg) => typeof arg !== "string");
   const words = args.filter((arg) => typeof arg === "string");
@@ -98,7 +98,7 @@ Deno.test({
   ignore: !hasTerminal,
   fn: async () => {
     const half = "a half line that is longer than sixty columns, so that it takes two rows";
-    // A blank at the end of a row cannot be seen.
+    // A blank at the end of a row is invisible.
     const withoutBlanks = (text: string) => text.replaceAll(" ", "");
     const isTyped = (lines: string[]) => withoutBlanks(lines.slice(-2).join("")) === withoutBlanks(`> ${half}`);
     await using peer = upgraded(async (socket) => {
@@ -107,7 +107,7 @@ Deno.test({
       await shown.untilSeen((lines) => isTyped(lines));
       await socket.frame(TEXT, "news");
       await shown.untilSeen((lines) => isTyped(lines) && / < news$/.test(lines.at(-3) ?? ""));
-      // Two characters to the left, and one more: the cursor has stayed in the line as well.
+      // Two characters left, then one more: the cursor has stayed in the line.
       await shown.type("\x1b[D\x1b[D");
       await socket.frame(TEXT, "more");
       await shown.untilSeen((lines) => / < more$/.test(lines.at(-3) ?? ""));
@@ -141,7 +141,7 @@ Deno.test({
     await shown.until(`< ${"x".repeat(8192)}`);
     await shown.type("second\r");
     await shown.until("< second");
-    // Twice up, and back: the latest line comes first.
+    // Twice up and back: the latest line comes first.
     await shown.type("\x1b[A\x1b[A\x1b[B again\r");
     await shown.until("< second again");
     await shown.type(CTRL_D);
@@ -224,7 +224,7 @@ Deno.test({
   },
 });
 
-/** A module that does something at SIGUSR1. */
+/** A module that acts on SIGUSR1. */
 const atSignal = (code: string) =>
   `data:text/javascript,${
     encodeURIComponent(`Deno.addSignalListener("SIGUSR1", () => ${code})`).replaceAll("'", "%27")

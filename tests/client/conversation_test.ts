@@ -8,7 +8,7 @@ import { rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
 
 const CLOCK = String.raw`\d\d:\d\d:\d\d\.\d{3}`;
 
-/** The lines on a stream without their clock times. */
+/** The lines of a stream without their clock times. */
 function withoutClock(text: string): string {
   return text.replaceAll(new RegExp(`^${CLOCK} `, "gm"), "");
 }
@@ -38,7 +38,7 @@ Deno.test("client -i loses none of many lines", async () => {
   assertEquals(withoutClock(stdout), lines.map((line) => `< ${line}\n`).join(""));
 });
 
-/** A peer of which the first connection runs a script after the upgrade. */
+/** A peer whose first connection runs a script after the upgrade. */
 function upgraded(script: Script) {
   return rawPeer(async (socket) => {
     await socket.upgrade();
@@ -292,7 +292,7 @@ Deno.test("client -i waits at most 2 s for the answer to its close frame after C
     child.kill("SIGINT");
     await socket.untilGone();
   });
-  // Were the close timeout what counts, the test would give up on the command.
+  // If the close timeout counted, the command would outlast the test's deadline.
   const child = start("main.ts", ["-i", "--close-timeout", "3600", peer.url], { stdin: "piped" });
   const outcome = outcomeOf(child);
   const writer = child.stdin.getWriter();

@@ -1,4 +1,4 @@
-/** How a reply is wrong, in words. */
+/** Descriptions of wrong replies. */
 
 import { assertEquals, assertFalse } from "@std/assert";
 import {
@@ -14,7 +14,7 @@ const hex = (digits: string) => Uint8Array.fromHex(digits);
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const ECHO: Expectation = { type: "echo" };
 
-/** How a reply differs from the message that it should echo. */
+/** The difference of a reply from the expected echo. */
 function echoDifference(sent: Message, reply: Message): Difference | undefined {
   return differenceOf(ECHO, sent, reply);
 }
@@ -86,7 +86,7 @@ for (const { what, expectation, reply, text, cause } of WRONG) {
   });
 }
 
-/** Echoes that are wrong, and all that is said of them. */
+/** Wrong echoes with their whole description. */
 const WRONG_ECHOES: readonly { what: string; sent: Message; reply: Message; text: string; cause: string }[] = [
   {
     what: "one character is another",

@@ -1,4 +1,4 @@
-/** What an exchange does with its messages and their memory. */
+/** An exchange's use of its messages and their memory. */
 
 import { assert, assertEquals } from "@std/assert";
 import { exchange } from "../../lib/client/exchange.ts";
@@ -20,7 +20,7 @@ for (const transport of ["builtin", "wire"] as const) {
       },
     });
     await server.shutdown();
-    // 64 bytes are counted for each message besides its own.
+    // Each message counts 64 bytes on top of its own.
     assertEquals([report.verdict, most], ["proven", 10]);
   });
 
@@ -45,7 +45,7 @@ for (const transport of ["builtin", "wire"] as const) {
     assertEquals(new Set(sent).size, 30);
   });
 
-  /** An exchange that still sends when the peer, which has read one message, answers and then breaks the protocol. */
+  /** An exchange that is still sending when the peer, after one message, answers and then breaks the protocol. */
   const whileSending = async (answer: (socket: RawSocket, message: Uint8Array<ArrayBuffer>) => Promise<void>) => {
     await using peer = rawPeer(async (socket) => {
       await socket.upgrade();

@@ -1,10 +1,10 @@
-/** What may help where a connection could not be opened, in words. */
+/** Hints for failed openings. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { hintForOpening } from "../../lib/client/opening.ts";
 import { type HandshakeRefusal, OpenError } from "../../lib/connection/connection.ts";
 
-/** What a server answered, and what a person is told of it. */
+/** An answer of a server, and its hint. */
 const ANSWERS: readonly [number, [string, string][], string, string][] = [
   [301, [["Location", "https://a.example/x"]], "", 'redirects are not followed: use "wss://a.example/x"'],
   [302, [["location", "http://u:secret@a/"]], "", 'redirects are not followed: use "ws://u:***@a/"'],

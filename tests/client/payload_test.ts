@@ -1,4 +1,4 @@
-/** What goes out: cutting, collecting, random bytes and files. */
+/** Outgoing payloads: cutting, collecting, random bytes and files. */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
@@ -16,7 +16,7 @@ const hex = (digits: string) => Uint8Array.fromHex(digits);
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const notUtf8 = (at: number) => `Input is not UTF-8 at byte ${at}, so it cannot be sent as text: use --binary`;
 
-/** The bytes in chunks of one size. */
+/** Cuts the bytes into chunks of one size. */
 function inChunks(bytes: Uint8Array, size: number): Uint8Array[] {
   const count = Math.ceil(bytes.byteLength / size);
   return Array.from({ length: count }, (_, at) => bytes.subarray(at * size, (at + 1) * size));
@@ -109,7 +109,7 @@ for (const [kind, partBytes] of [["text", 3], ["binary", 0]] as const) {
   });
 }
 
-/** Bytes that are not UTF-8, and where the first mistake begins. */
+/** Invalid UTF-8, and the offset of the first error. */
 const INVALID = [
   { what: "a byte that is never used comes first", bytes: "ff61", at: 0 },
   { what: "a mistake follows one byte", bytes: "61ff", at: 1 },
@@ -144,7 +144,7 @@ for (const { what, bytes, at } of INVALID) {
   });
 }
 
-/** Where a mistake is among parts of four bytes. */
+/** The place of an error among parts of four bytes. */
 const INVALID_PARTS = [
   { what: "the mistake is in the first part", bytes: "6161ff61" + "61616161", good: 0, at: 2 },
   { what: "the mistake is in the second part", bytes: "61616161" + "6161ff61", good: 1, at: 6 },
@@ -227,7 +227,7 @@ Deno.test("randomBytes() gives other bytes, when it is called again", () => {
 
 Deno.test("SPLIT_WINDOW_BYTES is 4 MiB", () => assertEquals(SPLIT_WINDOW_BYTES, 4_194_304));
 
-/** Runs a test with the path of a file that has some bytes. */
+/** Runs a test with a file of these bytes. */
 async function withFile(bytes: Uint8Array, test: (path: string) => Promise<void>): Promise<void> {
   const path = await Deno.makeTempFile();
   try {

@@ -54,7 +54,7 @@ for (const columns of [60, 80]) {
     name: `client draws a bar with rate and time left, before a reply has come, in a terminal of ${columns} columns`,
     ignore: !hasTerminal,
     fn: async () => {
-      // No reply comes before the bar is there, and the last one comes when the bar shows the first one.
+      // No reply comes before the bar appears, and the last one only once the bar shows the first.
       await using peer = rawPeer(async (socket) => {
         await socket.upgrade();
         for (const shown of ["0 B of 2 MiB, 0 B/s, ", "1 MiB of 2 MiB, "]) {
@@ -70,7 +70,7 @@ for (const columns of [60, 80]) {
       assertMatch(terminal.screen, /\[#+-+\] 1 MiB of 2 MiB, [\d.]+ [KM]?i?B\/s, \d+ s left/);
       const bars = terminal.screen.split(/[\r\n]+/).filter((line) => line.includes("so far") || line.includes(" left"));
       assertEquals(bars.filter((line) => line.replace("\x1b[K", "").length > columns), []);
-      // The last thing on the line of the bar is what replaces it.
+      // The bar's line ends with its replacement.
       assertEquals(terminal.screen.split("\n")[0]?.split("\r\u001b[K").at(-1)?.includes(" left"), false);
       assertMatch(terminal.screen, /2097152 bytes\s+\(2 MiB\)[^]* at\s+[\d.]+ [KM]iB\/s; close/);
     },

@@ -12,7 +12,7 @@ type Parts = Partial<ExchangeReport> & { readonly changed?: Partial<Record<Stage
 
 const NOT_REACHED = { ok: null, ms: null, detail: "" };
 
-/** The report of an exchange that went well, but for some parts. */
+/** The report of a proven exchange, except for some parts. */
 function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
   const hello = 'text, 11 bytes: "Hello world"';
   const stages: Stage[] = [
@@ -48,7 +48,7 @@ function reportOf({ changed = {}, ...parts }: Parts = {}): ExchangeReport {
   };
 }
 
-/** The report of an exchange that ended in a stage; those after it were not reached. */
+/** The report of an exchange that failed in a stage; later stages were not reached. */
 function failedIn(stage: StageName, detail: string): Parts {
   const names: StageName[] = ["connect", "upgrade", "send", "receive", "verify", "close"];
   const after = names.slice(names.indexOf(stage) + 1).map((name) => [name, NOT_REACHED]);
@@ -64,7 +64,7 @@ Deno.test("formatReport() gives four steps of 80 columns, when all went well", (
   ]);
 });
 
-/** What a report says, a space for many. */
+/** The lines of a report, with runs of spaces collapsed. */
 function stepsOf(parts: Parts): string[] {
   return formatReport(reportOf(parts)).steps.map((line) => line.trim().replace(/ +/g, " "));
 }
@@ -141,7 +141,7 @@ for (const { what, parts, steps } of FAILED) {
   });
 }
 
-/** The report of an exchange that ended in a stage with a problem, which its last line says. */
+/** The report of an exchange that failed in a stage, with the problem in the last line. */
 const told = (stage: StageName, verdict: Verdict): Parts => ({
   ...failedIn(stage, "What was wrong"),
   verdict,
@@ -176,13 +176,13 @@ Deno.test("formatReport() says the problem of the close in its step, when anothe
   assertEquals(formatReport(report).steps.at(-1)?.includes("✗ closed    Dropped"), true);
 });
 
-/** What could steer a terminal, reorder a line or hide in it, as text and as it is printed. */
+/** Characters that could control a terminal, reorder a line or hide in it: as text, and as printed. */
 const HOSTILE = "\u001b[2J\u0085\u009b31m\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ufeff\ud800.\udc00";
 const HARMLESS = String
   .raw`\u001b[2J\u0085\u009b31m\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ufeff\ud800.\udc00`;
 const TOKEN = "wsproof.bearer.b3BlbiBzZXNhbWU";
 
-/** Every text of a report that a peer can have written. */
+/** A report whose peer wrote every possible text. */
 function hostileReport(text: string): ExchangeReport {
   const frame = { code: 4000, reason: text };
   return reportOf({

@@ -1,4 +1,4 @@
-/** The lines of a conversation: what each asks for. */
+/** The lines of a conversation and their meaning. */
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { readLine, TALK_COMMANDS, type TalkLine } from "../../lib/client/talk_command.ts";

@@ -69,7 +69,7 @@ Deno.test("dumpFrame() says how much of the payload it does not show", () => {
   assertEquals([lines.length, lines.at(-1)], [9, "  and 5 bytes more"]);
 });
 
-/** What the client says on the standard error output about a step of the lab, without times. */
+/** The client's standard error output for a step of the lab, without times. */
 async function traced(step: string, ...options: string[]): Promise<string> {
   const lab = await serveLab({ port: 0 });
   const { stderr } = await client(["--transport", "wire", "--trace", "-m", "Hello", ...options, `${lab.url}${step}`]);

@@ -1,4 +1,4 @@
-/** How the words of the runtime for a failed opening are sorted. */
+/** Sorts the runtime's messages about failed openings. */
 
 import { assertEquals } from "@std/assert";
 import { openErrorOf } from "../../lib/connection/builtin_failure.ts";
@@ -6,7 +6,7 @@ import { openErrorOf } from "../../lib/connection/builtin_failure.ts";
 const URL_TEXT = "ws://127.0.0.1:1/";
 
 Deno.test("openErrorOf() calls a connection lost, when the peer ended it before or behind the request", () => {
-  // Which of these the runtime says for a peer that takes connections and ends them is a matter of moments.
+  // The runtime's message for a peer that accepts connections and ends them depends on timing.
   for (
     const words of [
       "connection closed before message completed",

@@ -1,4 +1,4 @@
-/** The connection over the runtime's WebSocket: each way in which it opens, runs and ends. */
+/** The connection over the runtime's WebSocket: every way to open, run and end. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type CloseRecord, encodeClosePayload } from "../../lib/protocol/close.ts";
@@ -18,7 +18,7 @@ import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "../support/raw_peer.t
 const WAIT = { timeoutMs: 60_000 };
 const SHORT = { timeoutMs: 100 };
 
-/** Runs a test over a connection to a peer that has upgraded it. */
+/** Runs a test over a connection that the peer has upgraded. */
 async function connected(script: Script, test: (connection: Connection) => Promise<void>, options: OpenOptions = {}) {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
@@ -111,7 +111,7 @@ Deno.test("send() waits while more than maxBufferedBytes wait to go out", async 
 
 const OURS = { code: 4000, reason: "bye" };
 
-/** Each way in which a connection ends, and the record that tells of it. */
+/** Each end of a connection, with its record. */
 const ENDS: readonly [string, Script, Partial<CloseRecord>][] = [
   ["the peer answers with the same code and reason", (s) => s.answerClose().then(() => {}), {
     sent: OURS,
@@ -162,7 +162,7 @@ for (const [what, script, expected] of ENDS) {
   });
 }
 
-/** A text message "hi" and a close frame with 4001, in one piece. */
+/** A text message "hi" and a close frame with 4001, in one write. */
 const MESSAGE_AND_CLOSE = Uint8Array.of(0x81, 2, 0x68, 0x69, 0x88, 2, 4001 >> 8, 4001 & 255);
 
 Deno.test("close() does not record its own code as sent, when the runtime had answered the close of the peer", async () => {
@@ -173,7 +173,7 @@ Deno.test("close() does not record its own code as sent, when the runtime had an
   }, async (connection) => {
     assertEquals(await connection.receive(WAIT), "hi");
     const { sent, received, initiator } = await connection.close(WAIT);
-    // The close frame of the peer may be told before or after close() is called.
+    // The peer's close frame may be reported before or after the call of close().
     assertEquals([received, initiator], [{ code: 4001, reason: "" }, sent ? "peer" : "not-known"]);
     if (sent) assertEquals(await answer.promise, encodeClosePayload(sent.code, sent.reason));
   });
@@ -237,7 +237,7 @@ Deno.test("a frame of 67108863 bytes passes, and one byte more breaks the runtim
   });
 });
 
-/** The error of an opening that a peer refuses with the status, the first time and the second time, and how often it was asked. */
+/** The error of an opening that the peer refuses with these statuses in turn, and the number of requests. */
 async function refused(...statuses: number[]): Promise<{ error: OpenError; asked: number }> {
   let asked = 0;
   await using peer = rawPeer(async (socket) => {

@@ -1,4 +1,4 @@
-/** What a connection does over either transport. */
+/** The common behavior of a connection over both transports. */
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { ProtocolError } from "../../lib/protocol/error.ts";
@@ -16,7 +16,7 @@ import { BINARY, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
 const WAIT = { timeoutMs: 60_000 };
 const SHORT = { timeoutMs: 100 };
 
-/** Runs a test over a connection to a peer that has upgraded it. */
+/** Runs a test over a connection that the peer has upgraded. */
 async function connected(
   transport: TransportName,
   script: Script,

@@ -1,4 +1,4 @@
-/** What waits for its receiver is bounded, and in order. */
+/** The queue for a receiver is bounded and ordered. */
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ProtocolError } from "../../lib/protocol/error.ts";

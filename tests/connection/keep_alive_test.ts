@@ -1,4 +1,4 @@
-/** Pings before a proxy cuts a silent connection, as most do after 60 s. */
+/** Pings before a proxy cuts a silent connection, mostly after 60 s. */
 
 import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_IDLE_TIMEOUT_SECONDS } from "../../lib/server/policy.ts";
@@ -11,15 +11,15 @@ import { rawPeer } from "../support/raw_peer.ts";
 const PING = 9;
 const PONG = 10;
 
-/** How long a test waits at most, in milliseconds. */
+/** Deadline of a test, in milliseconds. */
 const WAIT = { timeoutMs: 10_000 };
 
-/** A process whose intervals take a thousandth of their time. */
+/** A process whose intervals are a thousandth as long. */
 const HURRIED = { permissions: ["--preload=tests/support/hurry.ts"] };
 
 Deno.test("both ends ping within 30 s of silence, unless told otherwise", () => {
   assert(KEEP_ALIVE_INTERVAL_MS <= 30_000);
-  // A server pings at half of it.
+  // A server pings after half of the idle timeout.
   assert(DEFAULT_IDLE_TIMEOUT_SECONDS / 2 <= 30);
 });
 
@@ -39,7 +39,7 @@ Deno.test("keepAlive() pings again and again, when nothing else is said", async 
   keepAlive(connection, 20);
   await peer.done;
   await connection.close(WAIT);
-  // The first has no answer.
+  // The first ping gets no answer.
   assertEquals(opcodes, [PING, PING, PING]);
 });
 

@@ -1,4 +1,4 @@
-/** The opening handshake over wire: answers that are no upgrade, proxies, TLS. */
+/** The opening handshake over wire: answers without an upgrade, proxies, TLS. */
 
 import { createServer } from "node:net";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
@@ -7,7 +7,7 @@ import { openWire } from "../../lib/connection/wire.ts";
 import { rawPeer } from "../support/raw_peer.ts";
 
 const WAIT = { timeoutMs: 60_000 };
-/** The answer that a peer gives, and what is wrong about it. */
+/** The peer's answer, and its fault. */
 const REFUSALS: readonly [string, string, RegExp, number][] = [
   [
     "another accept key",
@@ -187,7 +187,7 @@ Deno.test("openWire() sends header values as bytes, and refuses a subprotocol th
   });
   const connection = await openWire(peer.url, { headers: new Headers({ "X-Name": "caf\u00e9" }) });
   await connection.close(WAIT);
-  // One byte, which is no UTF-8: the raw peer shows U+FFFD for it.
+  // One byte of invalid UTF-8: the raw peer shows U+FFFD.
   assertEquals(await value.promise, "caf\ufffd");
   await assertRejects(() => openWire(peer.url, { protocols: ["a b"] }), OptionError, "Cannot ask for the upgrade");
 });

@@ -1,4 +1,4 @@
-/** The connection over our own frames: what only it can see, do and tell. */
+/** The connection over our own frames: abilities that no other transport has. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { CloseRecord } from "../../lib/protocol/close.ts";
@@ -20,7 +20,7 @@ const SHORT = { timeoutMs: 100 };
 const PING = 9;
 const PONG = 10;
 
-/** Runs a test over a connection to a peer that has upgraded it. */
+/** Runs a test over a connection that the peer has upgraded. */
 async function connected(script: Script, test: (connection: Connection) => Promise<void>, options: OpenOptions = {}) {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
@@ -98,7 +98,7 @@ Deno.test("a connection over wire queues 64 pongs, and then the latest takes the
   assertEquals(MAX_QUEUED_PONGS, 64);
   const pongs = Promise.withResolvers<number[]>();
   await connected(async (socket) => {
-    // All of them come in one read, before the first pong is written.
+    // All of them arrive in one read, before the first pong is written.
     const pings = Array.from({ length: 200 }, (_, at) => [0x80 | PING, 1, at]).flat();
     await socket.write(Uint8Array.from(pings));
     const payloads: number[] = [];
@@ -168,7 +168,7 @@ Deno.test({
     let peakKibibytes = 0;
     outcome.then(() => isOver = true);
     while (!isOver) {
-      // The most so far: what the last look finds is the peak, but for the very end.
+      // The peak so far: the last look misses only the very end.
       const { stdout } = await new Deno.Command("cat", { args: [`/proc/${child.pid}/status`], stderr: "null" })
         .output();
       const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout)) ?? [];
@@ -210,7 +210,7 @@ Deno.test("a reader that stops stops the peer, and nothing is lost when it goes 
   let written = 0;
   await connected(async (socket) => {
     for (; written < parts; written++) await socket.frame(BINARY, part);
-    // The ping that was not answered in time.
+    // The ping without an answer in time.
     assertEquals((await socket.readFrame()).opcode, PING);
     await socket.answerClose();
   }, async (connection) => {
@@ -232,7 +232,7 @@ Deno.test("receive() takes a message of maxMessageBytes in fragments, and closes
     await socket.frame(BINARY, new Uint8Array(5), 0);
     await socket.frame(0, new Uint8Array(3));
     await socket.frame(BINARY, new Uint8Array(5), 0);
-    // The header alone says that the sum will be too much.
+    // The header alone shows that the sum passes the limit.
     await socket.write(Uint8Array.of(0x80, 4));
     const { payload } = await socket.readFrame();
     code.resolve(new DataView(payload.buffer).getUint16(0));
@@ -243,7 +243,7 @@ Deno.test("receive() takes a message of maxMessageBytes in fragments, and closes
   }, { maxMessageBytes: 8 });
 });
 
-/** What a peer does wrong in its frames, and the code with which the connection is failed. */
+/** A breach in a peer's frames, and the code that fails the connection. */
 const VIOLATIONS: readonly [string, number[], number, RegExp][] = [
   ["a reserved bit", [0xc1, 0], 1002, /reserved bit/],
   ["an opcode that is not defined", [0x83, 0], 1002, /opcode 3/],
@@ -276,7 +276,7 @@ for (const [what, bytes, code, detail] of VIOLATIONS) {
   });
 }
 
-/** Each way in which a close is answered, and the record that tells of it. */
+/** Each answer to a close, with its record. */
 const ENDS: readonly [string, Script, Partial<CloseRecord>][] = [
   ["answers with the same code", (s) => s.answerClose().then(() => {}), {
     received: { code: 4000, reason: "bye" },

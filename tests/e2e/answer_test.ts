@@ -1,4 +1,4 @@
-/** What the client makes of answers to its handshake that are unusual in form, over both transports. */
+/** The client and unusual answers to its handshake, over both transports. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createAuthority } from "../support/certificates.ts";
@@ -8,17 +8,17 @@ import { testBoth } from "../support/transports.ts";
 
 const EARLY = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
 
-/** What is written instead of a correct upgrade. */
+/** A replacement for a correct upgrade. */
 type Edit = (answer: string) => string;
 
-/** Answers with a correct upgrade that is written in another way, then echoes and closes. */
+/** Answers with a correct upgrade in another form, then echoes and closes. */
 const upgrading = (edit: Edit): Script => async (socket) => {
   await upgradeLike(socket, edit);
   await socket.echoOne();
   await socket.answerClose();
 };
 
-/** Answers a request as a server does that writes heads in its own way. */
+/** Answers a request with a head in the style of another server. */
 async function upgradeLike(socket: RawSocket, edit: Edit): Promise<void> {
   const key = /^sec-websocket-key: *(\S+)/im.exec(await socket.readHead())?.[1] ?? "";
   const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -28,7 +28,7 @@ async function upgradeLike(socket: RawSocket, edit: Edit): Promise<void> {
   await socket.write(edit([...lines, `Sec-WebSocket-Accept: ${accept}`, "", ""].join("\r\n")));
 }
 
-/** Ways to write a head that every client takes. */
+/** Forms of a head that every client must accept. */
 const FORMS: readonly [string, Edit][] = [
   ["three interim responses before it", (answer) => `${EARLY.repeat(3)}${answer}`],
   ["lines that end with LF", (answer) => answer.replaceAll("\r\n", "\n")],
@@ -66,7 +66,7 @@ testBoth("client takes a folded field over wire, and says that builtin cannot", 
   assertStringIncludes(report.problem, "The built-in WebSocket failed, where the same handshake over wire passes");
 });
 
-/** Refusals whose heads are unusual. */
+/** Refusals with unusual heads. */
 const REFUSALS: readonly [string, string][] = [
   ["behind an interim response", `${EARLY}HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n`],
   ["with a folded field", "HTTP/1.1 403 Forbidden\r\nX-A: a\r\n b\r\nContent-Length: 0\r\n\r\n"],
@@ -92,7 +92,7 @@ Deno.test("client shows the body of a refusal, when it comes behind the head", a
   const script: Script = async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nmembers\r\n");
-    // The peer pauses, so that the rest comes in a segment of its own.
+    // A pause puts the rest into a segment of its own.
     await new Promise((resolve) => setTimeout(resolve, 50));
     await socket.write("5\r\n only\r\n0\r\n\r\n");
     await socket.untilGone();
@@ -109,7 +109,7 @@ Deno.test("client says what a server answered, when its body never comes", async
     await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nhalf");
     await socket.untilGone();
   });
-  // The timeout is none of the answer, which has come.
+  // The deadline does not hide the answer that has arrived.
   const outcome = await client(["--json", "--transport", "wire", "--connect-timeout", "20", peer.url]);
   assertEquals([reportOf(outcome).verdict, reportOf(outcome).refusal.body], ["handshake-refused", "half"]);
 });

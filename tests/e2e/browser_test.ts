@@ -8,10 +8,10 @@ const CHROMIUM = "/usr/bin/chromium";
 /** Debian's Chromium; the gate installs it. */
 const hasChromium = await Deno.stat(CHROMIUM).then(() => true, () => false);
 
-/** How long Chromium may take to start and to run the page, in milliseconds. */
+/** Deadline for Chromium to start and run the page, in milliseconds. */
 const BROWSER_TIMEOUT_MS = 90_000;
 
-/** The page: one exchange as any web page would hold it, and a report of what it saw. */
+/** The page: one exchange like any web page's, and a report on it. */
 function page(url: string): string {
   return `<!doctype html><script>
     const seen = [];
@@ -74,7 +74,7 @@ for (const transport of ["builtin", "wire"] as const) {
         await chromium.status;
         await site.shutdown();
         await server.shutdown();
-        // Chromium's own processes may still be writing there for a moment.
+        // Chromium's child processes may still be writing for a moment.
         await Deno.remove(profile, { recursive: true }).catch(() => {});
       }
     },

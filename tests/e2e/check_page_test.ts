@@ -1,4 +1,4 @@
-/** The page that `check --html` writes, in Chromium: on a desktop and on a phone, in both schemes; and its filter. */
+/** The page of `check --html` in Chromium: on a desktop and on a phone, in both schemes; and its filter. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import axe from "npm:axe-core@4.14.1";
@@ -9,7 +9,7 @@ import { runCases } from "../../lib/check/runner.ts";
 import { type Answer, Browser, hasChromium, Tab } from "../support/browser.ts";
 import { serveMutant } from "../support/mutant_server.ts";
 
-/** A server that says something nasty where it fails. */
+/** A server whose failures contain hostile text. */
 async function makePage(): Promise<string> {
   const nasty = new TextEncoder().encode('</script><img src=x onerror="alert(1)">\u202e');
   await using server = serveMutant({

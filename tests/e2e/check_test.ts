@@ -1,4 +1,4 @@
-/** `wsproof check` through the real command line: our own server passes, others fail as they are known to. */
+/** `wsproof check` through the real command line: our own server passes, others fail in known ways. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";
@@ -9,7 +9,7 @@ import { type Fault, type Mutant, serveMutant } from "../support/mutant_server.t
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** Runs the command. A loaded machine may take its time. */
+/** Runs the command, with a deadline for loaded machines. */
 function check(...args: string[]): Promise<Outcome> {
   return outcomeOf(start("main.ts", ["check", "--case-timeout", "60", ...args], { permissions: ["--allow-write"] }));
 }
@@ -24,7 +24,7 @@ function byNumber(report: Entry): Map<string, string> {
   );
 }
 
-/** What is not a pass, by Autobahn's numbers. */
+/** The cases without a pass, by Autobahn's numbers. */
 function wrongNumbers(report: Entry): Record<string, string> {
   return Object.fromEntries([...byNumber(report)].filter(([, grade]) => grade !== "pass"));
 }
@@ -36,7 +36,7 @@ Deno.test("check proves the server over our own frames, in every case of the pro
   assertEquals(report.unexpected, []);
   assertEquals([outcome.code, report.verdict, report.cases.length], [0, "proven", CASES.length]);
   assertEquals(report.cases.filter(({ grade }: Entry) => grade !== "pass").map(({ id }: Entry) => id), []);
-  // All cases of Autobahn's groups 1 to 7, 9 and 10 have a counterpart.
+  // Each case of Autobahn's groups 1 to 7, 9 and 10 has a counterpart.
   assertEquals(byNumber(report).size, 301);
 });
 
@@ -77,7 +77,7 @@ Deno.test("check agrees with Autobahn about npm ws with its default limits, but 
   child.kill("SIGKILL");
   await Promise.all([child.status, reader.cancel(), child.stderr.cancel()]);
   const lax = (...numbers: string[]) => Object.fromEntries(numbers.map((number) => [number, "not-strict"]));
-  // Autobahn calls the last four failed; a limit that is told is legal (RFC 6455 section 10.4).
+  // Autobahn fails the last four; an announced limit is legal (RFC 6455 section 10.4).
   assertEquals(wrongNumbers(report), lax("6.4.1", "6.4.2", "6.4.3", "6.4.4", "9.3.1", "9.3.2", "9.4.1", "9.4.2"));
   const refused = report.cases.find(({ autobahn }: Entry) => autobahn.includes("9.3.1"));
   assertStringIncludes(refused.reason, "1008");
@@ -372,7 +372,7 @@ Deno.test({
   name: "check ends with 130 at SIGINT, and says that nothing was proved",
   ignore: Deno.build.os === "windows",
   fn: async () => {
-    // Every case waits for a server that takes connections and never answers.
+    // Every case waits for a server that accepts connections but never answers.
     await withMutant({ frame: () => [], ignores: ["tcp-end"] }, async ({ url }) => {
       const child = start("main.ts", ["check", "--trace", "--json", url, "control"]);
       const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();

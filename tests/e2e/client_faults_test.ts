@@ -1,9 +1,9 @@
-/** Faults of a peer behind the upgrade, and what the client says of each: a verdict, a stage, a problem and a hint. */
+/** Faults of a peer after the upgrade, and the client's report on each: a verdict, a stage, a problem and a hint. */
 
 import { BINARY, CLOSE, TEXT } from "../support/raw_peer.ts";
 import { type Case, closing, replying, testCases } from "../support/faults.ts";
 
-/** For the stage in which something does not come; on a busy machine the others may take longer than this. */
+/** Only for the stage that must time out; on a busy machine others may take longer. */
 const SHORT_REPLY = ["--reply-timeout", "0.4"];
 const SHORT_CLOSE = ["--close-timeout", "0.4"];
 const thousand = "x".repeat(1000);

@@ -1,4 +1,4 @@
-/** Faults of a peer up to the upgrade, and what the client says of each. */
+/** Faults of a peer up to the upgrade, and the client's report on each. */
 
 import type { Script } from "../support/raw_peer.ts";
 import { type Case, testCases } from "../support/faults.ts";
@@ -8,7 +8,7 @@ const answering = (status: string, ...fields: string[]): Script => async (socket
   await socket.write([`HTTP/1.1 ${status}`, ...fields, "Content-Length: 0", "", ""].join("\r\n"));
 };
 
-/** For the stage in which something does not come; on a busy machine the others may take longer than this. */
+/** Only for the stage that must time out; on a busy machine others may take longer. */
 const SHORT_CONNECT = ["--connect-timeout", "0.4"];
 
 const CASES: readonly Case[] = [

@@ -8,7 +8,7 @@ import { hasTerminal, Terminal } from "../support/terminal.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { closing, replying } from "../support/faults.ts";
 
-/** Who begins to close and with what, after the echo, and the exit code with the close that is expected. */
+/** The first close after the echo, the expected one, and the exit code. */
 const EMPTY_CLOSES: readonly [string, Script, string[], number, string][] = [
   ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), ["--expect-close", "none"], 0, ""],
   ["answers the close with an empty frame", closing((s) => s.frame(CLOSE)), [], 8, "--expect-close none"],
@@ -45,7 +45,7 @@ for (const [does, script, args, code, says] of EMPTY_CLOSES) {
   }
 }
 
-/** Text that would steer a terminal or reorder a line, and its bytes on the wire. */
+/** Text that would control a terminal or reorder a line, and its bytes on the wire. */
 const HOSTILE = "a\u009b31m\u0085\u2028\u202eb";
 
 for (const transport of ["builtin", "wire"]) {
@@ -243,7 +243,7 @@ for (const columns of [60, 80, 140]) {
       const lines = terminal.screen.split("\r\n");
       const isUrl = (line: string) => /^ +ws:\S+$/.test(line);
       assertEquals(lines.filter((line) => line.length > columns && !isUrl(line)), []);
-      // The only URLs are those that were given, and nothing is inside them.
+      // The only URLs are the given ones, unchanged.
       assertEquals(
         lines.join(" ").match(/ws:[^\s,]+/g),
         [...Array(2)].map(() => `${peer.url}a/path/that/is/longer/than/sixty/columns/are`),
@@ -354,7 +354,7 @@ Deno.test({
   },
 });
 
-/** Runs a script of a shell, which can give bytes to a command that no string of JavaScript has. */
+/** Runs a shell script, which can pass bytes that no JavaScript string has. */
 async function shell(script: string) {
   const deno = `${Deno.execPath()} run --no-prompt ${
     standIns.join(" ")

@@ -1,9 +1,9 @@
-/** The commands of the one command line: its first word chooses, and the other words are the command's. */
+/** The commands of the one command line: the first word selects one, the rest belongs to it. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { client, outcomeOf, reportOf, start, watchServer } from "../support/command.ts";
 
-/** The permission that a server has besides those of the client. */
+/** The extra permission of a server. */
 const OF_THE_SERVER = { permissions: ["--allow-env=WSPROOF_*"] };
 
 for (const command of ["serve", "lab"]) {
@@ -36,7 +36,7 @@ Deno.test("help with a topic shows the options of the topic, and completions the
   assertMatch(topic.stdout, /^Close:\n {6}--close-code CODE /);
   const script = await client(["completions", "bash"]);
   assertEquals([script.code, script.stderr], [0, ""]);
-  // The options of the commands, and their operands.
+  // The options and operands of the commands.
   for (const words of ["serve:--log", "lab:--log", "check:--profile", "utf8", "bash zsh fish", "conversation"]) {
     assertStringIncludes(script.stdout, words);
   }

@@ -1,4 +1,4 @@
-/** Which packages stand behind the @std names: the tasks of a checkout, with a registry of its own on loopback. */
+/** The packages behind the @std names: the tasks of a checkout, with their own registry on loopback. */
 
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Outcome, outcomeOf } from "../support/command.ts";
@@ -7,15 +7,15 @@ import { packagePages, type Registry, serveRegistry } from "../support/registry.
 const ROOT = new URL("../../", import.meta.url);
 const STAND_INS = "--import-map=offline/import_map.json";
 
-/** Nothing listens there; `fetch()` refuses port 1. */
+/** An address without a listener; `fetch()` refuses port 1. */
 const NOWHERE = "http://127.0.0.1:2/";
 
-/** Says where the client would take a package from. */
+/** Prints the source of a package for the client. */
 const MAIN = `import "@std/assert"; console.log(import.meta.resolve("@std/assert"), ...Deno.args);`;
 
 const { pages: PAGES, integrity: INTEGRITY } = await packagePages();
 
-/** A checkout that has what the choice needs, and an empty cache; dispose of it to remove both. */
+/** A checkout with the files of the choice and an empty cache; dispose of it to remove both. */
 class Checkout implements AsyncDisposable {
   private constructor(readonly folder: string) {}
 
@@ -67,7 +67,7 @@ class Checkout implements AsyncDisposable {
     return this.deno(jsr, ["task", "-q", ...words]);
   }
 
-  /** What is remembered of the choice, by file; undefined if nothing is. */
+  /** The remembered choice, by file; undefined if there is none. */
   async remembered(): Promise<Record<string, string> | undefined> {
     const names = (await Array.fromAsync(Deno.readDir(this.folder), ({ name }) => name)).filter((name) =>
       name.startsWith(".std")
@@ -85,14 +85,14 @@ class Checkout implements AsyncDisposable {
   }
 }
 
-/** The choice is the stand-ins, and standard error says why. */
+/** Asserts the choice of the stand-ins, and its reason. */
 function assertStandIns({ code, stdout, stderr }: Outcome, reason: string): void {
   assertEquals([code, stdout.trim()], [0, STAND_INS], stderr);
   assertStringIncludes(stderr, "std: the stand-ins of offline/, as JSR cannot be reached");
   assertStringIncludes(stderr, reason);
 }
 
-/** The choice is the packages of JSR, and nothing has to be said. */
+/** Asserts the choice of JSR's packages, without a message. */
 function assertJsr({ code, stdout, stderr }: Outcome): void {
   assertEquals([code, stdout.trim()], [0, ""], stderr);
   assertFalse(stderr.includes("stand-ins"), stderr);
@@ -147,7 +147,7 @@ Deno.test("the task std:flags asks a proxy once, and not again when the choice i
   }
 });
 
-/** The pages of the registry, with changes. */
+/** The changed pages of the registry. */
 function changed(change: (path: string, text: string) => string | undefined): Map<string, string> {
   const entries = [...PAGES].map(([path, text]) => [path, change(path, text)] as const);
   return new Map(entries.flatMap(([path, text]) => text === undefined ? [] : [[path, text] as const]));
@@ -196,7 +196,7 @@ Deno.test("the task std:flags fails, when a package of the cache does not match 
     assertJsr(await checkout.task(registry.url, "std:flags"));
     await Deno.remove(`${checkout.folder}/.std`, { recursive: true });
     await checkout.lock({ ...INTEGRITY, "@std/cli@1.0.30": "0".repeat(64) });
-    // The cache has its entries by URL, so the registry has to keep its own.
+    // The cache is keyed by URL, so the registry must keep its own.
     const { code, stdout, stderr } = await checkout.deno(registry.url, ["task", "-q", "std:flags"], {
       HTTP_PROXY: NOWHERE,
     });

@@ -1,6 +1,6 @@
 /**
- * Random compressed messages between our ends and npm ws, Python's websockets and Chromium, each compared with its echo: a few
- * for every set of parameters. `deno task perf:fuzz:deflate` sends 20,000 each way, and to Bun too.
+ * Random compressed messages between our ends and npm ws, Python's websockets and Chromium, each compared with its
+ * echo: a few for each set of parameters. `deno task perf:fuzz:deflate` sends 20,000 each way, and also to Bun.
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";

@@ -1,4 +1,4 @@
-/** Compression through the command lines: the client beside npm ws and peers that answer wrongly, and our own server. */
+/** Compression through the command lines: the client against npm ws and faulty peers, and our own server. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type WebSocket as WsClient, WebSocketServer } from "npm:ws@8.23.0";
@@ -54,7 +54,7 @@ Deno.test("client says what was saved, and shows compressed frames with what the
   assertMatch(stdout, /✓ upgraded +ws:\S+, permessage-deflate/);
   assertMatch(stdout, /\n {2}compressed: \d\d bytes on the wire for 2000, 9\d % saved\n$/);
   const shown = stderr.trim().split("\n").map((line) => line.replace(/^ *[\d.]+ ms {2}/, ""));
-  // Behind the heads of the handshake.
+  // After the heads of the handshake.
   const lines = shown.slice(shown.findIndex((line) => line.startsWith("> compressed")));
   assertEquals(lines[0], '> compressed text, 1000 bytes: "aaaaaaaaaaaaaaaa" ...');
   assertMatch(lines[1] ?? "", /^> text FIN RSV1, \d+ bytes, masked: 4a 4c /);

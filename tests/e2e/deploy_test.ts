@@ -1,4 +1,4 @@
-/** The files of deploy/: that they are in order, and agree with the server and with each other. */
+/** The files of deploy/ are valid, and agree with the server and with each other. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { validate as problemsOf } from "npm:dockerfile-utils@0.16.3";
@@ -31,7 +31,7 @@ const MODELS: Record<string, { prototype: { validate(): void } }> = {
   Service,
 };
 
-/** The schemas let fields pass that they do not know. A field that no validator has asked for is one. */
+/** The schemas accept unknown fields. A field that no validator reads is unknown. */
 function watched(value: Document, path: string, unread: Set<string>): Document {
   if (typeof value !== "object" || value === null) return value;
   for (const name of Object.keys(value)) unread.add(`${path}.${name}`);
@@ -51,7 +51,7 @@ Deno.test("deploy/ and the tasks give V8 as much short-lived memory as the measu
   }
 });
 
-/** Holds a document against the schema of its kind. */
+/** Validates a document against the schema of its kind. */
 function validateDocument(document: Document): void {
   const model = MODELS[document.kind];
   if (model === undefined) throw new Error(`No schema for the kind ${document.kind}`);
@@ -60,7 +60,7 @@ function validateDocument(document: Document): void {
   if (unread.size > 0) throw new Error(`Unknown: ${[...unread].join(", ")}`);
 }
 
-/** The first group of what is found; not to find it is an error. */
+/** The first group of a match; throws without one. */
 function found(text: string, pattern: RegExp): string {
   const value = pattern.exec(text)?.[1];
   assert(value !== undefined, `${pattern} is missing`);
@@ -123,11 +123,11 @@ Deno.test("kubernetes.yaml selects its own pods in all documents", () => {
 Deno.test("kubernetes.yaml lets the autoscaler alone say how many pods there are, and always keeps one that serves", () => {
   const { spec } = documents.find(({ kind }) => kind === "HorizontalPodAutoscaler");
   assertEquals(spec.scaleTargetRef, { apiVersion: "apps/v1", kind: "Deployment", name: deployment.metadata.name });
-  // What is written down here would be set again at each apply.
+  // A value here would be set again at each apply.
   assertEquals(deployment.spec.replicas, undefined);
   const budget = documents.find(({ kind }) => kind === "PodDisruptionBudget");
   assert(spec.minReplicas > budget.spec.maxUnavailable);
-  // A share of what a container asks for is known only where each asks for it.
+  // The usage of a resource is a share of its request, so each container needs one.
   for (const { resource } of spec.metrics) assert(container.resources.requests[resource.name] !== undefined);
 });
 
@@ -190,7 +190,7 @@ Deno.test("the files set no variable that the server does not know", () => {
 
 Deno.test("the image has the Deno of the README's quick start", async () => {
   const version = found(await read("README.md"), /npx --yes deno@([\d.]+) task/);
-  // By digest, as a tag can be moved to another image.
+  // By digest, as a tag may move to another image.
   assertEquals(found(containerfile, /^FROM denoland\/deno:([\d.]+)@sha256:[0-9a-f]{64}$/m), version);
   assertEquals(found(workflow, /deno-version: v(\S+)$/m), version);
 });
@@ -198,7 +198,7 @@ Deno.test("the image has the Deno of the README's quick start", async () => {
 Deno.test("Containerfile is in order", async () => {
   assertEquals(problemsOf(containerfile), []);
   assertEquals(problemsOf(containerfile.replace("EXPOSE", "EXPOZE")).length, 1);
-  // What a name that nobody has given would be in an image is root.
+  // An unnamed user of an image is root.
   const user = Number(found(containerfile, /^USER (\d+)/m));
   assertEquals(user, pod.securityContext.runAsUser);
   assertEquals(found(containerfile, /^EXPOSE (\d+)$/m), podEnv.get("WSPROOF_PORT"));
@@ -208,7 +208,7 @@ Deno.test("Containerfile is in order", async () => {
   assertEquals(wanted, [...copied, "lib"]);
 });
 
-/** The numbers of a file: its connections, what all peers may hold together, and its memory limit, in MiB. */
+/** The limits of a file: connections, memory of all peers together, and the whole, in MiB. */
 interface Memory {
   readonly workers: number;
   readonly connections: number;
@@ -230,7 +230,7 @@ const MEMORY: Record<string, Memory> = {
     limitMib: 1024 * Number(found(unit, /^MemoryMax=(\d+)G$/m)),
   },
   "Containerfile": {
-    // One is no thread of its own.
+    // A single worker is no thread of its own.
     workers: 0,
     connections: Number(found(containerfile, /WSPROOF_MAX_CONNECTIONS=(\d+)/)),
     totalMib: Number(found(containerfile, /WSPROOF_MAX_BUFFERED_TOTAL=(\d+)MiB/)),
@@ -240,7 +240,7 @@ const MEMORY: Record<string, Memory> = {
 
 for (const [file, { workers, connections, totalMib, limitMib }] of Object.entries(MEMORY)) {
   Deno.test(`the limits of ${file} fit its memory, and deploy/README.md has the sum`, async () => {
-    // perf/limits.ts holds the numbers against the real server: what it takes is below the sum.
+    // perf/limits.ts measures the real server: its memory stays below the sum.
     const sum = Math.round(60 + 20 * workers + connections * 32 / 1024 + 2 * totalMib);
     assert(sum <= 0.75 * limitMib, `${sum} of ${limitMib} MiB`);
     const row = new RegExp(
@@ -254,7 +254,7 @@ for (const [file, { workers, connections, totalMib, limitMib }] of Object.entrie
 const entrypoint: string[] = JSON.parse(found(containerfile, /^ENTRYPOINT (\[.*\])$/m));
 const command = found(unit, /^ExecStart=\/usr\/local\/bin\/(.*) --token %d\/token$/m);
 
-/** What systemd makes of the variables in a command. */
+/** Expands the variables of a command like systemd. */
 function expanded(command: string, values: Readonly<Record<string, string>>): string {
   return command.replace(/\$\{(\w+)\}/g, (_, name: string) => values[name] ?? "");
 }
@@ -269,12 +269,12 @@ Deno.test("the image and the service let the server use its own address only", (
   assertEquals(net(entrypoint), [`--allow-net=0.0.0.0:${podEnv.get("WSPROOF_PORT")}`]);
   assertEquals(net(command.split(" ")), ["--allow-net=${WSPROOF_HOST}:${WSPROOF_PORT}"]);
   for (const name of ["WSPROOF_HOST", "WSPROOF_PORT"]) {
-    // Without one of them nothing would stand there.
+    // An unset variable would expand to nothing.
     for (const text of [unit, containerfile]) assert(new RegExp(`\\b${name}=\\S`).test(text));
   }
 });
 
-/** A port that is free now. */
+/** A free port. */
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
@@ -303,7 +303,7 @@ Deno.test("the tasks let the server listen on loopback and wildcard addresses, a
 
 const healthcheck: string[] = JSON.parse(found(containerfile, /^HEALTHCHECK [^]*?CMD (\[.*\])$/m));
 
-/** Runs the health check of the image, with a proxy in its environment for everything. */
+/** Runs the image's health check, with a proxy for everything in its environment. */
 async function isHealthy(port: number | string, proxy: string): Promise<boolean> {
   const proxies = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].map((name) => [name, proxy]);
   const env = { ...Object.fromEntries(proxies), NO_PROXY: "example.com", WSPROOF_PORT: `${port}` };
@@ -363,7 +363,7 @@ Deno.test({
   },
 });
 
-/** What systemd says of a unit. It complains of what it ignores, and succeeds. */
+/** The complaints of systemd about a unit. It succeeds even when it ignores lines. */
 async function complaintsOf(text: string): Promise<string[]> {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/wsproof.service`;

@@ -1,4 +1,4 @@
-/** The documents are true: their options, their tables, their places and their example are those of the program. */
+/** The documents are true: their options, tables, places and example match the program. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
@@ -71,7 +71,7 @@ Deno.test("docs/check.md shows each field of the report of check, in their order
   assertEquals(shapeOf(example.counts), shapeOf(report.counts));
 });
 
-/** The number that a text says to be the default, such as 16MiB. */
+/** The default in a text, such as 16MiB. */
 function defaultIn(text: string): string | undefined {
   return /default (\d+(?: ?[KMG]iB)?)/.exec(text)?.[1]?.replace(" ", "");
 }
@@ -102,7 +102,7 @@ Deno.test(
   { ignore: Deno.build.os === "windows" },
   async () => {
     const rows = (await read("docs/server.md")).matchAll(/^\| `([a-z]+)` +\| ([^|]*?) +\|$/gm);
-    // Names of fields, without the values in brackets and behind a colon.
+    // Field names, without bracketed values and the text after a colon.
     const namesIn = (cell: string) =>
       [...cell.replace(/\(.*?\)|: .*/g, "").matchAll(/`(\w+)`/g)].map(([, name]) => name);
     const fields = new Map([...rows].map(([, type, cell = ""]) => [type, namesIn(cell)]));
@@ -130,7 +130,7 @@ Deno.test("docs/lab.md lists every step of the lab, and what it does", async () 
   );
 });
 
-/** The names of all fields, at any depth. */
+/** All field names, at any depth. */
 function shapeOf(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(shapeOf);
   if (typeof value !== "object" || value === null) return typeof value;
@@ -165,7 +165,7 @@ Deno.test("docs/library.md lists every entry point, with its module and names th
   }
 });
 
-/** An endpoint of a server in a phase, and what it tells from then on. */
+/** A server endpoint in a phase, and its later events. */
 function endpointIn(phase: string, discardsAfterClose = false): { endpoint: Endpoint; told: string[] } {
   const told: string[] = [];
   const endpoint: Endpoint = new Endpoint("server", {
@@ -186,7 +186,7 @@ function fromClient(opcode: number, ...payload: number[]): Uint8Array<ArrayBuffe
   return encodeFrame(opcode, Uint8Array.from(payload), { maskingKey: Uint8Array.of(1, 2, 3, 4) });
 }
 
-/** The words of the phase table for what an endpoint tells, by what comes. */
+/** The phase table's words for events of an endpoint, by input. */
 const REACTIONS: Record<string, Record<string, string>> = {
   data: { message: "a message", failure: "a breach: `failed`", "": "ignored" },
   ping: { [`sends ${OPCODE.pong}`]: "answered", "": "ignored" },
@@ -224,7 +224,7 @@ Deno.test("docs/architecture.md draws every room of lib/, and names every module
   }
 });
 
-/** The text of every module below a folder. */
+/** The source of every module below a folder. */
 async function sources(folder = "lib/"): Promise<string[]> {
   const texts: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(placeOf(folder))) {
@@ -244,7 +244,7 @@ Deno.test("the deadlines of docs/architecture.md are those of the code", async (
   }
 });
 
-/** All documents that are held to the code, as one text. */
+/** All documents that tests hold to the code, as one text. */
 async function wholeText(): Promise<string> {
   return (await Promise.all([...await documents(), ...OTHERS].map(read))).join("\n");
 }
@@ -312,7 +312,7 @@ const DENO_OPTIONS = [
   "experimental-websocket",
 ];
 
-/** The anchor that GitHub gives a heading. */
+/** GitHub's anchor for a heading. */
 function anchorOf(heading: string): string {
   return heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
 }
@@ -334,7 +334,7 @@ Deno.test("the links between the documents lead somewhere, headings too", async 
   }
 });
 
-/** What the client says of peers that have the faults of the page. */
+/** The client's output for peers with the faults of the page. */
 async function printed(): Promise<string> {
   const lab = await serveLab({ port: 0 });
   const said = [];
@@ -356,7 +356,7 @@ async function printed(): Promise<string> {
   }
   await lab.shutdown();
   said.push(logLine("text", { type: "dropped", lines: 2 }, new Date(0)));
-  // The page has the deadline that the client has by default.
+  // The page shows the client's default deadline.
   return said.join("\n").replace("within 0.1 s", `within ${DEFAULT_TIMEOUT_MS / 1000} s`).replaceAll('\\"', '"');
 }
 

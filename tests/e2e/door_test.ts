@@ -1,4 +1,4 @@
-/** The front doors through their real command lines: what one request, one error or one reader must not do to the others. */
+/** The front doors through their real command lines: one request, one error or one reader must not harm the others. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
@@ -20,7 +20,7 @@ const WAIT = { timeoutMs: 60_000 };
 const PLAIN = { Upgrade: undefined, Connection: undefined };
 const notOnWindows = { ignore: Deno.build.os === "windows" };
 
-/** The next event of a type in the log, which is JSON. */
+/** The next event of a type in the JSON log. */
 async function nextEvent(server: Pick<ServerProcess, "nextLine">, type: string) {
   while (true) {
     const event = JSON.parse(await within(server.nextLine(), "line of the log", WAIT));
@@ -28,7 +28,7 @@ async function nextEvent(server: Pick<ServerProcess, "nextLine">, type: string) 
   }
 }
 
-/** The first line of the answer to a head. */
+/** The status line of the answer to a head. */
 async function statusLineOf(url: string, head: string): Promise<string> {
   const socket = await connectRaw(url);
   try {
@@ -86,7 +86,7 @@ Deno.test("handler outlives a request for another protocol before the upgrade", 
   assertEquals(await statusLineOf(server.url, requestHead()), "HTTP/1.1 101 Switching Protocols");
 });
 
-/** Throws where nobody can catch it, at each SIGUSR1: first a promise that is rejected, then an exception. */
+/** Throws an uncatchable error at each SIGUSR1: first a rejected promise, then an exception. */
 const THROWS = `let count = 0;
   Deno.addSignalListener("SIGUSR1", () => {
     if (++count % 2) Promise.reject(new Error("Request closed"));
@@ -94,7 +94,7 @@ const THROWS = `let count = 0;
   });`;
 const THROWS_URL = `data:application/javascript,${encodeURIComponent(THROWS)}`;
 
-/** An import map with which a module that the handler imports throws so: `deno serve` loads no module besides. */
+/** An import map that adds these throws to a module that the handler imports: `deno serve` loads no other module. */
 async function mapThatThrows(): Promise<{ path: string } & AsyncDisposable> {
   const offline = new URL("../../offline/", import.meta.url);
   const { imports }: { imports: Record<string, string> } = JSON.parse(
@@ -156,7 +156,7 @@ Deno.test({
   },
 });
 
-/** Asks for what is refused, so often that the log is full: a line of it has more than a thousand characters. */
+/** Repeats a refused request until the log is full: each of its lines has more than a thousand characters. */
 async function fillLog(url: string, count: number): Promise<void> {
   const head = requestHead(PLAIN, `GET /${"x".repeat(1100)} HTTP/1.1`);
   for (let asked = 0; asked < count; asked += 20) {
@@ -167,18 +167,18 @@ async function fillLog(url: string, count: number): Promise<void> {
 
 testBoth("server answers and ends though nobody reads its log", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json");
-  // A pipe takes 64 KiB, and what reads it here as much again.
+  // A pipe holds 64 KiB, and its reader here as much again.
   await fillLog(server.url, 400);
   assertEquals(await statusLineOf(server.url, requestHead()), "HTTP/1.1 101 Switching Protocols");
   server.child.kill("SIGTERM");
-  // What it says on the other stream shows that the log was still full.
+  // The output on the other stream shows that the log was still full.
   const { code, stderr } = await server.endedUnread();
   assertEquals(code, 0);
   assertMatch(stderr, /^wsproof: The last \d+ lines of the log are lost, as nobody reads it\n$/);
 }, notOnWindows);
 
 testBoth("server ends though nobody reads its log and its errors, which are one pipe", async (transport) => {
-  // The shell gives both streams one pipe, which nobody reads after the first line.
+  // The shell joins both streams in one pipe, which nobody reads after the first line.
   const words = ["-c", 'exec "$0" "$@" 2>&1'];
   await using server = await serverProcessWith({ shell: words }, "--transport", transport, "--log", "json");
   await fillLog(server.url, 400);
@@ -215,7 +215,7 @@ testBoth("server answers pages though no descriptor is left to load them with", 
     { descriptors: 80 },
     ...["--transport", transport, "--log", "json", "--max-connections", "1000"],
   );
-  // They are loaded beside listening; a request waits until they are.
+  // Metrics load while the server already listens; a request waits for them.
   await metricsOf(server.url);
   const early = [await connectRaw(server.url), await connectRaw(server.url)];
   const trouble = nextEvent(server, "trouble");
@@ -358,7 +358,7 @@ for (const transport of TRANSPORTS) {
         assertMatch(answer, /^HTTP\/1\.1 4\d\d /, target);
         assert(!answer.includes("wsproof_connections"), target);
       }
-      // The way itself is open.
+      // The proxy itself works.
       const { code, stderr } = await client(["-q", nginx.url]);
       assertEquals([code, stderr], [0, ""]);
     },

@@ -1,4 +1,4 @@
-/** The examples do what they say: each runs as a person runs it. */
+/** The examples work: each runs as a person runs it. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { PROXY_VARIABLES } from "../../lib/net/proxy.ts";
@@ -39,11 +39,11 @@ function startExample(name: string, ...args: string[]): Deno.ChildProcess {
 interface Listening extends AsyncDisposable {
   readonly url: string;
   readonly child: Deno.ChildProcess;
-  /** What it printed after its first line, once it has ended. */
+  /** The output after the first line, once the example has ended. */
   readonly rest: Promise<string>;
 }
 
-/** Starts an example on a free port, and waits for the line that says where it listens. */
+/** Starts an example on a free port, and waits for its address. */
 async function listening(name: string): Promise<Listening> {
   const child = startExample(name, "0");
   const timer = setTimeout(() => child.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
@@ -68,7 +68,7 @@ async function listening(name: string): Promise<Listening> {
       try {
         child.kill("SIGKILL");
       } catch {
-        // It has ended already.
+        // Already ended.
       }
       await Promise.all([child.status, rest, stderr]);
       clearTimeout(timer);
@@ -137,12 +137,12 @@ Deno.test("examples/room.ts sends a text to everybody else", async () => {
   const [alice, bob] = await Promise.all([0, 1].map(() => openConnection(room.url, "wire", { protocols: ["room"] })));
   assert(alice && bob);
   assertEquals(alice.protocol, "room");
-  // The runtime answers pings once the socket is open at the server: both are in the room then.
+  // The runtime answers pings once the socket is open at the server, so both are in the room.
   await Promise.all([alice.ping?.(WAIT), bob.ping?.(WAIT)]);
   await alice.send("Good morning", WAIT);
   assertEquals(await bob.receive(WAIT), "Good morning");
   await bob.send("Good evening", WAIT);
-  // Her own text would have come first.
+  // An echo to herself would have come first.
   assertEquals(await alice.receive(WAIT), "Good evening");
   await Promise.all([alice.close(WAIT), bob.close(WAIT)]);
 });
@@ -168,7 +168,7 @@ function check(url: string, env: Record<string, string> = {}): Promise<Outcome> 
   return outcomeOf(run("sh", ["examples/ci_check.sh", url], { WSPROOF: client, ...env }));
 }
 
-/** A port at which nothing listens. */
+/** A port without a listener. */
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;

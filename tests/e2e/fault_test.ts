@@ -1,13 +1,13 @@
-/** The echo server among peers that do everything wrong at once; `deno task perf:faults` is the same for longer. */
+/** The echo server among peers that do everything wrong at once; `deno task perf:faults` does the same for longer. */
 
 import { assert } from "@std/assert";
 import { faultedServer } from "../support/faulted_server.ts";
 import { runFaults } from "../support/faulty_clients.ts";
 import { testBoth } from "../support/transports.ts";
 
-/** At least so long; then until every kind of refusal has been met. */
+/** The minimum; then until every kind of refusal has been met. */
 const FAULTY_MS = 5000;
-/** What a server may keep after all of it, for its garbage and what the C library does not give back. */
+/** Memory that the server may keep afterwards, for garbage and freed pages that the C library retains. */
 const KEPT_MIB = 600;
 
 testBoth("server answers as before after every fault of its peers at once", async (transport) => {

@@ -1,4 +1,4 @@
-/** The fields of the request as they arrive, over both transports. */
+/** The received fields of the request, over both transports. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { VERSION } from "../../lib/net/version.ts";
@@ -6,7 +6,7 @@ import { client, reportOf } from "../support/command.ts";
 import { rawPeer } from "../support/raw_peer.ts";
 import { testBoth } from "../support/transports.ts";
 
-/** The fields that arrive at a server which refuses, with those of the handshake among them. */
+/** The fields that a refusing server receives, with those of the handshake. */
 async function arriving(transport: string, args: readonly string[], userInfo = ""): Promise<string[]> {
   const heads: string[] = [];
   await using peer = rawPeer(async (socket) => {
@@ -14,11 +14,11 @@ async function arriving(transport: string, args: readonly string[], userInfo = "
     await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
   });
   await client(["-q", "--transport", transport, ...args, peer.url.replace("//", `//${userInfo}`)]);
-  // A client that is refused may ask again over our own frames.
+  // Over our own frames, a refused client may retry.
   return heads[0]?.split("\r\n").slice(1) ?? [];
 }
 
-/** Those of a name, in any case. */
+/** The fields of a name, in any case. */
 function named(name: string, fields: readonly string[]): string[] {
   return fields.filter((field) => field.toLowerCase().startsWith(`${name.toLowerCase()}:`));
 }
@@ -55,7 +55,7 @@ testBoth("client sends each field once and with its value", async (transport) =>
     const arrived = named(name, fields);
     assertEquals(arrived.length, 1, name);
     assertEquals(arrived[0]?.slice(name.length + 1).trim(), field.slice(name.length + 1).trim(), value);
-    // The built-in WebSocket makes names lower case.
+    // The built-in WebSocket lowercases names.
     if (transport === "wire") assertStringIncludes(arrived[0] ?? "", name);
   }
 });

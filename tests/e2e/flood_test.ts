@@ -1,4 +1,4 @@
-/** Floods from a peer in another process: the client's deadlines and Ctrl-C, and what the server's clock and others get. */
+/** Floods from a peer in another process: the client's deadlines and Ctrl-C, the server's clock and other peers. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { OPCODE } from "../../lib/protocol/frame.ts";
@@ -9,7 +9,7 @@ import { WireEcho } from "../../lib/server/wire_echo.ts";
 import { outcomeOf, start, startScript } from "../support/command.ts";
 import { frame, joined, WAIT } from "../support/wire.ts";
 
-/** A server that answers the upgrade, and then sends the same bytes for ever; it says its port, and when the flood has begun. */
+/** A server that answers the upgrade, then sends the same bytes forever; prints its port and the start of the flood. */
 const FLOODING_SERVER = (first: string, again: string) => `
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   console.log(listener.addr.port);
@@ -90,7 +90,7 @@ const BATCH = 600;
 const ENDLESS_READS = 20_000;
 const repeated = (bytes: Uint8Array) => joined(...Array.from({ length: BATCH }, () => bytes));
 
-/** What a peer sends in each read; whatever the size of the buffer, it goes on where it stopped. */
+/** The bytes of each read; the next read continues, whatever the size of the buffer. */
 const FLOODS: readonly [what: string, bytes: Uint8Array, limits: Partial<WireLimits>][] = [
   ["pings", repeated(frame(OPCODE.ping)), {}],
   ["empty messages", repeated(frame(OPCODE.text)), {}],
@@ -117,7 +117,7 @@ for (const [what, bytes, limits] of FLOODS) {
     let at = 0;
     let isClosed = false;
     const stream = {
-      // As over the runtime's sockets, what is there is read at once.
+      // Like the runtime's sockets, returns available bytes at once.
       read(into: Uint8Array): Promise<number | null> {
         if (isClosed) return Promise.reject(new Error("closed"));
         if (++reads > ENDLESS_READS) return Promise.resolve(null);
@@ -172,7 +172,7 @@ for (const [byteCost, work] of [[undefined, 4], [1, 4], [8, 32]] as const) {
     const turns = new NotedTurns();
     const echo = new WireEcho(stream, { maxMessageBytes: 2 ** 24, idleTimeoutMs: 0 }, turns);
     await within(echo.run(), "end", WAIT);
-    // And one for the frame, which comes in two reads.
+    // One more for the frame that spans two reads.
     assertEquals([turns.works.length, turns.works.at(-1)], [2, work + 1]);
   });
 }
@@ -203,6 +203,6 @@ Deno.test("WireEcho stops to look for the peer's close frame behind 131,072 fram
   echo.destroy();
   await within(running, "end of the connection", WAIT);
   assertEquals([end.sent?.code, end.received, end.detail], [1008, null, "No answer to the close frame"]);
-  // Bytes are work as well.
+  // Bytes count as work too.
   assert(decoded > 100_000 && decoded < 140_000, `${decoded}`);
 });

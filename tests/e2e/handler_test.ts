@@ -24,7 +24,7 @@ Deno.test({
     const [, port] = /Listening on http:\/\/127\.0\.0\.1:(\d+)\/ with 2 threads/.exec(shown) ?? [];
     const url = `ws://127.0.0.1:${port}/`;
 
-    // Which worker takes which connection is the kernel's choice.
+    // The kernel assigns connections to workers.
     const connections = await Promise.all(Array.from({ length: 8 }, () => openBuiltin(url)));
     for (const connection of connections) {
       await connection.send("12345678");

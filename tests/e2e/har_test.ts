@@ -1,4 +1,4 @@
-/** The file of --har: HAR 1.2, with the messages as Chrome exports them. */
+/** The file of --har: HAR 1.2, with messages in Chrome's form. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { HarRecorder, MAX_HAR_BYTES, MAX_HAR_MESSAGES } from "../../lib/client/har.ts";
@@ -11,7 +11,7 @@ import { TRANSPORTS } from "../support/transports.ts";
 // deno-lint-ignore no-explicit-any -- read as any program reads JSON
 type Json = any;
 
-/** Runs the client with --har, and gives what it wrote. */
+/** Runs the client with --har; returns the file. */
 async function recorded(args: readonly string[], input = ""): Promise<{ outcome: Outcome; log: Json }> {
   const path = await Deno.makeTempFile({ suffix: ".har" });
   const outcome = await client(["--har", path, ...args], input, ["--allow-write"]);
@@ -20,7 +20,7 @@ async function recorded(args: readonly string[], input = ""): Promise<{ outcome:
   return { outcome, log };
 }
 
-/** The fields that HAR 1.2 wants in each object. */
+/** The required fields of each object in HAR 1.2. */
 const REQUIRED = {
   log: ["version", "creator", "entries"],
   entry: ["startedDateTime", "time", "request", "response", "cache", "timings"],

@@ -1,6 +1,6 @@
 /**
- * Heads that were changed at random, against the real servers: none ends a process, leaves it without an answer or gets an upgrade
- * that it should not. The seed is always the same one; for another, and for more heads:
+ * Random mutations of heads against the real servers: none ends a process, stays without an answer or gets a wrong
+ * upgrade. The seed is fixed; for another, and for more heads:
  *
  * ```sh
  * deno test -A tests/e2e/head_fuzz_test.ts -- --seed=7 --heads=20000
@@ -23,7 +23,7 @@ function numberOf(name: string, otherwise: number): number {
   return word === undefined ? otherwise : Number(word.slice(name.length + 3));
 }
 
-/** Sends a head and ends its own side; gives what came back before the server did the same, or its first lines. */
+/** Sends a head and ends its own side; returns the bytes, or the first lines, before the server ends too. */
 async function answerTo(url: string, head: string): Promise<string> {
   const socket = await connectRaw(url);
   try {
@@ -31,7 +31,7 @@ async function answerTo(url: string, head: string): Promise<string> {
     await socket.closeWrite();
     return await within(socket.readHead(), "answer", WAIT);
   } catch (error) {
-    // Without an answer the connection has to end.
+    // Without an answer the connection must end.
     if (error instanceof Error && error.name === "TimeoutError") throw error;
     return "";
   } finally {
@@ -39,7 +39,7 @@ async function answerTo(url: string, head: string): Promise<string> {
   }
 }
 
-/** Lets heads loose on a server that ends at a signal, as a rule, and lets in only who names its own host, as a rule. */
+/** Fuzzes a server that by default ends at a signal, and accepts only requests that name its own host. */
 async function fuzz(server: ServerProcess, { ends = true, checksHost = true } = {}): Promise<void> {
   const random = randomFrom(SEED);
   const found: string[] = [];
@@ -56,12 +56,12 @@ async function fuzz(server: ServerProcess, { ends = true, checksHost = true } = 
     }));
   }
   assertEquals(found, [], `seed ${SEED}`);
-  // Else the heads would not have reached the server.
+  // Otherwise the heads would not have reached the server.
   assert(statuses > HEADS / 4);
   const answer = await fetch(server.url.replace("ws:", "http:"), { signal: AbortSignal.timeout(WAIT.timeoutMs) });
   await answer.body?.cancel();
   assert(answer.ok || answer.status === 404);
-  // At a signal `deno serve` waits for every peer that was upgraded and went without a close frame, for ever.
+  // At a signal, `deno serve` waits forever for upgraded peers that left without a close frame.
   if (Deno.build.os === "windows" || !ends) return;
   server.child.kill("SIGTERM");
   assertEquals(await server.ended(), { code: 0, stderr: "" }, `seed ${SEED}`);

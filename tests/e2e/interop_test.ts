@@ -1,4 +1,4 @@
-/** Exchanges with an implementation that others wrote: npm `ws`, as the server of our client and as the client of our server. */
+/** Exchanges with another implementation: npm `ws`, as the server of our client and as the client of our server. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { createServer as createHttpsServer } from "node:https";
@@ -7,7 +7,7 @@ import { serveEcho } from "../../lib/server/serve.ts";
 import { createAuthority } from "../support/certificates.ts";
 import { client, type Outcome, reportOf } from "../support/command.ts";
 
-/** The echo of `ws`; what a client does wrong is told to the client, and is an event here. */
+/** The echo of `ws`; a breach of the client fails the connection, and is an event here. */
 function echo(socket: WsClient): void {
   socket.on("error", () => {});
   socket.on("message", (data: unknown, isBinary: boolean) => socket.send(data, { binary: isBinary }));
@@ -185,7 +185,7 @@ for (const transport of ["builtin", "wire"]) {
         const args = ["--json", "--transport", transport, "--ca", ca, url];
         assertEquals(reportOf(await client(["--cert", certPath, "--key", keyPath, ...args])).verdict, "proven");
         const refused = reportOf(await client(args));
-        // The server of the runtime may end TLS without its alert.
+        // The server of the runtime may end TLS without an alert.
         assertMatch(refused.verdict, /^(no-connection|connection-lost)$/);
       });
     }, { requestCert: true, rejectUnauthorized: true });

@@ -1,6 +1,6 @@
 /**
- * Every step of the lab against the real command line over both transports: the verdict, the exit code, and the words that
- * tell a person why. Where the built-in WebSocket is fooled, the table says how, and a runtime that mends it is noticed.
+ * Every step of the lab against the real command line over both transports: the verdict, the exit code, and the words
+ * of the cause. The table names the faults that the built-in WebSocket misses, so that a fix in the runtime is noticed.
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -10,31 +10,31 @@ import type { TransportName } from "../../lib/connection/connection.ts";
 import { EXIT_CODES, type Verdict } from "../../lib/client/verdict.ts";
 import { client, reportOf } from "../support/command.ts";
 
-/** What the client has to say. */
+/** The expected report of the client. */
 interface Finding {
   readonly verdict: Verdict;
-  /** The words of the problem, or of the hint after it. */
+  /** The words of the problem, or of its hint. */
   readonly says?: RegExp;
 }
 
-/** A path of the lab, the options of the client, and what each transport finds. */
+/** A path of the lab, the options of the client, and the finding of each transport. */
 interface Row {
   readonly path: string;
   readonly args?: readonly string[];
   /** More options, for the wire transport. */
   readonly wireArgs?: readonly string[];
-  /** What RFC 6455 wants to be found; the wire transport finds it. */
+  /** The finding that RFC 6455 requires; the wire transport makes it. */
   readonly wire: Finding;
-  /** What the built-in transport finds; the same by default. */
+  /** The finding of the built-in transport; the same by default. */
   readonly builtin?: Finding & {
-    /** Why its verdict is another one than it should be. */
+    /** The reason for its different verdict. */
     readonly fooled?: string;
   };
 }
 
 const PROVEN: Finding = { verdict: "proven" };
 
-/** For the stage in which something does not come; on a busy machine the others may take longer than this. */
+/** Only for the stage that must time out; on a busy machine others may take longer. */
 const SHORT_CONNECT = ["--connect-timeout", "0.3"];
 const SHORT_REPLY = ["--reply-timeout", "0.3"];
 const SHORT_CLOSE = ["--close-timeout", "0.3"];
@@ -49,7 +49,7 @@ const fooled = (why: string, finding: Finding = PROVEN) => ({ ...finding, fooled
 const NOT_KNOWN = unconfirmed(/empty or invalid close frame, or with none.*--transport wire would know/);
 const NO_ACCEPT_CHECK = "it does not check the accept key";
 
-/** The built-in transport cannot be asked to compress, and so sees nothing of most of these steps. */
+/** The built-in transport cannot negotiate compression, and so misses most of these steps. */
 const DEFLATE = ["--deflate"];
 const TWO = ["--count", "2"];
 const ANY_WINDOW = ["--deflate-params", "server_max_window_bits=10; client_max_window_bits"];
@@ -356,7 +356,7 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-/** Client processes at once: they take time that others wait for, and a deadline must not pass for want of it. */
+/** Concurrent client processes: more would take CPU time, and deadlines would pass. */
 const MAX_PROCESSES = Math.max(2, navigator.hardwareConcurrency);
 
 async function check(
@@ -383,7 +383,7 @@ for (const transport of ["builtin", "wire"] as const) {
         const current = row;
         const finding = transport === "builtin" ? row.builtin ?? row.wire : row.wire;
         const name = `${finding.verdict} at ${[row.path, ...(row.args ?? []), ...(row.wireArgs ?? [])].join(" ")}`;
-        // Steps that run side by side cannot be told apart by the sanitizers; those of the test see all of them.
+        // The sanitizers cannot tell concurrent steps apart; those of the test see all of them.
         const quiet = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false };
         await t.step({ name, fn: () => check(lab.url, transport, current, finding), ...quiet });
       }

@@ -1,4 +1,4 @@
-/** The page that the lab answers to `GET /`, in Chromium: links build a path, and the scoreboard stands on it. */
+/** The lab's page at `GET /`, in Chromium: its links build a path, and it shows the scoreboard. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import axe from "npm:axe-core@4.14.1";

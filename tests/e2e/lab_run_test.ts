@@ -13,7 +13,7 @@ function run(command: string, ...options: string[]) {
 
 const ignore = Deno.build.os === "windows";
 
-/** Messages in front of a fault in the same segment are lost with the connection: whoever reads them finds it closed. */
+/** Messages before a fault in the same segment are lost with the connection: their reader finds it closed. */
 const NOT_STRICT = ["3.2", "3.3", "3.4", "4.1.3", "4.1.4", "4.1.5", "4.2.3", "4.2.4", "4.2.5", "5.15"];
 
 Deno.test({

@@ -1,11 +1,11 @@
-/** What a new user gets to read: the commonest mistakes, through the real command lines, against real sockets. */
+/** The answers to the commonest mistakes of new users, through the real command lines, against real sockets. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { listeningAddress } from "../../lib/net/host.ts";
 import { type Answer, make, type Mistake, MISTAKES, tableIn, tableOf } from "../support/mistakes.ts";
 import { read } from "../support/documents.ts";
 
-/** Each mistake is made once. */
+/** Makes each mistake once. */
 const answers = new Map<Mistake, Promise<Answer>>();
 
 function answerTo(mistake: Mistake): Promise<Answer> {
@@ -14,7 +14,7 @@ function answerTo(mistake: Mistake): Promise<Answer> {
   return answer;
 }
 
-/** The URL without its port needs a machine without a server at port 80. */
+/** The URL without its port needs a machine without a server on port 80. */
 const isWebServer = await listeningAddress(80) !== undefined;
 
 for (const mistake of MISTAKES) {

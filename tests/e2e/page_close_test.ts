@@ -1,4 +1,4 @@
-/** The page in Chromium: addresses, the close and its explanation, and connections that fail. */
+/** The page in Chromium: addresses, the close and its explanation, and failed connections. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { testPage } from "../support/page_server.ts";

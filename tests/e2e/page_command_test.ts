@@ -1,4 +1,4 @@
-/** The page in Chromium: the command that does the same. */
+/** The page in Chromium: the equivalent command. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { shell, testPage } from "../support/page_server.ts";

@@ -1,4 +1,4 @@
-/** The page in Chromium: fields that cannot be used, subprotocols, the token, the keyboard and the policy. */
+/** The page in Chromium: invalid fields, subprotocols, the token, the keyboard and the policy. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Answer, within } from "../support/browser.ts";
@@ -39,7 +39,7 @@ testPage("the form of the page in Chromium", {
         assertEquals(await tab.text("#command"), "");
       }
       await tab.fill("Message", "00");
-      // What is mended is said no more.
+      // A corrected problem disappears.
       assertEquals(await tab.text("#send-problem"), "");
       assertEquals(await tab.evaluate("document.querySelectorAll('#send-form [aria-invalid]').length"), 0);
       for (const count of ["0", "1001", "x"]) {

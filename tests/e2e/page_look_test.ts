@@ -1,11 +1,11 @@
-/** The page in Chromium: how it looks in both schemes, on a desktop and on a phone, and what an automated checker says of it. */
+/** The page in Chromium: its look in both schemes, on a desktop and on a phone, and an automated checker's findings. */
 
 import { assert, assertEquals } from "@std/assert";
 import axe from "npm:axe-core@4.14.1";
 import type { Answer, Tab } from "../support/browser.ts";
 import { type Case, testPage } from "../support/page_server.ts";
 
-/** In the page: the text with the least contrast to what is behind it, and the border of a field. */
+/** In the page: the text with the least contrast to its background, and the border of a field. */
 const CONTRASTS = `(() => {
   const luminance = (color) => {
     const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map((value) => value / 255)
@@ -29,17 +29,17 @@ const CONTRASTS = `(() => {
   return { texts, edges };
 })()`;
 
-/** In the page: what a finger has to hit and is lower than 44 pixels; a choice is hit by its label, too. */
+/** In the page: touch targets below 44 pixels; the label of a choice is part of its target. */
 const SMALL_TARGETS = `[...document.querySelectorAll("button, input, textarea, a, summary")]
   .map((node) => node.closest("label") ?? node)
   .filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 44)
   .map((node) => node.outerHTML.slice(0, 80))`;
 
-/** In the page: fields whose text is smaller than 16 pixels, into which a phone zooms. */
+/** In the page: fields with text below 16 pixels, into which a phone zooms. */
 const SMALL_FIELDS = `[...document.querySelectorAll("input:not([type=radio], [type=checkbox]), textarea")]
   .filter((node) => parseFloat(getComputedStyle(node).fontSize) < 16).map((node) => node.id)`;
 
-/** All that axe-core finds against WCAG 2.2 AA and its own best practices. */
+/** The findings of axe-core against WCAG 2.2 AA and its own best practices. */
 async function violations(tab: Tab): Promise<string[]> {
   await tab.evaluate(`${axe.source}; true`);
   const { violations } = await tab.evaluate("axe.run(document)");
@@ -85,7 +85,7 @@ for (const scheme of ["light", "dark"] as const) {
         await tab.click("button", "Close");
         await tab.untilText("#state", "confirmed by the server");
         await look("closed");
-        // The peer behind it selects no subprotocol.
+        // The peer selects no subprotocol.
         await tab.click("checkbox", "chat");
         await tab.fill("Path and query", "/wrong");
         await tab.connect();

@@ -1,4 +1,4 @@
-/** The page in Chromium: messages, round trips and what is shown of them. */
+/** The page in Chromium: messages, round trips and their display. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Browser, hasChromium, Tab } from "../support/browser.ts";
@@ -141,7 +141,7 @@ testPage("the messages of the page in Chromium", {
     },
   },
   "one slow round trip does not flatten the others: its bar ends at the top, and is marked": {
-    // The last reply of twenty seems to come 100 s late.
+    // The last reply of twenty seems 100 s late.
     before:
       "const now = performance.now.bind(performance); let calls = 0; performance.now = () => now() + (++calls > 39 ? 100_000 : 0);",
     async run(tab) {

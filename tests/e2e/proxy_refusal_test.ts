@@ -1,4 +1,4 @@
-/** What the client says of a proxy that does not lead to the server: one verdict over both transports and schemes. */
+/** The client's report on a proxy that does not reach the server: one verdict over both transports and schemes. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { client, reportOf } from "../support/command.ts";
@@ -10,7 +10,7 @@ const answering = (answer: string): Script => async (socket) => {
   await socket.write(answer);
 };
 
-/** What the proxy does, the status that the report knows of it where there is one, and what else is said. */
+/** The proxy's action, the status in the report, if any, and the other words. */
 const PROXIES: readonly [string, Script, number | undefined, RegExp?][] = [
   ["wants credentials", answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), 407, /user:password@127/],
   ["forbids it", answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nnope"), 403],
@@ -39,7 +39,7 @@ for (const [does, script, status, hint = /./] of PROXIES) {
         assertStringIncludes(report.problem, `http://127.0.0.1:${proxy.port}`);
         assertMatch(report.hint, does === "stays silent" && transport === "builtin" ? /--transport wire/ : hint);
         assertEquals(report.refusal?.status, status);
-        // Over a ws: URL the built-in WebSocket hides who answered, but for a 407.
+        // Over a ws: URL the built-in WebSocket hides who answered, except for a 407.
         const isHidden = transport === "builtin" && scheme === "ws" && status !== 407;
         if (status !== undefined) assertEquals(report.refusal.from, isHidden ? "not-known" : "proxy");
         assertEquals(`${outcome.stdout}${outcome.stderr}`.includes("secret"), false);

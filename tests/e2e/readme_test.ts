@@ -1,4 +1,4 @@
-/** The README is true: its commands, its options and its exit codes are those of the program. */
+/** The README is true: its commands, options and exit codes match the program. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { CLIENT_OPTIONS } from "../../lib/cli/client_settings.ts";
@@ -43,10 +43,10 @@ Deno.test("the README lists every verdict with its exit code", () => {
   assertEquals(Object.fromEntries([...rows].map(([, code, verdict]) => [verdict, Number(code)])), { ...EXIT_CODES });
 });
 
-/** Runs that the README shows: the command, and the lines that it prints. */
+/** Runs in the README: the command and the printed lines. */
 const RUNS = [...section(README, "## A run").matchAll(/```console\n\$ deno task -q client (.*)\n([^]*?)```/g)];
 
-/** Without what differs from run to run: durations, the port, random bytes; and without the breaks of a terminal. */
+/** Removes the parts that vary: durations, the port, random bytes; and the line breaks of a terminal. */
 function steady(text: string): string {
   return text.replace(/\d+(\.\d+)? ms/g, "N ms").replace(/127\.0\.0\.1:\d+/g, "127.0.0.1").replace(/\s+/g, " ")
     .replace(/(: the end instead of)( [0-9a-f]{2}){4}/, "$1 BYTES").replace(
@@ -55,7 +55,7 @@ function steady(text: string): string {
     );
 }
 
-/** Runs a command of the README at another port, and compares what it prints with what the README shows. */
+/** Runs a command of the README on another port, and compares the output with the README. */
 async function holdRun([, words = "", shown = ""]: RegExpMatchArray, url: string): Promise<void> {
   const args = words.split(" ").map((word) => word.replace("ws://127.0.0.1:6455/", url));
   const { stdout, stderr } = await client(args);

@@ -1,4 +1,4 @@
-/** A rolling restart: two instances behind nginx, restarted one after the other while clients exchange through it. */
+/** A rolling restart: two instances behind nginx, restarted one after the other during exchanges of clients. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { CloseRecord } from "../../lib/protocol/close.ts";
@@ -12,24 +12,24 @@ import { testBoth } from "../support/transports.ts";
 const WAIT = { timeoutMs: 60_000 };
 const ROUNDS = 2;
 
-/** How many messages a client has under way: one at a time, or a window. */
+/** The pending messages of each client: one at a time, or a window. */
 const WINDOWS = [1, 1, 8, 8];
 
-/** How many messages each client has to get through between two restarts. */
+/** The answers that each client needs between two restarts. */
 const PROGRESS = 30;
 
-/** How many answers other than an upgrade a client takes before it gives up. */
+/** The most answers without an upgrade before a client gives up. */
 const MAX_REFUSALS = 20;
 
-/** What a client, or the server, has to say of one connection. */
+/** The record of one connection, from a client or from the server. */
 interface Seen {
   answered: number;
   received: number | undefined;
 }
 
-/** An instance of the server that comes back on the same address. */
+/** An instance of the server that returns on the same address. */
 class Instance {
-  /** What the server says of each connection that has ended, by its path. */
+  /** The server's record of each ended connection, by path. */
   readonly ended = new Map<string, Seen>();
   address = `${ownAddress()}:0`;
   readonly #args: readonly string[];
@@ -52,7 +52,7 @@ class Instance {
     this.address = /ws:\/\/([\d.:]+)\//.exec(first)?.[1] ?? "";
   }
 
-  /** Ends the instance as a supervisor does, and gives its exit code and what it complained of. */
+  /** Ends the instance as a supervisor does; returns its exit code and its complaints. */
   async stop(): Promise<{ code: number; stderr: string }> {
     const child = this.#child;
     this.#child = undefined;
@@ -84,9 +84,9 @@ class Instance {
   }
 }
 
-/** A client that numbers its messages, and goes on with the first one that was not answered when it has to reconnect. */
+/** A client that numbers its messages, and after a reconnect resumes with the first unanswered one. */
 class Client {
-  /** What it saw of each connection, by its path. */
+  /** Its record of each connection, by path. */
   readonly seen = new Map<string, Seen>();
   readonly faults: string[] = [];
   answered = 0;
@@ -104,7 +104,7 @@ class Client {
     this.#window = window;
   }
 
-  /** Waits until more messages were answered. */
+  /** Waits for more answers. */
   async progress(count: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const target = this.answered + count;
@@ -143,7 +143,7 @@ class Client {
     }
   }
 
-  /** Exchanges until the server closes, or until it is told to stop. */
+  /** Exchanges until the server closes, or the client is stopped. */
   async #exchange(connection: Connection, seen: Seen): Promise<CloseRecord> {
     let sent = this.answered;
     const take = (reply: unknown) => {
@@ -161,13 +161,13 @@ class Client {
       return await connection.close(WAIT);
     } catch (error) {
       if (!(error instanceof ConnectionClosedError)) throw error;
-      // What came before the close frame is answered, though it could not be read before it was known.
+      // Messages before the close frame are answered, even if unread when it arrived.
       for (const reply of connection.drain()) take(reply);
       return error.record;
     }
   }
 
-  /** Every message is another; some are larger than the buffers on the way. */
+  /** Every message differs; some exceed the buffers on the way. */
   #message(number: number): string {
     return `${this.#name} message ${number} ${"x".repeat(number % 16 === 15 ? 40_000 : number % 16)}`;
   }
@@ -207,17 +207,17 @@ testBoth("clients lose no message while one instance after the other is restarte
   await Promise.all(running);
   for (const instance of [one, two]) exits.push(await instance.stop());
 
-  // Every answer was the next one that was due, every connection ended with 1001 or, at the end, our own 1000, and no
-  // upgrade was refused: while an instance was away or drained, nginx asked the other one.
+  // Every answer was the next one due, every connection ended with 1001 or, at the end, our own 1000, and no upgrade
+  // was refused: nginx asked the other instance while one was away or drained.
   assertEquals(clients.flatMap(({ faults }) => faults), []);
   assertEquals(clients.filter(({ reconnects }) => reconnects === 0).length, 0);
-  // No answer was lost: what the server has answered in a connection is what its client has received in it.
+  // No answer was lost: for each connection the server's answers are those that its client received.
   const seenByClients = new Map(clients.flatMap(({ seen }) => [...seen]));
   const seenByServers = new Map([...one.ended, ...two.ended]);
   for (const [path, seen] of seenByClients) assertEquals(seenByServers.get(path), seen, path);
   assertEquals(seenByServers.size, seenByClients.size);
   assertEquals(exits, exits.map(() => ({ code: 0, stderr: "" })));
-  // What a client was told, behind what the instances that were asked for it said: 502 stands for one that was away.
+  // The status for a client, after those of the instances that nginx asked: 502 stands for an absent one.
   const { answers } = await nginx.logs();
   assertEquals(answers.filter((line) => !/^101 (50[23], )?101$/.test(line)), []);
   assert(answers.some((line) => line !== "101 101"), "No instance was away or drained when it was asked");

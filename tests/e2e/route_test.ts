@@ -1,4 +1,4 @@
-/** The way to a server: which proxy, if any, and whom the variables of the environment except. */
+/** The route to a server: the proxy, if any, and the exceptions in the environment. */
 
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { OptionError } from "../../lib/connection/connection.ts";
@@ -117,7 +117,7 @@ Deno.test("wayText() says that it cannot know, when only the runtime does", () =
   assertStringIncludes(wayText("not-known"), "maybe through a proxy");
 });
 
-/** Answers every request as a server that echoes, as a proxy that takes the place of the server would. */
+/** Answers every request as an echo server, or as a proxy in the server's place. */
 const echoing: Script = async (socket) => {
   let head = await socket.readHead();
   if (head.startsWith("CONNECT")) {

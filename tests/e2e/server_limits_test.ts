@@ -9,7 +9,7 @@ import { assertProven, nextEvent } from "../support/server_events.ts";
 testBoth("server --rate closes with 1008 who sends too many messages", async (transport) => {
   await using server = await serverProcess("-q", "--transport", transport, "--rate", "1");
   await assertProven(server.url);
-  // More than one a second, however slow the machine: the limit would take five minutes for them.
+  // More than one a second on any machine: under the limit these messages would take five minutes.
   const report = reportOf(await client(["--json", "-n", "300", server.url]));
   assertEquals([report.verdict, report.close.received], [
     "connection-lost",
@@ -34,7 +34,7 @@ async function sendUntilGone(socket: RawSocket, payload: Uint8Array): Promise<vo
   try {
     while (true) await socket.frame(BINARY, payload);
   } catch {
-    // The server has ended it, or the test has.
+    // Ended by the server or by the test.
   }
 }
 
@@ -69,7 +69,7 @@ Deno.test("server --max-buffered-total closes who wants more than is left (built
 Deno.test("server --max-buffered-total closes the one whose unfinished text is largest (wire)", async () => {
   await using server = await serverProcess("--transport", "wire", "--log", "json", "--max-buffered-total", "1MiB");
   const socket = await rawClient(server.url);
-  // Text without an end has to be kept; binary goes back piece by piece.
+  // Endless text must be buffered; binary goes back piece by piece.
   await socket.frame(TEXT, new Uint8Array(300 * 1024).fill(97), 0);
   const other = await rawClient(server.url);
   await other.frame(TEXT, new Uint8Array(800 * 1024).fill(97), 0);
@@ -83,7 +83,7 @@ Deno.test("server --max-buffered-total closes the one whose unfinished text is l
 testBoth("server --idle-timeout drops who neither reads nor leaves, with one close event", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json", "--idle-timeout", "1");
   const socket = await rawClient(server.url);
-  // The socket buffers are full long before, so that the last write waits; the built-in door takes all of it.
+  // The socket buffers fill up long before, so that the last write waits; the built-in door takes all of it.
   const payload = new Uint8Array(256 * 1024);
   const sending = (async () => {
     for (let count = 0; count < 60; count++) await socket.frame(BINARY, payload);
@@ -93,7 +93,7 @@ testBoth("server --idle-timeout drops who neither reads nor leaves, with one clo
   assertStringIncludes(closed.error, "not read");
   socket.close();
   await sending;
-  // The next event is of the next connection: there was no second one of this.
+  // The next event belongs to the next connection: this one had no second event.
   await assertProven(server.url);
   assertEquals((await nextEvent(server, "opened")).id, 2);
   assertEquals((await nextEvent(server, "closed")).id, 2);
@@ -106,7 +106,7 @@ Deno.test("server answers others while a peer floods it that it has refused for 
   const flooding = (async () => {
     while (true) await flooder.write(frames);
   })().catch(() => {});
-  // It is told of as long as the flood goes on, which only the server ends.
+  // The event arrives during the flood, which only the server ends.
   assertEquals((await nextEvent(server, "closed")).sent.code, 1008);
   await assertProven(server.url);
   await flooding;

@@ -24,7 +24,7 @@ async function temporaryFile(text: string): Promise<{ path: string } & AsyncDisp
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
 }
 
-/** The refusal that the client reports; over wire, as the built-in WebSocket hides the fields. */
+/** The refusal in the client's report; over wire, as the built-in WebSocket hides the fields. */
 async function refusalOf(...args: string[]) {
   const report = reportOf(await client(["--json", "--transport", "wire", "--count", "0", ...args]));
   assertEquals(report.verdict, "handshake-refused");
@@ -231,7 +231,7 @@ testBoth(
     const socket = await rawClient(server.url);
     const payload = new Uint8Array(1024 * 1024).fill(7);
     await socket.frame(BINARY, payload);
-    // The first bytes of the echo show that the message has arrived; the rest is more than the socket buffers may hold.
+    // The first bytes of the echo show that the message has arrived; the rest may exceed the socket buffers.
     const head = await socket.readBytes(10);
     assertEquals(head[0], 0x80 | BINARY);
     server.child.kill("SIGTERM");
@@ -300,7 +300,7 @@ testBoth(
       }
     }));
     assertStringIncludes((await nextEvent(server, "trouble")).error, "Too many open files");
-    // Those who are in go on.
+    // Open connections go on.
     await held.frame(TEXT, "still here");
     assertEquals((await held.readFrame()).opcode, TEXT);
     for (const connection of silent) connection?.close();
@@ -317,7 +317,7 @@ Deno.test({
   name: "serveEcho() stays stopped when it is shut down while it cannot take connections (builtin)",
   ignore: Deno.build.os === "windows",
   fn: async () => {
-    // The script meets its own limit: it connects to itself until there is no descriptor left.
+    // The script runs into its own limit: it connects to itself until descriptors run out.
     const script = `import { serveEcho } from "./lib/server/serve.ts";
       const held = [];
       const server = serveEcho({ port: 0, async onEvent({ type }) {

@@ -91,11 +91,11 @@ testBoth(
   async (transport) => {
     await using server = await serverProcess("-q", "--transport", transport);
     const socket = await rawClient(server.url);
-    // More echoes than the socket buffers hold, none of which is read. Over our own frames the server stops reading then.
+    // More unread echoes than the socket buffers hold. Over our own frames the server then stops reading.
     const sending = sendMany(socket, 64, new Uint8Array(256 * 1024));
     if (transport === "builtin") {
       await sending;
-      // A message that comes while the runtime closes would cut the connection.
+      // A message during the runtime's close would cut the connection.
       const metrics = new URL("/metrics", server.url.replace("ws:", "http:"));
       while (!(await (await fetch(metrics)).text()).includes("\nwsproof_messages_total 64\n"));
     }

@@ -1,4 +1,4 @@
-/** Signals: one Ctrl-C of a terminal is one, although `deno task` hands it on, and a second one ends the process at once. */
+/** Signals: one Ctrl-C of a terminal counts once, although `deno task` forwards it; a second ends the process. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { SECOND_SIGNAL_MS, SignalCounter } from "../../lib/cli/signals.ts";
@@ -17,7 +17,7 @@ Deno.test("SignalCounter.take() counts no second signal, when it comes before a 
 
 testBoth("server goes on to close its connections, when a signal comes twice at once", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--shutdown-timeout", "2", "--log", "json");
-  // It does not answer the close frame, so that the server still waits when the second signal comes.
+  // The peer does not answer the close frame, so that the server still waits at the second signal.
   const socket = await rawClient(server.url);
   assertEquals(JSON.parse(await server.nextLine()).type, "opened");
   server.child.kill("SIGINT");
@@ -34,13 +34,13 @@ async function typesUntilStopped(server: ServerProcess): Promise<string[]> {
   const types: string[] = [];
   while (types.at(-1) !== "stopped") {
     const { type } = JSON.parse(await server.nextLine());
-    // A connection that is dropped at the end is told before or after.
+    // The event of a dropped connection may come before or after.
     if (type !== "closed") types.push(type);
   }
   return types;
 }
 
-/** Sends signals, as a person does who is not heard, until the process has ended. */
+/** Repeats a signal, as an impatient person does, until the process has ended. */
 async function signalUntil(ended: Promise<unknown>, send: () => unknown): Promise<void> {
   let isOver = false;
   const over = ended.finally(() => isOver = true);
@@ -48,7 +48,7 @@ async function signalUntil(ended: Promise<unknown>, send: () => unknown): Promis
     try {
       await send();
     } catch {
-      // It has ended meanwhile.
+      // Already ended.
     }
     await new Promise((resolve) => setTimeout(resolve, SECOND_SIGNAL_MS / 5));
   }
@@ -56,7 +56,7 @@ async function signalUntil(ended: Promise<unknown>, send: () => unknown): Promis
 }
 
 testBoth("server ends at once with 130, when another signal comes later", async (transport) => {
-  // A shutdown that nothing but the second signal ends while the test lasts.
+  // During the test, only the second signal ends the shutdown.
   await using server = await serverProcess("-q", "--transport", transport, "--shutdown-timeout", "600");
   const socket = await rawClient(server.url);
   await signalUntil(server.child.status, () => server.child.kill("SIGINT"));
@@ -79,7 +79,7 @@ testBoth("client closes and gives its report, when a signal comes twice at once"
   assertMatch(stderr, /^interrupted \(exit 130\)/);
 }, noSignals);
 
-/** A test in a terminal through a task, for each of several commands. */
+/** Tests each of several commands in a terminal, through a task. */
 function testInTerminal(name: string, commands: readonly string[], test: (words: string[]) => Promise<void>): void {
   for (const command of commands) {
     Deno.test({ name: `${name} (${command})`, ignore: !hasTerminal, fn: () => test(command.split(" ")) });
@@ -95,7 +95,7 @@ testInTerminal(
     const socket = await rawClient(/Listening on (\S+)/.exec(terminal.screen)?.[1] ?? "");
     await terminal.until("opened");
     await terminal.type(CTRL_C);
-    // The close frame is not answered, so that the server still waits when the task has handed on the Ctrl-C.
+    // The close frame is not answered, so that the server still waits when the task forwards the Ctrl-C.
     const { opcode, payload } = await socket.readFrame();
     assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [8, 1001]);
     assertEquals(await terminal.ended(), 0, terminal.screen);
@@ -120,7 +120,7 @@ testInTerminal(
   "the client's task closes, and ends with its report and 130, at one Ctrl-C of a terminal",
   ["client --transport builtin", "client --transport wire"],
   async (words) => {
-    // It answers the close frame when the Ctrl-C has arrived twice, and no message.
+    // The peer answers the close frame, but only after the Ctrl-C has arrived twice, and no message.
     await using peer = rawPeer(async (socket) => {
       await socket.upgrade();
       await socket.readFrame();

@@ -1,6 +1,6 @@
 /**
- * What this project needs of the three @std packages. The same tests pass on the real packages and on the stand-ins of
- * offline/, so that either may be behind the names.
+ * This project's requirements for the three @std packages. The same tests pass on the real packages and on the
+ * stand-ins of offline/, so that either can serve.
  */
 
 import {
@@ -116,7 +116,7 @@ for (const { what, assertion, says } of NOT_REJECTED) {
   });
 }
 
-/** Sorts words as command_line.ts does: two flags, and two options that may be given more than once. */
+/** Sorts words like command_line.ts: two flags, and two repeatable options. */
 function parse(words: readonly string[]): Record<string, unknown> {
   const withValue = ["message", "close-code"];
   return parseArgs(words, { boolean: ["json", "quiet"], string: [...withValue, "_"], collect: withValue });
@@ -147,7 +147,7 @@ for (const { words, parsed } of PARSED) {
   });
 }
 
-/** Collects what is written; the stream stays open. */
+/** Collects the output; the stream stays open. */
 function paper() {
   const decoder = new TextDecoder();
   const written: string[] = [];

@@ -1,4 +1,4 @@
-/** The entry points of the library: few, each name in one of them, and an import runs nothing. Only shells print and exit. */
+/** The entry points of the library: few, each name in exactly one, no effects on import. Only shells print, exit. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { outcomeOf, standIns, startScript } from "../support/command.ts";
@@ -8,7 +8,7 @@ const ROOT = new URL("../../", import.meta.url);
 const { exports, publish, tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
 const ENTRY_POINTS = Object.entries<string>(exports);
 
-/** The names that an entry point exports, those of types as well. */
+/** The exports of an entry point, types included. */
 async function namesOf(file: string): Promise<string[]> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["doc", "--json", ...standIns, file],
@@ -40,7 +40,7 @@ Deno.test("a name is exported by one entry point only", async () => {
 Deno.test("importing the entry points and the shells prints nothing and ends nothing", async () => {
   const files = [...ENTRY_POINTS.map(([, file]) => file), "./server.ts", "./handler.ts"];
   const imports = files.map((file) => `await import(${JSON.stringify(new URL(file, ROOT).href)});`);
-  // The settings of a server, which only a server may find wrong.
+  // A wrong setting of a server, which only a server may report.
   const child = startScript(`${imports.join("\n")}\nconsole.log("alive");`, { env: { WSPROOF_RATE: "x" } });
   assertEquals(await outcomeOf(child), { code: 0, stdout: "alive\n", stderr: "" });
 });
@@ -57,7 +57,7 @@ Deno.test("handler answers requests of a program that imports it, and rejects th
   assertStringIncludes(stderr, 'UsageError: Variable WSPROOF_RATE cannot be "x"');
 });
 
-/** A file, or those of a folder at any depth. */
+/** A file, or the files of a folder at any depth. */
 async function* filesOf(place: URL): AsyncGenerator<URL> {
   if (!place.pathname.endsWith("/")) return yield place;
   for await (const { name, isDirectory } of Deno.readDir(place)) {

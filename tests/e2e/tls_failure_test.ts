@@ -1,4 +1,4 @@
-/** What the client says of TLS that does not come about, over both transports. */
+/** The client's report on failed TLS handshakes, over both transports. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { contextOf, SecureConn } from "../../lib/net/tls.ts";
@@ -14,7 +14,7 @@ const leaf = await intermediate.sign("server");
 const own = await selfSigned(false);
 const authorityAsServer = await selfSigned(true);
 
-/** Runs the client with files that hold what the arguments name by index. */
+/** Runs the client with these files, which the arguments name by index. */
 async function clientWith(files: readonly string[], args: readonly string[]) {
   const folder = await Deno.makeTempDir();
   try {
@@ -27,7 +27,7 @@ async function clientWith(files: readonly string[], args: readonly string[]) {
 
 const untilGone: Script = (socket) => socket.untilGone();
 
-/** What the server's certificate is, the files of --ca, and what is said of it. */
+/** The server's certificate, the files of --ca, and the expected report. */
 const CERTIFICATES: readonly [string, { cert: string; key: string }, string[], RegExp, RegExp][] = [
   [
     "is that of an authority, given with --ca",
@@ -126,7 +126,7 @@ testBoth("client says usage, when the key of --key does not belong to the certif
   assertEquals([code, stdout, stderr], [2, "", problem]);
 });
 
-/** A TLS server of Python, which is OpenSSL's, that takes clients with a certificate only; dispose of it to stop it. */
+/** A TLS server of Python, with OpenSSL, that requires a client certificate; dispose of it to stop it. */
 async function demandingServer(version: string) {
   const folder = await Deno.makeTempDir();
   await Deno.writeTextFile(`${folder}/chain`, good.cert + good.key);
@@ -156,7 +156,7 @@ for (const version of ["TLSv1_2", "TLSv1_3"]) {
       const args = ["--json", "--transport", transport, "--ca", "0", `wss://localhost:${server.port}/`];
       const wanted = await clientWith([authority.cert], args);
       assertEquals([reportOf(wanted).verdict, wanted.code], ["no-connection", 3], wanted.stderr);
-      // With TLS 1.2 the alert is the one for any handshake that fails.
+      // TLS 1.2 has only the alert for any failed handshake.
       const problem = version === "TLSv1_3" ? "the server wants a client certificate" : "refused the TLS handshake";
       assertStringIncludes(reportOf(wanted).problem, problem);
       assertStringIncludes(reportOf(wanted).hint, "--cert and --key");

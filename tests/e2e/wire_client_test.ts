@@ -1,4 +1,4 @@
-/** What the client shows over wire only. */
+/** Output of the client over wire only. */
 
 import { assert, assertEquals } from "@std/assert";
 import { client, reportOf } from "../support/command.ts";
@@ -9,7 +9,7 @@ Deno.test("client --trace shows each frame with direction, opcode, bits, length 
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await socket.frame(PING, "hi");
-    // The client sends its message as soon as it is open, so the pong comes before or behind it.
+    // The client sends its message as soon as it is open, so the pong may come before or after.
     for (const { opcode, payload } of [await socket.readFrame(), await socket.readFrame()]) {
       if (opcode === TEXT) await socket.frame(TEXT, payload);
     }

@@ -1,4 +1,4 @@
-/** `--workers`: several threads behind one port, through the real command line. */
+/** `--workers`: several threads on one port, through the real command line. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createAuthority } from "../support/certificates.ts";
@@ -11,14 +11,14 @@ const linuxOnly = { ignore: Deno.build.os !== "linux" };
 const WAIT = { timeoutMs: 60_000 };
 const WORKERS = ["--transport", "wire", "--workers", "2"];
 
-/** Sends a request for the upgrade, and gives the status of the answer. */
+/** Sends a request for the upgrade; returns the status of the answer. */
 async function ask(url: string): Promise<{ status: number; socket: RawSocket }> {
   const socket = await connectRaw(url);
   await socket.write(requestHead());
   return { status: Number((await within(socket.readHead(), "answer", WAIT)).split(" ")[1]), socket };
 }
 
-/** The next events of a log in JSON. */
+/** The next events of the JSON log. */
 async function eventsOf(server: ServerProcess, count: number) {
   const events = [];
   for (let line = 0; line < count; line++) {
@@ -141,7 +141,7 @@ Deno.test({
       const { code, stdout } = await client(["--ca", ca, "--transport", "wire", "--size", "100KiB", server.url]);
       assertEquals(code, 0, stdout);
     }
-    // A certificate of others is an error before a worker starts.
+    // A mismatched certificate is an error before any worker starts.
     const outcome = await outcomeOf(
       start("server.ts", ["--port", "0", ...WORKERS, "--cert", certPath, "--key", ca]),
     );

@@ -1,4 +1,4 @@
-/** What the lab does with control frames, and with what comes beside a close frame (RFC 6455 sections 5.5 and 7). */
+/** Control frames at the lab, and frames around a close frame (RFC 6455 sections 5.5 and 7). */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
@@ -10,7 +10,7 @@ const NORMAL = Uint8Array.of(0x03, 0xe8);
 const CLOSED = "880203e8";
 const BROKEN = { unmasked: Uint8Array.of(0x81, 0x01, 0x61), continuation: masked(0, "a") };
 
-/** A frame as a client writes it. */
+/** A client's frame on the wire. */
 function masked(opcode: number, payload: string | Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
   return encodeFrame(opcode, bytes, { maskingKey: Uint8Array.of(1, 2, 3, 4) });
@@ -40,7 +40,7 @@ for (const [where, path] of [["at /", ""], ["at /mute", "mute"], ["that it answe
     const second = masked(CLOSE, Uint8Array.of(0x03, 0xe9));
     await socket.write(joined(masked(CLOSE, NORMAL), masked(OPCODE.ping, "x"), masked(OPCODE.pong, "y"), second));
     assertEquals((await socket.readBytes(4)).toHex(), CLOSED);
-    // Behind the answer, too.
+    // After the answer, too.
     await socket.write(joined(masked(OPCODE.ping, "z"), second));
     await socket.closeWrite();
     assertEquals((await socket.readToEnd()).byteLength, 0);

@@ -1,4 +1,4 @@
-/** Which heads of requests the lab takes, and what it says of those that it does not, to the peer and in the log. */
+/** Request heads that the lab accepts, and its answer and log for the others. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { handshake, startLab } from "../support/lab.ts";

@@ -1,4 +1,4 @@
-/** Every step of the lab, byte by byte, seen by a client written by hand. */
+/** Every step of the lab, byte by byte, with a client written by hand. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { handshake, startLab } from "../support/lab.ts";
@@ -8,11 +8,11 @@ const PING = 9;
 const NORMAL = Uint8Array.of(0x03, 0xe8);
 const HELLO = "Hello";
 
-/** The echo of "Hello", and the answer to the client's close frame, as they should be. */
+/** The correct echo of "Hello", and the correct answer to the client's close frame. */
 const ECHO = "8105 48656c6c6f";
 const CLOSED = "8802 03e8";
 
-/** A path, what the client sends besides its close frame, and all that comes back. */
+/** A path, the client's messages before its close frame, and all received bytes. */
 interface Case {
   readonly path: string;
   /** Text messages; one by default. */
@@ -24,7 +24,7 @@ interface Case {
 }
 
 const CASES: readonly Case[] = [
-  // Without steps, and messages.
+  // No steps, and messages.
   { path: "/", reads: ECHO + CLOSED },
   { path: "/echo", sends: ["a", "b"], reads: "8101 61 8101 62" + CLOSED },
   { path: "/echo/1/greet/b", sends: ["a", "c"], reads: "8101 61 8101 62 8101 63" + CLOSED },
@@ -54,7 +54,7 @@ const CASES: readonly Case[] = [
   { path: "/reorder", sends: ["a", "b", "c"], reads: "8101 62 8101 61" + CLOSED },
   { path: "/flood/2", sends: [], reads: `827e0400 ${"00".repeat(1024)}`.repeat(2) + CLOSED },
 
-  // Shapes hold for what is sent after them, the payload first and then the frames, and go together.
+  // Changes apply to later messages, first to payloads, then to frames, and combine.
   { path: "/echo/1/corrupt", sends: ["a", "a"], reads: "8101 61 8101 60" + CLOSED },
   { path: "/fragment/1/greet/ab", sends: [], reads: "0101 61 8001 62" + CLOSED },
   { path: "/fragment/1/truncate/2/duplicate", reads: "0101 48 8001 65".repeat(2) + CLOSED },
@@ -74,7 +74,7 @@ const CASES: readonly Case[] = [
   { path: "/big-control", reads: `897e007e ${"00".repeat(126)}` + ECHO + CLOSED },
   { path: "/fragmented-control", reads: "0902 0000" + ECHO + CLOSED },
   { path: "/ping-flood/3", reads: "8901 31 8901 32 8901 33" + ECHO + CLOSED },
-  // They go together with the other shapes, and leave alone what they do not mean.
+  // They combine with other changes, and leave other frames alone.
   { path: "/fragment/3/opcode/4", reads: "0403 48656c 8002 6c6f" + CLOSED },
   { path: "/fragment/3/restart", reads: "0101 48 0103 48656c 8002 6c6f" + CLOSED },
   { path: "/interleave-ping/stray-continuation", reads: "0003 48656c 8903 6c6162 8002 6c6f" + CLOSED },
@@ -109,7 +109,7 @@ for (const { path, sends = [HELLO], closes = true, reads } of CASES) {
     const [status] = await handshake(socket, path);
     assertEquals(status, "HTTP/1.1 101 Switching Protocols");
     for (const text of sends) await socket.frame(TEXT, text);
-    // A connection that neither side closes ends when the client ends it.
+    // A connection that neither side closes ends when the client ends TCP.
     if (closes) await socket.frame(CLOSE, NORMAL);
     else await socket.closeWrite();
     const bytes = (await socket.readToEnd()).toHex();
@@ -153,7 +153,7 @@ Deno.test("lab echoes binary as binary, and fragments as one message", async () 
   await socket.frame(PING, "x");
   await socket.frame(0, "c");
   await socket.frame(CLOSE);
-  // The pong comes first: the message was not complete when the ping came.
+  // The pong comes first: the message was incomplete at the ping.
   assertEquals((await socket.readToEnd()).toHex(), "8a0178" + "8203616263" + "8800");
   socket.close();
 });
@@ -201,14 +201,14 @@ for (
     const socket = await connectRaw(lab.url);
     await socket.write(requestHead({}, `GET ${path} HTTP/1.1`));
     assertEquals((await lab.opened).path, path);
-    // It waits until the client gives up.
+    // The lab waits until the client gives up.
     await socket.closeWrite();
     assertEquals(new TextDecoder().decode(await socket.readToEnd()), seen);
     socket.close();
   });
 }
 
-// What the lab is strict about.
+// Strict checks of the lab.
 
 for (
   const [does, firstByte, opcode, payload, closes] of [

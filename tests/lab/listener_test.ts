@@ -1,4 +1,4 @@
-/** The listener of the lab: what becomes of connections that nobody has taken. */
+/** The listener of the lab: connections that were never accepted. */
 
 import { assertEquals } from "@std/assert";
 import { LabListener } from "../../lib/lab/listener.ts";
@@ -9,7 +9,7 @@ Deno.test("LabListener.close() ends connections that nobody has taken", async ()
   const listener = await LabListener.listen("127.0.0.1", 0, new Turns());
   const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   listener.close();
-  // The end or a reset, as it was accepted before or not.
+  // The end or a reset, depending on whether it was accepted before.
   const end = await within(connection.read(new Uint8Array(1)).catch(() => null), "end", { timeoutMs: 60_000 });
   assertEquals(end, null);
   connection.close();

@@ -1,4 +1,4 @@
-/** Paths of the lab that are no program, and its plain HTTP. */
+/** Invalid paths of the lab, and its plain HTTP. */
 
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { LAB_STEPS, MAX_STEPS, parseLabPath } from "../../lib/lab/program.ts";
@@ -6,7 +6,7 @@ import { usageOf } from "../../lib/lab/step.ts";
 import { httpUrl, startLab } from "../support/lab.ts";
 import { connectRaw, requestHead } from "../support/raw_peer.ts";
 
-// Paths that are no program.
+// Invalid paths.
 
 for (
   const [path, problem] of [

@@ -1,4 +1,4 @@
-/** The lab as a server: what it tells, its bounds, its turns and its end. */
+/** The lab as a server: its events, bounds, turns and end. */
 
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import type { EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
@@ -21,7 +21,7 @@ Deno.test("lab reports what opened and how it ended, as the echo server does", a
   const socket = await connectRaw(lab.url);
   await handshake(socket, "/echo/1/close/4000/enough?x=1", { "Sec-WebSocket-Protocol": "chat" });
   await socket.frame(TEXT, HELLO);
-  // A close frame of the client that came first would be answered as it is.
+  // An earlier close frame of the client would be answered as usual.
   assertEquals((await socket.readFrame()).opcode, TEXT);
   assertEquals((await socket.readFrame()).opcode, CLOSE);
   await socket.frame(CLOSE, NORMAL);
@@ -69,7 +69,7 @@ Deno.test("lab drops a connection when its time is up, whatever it does", async 
 Deno.test("lab answers 503 to a connection that comes while there are 256", async () => {
   await using lab = await startLab();
   const sockets = await Promise.all(Array.from({ length: 256 }, () => connectRaw(lab.url)));
-  // Each of them has been taken once its answer is there.
+  // An answer shows that its connection was accepted.
   for (const socket of sockets) await handshake(socket, "/");
   const extra = await connectRaw(lab.url);
   const answer = new TextDecoder().decode(await extra.readToEnd());
@@ -129,7 +129,7 @@ Deno.test("lab closes the connection that holds the most with 1013 when all hold
     if (event.type === "closed" && event.sent?.code === 1013) shed.resolve(event);
   };
   const lab = await serveLab({ port: 0, onEvent });
-  // Each message but the last byte is held, until the budget is spent.
+  // Each message is buffered without its last byte, until the budget is spent.
   const message = new Uint8Array(14 + 15 * MIB);
   message.set([0x82, 0xff, 0, 0, 0, 0, 0x01, 0, 0, 0]);
   const sockets = [];
@@ -180,14 +180,14 @@ Deno.test({
   name: "server --lab takes connections again after a lack of descriptors, and says so in the log",
   ignore: Deno.build.os === "windows",
   fn: async () => {
-    // The runtime reads this file in the background, and warns when it finds no descriptor.
+    // The runtime reads this file in the background, and warns if it finds no descriptor.
     const env = { NODE_EXTRA_CA_CERTS: "" };
     await using server = await serverProcessWith({ descriptors: 60, env }, "--lab", "--log", "json");
     const sockets: RawSocket[] = [];
     while (sockets.length < 100) {
       const socket = await connectRaw(server.url);
       sockets.push(socket);
-      // Those that are taken ask for all that there is, so that nothing is loaded for the first time without a descriptor.
+      // The accepted connections use every feature, so that nothing loads for the first time without a descriptor.
       await socket.write(sockets.length % 2 === 0 ? "GET / HT" : requestHead({ Upgrade: undefined }, "GET / HTTP/1.1"));
     }
     const troubled = async () => {
@@ -225,7 +225,7 @@ for (
     ["that flood what is not answered", requestHead({}, "GET /mute HTTP/1.1"), true],
   ] as const
 ) {
-  // Those that have much to send take time of this very process.
+  // Peers with much to send use this very process's time.
   const count = floods ? 8 : request.includes("flood") ? 64 : 256;
   Deno.test(`shutdown() ends ${count} connections ${what} before its deadline`, async () => {
     const lab = await serveLab({ port: 0 });

@@ -1,4 +1,4 @@
-/** Who may come to the lab. */
+/** The lab's admission. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { describeAddr } from "../../lib/server/gatekeeper.ts";

@@ -1,11 +1,11 @@
-/** The body of a refusal, whatever it is written in and however it comes. */
+/** The body of a refusal, in any encoding and any pieces. */
 
 import { assertEquals } from "@std/assert";
 import { BODY_TIMEOUT_MS, MAX_BODY_BYTES, MAX_BODY_CHARS, readAnswer, refusalOf } from "../../lib/net/answer.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 
-/** A connection that gives these pieces, and then ends, or stays silent. */
+/** A connection that delivers these pieces, then ends or stays silent. */
 function connectionOf(pieces: readonly (string | Uint8Array)[], { ends = true } = {}) {
   const left = pieces.map((piece) => typeof piece === "string" ? utf8(piece) : piece);
   return {
@@ -20,7 +20,7 @@ function connectionOf(pieces: readonly (string | Uint8Array)[], { ends = true } 
   };
 }
 
-/** How the body of a 403 is shown that has these fields and comes in these pieces. */
+/** The shown body of a 403 with these fields and pieces. */
 async function bodyOf(fields: readonly string[], ...pieces: readonly (string | Uint8Array)[]): Promise<string> {
   const head = ["HTTP/1.1 403 Forbidden", ...fields, "", ""].join("\r\n");
   const connection = connectionOf([head, ...pieces]);

@@ -1,4 +1,4 @@
-/** Where a ClientHello ends, whatever records it comes in. */
+/** The end of a ClientHello, in any records. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ALERT, ClientHelloReader, MAX_HANDSHAKE_BYTES, TlsError } from "../../lib/net/client_hello.ts";
@@ -17,7 +17,7 @@ for (const size of [1, 2, 3, 4, 5, 100, 16_384]) {
   });
 }
 
-/** Bytes that begin no ClientHello, the alert for them, and what is said. */
+/** Bytes that start no ClientHello, with their alert and message. */
 const NONE: [string, Uint8Array, number, string][] = [
   ["a record of another type", record(23, HELLO), ALERT.unexpectedMessage, "First byte is 23"],
   ["an SSL 2 hello", Uint8Array.of(0x80, 46, 1), ALERT.unexpectedMessage, "First byte is 128"],

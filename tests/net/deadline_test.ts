@@ -1,4 +1,4 @@
-/** within(): what comes first, the promise, the deadline or the signal. */
+/** within(): the promise, the deadline or the signal, whichever comes first. */
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { getEventListeners } from "node:events";
@@ -6,12 +6,12 @@ import { TimeoutError, within } from "../../lib/net/deadline.ts";
 
 const never = () => new Promise<never>(() => {});
 
-/** Longer than any test runs: a timer that is left behind is found by the sanitizer. */
+/** Longer than any test runs: the sanitizer finds a leaked timer. */
 const HOUR_MS = 3_600_000;
 
 Deno.test("within() ends in time, when the timer of an earlier wait has rung while nobody waited", async () => {
   await within(Promise.resolve(), "value", { timeoutMs: 20 });
-  // Longer than that timer: it rings, and nobody listens.
+  // Longer than that timer: it fires, and nobody listens.
   await new Promise((resolve) => setTimeout(resolve, 60));
   const never = new Promise<never>(() => {});
   const patience = Promise.withResolvers<never>();
@@ -46,7 +46,7 @@ Deno.test("within() throws TimeoutError, when the deadline is 0 and the promise 
 Deno.test("within() waits on, when the deadline is longer than a timer can be", async () => {
   const arrival = Promise.withResolvers<number>();
   const waiting = within(arrival.promise, "number", { timeoutMs: 2 ** 31 });
-  // A timer that has overflowed is due before this one, which was set later and for longer.
+  // An overflowed timer is due before this one, which was set later and for longer.
   setTimeout(() => arrival.resolve(42), 2);
   assertEquals(await waiting, 42);
 });
@@ -96,7 +96,7 @@ for (const [timeoutMs, text] of [[500, "0.5 s"], [1000, "1 s"], [1500, "1.5 s"],
   });
 }
 
-// An error that nobody catches ends the test file, so this one is the last.
+// An uncaught error ends the test file, so this one is last.
 Deno.test("within() lets the promise fail unnoticed, when the signal has aborted before", async () => {
   const late = Promise.withResolvers<never>();
   const signal = AbortSignal.abort(new RangeError("stop"));

@@ -1,4 +1,4 @@
-/** Hosts: a server listens on everything that a name means and prints what is bound, and a client looks there. */
+/** Hosts: a server listens on all addresses of a name and prints the bound ones, and a client looks there. */
 
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { addressesOf, bindable, ListenError, listeningAddress, LOOPBACK_ADDRESSES } from "../../lib/net/host.ts";
@@ -44,7 +44,7 @@ Deno.test({
   name: "addressesOf() is what the system says, when the host is another name",
   ignore: Deno.build.os === "windows",
   fn: async () => {
-    // Not an address as it is written, but one for the system.
+    // Not an address in this form, but one for the system.
     assertEquals(await addressesOf("127.1"), ["127.0.0.1"]);
   },
 });
@@ -115,7 +115,7 @@ testBoth("serveEcho() closes the connections of every address, when it shuts dow
   const stopped = server.shutdown();
   for (const { closed } of connections) assertEquals((await closed).received?.code, 1001);
   assertEquals(await stopped, 0);
-  // What it had bound is free.
+  // The bound addresses are free.
   for (const url of server.urls) {
     const { hostname, port } = new URL(url);
     Deno.listen({ hostname: hostname.replace(/[[\]]/g, ""), port: Number(port) }).close();

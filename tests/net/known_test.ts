@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Known, MAX_KNOWN_CHARS, MAX_KNOWN_VALUES } from "../../lib/net/known.ts";
 
-/** Values that begin with a letter pass; and how often each was tested. */
+/** Accepts values that begin with a letter; counts the tests of each. */
 function scene() {
   const tests: string[] = [];
   const known = new Known((value) => (tests.push(value), /^[a-z]/.test(value)));

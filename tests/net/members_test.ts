@@ -34,6 +34,6 @@ Deno.test("Members goes on with the others, when one of them leaves meanwhile", 
 Deno.test("Members keeps nobody who has left, when only short-lived memory is collected", async () => {
   const args = ["run", "--no-lock", "--v8-flags=--expose-gc", SCRIPT];
   const { stdout } = await new Deno.Command(Deno.execPath(), { args, stderr: "inherit" }).output();
-  // A thousand had 4 MiB. A Set keeps 3.1 MiB of that.
+  // A thousand members had 4 MiB; a Set keeps 3.1 MiB.
   assert(Number(new TextDecoder().decode(stdout)) < 1024);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { MIN_HEAD_MS, MIN_SILENT_HEAD_MS, Patience } from "../../lib/net/patience.ts";
 
-/** A patience behind so many silent ones that were dropped. */
+/** A patience after this many silent peers were dropped. */
 function worn(drops: number): Patience {
   const patience = new Patience();
   for (let dropped = 0; dropped < drops; dropped++) patience.wear();

@@ -1,4 +1,4 @@
-/** What a wire server says to the head of a request, seen over raw bytes: answers, limits, and what the log is told. */
+/** A wire server's reaction to request heads, over raw bytes: answers, limits and log. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
@@ -19,7 +19,7 @@ async function untilEnd(socket: RawSocket): Promise<void> {
   await within(socket.untilGone().catch(() => {}), "end of TCP", WAIT);
 }
 
-/** Sends bytes instead of a head, and reads the answer to its end. */
+/** Sends bytes instead of a head, and reads the whole answer. */
 async function answerTo(bytes: string | Uint8Array): Promise<string> {
   const server = serveEcho({ transport: "wire", port: 0 });
   const { hostname, port } = new URL(server.url);
@@ -115,13 +115,13 @@ for (
   });
 }
 
-/** Sends a head over a server's own line, and gives the answer and what the log says of it. */
+/** Sends a head with the server's default settings; returns the answer and the log's words. */
 async function refusalOf(head: string): Promise<{ status: number; body: string; reason: string; cause: string }> {
   const refused = Promise.withResolvers<EchoRefused>();
   const onEvent = (event: EchoEvent) => event.type === "refused" && refused.resolve(event);
   const server = serveEcho({ transport: "wire", port: 0, onEvent });
   const socket = await connectRaw(server.url);
-  // What is told at once comes before any deadline.
+  // An immediate refusal comes before any deadline.
   await socket.write(Uint8Array.from(head, (char) => char.charCodeAt(0)));
   const { reason, cause, status } = await within(refused.promise, "event", WAIT);
   const [, body = ""] = new TextDecoder().decode(await within(socket.readToEnd(), "answer", WAIT)).split("\r\n\r\n");

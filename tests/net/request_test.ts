@@ -1,4 +1,4 @@
-/** From the head of a request to a request, or to what is wrong about it. */
+/** Turns request heads into requests, or into their problem. */
 
 import { assert, assertEquals } from "@std/assert";
 import { HeadRequest, parseRequest } from "../../lib/net/request.ts";

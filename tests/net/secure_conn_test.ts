@@ -57,7 +57,7 @@ Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", as
   let hasEnded = false;
   const handshake = secure.handshake().then(() => hasEnded = true);
   assertEquals(secure.hasBegun, false);
-  // Four in one period.
+  // Four fit one period.
   assertEquals(await within(turns.asked.promise, "ClientHello", WAIT), 4096);
   assertEquals(secure.hasBegun, true);
   await untilEvents();

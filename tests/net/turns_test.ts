@@ -1,11 +1,11 @@
-/** Turns between connections, and what they leave to timers and new connections. */
+/** Turns between connections, and the time left to timers and new connections. */
 
 import { assert, assertEquals } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
 import { MAX_PERIOD_WORK, MAX_WORK, Turns, untilEvents, workOfBytes } from "../../lib/net/turns.ts";
 
 const WAIT = { timeoutMs: 20_000 };
-/** So many turns of work would take minutes. */
+/** This many turns of work would take minutes. */
 const ENDLESS = 1_000_000;
 
 Deno.test("workOfBytes() counts 512 bytes as one frame", () => {
@@ -70,7 +70,7 @@ Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   using conn = await listener.accept();
-  // Again and again, as the runtime may just have been about to ask the system.
+  // Repeated, as the runtime may just be about to ask the system.
   for (let count = 0; count < 20; count++) {
     let hasCome = false;
     const reading = conn.read(new Uint8Array(1)).then(() => hasCome = true);
@@ -82,7 +82,7 @@ Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind
   }
 });
 
-/** Works as one busy connection does, until something has happened. */
+/** Works like one busy connection until an event has happened. */
 async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<number> {
   let count = 0;
   while (!hasHappened()) {
@@ -121,7 +121,7 @@ Deno.test("Turns.next() lets all go on in turn, when they work without end", asy
       counts[index] = (counts[index] ?? 0) + 1;
     }
   }));
-  // One may use up the rest of a period, and no more.
+  // One connection may use up the rest of a period, but no more.
   assert(Math.min(...counts) >= 100 - 17, counts.join(" "));
 });
 
@@ -130,14 +130,14 @@ Deno.test("Turns.first() lets a connection that begins go in turn with those tha
   const order: string[] = [];
   const goOn = (name: string, turn: Promise<void> | undefined) =>
     turn?.then(() => order.push(name)) ?? Promise.reject(new Error("No turn"));
-  // This much is done in one period: whoever comes now has to wait for the next.
+  // This much fits one period: later connections must wait for the next.
   assertEquals(turns.next(MAX_PERIOD_WORK - 1), undefined);
   const waiting = [
     ...["busy 1", "busy 2", "busy 3"].map((name) => goOn(name, turns.next(MAX_WORK))),
     ...["new 1", "new 2"].map((name) => goOn(name, turns.first(MAX_WORK))),
   ];
   await within(Promise.all(waiting), "turns", WAIT);
-  // The newest first.
+  // Newest first.
   assertEquals(order, ["new 2", "busy 1", "new 1", "busy 2", "busy 3"]);
 });
 

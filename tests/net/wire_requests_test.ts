@@ -1,4 +1,4 @@
-/** What becomes of the requests of a wire server: decisions, answers, limits of the heads, and one end for each that is let through. */
+/** The requests of a wire server: decisions, answers, limits of heads, and one end for each accepted request. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
@@ -12,14 +12,14 @@ import { frame, framesToClose, until, WAIT, wireScene } from "../support/wire.ts
 
 const normal = frame(CLOSE, Uint8Array.of(0x03, 0xe8));
 
-/** For what does not come; the part that comes has to be there by then, on a busy machine too. */
+/** For absent bytes, in milliseconds; present ones must arrive by then, on a busy machine too. */
 const SHORT_HEAD_MS = 1000;
 
 async function untilEnd(socket: RawSocket): Promise<void> {
   await within(socket.untilGone().catch(() => {}), "end of TCP", WAIT);
 }
 
-/** Sends bytes, and reads the answer to its end, without ending the own side. */
+/** Sends bytes, and reads the whole answer, without ending its own side. */
 async function answerTo(url: string, bytes: string | Uint8Array): Promise<string> {
   const socket = await connectRaw(url);
   try {
@@ -130,7 +130,7 @@ Deno.test("WireServer drops the peer that has waited longest when too many have 
   ]);
   await scene.connect();
   await untilEnd(silent[2]!);
-  // The upgraded one is not counted any more.
+  // The upgraded connection no longer counts.
   await silent[3]?.write("Host: a\r\n\r\n");
   assertMatch(await within(silent[3]!.readHead(), "upgrade", WAIT), / 101 /);
   for (const socket of silent) socket.close();
@@ -145,7 +145,7 @@ Deno.test("WireServer counts those that are being answered, and does not tell of
     await socket.write("\0");
     await within(socket.readHead(), "answer", WAIT);
   }
-  // It could still write, if the server were there.
+  // The client could still write, if the server were there.
   const first = refused[0]!;
   await within(
     (async () => {
@@ -168,7 +168,7 @@ Deno.test("WireServer takes a head whose first piece is longer than its first bu
   }
 });
 
-/** A handler that counts the requests that it lets through, and their ends. */
+/** A handler that counts accepted requests and their ends. */
 function counting(handler: Partial<EchoHandler>) {
   const counts = { let: 0, ended: 0, abandoned: 0, opened: 0 };
   const counted: Partial<EchoHandler> = {
@@ -294,7 +294,7 @@ Deno.test("each request that a WireServer lets through ends once: the peers go a
   assertEquals(counts.opened, counts.ended);
 });
 
-/** The fields of an answer, and its body. */
+/** The fields and the body of an answer. */
 function partsOf(answer: string): [status: string, fields: string[], body: string] {
   const end = answer.indexOf("\r\n\r\n");
   const [status = "", ...fields] = answer.slice(0, end).split("\r\n");
@@ -364,7 +364,7 @@ for (
     await using scene = wireScene({}, { decide: () => make() });
     const request = requestHead({ Upgrade: undefined, Connection: undefined }, line);
     const [status, fields, body] = expected;
-    // A second request goes out at once behind the first.
+    // A second request follows the first at once.
     assertEquals(partsOf(await answerTo(scene.url, request + request)), [status, [...fields], body]);
   });
 }

@@ -1,4 +1,4 @@
-/** A wire server whose handler is no echo: what it gives to a handler, and when. */
+/** A wire server whose handler is no echo: its calls to the handler, in order. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
@@ -9,7 +9,7 @@ import { connectRaw, type RawSocket, requestHead } from "../support/raw_peer.ts"
 const WAIT = { timeoutMs: 60_000 };
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
-/** A connection that writes some bytes, keeps what it is told, and ends when it is closed or dropped. */
+/** A connection that writes some bytes, records its calls, and ends when closed or dropped. */
 class Noted implements WireConnection {
   readonly notes: string[] = [];
   readonly ended: Promise<void>;
@@ -49,7 +49,7 @@ interface Scene extends AsyncDisposable {
   readonly server: WireServer;
   readonly upgrades: WireUpgrade[];
   readonly connections: Noted[];
-  /** Sends a head, with bytes behind it. */
+  /** Sends a head followed by bytes. */
   send(text: string): Promise<RawSocket>;
 }
 

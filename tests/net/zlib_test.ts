@@ -1,4 +1,4 @@
-/** Compression of messages: what goes in comes out, whatever the parameters, and never more than a limit allows. */
+/** Compression of messages: output equals input, for all parameters, and never exceeds a limit. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
@@ -14,7 +14,7 @@ const DIRECTION = { takeover: true, windowBits: 15 };
 const OPTIONS: MessageDeflateOptions = { own: DIRECTION, peer: DIRECTION, maxMessageBytes: 16 * MIB };
 const utf8 = (text: string) => new TextEncoder().encode(text);
 
-/** Runs a test with a codec, and holds it to leaving no engine behind. */
+/** Runs a test with a codec, and checks that no engine is left. */
 function withCodec(options: Partial<MessageDeflateOptions>, test: (codec: MessageDeflate) => void) {
   const before = engineCount();
   const codec = new MessageDeflate({ ...OPTIONS, ...options });
@@ -23,7 +23,7 @@ function withCodec(options: Partial<MessageDeflateOptions>, test: (codec: Messag
   } finally {
     codec.release();
   }
-  // Without takeover engines wait for the next message, of whatever connection.
+  // Without takeover, engines wait for the next message of any connection.
   const takesOver = options.own?.takeover !== false && options.peer?.takeover !== false;
   if (takesOver) assert(engineCount() <= before, `${engineCount()} engines, before ${before}`);
 }
@@ -41,7 +41,7 @@ function deflate(codec: MessageDeflate, ...parts: Uint8Array<ArrayBuffer>[]): Ui
       finals.push(final);
     })
   );
-  // The last piece ends the message, and no other.
+  // Only the last piece ends the message.
   assertEquals(finals.indexOf(true), finals.length - 1);
   return joined(pieces);
 }
@@ -104,7 +104,7 @@ Deno.test("deflate() and inflate() keep bytes, order and limits for any paramete
   const message = fc.oneof(
     fc.uint8Array({ maxLength: 300 }),
     fc.string({ maxLength: 200 }).map(utf8),
-    // Longer than what comes out of an engine at once, well and hardly compressible.
+    // Longer than an engine's output at once, well and hardly compressible.
     fc.integer({ min: 60_000, max: 200_000 }).map((length) => new Uint8Array(length)),
     fc.integer({ min: 60_000, max: 140_000 }).map(noise),
   );
@@ -144,7 +144,7 @@ function noise(length: number): Uint8Array<ArrayBuffer> {
 }
 
 Deno.test("deflate() leaves out the last four bytes wherever the pieces of the output end", () => {
-  // Stored blocks: each length of the message moves the end by one byte.
+  // Stored blocks: each message length moves the end by one byte.
   for (let length = 65_480; length < 65_560; length++) {
     withCodec({}, (codec) => {
       const bytes = noise(length);
@@ -201,7 +201,7 @@ Deno.test("MessageDeflate has no engine before its first message, and none witho
   withCodec({}, (codec) => {
     assertEquals(codec.heldBytes, 0);
     const packed = deflate(codec, utf8("Hello"));
-    // Its window twice with as many links, what is pending, and tables.
+    // Twice its window with as many links, pending output, and tables.
     assertEquals(codec.heldBytes, (128 + 64 + 136) * 1024);
     inflate(codec, packed);
     assertEquals(codec.heldBytes, (128 + 64 + 136 + 32 + 15) * 1024);
@@ -214,7 +214,7 @@ Deno.test("MessageDeflate has no engine before its first message, and none witho
     assertEquals(codec.heldBytes, 19 * 1024);
     codec.inflate(packed.subarray(3), true, () => {});
     assertEquals(codec.heldBytes, 0);
-    // Each message stands by itself.
+    // Each message is independent.
     assertEquals(deflate(codec, utf8("Hello"), utf8(" world")), packed);
   });
 });
@@ -230,7 +230,7 @@ Deno.test("MessageDeflate keeps a compressor only while the budget has memory fo
     assert(second.length < first.length);
     assertEquals([budget.totalBytes, codec.heldBytes], [160 * 1024, 0]);
     assertEquals(codec.isWorth(1), true);
-    // A second compressor finds more than half of what can be reserved taken.
+    // A second compressor finds more than half of the reservable memory taken.
     const other = new MessageDeflate({ ...OPTIONS, own, memoryLevel: 5, budget: fill });
     assertEquals([deflate(other, text), deflate(other, text)], [first, first]);
     assertEquals([other.heldBytes, other.isWorth(1023), other.isWorth(1024)], [0, false, true]);

@@ -1,4 +1,4 @@
-/** The raw peer over a socket: it reads strictly, and writes frames in any shape. */
+/** The raw peer over a socket: reads strictly, and writes frames in any shape. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer } from "node:net";
@@ -16,13 +16,13 @@ const utf8 = (text: string) => new TextEncoder().encode(text);
 const MIB = 1024 * 1024;
 const NORMAL = Uint8Array.of(0x03, 0xe8);
 
-/** A frame as a client writes it. */
+/** A client's frame on the wire. */
 function masked(opcode: number, payload: string | Uint8Array): Uint8Array {
   const bytes = typeof payload === "string" ? utf8(payload) : payload;
   return encodeFrame(opcode, bytes, { maskingKey: Uint8Array.of(1, 2, 3, 4) });
 }
 
-/** Runs a script with a raw peer, to which all frames are sent in one write; gives what it wrote, in hexadecimal. */
+/** Runs a script with a raw peer that receives all frames in one write; returns the peer's output in hexadecimal. */
 async function run(
   frames: readonly Uint8Array[],
   script: (peer: RawPeer) => Promise<void>,

@@ -1,4 +1,4 @@
-/** A player over a transport in memory: what it writes in either role, and what it keeps of the other side. */
+/** A player over a transport in memory: its output in either role, and its record of the other side. */
 
 import { assert, assertEquals } from "@std/assert";
 import { Player } from "../../lib/peer/player.ts";
@@ -6,7 +6,7 @@ import { RawReader, type SeenFrame } from "../../lib/peer/raw_reader.ts";
 import type { RawTransport } from "../../lib/peer/transport.ts";
 import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
 
-/** The other side, as a test plays it. */
+/** The other side, played by a test. */
 class Pipe implements RawTransport {
   readonly written: Uint8Array[] = [];
   readonly #incoming: (Uint8Array | null)[] = [];
@@ -40,7 +40,7 @@ class Pipe implements RawTransport {
     this.give(null);
   }
 
-  /** The frames that were written. */
+  /** The written frames. */
   get frames(): SeenFrame[] {
     const frames: SeenFrame[] = [];
     const reader = new RawReader((frame) => frames.push(frame));
@@ -91,7 +91,7 @@ Deno.test("Player stops at a close frame of the other side, answers it, and know
   await player.play([ping, ping, { do: "settle", ms: 60_000 }, ping]);
   await player.finish(1000);
   const seen = player.seen();
-  // It comes while the second ping goes out, or right behind.
+  // The end comes during the second ping, or right after.
   assert(seen.endStep === 1 || seen.endStep === 2, `${seen.endStep}`);
   assertEquals([seen.end, seen.sentClose, seen.isLate], ["fin", 1002, false]);
   assertEquals(pipe.frames.map(({ opcode }) => opcode), [OPCODE.ping, OPCODE.ping, OPCODE.close]);

@@ -1,4 +1,4 @@
-/** The tables and the plot of perf/ are those of the results beside them; nothing is measured here. */
+/** The tables and the plot of perf/ match the results beside them; nothing is measured here. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { plotOf } from "../../perf/compare/plot.ts";
@@ -19,7 +19,7 @@ const environment = {
   rounds: 3,
 };
 
-/** Results with one number of one row, for each server its rounds. */
+/** Results with one number of one row, with its rounds for each server. */
 function resultsWith(row: string, number: string, rounds: Record<string, number[]>, loadShare = 0.5): Results {
   const servers = Object.entries(rounds).map(([server, values]) =>
     [server, values.map((value) => ({ [number]: value, loadShare }))] as const

@@ -1,10 +1,10 @@
-/** The load generator of perf/ compares what comes back: its figures are worth nothing otherwise. */
+/** The load generator of perf/ compares all replies: its figures would be worthless otherwise. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { compileLoad } from "../../perf/load.ts";
 import { outcomeOf, serverProcess } from "../support/command.ts";
 
-/** Without a C compiler there is no load, and nothing to test: the measurements say so. */
+/** Without a C compiler there is no load, and nothing to test: the measurements report that. */
 const needsCompiler = { ignore: Deno.build.os !== "linux" || !await hasCompiler() };
 
 async function hasCompiler(): Promise<boolean> {
@@ -15,10 +15,10 @@ async function hasCompiler(): Promise<boolean> {
   }
 }
 
-/** A short run: what is measured does not count here, what is compared does. */
+/** A short run: here the comparison counts, not the figures. */
 const SHORT = ["--seconds", "0.2", "--warm", "0", "--deadline", "30"];
 
-/** A server that answers each message with what the function makes of it. */
+/** A server that answers each message with the function's result. */
 function answering(
   answer: (data: string | ArrayBuffer, count: number) => string | Uint8Array<ArrayBuffer> | undefined,
 ): { url: string } & AsyncDisposable {
@@ -43,7 +43,7 @@ Deno.test(
     await using load = await compileLoad();
     for (const transport of ["wire", "builtin"]) {
       await using server = await serverProcess("--transport", transport);
-      // Each connection of each group has at least one reply, or the load fails.
+      // Each connection of each group has a reply, or the load fails.
       const groups = ["5x20", "2x70000x3", "2x5x4", "1x0"];
       const { groups: found } = await load.echo(server.url, [...groups, "--kind", "binary", ...SHORT]);
       assertEquals(found.map(({ connections, bytes, depth }) => `${connections}x${bytes}x${depth}`), [
@@ -64,7 +64,7 @@ Deno.test("load says how much CPU time and memory the server took", needsCompile
   await using server = await serverProcess("--transport", "wire");
   const args = ["--connections", "500", "--deadline", "60", "--pid", `${server.child.pid}`];
   const { cpuSeconds = 0, cpuMicros = 0, peakMebibytes = 0 } = await load.storm(server.url, args);
-  // The system counts in hundredths of a second, of which 500 handshakes take several anywhere.
+  // The system counts in hundredths of a second; 500 handshakes take several anywhere.
   assert(cpuSeconds > 0, `${cpuSeconds} s`);
   assertEquals(cpuMicros.toFixed(), (cpuSeconds / 500 * 1e6).toFixed());
   // V8 alone takes more than the first, and less than the second.

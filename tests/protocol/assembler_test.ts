@@ -14,7 +14,7 @@ function fragmentsOf(kind: MessageKind, payloads: readonly Fragment["payload"][]
   return payloads.map((payload, at) => ({ kind: at === 0 ? kind : "continuation", payload, final: at === last }));
 }
 
-/** What each push returned. */
+/** The result of each push. */
 function pushAll(assembler: MessageAssembler, fragments: readonly Fragment[]): (Message | undefined)[] {
   return fragments.map((fragment) => assembler.push(fragment));
 }
@@ -73,7 +73,7 @@ Deno.test("push() returns UTF-8, when the fragments of a binary message are stri
   assertEquals(pushAll(new MessageAssembler(), fragmentsOf("binary", ["n", "é"])), [undefined, hex("6ec3a9")]);
 });
 
-// Characters of 1, 2, 3 and 4 bytes; then the first and the last of each range that UTF-8 allows.
+// Characters of 1, 2, 3 and 4 bytes; then the first and last of each range of UTF-8.
 const TEXT = "aé€😀z";
 for (let at = 0; at <= utf8(TEXT).byteLength; at++) {
   Deno.test(`push() returns the text, when it is split before byte ${at}`, () => {
@@ -160,7 +160,7 @@ Deno.test("push() takes bytes that are not UTF-8, when the message is binary", (
   assertEquals(pushAll(new MessageAssembler(), fragments), [undefined, hex("c328ff")]);
 });
 
-// The limit in these is 5 bytes.
+// The limit here is 5 bytes.
 for (const sizes of [[5], [2, 3], [5, 0], [0, 5], [0, 0, 5, 0, 0], [1, 1, 1, 1, 1]]) {
   for (const kind of ["text", "binary"] as const) {
     Deno.test(`push() takes ${kind} of exactly the limit, when it comes as ${sizes.join(" + ")}`, () => {

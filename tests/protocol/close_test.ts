@@ -1,4 +1,4 @@
-/** Close codes, the close payload, and whether a close was confirmed. */
+/** Close codes, the close payload, and the confirmation of a close. */
 
 import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import {
@@ -23,7 +23,7 @@ import { ProtocolError } from "../../lib/protocol/error.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits);
 
-/** What is to be said of each close code that has a name, and whether it may be sent. */
+/** The description of each named close code, and whether it may be sent. */
 const NAMED = [
   { code: 1000, name: "normal closure", sendable: true },
   { code: 1001, name: "going away", sendable: true },
@@ -193,7 +193,7 @@ Deno.test("parseClosePayload() names the code, when it must not be sent", () => 
   assertThrows(() => parseClosePayload(hex("03ee")), ProtocolError, message);
 });
 
-/** How a connection ended that we began to close. */
+/** The end of a connection that we closed first. */
 function recordOf(end: CloseEnd, received: CloseFrame | null, detail = ""): CloseRecord {
   return { sent: { code: 1000, reason: "" }, received, initiator: "local", end, tcp: "not-known", detail };
 }

@@ -1,4 +1,4 @@
-/** Compressed messages at an endpoint (RFC 7692 section 6): where RSV1 may stand, and what holds for what comes out. */
+/** Compressed messages at an endpoint (RFC 7692 section 6): valid places of RSV1, and rules for inflated data. */
 
 import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
@@ -25,7 +25,7 @@ function packed(peer: MessageDeflate, message: string | Uint8Array<ArrayBuffer>)
   return all;
 }
 
-/** An endpoint with an inflater, its peer's compressor, and everything that the endpoint told. */
+/** An endpoint with an inflater, its peer's compressor, and a log of its events. */
 function scene(
   role: EndpointRole,
   { form = "message", isNegotiated = true, maxMessageBytes = 1000 }: {

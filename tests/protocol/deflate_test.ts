@@ -15,7 +15,7 @@ import { parseExtensions } from "../../lib/protocol/extension.ts";
 
 const WISH: DeflateWish = { takeover: true, windowBits: 15 };
 
-/** What a server answers to an offer; the reason if it declines. */
+/** A server's answer to an offer; the reason if it declines. */
 function answerTo(offer: string, wish = WISH): string | undefined {
   const { agreement, declined } = chooseDeflate(parseExtensions(offer) ?? [], wish);
   return agreement?.text ?? declined.join("; ");
@@ -26,7 +26,7 @@ const ANSWERS: [offer: string, answer: string, wish?: DeflateWish][] = [
   ["x-webkit-deflate-frame", ""],
   [DEFLATE, DEFLATE],
   [`x-other, ${DEFLATE}`, DEFLATE],
-  // Nothing but what was asked for.
+  // Only the requested parameters.
   [`${DEFLATE}; client_max_window_bits`, DEFLATE],
   [`${DEFLATE}; client_max_window_bits`, `${DEFLATE}; client_max_window_bits=12`, { takeover: true, windowBits: 12 }],
   [`${DEFLATE}; client_max_window_bits=10`, `${DEFLATE}; client_max_window_bits=10`, {
@@ -43,7 +43,7 @@ const ANSWERS: [offer: string, answer: string, wish?: DeflateWish][] = [
   [`${DEFLATE}; server_no_context_takeover`, `${DEFLATE}; server_no_context_takeover`],
   [`${DEFLATE}; client_no_context_takeover`, `${DEFLATE}; client_no_context_takeover`],
   [DEFLATE, `${DEFLATE}; server_no_context_takeover; client_no_context_takeover`, { takeover: false, windowBits: 15 }],
-  // Our compressor has no window of 8 bits: the next offer is looked at.
+  // Our compressor has no 8-bit window, so the next offer is tried.
   [
     `${DEFLATE}; server_max_window_bits=8`,
     "the parameter server_max_window_bits has 8, and zlib compresses with 9 at least",
@@ -161,7 +161,7 @@ Deno.test("verifyDeflate() takes whatever chooseDeflate() answers to any offer, 
     const { agreement, problem } = verifyDeflate(chosen.text, offered);
     assertEquals(problem, undefined);
     assert(agreement);
-    // The compressor of each end stays within what the other is ready for.
+    // Each compressor stays within the other end's window.
     assert(chosen.server.windowBits <= agreement.server.windowBits && chosen.server.windowBits <= wanted.windowBits);
     assert(agreement.client.windowBits <= chosen.client.windowBits);
     assert(
@@ -170,7 +170,7 @@ Deno.test("verifyDeflate() takes whatever chooseDeflate() answers to any offer, 
   }));
 });
 
-/** Parameters as somebody might write them: repeated, unknown, with and without values. */
+/** Plausible parameters: repeated, unknown, with and without values. */
 const written = fc.array(
   fc.tuple(
     fc.constantFrom(
@@ -189,7 +189,7 @@ const written = fc.array(
 
 type Peer = { accept(list: unknown): Record<string, unknown> };
 
-/** What `ws` makes of parameters: as a set of words, or `undefined` if it refuses them. */
+/** The reading of parameters by `ws`: a set of words, or `undefined` if it refuses them. */
 function peerAccepts(peer: Peer, text: string): string[] | undefined {
   try {
     const accepted = peer.accept(extension.parse(text)[DEFLATE]);
@@ -209,7 +209,7 @@ Deno.test("chooseDeflate() answers 20,000 random offers as npm ws does", () => {
     fc.property(written, (offer) => {
       const { agreement } = chooseDeflate(parseExtensions(offer) ?? [], WISH);
       const theirs = peerAccepts(new PerMessageDeflate({ isServer: true }), offer);
-      // What zlib cannot do is left to it by `ws`; and 15 bits, which need no words, are repeated by it.
+      // `ws` accepts a window that zlib cannot use, and repeats 15 bits, which need no words.
       if (offer.includes("server_max_window_bits=8")) return assertEquals(agreement, undefined);
       if (agreement) accepted++;
       assertEquals(words(agreement?.text), theirs?.filter((word) => word !== "client_max_window_bits=15"), offer);
@@ -229,7 +229,7 @@ Deno.test("verifyDeflate() judges 20,000 random answers as npm ws does", () => {
         offered === undefined ? {} : { clientMaxWindowBits: offered },
       );
       const theirs = peerAccepts(new PerMessageDeflate({ clientMaxWindowBits: offered ?? false }), answer);
-      // Here too zlib would take 9 for 8.
+      // Here too zlib would use 9 instead of 8.
       if (theirs !== undefined && answer.includes("client_max_window_bits=8")) {
         return assertStringIncludes(problem ?? "", "zlib");
       }

@@ -10,12 +10,12 @@ import type { Message } from "../../lib/protocol/message.ts";
 import { joined, KEY, scene, utf8 } from "../support/endpoints.ts";
 
 const MIB = 1024 ** 2;
-/** What one end does. */
+/** An action of one end. */
 type Action =
   | { readonly type: "send"; readonly message: Message; readonly cuts: readonly number[] }
   | { readonly type: "ping"; readonly payload: Uint8Array<ArrayBuffer> }
   | { readonly type: "close"; readonly frame: CloseFrame }
-  /** Some of what is on the way arrives: this part of it. */
+  /** This part of the bytes in transit arrives. */
   | { readonly type: "arrive"; readonly part: number };
 
 const part = fc.double({ min: 0, max: 1, noNaN: true });
@@ -51,7 +51,7 @@ const steps: fc.Arbitrary<{ side: EndpointRole; action: Action }[]> = fc.array(
   { maxLength: 40 },
 );
 
-/** One end with what it has sent, what was told to it, and the bytes that are on the way to it. */
+/** One end with its sent data, its events, and its incoming bytes. */
 class Side {
   readonly endpoint: Endpoint;
   readonly sent: Message[] = [];
@@ -72,7 +72,7 @@ class Side {
     }, { maxMessageBytes: MIB });
   }
 
-  /** Takes some bytes of those that are on the way. */
+  /** Receives some of the incoming bytes. */
   arrive(count: number): void {
     const bytes = this.wire.slice(0, count);
     this.wire = this.wire.slice(count);
@@ -126,12 +126,12 @@ Deno.test("two Endpoint() in memory give each other every message, pong and clos
         assertEquals(one.endpoint.error, undefined);
         assertEquals(one.endpoint.received, other.endpoint.sent);
         assertEquals(one.received, other.sent);
-        // Behind the peer's close frame no ping is answered: what came of the answers came in order.
+        // After the peer's close frame, pings go unanswered: the received answers are in order.
         assertEquals(one.pongs, one.pings.slice(0, one.pongs.length));
       }
       const first = client.endpoint.initiator;
       assert(first !== null && server.endpoint.initiator !== null);
-      // Who began is known to both, unless both did.
+      // Both ends know who closed first, unless both did.
       const both = first === "local" && server.endpoint.initiator === "local";
       if (!both) assertEquals(first === "local", server.endpoint.initiator === "peer");
     }),
@@ -167,7 +167,7 @@ Deno.test("Endpoint() never throws for what a peer sends, fails at most once, an
         assertEquals(endpoint.phase === "failed", endpoint.error !== undefined);
         return { phase: endpoint.phase, error: endpoint.error?.code, received: endpoint.received };
       });
-      // Where the bytes are cut decides nothing.
+      // The cuts between bytes do not matter.
       assertEquals(runs[0], runs[1]);
     }),
     { seed: 6455, numRuns: 5000 },

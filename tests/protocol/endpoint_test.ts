@@ -1,4 +1,4 @@
-/** The state machine of one end of a connection: raw bytes in, events and frames out; and two ends that talk in memory. */
+/** The state machine of one end of a connection: raw bytes in, events and frames out; and two ends in memory. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Endpoint } from "../../lib/protocol/endpoint.ts";
@@ -81,7 +81,7 @@ for (const role of ["client", "server"] as const) {
 
   Deno.test(`Endpoint() takes an answering close frame inside a frame that it has refused (${role})`, () => {
     const { endpoint, frame } = scene(role, { maxMessageBytes: 1000 });
-    // The header of a frame that never comes to its end, and 100 bytes of it.
+    // The header of a frame without an end, and 100 bytes.
     endpoint.receive(frame(OPCODE.binary, new Uint8Array(2000)).slice(0, 100));
     assertEquals([endpoint.sent?.code, endpoint.isOver], [1009, false]);
     endpoint.receive(frame(OPCODE.close, closePayload(1009, "sorry")));
@@ -222,7 +222,7 @@ Deno.test("Endpoint gives messages as bytes of their own where they are wanted, 
     frameFor("server", OPCODE.continuation, "d"),
   );
   endpoint.receive(bytes);
-  // The read buffer is used again.
+  // The read buffer is reused.
   bytes.fill(0);
   assertEquals(told, [["text", utf8("\ufeffé")], ["binary", utf8("ab")], ["text", utf8("cd")]]);
 });

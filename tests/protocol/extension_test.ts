@@ -66,7 +66,7 @@ Deno.test("parseExtensions() gives what formatExtensions() has written", () => {
   fc.assert(fc.property(extensions, (list) => assertEquals(parseExtensions(formatExtensions(list)), list)));
 });
 
-/** The same in the form of `ws`: name to list of parameters, each with the list of its values. */
+/** The same in the form of `ws`: maps names to lists of parameters, each with its list of values. */
 function grouped(list: readonly Extension[]): Record<string, Record<string, (string | true)[]>[]> {
   const found: Record<string, Record<string, (string | true)[]>[]> = {};
   for (const { name, parameters } of list) {
@@ -85,7 +85,7 @@ function peerReads(value: string): unknown {
   }
 }
 
-/** What we take and `ws` does not: empty elements, and blanks that RFC 2616 allows between any two tokens. */
+/** Accepted here but not by `ws`: empty elements, and blanks that RFC 2616 allows between any two tokens. */
 const LENIENT = /^[ \t]|,[ \t]*(?:,|$)|^[ \t]*,|[ \t]=|=[ \t]|[ \t]$|^$/;
 
 Deno.test("parseExtensions() reads 20,000 random values as npm ws does", () => {
@@ -118,6 +118,6 @@ Deno.test("parseExtensions() reads 20,000 random values as npm ws does", () => {
     }),
     { numRuns: 20_000, seed: 7692 },
   );
-  // Neither is a test of nothing.
+  // Each outcome must occur often.
   assertEquals(Object.values(seen).map((count) => count > 1000), [true, true, true], JSON.stringify(seen));
 });

@@ -1,6 +1,6 @@
 /**
- * What holds for every message and every stream of bytes, tried with random ones. A failure prints its seed and path:
- * give them to `fc.assert()` to run it again.
+ * Properties of every message and every stream of bytes, tried with random ones. A failure prints its seed and path:
+ * give them to `fc.assert()` to repeat it.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -16,7 +16,7 @@ const MIB = 1024 ** 2;
 
 const origins = fc.constantFrom<FrameOrigin>("client", "server");
 const payloads = fc.uint8Array({ maxLength: 300 }).map((bytes) => new Uint8Array(bytes));
-/** Bytes around the numbers at which headers and loops change. */
+/** Sizes around the thresholds of headers and loops. */
 const sizes = fc.constantFrom(47, 48, 63, 64, 65, 125, 126, 127, 1023, 1024, 65_535, 65_536, 70_000);
 const messages: fc.Arbitrary<Message> = fc.oneof(
   fc.string({ unit: "binary", maxLength: 300 }),
@@ -29,7 +29,7 @@ const pings = fc.record({
   opcode: fc.constantFrom<number>(OPCODE.ping, OPCODE.pong),
   payload: fc.uint8Array({ maxLength: 125 }).map((bytes) => new Uint8Array(bytes)),
 }, { noNullPrototype: true });
-/** Places to cut at, as parts of a whole. */
+/** Places to cut at, as fractions of the whole. */
 const cuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 12 });
 
 /** Cuts bytes at some places. */
@@ -48,13 +48,13 @@ function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return whole;
 }
 
-/** Puts frames together to messages, as a transport does. */
+/** Assembles frames into messages like a transport. */
 class Reader {
   readonly messages: Message[] = [];
   readonly controls: { opcode: number; payload: Uint8Array }[] = [];
   readonly assembler: MessageAssembler;
   readonly decoder: FrameDecoder;
-  /** How many bytes were handed on. */
+  /** The delivered bytes. */
   bytes = 0;
 
   constructor(origin: FrameOrigin, maxMessageBytes = MIB) {
@@ -100,13 +100,13 @@ Deno.test("FrameDecoder() and MessageAssembler() give back what was sent, whatev
         const pieces = cut(typeof message === "string" ? new TextEncoder().encode(message) : message, fragments);
         for (const [index, piece] of pieces.entries()) {
           frame(index > 0 ? OPCODE.continuation : OPCODE[kindOf(message)], piece, index === pieces.length - 1);
-          // The first fragments have a ping or pong behind them, the last has what is left.
+          // The first fragments are followed by a ping or pong, the last by the rest.
           const between = index === pieces.length - 1 ? pings.slice(index) : pings.slice(index, index + 1);
           for (const { opcode, payload } of between) frame(opcode, payload, true);
         }
       }
       const reader = new Reader(origin);
-      // A transport reads into the same buffer again and again.
+      // A transport reuses one read buffer.
       const buffer = new Uint8Array(MIB);
       for (const chunk of cut(concat(wire), chunks)) {
         buffer.set(chunk);
@@ -122,7 +122,7 @@ Deno.test("FrameDecoder() and MessageAssembler() give back what was sent, whatev
   );
 });
 
-/** Bytes that often are frames, so that a decoder goes on for a while. */
+/** Bytes that are often frames, so that a decoder continues for a while. */
 const noise = fc.array(
   fc.oneof(
     { weight: 3, arbitrary: payloads },
@@ -154,7 +154,7 @@ Deno.test("FrameDecoder() throws nothing but ProtocolError and hands on no more 
   );
 });
 
-/** Sets the bit that says that the first frame is masked. */
+/** Sets the mask bit of the first frame. */
 function maskAll(bytes: Uint8Array): void {
   if (bytes.byteLength > 1) bytes[1] = (bytes[1] ?? 0) | 0x80;
 }
@@ -195,7 +195,7 @@ const almostText = fc.oneof(
 Deno.test("Utf8Checker() agrees with the runtime's decoder, however the bytes are cut", () => {
   fc.assert(
     fc.property(almostText, fc.nat(70), cuts, (bytes, ascii, places) => {
-      // Text in front makes pieces long enough for whole words, at any place in memory.
+      // A prefix of text makes pieces long enough for whole words, at any place in memory.
       const all = concat([new Uint8Array(ascii).fill(0x61), bytes]);
       const checker = new Utf8Checker();
       const isText = cut(all, places).every((piece) => checker.push(piece)) && checker.isBetweenCharacters;
@@ -225,7 +225,7 @@ Deno.test("Utf8Checker() is certain at the same byte as the runtime's decoder, w
   );
 });
 
-/** The frames of a message in fragments of one byte, a thousand in a chunk. */
+/** A message in fragments of one byte, a thousand per chunk. */
 function* tinyFrames(kind: MessageKind, text: Uint8Array, count: number): Generator<Uint8Array<ArrayBuffer>> {
   const perChunk = 1000;
   for (let from = 0; from < count; from += perChunk) {
@@ -252,7 +252,7 @@ for (const kind of ["text", "binary"] as const) {
     for (const chunk of tinyFrames(kind, word, COUNT)) {
       reader.decoder.push(chunk);
       if (++chunks % 20 !== 0) continue;
-      // What the garbage collector has not taken yet counts as well.
+      // Uncollected garbage counts as well.
       const { heapUsed, external } = Deno.memoryUsage();
       most = Math.max(most, heapUsed + external - before.heapUsed - before.external);
     }
@@ -267,7 +267,7 @@ Deno.test("MessageAssembler() moves fewer bytes than the message has, however ma
   const moved: number[] = [];
   const set = Uint8Array.prototype.set;
   const assembler = new MessageAssembler();
-  // Every copy goes through this one method; larger ones than a fragment move what is there.
+  // Every copy calls this one method; copies longer than a fragment move existing data.
   Uint8Array.prototype.set = function (source, at) {
     if (source.length > 1) moved.push(source.length);
     set.call(this, source, at);

@@ -1,4 +1,4 @@
-/** Frames: raw bytes in, values out, and the other way round. */
+/** Frames: raw bytes in, values out, and the reverse. */
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { ProtocolError, type ProtocolErrorCode } from "../../lib/protocol/error.ts";
@@ -21,7 +21,7 @@ const utf8 = (text: string) => new TextEncoder().encode(text);
 /** The masking key 37 fa 21 3d of the examples of RFC 6455 section 5.7, as a number. */
 const KEY = 0x3d21fa37;
 
-/** What a decoder told its sink: one line for each call. */
+/** A decoder's calls to its sink, a line each. */
 class Recorder {
   readonly seen: string[] = [];
 
@@ -45,7 +45,7 @@ function decode(origin: FrameOrigin, ...chunks: Uint8Array<ArrayBuffer>[]): stri
   return recorder.seen;
 }
 
-/** The frames in what a decoder told, whatever pieces they came in. */
+/** The frames in these calls, whatever their pieces. */
 function joined(seen: readonly string[]): string[] {
   const frames: string[] = [];
   let data = "";
@@ -150,7 +150,7 @@ Deno.test("encodeFrame() leaves the payload and the key as they are, when it mas
   assertEquals([payload, maskingKey], [utf8("Hello".repeat(20)), hex("37fa213d")]);
 });
 
-// The header that each length of RFC 6455 section 5.2 needs.
+// The header for each length of RFC 6455 section 5.2.
 for (
   const [length, unmasked, masked] of [
     [0, "82 00", "82 80 01 02 03 04"],
@@ -231,7 +231,7 @@ Deno.test("FrameDecoder() hands on a part of the chunk and copies nothing, when 
   assertEquals(buffers.map((buffer) => buffer === chunk.buffer), [true]);
 });
 
-// A stream of all that may come, for cutting it at every place.
+// A stream of all kinds of frames, to cut at every place.
 const PARTS = [
   { opcode: 1, payload: "Hel", final: false },
   { opcode: 9, payload: "ping in between" },
@@ -357,7 +357,7 @@ Deno.test("push() throws what the sink throws, when it does not want a frame", (
   assertEquals(assertThrows(() => decoder.push(hex("8101")), ProtocolError), error);
 });
 
-// Each ends with the first byte that proves it: all but that byte pass. RFC 6455 sections 5.1, 5.2 and 5.5.
+// Each ends with the first byte that proves the violation: all earlier bytes pass. RFC 6455 sections 5.1, 5.2 and 5.5.
 const VIOLATIONS: { wire: string; code: ProtocolErrorCode; message: string; origin?: FrameOrigin }[] = [
   ...["c1", "a1", "91", "f1", "d8"].map((wire) => (
     { wire, code: "reserved-bits" as const, message: "Frame has a reserved bit set" }

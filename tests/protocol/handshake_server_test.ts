@@ -1,4 +1,6 @@
-/** The server's half of the opening handshake as a pure function: a view of a request in, a problem or the fields of the answer out. */
+/**
+ * The server's half of the opening handshake as a pure function: a request in, a problem or the answer's fields out.
+ */
 
 import { assertEquals } from "@std/assert";
 import {

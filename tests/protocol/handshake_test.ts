@@ -1,4 +1,4 @@
-/** The opening handshake: heads in, fields out; requests and what is wrong with responses. */
+/** The opening handshake: heads in, fields out; requests and the faults of responses. */
 
 import { assert, assertEquals, assertFalse, assertMatch, assertThrows } from "@std/assert";
 import {
@@ -14,7 +14,7 @@ import { listOf, trimBlanks } from "../../lib/protocol/http_lines.ts";
 
 const bytes = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
 
-// The key and the answer to it from RFC 6455 section 1.3.
+// The key and its answer in RFC 6455 section 1.3.
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -191,7 +191,7 @@ Deno.test("encodeRequest() is read back by HeadReader(), when everything is give
   assertEquals(listOf(head, "sec-websocket-key"), [KEY]);
 });
 
-/** A response that is right for {@linkcode KEY}, with some lines instead of others or added; null takes a line out. */
+/** A correct response to {@linkcode KEY}, with some lines replaced or added; null removes a line. */
 function responseOf(
   lines: Record<string, readonly string[] | null> = {},
   startLine = "HTTP/1.1 101 Switching Protocols",

@@ -1,4 +1,4 @@
-/** Heads of HTTP messages as raw bytes, and where their bodies end. */
+/** Heads of HTTP messages as raw bytes, and the ends of their bodies. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
@@ -14,7 +14,7 @@ import { encodeHead, parseRequestLine, parseStatusLine } from "../../lib/protoco
 
 const bytesOf = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 
-/** Reads a head that comes in pieces of a size; the rest as text. */
+/** Reads a head in pieces of one size; the rest as text. */
 function read(kind: HeadKind, text: string, pieceBytes = Infinity, maxBytes?: number) {
   const reader = new HeadReader(kind, maxBytes);
   const bytes = bytesOf(text);
@@ -168,7 +168,7 @@ Deno.test("HeadReader() takes a head of exactly 64 KiB, and says what one byte m
   assertEquals(read("response", `${head(MAX_HEAD_BYTES)}body`)?.rest, "body");
   const tooLong = ["too-long", "Head is longer than 65536 bytes", "HTTP/1.1 403 Forbidden"] as const;
   assertEquals(problemOf("response", head(MAX_HEAD_BYTES + 1)), tooLong);
-  // One without an end is told of as soon as it is certain.
+  // A head without an end fails as soon as that is certain.
   assertEquals(problemOf("response", head(MAX_HEAD_BYTES + 5).slice(0, MAX_HEAD_BYTES + 1)), tooLong);
 });
 
@@ -209,7 +209,7 @@ Deno.test("HeadReader.fieldsSoFar() gives what can be read of a head that is wro
     try {
       reader.push(bytesOf(`${text}\r\n\r\n`));
     } catch {
-      // That is what it is asked after.
+      // The failure is intended.
     }
     assertEquals(reader.fieldsSoFar(), [["A", "b"], ["C", "d"]]);
   }
@@ -238,7 +238,7 @@ Deno.test("HeadReader() says the same of every head, wherever it is cut", () => 
       return read(kind, text, pieceBytes) ?? "none";
     } catch (error) {
       assert(error instanceof HttpHeadError);
-      // The first line may not have come whole when it is certain that there is none.
+      // The first line may be incomplete when the failure is certain.
       return error.problem;
     }
   };
@@ -256,7 +256,7 @@ Deno.test("HeadReader() says the same of every head, wherever it is cut", () => 
 });
 
 Deno.test("HeadReader() takes a time that grows with the head, and not with its square", () => {
-  // 20,000 folds and 20,000 blanks: a pattern that looks back would not end.
+  // 20,000 folds and 20,000 blanks: a backtracking pattern would not end.
   for (const text of [`${OK}\r\nA: b${"\r\n c".repeat(15_000)}\r\n\r\n`, `${OK}\r\nA:${" ".repeat(60_000)}b\r\n\r\n`]) {
     assert(read("response", text, 1000) !== undefined);
   }
@@ -306,7 +306,7 @@ for (
   });
 }
 
-/** Reads a body that comes byte by byte. */
+/** Reads a body byte by byte. */
 function readBody(length: ReturnType<typeof bodyLengthOf>, text: string, maxBytes = 100) {
   const reader = new BodyReader(length, maxBytes);
   let taken = 0;

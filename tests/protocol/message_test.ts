@@ -16,7 +16,7 @@ Deno.test("kindOf() is text, when the message is a string", () => assertEquals(k
 
 Deno.test("kindOf() is binary, when the message is bytes", () => assertEquals(kindOf(new Uint8Array(0)), "binary"));
 
-/** Text, what it is, and how many bytes of UTF-8 it has. */
+/** Text, its description, and its length in bytes of UTF-8. */
 const TEXTS = [
   { what: "nothing", text: "", bytes: 0 },
   { what: "U+0000", text: "\0", bytes: 1 },

@@ -1,7 +1,7 @@
 /**
  * FrameDecoder, MessageAssembler and parseClosePayload beside the receiver of npm `ws`: the same random and mutated
- * streams, the same messages and control frames, the same verdict and close code. Where they differ, a table says why. For
- * another seed, and for more streams:
+ * streams must give the same messages and control frames, the same verdict and close code. A table justifies each
+ * difference. For another seed, and for more streams:
  *
  * ```sh
  * deno test -A tests/protocol/receiver_test.ts -- --seed=7 --streams=1000000
@@ -23,15 +23,15 @@ function numberOf(name: string, otherwise: number): number {
   return word === undefined ? otherwise : Number(word.slice(name.length + 3));
 }
 
-/** What became of a stream. */
+/** The outcome of a stream. */
 interface Outcome {
   /** Messages, pings, pongs and the close frame, in order. */
   events: string[];
-  /** The close code that answers it, or 0 if all of it is in order so far. */
+  /** The close code of the answer, or 0 if the stream is valid so far. */
   closeCode: number;
 }
 
-/** What became of a stream on our side, and where it stood at the end. */
+/** Our outcome of a stream, with the final state. */
 interface OwnOutcome extends Outcome {
   error: ProtocolError | undefined;
   isInsideHeader: boolean;
@@ -41,7 +41,7 @@ interface OwnOutcome extends Outcome {
 function readOurs(isMasked: boolean, chunks: readonly Uint8Array<ArrayBuffer>[]): OwnOutcome {
   const events: string[] = [];
   let error: ProtocolError | undefined;
-  // What follows the first close frame, or the first fault, is no matter of the comparison.
+  // The comparison ends at the first close frame or the first fault.
   const tell = (event: string) => endpoint.phase === "open" && events.push(event);
   const endpoint: Endpoint = new Endpoint(isMasked ? "server" : "client", {
     onOutput() {},
@@ -61,7 +61,7 @@ function readOurs(isMasked: boolean, chunks: readonly Uint8Array<ArrayBuffer>[])
   };
 }
 
-/** The property of an error of `ws` that has the close code. */
+/** The property of an error of `ws` with the close code. */
 function closeCodeOf(error: object): number {
   const [key] = Object.getOwnPropertySymbols(error).filter(({ description }) => description === "status-code");
   return key === undefined ? NaN : Number(Reflect.get(error, key));
@@ -81,7 +81,7 @@ function readTheirs(isMasked: boolean, chunks: readonly Uint8Array<ArrayBuffer>[
   receiver.on("conclude", (code: number, reason: Uint8Array) => events.push(`close ${code} ${text(reason)}`));
   let isOver = false;
   receiver.on("conclude", () => isOver = true);
-  // The error comes as an event in the next tick, and here at once.
+  // The error arrives here at once, and as an event in the next tick.
   const done = (error?: object | null) => {
     if (!error) return;
     closeCode = closeCodeOf(error);
@@ -94,7 +94,7 @@ function readTheirs(isMasked: boolean, chunks: readonly Uint8Array<ArrayBuffer>[
   return { events, closeCode };
 }
 
-/** A generator of pseudo-random numbers (mulberry32): the same seed gives the same streams everywhere. */
+/** A generator of pseudo-random numbers (mulberry32): a seed gives the same streams everywhere. */
 function createRandom(seed: number): (below: number) => number {
   return (below) => {
     seed = seed + 0x6d2b79f5 | 0;
@@ -113,7 +113,7 @@ function bytesOf(random: Random, length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, () => random(256));
 }
 
-/** A stream of valid frames, most of the time. */
+/** A stream of mostly valid frames. */
 function createStream(random: Random, isMasked: boolean): Uint8Array<ArrayBuffer>[] {
   const frames: Uint8Array<ArrayBuffer>[] = [];
   const add = (opcode: number, payload: Uint8Array, final = true) => {
@@ -143,7 +143,7 @@ function createStream(random: Random, isMasked: boolean): Uint8Array<ArrayBuffer
   return frames;
 }
 
-/** What makes a stream wrong, or only different. */
+/** Mutations that make a stream invalid, or only different. */
 const MUTATIONS: readonly ((random: Random, frames: Uint8Array<ArrayBuffer>[]) => Uint8Array<ArrayBuffer>[])[] = [
   (_, frames) => frames,
   // A bit anywhere.
@@ -155,13 +155,13 @@ const MUTATIONS: readonly ((random: Random, frames: Uint8Array<ArrayBuffer>[]) =
     if (frame) frame[at] = (frame[at] ?? 0) ^ 1 << random(8);
     return frames;
   },
-  // Bits in the payloads: most are UTF-8 no more.
+  // Bits in the payloads: most become invalid UTF-8.
   (random, frames) =>
     frames.map((frame) => {
       if (frame.byteLength > 8) frame[8 + random(frame.byteLength - 8)] = random(256);
       return frame;
     }),
-  // Frames lost, doubled and in another order.
+  // Frames lost, doubled and reordered.
   (random, frames) => frames.filter(() => random(4) > 0),
   (random, frames) => frames.flatMap((frame) => random(3) === 0 ? [frame, frame.slice()] : [frame]),
   (random, frames) =>
@@ -171,9 +171,9 @@ const MUTATIONS: readonly ((random: Random, frames: Uint8Array<ArrayBuffer>[]) =
     const all = concat(frames);
     return [all.slice(0, random(all.byteLength + 1))];
   },
-  // Bytes come in between.
+  // Extra bytes in between.
   (random, frames) => frames.flatMap((frame) => random(4) === 0 ? [frame, bytesOf(random, random(5))] : [frame]),
-  // A long length, in 2 or 8 bytes, that may be too long or not needed.
+  // A length in 2 or 8 bytes, which may be too large or not minimal.
   (random, frames) => {
     const size = random(2) === 0 ? 2 : 8;
     const length = bytesOf(random, size);
@@ -216,17 +216,17 @@ function cut(random: Random, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBu
   return ends.map((end, index) => bytes.slice(ends[index - 1] ?? 0, end)).filter(({ byteLength }) => byteLength > 0);
 }
 
-/** Whether theirs begins with all that ours has. */
+/** Whether their events start with all of ours. */
 function isEarlier(ours: Outcome, theirs: Outcome): boolean {
   return ours.events.every((event, index) => event === theirs.events[index]);
 }
 
-/** Whether theirs has a message that ours has not. */
+/** Whether their events include a message that ours lack. */
 function hasMessage(ours: Outcome, theirs: Outcome): boolean {
   return theirs.events.slice(ours.events.length).some((event) => /^(text|binary) /.test(event));
 }
 
-/** Every way in which the two may differ, and what justifies ours. */
+/** Every allowed difference, and its justification. */
 const DIFFERENCES: readonly { why: string; applies: (ours: OwnOutcome, theirs: Outcome) => boolean }[] = [
   {
     why: 'Section 5.2: "the minimal number of bytes MUST be used to encode the length"; ws takes any number',
@@ -280,7 +280,7 @@ Deno.test(`FrameDecoder() agrees with the receiver of npm ws on ${STREAMS} strea
       chunks.map((chunk) => chunk.toHex()).join(" ");
     assertEquals({ events, closeCode }, theirs, `${where}: ${ours.error?.message}`);
   }
-  // Streams of every kind are there, and every line of the table is needed.
+  // Streams of every kind occur, and every line of the table is needed.
   for (const closeCode of [0, 1002, 1007, 1009]) {
     assertEquals((counts.get(`closed with ${closeCode}`) ?? 0) > STREAMS / 200, true, `${closeCode}`);
   }

@@ -1,9 +1,9 @@
-/** Whether bytes are UTF-8, wherever in memory they stand and however they come. */
+/** UTF-8 validation, at any place in memory and in any pieces. */
 
 import { assertEquals } from "@std/assert";
 import { decodeUtf8, isUtf8, Utf8Checker } from "../../lib/protocol/utf8.ts";
 
-/** What the runtime's own decoder says. */
+/** The verdict of the runtime's own decoder. */
 function expected(bytes: Uint8Array<ArrayBuffer>): boolean {
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(bytes);

@@ -4,12 +4,12 @@ import { type Holder, MemoryBudget, MIN_COUNTED_BYTES, MIN_HELD_BYTES, SHED_REAS
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** A holder that counts how often it is asked. */
+/** A holder that counts its calls. */
 class Peer implements Holder {
   bytes = 0;
   measured = 0;
   shedCount = 0;
-  /** What is left when it was shed; `undefined` if it cannot be shed. */
+  /** The bytes left after shedding; `undefined` if it cannot shed. */
   readonly #rest: number | undefined;
 
   constructor(rest?: number) {
@@ -28,7 +28,7 @@ class Peer implements Holder {
     return true;
   }
 
-  /** Holds so much from now on. */
+  /** Holds this many bytes from now on. */
   take(budget: MemoryBudget, bytes: number): boolean {
     this.bytes = bytes;
     return budget.hold(this, bytes);
@@ -71,7 +71,7 @@ Deno.test("MemoryBudget.hold() sheds the next largest too until it fits", () => 
   const peers = peersOf(4);
   const sizes = [2 * MIB, 3 * MIB, MIB, 5.5 * MIB];
   assert(peers.every((peer, index) => peer.take(budget, sizes[index]!)));
-  // The one of 5.5 MiB is the largest, and without it all fits.
+  // The holder of 5.5 MiB is the largest, and without it all fits.
   assertEquals([shedOf(peers), budget.totalBytes], [[0, 0, 0, 1], 6 * MIB]);
   const next = new Peer(0);
   assert(next.take(budget, 2.5 * MIB));
@@ -132,7 +132,7 @@ Deno.test("MemoryBudget.hold() takes a holder that releases itself when it is sh
 Deno.test("MemoryBudget.hold() looks at those that became large since the measuring before it sheds the one that asks", () => {
   const budget = new MemoryBudget(4 * MIB, () => 0);
   const [first, large, asking] = [new Peer(0), new Peer(0), new Peer(0)];
-  // This measures, and sheds the only one.
+  // This measures, and sheds the only holder.
   assert(first.take(budget, 5 * MIB));
   assert(large.take(budget, 3.5 * MIB));
   assert(asking.take(budget, MIB));
@@ -143,7 +143,7 @@ Deno.test("MemoryBudget.hold() does not shed one that has become small since the
   const budget = new MemoryBudget(6 * MIB, () => 0);
   const peers = peersOf(5);
   const [a, b, c, d, e] = peers as [Peer, Peer, Peer, Peer, Peer];
-  // The third measures, and the first is shed.
+  // The third measures, and sheds the first.
   assert(a.take(budget, 3 * MIB) && b.take(budget, 2.5 * MIB) && c.take(budget, MIB));
   assert(b.take(budget, 100 * KIB) && d.take(budget, 4 * MIB) && e.take(budget, 1.5 * MIB));
   assertEquals(shedOf(peers), [1, 0, 0, 0, 1]);
@@ -157,7 +157,7 @@ Deno.test("MemoryBudget.hold() does not measure all of many holders each time", 
   const newcomers = peersOf(1000);
   for (const peer of newcomers) assert(peer.take(budget, MIN_HELD_BYTES));
   const most = () => Math.max(...[...peers, ...newcomers].map(({ measured }) => measured));
-  // Once when it was full, and once when it was shed.
+  // Once when the budget was full, once when shed.
   assert(most() <= 2, `${most()} measurings`);
   assertEquals(budget.totalBytes, 64 * MIB);
   now = 10;
@@ -171,7 +171,7 @@ Deno.test("MemoryBudget.hold() measures again only after ten times as long as it
   const budget = new MemoryBudget(MIB, () => now);
   const asking = new Peer();
   assert(budget.hold(slow, MIB));
-  // The first measuring takes from 0 to 5: the next one is due at 50.
+  // The first measurement takes from 0 to 5: the next one is due at 50.
   assertEquals(asking.take(budget, MIB), false);
   now = 49;
   assertEquals(asking.take(budget, MIB), false);

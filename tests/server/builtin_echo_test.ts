@@ -15,7 +15,7 @@ const WAIT = { timeoutMs: 60_000 };
 const TEXT_TYPE = { "cache-control": "no-store", "content-type": "text/plain; charset=utf-8" };
 const UPGRADE = { "connection": "Upgrade", "sec-websocket-version": "13", "upgrade": "websocket" };
 
-/** Sends a head and reads the answer: its status line and the fields that are not of the transport. */
+/** Sends a head and reads the answer: its status line and the fields beyond the transport's. */
 async function answerTo(transport: TransportName, head: string): Promise<[string, Record<string, string>]> {
   const server = serveEcho({ transport, port: 0 });
   const socket = await connectRaw(server.url);
@@ -23,7 +23,7 @@ async function answerTo(transport: TransportName, head: string): Promise<[string
   const [status = "", ...lines] = (await socket.readHead()).split("\r\n");
   socket.close();
   await server.shutdown();
-  // Over our own frames each connection takes one request, and says so.
+  // Over our own frames each connection takes one request, and announces that.
   const fields = lines.filter((line) => line !== "connection: close")
     .map((line) => line.replace(/^(connection: .*), close$/, "$1").split(": "))
     .map(([name = "", value = ""]) => [name.toLowerCase(), value]);
@@ -229,7 +229,7 @@ testBoth("shutdown() closes every connection with 1001 and refuses new ones", as
   }
   const { opcode, payload } = await held.readFrame();
   assertEquals(opcode, CLOSE);
-  // One peer has not answered yet: the server drains and takes nobody else.
+  // One peer has not answered yet: the server drains and accepts nobody else.
   const late = await fetch(server.url.replace("ws:", "http:"));
   assertEquals(late.status, 503);
   await late.body?.cancel();
@@ -280,7 +280,7 @@ testBoth("EchoConnection leaves messages unanswered that come after its own clos
 
 Deno.test({
   name: "shutdown() does not wait for peers that were gone before their connection was open",
-  // The runtime never completes the upgrade of a connection that is reset before.
+  // The runtime never completes the upgrade of a connection that is reset earlier.
   sanitizeOps: false,
   sanitizeResources: false,
   fn: async () => {
@@ -292,7 +292,7 @@ Deno.test({
       socket.on("error", () => {});
       socket.resetAndDestroy();
     }));
-    // A clean exchange behind them shows that they were all looked at.
+    // A clean exchange afterwards shows that all were handled.
     const connection = await openBuiltin(server.url);
     await connection.close(WAIT);
     assertEquals(await server.shutdown(WAIT), 0);
@@ -305,7 +305,7 @@ testBoth("shutdown() tells 1001 also to a peer that is sending", async (transpor
   await socket.frame(TEXT, "one");
   assertEquals((await socket.readFrame()).opcode, TEXT);
   const shutdown = server.shutdown(WAIT);
-  // As a peer does that asks the next question as soon as it has the answer.
+  // Like a peer that asks the next question as soon as the answer arrives.
   for (let count = 0; count < 3; count++) await socket.frame(TEXT, "two");
   assertEquals(await closeCodeOf(socket), 1001);
   await socket.frame(CLOSE, Uint8Array.of(0x03, 0xe9));

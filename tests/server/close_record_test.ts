@@ -1,4 +1,4 @@
-/** The close record of the echo server, over both transports: where the runtime's WebSocket hides something, it says so. */
+/** The close record of the echo server, over both transports; it marks facts that the runtime's WebSocket hides. */
 
 import { assert, assertEquals } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
@@ -12,7 +12,7 @@ const WAIT = { timeoutMs: 60_000 };
 const TOO_LONG = { maxMessageBytes: 1 };
 const REFUSAL = { code: 1009, reason: "at most 1 bytes" };
 
-/** The end of a connection as the server tells it, after what a peer does. */
+/** The server's event for the end of a connection, after a peer's action. */
 async function endAfter(
   transport: TransportName,
   options: ServeEchoOptions,

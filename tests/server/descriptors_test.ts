@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { countDescriptors, DescriptorRoom, descriptorsFor, fitToDescriptors } from "../../lib/server/descriptors.ts";
 
-/** A system that opens so many, and then fails as the runtime does. */
+/** A system that opens this many, then fails like the runtime. */
 function systemOf(limit: number, code = "EMFILE") {
   let [open, most] = [0, 0];
   return {
@@ -28,7 +28,7 @@ Deno.test("countDescriptors() says that it does not know, when something else is
   assertEquals(countDescriptors(100, systemOf(3, "ENOENT").open), undefined);
 });
 
-/** A room on a system with so many descriptors, of which connections take some; and what was counted and said. */
+/** A room on a system with this many descriptors, some of them taken by connections; and the counts and messages. */
 function roomOf(limit: number, maxConnections?: number) {
   const [counted, notes]: [number[], string[]] = [[], []];
   const inUse = { connections: 0, heads: 0 };
@@ -40,7 +40,7 @@ function roomOf(limit: number, maxConnections?: number) {
   return {
     counted,
     notes,
-    /** The limits with so many connections. */
+    /** The limits for this many connections. */
     limits(connections: number, heads = 0) {
       Object.assign(inUse, { connections, heads });
       return [room.maxConnections(connections), room.maxHeads(heads)];
@@ -114,7 +114,7 @@ for (
   Deno.test(`fitToDescriptors() gives ${connections} and ${heads}, when ${asked} is asked of ${there}`, () => {
     const { maxConnections, maxHeads, note } = fitToDescriptors(there, wanted);
     assertEquals([maxConnections, maxHeads], [connections, heads]);
-    // Together they fit, unless the operator wants more.
+    // The sum fits, unless the operator wants more.
     if (wanted === undefined && there > 2) assert(maxConnections + maxHeads <= there);
     assertEquals(note === "", there >= descriptorsFor(wanted) || wanted === 100);
   });

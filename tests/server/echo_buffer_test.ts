@@ -1,4 +1,4 @@
-/** How large the read buffer of a connection is. */
+/** The size of a connection's read buffer. */
 
 import { assertEquals } from "@std/assert";
 import { MemoryBudget } from "../../lib/server/budget.ts";
@@ -6,7 +6,7 @@ import { EchoBuffer, MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/ech
 
 const KIB = 1024;
 
-/** Reads so many bytes in so many frames, and gives the size of the buffer for the next read. */
+/** Reads this many bytes in this many frames; returns the size of the next read buffer. */
 function sizeAfter(buffer: EchoBuffer, count: number, { frames = 1, wasSilent = false } = {}): number {
   buffer.begin(count);
   buffer.fit(count, frames, wasSilent);
@@ -26,7 +26,7 @@ Deno.test("EchoBuffer.fit() keeps the read buffer that is not filled, and makes 
   const buffer = new EchoBuffer(budget);
   while (buffer.room.byteLength < MAX_READ_BYTES) sizeAfter(buffer, buffer.room.byteLength);
   assertEquals(sizeAfter(buffer, 100), MAX_READ_BYTES);
-  // A peer that goes on as before needs it.
+  // A peer that goes on as before needs the buffer.
   assertEquals(sizeAfter(buffer, 100_000, { wasSilent: true }), MAX_READ_BYTES);
   assertEquals(budget.totalBytes, MAX_READ_BYTES - 4 * KIB);
   assertEquals([sizeAfter(buffer, 100, { wasSilent: true }), budget.totalBytes], [MIN_READ_BYTES, 0]);

@@ -27,7 +27,7 @@ Deno.test("EchoConnection counts 512 bytes for each message that waits besides i
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
     const { socket, response } = Deno.upgradeWebSocket(request);
     const budget = new MemoryBudget(Infinity);
-    // Asked when it echoes; a peer that does not read fills the socket buffers first.
+    // Called on each echo; a peer that does not read fills the socket buffers first.
     budget.hold = (holder) => {
       if (socket.bufferedAmount > 1000) held.resolve([holder.heldBytes(), socket.bufferedAmount]);
       return true;
@@ -63,11 +63,11 @@ async function flood(socket: RawSocket, bytes: Uint8Array): Promise<void> {
   try {
     while (true) await socket.write(bytes);
   } catch {
-    // The server has had enough, or the test has.
+    // Closed by the server or by the test.
   }
 }
 
-/** A connection that is about to close, but waits for quiet; and its peer. */
+/** A connection that waits for quiet before its close; and its peer. */
 async function closingScene(test: (connection: EchoConnection, socket: WebSocket) => void): Promise<void> {
   const scene = Promise.withResolvers<[EchoConnection, WebSocket]>();
   const opened = { type: "opened", id: 1, peer: "", path: "/", protocol: "" } as const;

@@ -1,4 +1,4 @@
-/** The echo without its socket: bytes in, the parts that go out. */
+/** The echo without its socket: bytes in, outgoing parts out. */
 
 import { assertEquals } from "@std/assert";
 import { encodeFrame, OPCODE } from "../../lib/protocol/frame.ts";
@@ -13,7 +13,7 @@ function scene() {
   const buffer = new EchoBuffer();
   buffer.resize(4096);
   const relay = new EchoRelay({ maxMessageBytes: 1024, guard, buffer, holder });
-  /** Takes one read, and gives all that goes out for it. */
+  /** Takes one read; returns all output for it. */
   const read = (bytes: Uint8Array): Uint8Array => {
     buffer.room.set(bytes);
     relay.endpoint.receive(buffer.begin(bytes.byteLength));

@@ -1,4 +1,4 @@
-/** Who gets in: every refusal byte for byte on a raw socket, over both front doors, and what is counted. */
+/** Admission: every refusal byte for byte on a raw socket, over both front doors, and the counts. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoEvent, EchoOpened, EchoPolicy } from "../../lib/server/policy.ts";
@@ -14,7 +14,7 @@ const WAIT = { timeoutMs: 60_000 };
 const ADDR: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 50_000 };
 const PLAIN = { Upgrade: undefined, Connection: undefined };
 
-/** Lets a request in. */
+/** Admits a request. */
 function admitted(gate: Gatekeeper, request: Request): EchoOpened {
   const admission = gate.admit(request, ADDR);
   assert(admission.type === "admitted");
@@ -50,7 +50,7 @@ Deno.test("Gatekeeper counts what is open, what was echoed, and how connections 
   const wire = { received: 80, sent: 65 };
   gate.closed({ ...end, id: 1, received: frame, sent: frame, initiator: "peer", messages: 4, bytes: 40, wire });
   assertEquals(gate.stats().wire, wire);
-  // It has ended, and the runtime still holds something of it.
+  // The connection has ended, but the runtime still holds its resources.
   assertEquals([gate.stats().connections, gate.stats().messages], [2, 6]);
   gate.leave(1);
   const refusal = { code: 1008, reason: "" };
@@ -122,7 +122,7 @@ for (const target of ["/metrics", "/metrics?x=\\", "http://127.0.0.1/metrics"]) 
   });
 }
 
-// A proxy in front compares the path with the one that it keeps to itself, each in its own normal form.
+// A proxy in front compares the path with its private one, each in its own normal form.
 for (
   const [target, status] of [
     ["/x\\..\\metrics", 400],
@@ -170,7 +170,7 @@ testBoth("Gatekeeper upgrades on any path, in its normal form or not", async (tr
   await server.shutdown();
 });
 
-// The runtime answers any Content-Length beside an upgrade with a 400 of its own.
+// The runtime itself answers any Content-Length beside an upgrade with a 400.
 Deno.test("Gatekeeper takes a Content-Length of 0 with an upgrade (wire)", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   assertMatch(await exchangeHeads(server.url, requestHead({ "Content-Length": "0" })), /^HTTP\/1\.1 101 /);
@@ -194,7 +194,7 @@ testBoth("Gatekeeper takes every name of loopback there, with any port", async (
       "[::2]",
     ]
   ) {
-    // What is no host at all is a bad request.
+    // An invalid host is a bad request.
     const refused = host.includes("\u00b2") ? /^HTTP\/1\.1 400 / : /^HTTP\/1\.1 421 /;
     assertMatch(await exchangeHeads(server.url, requestHead({ Host: host })), refused, host);
   }

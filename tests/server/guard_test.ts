@@ -123,7 +123,7 @@ Deno.test("Guard.wasSilent says whether nothing had moved for a second, with or 
   for (const idleTimeoutMs of [0, 60_000]) {
     const guard = guardOf({ idleTimeoutMs });
     const seen = [999, 1000].map((now) => (guard.look(now), guard.wasSilent));
-    // What moves counts as of the next look.
+    // Traffic counts from the next look.
     guard.moved();
     assertEquals([...seen, guard.wasSilent], [false, true, true]);
     guard.look(1100);

@@ -1,11 +1,11 @@
-/** A stream of lines whose reader may stall: what waits, what is dropped, and what is said of it. */
+/** A stream of lines whose reader may stall: the queue, the drops, and their notice. */
 
 import { assert, assertEquals } from "@std/assert";
 import { type ByteSink, LineWriter } from "../../lib/server/line_writer.ts";
 
 const WAIT_MS = 20_000;
 
-/** A reader that takes what is written when it is let, and at most so many bytes at once. */
+/** A reader that reads when allowed, and a limited number of bytes at once. */
 class Reader implements ByteSink {
   readonly sizes: number[] = [];
   readonly #most: number;
@@ -17,7 +17,7 @@ class Reader implements ByteSink {
     this.#most = most;
   }
 
-  /** What it has taken. */
+  /** The text read so far. */
   get text(): string {
     return this.#text;
   }
@@ -30,12 +30,12 @@ class Reader implements ByteSink {
     return taken.byteLength;
   }
 
-  /** Takes everything from now on. */
+  /** Reads everything from now on. */
   goOn(): void {
     this.#gate.resolve();
   }
 
-  /** Takes nothing from now on. */
+  /** Reads nothing from now on. */
   stall(): void {
     this.#gate = Promise.withResolvers();
   }

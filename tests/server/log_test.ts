@@ -71,7 +71,7 @@ for (
   });
 }
 
-/** The fields of an event in the log: of an end, `sent` is the close frame with which the server began. */
+/** The fields of an event in the log; at an end, `sent` is the server's close frame if it closed first. */
 function fieldsOf(event: ServerEvent) {
   if (event.type !== "closed") return event;
   const { detail: error, ...fields } = event;

@@ -1,4 +1,4 @@
-/** The metrics: the text for Prometheus in this process, and the instruments of OpenTelemetry in one that exports them. */
+/** The metrics: the text for Prometheus in this process, and the instruments of OpenTelemetry in an exporting one. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import process from "node:process";
@@ -21,7 +21,7 @@ const NOTHING: EchoStats = {
 const TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/** What Prometheus 3 sends. */
+/** The Accept field of Prometheus 3. */
 const PROMETHEUS_ACCEPTS = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6," +
   "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4," +
   "text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
@@ -40,7 +40,7 @@ function ours(text: string): string {
   return text.split("\n").filter((line) => /^(# (HELP|TYPE) )?wsproof_(?!build)/.test(line)).join("\n");
 }
 
-/** Every name, label and value, as another reader of the format finds them. */
+/** Every name, label and value, as read by another parser. */
 function samplesOf(text: string): Map<string, number> {
   const samples = new Map<string, number>();
   for (const { name, metrics } of parsePrometheus(text)) {
@@ -127,7 +127,7 @@ Deno.test("respond() writes a snapshot in the text format of Prometheus", async 
 
 Deno.test("respond() writes a snapshot as OpenMetrics, when it is preferred", async () => {
   const text = await read(SNAPSHOT, PROMETHEUS_ACCEPTS);
-  // The family of a counter has no suffix there, its samples do.
+  // A counter's family has no suffix there, its samples have.
   assertEquals(ours(text), TEXT.replaceAll(/^(# (?:HELP|TYPE) \w+?)_total /gm, "$1 "));
   assert(text.endsWith("\n# EOF\n"));
 });
@@ -232,7 +232,7 @@ Deno.test("createMetrics() leaves prom-client's own registry alone, and can be c
   assertEquals(register.getMetricsAsArray(), []);
 });
 
-/** Starts a process with the permissions of the server, which ends when its standard input does. */
+/** Starts a process with the server's permissions, which ends with its standard input. */
 function startProcess(env: Record<string, string>, args: readonly string[] = [], flags: readonly string[] = []) {
   const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*"];
   return new Deno.Command(Deno.execPath(), {
@@ -259,11 +259,11 @@ Deno.test("respond() keeps nothing of 1,000 answers", async () => {
   await measuring.stdin.close();
   const { code, stdout, stderr } = await outcomeOf(measuring);
   assertEquals([code, stderr], [0, ""]);
-  // An answer is of 4 KB: to keep them, let alone what makes them, would be four times as much.
+  // An answer has 4 KB: kept answers, let alone their sources, would be four times as much.
   assert(Number(stdout) < 1e6, stdout);
 });
 
-/** Reads exports until one has metrics of wsproof, or none; fails if the process ends before. */
+/** Reads exports until one has metrics of wsproof, or lacks them; fails if the process ends before. */
 async function nextExport(
   { exports }: Collector,
   has: boolean,
@@ -346,7 +346,7 @@ Deno.test("the instruments of OpenTelemetry are exported with OTEL_DENO=true, un
 });
 
 for (const [isOn, what] of [[true, "posts when it ends"], [false, "posts nothing"]] as const) {
-  // The first shows that the second would have seen something.
+  // The first case proves that the second would detect a post.
   Deno.test(`a process with OTEL_DENO=${isOn} ${what}`, async () => {
     await using collector = startCollector();
     const exporter = startExporter(collector.url, isOn);
@@ -361,7 +361,7 @@ for (const [isOn, what] of [[true, "posts when it ends"], [false, "posts nothing
 }
 
 Deno.test("respond() reads an Accept field of megabytes in linear time", async () => {
-  // One that takes the square of it would be at it for hours.
+  // A quadratic parser would take hours.
   const accept = `text/plain;q=0.5;a${" ".repeat(5_000_000)}b, application/openmetrics-text ; version = 1.0.0`;
   using metrics = createMetrics(() => SNAPSHOT, "1.2.3");
   const response = await metrics.respond(new Request("http://127.0.0.1/metrics", { headers: { accept } }));

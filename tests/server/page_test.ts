@@ -1,4 +1,4 @@
-/** What the echo server answers to `GET /`: one page that is complete in itself. */
+/** The echo server's answer to `GET /`: one self-contained page. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createPage, type PageOptions } from "../../lib/server/page.ts";
@@ -79,7 +79,7 @@ Deno.test("the script and the server have the same idea of a token and of what i
 });
 
 Deno.test("the types of the script are right", async () => {
-  // The types of a browser cannot be checked together with Deno's: so not as a part of `deno task types`.
+  // A browser's types cannot be checked together with Deno's: so not in `deno task types`.
   const folder = await Deno.makeTempDir();
   const config = `${folder}/deno.json`;
   const compilerOptions = { checkJs: true, noUncheckedIndexedAccess: true, lib: ["esnext", "dom", "dom.iterable"] };

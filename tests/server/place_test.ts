@@ -1,9 +1,9 @@
-/** Where a request goes: the quick way for a plain target and the way over a URL agree. */
+/** The place of a request: the quick way for a plain target and the way over a URL agree. */
 
 import { assertEquals } from "@std/assert";
 import { placeOf } from "../../lib/server/handshake_refusal.ts";
 
-/** What a URL makes of a target, where nobody can be sure of it nothing. */
+/** The reading of a target by URL; nothing if that is ambiguous. */
 function expected(target: string, host: string): unknown {
   const path = target.replace(/^https?:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
   const url = target.startsWith("/") ? `http://${host}${target}` : target;

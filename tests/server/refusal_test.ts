@@ -1,4 +1,4 @@
-/** What both front doors answer before an upgrade, byte for byte. */
+/** The answers of both front doors before an upgrade, byte for byte. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { EchoEvent, EchoPolicy, RefusalCause } from "../../lib/server/policy.ts";
@@ -20,7 +20,7 @@ const CHALLENGE = { "www-authenticate": 'Bearer realm="wsproof", Basic realm="ws
 const ONE_ORIGIN: EchoPolicy = { allowOrigins: ["https://app.example"] };
 const TOKEN: EchoPolicy = { token: "open sesame" };
 
-/** A request that is refused, and how. */
+/** A refused request, and its refusal. */
 interface Case {
   what: string;
   head: string;
@@ -29,7 +29,7 @@ interface Case {
   fields?: Record<string, string>;
   body: string;
   cause: RefusalCause;
-  /** The front door that leaves the answer to the policy; the other one gives its own. */
+  /** The only front door that leaves the answer to the policy; the other one gives its own. */
   only?: TransportName;
 }
 
@@ -218,7 +218,7 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
   const healthz = requestHead(PLAIN, "GET /healthz HTTP/1.1");
   const well = await exchangeHeads(server.url, healthz);
   assertEquals(well, answer(transport, "200 OK", {}, "ok\n", well));
-  // A peer that does not answer the close frame holds the shutdown up.
+  // A peer that does not answer the close frame delays the shutdown.
   const socket = await rawClient(server.url);
   const shutdown = server.shutdown(WAIT);
   await socket.readFrame();
@@ -236,7 +236,7 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
 
 testBoth("a get in small letters is refused as what it is", async (transport) => {
   const server = serveEcho({ transport, port: 0 });
-  // Over the built-in front door the request is read by the runtime, which takes any method.
+  // Over the built-in front door the runtime reads the request, and accepts any method.
   const [status, reason] = transport === "wire"
     ? ["400 Bad Request", 'Line 1 has the method "get", which is not GET: methods have case.']
     : ["405 Method Not Allowed", 'The method "get" is not GET: methods have case.'];
@@ -250,7 +250,7 @@ testBoth("Gatekeeper lets the next one in when a place is free again", async (tr
   const [first, second] = [await openBuiltin(server.url), await openBuiltin(server.url)];
   assertMatch(await exchangeHeads(server.url, requestHead()), /^HTTP\/1\.1 503 /);
   await first.close(WAIT);
-  // The place is free once the server has seen the end, which the client does not know of.
+  // The place is free once the server has seen the end, which the client cannot know.
   let third;
   const deadline = performance.now() + WAIT.timeoutMs;
   while (third === undefined && performance.now() < deadline) {

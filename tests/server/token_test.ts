@@ -5,7 +5,7 @@ const SECRET = "p\u00e4ss:word";
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const offer = (text: string) =>
   TOKEN_PROTOCOL_PREFIX + utf8(text).toBase64({ alphabet: "base64url", omitPadding: true });
-// A field value has bytes, which Headers takes as Latin-1.
+// Headers takes the bytes of a field value as Latin-1.
 const latin1 = (text: string) => String.fromCharCode(...utf8(text));
 
 for (
@@ -36,7 +36,7 @@ for (
   });
 }
 
-// The last byte of "\u00e0" in UTF-8 is A0, a space where bytes stand as characters.
+// The last byte of "\u00e0" in UTF-8 is A0, a space if bytes are read as characters.
 for (const secret of [SECRET, "voil\u00e0", "\u00e0", "\u0085\u00a0"]) {
   Deno.test(`createTokenCheck() takes ${JSON.stringify(secret)} in UTF-8 as Bearer, byte by byte`, () => {
     const check = createTokenCheck(secret);
@@ -52,7 +52,7 @@ Deno.test("isTokenProtocol() knows a token by its beginning", () => {
 });
 
 Deno.test("createTokenCheck() reads a field of megabytes in linear time", () => {
-  // One that takes the square of it would be at it for hours.
+  // A quadratic parser would take hours.
   const spaces = " ".repeat(5_000_000);
   const check = createTokenCheck("plain");
   for (const [authorization, isRight] of [[`a b${spaces}c`, false], [`Bearer${spaces}plain`, true]] as const) {

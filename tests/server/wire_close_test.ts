@@ -1,4 +1,4 @@
-/** The closing handshake of the server over our own frames: what may still come around the close frames of both sides. */
+/** The closing handshake of the server over our own frames: traffic around the close frames of both sides. */
 
 import { assertEquals } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
@@ -132,7 +132,7 @@ for (
     assertEquals([opcode, content.slice(0, 4)], [OPCODE.close, `${code}`]);
     await socket.write(close(code));
     await untilEnd(socket);
-    // A peer whose answer is not seen is dropped after 2 s, without one.
+    // Without a visible answer, the peer would be dropped after 2 s.
     const { received } = await endOf(scene);
     assertEquals(received, { code, reason: "" });
   });

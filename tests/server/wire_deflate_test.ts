@@ -22,7 +22,7 @@ function frame(opcode: number, payload: string | Uint8Array = "", options: Encod
   return encodeFrame(opcode, bytes, { maskingKey: KEY, ...options });
 }
 
-/** A server, and a raw peer with a compressor and an inflater of its own. */
+/** A server, and a raw peer with its own compressor and inflater. */
 interface Scene {
   readonly socket: RawSocket;
   readonly codec: MessageDeflate;
@@ -81,7 +81,7 @@ async function onDeflate(
     await server.shutdown();
     codec.release();
   }
-  // Without takeover a few wait for the next message.
+  // Without takeover, a few engines wait for the next message.
   if (options.deflate === undefined) assert(engineCount() <= before, `${engineCount()} engines, before ${before}`);
 }
 
@@ -107,7 +107,7 @@ Deno.test("wire server accepts permessage-deflate, and echoes compressed what ca
 Deno.test("wire server keeps the order of compressed and plain messages in one read", async () => {
   await onDeflate(async ({ codec, socket, next }) => {
     const packed = (text: string) => frame(OPCODE.text, codec.deflateWhole(utf8(text)), { reserved: RSV1 });
-    // The third makes an echo that is longer than its frame was, as levels differ.
+    // The third echo is longer than its frame was, as compression levels differ.
     const texts = ["one", "two", Array.from({ length: 300 }, (_, index) => index * 7919 % 1000).join(), "four", "five"];
     const frames = texts.map((text, index) => index % 2 === 0 ? packed(text) : frame(OPCODE.text, text));
     await socket.write(Uint8Array.from([...frames, frame(OPCODE.ping, "p")].flatMap((each) => [...each])));
@@ -261,7 +261,7 @@ Deno.test("wire server counts the bytes on the wire, and the connections that co
 });
 
 Deno.test("wire server counts engines for the memory of all, and closes the one that holds the most with 1013", async () => {
-  // What inflates takes 47 KiB, with a window of 15 bits.
+  // An inflater takes 47 KiB, with a window of 15 bits.
   await onDeflate(async ({ send, next, closed }) => {
     await send("Hello");
     const frames = [await next()];
@@ -301,7 +301,7 @@ Deno.test("wire server lets others have their turn again and again inside reads 
   const echo = new WireEcho(stream, { maxMessageBytes: 2 * MIB, idleTimeoutMs: 0 }, turns, own);
   await echo.run();
   peer.release();
-  // 3 MiB that are inflated and compressed are as much work as 24,576 frames; a turn is for 1,024.
+  // To inflate and compress 3 MiB is as much work as 24,576 frames; a turn is for 1,024.
   assert(turns.queued >= 12, `${turns.queued}`);
   assertEquals([echo.messages, echo.bytes], [3, 3 * MIB]);
 });

@@ -16,7 +16,7 @@ const begin = (payload: string | Uint8Array) => frame(OPCODE.text, payload, { fi
 const more = (payload: string | Uint8Array) => frame(OPCODE.continuation, payload, { final: false });
 const last = (payload: string | Uint8Array) => frame(OPCODE.continuation, payload);
 const normal = frame(CLOSE, Uint8Array.of(0x03, 0xe8));
-/** Text of so many bytes. */
+/** Text of this many bytes. */
 const letters = (bytes: number) => new Uint8Array(bytes).fill(97);
 
 async function untilEnd(socket: RawSocket): Promise<void> {
@@ -128,7 +128,7 @@ Deno.test("WireServer reads the peer's close frame behind a message beyond the r
 });
 
 Deno.test("the budget of a WireServer closes the peer with the longest unfinished text with 1013, and not the others", async () => {
-  // The room for text doubles when more comes than was announced: the smaller one takes 4 MiB in the end.
+  // The buffer for text doubles when it overflows: the smaller message takes 4 MiB in the end.
   const budget = new MemoryBudget(4.5 * MIB);
   await using scene = wireScene({ budget });
   const [large, small] = [await scene.connect(), await scene.connect()];
@@ -153,7 +153,7 @@ Deno.test("the budget of a WireServer counts the room that is made for text, up 
   const whole = text(letters(16 * MIB));
   await socket.write(whole.subarray(0, 100_000));
   await until(() => budget.totalBytes > 0);
-  // More than what has come, and never more than 32 times that, or the message. The read buffer counts as well.
+  // More than the received bytes, and at most 32 times that, or the message. The read buffer counts as well.
   assert(budget.totalBytes > 100_000 && budget.totalBytes <= 3_200_000 + MAX_READ_BYTES, `${budget.totalBytes}`);
   await socket.write(whole.subarray(100_000, 15 * MIB));
   await until(() => budget.totalBytes >= 16 * MIB);
@@ -172,7 +172,7 @@ Deno.test("the budget of a WireServer forgets text that was echoed, and that of 
   await until(() => budget.totalBytes > 0.9 * MIB);
   socket.close();
   await scene.untilTold(1);
-  // The read buffer, too.
+  // Includes the read buffer.
   assertEquals(budget.totalBytes, 0);
 });
 
@@ -201,7 +201,7 @@ Deno.test("the budget of a WireServer drops a peer that does not take a long tex
   await write(new TextEncoder().encode(requestHead()));
   await read(4096);
   await write(text(letters(24 * MIB)));
-  // The echo has begun, and is far too long for the buffers of TCP.
+  // The echo has started, and far exceeds the buffers of TCP.
   await read(10);
   assert(budget.totalBytes >= 23 * MIB, `${budget.totalBytes}`);
   const other = await scene.connect();
@@ -214,7 +214,7 @@ Deno.test("the budget of a WireServer drops a peer that does not take a long tex
   await until(() => budget.totalBytes === 0);
 });
 
-/** An echo with a peer; its clock is moved by hand. */
+/** An echo with a peer and a manual clock. */
 async function withEcho(
   limits: Partial<WireLimits>,
   test: (echo: WireEcho, socket: RawSocket, readCount: () => number) => Promise<void>,
@@ -265,7 +265,7 @@ Deno.test("WireEcho does not take a slow upload for silence, byte by byte, text 
       echo.tick(now += 299);
     }
     await socket.write(last(""));
-    // No ping came between.
+    // No ping came in between.
     assertEquals((await within(socket.readFrame(), "echo", WAIT)).opcode, TEXT);
     assertEquals([echo.messages, echo.bytes, echo.heldBytes()], [2, 80, 0]);
   });
@@ -295,7 +295,7 @@ for (const opcode of [TEXT, BINARY]) {
         const message = frame(opcode, letters(MIB));
         while (true) await socket.write(message);
       })().catch(() => isGone = true);
-      // Its time goes by as long as none of its echoes go out.
+      // The peer's time runs as long as no echo goes out.
       let now = performance.now();
       const ticking = until(() => {
         echo.tick(now += 100);
@@ -322,10 +322,10 @@ Deno.test("WireEcho ends text that trickles for ever with 1009", async () => {
 Deno.test("WireEcho sends nothing behind its close frame when it gives back what a read has brought", async () => {
   const server = serveEcho({ transport: "wire", port: 0, maxBufferedTotalBytes: 100 * 1024 });
   const socket = await rawClient(server.url);
-  // Its read buffer grows to 4 KiB.
+  // The read buffer grows to 4 KiB.
   await socket.write(frame(OPCODE.binary, letters(1000)));
   await within(socket.readFrame(), "echo", WAIT);
-  // In one read: a message that is complete, and the beginning of a text for which there is no room.
+  // In one read: a complete message, and the start of a text that exceeds the budget.
   const beginning = frame(OPCODE.text, letters(8 * MIB)).subarray(0, 14 + 3900);
   await socket.write(joined(frame(OPCODE.binary, "hello"), beginning));
   assertEquals(await framesToClose(socket), [[OPCODE.binary], 1013, SHED_REASON]);

@@ -1,4 +1,4 @@
-/** How much memory the server over our own frames takes under attack: each in a process of its own. Linux only. */
+/** The memory of the server over our own frames under attack, each in its own process. Linux only. */
 
 import { assert } from "@std/assert";
 import { OPCODE } from "../../lib/protocol/frame.ts";
@@ -9,16 +9,16 @@ import { frame, joined, WAIT } from "../support/wire.ts";
 
 const MIB = 1024 * 1024;
 const PEERS = 50;
-/** What all peers may hold together. */
+/** The memory of all peers together, in bytes. */
 const BUDGET_BYTES = 16 * MIB;
 
 const letters = (bytes: number) => new Uint8Array(bytes).fill(97);
 const repeated = (bytes: Uint8Array, count: number) => joined(...Array.from({ length: count }, () => bytes));
 const more = (bytes: number) => frame(OPCODE.continuation, letters(bytes), { final: false });
 
-/** The most memory that a process has had so far, in MiB. */
+/** The peak memory of a process so far, in MiB. */
 async function peakOf(child: Deno.ChildProcess): Promise<number> {
-  // Reading below /proc would need every permission there is.
+  // Reading below /proc would need every permission.
   const { stdout } = await new Deno.Command("cat", { args: [`/proc/${child.pid}/status`] }).output();
   const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout)) ?? [];
   return Number(kibibytes) / 1024;
@@ -43,7 +43,7 @@ async function onServer(options: unknown, test: (url: string, child: Deno.ChildP
   }
 }
 
-/** What each peer sends: it never reads, and stops after so many bytes, or when it is dropped. */
+/** The flood of each peer: it never reads, and stops after this many bytes, or when dropped. */
 const FLOODS: readonly [what: string, begin: Uint8Array, again: Uint8Array, bytes: number, mostMib: number][] = [
   ["binary messages of 1 MiB", new Uint8Array(0), frame(OPCODE.binary, letters(MIB)), 32 * MIB, 128],
   ["text messages of 1 MiB", new Uint8Array(0), frame(OPCODE.text, letters(MIB)), 32 * MIB, 256],
@@ -72,7 +72,7 @@ for (const [what, begin, again, bytes, mostMib] of FLOODS) {
             await socket.write(begin);
             for (let sent = 0; sent < bytes; sent += again.byteLength) await within(socket.write(again), "room", WAIT);
           } catch {
-            // It is dropped, as it should.
+            // Dropped, as it should be.
           }
           socket.close();
         }));

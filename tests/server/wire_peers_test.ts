@@ -25,7 +25,7 @@ Deno.test("wire server pings a silent peer again and again as long as it answers
       assertEquals((await next()).opcode, OPCODE.ping);
       await socket.write(frame(OPCODE.pong));
     }
-    // So long that a busy machine still answers in time.
+    // Long enough for a busy machine to answer in time.
   }, { idleTimeoutSeconds: 1 });
 });
 
@@ -51,7 +51,7 @@ Deno.test("wire server drops a peer that does not read, once its writes have sto
   await onWire(async ({ socket, closed }) => {
     const message = frame(OPCODE.binary, new Uint8Array(1024 * 1024));
     try {
-      // Until the buffers of TCP are full in both directions, and then until it is dropped.
+      // Fills the buffers of TCP in both directions, then goes on until dropped.
       while (true) await within(socket.write(message), "room", WAIT);
     } catch {
       assertEquals((await closed).detail, "Peer does not read");
@@ -66,7 +66,7 @@ Deno.test("shutdown() drops peers that do not answer, and nothing of them stays 
     await socket.write(requestHead());
     await within(socket.readHead(), "upgrade", WAIT);
   }
-  // The third has not asked for anything, and is no connection yet.
+  // The third has sent no request, and is no connection yet.
   assertEquals(await server.shutdown({ timeoutMs: 50 }), 2);
   for (const socket of sockets) {
     await untilEnd(socket);
@@ -90,7 +90,7 @@ Deno.test({
     try {
       for (let sent = 0; sent < 2048; sent++) await within(socket.write(message), "room", WAIT);
     } catch {
-      // It is dropped long before.
+      // Dropped long before.
     }
     assertEquals((await within(ended, "end", WAIT)).error, "Peer does not read");
     const { stdout } = await new Deno.Command("cat", { args: [`/proc/${server.child.pid}/status`] }).output();
@@ -156,7 +156,7 @@ Deno.test("wire server is fair: of 100 busy connections each is served", async (
 Deno.test("wire server is not held up by peers that are gone before they are accepted", async () => {
   const events: EchoEvent[] = [];
   const server = serveEcho({ transport: "wire", port: 0, onEvent: (event) => events.push(event) });
-  // As long as this process waits it accepts nothing, so that all of them are gone by then.
+  // While this process waits it accepts nothing, so that all of them are gone by then.
   const script = `import { connect } from "node:net";
     const { hostname: host, port } = new URL(Deno.args[0]);
     for (let count = 0; count < 50; count++) {

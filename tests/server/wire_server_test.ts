@@ -1,4 +1,4 @@
-/** What the echo server does over our own frames only: raw bytes in, frames out. */
+/** The echo server over our own frames only: raw bytes in, frames out. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { OPCODE } from "../../lib/protocol/frame.ts";
@@ -74,7 +74,7 @@ for (
       const echo = await next();
       assertEquals([echo.opcode, new TextDecoder().decode(echo.payload)], [OPCODE.text, "before"]);
       let answer = await next();
-      // The part of a binary message that was in order has gone back already.
+      // The valid part of a binary message has gone back already.
       while (answer.opcode !== CLOSE) answer = await next();
       assertEquals(closeOf(answer), [code, reason]);
       socket.close();
@@ -186,7 +186,7 @@ for (const size of [65_536, 1_048_576]) {
   for (const opcode of [OPCODE.text, OPCODE.binary]) {
     Deno.test(`wire server echoes ${size} bytes and more of ${opcode === OPCODE.text ? "text" : "binary"} unchanged`, async () => {
       await onWire(async ({ socket, next }) => {
-        // Ten bytes a time, so that characters lie across the reads of the server.
+        // Ten bytes at a time, so that characters span the reads of the server.
         const whole = utf8("é€😀x".repeat(Math.ceil(size / 10)));
         const sending = socket.write(concat(frame(OPCODE.ping, "a"), frame(opcode, whole), frame(OPCODE.text, "z")));
         assertEquals((await next()).opcode, OPCODE.pong);
@@ -279,7 +279,7 @@ Deno.test("wire server waits for the end of a frame that it echoes before it clo
     const message = frame(OPCODE.binary, "0123456789");
     await socket.write(message.subarray(0, 10));
     const echo = next();
-    // The server has read the half when it answers what comes on another connection behind it.
+    // An answer on a later connection shows that the server has read the half.
     await fetch(server.url.replace("ws:", "http:")).then((answer) => answer.body?.cancel());
     const stopping = server.shutdown(WAIT);
     await socket.write(concat(message.subarray(10), frame(OPCODE.text, "not echoed")));

@@ -19,7 +19,7 @@ function connect(scene: WireScene): Promise<Connection> {
   return openWire(scene.url.replace("ws:", "wss:"), { caCerts });
 }
 
-/** A peer whose TLS is the runtime's, and whose frames are written by hand. */
+/** A peer with the runtime's TLS and frames written by hand. */
 async function connectTls(scene: WireScene): Promise<RawSocket> {
   const conn = await Deno.connectTls({ hostname: "127.0.0.1", port: scene.server.port, caCerts });
   return new RawSocket(conn, { masks: true });
@@ -71,7 +71,7 @@ for (const begin of [requestHead(), "\r\nGET / HTTP/1.1\r\n\r\n", "P"]) {
   });
 }
 
-/** Sends bytes, and reads to the end of TCP; what is sent behind that does not matter. */
+/** Sends bytes, and reads to the end of TCP; later bytes do not matter. */
 async function answerTo(scene: WireScene, bytes: Uint8Array): Promise<Uint8Array> {
   const socket = await connectRaw(scene.url);
   try {
@@ -84,7 +84,7 @@ async function answerTo(scene: WireScene, bytes: Uint8Array): Promise<Uint8Array
 
 Deno.test("WireServer answers a ClientHello that nothing comes of with an alert", async () => {
   const { message: hello } = await clientHello();
-  // No cipher suite that there is: the two bytes behind version, random, session and length.
+  // No existing cipher suite: the two bytes after version, random, session and length.
   hello.set([0xff, 0xff], 4 + 2 + 32 + 1 + 2);
   await using scene = wireScene(certificate);
   assertEquals(await answerTo(scene, record(RECORD.handshake, hello)), Uint8Array.of(21, 3, 3, 0, 2, 2, 40));
@@ -106,7 +106,7 @@ Deno.test("WireServer drops a ClientHello of more than 64 KiB of TCP, in records
 Deno.test("WireServer drops a handshake of more than 64 KiB behind its ClientHello", async () => {
   await using scene = wireScene({ ...certificate, headTimeoutMs: 3_600_000 });
   const { message: hello } = await clientHello();
-  // A second message that is announced and does not end.
+  // A second message that is announced and never ends.
   const more = inRecords(RECORD.data, new Uint8Array(70_000), 16_000);
   await answerTo(scene, joined(record(RECORD.handshake, hello), more));
   const [told] = await scene.untilTold(1);
@@ -223,7 +223,7 @@ Deno.test("new WireServer() throws what Deno.listenTls says of a certificate and
 
 Deno.test("WireServer does not keep a peer that ends inside its TLS handshake", async () => {
   await using scene = wireScene({ ...certificate, headTimeoutMs: 3_600_000 });
-  // Nothing, and the beginning of a ClientHello (RFC 8446 section 5.1).
+  // Nothing, and the start of a ClientHello (RFC 8446 section 5.1).
   for (const bytes of [Uint8Array.of(), Uint8Array.of(22, 3, 1, 2, 0, 1)]) {
     const conn = await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(scene.url).port) });
     await conn.write(bytes);
@@ -234,7 +234,7 @@ Deno.test("WireServer does not keep a peer that ends inside its TLS handshake", 
   assertEquals(scene.told, []);
 });
 
-/** A peer whose records are written by hand, and whose upgrade is done. */
+/** A peer after its upgrade, with records written by hand. */
 async function upgradeByHand(scene: WireScene): Promise<TlsPeer> {
   const peer = await within(TlsPeer.connect(scene.server.port), "handshake", WAIT);
   await peer.write(requestHead());
@@ -247,7 +247,7 @@ const EMPTY = new Uint8Array(0);
 const CLOSE_1000 = frame(OPCODE.close, Uint8Array.of(3, 0xe8));
 const CLOSE_NOTIFY = Uint8Array.of(1, 0);
 
-/** Records that carry no plaintext, sent again and again; the first of them may differ. */
+/** Records without plaintext, sent over and over; the first may differ. */
 const BARREN: Record<string, (peer: TlsPeer, isFirst: boolean) => Promise<Uint8Array>> = {
   "empty records": (peer) => peer.seal(RECORD.data, EMPTY),
   "records of nothing but padding": (peer) => peer.seal(RECORD.data, EMPTY, 16_000),
@@ -267,7 +267,7 @@ for (const [what, make] of Object.entries(BARREN)) {
     const peer = await upgradeByHand(scene);
     const flooding = (async () => {
       let bytes = 0;
-      // Far more than 64 KiB, and what the kernel holds.
+      // Far more than 64 KiB plus the kernel's buffers.
       for (let isFirst = true; bytes < 64 * 1024 * 1024; isFirst = false) {
         const one = await make(peer, isFirst);
         bytes += one.byteLength;
@@ -284,7 +284,7 @@ for (const [what, make] of Object.entries(BARREN)) {
 Deno.test("WireServer updates its keys as often as a peer asks for it between messages", async () => {
   await using scene = wireScene(certificate);
   const peer = await upgradeByHand(scene);
-  // More often than is allowed in a row.
+  // More often than allowed in a row.
   for (let count = 0; count < 40; count++) {
     await peer.writeRaw(await peer.sealUpdate());
     await peer.write(frame(OPCODE.binary, Uint8Array.of(count)));

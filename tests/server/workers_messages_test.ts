@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { EchoClosed, EchoEvent, EchoOpened } from "../../lib/server/policy.ts";
 import { EventOutbox, MAX_WAITING_EVENT_CHARS, NOTHING_COUNTED, sumOf } from "../../lib/server/workers_messages.ts";
 
-/** An outbox, and the kinds and numbers of what it has posted with what is missing behind. */
+/** An outbox, and its posts: kinds and numbers of events, and how many were dropped. */
 function outboxOf() {
   const posted: [events: string[], dropped: number][] = [];
   const word = (event: EchoEvent) => "id" in event ? `${event.type} ${event.id}` : event.type;
@@ -33,7 +33,7 @@ Deno.test("EventOutbox posts the first event at once, and those that come meanwh
   assertEquals(posted.slice(2), [[["closed 2"], 0]]);
 });
 
-/** Fills an outbox: each of these counts 256 characters and its path. */
+/** Fills an outbox: each event counts 256 characters and its path. */
 function fill(outbox: EventOutbox): number {
   const path = `/${"x".repeat(767)}`;
   const count = MAX_WAITING_EVENT_CHARS / 1024;
@@ -43,7 +43,7 @@ function fill(outbox: EventOutbox): number {
 
 Deno.test("EventOutbox holds 1,048,576 characters, and drops and counts what comes then", () => {
   const { outbox, posted } = outboxOf();
-  // The first one was posted; the others fill it to the last character.
+  // The first one was posted; the others fill the outbox to the last character.
   const last = fill(outbox);
   outbox.tell({ type: "trouble", kind: "accept", error: "" });
   outbox.taken();
@@ -60,7 +60,7 @@ Deno.test("EventOutbox drops both the beginning and the end of a connection, or 
   const { outbox, posted } = outboxOf();
   const last = fill(outbox);
   outbox.tell(opened(last + 1));
-  // The end of a connection of which was told is told in any case.
+  // The end of a reported connection is always reported.
   outbox.tell(closed(1));
   outbox.taken();
   assertEquals([posted[1]?.[0].at(-1), posted[1]?.[1]], ["closed 1", 1]);

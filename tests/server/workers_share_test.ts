@@ -4,7 +4,7 @@ import { SharedLimits, WorkerShare } from "../../lib/server/workers_share.ts";
 
 const MIB = 1024 * 1024;
 
-/** So many workers in one thread, and what they have asked of others. */
+/** This many workers in one thread, and their requests to others. */
 function workersOf(count: number, limits: { maxConnections: number; maxHeads: number }) {
   const shared = new SharedLimits(count, limits);
   const asked: string[] = [];
@@ -21,7 +21,7 @@ function workersOf(count: number, limits: { maxConnections: number; maxHeads: nu
   return { shared, share, asked };
 }
 
-/** A peer that gives back what it holds when it is shed. */
+/** A peer that frees its memory when shed. */
 class Peer implements Holder {
   constructor(public bytes: number) {}
   heldBytes = () => this.bytes;
@@ -71,7 +71,7 @@ Deno.test("WorkerShare asks for room after each 64 connections more than before"
   assertEquals(asked, ["0 room"]);
   for (let connections = 0; connections < 64; connections++) share(0).take();
   assertEquals(asked, ["0 room", "0 room"]);
-  // Those that leave and come again are no more than before.
+  // Peers that leave and return do not add to the count.
   for (let connections = 0; connections < 63; connections++) share(0).leave();
   for (let connections = 0; connections < 63; connections++) share(0).take();
   assertEquals(asked.length, 2);
@@ -162,7 +162,7 @@ Deno.test("MemoryBudget sheds what it was asked for only as long as that is the 
   for (const peer of [left, stays]) budget(1).hold(peer, peer.bytes);
   budget(0).hold(new Peer(0.75 * MIB), 0.75 * MIB);
   assertEquals(asked, ["0 shed 1"]);
-  // The one that was meant lets go by itself, and another worker takes its memory.
+  // The intended holder lets go by itself, and another worker takes its memory.
   budget(1).release(left);
   for (const bytes of [1.5 * MIB, 1.75 * MIB]) budget(0).hold(new Peer(bytes), bytes);
   share(1).heard();

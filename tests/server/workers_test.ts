@@ -10,7 +10,7 @@ import { CLOSE, connectRaw, type RawSocket, requestHead, TEXT } from "../support
 const WAIT = { timeoutMs: 60_000 };
 const linuxOnly = { ignore: Deno.build.os !== "linux" };
 
-/** A server of several workers that can be told to die, and what it has told. */
+/** A server of several workers that can be killed, and its events. */
 async function mortalServer(workers: number, limits: { maxConnections?: number; maxBufferedTotalBytes?: number } = {}) {
   const events: ServerEvent[] = [];
   let changed = Promise.withResolvers<void>();
@@ -32,7 +32,7 @@ async function mortalServer(workers: number, limits: { maxConnections?: number; 
     server,
     events,
     kill: (death: Death) => channel.postMessage(death),
-    /** Waits until there is something in what it has told. */
+    /** Waits for a match in its events. */
     async until<T>(find: (events: readonly ServerEvent[]) => T | undefined): Promise<T> {
       while (true) {
         const found = find(events);
@@ -47,7 +47,7 @@ async function mortalServer(workers: number, limits: { maxConnections?: number; 
   };
 }
 
-/** A peer whose upgrade is done; `undefined` if it gets 503. */
+/** A peer after its upgrade; `undefined` after a 503. */
 async function connect(url: string): Promise<RawSocket | undefined> {
   const socket = await connectRaw(url);
   await socket.write(requestHead());
@@ -58,7 +58,7 @@ async function connect(url: string): Promise<RawSocket | undefined> {
   return undefined;
 }
 
-/** So many peers; each of them is let in. */
+/** This many peers, all of them admitted. */
 async function connectMany(url: string, count: number): Promise<RawSocket[]> {
   const sockets = await Promise.all(Array.from({ length: count }, () => connect(url)));
   return sockets.filter((socket) => socket !== undefined);
@@ -91,7 +91,7 @@ Deno.test({
     }
     const opened = events.filter((event) => event.type === "opened").map(({ id }) => id);
     assertEquals(opened.toSorted((a, b) => a - b), Array.from({ length: 20 }, (_, index) => index + 1));
-    // The places are free again, and the counts hold: what was accepted is open or has ended.
+    // The places are free again, and the counts agree: each accepted connection is open or has ended.
     const again = await connectMany(server.url, Number(lost));
     assertEquals([again.length, await connect(server.url)], [Number(lost), undefined]);
     const { connections, accepted, closes, refusals, troubles } = await server.stats();
@@ -109,7 +109,7 @@ Deno.test({
   async fn() {
     await using scene = await mortalServer(2);
     for (const index of [0, 1, 0]) {
-      // What is counted now is not lost with the worker.
+      // Counts before this survive the worker.
       await scene.server.stats();
       const deaths = scene.events.length + 1;
       scene.kill({ index, way: "exit" });
@@ -127,7 +127,7 @@ Deno.test({
   },
 });
 
-/** A peer of whichever worker is there: what waited for the one that has died is reset. */
+/** A peer of any live worker: pending connections of the dead one are reset. */
 async function connectWhenever(url: string): Promise<RawSocket> {
   const deadline = AbortSignal.timeout(WAIT.timeoutMs);
   while (!deadline.aborted) {
@@ -188,7 +188,7 @@ Deno.test({
     for (const { opcode, payload } of await frames) {
       assertEquals([opcode, new DataView(payload.buffer).getUint16(0)], [CLOSE, 1001]);
     }
-    // Three do not answer.
+    // Three peers do not answer.
     for (const socket of sockets.slice(3)) await socket.frame(CLOSE, Uint8Array.of(0x03, 0xe9));
     assertEquals(await within(unanswered, "end", WAIT), 3);
     assertEquals(scene.events.filter(({ type }) => type === "closed").length, 12);
@@ -227,7 +227,7 @@ Deno.test({
     const sockets = await connectMany(scene.server.url, 12);
     const [largest, ...others] = sockets;
     assert(largest);
-    // Text without an end has to be kept. All of it is over the limit, and each worker alone is as a rule below it.
+    // Endless text must be buffered. The sum exceeds the limit; each worker alone is usually below it.
     await largest.frame(TEXT, new Uint8Array(500 * 1024).fill(97), 0);
     for (const socket of others) await socket.frame(TEXT, new Uint8Array(200 * 1024).fill(97), 0);
     const { opcode, payload } = await within(largest.readFrame(), "close frame", WAIT);
@@ -243,7 +243,7 @@ Deno.test({
     await using scene = await mortalServer(2);
     scene.kill({ index: 0, way: "exit" });
     await scene.until((events) => events.find(({ type }) => type === "trouble"));
-    // The replacement waits; a timer that is left would be a leak.
+    // The replacement waits; a leftover timer would be a leak.
     assertEquals(await scene.server.shutdown({ timeoutMs: 2000 }), 0);
   },
 });

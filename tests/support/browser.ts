@@ -1,4 +1,4 @@
-/** Chromium for tests, driven over the DevTools protocol by keyboard and mouse; parts are found by role and accessible name. */
+/** Chromium for tests, driven by keyboard and mouse over the DevTools protocol; finds elements by role and name. */
 
 import { assertEquals } from "@std/assert";
 import { within as deadline } from "../../lib/net/deadline.ts";
@@ -8,7 +8,7 @@ const CHROMIUM = "/usr/bin/chromium";
 /** Debian's Chromium; the gate installs it. */
 export const hasChromium = await Deno.stat(CHROMIUM).then(() => true, () => false);
 
-/** How long Chromium may take for one thing, in milliseconds: the machine runs other tests at the same time. */
+/** Deadline for one action of Chromium, in milliseconds: other tests run at the same time. */
 const TIMEOUT_MS = 60_000;
 
 const ARTEFACTS = new URL("../artefacts/", import.meta.url);
@@ -20,7 +20,7 @@ export function within<T>(promise: Promise<T>, what: string): Promise<T> {
 // deno-lint-ignore no-explicit-any -- the DevTools protocol has hundreds of types; the tests use what they need
 export type Answer = any;
 
-/** Chromium in a process of its own, over the DevTools protocol. */
+/** A Chromium process, driven over the DevTools protocol. */
 export class Browser {
   readonly #socket: WebSocket;
   readonly #process: Deno.ChildProcess;
@@ -93,20 +93,20 @@ export class Browser {
     await this.#process.status;
     await this.#drained.catch(() => {});
     await within(closed.promise, "end of the connection to Chromium");
-    // Chromium's own processes may still be writing there for a moment.
+    // Chromium's child processes may still be writing for a moment.
     await Deno.remove(this.#profile, { recursive: true }).catch(() => {});
   }
 }
 
-/** How a tab looks at the page. */
+/** The viewport and setup of a tab. */
 export interface Look {
   readonly width?: number;
   readonly scheme?: "light" | "dark";
-  /** What runs before the page's own script. */
+  /** Script to run before the page's own. */
   readonly before?: string;
 }
 
-/** What a key is for the DevTools protocol. */
+/** Keys in the terms of the DevTools protocol. */
 const KEYS: Record<string, Record<string, unknown>> = {
   Tab: { windowsVirtualKeyCode: 9 },
   Enter: { windowsVirtualKeyCode: 13, text: "\r" },
@@ -114,13 +114,13 @@ const KEYS: Record<string, Record<string, unknown>> = {
   ArrowDown: { windowsVirtualKeyCode: 40 },
 };
 
-/** One tab, in a context of its own, and all that happens in it. */
+/** One tab in its own context, with a record of its events. */
 export class Tab {
-  /** The addresses that were asked for. */
+  /** The requested addresses. */
   readonly requests: string[] = [];
-  /** The subprotocols that each WebSocket offered. */
+  /** The subprotocols offered by each WebSocket. */
   readonly offers: string[] = [];
-  /** Exceptions, errors on the console and violations of the policy. */
+  /** Exceptions, console errors and policy violations. */
   readonly errors: string[] = [];
   #onError = () => {};
   readonly #browser: Browser;
@@ -136,7 +136,7 @@ export class Tab {
       await tab.call(`${domain}.enable`);
     }
     await tab.call("Emulation.setDeviceMetricsOverride", { width, height: 900, deviceScaleFactor: 1, mobile: false });
-    // Else the bar takes a part of the width, and of the screenshot.
+    // A scroll bar would take part of the width and of the screenshot.
     await tab.call("Emulation.setScrollbarsHidden", { hidden: true });
     await tab.call("Emulation.setFocusEmulationEnabled", { enabled: true });
     await tab.call("Emulation.setEmulatedMedia", {
@@ -169,7 +169,7 @@ export class Tab {
     this.#onError();
   }
 
-  /** Waits for the next thing that goes wrong. */
+  /** Waits for the next error. */
   nextError(): Promise<void> {
     return new Promise((resolve) => this.#onError = resolve);
   }
@@ -178,7 +178,7 @@ export class Tab {
     return this.#browser.call(method, params, this.#session);
   }
 
-  /** The value of an expression in the page. */
+  /** Evaluates an expression in the page. */
   async evaluate(expression: string): Promise<Answer> {
     const params = { expression, awaitPromise: true, returnByValue: true, userGesture: true };
     const { result, exceptionDetails } = await this.call("Runtime.evaluate", params);
@@ -186,7 +186,7 @@ export class Tab {
     return result.value;
   }
 
-  /** Waits until an expression in the page is true, which is looked at whenever the page changes. */
+  /** Waits until an expression in the page is true; every change of the page checks again. */
   async until(expression: string): Promise<void> {
     const condition = `new Promise((resolve) => {
       const look = () => { if (${expression}) { observer.disconnect(); resolve(); } };
@@ -198,7 +198,7 @@ export class Tab {
     try {
       await this.evaluate(condition);
     } catch (error) {
-      // A document that was replaced has taken the promise with it.
+      // A replaced document takes the promise with it.
       if (/context|navigated|collected/i.test(String(error))) {
         return await this.until(expression);
       }
@@ -207,7 +207,7 @@ export class Tab {
     }
   }
 
-  /** The one element with this role and accessible name. */
+  /** Finds the one element with this role and accessible name. */
   async find(role: string, name: string): Promise<string> {
     const { root } = await this.call("DOM.getDocument", { depth: 0 });
     const query = { nodeId: root.nodeId, role, accessibleName: name };
@@ -228,7 +228,7 @@ export class Tab {
     await this.call("Input.dispatchMouseEvent", { type: "mouseReleased", ...at });
   }
 
-  /** Writes into a field, instead of what stands there. */
+  /** Replaces the text of a field. */
   async fill(name: string, text: string): Promise<void> {
     const objectId = await this.find("textbox", name);
     await this.call("DOM.focus", { objectId });
@@ -251,7 +251,7 @@ export class Tab {
     await this.call("Input.dispatchKeyEvent", { type: "keyUp", ...event, text: undefined });
   }
 
-  /** The role and name of what has the focus. */
+  /** The role and name of the focused element. */
   async focused(): Promise<string> {
     const { result } = await this.call("Runtime.evaluate", { expression: "document.activeElement" });
     const { nodes } = await this.call("Accessibility.getPartialAXTree", {
@@ -276,7 +276,7 @@ export class Tab {
     await this.untilText("#state", "Connected");
   }
 
-  /** The rows of the log, oldest first, without their time. */
+  /** The rows of the log, oldest first, without the time. */
   async rows(): Promise<string[]> {
     const texts: string[] = await this.evaluate(
       "[...document.querySelectorAll('#log li')].map((row) => row.textContent)",

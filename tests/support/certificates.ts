@@ -1,4 +1,4 @@
-/** A certificate authority made for one test run, and certificates signed by it. */
+/** A certificate authority for one test run, and certificates that it signs. */
 
 import forge from "npm:node-forge@1.4.3";
 
@@ -8,19 +8,19 @@ export interface Certificate {
   readonly key: string;
 }
 
-/** What a certificate has other than usual. */
+/** Deviations from the usual certificate. */
 export interface CertificateOptions {
   /** The DNS name instead of localhost and 127.0.0.1. */
   readonly name?: string;
-  /** Whether it was good until yesterday. */
+  /** Whether the certificate expired yesterday. */
   readonly hasExpired?: boolean;
 }
 
-/** An authority, and a way to let it sign. */
+/** An authority that signs certificates. */
 export interface Authority {
   readonly cert: string;
   sign(commonName: string, options?: CertificateOptions): Promise<Certificate>;
-  /** Makes an authority below it. */
+  /** Makes a subordinate authority. */
   intermediate(commonName: string): Promise<Authority>;
 }
 
@@ -28,14 +28,14 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 const HERE = [{ type: 2, value: "localhost" }, { type: 7, ip: "127.0.0.1" }];
 
-/** Makes an authority; its certificates hold for 127.0.0.1 and localhost, or one other name, for a day. */
+/** Makes an authority. Its certificates are valid for a day, for 127.0.0.1 and localhost or for one other name. */
 export async function createAuthority(): Promise<Authority> {
   const keys = await createKeys();
   const subject = [{ name: "commonName", value: "wsproof test authority" }];
   return authorityOf(subject, keys, subject, keys.privateKey);
 }
 
-/** Makes a certificate that is signed by itself, as a server's or, with `cA`, as an authority's. */
+/** Makes a self-signed certificate, a server's or, with `cA`, an authority's. */
 export async function selfSigned(cA: boolean): Promise<Certificate> {
   const keys = await createKeys();
   const subject = [{ name: "commonName", value: "localhost" }];
@@ -99,7 +99,7 @@ function unsigned(serialNumber: string, subject: { name: string; value: string }
   return certificate;
 }
 
-/** The runtime makes keys in milliseconds, where the library needs seconds. */
+/** The runtime makes keys in milliseconds; the library needs seconds. */
 async function createKeys() {
   const algorithm = {
     name: "RSASSA-PKCS1-v1_5",

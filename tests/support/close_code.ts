@@ -1,8 +1,8 @@
-/** The close code that a peer is told. */
+/** Reads the close code that a peer receives. */
 
 import { CLOSE, type RawSocket } from "./raw_peer.ts";
 
-/** The close code of the next close frame; echoes before it are left out. */
+/** The code of the next close frame, after any echoes. */
 export async function closeCodeOf(socket: RawSocket): Promise<number> {
   while (true) {
     const { opcode, payload } = await socket.readFrame();

@@ -1,4 +1,4 @@
-/** Runs the real command lines, the way the tasks of deno.json do. */
+/** Runs the real command lines as the tasks of deno.json do. */
 
 import { assertMatch } from "@std/assert";
 import { TERMINAL_VARIABLES } from "../../lib/cli/environment.ts";
@@ -6,17 +6,17 @@ import { PROXY_VARIABLES } from "../../lib/net/proxy.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** How long a command may take before the test gives up on it, in milliseconds. */
+/** Deadline for a command, in milliseconds. */
 export const COMMAND_TIMEOUT_MS = 120_000;
 
-/** What a command printed, and its exit code. */
+/** The output and exit code of a command. */
 export interface Outcome {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Which packages stand behind the @std names, as the task that decides has remembered or says it. */
+/** The packages behind the @std names, as remembered by the deciding task or asked from it. */
 export const standIns: readonly string[] = await (async () => {
   const flags = await Deno.readTextFile(new URL(".std/flags", ROOT)).catch(async () => {
     const command = new Deno.Command(Deno.execPath(), { args: ["task", "-q", "std:flags"], cwd: ROOT, stderr: "null" });
@@ -25,26 +25,26 @@ export const standIns: readonly string[] = await (async () => {
   return flags.split(/\s+/).filter((word) => word !== "");
 })();
 
-/** How a script is started. */
+/** Options of a process. */
 export interface StartOptions {
-  /** Where its standard input comes from; nowhere by default. */
+  /** The standard input; none by default. */
   readonly stdin?: "piped" | "null";
-  /** Permissions besides those of its task. */
+  /** Permissions beyond those of its task. */
   readonly permissions?: readonly string[];
-  /** The hosts that `--allow-net` names; all by default. */
+  /** The hosts for `--allow-net`; all by default. */
   readonly net?: string;
-  /** Variables of its environment besides those of the test. */
+  /** Environment variables beyond those of the test. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Whether it may list the variables that it may read, as under its task; `true` by default. */
+  /** Whether the script may list the variables that it may read, as under its task; `true` by default. */
   readonly isListing?: boolean;
-  /** How many descriptors it may have; not on Windows. */
+  /** The limit of descriptors; not on Windows. */
   readonly descriptors?: number;
-  /** Words for `sh`, which is to start it as `"$0" "$@"`; not on Windows. */
+  /** Arguments for `sh`, which starts the script as `"$0" "$@"`; not on Windows. */
   readonly shell?: readonly string[];
 }
 
 const PERMISSIONS = {
-  // With permission to read, a run need not load the modules of all other runs.
+  // A run with permission to read need not load the modules of all other runs.
   "main.ts": [
     "--unstable-lazy-dynamic-imports",
     "--allow-read",
@@ -65,7 +65,7 @@ export function start(
   return spawn(["run", "--no-prompt", ...standIns, ...permissions, script, ...args], options);
 }
 
-/** Starts a script that stands nowhere but here; it has every permission. */
+/** Starts a script given as source, with every permission. */
 export function startScript(source: string, options: StartOptions & { flags?: string[] } = {}): Deno.ChildProcess {
   return spawn(["eval", ...standIns, ...options.flags ?? [], source], options);
 }
@@ -84,7 +84,7 @@ function spawn(words: string[], options: StartOptions): Deno.ChildProcess {
   }).spawn();
 }
 
-/** Waits for the end of a process, and kills it if it does not come. */
+/** Waits for the end of a process, and kills it after the deadline. */
 export async function outcomeOf(child: Deno.ChildProcess): Promise<Outcome> {
   const timer = setTimeout(() => child.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
   try {
@@ -95,7 +95,7 @@ export async function outcomeOf(child: Deno.ChildProcess): Promise<Outcome> {
   }
 }
 
-/** Runs the client with an input on its standard input. */
+/** Runs the client with this standard input. */
 export async function client(
   args: readonly string[],
   input: string | Uint8Array = "",
@@ -106,27 +106,27 @@ export async function client(
   const outcome = outcomeOf(child);
   const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
   const writer = child.stdin.getWriter();
-  // A client that is not interested in its input closes it.
+  // A client that needs no input closes it.
   await writer.write(bytes).then(() => writer.close()).catch(() => {});
   return await outcome;
 }
 
-/** The report that the client printed with --json. */
+/** The client's report with --json. */
 // deno-lint-ignore no-explicit-any -- the tests read the JSON as any program would, and state the form that they find
 export function reportOf(outcome: Outcome): any {
   assertMatch(outcome.stdout, /^\{.*\}\n$/, outcome.stderr);
   return JSON.parse(outcome.stdout);
 }
 
-/** The echo server in a process of its own; dispose of it to stop it. */
+/** The echo server in its own process; dispose of it to stop it. */
 export interface ServerProcess extends AsyncDisposable {
   readonly url: string;
   readonly child: Deno.ChildProcess;
-  /** The next line on its standard output. */
+  /** The next line of standard output. */
   nextLine(): Promise<string>;
-  /** Waits for its end, and gives what stands on its standard error output. */
+  /** Waits for the end; returns the standard error output. */
   ended(): Promise<{ code: number; stderr: string }>;
-  /** The same, while its standard output is still open and nobody reads it. */
+  /** The same while standard output is still open and unread. */
   endedUnread(): Promise<{ code: number; stderr: string }>;
 }
 
@@ -135,12 +135,12 @@ export function serverProcess(...args: string[]): Promise<ServerProcess> {
   return serverProcessWith({}, ...args);
 }
 
-/** Starts the echo server on a free port, with more options for its process. */
+/** Starts the echo server on a free port, with options for its process. */
 export function serverProcessWith(options: StartOptions, ...args: string[]): Promise<ServerProcess> {
   return watchServer(start("server.ts", ["--port", "0", ...args], options));
 }
 
-/** Starts `deno serve` with the handler and two workers on a free port; the variables are its settings. */
+/** Starts `deno serve` with the handler and two workers on a free port, configured by variables. */
 export function startHandler(
   env: Readonly<Record<string, string>>,
   ...given: readonly (Pick<StartOptions, "descriptors"> | string)[]
@@ -155,7 +155,7 @@ export function startHandler(
   });
 }
 
-/** The handler in a process of its own, once it listens. */
+/** The handler in its own process, once it listens. */
 export async function handlerProcess(
   ...[env, ...flags]: Parameters<typeof startHandler>
 ): Promise<ServerProcess> {
@@ -176,7 +176,7 @@ export async function handlerProcess(
   return watch(child, stderr, () => Promise.resolve(`ws://127.0.0.1:${port}/`));
 }
 
-/** Waits until a server says where it listens. */
+/** Waits until a server prints its address. */
 export function watchServer(child: Deno.ChildProcess): Promise<ServerProcess> {
   return watch(child, new Response(child.stderr).text(), async (nextLine) => {
     const first = await nextLine();
@@ -224,7 +224,7 @@ async function watch(
       try {
         child.kill("SIGKILL");
       } catch {
-        // It has ended already.
+        // Already ended.
       }
       await ended();
     },

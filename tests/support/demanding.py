@@ -1,4 +1,4 @@
-"""A TLS server that takes only clients with a certificate: demanding.py CHAIN CA VERSION, prints its port."""
+"""A TLS server that requires a client certificate: demanding.py CHAIN CA VERSION prints its port."""
 
 import socket
 import ssl
@@ -20,7 +20,7 @@ while True:
         secure.do_handshake()
         secure.recv(1)
     except OSError:
-        # The client is told by the alert, which a reset would take away: what it sent besides is read.
+        # Reads the rest, as a reset would destroy the alert to the client.
         rest = socket.socket(fileno=secure.detach())
         rest.settimeout(10)
         try:

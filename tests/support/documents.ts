@@ -1,8 +1,8 @@
-/** The documents of the project, as their tests read them. */
+/** The documents of the project, for their tests. */
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** Where a path from the root of the project is. */
+/** Resolves a path from the root of the project. */
 export function placeOf(path: string): URL {
   return new URL(path, ROOT);
 }
@@ -12,7 +12,7 @@ export function read(path: string): Promise<string> {
   return Deno.readTextFile(placeOf(path));
 }
 
-/** The paths of the documents that this project holds to its code: the README and all of docs/. */
+/** The paths of the documents that tests hold to the code: the README and all of docs/. */
 export async function documents(): Promise<string[]> {
   const paths = ["README.md"];
   for await (const { name } of Deno.readDir(placeOf("docs/"))) if (name.endsWith(".md")) paths.push(`docs/${name}`);

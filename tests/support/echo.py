@@ -1,4 +1,4 @@
-"""The echo server of Python's websockets, for the interoperation tests: prints its port, and echoes until it is killed."""
+"""The echo server of Python's websockets, for the interoperation tests: prints its port, and echoes until killed."""
 
 import asyncio
 import ssl

@@ -8,7 +8,7 @@ export const KEY = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
 
 export const utf8 = (text: string) => new TextEncoder().encode(text);
 
-/** A frame as the peer of an endpoint sends it. */
+/** A frame from the peer of an endpoint. */
 export function frameFor(
   role: EndpointRole,
   opcode: number,
@@ -23,7 +23,7 @@ export function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>
   return new Uint8Array(parts.flatMap((part) => [...part]));
 }
 
-/** An endpoint, and everything that it told, in words. */
+/** An endpoint with a log of all its events. */
 export function scene(
   role: EndpointRole,
   options: ConstructorParameters<typeof Endpoint>[2] & { isRelay?: boolean } = {},

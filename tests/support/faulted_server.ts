@@ -1,11 +1,11 @@
-/** The real echo server in its own process, as the public meets it, and what is true of it whatever its peers do. */
+/** The real echo server in its own process, and the promises that it must keep against any peer. */
 
 import { assert, assertEquals } from "@std/assert";
 import type { TransportName } from "../../lib/connection/connection.ts";
 import { client, reportOf, type ServerProcess, serverProcessWith } from "./command.ts";
 import { ORIGIN, TOKEN } from "./faulty_clients.ts";
 
-/** A policy for the public: small enough that every limit is met. */
+/** A policy for the public, with limits small enough to reach. */
 const POLICY = [
   ["--max-connections", "100"],
   ["--max-message", "1MiB"],
@@ -17,10 +17,10 @@ const POLICY = [
   ["--shutdown-timeout", "3"],
 ].flat();
 
-/** How long a server has to let go of everything, once its peers are gone. */
+/** Deadline for the server to free everything after its peers are gone, in milliseconds. */
 const LET_GO_MS = 60_000;
 
-/** How long the peers may take until each kind of refusal has been met, in milliseconds. */
+/** Deadline for the peers to meet each kind of refusal, in milliseconds. */
 const REFUSED_MS = 60_000;
 
 const CAUSES = [
@@ -39,30 +39,30 @@ const CAUSES = [
   "head-limit",
 ];
 
-/** What its log said. */
+/** Counts from its log. */
 export interface LogCounts {
   opened: number;
   closed: number;
   readonly refused: Map<string, number>;
 }
 
-/** A server that meets faulty clients; dispose of it to kill it. */
+/** A server under attack; dispose of it to kill it. */
 export interface FaultedServer extends AsyncDisposable {
   readonly url: string;
-  /** Its resident memory in MiB, on Linux. */
+  /** Resident memory in MiB, on Linux. */
   residentMib(): Promise<number>;
-  /** How many descriptors it has, on Linux. */
+  /** The number of open descriptors, on Linux. */
   descriptors(): Promise<number>;
-  /** Proves an exchange through the real client, and gives how long it took, in milliseconds. */
+  /** Proves an exchange through the real client; returns its duration, in milliseconds. */
   proveExchange(): Promise<number>;
   /**
-   * Waits until it has no more descriptors than this. The runtime's own server never gives back that of a peer that goes while
-   * it is upgraded: those do not count, and what the log says of them is how many there may be.
+   * Waits until the server has no more descriptors than this. The runtime's own server leaks the descriptor of a peer
+   * that leaves during the upgrade: the log counts those, and they are allowed on top.
    */
   untilDescriptors(most: number): Promise<void>;
-  /** Waits until the log has said of each of these causes that somebody was refused for it. */
+  /** Waits until the log shows a refusal for each of these causes. */
   untilRefused(causes: readonly string[]): Promise<void>;
-  /** Ends it as a service manager does, judges its end and its log, and gives what the log said. */
+  /** Ends the server as a service manager does, judges its end and its log, and returns the log's counts. */
   end(): Promise<LogCounts>;
 }
 
@@ -70,7 +70,7 @@ export interface FaultedServer extends AsyncDisposable {
 export async function faultedServer(transport: TransportName): Promise<FaultedServer> {
   const args = ["--transport", transport, "--log", "json", ...POLICY];
   const server = await serverProcessWith({ env: { WSPROOF_TOKEN: TOKEN } }, ...args);
-  // A log that nobody reads would hold the server up.
+  // An unread log would block the server.
   const log = new Log();
   const reading = readAll(server, log);
   const { pid } = server.child;
@@ -127,7 +127,7 @@ class Log {
   readonly #counts: LogCounts = { opened: 0, closed: 0, refused: new Map() };
   #last = "";
 
-  /** How many had gone before their upgrade was through. */
+  /** Peers that left before their upgrade was complete. */
   get neverOpened(): number {
     return this.#counts.refused.get("gone") ?? 0;
   }
@@ -170,7 +170,7 @@ class Log {
         const { cause, status, peer } = event;
         assert(CAUSES.includes(cause), "cause");
         assert([0, 400, 401, 403, 405, 408, 421, 426, 431, 503].includes(status), "status");
-        // The runtime's own server has no address of one that is gone before it is asked for.
+        // The runtime's own server knows no address of a peer that leaves before the lookup.
         assert(/^(127\.0\.0\.1:\d+|0\.0\.0\.0:0)$/.test(peer), "peer");
         this.#counts.refused.set(cause, (this.#counts.refused.get(cause) ?? 0) + 1);
         return;
@@ -190,7 +190,7 @@ async function proveExchange(url: string): Promise<number> {
 }
 
 async function residentMib(pid: number): Promise<number> {
-  // Reading below /proc would need every permission there is.
+  // Reading below /proc would need every permission.
   const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`], stderr: "null" }).output();
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout))?.[1]) / 1024;
 }

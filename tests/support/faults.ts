@@ -1,11 +1,11 @@
-/** Faults of a peer as scripts, and tests of what the client says of each. */
+/** Faults of a peer as scripts, and tests of the client's report on each. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { EXIT_CODES, type Verdict } from "../../lib/client/verdict.ts";
 import { client, reportOf } from "./command.ts";
 import { rawPeer, type Script, TEXT } from "./raw_peer.ts";
 
-/** Upgrades, then answers one message, then the close frame. */
+/** Upgrades, answers one message, then the close frame. */
 export const replying = (opcode: number, reply: string | Uint8Array, ...more: string[]): Script => async (socket) => {
   await socket.upgrade();
   await socket.readFrame();
@@ -14,7 +14,7 @@ export const replying = (opcode: number, reply: string | Uint8Array, ...more: st
   await socket.answerClose();
 };
 
-/** Upgrades, echoes, then meets the close frame in its own way. */
+/** Upgrades, echoes, then answers the close frame in its own way. */
 export const closing = (end: Script): Script => async (socket) => {
   await socket.upgrade();
   await socket.echoOne();
@@ -22,19 +22,19 @@ export const closing = (end: Script): Script => async (socket) => {
   await end(socket);
 };
 
-/** A peer, the options of the client, and what the report has to say. */
+/** A peer, the options of the client, and the expected report. */
 export interface Case {
   readonly does: string;
   readonly script: Script;
   readonly args?: readonly string[];
   readonly verdict: Verdict;
-  /** The stage that fails. */
+  /** The failed stage. */
   readonly stage?: string;
   readonly problem?: RegExp;
   readonly hint?: RegExp;
 }
 
-/** A test a case. */
+/** Registers the tests. */
 export function testCases(cases: readonly Case[]): void {
   for (const { does, script, args = [], verdict, stage, problem, hint } of cases) {
     Deno.test(`client says ${verdict} when the peer ${does}`, async () => {
@@ -52,7 +52,7 @@ export function testCases(cases: readonly Case[]): void {
       if (stage !== undefined) assertEquals(failed[0]?.name, stage);
       if (problem) assertMatch(report.problem, problem);
       if (hint) assertMatch(report.hint, hint);
-      // People's lines go to the standard error output, and only where something failed.
+      // Lines for people go to standard error, and only after a failure.
       assertEquals(outcome.stderr === "", verdict === "proven");
     });
   }

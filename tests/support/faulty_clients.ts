@@ -1,14 +1,14 @@
 /**
- * Clients that do everything wrong, written by hand over TCP: the peers of the lab turned round. They know nothing of lib/.
+ * Clients that do everything wrong, written by hand over TCP: the counterpart of the lab. They import nothing of lib/.
  */
 
 import { connect } from "node:net";
 import { requestHead } from "./raw_peer.ts";
 
-/** Does something wrong over and over until the signal. It never throws: what the server does to it is the server's right. */
+/** Repeats a fault until the signal. It never throws: the server may do anything to the client. */
 export type Fault = (url: string, signal: AbortSignal) => Promise<void>;
 
-/** The token and the origin that the server under test asks for. */
+/** The token and the origin that the server under test requires. */
 export const TOKEN = "open sesame";
 export const ORIGIN = "https://app.example";
 
@@ -16,10 +16,10 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const [CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG] = [0, 1, 2, 8, 9, 10];
 
-/** One try of a fault is given up after this long. */
+/** Deadline for one try of a fault, in milliseconds. */
 const TRY_MS = 1500;
 
-/** What one try has opened: all of it is closed at its end, and what waits for it fails. */
+/** One try. Its end closes all that it has opened, and rejects its pending waits. */
 class Try {
   readonly #url: URL;
   readonly #open = new Set<{ close(): void }>();
@@ -35,7 +35,7 @@ class Try {
     return conn;
   }
 
-  /** Connects, and is let in. */
+  /** Connects and upgrades. */
   async upgrade(): Promise<Deno.TcpConn> {
     const conn = await this.connect();
     await writeAll(conn, HEAD);
@@ -53,7 +53,7 @@ class Try {
     throw new Error("No upgrade");
   }
 
-  /** Connects, sends something, and resets the connection, which `Deno.Conn` cannot do. */
+  /** Connects, sends bytes, and resets the connection, which `Deno.Conn` cannot do. */
   reset(sent: string | Uint8Array, afterMs: number): Promise<void> {
     const { hostname, port } = this.#place();
     return new Promise((resolve) => {
@@ -69,7 +69,7 @@ class Try {
     });
   }
 
-  /** Waits; it fails when the try is over. */
+  /** Waits; rejects when the try is over. */
   pause(ms: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(resolve, ms);
@@ -118,18 +118,18 @@ function over(act: (attempt: Try) => Promise<void>): Fault {
       try {
         await act(attempt);
       } catch {
-        // The server has defended itself, or the try has taken long enough.
+        // The server has defended itself, or the try was long enough.
       }
       clearTimeout(timer);
       signal.removeEventListener("abort", end);
       attempt.end();
-      // One that is refused at once does not keep the others from their turn.
+      // A client that is refused at once must not starve the others.
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   };
 }
 
-/** Does something with several connections at once. */
+/** Runs an action on several connections at once. */
 async function many(count: number, act: (index: number) => Promise<void>): Promise<void> {
   await Promise.all(Array.from({ length: count }, (_, index) => act(index).catch(() => {})));
 }
@@ -139,12 +139,12 @@ async function writeAll(conn: Deno.Conn, data: string | Uint8Array): Promise<voi
   for (let at = 0; at < bytes.byteLength;) at += await conn.write(bytes.subarray(at));
 }
 
-/** Sends the same for ever. */
+/** Sends the same bytes forever. */
 async function flood(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
   while (true) await writeAll(conn, bytes);
 }
 
-/** Reads and forgets until the other side ends. */
+/** Reads and discards until the peer ends. */
 async function drain(conn: Deno.Conn): Promise<void> {
   const forgotten = new Uint8Array(64 * KIB);
   while (await conn.read(forgotten) !== null);
@@ -156,7 +156,7 @@ function head(fields: Record<string, string | undefined> = {}, line?: string): s
 
 const HEAD = head();
 
-/** A frame; masked with zeros, so that the payload stands in it as it is. */
+/** A frame with a mask of zeros, so that the payload is readable on the wire. */
 function frame(opcode: number, payload: Uint8Array | number = 0, { first = 0x80 | opcode, isMasked = true } = {}) {
   const bytes = typeof payload === "number" ? new Uint8Array(payload) : payload;
   return joined([header(first, bytes.byteLength, isMasked), bytes]);
@@ -190,12 +190,12 @@ function closePayload(code: number, reason: Uint8Array = new Uint8Array(0)): Uin
   return joined([Uint8Array.of(code >> 8, code & 255), reason]);
 }
 
-/** The codes that no close frame may have (RFC 6455 section 7.4), those that are close to each other far apart. */
+/** The codes that no close frame may have (RFC 6455 section 7.4), with neighboring codes far apart. */
 const ILLEGAL_CODES = Array.from({ length: 5001 }, (_, index) => index * 37 % 5001).filter((code) =>
   code < 1000 || code >= 5000 || code === 1004 || code === 1005 || code === 1006 || code > 1014 && code < 3000
 );
 
-/** What is no close frame that may be sent, besides those with illegal codes. */
+/** Close frames that must not be sent, besides those with illegal codes. */
 const BAD_CLOSES = [
   frame(CLOSE, 1),
   frame(CLOSE, closePayload(1000, Uint8Array.of(0xc3))),
@@ -206,7 +206,7 @@ const BAD_CLOSES = [
   joined([frame(CLOSE, closePayload(1000)), new Uint8Array(MIB).fill(0xff)]),
 ];
 
-/** The beginning of a TLS handshake: a record with a ClientHello. */
+/** The start of a TLS handshake: a record with a ClientHello. */
 const CLIENT_HELLO = joined([
   Uint8Array.of(0x16, 3, 1, 0, 0x2f, 1, 0, 0, 0x2b, 3, 3),
   new Uint8Array(32).fill(7),
@@ -244,7 +244,7 @@ const GARBAGE_HEADS: readonly (string | Uint8Array)[] = [
   head({}, "GET /\u001b[2J HTTP/1.1"),
 ];
 
-/** What no peer may send, or may not send so much of. */
+/** Bytes that no peer may send, or not in such numbers. */
 const FLOODS: readonly Uint8Array[] = [
   repeated(frame(PING, 125), 64 * KIB),
   repeated(frame(PING), 16 * KIB),
@@ -263,10 +263,10 @@ const FLOODS: readonly Uint8Array[] = [
   repeated(frame(TEXT, Uint8Array.of(0xc3, 0x28)), 16 * KIB),
 ];
 
-/** A peer that never ends a message has sent this much of it when it goes: one door keeps all of it. */
+/** A peer that never ends a message leaves after this many bytes: one transport buffers all of them. */
 const ENDLESS_BYTES = 32 * MIB;
 
-/** All faults, by what their clients do. */
+/** All faults, by description. */
 export const FAULTS: Readonly<Record<string, Fault>> = {
   "never reads while it sends": over((attempt) =>
     many(5, async (index) => {
@@ -340,7 +340,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     await attempt.pause(300);
     attempt.end();
     await crowd;
-    // The others need places too.
+    // The others need connections too.
     await new Promise((resolve) => setTimeout(resolve, 700));
   }),
   "sends bodies": over((attempt) =>
@@ -379,7 +379,7 @@ function bytesOf(part: string | Uint8Array): Uint8Array {
   return typeof part === "string" ? new TextEncoder().encode(part) : part;
 }
 
-/** Lets all of them loose on a server at once, until the signal. */
+/** Runs all faults against a server at once, until the signal. */
 export async function runFaults(url: string, signal: AbortSignal): Promise<void> {
   await Promise.all(Object.values(FAULTS).map((fault) => fault(url, signal)));
 }

@@ -1,8 +1,8 @@
-/** Request heads that were changed at random, from a seed; and a judge of their own for what may be upgraded. */
+/** Random mutations of request heads, from a seed, and an independent judge of upgrades. */
 
 import { Random } from "../../perf/fuzz/random.ts";
 
-/** A generator of numbers from 0 up to 1, the same for the same seed (mulberry32). */
+/** A seeded generator of numbers from 0 up to 1 (mulberry32). */
 export function randomFrom(seed: number): () => number {
   const random = new Random(seed);
   return () => random.next();
@@ -17,7 +17,7 @@ const BASE: readonly (readonly [name: string, value: string])[] = [
   ["Sec-WebSocket-Key", KEY],
 ];
 
-/** What stands in a field at random; each is at least plausible. */
+/** Plausible values for each field. */
 const VALUES: Readonly<Record<string, readonly string[]>> = {
   "Host": [
     "localhost:1",
@@ -88,10 +88,10 @@ const TAILS = [
 ];
 
 /**
- * Makes a head, changed in one to four places.
+ * Makes a head with one to four mutations.
  *
- * @param random Where chance comes from.
- * @returns Its bytes, one a character.
+ * @param random The source of randomness.
+ * @returns Its bytes, one per character.
  */
 export function mutatedHead(random: () => number): string {
   const below = (count: number) => Math.floor(random() * count);
@@ -147,7 +147,7 @@ function withOtherBytes(head: string, below: (count: number) => number): string 
   return text;
 }
 
-/** What a judge finds wrong with an upgrade that was let through; empty if nothing. It shares no code with lib/. */
+/** The rules that an accepted upgrade breaks; empty for none. It shares no code with lib/. */
 export function wrongAbout(head: string): string[] {
   const [start = "", ...lines] = (head.split(/\r?\n\r?\n/)[0] ?? "").split(/\r?\n/).filter((line) => line !== "");
   const of = (name: string) =>
@@ -159,7 +159,7 @@ export function wrongAbout(head: string): string[] {
   if (!/(^|[,|])[ \t]*upgrade[ \t]*([,|]|$)/i.test(of("connection").join("|"))) wrong.push("Connection");
   if (of("sec-websocket-version").join("|") !== "13") wrong.push("Sec-WebSocket-Version");
   if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(of("sec-websocket-key").join("|"))) wrong.push("Sec-WebSocket-Key");
-  // 127.1 is 127.0.0.1, for browsers too.
+  // Browsers too read 127.1 as 127.0.0.1.
   if (!/^(127[\d.]*|localhost\.?|\[::1\])(:\d*)?$/i.test(of("host").join("|"))) wrong.push("Host");
   if (of("transfer-encoding").length > 0) wrong.push("Transfer-Encoding");
   if (!/^0*$/.test(of("content-length").join("|")) || of("content-length").includes("")) wrong.push("Content-Length");

@@ -1,4 +1,4 @@
-/** Makes the intervals of a process a thousandth of their length, for `deno run --preload`: no test waits for 30 s. */
+/** Shortens the intervals of a process to a thousandth, for `deno run --preload`: no test waits for 30 s. */
 
 const { setInterval: every } = globalThis;
 

@@ -1,11 +1,11 @@
-/** A lab on a free port, and what it tells. */
+/** A lab on a free port, and its events. */
 
 import { type ServeLabOptions, startLab as open } from "../../lib/lab/lab.ts";
 import type { EchoClosed, EchoEvent, EchoOpened, EchoRefused } from "../../lib/server/policy.ts";
 import type { RawSocket } from "./raw_peer.ts";
 import { requestHead } from "./raw_peer.ts";
 
-/** A lab that notes what happens; dispose of it to stop it. */
+/** A lab that records its events; dispose of it to stop it. */
 export async function startLab(options: ServeLabOptions = {}) {
   const opened = Promise.withResolvers<EchoOpened>();
   const closed = Promise.withResolvers<EchoClosed>();
@@ -25,7 +25,7 @@ export async function startLab(options: ServeLabOptions = {}) {
   };
 }
 
-/** Asks for the upgrade at a path and gives the head of the answer. */
+/** Asks for the upgrade at a path; returns the head of the answer. */
 export async function handshake(
   socket: RawSocket,
   path: string,
@@ -35,7 +35,7 @@ export async function handshake(
   return (await socket.readHead()).split("\r\n");
 }
 
-/** Where the lab answers plain HTTP. */
+/** The URL for plain HTTP. */
 export function httpUrl(url: string, path = "/"): URL {
   return new URL(path, url.replace("ws:", "http:"));
 }

@@ -1,9 +1,9 @@
-/** Prints how many KiB of a thousand members that have come and gone are left behind the garbage collections of short-lived memory. */
+/** Prints how many KiB of a thousand departed members survive the garbage collections of short-lived memory. */
 
 import { getHeapStatistics } from "node:v8";
 import { Members } from "../../lib/net/members.ts";
 
-/** Deno has it with `--v8-flags=--expose-gc`. */
+/** Deno provides `gc` with `--v8-flags=--expose-gc`. */
 const gc: unknown = Reflect.get(globalThis, "gc");
 if (typeof gc !== "function") throw new Error("Needs --v8-flags=--expose-gc");
 const used = () => getHeapStatistics().used_heap_size / 1024;
@@ -22,7 +22,7 @@ function go(): void {
 }
 
 for (let count = 0; count < 8; count++) come();
-// Whoever is here now is long-lived memory.
+// The present members become long-lived memory.
 gc();
 const before = used();
 for (let count = 0; count < 1000; count++) {

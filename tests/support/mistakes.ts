@@ -1,6 +1,6 @@
 /**
- * The commonest mistakes of whoever uses the command lines for the first time, as data: what somebody did, what runs beside it,
- * and what the answer has to name. `docs/troubleshooting.md` shows them with what is printed.
+ * The commonest mistakes of new users of the command lines, as data: the action, the process beside it, and the things
+ * that the answer must name. `docs/troubleshooting.md` shows them with the printed lines.
  */
 
 import { serveLab } from "../../lib/lab/lab.ts";
@@ -9,21 +9,21 @@ import { type Certificate, createAuthority, selfSigned } from "./certificates.ts
 import { outcomeOf, start } from "./command.ts";
 import { rawPeer, type Script } from "./raw_peer.ts";
 
-/** One mistake. In its words and in its environment `PORT` stands for the port of what runs beside it. */
+/** One mistake. In its words and environment, `PORT` stands for the port of the process beside it. */
 export interface Mistake {
-  /** What somebody did. */
+  /** The action. */
   readonly did: string;
-  /** The words of the command line behind `wsproof`. */
+  /** The words of the command line after `wsproof`. */
   readonly words: readonly string[];
-  /** Variables of the environment. */
+  /** Environment variables. */
   readonly env?: Readonly<Record<string, string>>;
-  /** The hosts that `--allow-net` names; all by default. */
+  /** The hosts for `--allow-net`; all by default. */
   readonly net?: string;
-  /** What runs beside it; nothing listens at `PORT` by default. */
+  /** The process beside it; by default nothing listens at `PORT`. */
   readonly beside?: string;
   /** The exit code. */
   readonly exit: number;
-  /** What the answer names, in its words: the thing, its value, and the next step. */
+  /** The words that the answer must contain: the thing, its value, and the next step. */
   readonly names: readonly [thing: string, value: string, step: string];
 }
 
@@ -264,7 +264,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
 ];
 
-/** What runs beside a mistake: its port, and the files that the mistake names by `FOLDER`. */
+/** A process beside a mistake: its port, and the files that the mistake calls `FOLDER`. */
 interface Beside {
   readonly port: number;
   readonly files?: Readonly<Record<string, string>>;
@@ -331,20 +331,20 @@ function answering(status: string, body: string): Script {
   };
 }
 
-/** A port at which nothing listens. */
+/** A port without a listener. */
 function nothing(): Beside {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return { port: (listener.addr as Deno.NetAddr).port, stop: () => Promise.resolve() };
 }
 
-/** What came of a mistake; `PORT` stands again for the port. */
+/** The answer to a mistake; `PORT` again stands for the port. */
 export interface Answer {
   readonly code: number;
-  /** The lines that were printed: of a proof its first step and its verdict, with `…` for each time. */
+  /** The printed lines; of a proof only the first step and the verdict, with `…` for each time. */
   readonly lines: readonly string[];
 }
 
-/** Makes a mistake, as a new user would. */
+/** Makes a mistake as a new user would. */
 export async function make({ words, env = {}, net, beside }: Mistake): Promise<Answer> {
   const { port, files = {}, stop } = await (BESIDE[beside ?? ""] ?? nothing)();
   const folder = await Deno.makeTempDir();
@@ -366,7 +366,7 @@ export async function make({ words, env = {}, net, beside }: Mistake): Promise<A
   }
 }
 
-/** The section of docs/troubleshooting.md that has the table. */
+/** The section of docs/troubleshooting.md with the table. */
 export const MISTAKES_HEADING = "## The commonest mistakes";
 
 /** Writes the table of docs/troubleshooting.md, in the form of `deno fmt`. */
@@ -387,19 +387,19 @@ export function tableOf(answers: readonly (readonly [Mistake, Answer])[]): strin
   return [lineOf(head), lineOf(widths.map((width) => "-".repeat(width))), ...body.map(lineOf)].join("\n");
 }
 
-/** The command line as somebody types it. */
+/** The command line as typed. */
 function commandOf({ words, env = {}, net }: Mistake): string {
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value} `).join("");
   const program = net === undefined ? "wsproof" : `deno run --allow-net=${net} main.ts`;
   return `${variables}${program} ${words.join(" ")}`;
 }
 
-/** The port that the table shows is the usual one. */
+/** The table shows the usual port. */
 function codeOf(text: string): string {
   return `\`${text.replaceAll("PORT", "6455").replaceAll("FOLDER/", "").replaceAll("|", "\\|")}\``;
 }
 
-/** The table that stands in the document now. */
+/** The table in the document. */
 export function tableIn(document: string): string {
   const [, section = ""] = document.split(`\n${MISTAKES_HEADING}\n`);
   return /^\| Mistake [^]*?\|(?=\n\n)/m.exec(section)?.[0] ?? "";

@@ -1,13 +1,13 @@
-/** A worker that dies when a channel tells it to: it throws where nobody catches it, or fills its heap. */
+/** A worker that dies on command from a channel: it throws an uncaught error, or fills its heap. */
 
 import { workerData } from "node:worker_threads";
 import { work } from "../../lib/server/workers_thread.ts";
 import type { WorkerStart } from "../../lib/server/workers_messages.ts";
 
-/** The channel that all of them listen to. */
+/** The channel of all workers. */
 export const CHANNEL = "mortal workers";
 
-/** Which worker is to die, from 0, and how. */
+/** The worker to kill, from 0, and its death. */
 export interface Death {
   readonly index: number;
   readonly way: "throw" | "fill" | "exit";

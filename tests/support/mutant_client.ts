@@ -1,4 +1,4 @@
-/** An echo client that keeps every rule that the lab's cases hold it to, but those that a test takes away, one at a time. */
+/** An echo client that keeps every rule of the lab's cases, except those that a test removes, one at a time. */
 
 import { openConnection } from "../../lib/connection/open.ts";
 import { acceptKeyFor } from "../../lib/protocol/handshake.ts";
@@ -6,11 +6,11 @@ import { HeadReader } from "../../lib/protocol/http.ts";
 import { encodeHead, type HttpHead, listOf, parseStatusLine, valuesOf } from "../../lib/protocol/http_lines.ts";
 import { type Fault, Session } from "./mutant_server.ts";
 
-/** What a mutant does otherwise. */
+/** The deviations of a mutant. */
 export interface ClientFault extends Fault {
-  /** Gives masking keys; random by default. */
+  /** Makes masking keys; random by default. */
   readonly mask?: () => Uint8Array;
-  /** Gives the key of a handshake; random by default. */
+  /** Makes the key of a handshake; random by default. */
   readonly key?: () => string;
   /** Changes the fields of the request. */
   readonly request?: (fields: [string, string][]) => [string, string][];

@@ -1,14 +1,14 @@
-/** The permessage-deflate of a mutant server: it inflates what comes, and answers without compression, as a server may. */
+/** The permessage-deflate of a mutant server: it inflates messages and answers uncompressed, as a server may. */
 
 import { constants, inflateRawSync } from "node:zlib";
 import { type HttpHead, valuesOf } from "../../lib/protocol/http_lines.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
 
-/** What it does otherwise. */
+/** Its deviations. */
 export interface DeflateFault {
-  /** Rules that it does not keep, by the names below. */
+  /** The rules that it breaks, by the names below. */
   readonly ignores?: readonly string[];
-  /** What the answer has besides its own parameters. */
+  /** Extra parameters of the answer. */
   readonly adds?: string;
 }
 
@@ -19,7 +19,7 @@ const PARAMETERS: Record<string, RegExp> = {
   client_max_window_bits: /^(=([89]|1[0-5]))?$/,
 };
 
-/** Chooses among the offers; gives the value of the field of the answer, or `undefined`. */
+/** Chooses among the offers; returns the field value of the answer, or `undefined`. */
 export function negotiate(head: HttpHead, fault: DeflateFault): string | undefined {
   const ignores = (rule: string) => fault.ignores?.includes(rule) ?? false;
   const offers = valuesOf(head, "sec-websocket-extensions").flatMap((value) => value.split(","));
@@ -51,9 +51,9 @@ export class MutantInflater {
     this.#fault = fault;
   }
 
-  /** Inflates a message; throws for what cannot be inflated. */
+  /** Inflates a message; throws if it is invalid. */
   inflate(message: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-    // A block that says that it is the last is one like others: the stream begins anew behind it, with the window as it was.
+    // A final block is like any other: the stream restarts behind it, with the same window.
     const ignores = (rule: string) => this.#fault.ignores?.includes(rule) ?? false;
     const old = ignores("context") ? new Uint8Array(0) : this.#before;
     const skip = this.#inflated(old).byteLength;

@@ -1,4 +1,4 @@
-/** A small echo server that keeps every rule that `check` holds it to, but those that a test takes away, one at a time. */
+/** A small echo server that keeps every rule of `check`, except those that a test removes, one at a time. */
 
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
 import { RawReader, type SeenFrame } from "../../lib/peer/raw_reader.ts";
@@ -12,33 +12,33 @@ import { isToken } from "../../lib/protocol/token.ts";
 import { isUtf8, Utf8Checker } from "../../lib/protocol/utf8.ts";
 import { type DeflateFault, MutantInflater, negotiate } from "./mutant_deflate.ts";
 
-/** What a mutant does otherwise. */
+/** The deviations of a mutant. */
 export interface Fault {
-  /** Rules that it does not keep, by the names below. */
+  /** The rules that it breaks, by the names below. */
   readonly ignores?: readonly string[];
   /** Changes the answer to the handshake. */
   readonly answer?: (startLine: string, fields: [string, string][], request: HttpHead) => [string, [string, string][]];
   /** Changes the fields of a refusal. */
   readonly refusal?: (status: number) => [number, [string, string][]] | "drop";
-  /** Changes the frames that go out, each on its own. */
+  /** Changes each outgoing frame. */
   readonly frame?: (frame: RawFrame) => RawFrame[];
   /** Changes the code that fails a connection; `undefined` drops TCP. */
   readonly failureCode?: (code: number) => number | undefined;
   /** Changes the answer to a close frame; `undefined` for none. */
   readonly closeAnswer?: (payload: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> | undefined;
-  /** Codes that it takes for wrong, or for right. */
+  /** Overrides the validity of a close code. */
   readonly isCode?: (code: number) => boolean;
-  /** The code that fails a close frame whose code is refused without being wrong; 1002 by default. */
+  /** The code that fails a close frame with a refused but valid code; 1002 by default. */
   readonly codeFailure?: number;
-  /** The longest message that it echoes, in bytes. */
+  /** The longest message to echo, in bytes. */
   readonly maxBytes?: number;
-  /** Its compression; it has none by default. */
+  /** Its compression; none by default. */
   readonly deflate?: DeflateFault;
   /** Answers nobody any more, over any connection, behind what it cannot bear. */
   readonly stun?: Stun;
   /** Closes with 1001 as soon as the connection is open. */
   readonly isImpatient?: boolean;
-  /** Sends pongs only when a message has ended. */
+  /** Delays pongs until the end of a message. */
   readonly latePongs?: boolean;
   /** So many pings it answers at most. */
   readonly maxPongs?: number;
@@ -82,7 +82,7 @@ export function serveMutant(fault: Fault): Mutant {
         try {
           connection.close();
         } catch {
-          // It has ended already.
+          // Already closed.
         }
       });
       if (fault.ignores?.includes("others")) await served;
@@ -138,7 +138,7 @@ async function serveOne(connection: Deno.Conn, fault: Fault): Promise<void> {
   await new Session(connection, fault, extension !== undefined).run(complete.rest, buffer);
 }
 
-/** The status that refuses a request; each rule has a name. */
+/** The status that refuses a request; `ignores` names rules. */
 function refusalFor(head: HttpHead, ignores: (rule: string) => boolean): number | undefined {
   const request = parseRequestLine(head.startLine);
   const hosts = valuesOf(head, "host");
@@ -178,7 +178,7 @@ const NOTHING = new Uint8Array(0);
 /** A message for what never came to its end. */
 const REST: RawFrame = { opcode: 1, payload: new TextEncoder().encode("rest") };
 
-/** Masks a frame with any key. */
+/** Masks a frame with an arbitrary key. */
 function masked(pieces: readonly Uint8Array[], { payload }: RawFrame, key: Uint8Array): Uint8Array[] {
   const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
   const head = whole.slice(0, whole.byteLength - payload.byteLength);
@@ -186,7 +186,7 @@ function masked(pieces: readonly Uint8Array[], { payload }: RawFrame, key: Uint8
   return [head, key, payload.map((byte, index) => byte ^ (key[index % 4] ?? 0))];
 }
 
-/** One open connection, of either role. */
+/** One open connection in either role. */
 export class Session {
   readonly #connection: Deno.Conn;
   readonly #fault: Fault;
@@ -201,7 +201,7 @@ export class Session {
   readonly #inflater: MutantInflater | undefined;
   readonly #mask: (() => Uint8Array) | undefined;
 
-  /** A client has masks. */
+  /** Only a client masks. */
   constructor(connection: Deno.Conn, fault: Fault, isDeflated: boolean, mask?: () => Uint8Array) {
     this.#connection = connection;
     this.#mask = mask;
@@ -209,7 +209,7 @@ export class Session {
     this.#inflater = isDeflated ? new MutantInflater(fault.deflate ?? {}) : undefined;
   }
 
-  /** The reserved bits that mean nothing here. */
+  /** The reserved bits without a meaning here. */
   #strange({ opcode, reserved }: SeenFrame): number {
     if (this.#inflater === undefined) return reserved;
     const allowed = this.#ignoresDeflate("rsv2") ? 6 : 4;
@@ -244,7 +244,7 @@ export class Session {
     if (this.#fault.forgetsMs !== undefined) await this.#remember(this.#fault.forgetsMs, buffer);
     if (this.#ignores("their-end")) await new Promise(() => {});
     await this.#connection.closeWrite();
-    // To close with bytes unread would reset the connection.
+    // A close with unread bytes would reset the connection.
     while (await this.#connection.read(buffer) !== null);
   }
 

@@ -1,4 +1,4 @@
-/** The faults of mutant servers, each with the cases that have to catch it, and no others. */
+/** The faults of mutant servers, each with exactly the cases that must catch it. */
 
 import type { Fault } from "./mutant_server.ts";
 import type { RawFrame } from "../../lib/peer/frame.ts";
@@ -6,15 +6,15 @@ import { isSendableCloseCode } from "../../lib/protocol/close.ts";
 import { valuesOf } from "../../lib/protocol/http_lines.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
 
-/** A fault, and the cases that catch it. */
+/** A fault with the cases that catch it. */
 export interface Mutation extends Fault {
-  /** What the server does wrong, in a few words. */
+  /** The server's fault, in a few words. */
   readonly name: string;
   /** The cases that catch it. */
   readonly caughtBy: RegExp;
-  /** The cases that run; all by default. */
+  /** The cases to run; all by default. */
   readonly cases?: RegExp;
-  /** Whether the server is silent where it should not be, so that cases wait. */
+  /** Whether the server is wrongly silent, so that cases wait. */
   readonly isSilent?: true;
 }
 
@@ -37,34 +37,34 @@ function onData(change: (frame: RawFrame) => RawFrame[]): (frame: RawFrame) => R
 
 const codeOf = (payload: Uint8Array) => (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
 
-/** The codes that a case sends, each ignored or refused for itself. */
+/** The codes of a case, each ignored or refused on its own. */
 const REFUSED_CODES = [1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999];
 const TAKEN_CODES = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999];
 
-/** Cases in which a message comes back. */
+/** Cases that expect an echo. */
 const ECHO =
   /length-\d+-(text|binary)$|pieces-of|header-byte|two-fragments|ping-between|pings-and-pause|fragments-of-1300|empty-last|empty-fragments|messages-in-one-write|5\.6\/|text-(whole|cut)|greek-cut|8\.1\/(valid|first|last|special|noncharacter)-\d|prefix-(2|5|7|9|11)$|border-[1-4]$|7\.1\.2\/message-then-close$|rsv-[234]$|opcode-(5|6|7|13|14|15)$|stray-after-message|4\.2\.2\/usable|\d+mib|\d+kib-(text|binary)|1000-of/;
 
-/** Those of them whose message has a byte. */
+/** Those whose message is not empty. */
 const NOT_EMPTY = new RegExp(`^(?!.*(length-0-|empty-text|1000-of-0-)).*(${ECHO.source})`);
 
-/** Cases with text that is not UTF-8. */
+/** Cases with invalid UTF-8. */
 const NOT_UTF8 =
   /8\.1\/(surrogate|fail-fast|first-beyond|last-beyond|continuation|lonely|cut|impossible|overlong|border-5)|prefix-(1|3|4|6|8|10)$|close-frame-1007/;
 
-/** Cases that break a rule, and are failed. */
+/** Cases that break a rule, and must be failed. */
 const FAILS =
   /5\.1\/mask|5\.2\/(rsv|opcode|length-(not|sign))|5\.5\/p[io]ng|5\.4\/(fragmented|ping-without|stray|restart)|5\.5\.1\/(one-byte|reason-(124|bad|cut))|bad-code|close-frame-100/;
 
 /** Cases whose close frame is answered. */
 const ANSWERED = /5\.5\.1\/(code|reason|empty)$|7\.4\/code-1000|pong-to-text/;
 
-/** The names of several cases. */
+/** Matches the names of several cases. */
 function only(...parts: string[]): RegExp {
   return new RegExp(`/(${parts.join("|")})$`);
 }
 
-/** All of them. */
+/** All mutations. */
 export const MUTATIONS: readonly Mutation[] = [
   {
     name: "answers over HTTP/1.0",
@@ -251,7 +251,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "goes on behind a close frame",
     caughtBy: /text-behind-close|stray-(final|open|after)/,
-    // In single bytes, the end of TCP may come before the message does.
+    // With single bytes, TCP may end before the message.
     cases: /^(?!.*-bytes$)/,
     ignores: ["silence-after-close"],
   },

@@ -1,12 +1,12 @@
-/** The faults of mutant servers that compress, each with the cases that have to catch it, and no others. */
+/** The faults of compressing mutant servers, each with exactly the cases that must catch it. */
 
 import { constants, deflateRawSync } from "node:zlib";
 import type { DeflateFault } from "./mutant_deflate.ts";
 import type { Fault } from "./mutant_server.ts";
 
-/** A fault, and the cases that catch it. */
+/** A fault with the cases that catch it. */
 export interface DeflateMutation extends Fault {
-  /** What the server does wrong, in a few words. */
+  /** The server's fault, in a few words. */
   readonly name: string;
   /** The cases that catch it. */
   readonly caughtBy: RegExp;
@@ -14,7 +14,7 @@ export interface DeflateMutation extends Fault {
   readonly deflate: DeflateFault;
 }
 
-/** Cases in which a message comes back. */
+/** Cases that expect an echo. */
 const ECHO =
   /one-frame|\/fragments|\/context|stored|final-block|two-blocks|\/empty|uncompressed|binary|text-1mib|hundred|server-no-context$|server-window/;
 
@@ -24,7 +24,7 @@ function compressed(payload: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 
 const AGAIN = Uint8Array.of(0xf2, 0, 0x11, 0, 0);
 
-/** All of them. */
+/** All mutations. */
 export const DEFLATE_MUTATIONS: readonly DeflateMutation[] = [
   { name: "forgets the context", caughtBy: /\/context/, deflate: { ignores: ["context"] } },
   { name: "ends its stream at a final block", caughtBy: /final-block/, deflate: { ignores: ["final-block"] } },

@@ -5,22 +5,22 @@ import { within } from "../../lib/net/deadline.ts";
 const NGINX = "/usr/sbin/nginx";
 const DEPLOYED = new URL("../../deploy/nginx.conf", import.meta.url);
 
-/** How long nginx may take to start or to end, in milliseconds. */
+/** Deadline for nginx to start or end, in milliseconds. */
 const NGINX_TIMEOUT_MS = 60_000;
 
 /** Whether nginx is installed. */
 export const hasNginx: boolean = await Deno.stat(NGINX).then(() => true, () => false);
 
-/** nginx in a process of its own; dispose of it to stop it. */
+/** An nginx process; dispose of it to stop it. */
 export interface Nginx extends AsyncDisposable {
   readonly url: string;
-  /** What it wrote so far: the status of each answer with those of the instances, and its complaints. */
+  /** The logs so far: the status of each answer and of the instances' answers, and the errors. */
   logs(): Promise<{ answers: string[]; errors: string[] }>;
 }
 
 /**
- * A loopback address that nobody else listens on. What has to come back on the same port needs one: on 127.0.0.1 the
- * system may have lent the port to an outgoing connection in between.
+ * A loopback address of its own, for a listener that must return to the same port: on 127.0.0.1 the system may lend the
+ * port to an outgoing connection meanwhile.
  */
 export function ownAddress(): string {
   const [a = 0, b = 0] = crypto.getRandomValues(new Uint8Array(2));
@@ -28,9 +28,9 @@ export function ownAddress(): string {
 }
 
 /**
- * Starts nginx with `deploy/nginx.conf`, in which only the addresses are replaced.
+ * Starts nginx with `deploy/nginx.conf`, only with other addresses.
  *
- * @param instances Where the instances listen, as `host:port`.
+ * @param instances The addresses of the instances, as `host:port`.
  */
 export async function startNginx(instances: readonly string[]): Promise<Nginx> {
   const folder = await Deno.makeTempDir({ prefix: "wsproof-nginx-" });
@@ -51,7 +51,7 @@ export async function startNginx(instances: readonly string[]): Promise<Nginx> {
       try {
         child.kill("SIGTERM");
       } catch {
-        // It has ended already.
+        // Already ended.
       }
       await within(child.status, "end of nginx", { timeoutMs: NGINX_TIMEOUT_MS }).finally(() =>
         Deno.remove(folder, { recursive: true })
@@ -68,7 +68,7 @@ export async function startNginx(instances: readonly string[]): Promise<Nginx> {
   return nginx;
 }
 
-/** The deployed site with the addresses of the test; what is not found there any more is an error. */
+/** The deployed site with the addresses of the test; fails if one to replace is missing. */
 function siteOf(site: string, address: string, instances: readonly string[]): string {
   const servers = /(?:^ *server 127\.0\.0\.1:\d+ .*;\n)+/m;
   const [block = ""] = servers.exec(site) ?? [];

@@ -1,8 +1,8 @@
-/** A collector of OpenTelemetry's metrics; run as a script, a process with the metrics of a known snapshot. */
+/** A collector of OpenTelemetry metrics; as a script, a process with the metrics of a known snapshot. */
 
 import { createMetrics, type ServerStats } from "../../lib/server/metrics.ts";
 
-/** What the process has to tell. */
+/** The snapshot to export. */
 export const SNAPSHOT: ServerStats = {
   connections: 2,
   accepted: 12,
@@ -22,7 +22,7 @@ export const SNAPSHOT: ServerStats = {
   droppedLogLines: 6,
 };
 
-/** A metric as it arrives; `points` gives the value for the attributes, each written as `name=value`. */
+/** A metric as received; `points` maps attributes, each written as `name=value`, to the value. */
 export interface CollectedMetric {
   readonly unit: string;
   readonly isMonotonic: boolean;
@@ -35,12 +35,12 @@ export interface Collected {
   readonly metrics: Readonly<Record<string, CollectedMetric>>;
 }
 
-/** Takes what is exported to it. */
+/** Receives exports. */
 export interface Collector extends AsyncDisposable {
   readonly url: string;
   /** The paths of all posts so far. */
   readonly paths: readonly string[];
-  /** What the exports of metrics have of wsproof, in their order; `undefined` for one that has nothing. */
+  /** The part of wsproof in each export of metrics, in order; `undefined` if an export has none. */
   readonly exports: ReadableStreamDefaultReader<Collected | undefined>;
 }
 
@@ -81,7 +81,7 @@ function readMetric({ name, unit, sum }: Json): [string, CollectedMetric] {
   return [name, { unit, isMonotonic: sum.isMonotonic, points: Object.fromEntries(points) }];
 }
 
-/** How many bytes of the heap are in use after so many answers. */
+/** The used heap, in bytes, after this many answers. */
 async function heapAfter(answers: number): Promise<number> {
   using metrics = createMetrics(() => SNAPSHOT, "1.2.3");
   for (let index = 0; index < answers; index++) {
@@ -93,8 +93,8 @@ async function heapAfter(answers: number): Promise<number> {
 }
 
 /**
- * The process: prints the text for Prometheus, disposes of the metrics when a line comes on its standard input, and ends
- * when that does. With `memory` and `--expose-gc` it prints instead by how many bytes the heap grows over 1,000 answers.
+ * The process: prints the text for Prometheus, disposes of the metrics on a line from standard input, and ends with
+ * that input. With `memory` and `--expose-gc` it prints the heap's growth over 1,000 answers, in bytes.
  */
 async function main(): Promise<void> {
   if (Deno.args[0] === "memory") {

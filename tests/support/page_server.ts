@@ -1,4 +1,4 @@
-/** The page of the echo server, and peers behind it, for tests. */
+/** The page of the echo server with peers, for tests. */
 
 import { assertEquals } from "@std/assert";
 import { createEcho } from "../../lib/server/builtin_echo.ts";
@@ -8,7 +8,7 @@ import { standIns } from "./command.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** Peers of the page that do something else than to echo, by their path. */
+/** Peers of the page that do not echo, by path. */
 const PEERS: Record<string, (socket: WebSocket) => void> = {
   "/bye": (socket) => socket.onopen = () => socket.close(4321, 'see "you"'),
   "/illegal": (socket) => socket.onopen = () => socket.close(1006),
@@ -19,7 +19,7 @@ const PEERS: Record<string, (socket: WebSocket) => void> = {
   "/greeting": (socket) => socket.onopen = () => socket.send("<b>welcome</b>\u001b[31m\u202e"),
 };
 
-/** The page and the echo server behind one port, as `deno task server` has them. */
+/** The page and the echo server on one port, as in `deno task server`. */
 export function serve(options: PageOptions) {
   const page = createPage(options);
   const echo = createEcho();
@@ -45,7 +45,7 @@ export function serve(options: PageOptions) {
   };
 }
 
-/** What a POSIX shell makes of a command: with a function `deno` that runs the client at once, or with the real task. */
+/** Runs a command in a POSIX shell: with a function `deno` that runs the client at once, or with the real task. */
 export async function shell(
   command: string,
   { env = {}, task = false }: { env?: Record<string, string>; task?: boolean } = {},
@@ -60,19 +60,19 @@ export async function shell(
   return JSON.parse(text);
 }
 
-/** One thing that the page does. */
+/** One case of the page. */
 export interface Case extends Look {
   readonly options?: PageOptions;
-  /** What Chromium itself logs, as of a connection that fails. */
+  /** Expected log lines of Chromium itself, as for a failed connection. */
   readonly logs?: RegExp;
-  /** Whether the case asks for addresses that are not the server's. */
+  /** Whether the case requests addresses of other servers. */
   readonly strays?: boolean;
-  /** The query of the address that is opened; none by default. */
+  /** The query of the address; none by default. */
   readonly query?: string;
   readonly run: (tab: Tab, host: string) => Promise<void>;
 }
 
-/** A test with a step for each case, in one Chromium. */
+/** Registers a test with a step for each case, in one Chromium. */
 export function testPage(name: string, cases: Record<string, Case>): void {
   Deno.test({
     name,

@@ -1,8 +1,6 @@
-/**
- * A WebSocket server written by hand over TCP, for the tests of what a peer may do wrong. It knows nothing of lib/.
- */
+/** A WebSocket server written by hand over TCP, to test faults of a peer. It imports nothing of lib/. */
 
-/** What one connection does. */
+/** The behavior of one connection. */
 export type Script = (socket: RawSocket) => Promise<void>;
 
 /** A server that runs a script for each connection; dispose of it to stop it. */
@@ -13,7 +11,7 @@ export interface RawPeer extends AsyncDisposable {
   readonly done: Promise<void>;
 }
 
-/** Starts a server on a free port of 127.0.0.1. The connection is dropped when its script ends. */
+/** Starts a server on a free port of 127.0.0.1. The end of a script drops its connection. */
 export function rawPeer(script: Script, tls?: { cert: string; key: string }): RawPeer {
   const options = { hostname: "127.0.0.1", port: 0 };
   const listener = tls ? Deno.listenTls({ ...options, ...tls }) : Deno.listen(options);
@@ -27,7 +25,7 @@ export function rawPeer(script: Script, tls?: { cert: string; key: string }): Ra
     try {
       await script(socket);
     } catch {
-      // A peer that is gone ends the script: the test judges what the client saw.
+      // The end of the peer ends the script: the test judges the client.
     }
     socket.close();
     open.delete(socket);
@@ -40,7 +38,7 @@ export function rawPeer(script: Script, tls?: { cert: string; key: string }): Ra
         running.add(task);
         task.finally(() => running.delete(task));
       } catch (error) {
-        // A TLS handshake that fails is one connection, a closed listener is the end.
+        // A failed TLS handshake ends one connection, a closed listener all.
         if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
       }
     }
@@ -58,7 +56,7 @@ export function rawPeer(script: Script, tls?: { cert: string; key: string }): Ra
   };
 }
 
-/** The handshake of a client written by hand; what is in `fields` replaces the field of the same name, or removes it. */
+/** A client's handshake by hand; `fields` replaces the field of the same name, or removes it. */
 export function requestHead(fields: Record<string, string | undefined> = {}, line = "GET / HTTP/1.1"): string {
   const all: Record<string, string | undefined> = {
     Host: "127.0.0.1",
@@ -74,13 +72,13 @@ export function requestHead(fields: Record<string, string | undefined> = {}, lin
   return [line, ...lines, "", ""].join("\r\n");
 }
 
-/** Connects to a server by hand. */
+/** Connects without a handshake. */
 export async function connectRaw(url: string): Promise<RawSocket> {
   const { hostname, port } = new URL(url);
   return new RawSocket(await Deno.connect({ hostname, port: Number(port) }), { masks: true });
 }
 
-/** Connects to a server by hand and lets it upgrade. */
+/** Connects and completes the upgrade. */
 export async function rawClient(url: string): Promise<RawSocket> {
   const socket = await connectRaw(url);
   try {
@@ -93,11 +91,11 @@ export async function rawClient(url: string): Promise<RawSocket> {
   }
 }
 
-/** A frame as it is on the wire. */
+/** A frame on the wire. */
 export interface RawFrame {
   readonly opcode: number;
   readonly payload: Uint8Array<ArrayBuffer>;
-  /** The reserved bits, if one is set; RSV1 is 4. */
+  /** The reserved bits, if any are set; RSV1 is 4. */
   readonly reserved?: number;
 }
 
@@ -107,7 +105,7 @@ export const CLOSE = 8;
 
 export class RawSocket {
   readonly #connection: Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
-  /** What has been read: the bytes from `#start` to `#end` were not taken yet. */
+  /** Received bytes: those from `#start` to `#end` are unread. */
   #buffer = new Uint8Array(65536);
   #start = 0;
   #end = 0;
@@ -123,7 +121,7 @@ export class RawSocket {
     this.#masks = masks;
   }
 
-  /** Reads the request, to the empty line. */
+  /** Reads the request up to the empty line. */
   async readHead(): Promise<string> {
     while (true) {
       const head = new TextDecoder("latin1").decode(this.#buffer.subarray(this.#start, this.#end));
@@ -133,7 +131,7 @@ export class RawSocket {
     }
   }
 
-  /** Reads the request and answers it with a correct upgrade. */
+  /** Reads the request and answers with a correct upgrade. */
   async upgrade(...fields: string[]): Promise<string> {
     const head = await this.readHead();
     await this.answerUpgrade(head, ...fields);
@@ -153,7 +151,7 @@ export class RawSocket {
     await this.write([...answer, `Sec-WebSocket-Accept: ${accept}`, ...fields, "", ""].join("\r\n"));
   }
 
-  /** Reads so many bytes. */
+  /** Reads exactly this many bytes. */
   readBytes(count: number): Promise<Uint8Array> {
     return this.#take(count);
   }
@@ -171,7 +169,7 @@ export class RawSocket {
     return { opcode: first & 15, payload, ...(reserved !== 0 && { reserved }) };
   }
 
-  /** Writes one frame, masked if this is a client; `firstByte` replaces FIN and the reserved bits. */
+  /** Writes one frame, masked as a client; `firstByte` replaces FIN and the reserved bits. */
   async frame(opcode: number, payload: string | Uint8Array = "", firstByte = 0x80): Promise<void> {
     const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
     const header = [firstByte | opcode];
@@ -193,13 +191,13 @@ export class RawSocket {
     await this.frame(CLOSE, new Uint8Array([code >> 8, code & 255, ...text]));
   }
 
-  /** Answers one message with itself. */
+  /** Echoes one message. */
   async echoOne(): Promise<void> {
     const { opcode, payload } = await this.readFrame();
     await this.frame(opcode, payload);
   }
 
-  /** Waits for the client's close frame and answers it with the same payload. */
+  /** Waits for the client's close frame and echoes its payload. */
   async answerClose(): Promise<RawFrame> {
     const frame = await this.readFrame();
     await this.frame(CLOSE, frame.payload);
@@ -211,7 +209,7 @@ export class RawSocket {
     return this.#stopped.promise;
   }
 
-  /** Reads and forgets, until the client is gone. */
+  /** Reads and discards until the client is gone. */
   async untilGone(): Promise<void> {
     while (true) {
       this.#start = this.#end = 0;
@@ -219,26 +217,26 @@ export class RawSocket {
     }
   }
 
-  /** Reads what comes until the peer ends the connection. */
+  /** Reads until the peer ends the connection. */
   async readToEnd(): Promise<Uint8Array<ArrayBuffer>> {
     while (await this.#readSome()) {
-      // Everything is kept.
+      // All bytes are kept.
     }
     return this.#take(this.#end - this.#start);
   }
 
-  /** Reads and forgets, until the peer ends the connection. */
+  /** Reads and discards until the peer ends the connection. */
   async forget(): Promise<void> {
     const buffer = new Uint8Array(65536);
     while (await this.#connection.read(buffer) !== null);
   }
 
-  /** Ends the own side of the connection. */
+  /** Ends this side of the connection. */
   closeWrite(): Promise<void> {
     return this.#connection.closeWrite();
   }
 
-  /** Hands on what arrives to another socket, until either is gone. */
+  /** Forwards received bytes to another socket, until either is gone. */
   async pipeTo(other: RawSocket): Promise<void> {
     try {
       while (true) {
@@ -274,7 +272,7 @@ export class RawSocket {
     if (!await this.#readSome()) throw new Error("The client is gone");
   }
 
-  /** Reads into the room behind what there is; the room doubles, so that each byte is copied a few times at most. */
+  /** Reads into the free space of the buffer, which doubles, so that each byte is copied only a few times. */
   async #readSome(): Promise<boolean> {
     if (this.#end === this.#buffer.byteLength) {
       const unread = this.#buffer.subarray(this.#start, this.#end);

@@ -1,10 +1,10 @@
-/** Requests by hand to both front doors, and what they answer. */
+/** Requests by hand to both front doors, and the answers. */
 
 import { assertMatch } from "@std/assert";
 import type { TransportName } from "../../lib/connection/connection.ts";
 import { connectRaw } from "./raw_peer.ts";
 
-/** The whole answer, as each front door writes it; the date is that of `shown`. */
+/** The whole answer of each front door; the date comes from `shown`. */
 export function answer(
   transport: TransportName,
   status: string,
@@ -23,7 +23,7 @@ export function answer(
   const length: [string, string] = ["content-length", `${body.length}`];
   const lines = transport === "builtin" ? [...sorted, length, ["date", date]] : [
     ...sorted.filter(([name]) => name !== "connection"),
-    // Over our own frames each connection takes one request, and says so.
+    // Over our own frames each connection takes one request, and announces that.
     ["connection", fields["connection"] ? `${fields["connection"]}, close` : "close"],
     length,
     ["date", date],
@@ -31,7 +31,7 @@ export function answer(
   return `HTTP/1.1 ${status}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n${body}`;
 }
 
-/** Sends a head and reads all of the answer. */
+/** Sends a head and reads the whole answer. */
 export async function exchangeHeads(url: string, head: string): Promise<string> {
   const socket = await connectRaw(url);
   await socket.write(head);

@@ -1,4 +1,4 @@
-/** A registry like JSR on loopback, which has the stand-ins of offline/ as its packages. */
+/** A registry like JSR on loopback, with the stand-ins of offline/ as packages. */
 
 const OFFLINE = new URL("../../offline/", import.meta.url);
 
@@ -16,10 +16,10 @@ const PACKAGES = [
   { name: "@std/http", version: "1.1.1", exports: { "./negotiation": "./negotiation.ts", "./status": "./status.ts" } },
 ];
 
-/** What a registry answers, by path. */
+/** The answers of a registry, by path. */
 export type Pages = Map<string, string>;
 
-/** The pages of a registry that has the packages, and the hash of each package as deno.lock has it. */
+/** The pages of a registry with the packages, and each package's hash as in deno.lock. */
 export async function packagePages(): Promise<{ pages: Pages; integrity: Record<string, string> }> {
   const pages: Pages = new Map();
   const integrity: Record<string, string> = {};
@@ -45,14 +45,14 @@ async function hash(text: string): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex();
 }
 
-/** A registry that listens; dispose of it to stop it. */
+/** A running registry; dispose of it to stop it. */
 export interface Registry extends AsyncDisposable {
   readonly url: string;
-  /** How many requests there were. */
+  /** The number of requests. */
   readonly requests: number;
 }
 
-/** Starts a registry; without pages each answer is the status. */
+/** Starts a registry; without pages it answers only the status. */
 export function serveRegistry(pages: Pages, status = 404): Registry {
   let requests = 0;
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {

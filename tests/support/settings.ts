@@ -1,4 +1,4 @@
-/** The settings of a command line, and the messages that it sends. */
+/** The settings of a command line, and its messages. */
 
 import { CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "../../lib/cli/client_settings.ts";
 import { parseCommandLine } from "../../lib/cli/command_line.ts";
@@ -13,7 +13,7 @@ export async function messagesFor(args: readonly string[]): Promise<Message[]> {
   return await Array.fromAsync(exchange.messages ?? []);
 }
 
-/** Those properties of an object that another one has. */
+/** The properties of an object that another one has too. */
 export function sameProperties(object: object, others: object): Record<string, unknown> {
   return Object.fromEntries(Object.keys(others).map((name) => [name, Reflect.get(object, name)]));
 }

@@ -1,33 +1,33 @@
-/** Runs a command in a terminal of its own (bsdutils' script), as a person does. */
+/** Runs a command in its own terminal (bsdutils' script), as a person does. */
 
 import { assert } from "@std/assert";
 
-/** Whether there is a terminal to run commands in. */
+/** Whether a terminal can run commands here. */
 export const hasTerminal = Deno.build.os === "linux" &&
   await Deno.stat("/usr/bin/script").then(() => true, () => false);
 
-/** How long a command in a terminal may take before the test gives up on it, in milliseconds. */
+/** Deadline for a command in a terminal, in milliseconds. */
 const TERMINAL_TIMEOUT_MS = 60_000;
 
-/** What a terminal makes of Ctrl-C: SIGINT for every process that it runs. */
+/** A terminal turns Ctrl-C into SIGINT for all its processes. */
 export const CTRL_C = "\u0003";
 
-/** How the terminal is. */
+/** Options of the terminal. */
 export interface TerminalOptions {
-  /** Its columns; 80 where it does not tell, as without this. */
+  /** Its columns; by default unknown, which means 80. */
   readonly columns?: number;
-  /** Its kind, as the variable TERM says. */
+  /** Its kind, as in the variable TERM. */
   readonly kind?: string;
-  /** A command of the shell to run afterwards, whatever the first one ended with. */
+  /** A shell command to run afterwards, whatever the first exit code. */
   readonly after?: string;
 }
 
-/** How a terminal is in which a process reads lines, as `stty -a` says it. */
+/** The state of a terminal in which a process reads lines, as in `stty -a`. */
 export const COOKED = / icanon [^]* echo /;
 
 /** A command in a terminal; dispose of it to end it. */
 export class Terminal implements AsyncDisposable {
-  /** What stands on the screen. */
+  /** The screen so far. */
   screen = "";
   readonly #child: Deno.ChildProcess;
   readonly #columns: number;
@@ -36,7 +36,7 @@ export class Terminal implements AsyncDisposable {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #timer: ReturnType<typeof setTimeout>;
 
-  /** Runs Deno with these words, of which none needs a quote for the shell. */
+  /** Runs Deno with these words, none of which needs quotes in the shell. */
   constructor(...given: readonly (TerminalOptions | string)[]) {
     const words = given.filter((word) => typeof word === "string");
     const { columns, kind = "xterm", after } = given.find((option) => typeof option !== "string") ?? {};
@@ -44,7 +44,7 @@ export class Terminal implements AsyncDisposable {
     const command = [Deno.execPath(), ...words].join(" ");
     this.#columns = columns ?? 80;
     this.#child = new Deno.Command("script", {
-      // Without `exec` a shell that got the Ctrl-C too would end by it (dash, where SHELL is not set).
+      // Without `exec`, Ctrl-C would end the shell too (dash, where SHELL is not set).
       args: [
         "-qec",
         `${size}${after === undefined ? `exec ${command}` : `${command}; code=$?; ${after}; exit $code`}`,
@@ -60,19 +60,19 @@ export class Terminal implements AsyncDisposable {
     this.#timer = setTimeout(() => this.#child.kill("SIGKILL"), TERMINAL_TIMEOUT_MS);
   }
 
-  /** Reads the screen until a text stands there, broken into lines or not. */
+  /** Reads the screen until a text appears, wrapped or not. */
   async until(text: string): Promise<void> {
     while (!this.screen.includes(text) && !this.screen.replace(/\s+/g, " ").includes(text)) {
       assert(await this.#read(), `The terminal ended before "${text}":\n${this.screen}`);
     }
   }
 
-  /** What a person sees: the lines of the screen as they stand now, without blanks at their ends. */
+  /** The visible lines of the screen, without trailing blanks. */
   get lines(): string[] {
     return render(this.screen, this.#columns);
   }
 
-  /** Reads the screen until a person sees what is awaited. */
+  /** Reads the screen until its visible lines match. */
   async untilSeen(isSeen: (lines: string[]) => boolean): Promise<void> {
     while (!isSeen(this.lines)) assert(await this.#read(), `The terminal ended:\n${this.lines.join("\n")}`);
   }
@@ -91,7 +91,7 @@ export class Terminal implements AsyncDisposable {
     await this.#writer.write(new TextEncoder().encode(keys));
   }
 
-  /** Waits for the end of the command, and gives its exit code. */
+  /** Waits for the end of the command; returns its exit code. */
   async ended(): Promise<number> {
     await this.#reading;
     return (await this.#child.status).code;
@@ -101,14 +101,14 @@ export class Terminal implements AsyncDisposable {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // It has ended already.
+      // Already ended.
     }
     await this.ended();
     clearTimeout(this.#timer);
     await this.#writer.close().catch(() => {});
   }
 
-  /** Waits until more stands on the screen; `false` at the end. Several may wait at once. */
+  /** Waits for more output; `false` at the end. Several waits may be pending. */
   #read(): Promise<boolean> {
     return this.#more.promise;
   }
@@ -123,14 +123,14 @@ export class Terminal implements AsyncDisposable {
   }
 }
 
-/** The processes that a process has started (Linux). */
+/** The child processes of a process (Linux). */
 async function childrenOf(pid: number): Promise<number[]> {
-  // The runtime itself would want every permission for a file below /proc.
+  // The runtime itself would need every permission for a file below /proc.
   const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/task/${pid}/children`] }).output();
   return new TextDecoder().decode(stdout).split(" ").filter((word) => word !== "").map(Number);
 }
 
-/** Does what the codes say that move the cursor and clear; others do nothing. */
+/** Interprets the codes that move the cursor and clear; ignores others. */
 function render(output: string, columns: number): string[] {
   const lines: string[][] = [[]];
   let [row, column] = [0, 0];

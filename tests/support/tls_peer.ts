@@ -1,6 +1,6 @@
 /**
- * A TLS 1.3 client written by hand (RFC 8446), for what a peer may do wrong inside of TLS: it sends whatever records it is told
- * to. It knows one cipher suite, and believes every certificate.
+ * A TLS 1.3 client written by hand (RFC 8446), to break the rules inside TLS with arbitrary records. It has one cipher
+ * suite, and trusts every certificate.
  */
 
 /** Types of records (RFC 8446 section 5.1). */
@@ -8,23 +8,23 @@ export const RECORD = { alert: 21, handshake: 22, data: 23 } as const;
 
 const EMPTY = new Uint8Array(0);
 
-/** The type of a message that updates keys. */
+/** The type of a KeyUpdate message. */
 const KEY_UPDATE = 24;
 
-/** A record as it was inside its encryption. */
+/** A decrypted record. */
 export interface TlsRecord {
   readonly type: number;
   readonly bytes: Uint8Array;
 }
 
-/** A ClientHello, with the key that is offered in it. */
+/** A ClientHello with the key that it offers. */
 export interface ClientHello {
-  /** The handshake message, without a record around it. */
+  /** The handshake message, without a record. */
   readonly message: Uint8Array<ArrayBuffer>;
   readonly privateKey: CryptoKey;
 }
 
-/** Makes a ClientHello that our server takes. */
+/** Makes a ClientHello that our server accepts. */
 export async function clientHello(): Promise<ClientHello> {
   const pair = await crypto.subtle.generateKey({ name: "X25519" }, true, ["deriveBits"]);
   if (!("privateKey" in pair)) throw new Error("No pair of keys");
@@ -41,7 +41,7 @@ export async function clientHello(): Promise<ClientHello> {
   return { message: message(1, body), privateKey: pair.privateKey };
 }
 
-/** A ClientHello of TLS 1.2 (RFC 5246 section 7.4.1.2) that our server takes. */
+/** A ClientHello of TLS 1.2 (RFC 5246 section 7.4.1.2) that our server accepts. */
 export function legacyClientHello(random: Uint8Array): Pick<ClientHello, "message"> {
   const extensions = joined(
     extension(10, Uint8Array.of(0, 2, 0, 0x1d)),
@@ -49,7 +49,7 @@ export function legacyClientHello(random: Uint8Array): Pick<ClientHello, "messag
     extension(13, Uint8Array.of(0, 4, 8, 4, 4, 1)),
     extension(23, EMPTY), // extended_master_secret
   );
-  // ECDHE with RSA and AES-GCM, and the sign that renegotiation is secure.
+  // ECDHE with RSA and AES-GCM, and the signal for secure renegotiation.
   const suites = Uint8Array.of(0, 6, 0xc0, 0x2f, 0xc0, 0x30, 0, 0xff, 1, 0);
   const body = joined(Uint8Array.of(3, 3), random, Uint8Array.of(0), suites, u16(extensions.byteLength), extensions);
   return { message: message(1, body) };
@@ -60,12 +60,12 @@ export function message(type: number, body: Uint8Array): Uint8Array<ArrayBuffer>
   return joined(Uint8Array.of(type, body.byteLength >> 16), u16(body.byteLength & 0xffff), body);
 }
 
-/** A record in the clear. */
+/** A plaintext record. */
 export function record(type: number, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   return joined(Uint8Array.of(type, 3, 3), u16(payload.byteLength), payload);
 }
 
-/** Bytes as records of at most so many bytes each. */
+/** Bytes in records of at most this many bytes each. */
 export function inRecords(type: number, bytes: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
   const records: Uint8Array[] = [];
   for (let at = 0; at < bytes.byteLength; at += size) records.push(record(type, bytes.subarray(at, at + size)));
@@ -93,7 +93,7 @@ class Direction {
     return new Direction(secret, key, await expand(secret, "iv", EMPTY, 12));
   }
 
-  /** The keys behind an update (RFC 8446 section 7.2). */
+  /** The keys after an update (RFC 8446 section 7.2). */
   async next(): Promise<Direction> {
     return await Direction.of(await expand(this.#secret, "traffic upd", EMPTY, 32));
   }
@@ -120,7 +120,7 @@ class Direction {
   }
 }
 
-/** A client whose handshake is done. */
+/** A client after its handshake. */
 export class TlsPeer {
   readonly #conn: Deno.TcpConn;
   #sending: Direction;
@@ -132,7 +132,7 @@ export class TlsPeer {
     this.#receiving = receiving;
   }
 
-  /** Connects to 127.0.0.1, and shakes hands; the ClientHello goes out in records of so many bytes. */
+  /** Connects to 127.0.0.1 and performs the handshake; the ClientHello goes out in records of this many bytes. */
   static async connect(port: number, { helloRecordBytes = 16_384 } = {}): Promise<TlsPeer> {
     const conn = await Deno.connect({ hostname: "127.0.0.1", port });
     try {
@@ -172,19 +172,19 @@ export class TlsPeer {
     }
   }
 
-  /** Encrypts a record, with so many zeros behind it, and does not send it: what is sent has to be so in this order. */
+  /** Encrypts a record with this much zero padding, without sending. Records must be sent in this order. */
   seal(type: number, bytes: Uint8Array, padding = 0): Promise<Uint8Array<ArrayBuffer>> {
     return this.#sending.seal(type, bytes, padding);
   }
 
-  /** Encrypts the request that both sides update their keys (RFC 8446 section 4.6.3), and updates its own. */
+  /** Encrypts a request for both sides to update their keys (RFC 8446 section 4.6.3), and updates its own. */
   async sealUpdate(): Promise<Uint8Array<ArrayBuffer>> {
     const sealed = await this.seal(RECORD.handshake, message(KEY_UPDATE, Uint8Array.of(1)));
     this.#sending = await this.#sending.next();
     return sealed;
   }
 
-  /** Sends bytes of TCP as they are. */
+  /** Sends raw bytes over TCP. */
   writeRaw(bytes: Uint8Array): Promise<void> {
     return writeAll(this.#conn, bytes);
   }
@@ -194,11 +194,11 @@ export class TlsPeer {
     await this.writeRaw(await this.seal(RECORD.data, typeof data === "string" ? new TextEncoder().encode(data) : data));
   }
 
-  /** Reads records up to the next of application data or an alert; rejects at the end of TCP. */
+  /** Reads up to the next application data or alert; rejects at the end of TCP. */
   async read(): Promise<TlsRecord> {
     while (true) {
       const one = await readSealed(this.#conn, this.#receiving);
-      // Tickets are of no use here.
+      // Tickets are not needed here.
       if (one.type !== RECORD.handshake) return one;
       if (one.bytes[0] === KEY_UPDATE) this.#receiving = await this.#receiving.next();
     }
@@ -265,7 +265,7 @@ async function deriveSecret(
   return await expand(secret, label, new Uint8Array(await crypto.subtle.digest("SHA-256", transcript)), 32);
 }
 
-/** The key that a ServerHello offers: the extension 51, group x25519, 32 bytes. */
+/** The offered key of a ServerHello: extension 51, group x25519, 32 bytes. */
 function keyShareOf(serverHello: Uint8Array): Uint8Array<ArrayBuffer> {
   const marker = [0, 51, 0, 36, 0, 0x1d, 0, 32];
   for (let at = 0; at < serverHello.byteLength; at++) {

@@ -1,6 +1,6 @@
 /**
- * TLS streams that are wrong somewhere, from a seed: ClientHellos and handshakes of TLS 1.2 and 1.3 that are changed, cut, split,
- * repeated or flooded, and records behind a good handshake that no client would send.
+ * Broken TLS streams, from a seed: ClientHellos and handshakes of TLS 1.2 and 1.3 that are changed, cut, split,
+ * repeated or flooded, and records after a good handshake that no client would send.
  */
 
 import { Random } from "../../perf/fuzz/random.ts";
@@ -9,10 +9,10 @@ import { requestHead } from "./raw_peer.ts";
 import { clientHello, inRecords, legacyClientHello, message, RECORD, record, TlsPeer } from "./tls_peer.ts";
 import { frame, joined } from "./wire.ts";
 
-/** How long a server may take to let go of a stream that has ended, in milliseconds. */
+/** Deadline for a server to drop a stream after its end, in milliseconds. */
 const LET_GO = { timeoutMs: 30_000 };
 
-/** Changes, cuts or lengthens bytes; those in front, where types and lengths are, more often than others. */
+/** Changes, cuts or lengthens bytes; preferably the first, with types and lengths. */
 function changed(random: Random, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const copy = bytes.slice();
   for (let count = 1 + random.below(4); count > 0; count--) {
@@ -27,12 +27,12 @@ function changed(random: Random, bytes: Uint8Array<ArrayBuffer>): Uint8Array<Arr
 
 const TYPES = [20, 21, 22, 23, 24, 0, 255] as const;
 
-/** Streams that go wrong before the handshake is through. */
+/** Streams that break before the end of the handshake. */
 async function earlyStream(random: Random): Promise<Uint8Array<ArrayBuffer>> {
   const { message: hello } = random.below(2) === 0 ? await clientHello() : legacyClientHello(random.bytes(32));
   const size = random.pick([1, 2, 5, 50, 100, 16_384]);
   const good = inRecords(RECORD.handshake, hello, size);
-  // The key exchange of TLS 1.2, with any key, and a Finished that nobody can decrypt.
+  // The key exchange of TLS 1.2 with an arbitrary key, and a Finished that nobody can decrypt.
   const exchange = joined(
     record(RECORD.handshake, message(16, joined(Uint8Array.of(32), random.bytes(32)))),
     record(20, Uint8Array.of(1)),
@@ -58,7 +58,7 @@ async function earlyStream(random: Random): Promise<Uint8Array<ArrayBuffer>> {
     case 7:
       return joined(good, inRecords(random.pick(TYPES), random.bytes(random.below(3000)), 1 + random.below(500)));
     case 8:
-      // Announced to be long, and never ended.
+      // Announced as long, never completed.
       return inRecords(RECORD.handshake, message(1, random.bytes(random.below(80_000))).slice(0, 70_000), size + 20);
     case 9:
       return new TextEncoder().encode(
@@ -69,10 +69,10 @@ async function earlyStream(random: Random): Promise<Uint8Array<ArrayBuffer>> {
   }
 }
 
-/** How a stream ends. */
+/** The end of a stream. */
 type End = "fin" | "reset" | "close_notify";
 
-/** Sends what is wrong before the handshake is through. */
+/** Sends a stream that breaks before the end of the handshake. */
 async function sendEarly(random: Random, port: number): Promise<undefined> {
   const bytes = await earlyStream(random);
   const conn = await Deno.connect({ hostname: "127.0.0.1", port });
@@ -98,7 +98,7 @@ async function sendEarly(random: Random, port: number): Promise<undefined> {
   }
 }
 
-/** Sends records behind a good handshake; says what was accepted and must not have been. */
+/** Sends records after a good handshake; returns wrongly accepted ones. */
 async function sendLate(random: Random, port: number): Promise<string | undefined> {
   const peer = await TlsPeer.connect(port, { helloRecordBytes: random.pick([1, 40, 16_384]) });
   try {
@@ -112,7 +112,7 @@ async function sendLate(random: Random, port: number): Promise<string | undefine
     const last = await peer.seal(RECORD.data, frame(1, "last"));
     const isSent = isUpgraded && random.below(2) === 0;
     if (isSent) await peer.writeRaw(good);
-    // Without the record in between the sequence of keys is broken: nothing behind it may be taken.
+    // The missing record breaks the sequence of keys: the server must reject all that follows.
     const stream = joined(wrong, last);
     const size = random.pick([stream.byteLength, 1 + random.below(3000)]);
     const echoes = echoesOf(peer);
@@ -159,7 +159,7 @@ async function wrongRecords(random: Random, peer: TlsPeer): Promise<Uint8Array<A
   }
 }
 
-/** The text of all data that comes. */
+/** The text of all received data. */
 async function echoesOf(peer: TlsPeer): Promise<string> {
   let text = "";
   try {
@@ -176,19 +176,19 @@ async function echoesOf(peer: TlsPeer): Promise<string> {
  * Sends one stream to a server on 127.0.0.1.
  *
  * @param port Its port.
- * @param seed Which stream.
- * @returns What the server did wrong; `undefined` if nothing.
+ * @param seed The seed of the stream.
+ * @returns The server's fault; `undefined` for none.
  */
 export async function sendTlsStream(port: number, seed: number): Promise<string | undefined> {
   const random = new Random(seed);
-  // The first numbers of neighbouring seeds are alike.
+  // The first numbers of neighboring seeds are alike.
   for (let count = 0; count < 4; count++) random.below(2);
   const sending = random.below(2) === 0 ? sendEarly(random, port) : sendLate(random, port);
   try {
     return await within<string | undefined>(sending, "end", LET_GO);
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) return "Server does not listen any more";
-    // A peer that was dropped in the middle is as it should be; one that still waits is not.
+    // A drop in the middle is right; a peer that still waits is not.
     return error instanceof TimeoutError ? `Server does not let go: ${error.message}` : undefined;
   }
 }

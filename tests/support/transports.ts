@@ -1,4 +1,4 @@
-/** Runs a test over both transports: what they do alike is said once. */
+/** Runs a test over both transports, for their common behavior. */
 
 import type { TransportName } from "../../lib/connection/connection.ts";
 

@@ -1,4 +1,4 @@
-/** A server over our own frames whose handler keeps what it is told, for the tests of what the server guarantees. */
+/** A server over our own frames whose handler records its events, to test the promises of the server. */
 
 import { encodeFrame, type EncodeFrameOptions } from "../../lib/protocol/frame.ts";
 import { within } from "../../lib/net/deadline.ts";
@@ -9,7 +9,7 @@ import { CLOSE, connectRaw, type RawSocket, requestHead } from "./raw_peer.ts";
 
 export const WAIT = { timeoutMs: 60_000 };
 
-/** Something the server told. */
+/** An event of the server. */
 export type Told =
   | { readonly type: "end"; readonly end: WireEnd }
   | { readonly type: "abandoned"; readonly url: string }
@@ -21,19 +21,19 @@ export type Told =
     readonly port: number;
   };
 
-/** A server with its notes; dispose of it to stop it. */
+/** A server with its events; dispose of it to stop it. */
 export interface WireScene extends AsyncDisposable {
   readonly server: WireServer;
   readonly url: string;
-  /** All that was told so far. */
+  /** All events so far. */
   readonly told: readonly Told[];
-  /** Waits until so much was told. */
+  /** Waits for this many events. */
   untilTold(count: number): Promise<readonly Told[]>;
-  /** A peer whose upgrade is done. */
+  /** A peer after its upgrade. */
   connect(): Promise<RawSocket>;
 }
 
-/** Starts a server that lets every request through, unless the handler says otherwise. */
+/** Starts a server that accepts every request, unless the handler overrides that. */
 export function wireScene(
   options: Partial<WireServerOptions & WireLimits> = {},
   handler: Partial<EchoHandler> = {},
@@ -80,7 +80,7 @@ export function wireScene(
   };
 }
 
-/** Reads the frames up to the close frame: what came back before it, and its code and reason. */
+/** Reads the frames up to the close frame: their opcodes, and its code and reason. */
 export async function framesToClose(socket: RawSocket): Promise<[opcodes: number[], code: number, reason: string]> {
   const opcodes = [];
   while (true) {
@@ -92,7 +92,7 @@ export async function framesToClose(socket: RawSocket): Promise<[opcodes: number
   }
 }
 
-/** Waits for something that nobody tells. */
+/** Polls for a state that no event announces. */
 export async function until(isSo: () => boolean): Promise<void> {
   const begin = performance.now();
   while (!isSo()) {
@@ -101,7 +101,7 @@ export async function until(isSo: () => boolean): Promise<void> {
   }
 }
 
-/** A frame of a client. */
+/** A client's frame. */
 export function frame(
   opcode: number,
   payload: string | Uint8Array = "",
@@ -111,7 +111,7 @@ export function frame(
   return encodeFrame(opcode, bytes, { maskingKey: Uint8Array.of(0x37, 0xfa, 0x21, 0x3d), ...options });
 }
 
-/** Joins frames, so that they go out in one write. */
+/** Joins frames for one write. */
 export function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
   let at = 0;

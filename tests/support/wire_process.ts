@@ -1,6 +1,6 @@
 /**
- * A server over our own frames in a process of its own, to see how much memory it takes: `wire_process.ts OPTIONS BUDGET`, the
- * options of a `WireServer` as JSON and the bytes that all peers may hold. It prints its port.
+ * A server over our own frames in its own process, to measure its memory: `wire_process.ts OPTIONS BUDGET`, with the
+ * options of a `WireServer` as JSON and the byte limit of all peers. It prints its port.
  */
 
 import { MemoryBudget } from "../../lib/server/budget.ts";

@@ -14,7 +14,7 @@ export function concat(...parts: readonly (string | Uint8Array)[]): Uint8Array {
   return Uint8Array.from(parts.flatMap((part) => [...(typeof part === "string" ? utf8(part) : part)]));
 }
 
-/** A server, a raw peer whose upgrade is done, and the end of the connection as the server tells it. */
+/** A server, a raw peer after its upgrade, and the server's event for the close. */
 export interface Scene {
   readonly server: EchoServer;
   readonly socket: RawSocket;
