@@ -219,30 +219,6 @@ Deno.test("Player keeps 131,072 frames, and ends the connection of who sends mor
   assertEquals([isClosed, player.seen().frames.length], [true, 131_072]);
 });
 
-Deno.test("frames of clients count for the memory of the lab, and not their bytes alone", async () => {
-  await using lab = await startLab();
-  // With 640 bytes for each, those of two clients are too much together, and those of one are not.
-  const frames = new Uint8Array(Uint8Array.fromHex("8a8001020304".repeat(130_000)));
-  const sockets = await Promise.all(["a", "b"].map(async (agent) => {
-    const socket = await connectRaw(lab.url);
-    await handshake(socket, `/runCase?case=1&agent=${agent}`);
-    // The lab may drop the connection meanwhile.
-    await socket.write(frames).catch(() => {});
-    return socket;
-  }));
-  await Promise.race(sockets.map(async (socket) => {
-    try {
-      while (true) await socket.readFrame();
-    } catch {
-      // The end of the connection.
-    }
-  }));
-  for (const socket of sockets) socket.close();
-  const reports = await lab.reports();
-  const reasons = reports.flatMap(({ results }) => results.map(({ reason }) => reason));
-  assertEquals(reasons.filter((reason) => reason === "Connections hold more than the lab has").length, 1, `${reasons}`);
-});
-
 Deno.test("maskProblem() finds nothing in random keys, and what repeats, three times at least", () => {
   const random = [...crypto.getRandomValues(new Uint32Array(32))];
   assertEquals(maskProblem(random, random), undefined);
