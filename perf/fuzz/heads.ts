@@ -1,7 +1,7 @@
 /**
- * Mutated opening handshakes against every server of the project: the two front doors with and without TLS in front, the handler
- * under `deno serve`, and the lab. No head may end or hang one of them, print on its standard error output, or be let in although
- * it is no handshake; and every correct one is let in.
+ * Mutated opening handshakes against every server of the project: the two front doors with and without TLS in front,
+ * the handler under `deno serve`, and the lab. No head may end or hang a server, make it print on standard error, or be
+ * accepted although it is no handshake; every correct one must be accepted.
  *
  *     deno run $(deno task -q std:flags) --allow-net --allow-read --allow-run perf/fuzz/heads.ts --count 50000
  */
@@ -9,18 +9,18 @@
 import { conclude, FLAGS, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";
 import type { Random } from "./random.ts";
 
-/** How many connections there are at once. */
+/** Concurrent connections. */
 const AT_ONCE = 24;
 
-/** How long an answer may take, in milliseconds: the deadline of a head is 10 s. */
+/** Deadline for an answer, in milliseconds: the deadline of a head is 10 s. */
 const ANSWER_TIMEOUT_MS = 25_000;
 
-/** How long a head that has no end is left alone before the connection is dropped, in milliseconds. */
+/** Delay before the drop of an endless head, in milliseconds. */
 const PATIENCE_MS = 20;
 
 type Field = [name: string, value: string];
 
-/** A head as it is written, and what is known of it. */
+/** A head to send, and its known properties. */
 interface Head {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Whether it is a correct handshake. */
@@ -81,7 +81,7 @@ const VALUES: Record<string, readonly string[]> = {
 };
 const NAMES = Object.keys(VALUES);
 
-/** Fields of which a correct handshake may have any. */
+/** Fields that are allowed in a correct handshake. */
 const HARMLESS: readonly Field[] = [
   ["User-Agent", "fuzz/1"],
   ["Accept-Language", "de, en;q=0.5"],
@@ -148,7 +148,7 @@ function mutate(random: Random, fields: Field[], line: { method: string; target:
       break;
     case 1:
     case 2:
-      // Another line with a name that may be there already, in front of it or behind it.
+      // Another line with a name that may exist already, before or after it.
       fields.splice(random.chance(0.5) ? 0 : fields.length, 0, [swapCase(random, name), value]);
       break;
     case 3:
@@ -215,11 +215,11 @@ function breakText(random: Random, text: string): string {
 }
 
 /**
- * Says why bytes are no opening handshake (RFC 6455 section 4.2.1); `undefined` if they are one. It forgives what a runtime may
- * forgive (line ends, blanks at the end of a line, folds), and nothing that decides.
+ * The reason why bytes are no opening handshake (RFC 6455 section 4.2.1); `undefined` if they are one. It forgives what
+ * a runtime may forgive (line ends, blanks at the end of a line, folds), but nothing decisive.
  *
  * @param bytes The head.
- * @param hidesVersion Whether the server cannot see the version of HTTP, as behind the runtime's `Request`.
+ * @param hidesVersion Whether the server cannot see the version of HTTP, as with the runtime's `Request`.
  */
 function reasonAgainst(bytes: Uint8Array, hidesVersion: boolean): string | undefined {
   const text = String.fromCharCode(...bytes);
@@ -261,7 +261,7 @@ function reasonAgainst(bytes: Uint8Array, hidesVersion: boolean): string | undef
   return undefined;
 }
 
-/** Writes a head in pieces and reads how the answer begins; the status is 0 without an answer. */
+/** Writes a head in pieces and reads the start of the answer; the status is 0 without one. */
 async function ask(random: Random, target: Target, { bytes }: Head): Promise<number> {
   const { hostname, port } = target;
   using connection = await within(Deno.connect({ hostname, port }), "connection", ANSWER_TIMEOUT_MS);
@@ -272,14 +272,14 @@ async function ask(random: Random, target: Target, { bytes }: Head): Promise<num
       const end = piece === pieces - 1 ? bytes.byteLength : at + random.below(bytes.byteLength - at + 1);
       for (; at < end;) at += await connection.write(bytes.subarray(at, end));
     }
-    // Nothing answers what may go on; a server that waits for the rest is not asked to hurry. Two of them take CRLF only for an
-    // end, and would wait for the whole deadline of a head; the runtime waits when the two are mixed.
+    // An incomplete head gets no answer, so the wait for it is short. Two servers accept only CRLF as an end, and would
+    // wait for the whole deadline of a head; the runtime waits if both line ends are mixed.
     const isStrict = target.name === "wire" || target.name === "lab";
     const hasEnd = (isStrict ? /\r\n\r\n/ : /\r\n\r\n|\n\n/).test(String.fromCharCode(...bytes));
     isHurried = !hasEnd;
     if (isHurried) await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
   } catch {
-    // It has answered already, and gone.
+    // The server has already answered and closed.
   }
   if (isHurried) return 0;
   const answer = new Uint8Array(64);
@@ -293,7 +293,7 @@ async function ask(random: Random, target: Target, { bytes }: Head): Promise<num
     }
   } catch (error) {
     if (error instanceof Error && error.message.startsWith("Waited")) throw error;
-    // A reset: what the client went on to send was not read.
+    // A reset: the server did not read the client's last bytes.
   }
   const start = String.fromCharCode(...answer.subarray(0, length));
   return Number(/^HTTP\/1\.[01] (\d{3})/.exec(start)?.[1] ?? 0);
