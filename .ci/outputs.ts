@@ -85,7 +85,7 @@ async function runBlock(path: string, beside: string | undefined, block: string)
   }
 }
 
-/** Where JSR cannot be reached, each run first says so; elsewhere it does not. */
+/** Drops the notice of a machine that cannot reach JSR. */
 function withoutNotice(text: string): string {
   return text.replace(/^std: the stand-ins of offline\/[^]*?decides again\.\n/m, "");
 }

@@ -96,7 +96,7 @@ async function load(url: string, kind: string, count: number): Promise<void> {
   // Kept, as garbage collection closes a connection.
   const kept: Deno.Conn[] = [];
   await Promise.race([Promise.all(Array.from({ length: AT_ONCE }, run)), late]);
-  // They go on until the server reads no more.
+  // Endless peers go on until the server reads no more.
   if (isEndless) await new Promise((resolve) => setTimeout(resolve, ENDLESS_MS));
   console.log(refused, done);
   await Deno.stdin.readable.getReader().read();

@@ -45,7 +45,7 @@ function decode(origin: FrameOrigin, ...chunks: Uint8Array<ArrayBuffer>[]): stri
   return recorder.seen;
 }
 
-/** The frames in these calls, whatever their pieces. */
+/** The frames in these calls, joined across pieces. */
 function joined(seen: readonly string[]): string[] {
   const frames: string[] = [];
   let data = "";
