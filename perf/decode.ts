@@ -1,6 +1,6 @@
 /**
  * Measures unmasking and decoding beside the receiver of npm `ws` with the native addon `bufferutil`, in turns within
- * one run, and prints ratios: a stream of masked frames becomes messages, in chunks of 64 KiB as from a socket. `ws`
+ * one run, and prints ratios: a stream of masked frames, in chunks of 64 KiB as from a socket, becomes messages. `ws`
  * runs in this Deno, and also in Node if present. It is installed into a temporary folder.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The gain of a second worker over our own frames, in servers of one worker. Linux only; needs a C compiler.
+ * The worth of a server of two workers, in servers of one, over our own frames. Linux only; needs a C compiler.
  *
  *     deno task perf:workers [ROUNDS [SECONDS]]
  *

@@ -31,7 +31,7 @@ function usageOf({ cpuMicros = NaN, peakMebibytes = NaN, loadShare }: Usage): Nu
   return { cpuMicros, peakMebibytes, loadShare };
 }
 
-/** The ratio of messages between the most and the least served connection. */
+/** The most served connection's messages, divided by the least served one's. */
 function spreadOf({ least, most }: Group): number {
   return most / Math.max(1, least);
 }

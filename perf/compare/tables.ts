@@ -119,7 +119,7 @@ function linesOf(results: Results, { lines }: Table): readonly Line[] {
   return lines.filter(({ row }) => row in results.rows);
 }
 
-/** Whether no other server is better by a difference. */
+/** Whether no other server is better by a real difference. */
 function isBest(results: Results, { row, number, better }: Line, server: ServerName): boolean {
   const value = medianOf(results, row, server, number);
   if (value === undefined) return false;

@@ -137,7 +137,7 @@ const NO_STEPS = [
 
 type Wrong = readonly [line: string, status: number];
 
-/** Field values that refuse a request whatever its path, with the status. */
+/** Field values whose request is refused for any path, with the status. */
 const WRONG_FIELDS: readonly [Wrong, ...Wrong[]] = [
   ["Host: [::1", 400],
   ["Host: a:99999", 400],
