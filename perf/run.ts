@@ -1,7 +1,6 @@
 /**
  * Measures the client beside the bare runtime, in turns within one run, and prints ratios: 1 GiB in parts of 1 MiB
- * against a bare loop over the same WebSocket, with the peak memory of both ends. `perf/start.ts` measures a whole
- * short run.
+ * against a bare loop over the same WebSocket, with both peak memories. `perf/start.ts` measures a whole short run.
  *
  * Noise of the machine affects both sides alike; each side's median counts.
  */
