@@ -1,7 +1,7 @@
 /**
- * Runs the compile task as far as it goes without the network, and checks what it embeds: the executable gets Deno itself for a
- * runtime, so it cannot run here; the bundle inside it can. The task compiles a bundle, as Deno 2.9 overflows its stack when it
- * embeds npm packages (denoland/deno issue 36746).
+ * Runs the compile task as far as possible without the network, and checks the embedded files. The executable gets Deno
+ * itself for a runtime, so it cannot run here; the bundle inside it can. The task compiles a bundle, as Deno 2.9
+ * overflows its stack when it embeds npm packages (denoland/deno issue 36746).
  */
 
 const ROOT = new URL("../", import.meta.url);
@@ -26,7 +26,7 @@ function command(args: string[], options: Deno.CommandOptions = {}): Deno.Comman
   });
 }
 
-/** The files that `deno compile` says it has embedded, by executable. */
+/** The files that `deno compile` reports as embedded, by executable. */
 function embedded(log: string): Map<string, string[]> {
   const blocks = log.split("Embedded Files").slice(1).map((block) => block.split("Files:")[0] ?? "");
   return new Map(blocks.map((block) => {
@@ -35,7 +35,7 @@ function embedded(log: string): Map<string, string[]> {
   }));
 }
 
-/** A stretch of a text that looks the same inside a string of JavaScript. */
+/** A part of a text that is unchanged inside a JavaScript string. */
 function plainStretch(text: string): string {
   const stretches = text.match(/[\w .,:;=-]+/g) ?? [];
   return stretches.reduce((longest, stretch) => stretch.length > longest.length ? stretch : longest, "");
@@ -59,19 +59,19 @@ for (const part of ["page.html", "page.css", "page.js"]) {
   check(stretch.length > 20 && bundleText.includes(stretch), `the bundle has the text of ${part}`);
 }
 
-// Far from the project, so that nothing but the bundle is there.
+// Far from the project, so that only the bundle is there.
 const folder = await Deno.makeTempDir();
 await Deno.copyFile(new URL("dist/wsproof.js", ROOT), `${folder}/wsproof.js`);
 const alone = ["run", "--cached-only", "--no-remote", "--no-npm", "--no-prompt", "--allow-net", "--allow-read"];
 const place = { cwd: folder, env: { NO_COLOR: "1" } };
 
-/** Runs the bundle as a client, and gives what it printed. */
+/** Runs the bundle as a client; returns its output. */
 async function client(...args: string[]): Promise<{ code: number; printed: string }> {
   const { code, stdout, stderr } = await command([...alone, "wsproof.js", ...args], place).output();
   return { code, printed: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
 }
 
-/** Runs the bundle as a server while something is done with its URL. */
+/** Runs the bundle as a server during an action on its URL. */
 async function withServer(words: string, use: (url: string) => Promise<void>): Promise<void> {
   const name = `"${words}"`;
   // The compile task gives the executable the same flag.

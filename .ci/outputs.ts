@@ -1,10 +1,10 @@
 /**
- * Runs what a newcomer pastes: every command of the README's and the documents' `console` blocks, top to bottom, in a terminal
- * of 80 columns. It compares what stands there then with what the document shows, and draws the recording of the README. The
- * commonest mistakes of `tests/support/mistakes.ts` are made as well, for their table in docs/troubleshooting.md.
+ * Runs the commands that a newcomer pastes: those of all `console` blocks in the README and the documents, top to
+ * bottom, in a terminal of 80 columns. It compares the screen with the document, and draws the recording of the README.
+ * It also makes the commonest mistakes of `tests/support/mistakes.ts`, for their table in docs/troubleshooting.md.
  *
- * With `--write` the documents and the recording get what was printed. A comment above a block says what runs beside it:
- * `<!-- beside: deno task -q lab -->`. The default port 6455 has to be free.
+ * With `--write` the documents and the recording get the actual output. A comment above a block names a command to run
+ * beside it: `<!-- beside: deno task -q lab -->`. The default port 6455 must be free.
  */
 
 import { record } from "./recording.ts";
@@ -14,21 +14,21 @@ import { make, MISTAKES, tableIn, tableOf } from "../tests/support/mistakes.ts";
 const ROOT = new URL("../", import.meta.url);
 const RECORDING = new URL("assets/run.svg", ROOT);
 
-/** The document whose runs beside a server the recording shows. */
+/** The document whose runs beside a server are recorded. */
 const RECORDED = "README.md";
 
-/** What a `console` block says, and what runs beside it. */
+/** A `console` block, and the command beside it. */
 const BLOCK = /(?:<!-- beside: (.+?) -->\n\n)?```console\n([^]*?)```/g;
 
 const isWriting = Deno.args.includes("--write");
 const problems: string[] = [];
 
-/** A folder whose `deno` is the running one, as a newcomer has it on the PATH. */
+/** A folder whose `deno` is the running one, as on a newcomer's PATH. */
 const bin = await Deno.makeTempDir();
 await Deno.symlink(Deno.execPath(), `${bin}/deno`);
 const env = { PATH: `${bin}:${Deno.env.get("PATH")}` };
 
-/** Without what differs from run to run: durations, rates, ports of the system, random bytes. */
+/** Removes the varying parts: durations, rates, ports of the system, random bytes. */
 function steady(text: string): string {
   return text
     .replace(/\d+(\.\d+)? m?s\b/g, "N ms")
@@ -38,7 +38,7 @@ function steady(text: string): string {
     .replace(/\b[0-9a-f]{2}( [0-9a-f]{2}){3}\b/g, "BYTES");
 }
 
-/** Starts a command that runs beside others, waits until it listens, and gives what ends it. */
+/** Starts a command beside others, and waits until it listens; returns a function to end it. */
 async function start(command: string): Promise<() => Promise<unknown>> {
   const [program = "", ...args] = command.split(" ");
   const child = new Deno.Command(program === "deno" ? Deno.execPath() : program, {
@@ -65,7 +65,7 @@ async function start(command: string): Promise<() => Promise<unknown>> {
   };
 }
 
-/** The runs of the recording: their commands, and what each printed. */
+/** The runs of the recording: their commands and screens. */
 const recorded: { command: string; screen: Screen }[] = [];
 
 async function runBlock(path: string, beside: string | undefined, block: string): Promise<string> {
@@ -85,7 +85,7 @@ async function runBlock(path: string, beside: string | undefined, block: string)
   }
 }
 
-/** Where JSR cannot be reached, each run says so first; elsewhere it does not. */
+/** Drops the notice of a machine that cannot reach JSR. */
 function withoutNotice(text: string): string {
   return text.replace(/^std: the stand-ins of offline\/[^]*?decides again\.\n/m, "");
 }

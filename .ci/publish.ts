@@ -1,4 +1,4 @@
-/** Tries out publishing; where JSR cannot be reached it cannot be tried, and that is said. */
+/** Tries publishing without effect; if JSR cannot be reached, says so instead. */
 
 const deno = (args: string[], stdout: "piped" | "inherit") =>
   new Deno.Command(Deno.execPath(), { args, stdout, stderr: stdout === "piped" ? "null" : "inherit" }).output();

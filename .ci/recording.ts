@@ -1,8 +1,8 @@
-/** Draws runs of commands as an SVG that types and prints them, in light and dark colours. */
+/** Draws runs of commands as an SVG that types and prints, in light and dark colours. */
 
 import type { Screen, Stretch } from "./screen.ts";
 
-/** A command, and the lines that it printed. */
+/** A command, and its printed lines. */
 export interface RecordedRun {
   readonly command: string;
   readonly lines: Screen["lines"];
@@ -11,10 +11,10 @@ export interface RecordedRun {
 /** The size of a character and of the margin, in pixels. */
 const CHAR = { width: 8.4, height: 20, margin: 16 };
 
-/** How long a line takes to come, and the pause before a command, in seconds. The real runs take milliseconds. */
+/** The time of a line, and the pause before a command, in seconds. Real runs take milliseconds. */
 const PACE = { line: 0.35, pause: 1.2 };
 
-/** The colours of the palette that the command line uses: red, green, yellow, cyan, and grey. */
+/** The command line's colours in the palette: red, green, yellow, cyan and grey. */
 const COLORS: Record<number, readonly [light: string, dark: string]> = {
   1: ["#b3261e", "#ff9c94"],
   2: ["#18703c", "#6fcf97"],
@@ -24,9 +24,9 @@ const COLORS: Record<number, readonly [light: string, dark: string]> = {
 };
 
 /**
- * Draws runs, one below the other; lines longer than the widest command line of 80 characters are broken there.
+ * Draws runs, one below the other; breaks lines beyond the widest command line of 80 characters.
  *
- * @param runs The runs, in their order.
+ * @param runs The runs, in order.
  * @returns The SVG.
  */
 export function record(runs: readonly RecordedRun[]): string {
@@ -69,7 +69,7 @@ function plain(text: string): Stretch {
   return { text, color: undefined, isBold: false, isDim: false };
 }
 
-/** Cuts a line into those that fit. */
+/** Breaks a line at a width. */
 function broken(stretches: readonly Stretch[], columns: number): Stretch[][] {
   const lines: Stretch[][] = [[]];
   let used = 0;

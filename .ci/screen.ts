@@ -1,34 +1,34 @@
-/** Runs a command in a terminal of its own, and gives what a person sees there in the end. */
+/** Runs a command in its own terminal; returns the final screen. */
 
 import headless, { type Terminal } from "npm:@xterm/headless@6.0.0";
 
-/** How long a command may take, in milliseconds: two minutes, as the first one may fetch packages. */
+/** Deadline for a command, in milliseconds: two minutes, as the first one may fetch packages. */
 const COMMAND_TIMEOUT_MS = 120_000;
 
-/** How many lines the terminal keeps. */
+/** The most lines that the terminal keeps. */
 const MAX_LINES = 2000;
 
-/** A stretch of a line in one style. */
+/** A part of a line in one style. */
 export interface Stretch {
   readonly text: string;
-  /** A colour of the palette of 16, if it is not that of the terminal. */
+  /** A colour of the palette of 16, unless the terminal's own. */
   readonly color: number | undefined;
   readonly isBold: boolean;
   readonly isDim: boolean;
 }
 
-/** What stands in the terminal when the command has ended. */
+/** The screen after the end of the command. */
 export interface Screen {
   readonly code: number;
-  /** The lines, in stretches; what the terminal had to break is one line. */
+  /** The lines, in styled parts; wrapped lines are joined. */
   readonly lines: readonly (readonly Stretch[])[];
 }
 
-/** How a command is run. */
+/** Options of a run. */
 export interface RunOptions {
-  /** How wide the terminal is, in characters; 80 by default. */
+  /** The width of the terminal, in characters; 80 by default. */
   readonly columns?: number;
-  /** Variables of its environment besides those of this process. */
+  /** Environment variables beyond those of this process. */
   readonly env?: Readonly<Record<string, string>>;
 }
 

@@ -1,4 +1,4 @@
-/** The ten lines that a WebSocket client takes without wsproof: connect, send, receive, compare, close, with a deadline. */
+/** A WebSocket client in ten lines without wsproof: connect, send, receive, compare, close, with a deadline. */
 const [url = "", deadlineMs] = Deno.args;
 const socket = new WebSocket(url);
 if (deadlineMs !== undefined) setTimeout(() => Deno.exit(5), Number(deadlineMs));

@@ -1,4 +1,4 @@
-/** The echo server that anyone writes in ten lines: what our own is measured beside. */
+/** The echo server that anyone writes in ten lines: the baseline for our own. */
 
 Deno.serve({
   hostname: "127.0.0.1",

@@ -1,11 +1,11 @@
-/** Sends a payload in parts over a bare WebSocket and compares each echo: what `--split` is measured against. */
+/** Sends a payload in parts over a bare WebSocket and compares each echo: the baseline for `--split`. */
 import { Buffer } from "node:buffer";
 
 const [url = "", totalBytes = "0", partBytes = "0"] = Deno.args;
 const parts = Number(totalBytes) / Number(partBytes);
 const part = new Uint8Array(Number(partBytes));
 for (let at = 0; at < part.byteLength; at += 65536) crypto.getRandomValues(part.subarray(at, at + 65536));
-/** As many parts on their way as wsproof has at 1 MiB a part. */
+/** As many pending parts as wsproof has at 1 MiB a part. */
 const WINDOW = 4;
 
 const socket = new WebSocket(url);

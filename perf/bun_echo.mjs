@@ -1,4 +1,4 @@
-// The echo of bun, over its own server.
+// The echo of Bun, over its own server.
 const server = globalThis.Bun.serve({
   hostname: "127.0.0.1",
   port: 0,

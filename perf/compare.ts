@@ -31,10 +31,10 @@ import { compileLoad } from "./load.ts";
 const RESULTS = "perf/results.json";
 const PLOT = "perf/results.svg";
 const README = "perf/README.md";
-/** What stands between the two in the README is made from the results. */
+/** The README's part between the two is generated from the results. */
 const MARKERS = ["<!-- deno-fmt-ignore-start -->\n", "<!-- deno-fmt-ignore-end -->\n"] as const;
 
-/** What the command line asks for. */
+/** The request of the command line. */
 interface Asked {
   readonly rows: readonly string[];
   readonly servers: readonly ServerName[];
@@ -42,7 +42,7 @@ interface Asked {
   readonly rounds: number;
   /** The core of the server, and the core of the load. */
   readonly cores: readonly [string, string];
-  /** Whether every row of every server is to be measured. */
+  /** Whether to measure every row of every server. */
   readonly isWhole: boolean;
   readonly write: boolean;
   readonly draw: boolean;
@@ -90,7 +90,7 @@ async function readResults(): Promise<Results | undefined> {
 async function write(measured: Results): Promise<void> {
   const text = textOf(measured);
   await Deno.writeTextFile(RESULTS, text);
-  // The tables show what is kept, to its last digit.
+  // The tables show the kept results, to the last digit.
   const results: Results = JSON.parse(text);
   await Deno.writeTextFile(PLOT, plotOf(results));
   const readme = await Deno.readTextFile(README);
@@ -100,20 +100,20 @@ async function write(measured: Results): Promise<void> {
   await Deno.writeTextFile(README, `${before}${MARKERS[0]}\n${reportOf(results)}\n\n${MARKERS[1]}${after}`);
 }
 
-/** The processor, as Linux calls it. */
+/** Linux's name for the processor. */
 async function readMachine(): Promise<string> {
   const model = /^model name\s*: (.*)$/m.exec(await readOutput("cat", ["/proc/cpuinfo"]))?.[1] ?? Deno.build.arch;
   return `${model}, ${navigator.hardwareConcurrency} cores, Linux ${Deno.osRelease()}`;
 }
 
-/** The last commit that changed what is measured, with a "+" if that has changed since. */
+/** The last commit that changed the measured code, with a "+" after later changes. */
 async function readCommit(): Promise<string> {
   const measured = ["--", "lib", "server.ts"];
   const commit = await readOutput("git", ["log", "-1", "--format=%h", ...measured]);
   return `${commit}${await readOutput("git", ["status", "--porcelain", ...measured]) === "" ? "" : "+"}`;
 }
 
-/** Measures row for row, and gives all that is there before the first and after each. */
+/** Measures row by row; yields all results before the first and after each. */
 async function* measure({ rows, servers: names, seconds, rounds, cores }: Asked): AsyncGenerator<Results> {
   await using load = await compileLoad();
   await using servers = await prepareServers(names);
@@ -149,7 +149,7 @@ async function main(): Promise<void> {
   }
   let measured: Results | undefined;
   for await (measured of measure(asked)) {
-    // What is there is kept: the rest can be measured by --rows if this run does not get to its end.
+    // Keeps partial results: --rows can measure the rest if this run breaks off.
     if (!asked.write) continue;
     const results = asked.isWhole || kept === undefined ? measured : merge(kept, measured);
     if (Object.keys(measured.rows).length > 0) await write(results);

@@ -1,7 +1,7 @@
 /**
- * Measures unmasking and decoding beside the receiver of npm `ws` with the native addon `bufferutil`, in turns within one
- * run, and prints ratios: a stream of masked frames, in chunks of 64 KiB as a socket gives them, becomes messages. `ws`
- * runs in this Deno, and in Node as well where there is one. It is installed into a temporary folder.
+ * Measures unmasking and decoding beside the receiver of npm `ws` with the native addon `bufferutil`, in turns within
+ * one run, and prints ratios: a stream of masked frames, in chunks of 64 KiB as from a socket, becomes messages. `ws`
+ * runs in this Deno, and also in Node if present. It is installed into a temporary folder.
  */
 
 import { createRequire } from "node:module";
@@ -20,7 +20,7 @@ const SIZES = [
   { label: "1 MiB", bytes: 1024 ** 2, goal: 1 },
 ];
 
-/** Begins to read a stream: takes a chunk of it, and gives how many bytes or characters its messages have so far. */
+/** Starts reading a stream: takes a chunk, and returns the bytes or characters of its messages so far. */
 type Begin = () => (chunk: Uint8Array<ArrayBuffer>) => number;
 
 function begin(): (chunk: Uint8Array<ArrayBuffer>) => number {
@@ -33,7 +33,7 @@ function begin(): (chunk: Uint8Array<ArrayBuffer>) => number {
       const message = assembler.push({ kind, payload, final: final && isLast });
       if (message === undefined) return;
       sum += message.length;
-      // The memory of a message that was put together is used again; this one has been read.
+      // The memory of an assembled message is reused; this one has been read.
       if (typeof message !== "string" && message !== payload) assembler.reuse(message);
     },
     onControl: () => {},
@@ -51,13 +51,13 @@ interface WsReceiver {
 
 type WsReceiverClass = new (options: { isServer: boolean; maxPayload: number }) => WsReceiver;
 
-// Node runs the next two functions from their text, so they use nothing from outside.
+// Node runs the next two functions from their source, so they use no outer names.
 
 function beginWith(Receiver: WsReceiverClass): Begin {
   return () => {
     let sum = 0;
     const receiver = new Receiver({ isServer: true, maxPayload: 16 * 1024 ** 2 });
-    // Its text messages are bytes still.
+    // Its text messages are still bytes.
     receiver.on("message", (data, isBinary) => sum += isBinary ? data.length : data.toString().length);
     return (chunk) => {
       receiver.write(chunk);
@@ -66,7 +66,7 @@ function beginWith(Receiver: WsReceiverClass): Begin {
   };
 }
 
-/** Reads the same stream in several ways, in turns, and gives the median time of each in milliseconds. */
+/** Reads the same stream in several ways, in turns; returns the median time of each in milliseconds. */
 async function measure(
   ways: readonly Begin[],
   chunks: readonly Uint8Array<ArrayBuffer>[],
@@ -75,7 +75,7 @@ async function measure(
   rounds: number,
 ): Promise<number[]> {
   const times: number[][] = ways.map(() => []);
-  // As many buffers as `ws` keeps hold of, which joins a message when all of it is there.
+  // As many buffers as `ws` retains, which joins a message only when complete.
   const bytes = chunks[0]?.byteLength ?? 0;
   const buffers = Array.from({ length: Math.ceil(expected / count / bytes) + 2 }, () => new Uint8Array(bytes));
   // The first rounds warm up.
@@ -87,7 +87,7 @@ async function measure(
       for (let at = 0; at < chunks.length; at++) {
         const source = chunks[at] ?? new Uint8Array(0);
         const chunk = (buffers[at % buffers.length] ?? source).subarray(0, source.byteLength);
-        // The read from a socket; it is not a part of what is measured.
+        // Simulates the read from a socket, outside the measured time.
         chunk.set(source);
         const from = performance.now();
         sum = push?.(chunk);
@@ -101,7 +101,7 @@ async function measure(
   return times.map((each) => each.sort((a, b) => a - b)[each.length >> 1] ?? NaN);
 }
 
-/** A stream of masked frames, each a message. */
+/** A stream of masked frames, one per message. */
 function createStream(kind: MessageKind, bytes: number, count: number): Uint8Array<ArrayBuffer> {
   const payload = new Uint8Array(bytes).map((_, at) => kind === "text" ? 97 + at % 26 : at * 7);
   const frames = Array.from({ length: count }, () => {
@@ -122,7 +122,7 @@ function cut(stream: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
   return Array.from({ length: count }, (_, at) => stream.subarray(at * CHUNK_BYTES, (at + 1) * CHUNK_BYTES));
 }
 
-/** The time that `ws` takes in Node, or NaN without Node. */
+/** The time of `ws` in Node, or NaN without Node. */
 async function measureInNode(
   folder: string,
   stream: Uint8Array<ArrayBuffer>,
@@ -157,7 +157,7 @@ try {
   const install = await new Deno.Command(Deno.execPath(), { args: ["install", "--quiet"], cwd: folder }).output();
   if (!install.success) throw new Error(new TextDecoder().decode(install.stderr));
   const require = createRequire(await Deno.realPath(`${folder}/node_modules/ws/index.js`));
-  // It has to load, as `ws` would make do without it in silence.
+  // Fails if missing; `ws` would silently do without it.
   require("bufferutil");
   const inWs = beginWith(require("./index.js").Receiver);
 

@@ -1,7 +1,7 @@
 /**
- * Peers that do one thing wrong: `flood_load.ts URL KIND BYTES CONNECTIONS SECONDS [FIELD ...]`. They send `messages` of so many
- * bytes and never read; half of a head and no more (`heads`); or `fragments` of one message, up to so many bytes. Prints how
- * many of them the server has dropped, and when it began to. Linux only.
+ * Faulty peers: `flood_load.ts URL KIND BYTES CONNECTIONS SECONDS [FIELD ...]`. They send `messages` of this many bytes
+ * and never read; only half of a head (`heads`); or `fragments` of one message, up to this many bytes. Prints how many
+ * of them the server has dropped, and the time of the first drop. Linux only.
  */
 
 import {
@@ -16,7 +16,7 @@ import {
 } from "./sockets.ts";
 
 const [url = "", kind = "", bytes = "", connections = "", seconds = "", ...fields] = Deno.args;
-/** Ready for these: the server has ended the connection. */
+/** Events that mean the server has ended the connection. */
 const [EPOLLERR, EPOLLHUP, EPOLLRDHUP] = [8, 16, 0x2000];
 const FRAGMENT_BYTES = 64 * 1024;
 
@@ -24,7 +24,7 @@ const chunk = kind === "fragments" ? maskedFrame(FRAGMENT_BYTES) : maskedFrame(N
 if (kind === "fragments") chunk[0] = 0;
 
 const from = performance.now();
-/** How many bytes each has sent. */
+/** The bytes that each has sent. */
 const open = new Map<number, number>();
 let dropped = 0;
 let droppedAfterMs = NaN;
@@ -46,7 +46,7 @@ while (performance.now() - from < Number(seconds) * 1000) {
     const sent = open.get(fd);
     if (sent === undefined) return;
     if (ready & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) return drop(fd);
-    // What did not fit goes out first: a frame goes on where it stopped.
+    // The unsent rest goes first: a frame continues after a partial write.
     const at = sent % chunk.byteLength;
     const count = sendNow(fd, chunk.subarray(at));
     if (count > 0) open.set(fd, sent + count);

@@ -1,13 +1,13 @@
 /**
- * Peers that make a server hold as much as they can: `hold_load.ts URL CONNECTIONS SECONDS`. Each sends a message of 512 KiB and
- * reads its echo, so that its read buffer grows; then all but the end of a text of 64 KiB, less one byte; and then
- * nothing. Prints how many the server has closed. Linux only.
+ * Peers that make a server hold as much as they can: `hold_load.ts URL CONNECTIONS SECONDS`. Each sends a message of
+ * 512 KiB and reads its echo, so that its read buffer grows; then a text of 64 KiB without its last byte; then nothing.
+ * Prints how many the server has closed. Linux only.
  */
 
 import { connectUpgraded, EPOLLIN, EPOLLOUT, maskedFrame, receiveNow, sendNow, watch, whenReady } from "./sockets.ts";
 
 const [url = "", connections = "", seconds = ""] = Deno.args;
-/** Ready for these: the server has ended the connection. */
+/** Events that mean the server has ended the connection. */
 const [EPOLLERR, EPOLLHUP, EPOLLRDHUP] = [8, 16, 0x2000];
 const MESSAGE_BYTES = 512 * 1024;
 const TEXT_BYTES = 64 * 1024 - 1;
@@ -34,7 +34,7 @@ for (let count = Number(connections); count > 0; count--) {
   const fd = connectUpgraded(url, []);
   peers.set(fd, { sent: 0, received: 0 });
   watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, true);
-  // Not too many at once, as the buffers of TCP are not what is measured.
+  // In small groups, as the buffers of TCP are not measured.
   if (count % 50 === 0) go(20);
 }
 while (performance.now() - from < Number(seconds) * 1000) go(100);
@@ -51,7 +51,7 @@ function go(ms: number): void {
       peers.delete(fd);
       return watch(fd, 0, false);
     }
-    // The text comes when the echo is there.
+    // The text follows the whole echo.
     const end = peer.received < ECHO_BYTES ? message.byteLength : sequence.byteLength;
     if (peer.sent < end) peer.sent += Math.max(0, sendNow(fd, sequence.subarray(peer.sent, end)));
     const isWaiting = peer.sent === end;

@@ -1,7 +1,7 @@
 /**
- * Measures what 10,000 connections that do nothing take of memory: the bare echo, and our server with the whole policy on over
- * both transports, in turns, each time in a new process. Prints a table in Markdown. Then holds as many through the pings of a
- * short idle timeout. Linux only, with `ulimit -n` above the number; about three minutes.
+ * Measures the memory of 10,000 idle connections: the bare echo, and our server with the whole policy on over both
+ * transports, in turns, each time in a new process. Prints a table in Markdown. Then holds as many through the pings of
+ * a short idle timeout. Linux only, with `ulimit -n` above the number; about three minutes.
  *
  * `idle.ts [CONNECTIONS [ROUNDS]]`
  */
@@ -9,20 +9,20 @@
 import { median, POLICY_FIELDS, readMebibytes, readStandIns, type Server, start, startWithPolicy } from "./support.ts";
 
 const [connections = 10_000, rounds = 3] = Deno.args.map(Number);
-/** How long a server has before it is looked at, so that what is only garbage can go. */
+/** Time for a server to collect garbage before the measurement, in milliseconds. */
 const SETTLE_MS = 4000;
 const IDLE_SECONDS = 6;
 
-/** The memory of a server, with all clients sending the same handshake: the runtime keeps its fields. */
+/** The memory of a server whose clients all send the same handshake: the runtime keeps its fields. */
 interface Idle {
   readonly beforeMib: number;
   readonly withMib: number;
   readonly afterMib: number;
 }
 
-/** Clients in a process of their own. */
+/** Clients in their own process. */
 interface Clients extends AsyncDisposable {
-  /** How they are, after an echo on every hundredth. */
+  /** Their state, after an echo on every hundredth. */
   ask(): Promise<{ open: number; pings: number; echoes: number }>;
 }
 

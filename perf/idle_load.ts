@@ -1,7 +1,7 @@
 /**
- * Clients that are connected and do nothing: `idle_load.ts URL CONNECTIONS [FIELD ...]` opens them, says so with a line of
- * JSON, and answers pings. For each line on its standard input it says how they are, and proves an echo on every hundredth.
- * It ends when its input does. Linux only.
+ * Idle clients: `idle_load.ts URL CONNECTIONS [FIELD ...]` opens them, reports that with a line of JSON, and answers
+ * pings. For each line on standard input it reports their state, and proves an echo on every hundredth. It ends with
+ * its input. Linux only.
  */
 
 import { connectUpgraded, EPOLLIN, maskedFrame, receiveNow, sendNow, watch, whenReady } from "./sockets.ts";
@@ -22,7 +22,7 @@ for (let count = Number(connections); count > 0; count--) {
   const fd = connectUpgraded(url, fields);
   open.add(fd);
   watch(fd, EPOLLIN, true);
-  // A server that pings early is answered while the others are still opened.
+  // Answers early pings of the server while others are still being opened.
   if (count % 100 === 0) whenReady(0, receive);
 }
 say();
@@ -52,7 +52,7 @@ function proveEchoes(): void {
   while (echoes < chosen.length && performance.now() < until) whenReady(20, receive);
 }
 
-/** Every frame of the server is short, and comes whole. */
+/** Every frame of the server is short, and arrives whole. */
 function receive(fd: number): void {
   const count = receiveNow(fd, buffer);
   if (count <= 0) {

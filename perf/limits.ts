@@ -1,6 +1,6 @@
 /**
- * Fills the server with as many peers as the files of deploy/ let in, under the memory limit that they set: a cgroup that ends
- * the server if it takes more. Linux, as root, with `ulimit -n` above the number of connections.
+ * Fills the server with as many peers as the files of deploy/ admit, under their memory limit: a cgroup that kills a
+ * larger server. Linux, as root, with `ulimit -n` above the number of connections.
  *
  * `limits.ts [manifest | unit]`: both by default. `limits.ts load URL KIND COUNT` is a process of peers.
  */
@@ -16,16 +16,16 @@ const MIB = 1024 * 1024;
 const TOKEN = "sesame";
 const CGROUP = "/sys/fs/cgroup/memory/wsproof-limits";
 
-/** How many peers a process has: one process would need too many descriptors, and would be slower than the server. */
+/** Peers per process: a single process would need too many descriptors, and be slower than the server. */
 const PEERS_OF_A_PROCESS = 2500;
 
-/** How many peers of a process begin at once. */
+/** Peers of a process that start at once. */
 const AT_ONCE = 16;
 
-/** How long the peers may take to do what they do, in milliseconds: 40 s. */
+/** Deadline for the peers to do their work, in milliseconds: 40 s. */
 const LOAD_TIMEOUT_MS = 40_000;
 
-/** How long peers go on that have no end, in milliseconds: 5 s. */
+/** Duration of endless peers, in milliseconds: 5 s. */
 const ENDLESS_MS = 5000;
 
 const masked = (opcode: number, payload: Uint8Array, final = true) =>
@@ -52,7 +52,7 @@ const UNFINISHED_4 = masked(OPCODE.text, letters(4_000), false);
 const COMPLETE = masked(OPCODE.text, letters(60_000));
 const ANNOUNCED = masked(OPCODE.text, letters(MIB - 1), false).subarray(0, 1024);
 
-/** Sends what fills every read, so that the read buffer becomes as large as it can, and reads the echo. */
+/** Fills every read, so that the read buffer reaches its largest size, and reads the echo. */
 async function growBuffer(conn: Deno.Conn): Promise<void> {
   const buffer = new Uint8Array(64 * 1024);
   const reading = (async () => {
@@ -73,7 +73,7 @@ async function useContexts(conn: Deno.Conn): Promise<void> {
   await reading;
 }
 
-/** What each peer does, and then holds. Those that speak of compression offer it. */
+/** The action of each peer, which then holds. Peers with compressed messages offer compression. */
 const KINDS: Record<string, (conn: Deno.Conn) => Promise<void>> = {
   "nothing": () => Promise.resolve(),
   "65,000 bytes of text without end, and a grown read buffer": async (conn) => {
@@ -99,7 +99,7 @@ const KINDS: Record<string, (conn: Deno.Conn) => Promise<void>> = {
   },
 };
 
-/** Peers that do one thing, until the standard input ends; says how many were refused, and how many have done it. */
+/** Peers of one kind, until standard input ends; prints how many were refused, and how many have done their work. */
 async function load(url: string, kind: string, count: number): Promise<void> {
   const act = KINDS[kind];
   if (act === undefined) throw new Error(`No such kind: ${kind}`);
@@ -112,7 +112,7 @@ async function load(url: string, kind: string, count: number): Promise<void> {
   let refused = 0;
   let left = count;
   let done = 0;
-  // Some never end what they do.
+  // Some kinds never end.
   const isEndless = /not read/.test(kind);
   const run = async () => {
     while (left-- > 0) {
@@ -126,21 +126,21 @@ async function load(url: string, kind: string, count: number): Promise<void> {
         const acting = act(conn).then(() => done++, () => {});
         if (!isEndless) await Promise.race([acting, late]);
       } catch {
-        // It was dropped.
+        // Dropped.
       }
     }
   };
-  // Kept, as a connection that is collected is closed.
+  // Kept, as garbage collection closes a connection.
   const kept: Deno.Conn[] = [];
   await Promise.race([Promise.all(Array.from({ length: AT_ONCE }, run)), late]);
-  // They go on until nothing is taken any more.
+  // Endless peers go on until the server reads no more.
   if (isEndless) await new Promise((resolve) => setTimeout(resolve, ENDLESS_MS));
   console.log(refused, done);
   await Deno.stdin.readable.getReader().read();
   Deno.exit(kept.length === 0 ? 1 : 0);
 }
 
-/** What a file of deploy/ says. */
+/** The limits in a file of deploy/. */
 interface Shipped {
   readonly name: string;
   readonly env: Readonly<Record<string, string>>;

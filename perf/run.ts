@@ -1,8 +1,8 @@
 /**
- * Measures the client beside the bare runtime, in turns within one run, and prints ratios: 1 GiB in parts of 1 MiB against a
- * bare loop over the same WebSocket, with the peak memory of client and server. `perf/start.ts` measures a whole short run.
+ * Measures the client beside the bare runtime, in turns within one run, and prints ratios: 1 GiB in parts of 1 MiB
+ * against a bare loop over the same WebSocket, with both peak memories. `perf/start.ts` measures a whole short run.
  *
- * The machine's noise falls on both sides alike; of each side the median counts.
+ * Noise of the machine affects both sides alike; each side's median counts.
  */
 
 const TOTAL_BYTES = 1024 ** 3;
@@ -26,7 +26,7 @@ const CLIENT = [
 ];
 const SERVER = ["run", "--no-prompt", ...standIns, "--allow-net", "server.ts", "--port", "0", "--quiet"];
 
-/** Runs a command to its end, and gives how long it took, in milliseconds. */
+/** Runs a command to its end; returns its duration, in milliseconds. */
 async function timed(args: readonly string[]): Promise<number> {
   const from = performance.now();
   const { code, stderr } = await deno(args).output();
@@ -52,9 +52,9 @@ async function compare(what: string, ours: readonly string[], bare: readonly str
   console.log(`${what}: wsproof ${a.toFixed(0)} ms, bare ${b.toFixed(0)} ms, ${(a / b).toFixed(2)} times as long`);
 }
 
-/** The most memory that a process has had so far, in MiB; Linux only. */
+/** The peak memory of a process so far, in MiB; Linux only. */
 async function peakMebibytes(pid: number): Promise<string> {
-  // Reading below /proc would need every permission there is.
+  // Reading below /proc would need every permission.
   const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`], stderr: "null" }).output();
   const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout)) ?? [];
   return kibibytes === undefined ? "not known" : `${(Number(kibibytes) / 1024).toFixed(0)} MiB`;

@@ -1,7 +1,4 @@
-/**
- * The sockets of libc, called directly, and epoll: clients that cost next to nothing, so that they are not what is measured.
- * Linux only.
- */
+/** The sockets of libc, called directly, and epoll: clients too cheap to distort a measurement. Linux only. */
 
 const { symbols: libc } = Deno.dlopen("libc.so.6", {
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
@@ -20,7 +17,7 @@ const [MSG_DONTWAIT, MSG_NOSIGNAL] = [0x40, 0x4000];
 const [EVENT_BYTES, EVENT_DATA] = Deno.build.arch === "x86_64" ? [12, 4] : [16, 8];
 const MAX_EVENTS = 512;
 
-/** What a socket can be ready for. */
+/** The events of a socket. */
 export const [EPOLLIN, EPOLLOUT] = [1, 4];
 
 const epoll = libc.epoll_create1(0);
@@ -40,7 +37,7 @@ export function connect(url: string): number {
   return fd;
 }
 
-/** The beginning of a handshake: its head but for the empty line. */
+/** The start of a handshake: its head without the empty line. */
 export function unfinishedHead(url: string, fields: readonly string[]): Uint8Array {
   const own = [
     "GET / HTTP/1.1",
@@ -69,12 +66,12 @@ export function connectUpgraded(url: string, fields: readonly string[]): number 
   return fd;
 }
 
-/** Sends what can be sent without waiting, and gives how many bytes; -1 if none can, or if the peer is gone. */
+/** Sends without waiting; returns the number of bytes, or -1 if none fit or the peer is gone. */
 export function sendNow(fd: number, bytes: Uint8Array): number {
   return Number(libc.send(fd, bytes, BigInt(bytes.byteLength), MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
-/** Receives what is there, and gives how many bytes: 0 at the end of the connection, -1 if nothing is there, or it broke. */
+/** Receives without waiting; returns the number of bytes: 0 at the end, -1 if nothing is there, or on an error. */
 export function receiveNow(fd: number, buffer: Uint8Array): number {
   return Number(libc.recv(fd, buffer, BigInt(buffer.byteLength), MSG_DONTWAIT));
 }
@@ -84,7 +81,7 @@ export function close(fd: number): void {
   libc.close(fd);
 }
 
-/** Says what of a socket {@linkcode whenReady} tells; at first, and then anew. */
+/** Sets the events of a socket for {@linkcode whenReady}, first or anew. */
 export function watch(fd: number, interest: number, isNew: boolean): void {
   const [CTL_ADD, CTL_MOD] = [1, 3];
   const event = new Uint8Array(EVENT_BYTES);
@@ -94,7 +91,7 @@ export function watch(fd: number, interest: number, isNew: boolean): void {
   if (libc.epoll_ctl(epoll, isNew ? CTL_ADD : CTL_MOD, fd, event) !== 0) throw new Error(`Cannot watch socket ${fd}`);
 }
 
-/** Waits until sockets are ready, but not for ever, and tells each. */
+/** Waits for ready sockets up to a deadline, and reports each. */
 export function whenReady(timeoutMs: number, tell: (fd: number, ready: number) => void): void {
   const count = libc.epoll_wait(epoll, events, MAX_EVENTS, timeoutMs);
   for (let index = 0; index < count; index++) {
@@ -103,7 +100,7 @@ export function whenReady(timeoutMs: number, tell: (fd: number, ready: number) =
   }
 }
 
-/** A binary message in one frame, masked as a client has to. */
+/** A binary message in one frame, masked as by a client. */
 export function maskedFrame(length: number): Uint8Array<ArrayBuffer> {
   const key = [0x12, 0x34, 0x56, 0x78];
   const size = length < 126

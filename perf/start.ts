@@ -1,5 +1,5 @@
 /**
- * Measures how long a run takes from nothing to its end, in turns within one run, and prints ratios:
+ * Measures whole runs from start to end, in turns within one run, and prints ratios:
  *
  * - the client, as its task runs it, beside ten bare lines that do the same with the same deadline;
  * - `deno task client` beside the same words without the task;
@@ -9,26 +9,26 @@
  *
  *     deno task perf:start [ROUNDS]
  *
- * The machine's noise falls on all alike; of each the median counts.
+ * The machine's noise affects all alike; each median counts.
  */
 
 import { median, readStandIns, start } from "./support.ts";
 
 const ROUNDS = Number(Deno.args[0] ?? 61);
 
-/** As many modules as a run of the client loads: `tests/cli/start_test.ts` holds it to them. */
+/** As many modules as a run of the client loads: `tests/cli/start_test.ts` checks the number. */
 const MODULES = 30;
 
 const DEADLINE_MS = "10000";
 
-/** The words of a task of deno.json behind `deno`, without the shell's part. */
+/** The words after `deno` in a task of deno.json, without the shell's part. */
 async function wordsOf(task: string, standIns: readonly string[]): Promise<string[]> {
   const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
   const command: string = tasks[task].command;
   return command.replace(/^deno /, "").replace(/\$\(.*\)/, standIns.join(" ")).split(" ").filter((word) => word !== "");
 }
 
-/** Runs a command to its end, and gives how long it took, in milliseconds. */
+/** Runs a command to its end; returns its duration, in milliseconds. */
 async function timed(args: readonly string[], cwd?: string): Promise<number> {
   const command = new Deno.Command(Deno.execPath(), {
     args: [...args],
@@ -44,10 +44,10 @@ async function timed(args: readonly string[], cwd?: string): Promise<number> {
   return ms;
 }
 
-/** How long a server takes until it listens, in milliseconds. */
+/** The time until a server listens, in milliseconds. */
 async function timedUntilListening(args: readonly string[]): Promise<number> {
   const from = performance.now();
-  // It ends while it writes its log, which it says.
+  // The kill interrupts its log, which it would report.
   const child = new Deno.Command(Deno.execPath(), { args: [...args], stdin: "null", stdout: "piped", stderr: "null" })
     .spawn();
   const reader = child.stdout.getReader();

@@ -1,28 +1,28 @@
-/** What the measurements share: servers in processes of their own, and what Linux says of a process. */
+/** Shared by the measurements: servers in their own processes, and a process's figures from Linux. */
 
-/** A server in a process of its own; dispose of it to kill it. */
+/** A server in its own process; dispose of it to kill it. */
 export interface Server extends AsyncDisposable {
   readonly url: string;
   readonly pid: number;
 }
 
-/** Makes a command of Deno, whose output is read. */
+/** Makes a command of Deno with piped output. */
 export function deno(args: readonly string[]): Deno.Command {
   return new Deno.Command(Deno.execPath(), { args: [...args], stdin: "null", stdout: "piped", stderr: "inherit" });
 }
 
-/** Which packages stand behind the @std names, in the words of the task that decides. */
+/** The packages behind the @std names, from the deciding task. */
 export async function readStandIns(): Promise<string[]> {
   const { stdout } = await deno(["task", "-q", "std:flags"]).output();
   return new TextDecoder().decode(stdout).split(/\s+/).filter((word) => word !== "");
 }
 
-/** Starts a server on Deno; the cores are as `taskset -c` takes them. */
+/** Starts a server on Deno; the cores are in the form of `taskset -c`. */
 export function start(args: readonly string[], env: Record<string, string> = {}, cores?: string): Promise<Server> {
   return startCommand(Deno.execPath(), ["run", "--no-prompt", "--allow-net", ...args], env, cores);
 }
 
-/** Starts a server that says where it listens. */
+/** Starts a server that prints its address. */
 export async function startCommand(
   program: string,
   programArgs: readonly string[],
@@ -48,27 +48,27 @@ export async function startCommand(
   };
 }
 
-/** What Linux says of the memory of a process, in MiB: what is resident now, or the most that has been. */
+/** The memory of a process in MiB: resident now, or at its peak. */
 export async function readMebibytes(pid: number, which: "VmRSS" | "VmHWM"): Promise<number> {
-  // Reading below /proc would need every permission there is.
+  // Reading below /proc would need every permission.
   const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`], stderr: "null" }).output();
   const [, kibibytes] = new RegExp(`^${which}:\\s+(\\d+) kB$`, "m").exec(new TextDecoder().decode(stdout)) ?? [];
   return Number(kibibytes) / 1024;
 }
 
-/** The one in the middle. */
+/** The middle value. */
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
-/** V8's short-lived memory, as the tasks and deploy/ have it: perf/README.md, "10,000 idle connections", says why. */
+/** V8's short-lived memory, as in the tasks and deploy/. Why: perf/README.md, "10,000 idle connections". */
 export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4";
 
 const TOKEN = "open sesame";
 const ORIGIN = "https://app.example";
 const PROTOCOL = "echo";
 
-/** A server with everything of the policy on, and limits that nobody reaches. */
+/** A server with the whole policy on, and unreachable limits. */
 export function startWithPolicy(
   transport: "builtin" | "wire",
   standIns: readonly string[],
@@ -99,7 +99,7 @@ export function startWithPolicy(
   }, cores);
 }
 
-/** The fields of a handshake that such a server lets in. */
+/** The fields of a handshake that such a server accepts. */
 export const POLICY_FIELDS: readonly string[] = [
   `Origin: ${ORIGIN}`,
   `Authorization: Bearer ${TOKEN}`,

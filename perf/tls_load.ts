@@ -1,7 +1,7 @@
 /**
- * Peers that do one thing wrong over TLS: `tls_load.ts URL KIND CONNECTIONS SECONDS CA_FILE`. They send messages of 64 KiB and
- * never read (`unread`), or announce a ClientHello of 65,520 bytes, send it in records of one byte and go on for ever
- * (`hello`). Whoever is dropped comes again. Prints how often that was.
+ * Faulty peers over TLS: `tls_load.ts URL KIND CONNECTIONS SECONDS CA_FILE`. They send messages of 64 KiB and never
+ * read (`unread`), or announce a ClientHello of 65,520 bytes, send it in records of one byte and go on forever
+ * (`hello`). Dropped peers return. Prints the number of returns.
  */
 
 const [url = "", kind = "", connections = "", seconds = "", caFile = ""] = Deno.args;
@@ -9,7 +9,7 @@ const { hostname, port, host } = new URL(url);
 const caCerts = [await Deno.readTextFile(caFile)];
 const until = performance.now() + Number(seconds) * 1000;
 const MESSAGE_BYTES = 64 * 1024;
-/** How long a peer that was dropped waits, as a person's program would: without it the peers are all that is measured. */
+/** Delay of a dropped peer, as in a person's program, in milliseconds: without it only the peers would be measured. */
 const AGAIN_MS = 10;
 let dropped = 0;
 

@@ -13,7 +13,7 @@ const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
 const ROUNDS = 5;
 const WAIT = { timeoutMs: 10_000 };
 
-/** Sizes, and how many round trips of each a round has; of 4 KiB few, as each takes the built-in WebSocket 44 ms. */
+/** Sizes, and round trips per round: few of 4 KiB, as each takes the built-in WebSocket 44 ms. */
 const SIZES: readonly [name: string, bytes: number, trips: number][] = [
   ["20 B", 20, 1000],
   ["4 KiB", 4096, 20],

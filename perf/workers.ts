@@ -1,17 +1,17 @@
 /**
- * How many servers of one worker each a server of two workers is worth, over our own frames. Linux only; needs a C compiler.
+ * The worth of a server of two workers, in servers of one, over our own frames. Linux only; needs a C compiler.
  *
  *     deno task perf:workers [ROUNDS [SECONDS]]
  *
- * With a load beside it on two cores, a server of one worker says little: it and the load take turns on one core, which is
- * cheaper than two that wait for each other. So two workers are held against two servers of one worker each, which share nothing:
- * they are twice one worker by definition. Both get the same load (two processes of 32 connections, text of 16 KiB, four
- * messages under way on each) at the same time, so that what else the machine does slows both, and the CPU is the limit of both:
- * servers and loads keep all cores busy.
+ * With a load beside it on two cores, a server of one worker proves little: both take turns on one core, which is
+ * cheaper than two that wait for each other. So two workers are compared with two servers of one worker each, which
+ * share nothing: by definition twice one worker. Both get the same load (two processes of 32 connections, text of 16
+ * KiB, four pending messages on each) at the same time. So other work of the machine slows both, and the CPU is the
+ * limit of both: servers and loads keep all cores busy.
  *
- * The ratio is 2 times the CPU time of a message with two servers, by that with two workers: how many times as many messages as
- * one worker two of them carry, where the server is the limit. The messages a second stand beside: the kernel shares the cores between threads, so
- * that they say about the same.
+ * The ratio is 2 times the CPU time of a message with two servers, divided by that with two workers: the messages of
+ * two workers per message of one, if the server is the limit. The messages a second are shown too: the kernel shares
+ * the cores between threads, so that both agree roughly.
  */
 
 import { median, readStandIns, type Server, start } from "./support.ts";
@@ -19,7 +19,7 @@ import { median, readStandIns, type Server, start } from "./support.ts";
 const CONNECTIONS = 32;
 const BYTES = 16 * 1024;
 
-/** What the load generator prints, as far as it counts here. */
+/** The relevant output of the load generator. */
 interface Load {
   readonly messages: number;
   readonly perSecond: number;
@@ -32,9 +32,9 @@ interface Load {
 /** One run with two loads. */
 interface Run {
   readonly perSecond: number;
-  /** CPU time of the servers for a message, in microseconds. */
+  /** CPU time of the servers per message, in microseconds. */
   readonly cpuMicros: number;
-  /** How many cores the servers used, and how many the loads. */
+  /** The cores used by the servers and by the loads. */
   readonly serverCores: number;
   readonly loadCores: number;
   readonly peakMebibytes: number;
@@ -62,7 +62,7 @@ async function load({ url, pid }: Server): Promise<Load> {
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
-/** Loads two servers, or twice the same one, whose CPU time then stands in both. */
+/** Loads two servers, or one twice, whose CPU time then counts in both. */
 async function run(first: Server, second: Server): Promise<Run> {
   const loads = await Promise.all([load(first), load(second)]);
   const sum = (read: (load: Load) => number) => loads.reduce((total, load) => total + read(load), 0);

@@ -1,4 +1,4 @@
-// The echo of npm ws on Node; its argument is the folder that ws is installed in.
+// The echo of npm ws on Node; its argument is the folder with ws.
 import { createRequire } from "node:module";
 import process from "node:process";
 

@@ -37,9 +37,7 @@ async function* filesIn(folder: string): AsyncGenerator<string> {
   }
 }
 
-/**
- * Removes comments: whole lines, or line ends behind a space. Addresses in strings have no space before their slashes.
- */
+/** Removes comments: whole lines, or line ends behind a space. Addresses in strings have no space before slashes. */
 function withoutComments(text: string): string {
   return text.replace(/^[ \t]*\/\*\*?[^]*?\*\//gm, "").replace(/(^|[ \t])\/\/ .*$/gm, "");
 }

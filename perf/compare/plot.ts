@@ -1,4 +1,4 @@
-/** A plot of a comparison as SVG: a panel for each of a few numbers, a bar for each server; it follows light and dark. */
+/** A plot of a comparison as SVG: a panel for each of a few numbers, a bar for each server; follows light and dark. */
 
 import { medianOf, type Results } from "./results.ts";
 import type { ServerName } from "./servers.ts";

@@ -1,31 +1,31 @@
-/** The results of a comparison, as `perf/results.json` keeps them: every round, so that the medians can be looked at. */
+/** The results of a comparison, as in `perf/results.json`: every round, so that the medians can be checked. */
 
 import { median } from "../support.ts";
 import type { Numbers } from "./rows.ts";
 import type { ServerName } from "./servers.ts";
 
-/** Where, when and of what the numbers are. */
+/** The machine, date and versions of the numbers. */
 export interface Environment {
   /** The day of the last measurement. */
   readonly date: string;
   readonly machine: string;
   readonly versions: Readonly<Record<string, string>>;
-  /** The commit of the tree that was measured. */
+  /** The commit of the measured tree. */
   readonly commit: string;
   readonly seconds: number;
   readonly rounds: number;
 }
 
-/** Of each server the numbers of each round; of the row with workers, by their number. */
+/** For each server, the numbers of each round; in the row with workers, for each number of workers. */
 export type RowResults = Readonly<Partial<Record<string, readonly Numbers[]>>>;
 
-/** All that was measured. */
+/** All results. */
 export interface Results {
   readonly environment: Environment;
   readonly rows: Readonly<Record<string, RowResults>>;
 }
 
-/** The median of one number over the rounds; undefined if it was not measured in each. */
+/** The median of one number over the rounds; undefined unless measured in each. */
 export function medianOf(results: Results, row: string, server: ServerName, name: string): number | undefined {
   const values = results.rows[row]?.[server]?.map((numbers) => numbers[name]) ?? [];
   const known = values.filter((value) => value !== undefined);
@@ -35,7 +35,7 @@ export function medianOf(results: Results, row: string, server: ServerName, name
 /**
  * Adds the rows of another run.
  *
- * @throws {Error} if the runs are not of the same machine, versions and commit: such numbers do not stand in one table.
+ * @throws {Error} if machine, versions or commit of the runs differ: their numbers do not belong in one table.
  */
 export function merge(old: Results, more: Results): Results {
   const { date: _old, ...before } = old.environment;
@@ -46,10 +46,10 @@ export function merge(old: Results, more: Results): Results {
   return { environment: more.environment, rows: { ...old.rows, ...more.rows } };
 }
 
-/** So many digits of a number are kept. */
+/** The kept digits of a number. */
 const DIGITS = 4;
 
-/** The results as JSON, with a line for each measurement. */
+/** The results as JSON, a line for each measurement. */
 export function textOf(results: Results): string {
   const round = (_name: string, value: unknown) =>
     typeof value === "number" ? Number(value.toPrecision(DIGITS)) : value;

@@ -1,4 +1,4 @@
-/** What is measured: each row is one kind of load, and gives numbers that the tables show as ratios. */
+/** The measurements: each row is one kind of load, with numbers that the tables show as ratios. */
 
 import type { Group, Load, Times, Usage } from "../load.ts";
 import { POLICY_FIELDS, type Server } from "../support.ts";
@@ -9,20 +9,20 @@ export type Numbers = Readonly<Record<string, number>>;
 /** One kind of load. */
 export interface Row {
   readonly id: string;
-  /** What the load does, for people. */
+  /** The description of the load. */
   readonly title: string;
   readonly measure: (load: Load, server: Server, seconds: number) => Promise<Numbers>;
 }
 
-/** How long a server is warm before it is measured, in seconds. */
+/** Time to warm up a server, in seconds. */
 const WARM_SECONDS = 1;
 const STORM_CONNECTIONS = 10_000;
-/** The connections of a storm arrive, are cut, and come again. */
+/** The connections of a storm arrive, are cut, and return. */
 const STORM_ROUNDS = 2;
 
 const fields = POLICY_FIELDS.flatMap((field) => ["--field", field]);
 
-/** What every measurement tells the load: the process of the server, how long, and the fields of the handshake. */
+/** The options of every measurement: the process of the server, the duration, and the fields of the handshake. */
 export function optionsFor(server: Server, seconds: number): string[] {
   return ["--pid", `${server.pid}`, "--seconds", `${seconds}`, "--warm", `${WARM_SECONDS}`, ...fields];
 }
@@ -31,7 +31,7 @@ function usageOf({ cpuMicros = NaN, peakMebibytes = NaN, loadShare }: Usage): Nu
   return { cpuMicros, peakMebibytes, loadShare };
 }
 
-/** How many times as many messages the most served connection has as the least served one. */
+/** The most served connection's messages, divided by the least served one's. */
 function spreadOf({ least, most }: Group): number {
   return most / Math.max(1, least);
 }
@@ -41,7 +41,7 @@ function timesOf({ p50, p99, worst }: Times): { p50Ms: number; p99Ms: number; wo
   return { p50Ms: (p50 ?? NaN) / 1000, p99Ms: (p99 ?? NaN) / 1000, worstMs: (worst ?? NaN) / 1000 };
 }
 
-/** Every group of connections is measured; the numbers are those of the first, but for the spread. */
+/** Measures all groups of connections. The numbers are those of the first, except for the spread. */
 function echo(id: string, title: string, kind: "text" | "binary", ...groups: readonly string[]): Row {
   return {
     id,
@@ -82,7 +82,7 @@ export const ROWS: readonly Row[] = [
       if (last === undefined) throw new Error("The load has no rounds");
       const lost = result.rounds.reduce((sum, round) => sum + round.lost + round.waiting, 0);
       if (lost > 0) console.error(`  ${lost} are not let in; the first: ${result.firstFailure}`);
-      // A storm that is over because many were sent away is not fast.
+      // A storm that is short because many were refused is not fast.
       return { lost, ...lost === 0 ? { seconds: last.seconds } : {}, ...timesOf(last), ...usageOf(result) };
     },
   },
@@ -96,7 +96,7 @@ export const ROWS: readonly Row[] = [
   echo("binary-1m", "binary of 1 MiB, 64 connections", "binary", "64x1048576"),
   echo("fair-20", "text of 20 B, 500 connections", "text", "500x20"),
   echo("fair-1k", "text of 1 KiB, 500 connections", "text", "500x1024"),
-  // The spread of one connection is 1, so that it is the others' here.
+  // The spread of one connection is 1, so this is the spread of the others.
   echo("fair-flood", "text of 20 B, 499 connections, and one with 64 under way", "text", "499x20", "1x20x64"),
   echo("fair-mixed", "text, 250 connections with 20 B, and 250 with 16 KiB", "text", "250x20", "250x16384"),
 ];

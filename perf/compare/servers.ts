@@ -1,33 +1,33 @@
-/** The servers that are measured beside each other, each in a process of its own on cores of its own. */
+/** The compared servers, each in its own process on its own cores. */
 
 import { deno, readStandIns, type Server, start, startCommand, startWithPolicy } from "../support.ts";
 
-/** The names of the servers, in the order of the tables; the first is what the others are ratios of. */
+/** The names of the servers, in the order of the tables; the first is the base of the ratios. */
 export const SERVER_NAMES = ["bare", "builtin", "wire", "ws", "bun"] as const;
 
 /** One of the servers. */
 export type ServerName = typeof SERVER_NAMES[number];
 
-/** Tells the name of a server from any other word. */
+/** Checks whether a word is the name of a server. */
 export function isServerName(word: string): word is ServerName {
   return SERVER_NAMES.some((name) => name === word);
 }
 
-/** The versions of what npm has. */
+/** The versions of the npm packages. */
 const PACKAGES = { ws: "8.23.0", bufferutil: "4.1.0", bun: "1.4.5" };
-/** The package that has the executable of Bun itself; the package `bun` fetches it in a script of its own. */
+/** The package with the executable of Bun itself; the package `bun` fetches it by a script. */
 const BUN_PACKAGE = `@oven/bun-linux-${Deno.build.arch === "aarch64" ? "aarch64" : "x64"}`;
 
 /** Starts the servers. */
 export interface Servers extends AsyncDisposable {
-  /** What runs here, for the tables. */
+  /** The versions here, for the tables. */
   readonly versions: Readonly<Record<string, string>>;
-  /** Starts one; the cores are as `taskset -c` takes them. */
+  /** Starts one; the cores are in the form of `taskset -c`. */
   start(name: ServerName, cores: string, more?: readonly string[]): Promise<Server>;
 }
 
 /**
- * Fetches what npm has of the servers into a folder that goes with the result.
+ * Installs the npm packages into a folder that goes with the result.
  *
  * @throws {Error} if a package cannot be installed, or there is no Node for `ws`.
  */
@@ -75,7 +75,7 @@ async function install(folder: string, dependencies: Record<string, string>): Pr
   }
 }
 
-/** The standard output of a command, without the last line end. */
+/** The standard output of a command, without the last newline. */
 export async function readOutput(command: string, args: readonly string[]): Promise<string> {
   try {
     return decode((await new Deno.Command(command, { args: [...args], stdin: "null" }).output()).stdout);
@@ -89,7 +89,7 @@ function decode(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes).trim();
 }
 
-/** Whether the server of this tree knows an option. */
+/** Whether the server of this tree has an option. */
 export async function knowsOption(option: string): Promise<boolean> {
   const { stdout } = await deno(["run", ...await readStandIns(), "server.ts", "--help"]).output();
   return decode(stdout).includes(option);

@@ -1,4 +1,4 @@
-/** The tables of a comparison in Markdown, as `deno fmt` would write them; what they hold is what the results hold. */
+/** The tables of a comparison in Markdown, in the form of `deno fmt`; all content comes from the results. */
 
 import { medianOf, type Results } from "./results.ts";
 import { isServerName, SERVER_NAMES, type ServerName } from "./servers.ts";
@@ -9,9 +9,9 @@ export interface Line {
   readonly row: string;
   readonly number: string;
   readonly title: string;
-  /** Behind the absolute number. */
+  /** The unit of the absolute number. */
   readonly unit: string;
-  /** Which is the good direction. */
+  /** The good direction. */
   readonly better: "more" | "less";
 }
 
@@ -36,7 +36,7 @@ const less = (row: string, number: string, title: string, unit = ""): Line => ({
   better: "less",
 });
 
-/** The names of servers for people. */
+/** The display names of servers. */
 export const TITLES: Readonly<Record<ServerName, string>> = {
   bare: "bare",
   builtin: "built-in",
@@ -97,29 +97,29 @@ export const TABLES: readonly Table[] = [
   },
 ];
 
-/** From here on the load is the limit, and not the server. */
+/** From this share on, the load is the limit. */
 const LOAD_IS_THE_LIMIT = 0.95;
-/** What is less far off is no difference. */
+/** A smaller ratio is no difference. */
 const NO_DIFFERENCE = 1.05;
 
-/** Three digits that count, with separators; a count as it is. */
+/** Three significant digits, with separators; a count as it is. */
 export function show(value: number): string {
   const decimals = Number.isInteger(value) ? 0 : value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
-/** The servers that the results have, in order. */
+/** The servers in the results, in order. */
 export function serversOf(results: Results): ServerName[] {
   const measured = new Set(Object.values(results.rows).flatMap((row) => Object.keys(row)).filter(isServerName));
   return SERVER_NAMES.filter((name) => measured.has(name));
 }
 
-/** The lines of a table that were measured. */
+/** The measured lines of a table. */
 function linesOf(results: Results, { lines }: Table): readonly Line[] {
   return lines.filter(({ row }) => row in results.rows);
 }
 
-/** Whether no server is better by more than what is no difference. */
+/** Whether no other server is better by a real difference. */
 function isBest(results: Results, { row, number, better }: Line, server: ServerName): boolean {
   const value = medianOf(results, row, server, number);
   if (value === undefined) return false;
@@ -142,7 +142,7 @@ function cellOf(results: Results, line: Line, server: ServerName): string {
   return isBest(results, line, server) ? `**${cell}**` : cell;
 }
 
-/** The widths of the columns are those of `deno fmt`. */
+/** The widths of the columns match `deno fmt`. */
 function formatTable(rows: readonly (readonly string[])[]): string {
   const [head = []] = rows;
   const widths = head.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
@@ -155,7 +155,7 @@ function formatTable(rows: readonly (readonly string[])[]): string {
   return [line(head), `| ${rule.join(" | ")} |`, ...rows.slice(1).map(line)].join("\n");
 }
 
-/** One table, with a line for each number and a column for each server. */
+/** One table: a line for each number, a column for each server. */
 export function tableOf(results: Results, table: Table): string {
   const servers = serversOf(results);
   const rows = linesOf(results, table).map((line) => [
@@ -167,7 +167,7 @@ export function tableOf(results: Results, table: Table): string {
   return formatTable([[table.title, ...servers.map((server) => TITLES[server]), "better"], ...rows]);
 }
 
-/** Of how many lines each server is the best. */
+/** The number of lines that each server wins. */
 function bestOf(results: Results): string {
   const lines = TABLES.flatMap((table) => linesOf(results, table));
   const counts = serversOf(results).map((server) =>
@@ -176,7 +176,7 @@ function bestOf(results: Results): string {
   return `${counts.join(", ")}, of ${lines.length}`;
 }
 
-/** What was lost in storms and failed while connections came and went. */
+/** Losses in storms, and failures among short connections. */
 function lossesOf(results: Results): string {
   const losses = serversOf(results).map((server) => {
     const worst = (row: string, number: string) =>
@@ -186,7 +186,7 @@ function lossesOf(results: Results): string {
   return losses.join(", ");
 }
 
-/** All that stands between the markers of `perf/README.md`. */
+/** The text between the markers of `perf/README.md`. */
 export function reportOf(results: Results): string {
   const { date, machine, versions, commit, seconds, rounds } = results.environment;
   const names = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");

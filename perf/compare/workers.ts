@@ -1,6 +1,6 @@
 /**
- * What more workers are worth: the server with one worker shares one core with the load, the server with two shares two
- * cores with the same load. Both are limited by nothing but CPU time, so that twice the messages is the most there can be.
+ * The gain of more workers: the server with one worker shares one core with the load, the server with two shares two
+ * cores with the same load. CPU time is the only limit of both, so that twice the messages is the maximum.
  */
 
 import type { Load } from "../load.ts";
@@ -12,10 +12,10 @@ import type { Servers } from "./servers.ts";
 /** The name of the row. */
 export const WORKERS = "workers";
 
-/** So many connections that each worker has enough of them, however the system deals them out. */
+/** Enough connections for each worker, however the system distributes them. */
 const GROUP = "256x16384";
 
-/** Measures both in turns, and gives them by the number of workers. */
+/** Measures both in turns; returns the numbers by workers. */
 export async function measureWorkers(
   servers: Servers,
   load: Load,
@@ -29,7 +29,7 @@ export async function measureWorkers(
       await using server = await servers.start("wire", shared, ["--workers", workers]);
       const result = await load.pinnedTo(shared).echo(server.url, [GROUP, ...optionsFor(server, seconds)]);
       const { messages, cpuSeconds = NaN, loadShare, idleSeconds, seconds: took } = result;
-      // What others took of the cores is in none of the three; what a worker left idle is.
+      // None of the three includes CPU time of other processes; idle time of a worker is included.
       found[workers].push({ perCoreSecond: messages / (cpuSeconds + loadShare * took + idleSeconds) });
     }
   }

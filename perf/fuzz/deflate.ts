@@ -1,7 +1,7 @@
 /**
- * Random compressed messages between our ends and those of others: npm ws and Python's websockets in both roles, Bun in both,
- * Chromium as the client of our server. Every message comes back, and is compared. So many go each way in each role of a peer,
- * shared among the sets of parameters.
+ * Random compressed messages between our ends and others: npm ws, Python's websockets and Bun in both roles, Chromium
+ * as the client of our server. Every message comes back, and is compared. The count applies to each direction in each
+ * role of a peer, shared among the sets of parameters.
  *
  *     deno task perf:fuzz:deflate --count 20000 --peers ws,python,chromium,bun [--bun PATH]
  */

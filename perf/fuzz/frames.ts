@@ -1,7 +1,7 @@
 /**
- * Random streams of frames against the echo server over our own frames, plain, over TLS and with two workers, with and without
- * compression; judged by an oracle that knows nothing of our code: which messages and pongs come back, in which order, and with
- * which close code the stream ends.
+ * Random streams of frames against the echo server over our own frames: plain, over TLS and with two workers, with and without
+ * compression. An oracle independent of our code judges the returned messages and pongs, their order, and the close code at the
+ * end.
  *
  *     deno task perf:fuzz:frames --count 50000
  */
@@ -20,39 +20,39 @@ import {
 } from "./harness.ts";
 import type { Random } from "./random.ts";
 
-/** How many connections there are at once. */
+/** Concurrent connections. */
 const AT_ONCE = 24;
 
-/** How long a stream may take from its first byte to the end of TCP, in milliseconds. */
+/** Deadline for a stream, from its first byte to the end of TCP, in milliseconds. */
 const STREAM_TIMEOUT_MS = 30_000;
 
-/** The limit that the servers are given, in bytes. */
+/** The servers' limit of messages, in bytes. */
 const MAX_MESSAGE_BYTES = 5000;
 
-/** A frame as it goes out. */
+/** A frame to send. */
 interface Frame {
   readonly opcode: number;
   readonly final: boolean;
   readonly reserved: number;
   readonly isMasked: boolean;
   readonly payload: Uint8Array<ArrayBuffer>;
-  /** Whether its payload is random, of which zlib may make anything where it belongs to a compressed message. */
+  /** Whether the payload is random: zlib may make anything of it in a compressed message. */
   readonly isNoise: boolean;
-  /** How the length is written: in as few bytes as it takes, or in more, or with its highest bit set. */
+  /** The form of the length: minimal, longer than needed, or with the highest bit set. */
   readonly length: "minimal" | "two-bytes" | "eight-bytes" | "negative";
 }
 
-/** What should come back: messages and pongs in order, and the close code. */
+/** The expected answer: messages and pongs in order, and the close code. */
 interface Expected {
   readonly replies: readonly string[];
   readonly closeCode: number;
-  /** Whether the server fails the connection: then it may end before all that came is answered. */
+  /** Whether the server fails the connection: it may then end before all received frames are answered. */
   readonly isFailure: boolean;
-  /** Whether only the form of what comes counts, as one message is noise. */
+  /** Whether only the form of the answer counts, as one message is noise. */
   readonly isNoise?: boolean;
 }
 
-/** What a client offers, and how it then compresses. */
+/** The frames of a client, and its offer of compression. */
 interface Stream {
   readonly frames: readonly Frame[];
   /** The offer of permessage-deflate; empty for none. */
@@ -106,10 +106,10 @@ async function makeStream(random: Random): Promise<Stream> {
   return { frames, offer };
 }
 
-/** The bit that says that a message is compressed (RFC 7692 section 6). */
+/** The bit that marks a compressed message (RFC 7692 section 6). */
 const RSV1 = 4;
 
-/** Puts something wrong, or almost wrong, at any place. */
+/** Inserts a fault, or a near fault, at any place. */
 function breakOne(
   random: Random,
   frames: Frame[],
@@ -217,7 +217,7 @@ function isText(bytes: Uint8Array<ArrayBuffer>): boolean {
   }
 }
 
-/** Whether bytes may be the beginning of UTF-8: a server may say so only when no bytes could make it right. */
+/** Whether bytes may be the start of UTF-8: a server may reject them only if no continuation is valid. */
 function mayBeText(bytes: Uint8Array<ArrayBuffer>): boolean {
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });
@@ -230,7 +230,7 @@ function mayBeText(bytes: Uint8Array<ArrayBuffer>): boolean {
 const legalCode = (code: number) =>
   (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999);
 
-/** What RFC 6455 wants of an echo that takes messages up to a limit. */
+/** The requirements of RFC 6455 for an echo with a message limit. */
 function expectedOf({ frames, offer }: Stream): Expected {
   const replies: string[] = [];
   const inflater = offer === "" ? undefined : new Inflater(!offer.includes("client_no"));
@@ -270,11 +270,11 @@ function expectedOf({ frames, offer }: Stream): Expected {
   throw new Error("The last frame closes");
 }
 
-/** What came back, in the words of {@linkcode Expected}. */
+/** The actual answer, in the terms of {@linkcode Expected}. */
 interface Answer {
   readonly replies: string[];
   closeCode: number | undefined;
-  /** What no server may send; empty if it sent nothing of the kind. */
+  /** A violation by the server; empty for none. */
   wrong: string;
 }
 
@@ -299,7 +299,7 @@ function readAnswer(bytes: Uint8Array<ArrayBuffer>, offer: string): Answer {
     if (opcode === 1 || opcode === 2) isCompressed = isMarked;
     if (((first & 0x70) !== 0 && !isMarked) || (second & 128) !== 0) answer.wrong = "reserved bits, or a mask";
     if (at + head + size > bytes.byteLength) {
-      // Cut by the end of the connection.
+      // Cut off by the end of the connection.
       if (answer.closeCode !== undefined) answer.wrong = "bytes behind the close frame";
       break;
     }
@@ -329,7 +329,7 @@ const byKind = (replies: readonly string[], isPong: boolean) =>
   replies.filter((one) => one.startsWith("pong") === isPong);
 const isBeginning = (part: readonly string[], whole: readonly string[]) => part.every((one, at) => one === whole[at]);
 
-/** Compares what came with what should have come. A pong may overtake the message that it stands inside, or wait for its end. */
+/** Compares the answer with the expected one. A pong may overtake the message around its ping, or wait for the end. */
 function differenceOf(expected: Expected, answer: Answer): string | undefined {
   if (answer.wrong !== "") return answer.wrong;
   if (expected.isNoise) return undefined;

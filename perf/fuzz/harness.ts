@@ -1,4 +1,4 @@
-/** What the fuzzers share: random numbers with a seed, servers in processes of their own, and what was found. */
+/** Shared by the fuzzers: random numbers with a seed, servers in their own processes, and findings. */
 
 import { createAuthority } from "../../tests/support/certificates.ts";
 import { readMebibytes } from "../support.ts";
@@ -6,21 +6,21 @@ import { Random } from "./random.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** How long a server may take until it listens, and to end, in milliseconds. */
+/** Deadline for a server to listen, and to end, in milliseconds. */
 const PROCESS_TIMEOUT_MS = 60_000;
 
-/** The flags of Deno for every server. */
+/** Deno's flags for every server. */
 export const FLAGS: readonly string[] = [
   ...["--import-map=offline/import_map.json", "--allow-net", "--allow-read", "--allow-env=WSPROOF_*"],
 ];
 
-/** What a fuzzer is asked for. */
+/** The settings of a fuzzer. */
 export interface FuzzSettings {
   readonly count: number;
   readonly seed: number;
 }
 
-/** Reads `--count N` and `--seed N`; without them there are so many tries, and the seed is 6455. */
+/** Reads `--count N` and `--seed N`; by default this many tries, and the seed 6455. */
 export function readSettings(args: readonly string[], count: number): FuzzSettings {
   const numberOf = (name: string) => {
     const at = args.indexOf(name);
@@ -38,11 +38,11 @@ export interface Target {
   readonly port: number;
   /** The authority of its certificate, as PEM text, if it speaks TLS. */
   readonly caCert?: string | undefined;
-  /** Whether it still runs. */
+  /** Whether the process still runs. */
   isAlive(): boolean;
-  /** The memory that it takes, in MiB. */
+  /** Resident memory, in MiB. */
   residentMib(): Promise<number>;
-  /** Ends it, and says what was wrong with its end: its exit code, or what stands on its standard error output. */
+  /** Ends the server; returns the faults of its end: its exit code, or its standard error output. */
   stop(): Promise<string[]>;
 }
 
@@ -71,16 +71,16 @@ export async function makePair(): Promise<{ args: string[]; caCert: string; remo
 export interface TargetOptions {
   /** The authority of its certificate, as PEM text, if it speaks TLS. */
   readonly caCert?: string;
-  /** Told each line of its standard output. */
+  /** Receives each line of its standard output. */
   readonly onLine?: (line: string) => void;
 }
 
 /**
- * Starts a server, and waits until it has said where it listens.
+ * Starts a server, and waits for its address.
  *
- * @param name What it is called.
+ * @param name Its name.
  * @param args The arguments of Deno.
- * @param options How it is spoken to, and who hears what it prints.
+ * @param options The authority of its certificate, and a listener for its output.
  */
 export async function startTarget(
   name: string,
@@ -133,7 +133,7 @@ export async function startTarget(
   };
 }
 
-/** Reads a stream to its end, keeps its beginning, and waits for what should come. */
+/** Reads a stream to its end, keeps its start, and waits for expected output. */
 function watch(stream: ReadableStream<Uint8Array>, onLine: (line: string) => void = () => {}) {
   const MAX_KEPT_CHARS = 64 * 1024;
   let [text, unfinished] = ["", ""];
@@ -156,7 +156,7 @@ function watch(stream: ReadableStream<Uint8Array>, onLine: (line: string) => voi
       while (true) {
         const found = pattern.exec(text);
         if (found) return found;
-        // The other stream may have it.
+        // The other stream may match.
         if (isOver) return await new Promise(() => {});
         await changed.promise;
       }
@@ -168,7 +168,7 @@ function watch(stream: ReadableStream<Uint8Array>, onLine: (line: string) => voi
   };
 }
 
-/** Waits no longer than it may take. */
+/** Waits with a deadline. */
 export async function within<T>(promise: Promise<T>, what: string, timeoutMs: number): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new Error(`Waited ${timeoutMs / 1000} s for ${what}`)), timeoutMs);
@@ -179,7 +179,7 @@ export async function within<T>(promise: Promise<T>, what: string, timeoutMs: nu
   }
 }
 
-/** Runs numbered tries, several at once, each with random numbers of its own: a try can be repeated alone. */
+/** Runs numbered tries, several at once, each with its own random numbers: a try can be repeated alone. */
 export async function runTries(
   { count, seed }: FuzzSettings,
   atOnce: number,
@@ -198,10 +198,10 @@ export async function runTries(
   return found;
 }
 
-/** After so many findings there is no need for more. */
+/** After this many findings the fuzzer stops. */
 export const MAX_FINDINGS = 20;
 
-/** Prints what was found, and gives the exit code. */
+/** Prints the findings; returns the exit code. */
 export function conclude(what: string, tries: number, since: number, found: readonly string[]): number {
   for (const finding of found) console.log(`FOUND ${finding}`);
   const seconds = ((performance.now() - since) / 1000).toFixed(1);

@@ -1,7 +1,7 @@
 /**
- * Mutated opening handshakes against every server of the project: the two front doors with and without TLS, one of several
- * workers, the handler under `deno serve`, and the lab. No head may end or hang one of them, print on its standard error output,
- * or be let in although it is no handshake; every correct one is let in, with an extension that it has offered or none.
+ * Mutated opening handshakes against every server of the project: the two front doors with and without TLS, a server with
+ * workers, the handler under `deno serve`, and the lab. No head may end or hang a server, make it print on standard error, or
+ * be accepted although it is no handshake; every correct one must be accepted, with an extension that it offered or none.
  *
  *     deno task perf:fuzz:heads --count 50000
  */
@@ -20,18 +20,18 @@ import {
 import { OFFERS, problemOf } from "./offers.ts";
 import type { Random } from "./random.ts";
 
-/** How many connections there are at once. */
+/** Concurrent connections. */
 const AT_ONCE = 24;
 
-/** How long an answer may take, in milliseconds: the deadline of a head is 10 s. */
+/** Deadline for an answer, in milliseconds: the deadline of a head is 10 s. */
 const ANSWER_TIMEOUT_MS = 25_000;
 
-/** How long a head that has no end is left alone before the connection is dropped, in milliseconds. */
+/** Delay before the drop of an endless head, in milliseconds. */
 const PATIENCE_MS = 20;
 
 type Field = [name: string, value: string];
 
-/** A head as it is written, and what is known of it. */
+/** A head to send, and its known properties. */
 interface Head {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Whether it is a correct handshake. */
@@ -86,7 +86,7 @@ const VALUES: Record<string, readonly string[]> = {
 };
 const NAMES = Object.keys(VALUES);
 
-/** Fields of which a correct handshake may have any. */
+/** Fields that are allowed in a correct handshake. */
 const HARMLESS: readonly Field[] = [
   ["User-Agent", "fuzz/1"],
   ["Accept-Language", "de, en;q=0.5"],
@@ -153,7 +153,7 @@ function mutate(random: Random, fields: Field[], line: { method: string; target:
       break;
     case 1:
     case 2:
-      // Another line with a name that may be there already, in front of it or behind it.
+      // Another line with a name that may exist already, before or after it.
       fields.splice(random.chance(0.5) ? 0 : fields.length, 0, [swapCase(random, name), value]);
       break;
     case 3:
@@ -220,12 +220,12 @@ function breakText(random: Random, text: string): string {
 }
 
 /**
- * Says why bytes are no opening handshake (RFC 6455 section 4.2.1); `undefined` if they are one. It forgives what a runtime may
- * forgive (line ends, blanks at the end of a line, folds), and nothing that decides.
+ * The reason why bytes are no opening handshake (RFC 6455 section 4.2.1); `undefined` if they are one. It forgives what
+ * a runtime may forgive (line ends, blanks at the end of a line, folds), but nothing decisive.
  *
  * @param bytes The head.
- * @param extensions What the server has answered in the field Sec-WebSocket-Extensions.
- * @param door What kind of server it is.
+ * @param extensions The server's field Sec-WebSocket-Extensions.
+ * @param door The kind of server.
  */
 function reasonAgainst(bytes: Uint8Array, extensions: string, { hidesVersion, compresses }: Door): string | undefined {
   const text = String.fromCharCode(...bytes);
@@ -271,14 +271,14 @@ function reasonAgainst(bytes: Uint8Array, extensions: string, { hidesVersion, co
 
 /** A kind of server. */
 interface Door {
-  /** Whether the server cannot see the version of HTTP, as behind the runtime's `Request`. */
+  /** Whether the server cannot see the version of HTTP, as with the runtime's `Request`. */
   readonly hidesVersion: boolean;
-  /** Whether it compresses where a client offers that; `undefined` where that is its own business. */
+  /** Whether the server accepts an offer of compression; `undefined` if either is right. */
   readonly compresses: boolean | undefined;
   readonly target: Target;
 }
 
-/** What a server answers. */
+/** The answer of a server. */
 interface Answer {
   /** The status, 0 without an answer. */
   readonly status: number;
@@ -288,7 +288,7 @@ interface Answer {
 
 const NO_ANSWER: Answer = { status: 0, extensions: "" };
 
-/** Writes a head in pieces and reads how the answer begins. */
+/** Writes a head in pieces and reads the start of the answer. */
 async function ask(random: Random, { target, hidesVersion }: Door, { bytes }: Head): Promise<Answer> {
   using connection = await within(connectTo(target), "connection", ANSWER_TIMEOUT_MS);
   let isHurried = false;
@@ -298,13 +298,13 @@ async function ask(random: Random, { target, hidesVersion }: Door, { bytes }: He
       const end = piece === pieces - 1 ? bytes.byteLength : at + random.below(bytes.byteLength - at + 1);
       for (; at < end;) at += await connection.write(bytes.subarray(at, end));
     }
-    // Nothing answers what may go on; a server that waits for the rest is not asked to hurry. Two of them take CRLF only for an
-    // end, and would wait for the whole deadline of a head; the runtime waits when the two are mixed.
+    // An incomplete head gets no answer, so the wait for it is short. Two servers accept only CRLF as an end, and would
+    // wait for the whole deadline of a head; the runtime waits if both line ends are mixed.
     const hasEnd = (hidesVersion ? /\r\n\r\n|\n\n/ : /\r\n\r\n/).test(String.fromCharCode(...bytes));
     isHurried = !hasEnd;
     if (isHurried) await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
   } catch {
-    // It has answered already, and gone.
+    // The server has already answered and closed.
   }
   if (isHurried) return NO_ANSWER;
   const answer = new Uint8Array(4096);
@@ -319,7 +319,7 @@ async function ask(random: Random, { target, hidesVersion }: Door, { bytes }: He
     }
   } catch (error) {
     if (error instanceof Error && error.message.startsWith("Waited")) throw error;
-    // A reset: what the client went on to send was not read.
+    // A reset: the server did not read the client's last bytes.
   }
   const [head = ""] = text().split("\r\n\r\n");
   return {

@@ -1,7 +1,7 @@
 /**
- * A fuzzer over the programs of the lab: random paths of valid and invalid steps, and of its cases for clients, for clients that
- * behave, flood, break the protocol or leave. A finding: a crash, a hang, a line on stderr, memory over a bound, a program taken or refused wrongly, bad
- * frames where no step makes them.
+ * A fuzzer of lab programs: random paths of valid and invalid steps, and of cases for clients, for clients that behave, flood,
+ * break the protocol or leave. A finding is a crash, a hang, a line on stderr, memory over a bound, a wrongly accepted or
+ * refused program, or a bad frame that no step makes.
  *
  *     deno task perf:fuzz:lab --count 50000
  */
@@ -15,41 +15,41 @@ import { Random } from "./random.ts";
 
 const MIB = 1024 ** 2;
 
-/** How many programs run at once. */
+/** Concurrent programs. */
 const CONCURRENCY = 32;
-/** How long one program, or one answer to `GET /`, may take, in milliseconds: less than a connection of the lab lives. */
+/** Deadline for one program, or one answer to `GET /`, in milliseconds: shorter than the life of a lab connection. */
 const DEADLINE_MS = 50_000;
-/** How much memory the lab may take, in MiB. */
+/** The memory limit of the lab, in MiB. */
 const MAX_MEBIBYTES = 512;
-/** After so many programs memory and `GET /` are looked at. */
+/** Programs between two looks at memory and `GET /`. */
 const LOOK_EVERY = 500;
 
-/** What came of some programs. */
+/** The result of some programs. */
 export interface LabFuzzResult {
-  /** What is wrong, each with the program; at most 20. */
+  /** The faults, each with its program; at most 20. */
   readonly findings: readonly string[];
-  /** How many programs ran, by what the client was like. */
+  /** The number of programs, by the manner of the client. */
   readonly counts: ReadonlyMap<string, number>;
-  /** How many programs were taken: the answer was 101. */
+  /** The number of accepted programs: the answer was 101. */
   readonly taken: number;
 }
 
 /** Options of {@linkcode fuzzLab}. */
 export interface LabFuzzOptions {
-  /** How many programs. */
+  /** The number of programs. */
   readonly count: number;
-  /** What the random numbers begin with. */
+  /** The seed of the random numbers. */
   readonly seed: number;
-  /** Called after every 500 programs; what it returns is a finding. */
+  /** Called after every 500 programs; its result is a finding. */
   readonly look?: () => Promise<string | undefined>;
 }
 
 /**
  * Runs random programs against a lab.
  *
- * @param url Where it listens, as a `ws:` URL.
- * @param options How many, and which.
- * @returns What came of them.
+ * @param url The `ws:` URL of the lab.
+ * @param options The number and the seed.
+ * @returns The result.
  */
 export async function fuzzLab(url: string, { count, seed, look }: LabFuzzOptions): Promise<LabFuzzResult> {
   const findings: string[] = [];
@@ -90,11 +90,11 @@ async function answerTime(url: string): Promise<string | undefined> {
   }
 }
 
-/** What a client is like. */
+/** The manner of a client. */
 const MANNERS = ["behaves", "behaves", "floods", "breaks the protocol", "leaves", "leaves in the head"] as const;
 type Manner = typeof MANNERS[number];
 
-/** Runs one program; gives the status of the answer, 0 if none has come. */
+/** Runs one program; returns the status of the answer, 0 if there is none. */
 async function runProgram(
   url: string,
   plan: Plan,
@@ -114,7 +114,7 @@ async function runProgram(
       await writeAll(connection, head.subarray(0, random.whole(0, head.byteLength - 1)));
       return 0;
     }
-    // The reading goes on beside the writing, or both sides would wait for each other.
+    // Reads while writing, or both sides would wait for each other.
     const reading = manner === "leaves" ? undefined : readToEnd(connection);
     await writeAll(connection, head).catch(ignore);
     await writeAll(connection, trafficOf(plan, manner, random)).catch(ignore);
@@ -122,7 +122,7 @@ async function runProgram(
       if (random.chance(0.5) && !plan.path.includes("silent")) await connection.read(new Uint8Array(64)).catch(ignore);
       return 0;
     }
-    // What does not end by itself ends when the client does.
+    // The client ends a connection that the lab does not end.
     if (!plan.ends || manner !== "behaves") await connection.closeWrite().catch(ignore);
     const { bytes, isReset } = await (reading ?? readToEnd(connection));
     return judge(plan, bytes, isReset, tell);
@@ -141,13 +141,13 @@ function ignore(): null {
   return null;
 }
 
-/** The frames that a client sends after the handshake. */
+/** The client's frames after the handshake. */
 function trafficOf({ path }: Plan, manner: Manner, random: Random): Uint8Array<ArrayBuffer> {
   const frames: Uint8Array<ArrayBuffer>[] = [];
   const mask = () => ({ maskingKey: random.bytes(4) });
   const text = () => new TextEncoder().encode(random.pick(["", "a", "Hello", "aé€😀", "x".repeat(200)]));
   const kind = random.pick([OPCODE.text, OPCODE.binary, OPCODE.ping]);
-  // Where each message waits or becomes many frames, many messages take too long.
+  // If each message waits or becomes many frames, many messages take too long.
   const most = /delay|slow/.test(path) ? 10 : /extend|duplicate|restart|fragment\/|split/.test(path) ? 100 : 1000;
   const count = manner === "floods" ? random.whole(10, most) : random.whole(0, 4);
   for (let made = 0; made < count; made++) {
@@ -197,7 +197,7 @@ function judge(
 ): number {
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, 20_000));
   const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
-  // A reset may take the answer back.
+  // A reset may destroy the answer.
   if (isReset && bytes.byteLength === 0) return 0;
   if (!plan.statuses.includes(status)) tell(`answered with ${status} instead of ${plan.statuses.join(" or ")}`);
   if (status !== 101) return status;
@@ -221,7 +221,7 @@ function judge(
 
 async function main(args: readonly string[]): Promise<number> {
   const settings = readSettings(args, 50_000);
-  // Every connection that opened has to have closed.
+  // Every opened connection must have closed.
   const told = { opened: 0, closed: 0 };
   const onLine = (line: string) => {
     const { type }: { type: string } = JSON.parse(line);

@@ -1,4 +1,4 @@
-/** Random numbers that come again with their seed. */
+/** Reproducible random numbers from a seed. */
 export class Random {
   #state: number;
 
@@ -6,7 +6,7 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
-  /** A number from 0 up to, and without, 1 (mulberry32). */
+  /** A number from 0 to less than 1 (mulberry32). */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -14,7 +14,7 @@ export class Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** A whole number from 0 up to, and without, a limit. */
+  /** A whole number from 0 to less than a limit. */
   below(limit: number): number {
     return Math.floor(this.next() * limit);
   }
@@ -24,7 +24,7 @@ export class Random {
     return min + this.below(max - min + 1);
   }
 
-  /** Whether it happens, with a chance from 0 to 1. */
+  /** True with a probability from 0 to 1. */
   chance(probability: number): boolean {
     return this.next() < probability;
   }

@@ -1,7 +1,7 @@
 /**
- * TLS streams that are wrong somewhere against the server over our own frames. None may be taken that must not be, end or hang
- * the server, make an honest exchange fail, or its memory grow. Each stream comes from a seed of its own, which a finding names:
- * `--count 1 --seed SEED` sends it again.
+ * Broken TLS streams against the server over our own frames. None may be wrongly accepted, end or hang the server, fail
+ * an honest exchange, or make memory grow. Each stream has its own seed, which a finding names: `--count 1 --seed SEED`
+ * repeats it.
  *
  *     deno task perf:fuzz:tls --count 3000
  */
@@ -12,14 +12,14 @@ import { sendTlsStream } from "../../tests/support/tls_streams.ts";
 import { conclude, FLAGS, makePair, MAX_FINDINGS, readSettings, startTarget } from "./harness.ts";
 
 const WAIT = { timeoutMs: 20_000 };
-/** So many streams are under way at once. */
+/** Concurrent streams. */
 const AT_ONCE = 16;
-/** After each so many streams, an exchange is proven and the memory is looked at. */
+/** Streams between two honest exchanges, with a look at the memory. */
 const ROUND = 250;
-/** By so much the memory may grow from the end of the first quarter on. */
+/** The largest growth of memory after the first quarter. */
 const MAX_GROWTH_MIB = 64;
 
-/** An honest exchange; gives what is wrong with it. */
+/** An honest exchange; returns its fault. */
 async function exchange(url: string, caCerts: string[]): Promise<string | undefined> {
   try {
     const connection = await openWire(url, { caCerts, ...WAIT });

@@ -1,4 +1,4 @@
-/** The modules that load before the command line reads its first option: each takes part of the time of a short run. */
+/** The modules that load before the command line reads an option: each takes part of the time of a short run. */
 
 import { assert, assertEquals } from "@std/assert";
 import { standIns } from "../support/command.ts";
@@ -34,10 +34,7 @@ async function loadedWith(script: string): Promise<string[]> {
   return [...loaded].map((specifier) => specifier.replace(ROOT.href, ""));
 }
 
-/**
- * Our own modules that the runtime fetches, run as the task does, while the client exchanges a message with an echo
- * server.
- */
+/** Our modules that the runtime fetches, run as the task does, while the client exchanges a message with a server. */
 async function fetchedBy(...options: string[]): Promise<string[]> {
   const server = serveEcho({ port: 0 });
   const flags = ["--unstable-lazy-dynamic-imports", "--log-level=debug", "--no-prompt", ...standIns, ...PERMISSIONS];

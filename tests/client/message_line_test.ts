@@ -44,7 +44,7 @@ Deno.test("dumpLines() shows 4096 bytes, and says how many more there are", () =
 
 /** Characters that move the cursor, hide text or reverse the reading direction, between letters. */
 const HOSTILE = "a\u001b[2Jb\u009b31mc\rd\be\u202ef\u2066g\u200fh\u061ci\u2028j\u0085k";
-// deno-lint-ignore no-control-regex -- they are what is looked for
+// deno-lint-ignore no-control-regex -- the test looks for them
 const STEERING = /[\x08\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\x1b\[2J|\x1b\[31m/;
 
 for (const options of [[], ["-v"], ["--trace"], ["--hex"], ["--reply", "x"], ["-i"]]) {

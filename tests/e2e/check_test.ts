@@ -14,7 +14,7 @@ function check(...args: string[]): Promise<Outcome> {
   return outcomeOf(start("main.ts", ["check", "--case-timeout", "60", ...args], { permissions: ["--allow-write"] }));
 }
 
-// deno-lint-ignore no-explicit-any -- the tests read the JSON as any program would, and state the form that they find
+// deno-lint-ignore no-explicit-any -- the tests read the JSON as any program would, and assert its form
 type Entry = any;
 
 /** The grades of a report, by Autobahn's numbers. */

@@ -5,7 +5,7 @@ import { faultedServer } from "../support/faulted_server.ts";
 import { runFaults } from "../support/faulty_clients.ts";
 import { testBoth } from "../support/transports.ts";
 
-/** The minimum; then until every kind of refusal has been met. */
+/** The shortest attack, in milliseconds; longer until every kind of refusal has been met. */
 const FAULTY_MS = 5000;
 /** Memory that the server may keep afterwards, for garbage and freed pages that the C library retains. */
 const KEPT_MIB = 600;

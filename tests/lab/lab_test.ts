@@ -74,7 +74,7 @@ const CASES: readonly Case[] = [
   { path: "/big-control", reads: `897e007e ${"00".repeat(126)}` + ECHO + CLOSED },
   { path: "/fragmented-control", reads: "0902 0000" + ECHO + CLOSED },
   { path: "/ping-flood/3", reads: "8901 31 8901 32 8901 33" + ECHO + CLOSED },
-  // They combine with other changes, and leave other frames alone.
+  // Faults combine with other changes, and leave other frames alone.
   { path: "/fragment/3/opcode/4", reads: "0403 48656c 8002 6c6f" + CLOSED },
   { path: "/fragment/3/restart", reads: "0101 48 0103 48656c 8002 6c6f" + CLOSED },
   { path: "/interleave-ping/stray-continuation", reads: "0003 48656c 8903 6c6162 8002 6c6f" + CLOSED },

@@ -115,7 +115,7 @@ for (
   });
 }
 
-/** Sends a head with the server's default settings; returns the answer and the log's words. */
+/** Sends a head to a new server; returns the answer and the log's words. */
 async function refusalOf(head: string): Promise<{ status: number; body: string; reason: string; cause: string }> {
   const refused = Promise.withResolvers<EchoRefused>();
   const onEvent = (event: EchoEvent) => event.type === "refused" && refused.resolve(event);

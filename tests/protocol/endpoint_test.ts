@@ -81,7 +81,7 @@ for (const role of ["client", "server"] as const) {
 
   Deno.test(`Endpoint() takes an answering close frame inside a frame that it has refused (${role})`, () => {
     const { endpoint, frame } = scene(role, { maxMessageBytes: 1000 });
-    // The header of a frame without an end, and 100 bytes.
+    // The header of a frame that never ends, and 100 bytes.
     endpoint.receive(frame(OPCODE.binary, new Uint8Array(2000)).slice(0, 100));
     assertEquals([endpoint.sent?.code, endpoint.isOver], [1009, false]);
     endpoint.receive(frame(OPCODE.close, closePayload(1009, "sorry")));

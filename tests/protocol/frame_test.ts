@@ -45,7 +45,7 @@ function decode(origin: FrameOrigin, ...chunks: Uint8Array<ArrayBuffer>[]): stri
   return recorder.seen;
 }
 
-/** The frames in these calls, whatever their pieces. */
+/** The frames of a decoder's calls, joined across pieces. */
 function joined(seen: readonly string[]): string[] {
   const frames: string[] = [];
   let data = "";
@@ -357,7 +357,7 @@ Deno.test("push() throws what the sink throws, when it does not want a frame", (
   assertEquals(assertThrows(() => decoder.push(hex("8101")), ProtocolError), error);
 });
 
-// Each ends with the first byte that proves the violation: all earlier bytes pass. RFC 6455 sections 5.1, 5.2 and 5.5.
+// Each ends with the first wrong byte: all earlier bytes pass. RFC 6455 sections 5.1, 5.2 and 5.5.
 const VIOLATIONS: { wire: string; code: ProtocolErrorCode; message: string; origin?: FrameOrigin }[] = [
   ...["c1", "a1", "91", "f1", "d8"].map((wire) => (
     { wire, code: "reserved-bits" as const, message: "Frame has a reserved bit set" }

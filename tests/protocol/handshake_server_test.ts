@@ -1,6 +1,4 @@
-/**
- * The server's half of the opening handshake as a pure function: a request in, a problem or the answer's fields out.
- */
+/** The server's half of the opening handshake as a pure function: a request in, a problem or answer fields out. */
 
 import { assertEquals } from "@std/assert";
 import {

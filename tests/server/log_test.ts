@@ -111,7 +111,7 @@ Deno.test("logLine() keeps whatever a peer wrote on its line, without control ch
   for (const event of events) {
     for (const form of ["text", "json"] as const) {
       const line = logLine(form, event, TIME) ?? "";
-      // deno-lint-ignore no-control-regex -- they are what is looked for
+      // deno-lint-ignore no-control-regex -- the test looks for them
       assertMatch(line, /^[^\0-\x1f\x7f-\x9f\u2028\u202e\ufeff]+$/);
       if (form === "json") assertEquals(JSON.parse(line), { time: TIME.toISOString(), ...fieldsOf(event) });
     }

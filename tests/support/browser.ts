@@ -17,7 +17,7 @@ export function within<T>(promise: Promise<T>, what: string): Promise<T> {
   return deadline(promise, what, { timeoutMs: TIMEOUT_MS });
 }
 
-// deno-lint-ignore no-explicit-any -- the DevTools protocol has hundreds of types; the tests use what they need
+// deno-lint-ignore no-explicit-any -- the DevTools protocol has hundreds of types; the tests use few
 export type Answer = any;
 
 /** A Chromium process, driven over the DevTools protocol. */

@@ -112,7 +112,7 @@ export async function client(
 }
 
 /** The client's report with --json. */
-// deno-lint-ignore no-explicit-any -- the tests read the JSON as any program would, and state the form that they find
+// deno-lint-ignore no-explicit-any -- the tests read the JSON as any program would, and assert its form
 export function reportOf(outcome: Outcome): any {
   assertMatch(outcome.stdout, /^\{.*\}\n$/, outcome.stderr);
   return JSON.parse(outcome.stdout);

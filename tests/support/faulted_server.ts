@@ -151,7 +151,7 @@ class Log {
     return this.#counts;
   }
 
-  // deno-lint-ignore no-explicit-any -- it is what any program would find in the log
+  // deno-lint-ignore no-explicit-any -- read as any program reads the log
   #judge(event: any): void {
     assert(!Number.isNaN(Date.parse(event.time)), "time");
     this.#last = event.type;

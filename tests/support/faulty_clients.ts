@@ -104,7 +104,7 @@ function close(each: { close(): void }): void {
   try {
     each.close();
   } catch {
-    // It was closed before.
+    // Already closed.
   }
 }
 

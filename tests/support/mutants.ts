@@ -45,7 +45,7 @@ const TAKEN_CODES = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999];
 const ECHO =
   /length-\d+-(text|binary)$|pieces-of|header-byte|two-fragments|ping-between|pings-and-pause|fragments-of-1300|empty-last|empty-fragments|messages-in-one-write|5\.6\/|text-(whole|cut)|greek-cut|8\.1\/(valid|first|last|special|noncharacter)-\d|prefix-(2|5|7|9|11)$|border-[1-4]$|7\.1\.2\/message-then-close$|rsv-[234]$|opcode-(5|6|7|13|14|15)$|stray-after-message|4\.2\.2\/usable|\d+mib|\d+kib-(text|binary)|1000-of/;
 
-/** Those whose message is not empty. */
+/** Echo cases with a message that is not empty. */
 const NOT_EMPTY = new RegExp(`^(?!.*(length-0-|empty-text|1000-of-0-)).*(${ECHO.source})`);
 
 /** Cases with invalid UTF-8. */

@@ -64,7 +64,7 @@ export function startCollector(): Collector {
   };
 }
 
-// deno-lint-ignore no-explicit-any -- the tests read OTLP's JSON as any collector would, and state what they find
+// deno-lint-ignore no-explicit-any -- the tests read OTLP's JSON as any collector would, and assert its form
 type Json = any;
 
 function readExport({ resourceMetrics }: Json): Collected | undefined {

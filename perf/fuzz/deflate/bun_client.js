@@ -1,4 +1,4 @@
-// Bun as the client: `bun_client.js URL COUNT SEED` prints what came back without a difference, as JSON.
+// Bun as the client: `bun_client.js URL COUNT SEED` prints the count of correct echoes, as JSON.
 import { driveWebSocket } from "./driver.js";
 
 const [url, count, seed] = globalThis.process.argv.slice(2);

@@ -1,4 +1,4 @@
-// The echo of Bun, which compresses.
+// The compressing echo of Bun.
 const server = globalThis.Bun.serve({
   hostname: "127.0.0.1",
   port: 0,

@@ -1,10 +1,10 @@
-// The side that sends random messages and compares the echoes; plain JavaScript, for Deno, Node, Bun and a browser alike.
+// Sends random messages and compares the echoes; plain JavaScript, for Deno, Node, Bun and a browser alike.
 
 const MAX_BYTES = 1024 * 1024;
-/** How many messages are under way at once. */
+/** The most pending messages. */
 const DEPTH = 16;
 
-/** Random numbers from 0 up to 1 that come again with their seed (mulberry32). @param {number} seed */
+/** Reproducible random numbers from 0 to less than 1 (mulberry32). @param {number} seed */
 export function randomOf(seed) {
   let state = seed >>> 0;
   return () => {
@@ -15,7 +15,7 @@ export function randomOf(seed) {
   };
 }
 
-/** Messages of 0 to 1 MiB, most of them small: text and binary, some that compress well and some that do not. @param {number} seed */
+/** Messages of 0 to 1 MiB, mostly small: text and binary, more and less compressible. @param {number} seed */
 export function messagesOf(seed) {
   const random = randomOf(seed);
   const noise = new Uint8Array(2 * MAX_BYTES).map(() => random() * 256);
@@ -31,7 +31,7 @@ export function messagesOf(seed) {
     const kind = random();
     if (kind < 0.3) return noise.slice(at, at + size);
     if (kind < 0.5) return flat.slice(at, at + size);
-    // In UTF-8 a third of the characters may take 1 MiB.
+    // A third as many characters may take 1 MiB in UTF-8.
     return text.slice(at, at + (size > MAX_BYTES / 3 ? size / 3 : size)).toWellFormed();
   };
 }
@@ -48,7 +48,7 @@ function isSame(expected, found) {
  * @param {{ send(message: string | Uint8Array): unknown; onMessage(take: (message: string | Uint8Array) => void): void }} socket
  * @param {number} count
  * @param {number} seed
- * @returns {Promise<{ messages: number; bytes: number }>} What came back without a difference.
+ * @returns {Promise<{ messages: number; bytes: number }>} The totals of correct echoes.
  */
 export function drive(socket, count, seed) {
   const next = messagesOf(seed);
@@ -81,7 +81,7 @@ export function drive(socket, count, seed) {
 }
 
 /**
- * The same over a WebSocket as browsers and Bun have it.
+ * The same over a WebSocket of a browser or Bun.
  *
  * @param {string} url
  * @param {number} count

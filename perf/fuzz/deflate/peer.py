@@ -1,6 +1,6 @@
 """Python's websockets with compression.
 
-    peer.py serve PARAMETERS              echoes until it is killed, and prints its URL
+    peer.py serve PARAMETERS              echoes until killed, and prints its URL
     peer.py connect PARAMETERS URL COUNT SEED  sends random messages and compares the echoes
 
 PARAMETERS are those of the extension's factories, as JSON.

@@ -1,4 +1,4 @@
-/** Our ends of compressed connections beside those that others wrote, with every set of parameters that both take. */
+/** Our ends of compressed connections beside other implementations, with every set of parameters that both accept. */
 
 import { type WebSocket as NpmSocket, WebSocket as WsClient, WebSocketServer } from "npm:ws@8.23.0";
 import { openWire } from "../../../lib/connection/wire.ts";
@@ -9,19 +9,19 @@ import { startCommand } from "../../support.ts";
 import { within } from "../harness.ts";
 import { drive, randomOf } from "./driver.js";
 
-/** What came back without a difference, and what was negotiated. */
+/** Correct echoes, and the negotiated parameters. */
 export interface Figures {
   readonly messages: number;
   readonly bytes: number;
   readonly extensions: string;
 }
 
-/** One of our ends beside one of another. */
+/** One of our ends beside another's. */
 export interface Relation {
   readonly peer: "ws" | "python" | "chromium" | "bun";
-  /** Who is who, and with which parameters. */
+  /** The two ends and the parameters. */
   readonly name: string;
-  /** Sends so many random messages, and compares the echoes; fails at the first difference. */
+  /** Sends this many random messages, and compares the echoes; fails at the first difference. */
   run(count: number, seed: number): Promise<Figures>;
 }
 
@@ -29,12 +29,12 @@ const HERE = new URL(".", import.meta.url).pathname;
 const PYTHON = "/usr/bin/python3";
 const WAIT = { timeoutMs: 60_000 };
 
-/** How long so many messages may take, on a machine that is busy. */
+/** Deadline for this many messages on a busy machine, in milliseconds. */
 const deadlineMs = (count: number) => 60_000 + 50 * count;
 
 /** Our client beside the echo at a URL. */
 async function driveOurs(url: string, deflate: DeflateParameters, count: number, seed: number): Promise<Figures> {
-  // Fragments of a new size with each connection: not so small that 1 MiB makes over 16,384, which ws takes for an attack.
+  // A new fragment size per connection: large enough that 1 MiB makes at most 16,384, as ws takes more for an attack.
   const fragmentBytes = Math.floor(2 ** (7 + 11 * randomOf(seed)()));
   const connection = await openWire(url, { deflate, fragmentBytes, ...WAIT });
   const { extensions = "" } = connection;
@@ -90,7 +90,7 @@ async function toWs(perMessageDeflate: object, deflate: DeflateParameters, count
   }
 }
 
-/** The client of npm ws beside our echo; it sends some messages in fragments. */
+/** The client of npm ws beside our echo; it fragments some messages. */
 async function driveWs(url: string, perMessageDeflate: object, count: number, seed: number): Promise<Figures> {
   const socket = new WsClient(url, { perMessageDeflate });
   await within(new Promise((resolve) => socket.once("open", resolve)), "the connection of ws", WAIT.timeoutMs);
@@ -141,7 +141,7 @@ async function driveWs(url: string, perMessageDeflate: object, count: number, se
   return { ...figures, extensions };
 }
 
-/** Runs a client of another language, which prints its figures. */
+/** Runs a client in another language, which prints its figures. */
 async function driveCommand(command: string, args: readonly string[], count: number): Promise<Figures> {
   const signal = AbortSignal.timeout(deadlineMs(count));
   const child = new Deno.Command(command, { args: [...args], stdin: "null", signal });
@@ -150,7 +150,7 @@ async function driveCommand(command: string, args: readonly string[], count: num
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
-/** Our client beside the echo of another language. */
+/** Our client beside an echo in another language. */
 async function toCommand(
   command: string,
   args: readonly string[],
@@ -164,7 +164,7 @@ async function toCommand(
 
 const CHROMIUM = "/usr/bin/chromium";
 
-/** Chromium beside our echo: a page runs the driver and posts what it found. */
+/** Chromium beside our echo: a page runs the driver and posts its result. */
 async function driveChromium(url: string, count: number, seed: number): Promise<Figures> {
   const report = Promise.withResolvers<Figures & { readonly error?: string }>();
   const driver = await Deno.readTextFile(`${HERE}driver.js`);
@@ -200,7 +200,7 @@ async function driveChromium(url: string, count: number, seed: number): Promise<
     process.kill("SIGKILL");
     await process.status;
     await site.shutdown();
-    // Chromium's own processes may still be writing there for a moment.
+    // Chromium's child processes may still be writing for a moment.
     await Deno.remove(profile, { recursive: true }).catch(() => {});
   }
 }
@@ -208,7 +208,7 @@ async function driveChromium(url: string, count: number, seed: number): Promise<
 const NO_TAKEOVER = { serverNoContextTakeover: true, clientNoContextTakeover: true };
 const ANY_WINDOW: DeflateParameters = { clientMaxWindowBits: true };
 
-/** Options of the server of ws, and what our client offers. */
+/** Options of the server of ws, and our client's offer. */
 const WS_SERVERS: [options: object, offer: DeflateParameters][] = [
   [{ threshold: 0 }, {}],
   [{}, ANY_WINDOW],
@@ -234,7 +234,7 @@ const WS_CLIENTS: [policy: DeflatePolicy, options: object][] = [
   [{}, { threshold: 0, clientMaxWindowBits: false, serverNoContextTakeover: true }],
 ];
 
-/** Parameters of Python's factories, and what our client offers. */
+/** Parameters of Python's factories, and our client's offer. */
 const PYTHON_SERVERS: [parameters: object, offer: DeflateParameters][] = [
   [{}, {}],
   [{ server_no_context_takeover: true, client_no_context_takeover: true }, ANY_WINDOW],
@@ -254,7 +254,7 @@ const shown = (value: object) => JSON.stringify(value).replaceAll('"', "");
 /**
  * Every relation.
  *
- * @param bun The executable of Bun; without it there is none with Bun.
+ * @param bun The executable of Bun; without it, no relation has Bun.
  */
 export function relations(bun?: string): Relation[] {
   const peer = `${HERE}peer.py`;
