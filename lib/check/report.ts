@@ -271,7 +271,10 @@ export function wireLines({ test, request, answer, seen, isClient = false }: Cas
   const { wire = [], omitted = 0, end = "none" } = seen ?? {};
   const frames = wire.map((entry) => formatFrame(entry, 0).replace(/^ *0\.00 ms {2}/, ""));
   if (omitted > 0) frames.splice(frames.length / 2, 0, `  (${omitted} more)`);
-  if (seen) frames.push(end === "fin" ? "< end of TCP" : end === "reset" ? "< reset of TCP" : "  (TCP stays open)");
+  if (seen?.isTooLong) frames.push("> end of TCP");
+  else if (seen) {
+    frames.push(end === "fin" ? "< end of TCP" : end === "reset" ? "< reset of TCP" : "  (TCP stays open)");
+  }
   return [...heads, ...frames];
 }
 

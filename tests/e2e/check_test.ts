@@ -252,6 +252,20 @@ Deno.test("check goes on where the answer to the handshake is an upgrade, and wr
   );
 });
 
+Deno.test("check lets go of a server that sends without end, and tells of it", async () => {
+  // Each pong begins a frame of 1 TiB; its payload would have to come first.
+  const endless: Fault = {
+    frame: (frame) => frame.opcode === 10 ? [{ ...frame, opcode: 2, claimedLength: 2n ** 40n }] : [frame],
+  };
+  await withMutant(endless, async ({ url }) => {
+    const report = reportOf(await check("--json", url, "2.2"));
+    assertEquals([report.exitCode, report.counts.fail], [9, 1]);
+    const [{ reason, wire }] = report.cases;
+    assertEquals(reason, "Server sent too much: a frame longer than 64 MiB, 128 MiB in all, or 131,072 frames");
+    assertEquals(wire.at(-1), "> end of TCP");
+  });
+});
+
 Deno.test("check ends within its deadline, where a server says nothing behind the handshake", async () => {
   await withMutant({ frame: () => [], ignores: ["tcp-end", "sign-bit"] }, async ({ url }) => {
     const args = ["check", "--json", "--case-timeout", "1", url, "control"];
