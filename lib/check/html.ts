@@ -115,7 +115,8 @@ function detailsOf(result: CaseResult, command: string): string {
   });
   const isOpen = grade === "fail" || grade === "unclean" ? " open" : "";
   const [again, note = ""] = aloneLines(test, command);
-  const alone = again === undefined ? "" : `<p><code>${text(again)}</code> ${text(note)}</p>`;
+  const hidden = note && `<p class="soft">${text(note)}</p>`;
+  const alone = again === undefined ? "" : `<p><code>${text(again)}</code></p>${hidden}`;
   return `<details${isOpen}><summary>${text(reason)}</summary>` +
     `<p class="soft">${text(test.rule)} (${sectionOf(test.id)})</p><pre>${lines.join("\n")}</pre>` +
     `${alone}</details>`;

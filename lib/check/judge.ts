@@ -9,6 +9,7 @@ import { breachOf } from "./breach.ts";
 import { differenceBetween, messagesOf, type SeenReply } from "./replies.ts";
 import { describeCloseCode } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
+import { closeCodeOf as codeOf } from "../peer/frame.ts";
 import type { Seen } from "../peer/player.ts";
 
 /** What the peer is like. */
@@ -110,7 +111,9 @@ function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
   const who = rules.peer === "server" ? "Server" : "Client";
   const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.deflate !== undefined });
   if (breach !== undefined) return fail(`${who} broke the protocol: ${breach}`);
-  if (seen.isTooLong) return fail(`${who} sent too much: a frame longer than 64 MiB, or 128 MiB in all`);
+  if (seen.isTooLong) {
+    return fail(`${who} sent too much: a frame longer than 64 MiB, 128 MiB in all, or 131,072 frames`);
+  }
   const special = plan.judge?.(seen);
   if (special) return special;
   const { end } = plan;
@@ -271,9 +274,8 @@ function size(reply: Reply | undefined): string {
  * ```
  */
 export function closeCodeOf({ frames }: Pick<Seen, "frames">): number | undefined {
-  const payload = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
-  if (payload === undefined) return undefined;
-  return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
+  const close = frames.find(({ opcode }) => opcode === OPCODE.close);
+  return close && codeOf(close.payload);
 }
 
 function describeCode(code: number): string {

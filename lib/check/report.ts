@@ -155,6 +155,7 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
   );
   const failures = [
     ...found.length === 0 ? [] : [title("Found"), ...found.flatMap((result) => shortLines(result, options)), ""],
+    ...counts.skipped === 0 ? [] : [title("Skipped"), ...skippedLines(results, options), ""],
     ...lax.length === 0 ? [] : [
       title(`Not strict${strict ? "" : " (counts with --strict)"}`),
       ...lax.flatMap((result) => shortLines(result, options)),
@@ -207,9 +208,20 @@ function groupLine(group: Group, results: readonly CaseResult[], { color }: Show
 }
 
 function shortLines({ test, reason }: CaseResult, { columns }: ShowOptions): string[] {
-  return wrapped(printable(`${test.id}: ${reason}`), columns, 4).map((line, index) =>
-    (index === 0 ? "  " : "    ") + line
-  );
+  return indented(`${test.id}: ${reason}`, columns);
+}
+
+function indented(text: string, columns: number | undefined): string[] {
+  return wrapped(printable(text), columns, 4).map((line, index) => (index === 0 ? "  " : "    ") + line);
+}
+
+/** One line for each reason: without an echo, a hundred cases have the same. */
+function skippedLines(results: readonly CaseResult[], { columns }: ShowOptions): string[] {
+  const skipped = results.filter(({ grade }) => grade === "skipped");
+  return [...Map.groupBy(skipped, ({ reason }) => reason)].flatMap(([reason, { length }]) => {
+    const words = `${length} ${length === 1 ? "case" : "cases"}: ${reason}`;
+    return indented(words, columns);
+  });
 }
 
 /** The columns before the text of a row. */
@@ -265,15 +277,21 @@ export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command:
  * @returns Lines; `>` went out, `<` came in.
  */
 export function wireLines({ test, request, answer, seen, isClient = false }: CaseResult): string[] {
-  const heads = test.group === "handshake" || seen === undefined
+  const heads = WITH_HEADS.has(test.group) || seen === undefined
     ? [...headLines(isClient ? "<" : ">", request), ...headLines(isClient ? ">" : "<", answer)]
     : [];
   const { wire = [], omitted = 0, end = "none" } = seen ?? {};
   const frames = wire.map((entry) => formatFrame(entry, 0).replace(/^ *0\.00 ms {2}/, ""));
   if (omitted > 0) frames.splice(frames.length / 2, 0, `  (${omitted} more)`);
-  if (seen) frames.push(end === "fin" ? "< end of TCP" : end === "reset" ? "< reset of TCP" : "  (TCP stays open)");
+  if (seen?.isTooLong) frames.push("> end of TCP");
+  else if (seen) {
+    frames.push(end === "fin" ? "< end of TCP" : end === "reset" ? "< reset of TCP" : "  (TCP stays open)");
+  }
   return [...heads, ...frames];
 }
+
+/** Groups whose cases are about what the heads of the opening handshake say. */
+const WITH_HEADS: ReadonlySet<Group> = new Set(["handshake", "deflate"]);
 
 const MAX_LINE = 100;
 

@@ -9,8 +9,8 @@ import type { Case } from "../check/case.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { formatSize } from "../protocol/message.ts";
 
-/** The length of the bar, in columns: 20. */
-const BAR_COLUMNS = 20;
+/** The length of the bar, in columns: 14, so that the longest word of an id fits into 80. */
+const BAR_COLUMNS = 14;
 
 /** What the line says. */
 export interface CheckState {
@@ -96,9 +96,9 @@ export class CheckProgress {
  * import { assertEquals } from "@std/assert";
  *
  * const state = { done: 3, count: 9, bytes: 2 * 1024 ** 2, id: "6455/5.4/whole-16mib-text" };
- * assertEquals(progressWords(state), "3 of 9, 2 MiB, runs 6455/5.4/whole-16mib-text");
+ * assertEquals(progressWords(state), "3 of 9, 2 MiB: whole-16mib-text");
  * ```
  */
 export function progressWords({ done, count, bytes, id }: CheckState): string {
-  return `${done} of ${count}, ${formatSize(bytes)}${id === undefined ? "" : `, runs ${id}`}`;
+  return `${done} of ${count}, ${formatSize(bytes)}${id === undefined ? "" : `: ${id.split("/").at(-1)}`}`;
 }

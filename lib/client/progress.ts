@@ -28,6 +28,8 @@ export interface ProgressState {
   readonly total: number;
   /** The time so far, in milliseconds. */
   readonly ms: number;
+  /** Whether a message is sent; `false` by default. */
+  readonly isSent?: boolean;
 }
 
 /**
@@ -93,7 +95,12 @@ export class Progress {
   async #draw(): Promise<ProgressBar> {
     const { ProgressBar } = await import("@std/cli/unstable-progress-bar");
     const formatter = ({ progressBar }: ProgressBarFormatter) => {
-      const state = { done: this.#doneBytes(), total: this.#totalBytes, ms: performance.now() - this.#start };
+      const state = {
+        done: this.#doneBytes(),
+        total: this.#totalBytes,
+        ms: performance.now() - this.#start,
+        isSent: this.#sentBytes > 0,
+      };
       return `[${progressBar}] ${progressText(state)}`;
     };
     const barLength = Math.max(4, Math.min(MAX_BAR_COLUMNS, this.#columns - WORDS_COLUMNS));
@@ -120,9 +127,11 @@ export class Progress {
  * assertEquals(progressText({ done: total / 4, total, ms: 500 }), "50 MiB of 200 MiB, 100 MiB/s, 2 s left");
  * ```
  */
-export function progressText({ done, total, ms }: ProgressState): string {
-  const left = done === 0 ? `${durationText(ms)} so far` : `${durationText(ms * (total - done) / done)} left`;
-  return `${formatSize(done)} of ${formatSize(total)}, ${formatSize(done / Math.max(ms, 1) * 1000)}/s, ${left}`;
+export function progressText({ done, total, ms, isSent = false }: ProgressState): string {
+  const sizes = `${formatSize(done)} of ${formatSize(total)}`;
+  // A message counts once it is complete: until the first one is, say what the exchange waits for.
+  if (done === 0) return `${sizes}, ${isSent ? "no reply yet" : "sends"}, ${durationText(ms)} so far`;
+  return `${sizes}, ${formatSize(done / Math.max(ms, 1) * 1000)}/s, ${durationText(ms * (total - done) / done)} left`;
 }
 
 /** Whole seconds, or minutes and seconds, or hours and minutes. */

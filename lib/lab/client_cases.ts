@@ -10,7 +10,8 @@ import type { AgentTraits, AnswerEdit, ClientCase } from "./client_case.ts";
 import { keyProblem, maskProblem } from "./randomness.ts";
 import type { Case, Judgement, Plan } from "../check/case.ts";
 import { close, HELLO, make, more, NORMAL, payloadOf, ping, plan, reply, send, text } from "../check/cases/parts.ts";
-import { closeCodeOf, type Seen } from "../peer/player.ts";
+import { closeCodeOf } from "../peer/frame.ts";
+import type { Seen } from "../peer/player.ts";
 import { OPCODE } from "../protocol/frame.ts";
 
 function caseOf(

@@ -107,3 +107,21 @@ function headerOf(frame: RawFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuf
 export function isData(frame: RawFrame): boolean {
   return frame.opcode < OPCODE.close;
 }
+
+/**
+ * Reads the code of a close frame.
+ *
+ * @param payload Its payload.
+ * @returns The code; 1005 without one.
+ *
+ * @example
+ * ```ts
+ * import { closeCodeOf } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closeCodeOf(Uint8Array.of(0x03, 0xe8)), 1000);
+ * ```
+ */
+export function closeCodeOf(payload: Uint8Array): number {
+  return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
+}

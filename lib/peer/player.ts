@@ -7,7 +7,7 @@
 import { encodeClosePayload } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { concatBytes } from "../protocol/message.ts";
-import { encodeRawFrame } from "./frame.ts";
+import { closeCodeOf, encodeRawFrame } from "./frame.ts";
 import { RawReader, type SeenFrame } from "./raw_reader.ts";
 import type { ScriptFrame, Step } from "./script.ts";
 import type { RawTransport } from "./transport.ts";
@@ -37,7 +37,7 @@ export interface Seen {
   readonly endMs: number;
   /** Whether the end cut a frame of the other side. */
   readonly isCutOff: boolean;
-  /** Whether a frame, or all together, passed the limit of a player. */
+  /** Whether a frame, or all together, passed the limit of a player, which then closed the connection. */
   readonly isTooLong: boolean;
   /** Our close code; `null` if no close frame of ours went out. */
   readonly sentClose: number | null;
@@ -123,6 +123,7 @@ export class Player {
   #wentOn = false;
   #isLate = false;
   #isBroken = false;
+  #isTooLong = false;
   #wake: (() => void) | undefined;
   readonly #wholes = new WeakMap<ScriptFrame, Uint8Array>();
 
@@ -209,7 +210,7 @@ export class Player {
       endStep: this.#endStep,
       endMs: this.#endMs,
       isCutOff: this.#reader.isInsideFrame,
-      isTooLong: this.#reader.isSpent,
+      isTooLong: this.#isTooLong || this.#reader.isSpent,
       sentClose: this.#sentClose,
       wentOn: this.#wentOn,
       isLate: this.#isLate,
@@ -364,6 +365,10 @@ export class Player {
         this.#heard++;
         if (this.#isLooking) this.#reader.push(buffer.subarray(0, read));
         this.#wake?.();
+        this.#isTooLong ||= this.#reader.isSpent;
+        if (!this.#isTooLong) continue;
+        this.stop();
+        return this.#transport.close();
       }
     } catch {
       this.#ended("reset");
@@ -377,7 +382,8 @@ export class Player {
   }
 
   #take(frame: SeenFrame): void {
-    if (this.#frames.length >= MAX_SEEN_FRAMES) return this.#transport.close();
+    this.#isTooLong ||= this.#frames.length >= MAX_SEEN_FRAMES;
+    if (this.#isTooLong) return;
     this.#frames.push({ ...frame, step: this.#step, atMs: performance.now() - this.#start });
     this.#log.add("in", frame, frame.payload);
     if (frame.opcode === OPCODE.pong) this.#pongs++;
@@ -421,24 +427,6 @@ export class Player {
       this.#wake = undefined;
     }
   }
-}
-
-/**
- * Reads the code of a close frame.
- *
- * @param payload Its payload.
- * @returns The code; 1005 without one.
- *
- * @example
- * ```ts
- * import { closeCodeOf } from "./player.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(closeCodeOf(Uint8Array.of(0x03, 0xe8)), 1000);
- * ```
- */
-export function closeCodeOf(payload: Uint8Array): number {
-  return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
 }
 
 function closePayload(code: number): Uint8Array<ArrayBuffer> {

@@ -6,6 +6,13 @@ import { runCases } from "../../lib/check/runner.ts";
 import { progressWords } from "../../lib/cli/check_progress.ts";
 import { serveMutant } from "../support/mutant_server.ts";
 
+Deno.test("progressWords() fits beside the bar into 80 columns, whatever case runs", () => {
+  for (const { id } of CASES) {
+    const words = progressWords({ done: 425, count: 425, bytes: 999 * 1024 ** 2, id });
+    assert(`00:00 [${"#".repeat(14)}] ${words}`.length < 80, words);
+  }
+});
+
 Deno.test("runCases() tells of bytes while one long message is under way, and of the case", async () => {
   await using server = serveMutant({});
   const told: string[] = [];
@@ -27,7 +34,7 @@ Deno.test("runCases() tells of bytes while one long message is under way, and of
   const different = new Set(told);
   assert(different.size > 10, [...different].join());
   assertEquals(
-    [...different].every((words) => /^0 of 1, [\d.]+ [KM]?i?B, runs 6455\/5\.4\/whole-16mib-binary$/.test(words)),
+    [...different].every((words) => /^0 of 1, [\d.]+ [KM]?i?B: whole-16mib-binary$/.test(words)),
     true,
   );
   assertEquals(running, []);

@@ -12,7 +12,8 @@ const MIB = 1024 ** 2;
 
 for (
   const [state, text] of [
-    [{ done: 0, total: 200 * MIB, ms: 300 }, "0 B of 200 MiB, 0 B/s, 1 s so far"],
+    [{ done: 0, total: 200 * MIB, ms: 300 }, "0 B of 200 MiB, sends, 1 s so far"],
+    [{ done: 0, total: 200 * MIB, ms: 4300, isSent: true }, "0 B of 200 MiB, no reply yet, 5 s so far"],
     [{ done: 50 * MIB, total: 200 * MIB, ms: 500 }, "50 MiB of 200 MiB, 100 MiB/s, 2 s left"],
     [{ done: MIB, total: 200 * MIB, ms: 1000 }, "1 MiB of 200 MiB, 1 MiB/s, 3 min 19 s left"],
     [{ done: MIB, total: 20_000 * MIB, ms: 1000 }, "1 MiB of 19.5 GiB, 1 MiB/s, 5 h 33 min left"],
@@ -29,6 +30,8 @@ Deno.test("progressText() takes at most 50 columns, when all numbers are long", 
   const text = progressText({ done: 1023 * MIB, total: 1023.4 * MIB * 3600, ms: 1000 });
   assertEquals(text, "1023 MiB of 3598 GiB, 1023 MiB/s, 1 h 0 min left");
   assertEquals(Math.max(50, text.length), 50);
+  const waiting = progressText({ done: 0, total: 1023.4 * MIB * 3600, ms: 59.9 * 60_000, isSent: true });
+  assertEquals(Math.max(50, waiting.length), 50, waiting);
 });
 
 for (
@@ -57,7 +60,7 @@ for (const columns of [60, 80]) {
       // No reply comes before the bar appears, and the last one only once the bar shows the first.
       await using peer = rawPeer(async (socket) => {
         await socket.upgrade();
-        for (const shown of ["0 B of 2 MiB, 0 B/s, ", "1 MiB of 2 MiB, "]) {
+        for (const shown of ["0 B of 2 MiB, no reply yet, ", "1 MiB of 2 MiB, "]) {
           const { opcode, payload } = await socket.readFrame();
           await terminal.until(shown);
           await socket.frame(opcode, payload);

@@ -158,6 +158,8 @@ Deno.test("check --no-echo leaves out what needs an echo, and judges the rest", 
     assert(report.counts.skipped > 20, `${report.counts.skipped}`);
     const restart = report.cases.find(({ id }: Entry) => id === RESTART);
     assertEquals(restart.grade, "pass");
+    const { stdout } = await check("--no-echo", url, "control", "fragments", "framing");
+    assertStringIncludes(stdout, `\nSkipped\n  ${report.counts.skipped} cases: needs an echo (--no-echo)\n\n`);
   });
 });
 
@@ -252,6 +254,29 @@ Deno.test("check goes on where the answer to the handshake is an upgrade, and wr
       assertEquals([report.exitCode, report.unexpected], [9, ["6455/4.2.2/accept-key", "6455/1.3/accept-key-example"]]);
     },
   );
+});
+
+Deno.test("check shows the offer and the answer, where a server accepts what it should decline", async () => {
+  await withMutant({ deflate: { ignores: ["offers"] } }, async ({ url }) => {
+    const { code, stdout } = await check(url, "7692/7.1/declines-window-7");
+    assertEquals(code, 9);
+    assertMatch(stdout, /> Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7\n/);
+    assertMatch(stdout, /< Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7\n/);
+  });
+});
+
+Deno.test("check lets go of a server that sends without end, and tells of it", async () => {
+  // Each pong begins a frame of 1 TiB; its payload would have to come first.
+  const endless: Fault = {
+    frame: (frame) => frame.opcode === 10 ? [{ ...frame, opcode: 2, claimedLength: 2n ** 40n }] : [frame],
+  };
+  await withMutant(endless, async ({ url }) => {
+    const report = reportOf(await check("--json", url, "2.2"));
+    assertEquals([report.exitCode, report.counts.fail], [9, 1]);
+    const [{ reason, wire }] = report.cases;
+    assertEquals(reason, "Server sent too much: a frame longer than 64 MiB, 128 MiB in all, or 131,072 frames");
+    assertEquals(wire.at(-1), "> end of TCP");
+  });
 });
 
 Deno.test("check ends within its deadline, where a server says nothing behind the handshake", async () => {

@@ -36,7 +36,10 @@ class Pipe implements RawTransport {
     return Promise.resolve();
   }
 
+  isClosed = false;
+
   close(): void {
+    this.isClosed = true;
     this.give(null);
   }
 
@@ -146,6 +149,17 @@ Deno.test("Player does not take the end for the other side's own, when that foll
   await player.awaitFailure();
   assertEquals([player.seen().end, isEnded], ["none", false]);
   pipe.close();
+});
+
+Deno.test("Player closes the connection of who sends too much, and waits for nothing more", async () => {
+  const pipe = new Pipe();
+  const player = new Player(pipe, { role: "client", silenceMs: 60_000 });
+  player.begin(new Uint8Array(0));
+  const waiting = player.play([{ do: "await", messages: 1 }]).then(() => player.finish(1000));
+  // A frame of 1 TiB begins.
+  pipe.give(Uint8Array.of(0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0));
+  await waiting;
+  assertEquals([player.seen().isTooLong, player.seen().end, pipe.isClosed], [true, "none", true]);
 });
 
 Deno.test("Player.stop() ends a wait", async () => {
