@@ -5,12 +5,13 @@
  * WSPROOF_MAX_MESSAGE=1MiB deno task serve
  * ```
  *
- * Where it listens is the business of who calls it. With `deno serve --parallel` there is one of it for each worker, which
- * knows of its own connections only: `WSPROOF_MAX_CONNECTIONS` and the memory limits hold for each worker, the numbers in the
- * log begin at 1 in each, and `GET /metrics` is left out, as each scrape would meet another worker.
+ * `deno serve` decides where to listen. With `deno serve --parallel` each worker has a handler that knows only its own
+ * connections: `WSPROOF_MAX_CONNECTIONS` and the memory limits hold for each worker, the numbers in the log begin at 1
+ * in each, and `GET /metrics` is left out, as each scrape would meet another worker.
  *
- * As the main module it reads the environment at once; what is wrong there is one line and exit code 2. Imported by a program,
- * it reads the environment at the first request, ends nothing, and rejects each request while something is wrong there.
+ * As the main module it reads the environment at once; an error there is one line and exit code 2. Imported by a
+ * program, it reads the environment at the first request, never ends the process, and rejects each request while there
+ * is an error.
  *
  * @module
  */
@@ -27,7 +28,7 @@ import { surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { messageOf } from "./lib/protocol/error.ts";
 
-// True under `deno serve`, in each of its workers too; a program that imports this decides itself.
+// True under `deno serve`, in each of its workers too; an importing program decides itself.
 const isMain = import.meta.main;
 
 async function createHandler(): Promise<Deno.ServeDefaultExport> {
@@ -56,13 +57,13 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
   return { fetch: echo.fetch };
 }
 
-/** Says in one line what is wrong, and ends the process. */
+/** Prints the error in one line, and ends the process. */
 function fail(error: unknown): never {
   console.error(`wsproof: ${printable(messageOf(error))}`);
   Deno.exit(error instanceof UsageError ? EXIT_CODES.usage : EXIT_CODES["internal-error"]);
 }
 
-/** A handler that is made at the first request. */
+/** A handler made at the first request. */
 function createLazily(): Deno.ServeDefaultExport {
   let made: Promise<Deno.ServeDefaultExport> | undefined;
   return { fetch: async (request, info) => await (await (made ??= createHandler())).fetch(request, info) };

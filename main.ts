@@ -1,5 +1,5 @@
 /**
- * The command line. Its first word chooses the command; without one it is the client: one exchange, and what it proved.
+ * The command line: the first word chooses a command. Without one the client proves a connection in one exchange.
  *
  * ```sh
  * deno task -q client ws://127.0.0.1:6455/
@@ -19,7 +19,7 @@ import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
 
 async function main(args: readonly string[]): Promise<number> {
-  // Open: which server is meant, and what is asked for?
+  // Open: which server, and which exchange?
   const plain = plainRun(args);
   if (plain) return await run(plain);
 
@@ -40,7 +40,7 @@ async function main(args: readonly string[]): Promise<number> {
   return await run(await readClientSettings(line));
 }
 
-/** Runs what the client is asked for: an exchange, or a conversation. */
+/** Runs an exchange or a conversation. */
 async function run(settings: ClientSettings): Promise<number> {
   const url = settings.url ?? await findServer(settings);
   const signals = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
@@ -52,12 +52,12 @@ async function run(settings: ClientSettings): Promise<number> {
   const report = await exchange(url, { ...settings.exchange, ...view, signal: signals.signal });
   await view.end(report);
 
-  // Query the status and the reason of the close: they stand in the report, with what was proven, or what failed and why.
+  // Query the status and the reason of the close: both are in the report, with the proof, or the failure and its cause.
   tellReport(report, settings.output, SCREEN);
   return report.exitCode;
 }
 
-/** What the first word may be besides a URL. What a command needs is loaded with it. */
+/** Commands: the alternatives to a URL as first word. Each loads its own modules. */
 const COMMANDS: Commands = {
   check: {
     usage: "[OPTIONS] URL",
@@ -98,7 +98,7 @@ const COMMANDS: Commands = {
   },
 };
 
-/** Shows the help of the client, or that of a topic. */
+/** Shows the help of the client, or of a topic. */
 async function help(topic?: string): Promise<number> {
   const { clientHelp, topicHelp } = await import("./lib/cli/client_help.ts");
   const { columns } = SCREEN.out;
@@ -129,7 +129,7 @@ function print(text: string): number {
   return EXIT_CODES.proven;
 }
 
-/** Looks for a server on the usual port of either family, and starts one on a free port if there is none. */
+/** Looks for a server on the usual port of either family; without one, starts an echo on a free port. */
 async function findServer({ output }: ClientSettings): Promise<string> {
   const { inUrl, listeningAddress, LOOPBACK_ADDRESSES } = await import("./lib/net/host.ts");
   const urlAt = (address: string) => `ws://${inUrl(address)}:${DEFAULT_PORT}/`;

@@ -1,6 +1,7 @@
 /**
- * wsproof as a library: prove a WebSocket connection, hold one, and serve an echo to prove it against. This entry point has
- * the names that most programs need; `./protocol`, `./server` and `./lab` have those of one room. No name is in two of them.
+ * wsproof as a library: prove a WebSocket connection, hold one, and serve an echo to prove it against. This entry point
+ * has the names that most programs need; `./protocol`, `./server` and `./lab` those of a room. No name is in two of
+ * them.
  *
  * ```ts
  * import { exchange, serveEcho } from "./mod.ts";

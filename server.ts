@@ -102,7 +102,7 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
   if (settings.note) console.error(`wsproof: ${settings.note}`);
-  // From here on nothing may wait for whoever reads what is printed.
+  // From here on nothing may wait for a reader of our output.
   const errors = new LineWriter(Deno.stderr);
   const log = createLog(settings.log, Deno.stdout, { warn: (line) => errors.write(line) });
 
@@ -112,7 +112,7 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
     : settings.workers > 1
     ? await startWorkers(settings, addresses, log)
     : startEcho(settings, addresses, log);
-  // Who reads the line that it listens may send a signal at once.
+  // A reader of the next line may send a signal at once.
   const { signal } = listenForSignals(() => Deno.exit(EXIT_CODES.interrupted));
   for (const url of server.urls) log.tell({ type: "listening", url });
   await loading;
@@ -134,18 +134,18 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   return verdict?.exitCode ?? EXIT_CODES.proven;
 }
 
-/** How long the end waits for the reader of the log, and for that of the errors, in milliseconds: half a second each. */
+/** Deadline for flushing the log, and then the errors, in milliseconds: half a second each. */
 const FLUSH_TIMEOUT_MS = 500;
 
-/** A server that listens, and what it still loads. */
+/** A listening server, and its pending imports. */
 interface Started {
   readonly server: ListeningServer;
   readonly loading: Promise<unknown>;
-  /** Says what clients did in the cases of the lab. */
+  /** Reports the cases that clients ran in the lab. */
   readonly reports?: LabServer["reports"];
 }
 
-/** Runs a client's harness, and says what it showed. */
+/** Runs a client's harness, and judges it. */
 async function judgeHarness(
   harness: Harness,
   url: string,
@@ -160,8 +160,8 @@ async function judgeHarness(
 function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Started {
   const serve = fitted(settings.serve);
   const stats = () => ({ ...server.stats(), droppedLogLines: log.droppedLines });
-  // Loaded beside listening, as it takes as long as all the rest; and not at the first request, as without free descriptors
-  // that ends the process.
+  // Loaded while the server listens, as it takes as long as all the rest. Not at the first request: without free
+  // descriptors, importing ends the process.
   const site = Promise.withResolvers<Record<string, Route>>();
   const route = (path: string): Route => async (request) => {
     const found = (await site.promise)[path];
@@ -175,13 +175,13 @@ function startEcho(settings: ServerSettings, addresses: readonly string[], log: 
   return { server, loading: site.promise };
 }
 
-/** Starts the echo server in several workers; loaded here, as a server alone has no need of it. */
+/** Starts the echo server in several workers; imported here, as one alone needs none. */
 async function startWorkers(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<Started> {
   const { workers } = settings;
   if (Deno.build.os !== "linux") {
     throw new UsageError("Option --workers needs Linux, which deals out the connections of a port: leave it out");
   }
-  // Without the flag, the runtime would end the process when a worker listens.
+  // Without the flag, the runtime ends the process when a worker listens.
   if (!("listenDatagram" in Deno)) {
     throw new UsageError("Option --workers needs a flag of Deno: run it with --unstable-net");
   }
@@ -201,13 +201,13 @@ async function startWorkers(settings: ServerSettings, addresses: readonly string
   return { server, loading: Promise.resolve() };
 }
 
-/** Serves as one of several workers. Each runs the module that its server runs: a bundle has no other one. */
+/** Serves as one of several workers. Each runs the server's own module: a bundle has no other. */
 export async function work(): Promise<never> {
   const { work } = await import("./lib/server/workers_thread.ts");
   return await work((server) => surviveErrors((error) => server.troubled("runtime", error)));
 }
 
-/** Takes no more connections than there are descriptors, and says so. */
+/** Limits connections to the descriptors, and says so. */
 function fitted(serve: ServeEchoOptions): ServeEchoOptions {
   if (Deno.build.os === "windows") return serve;
   const { maxConnections } = serve;
@@ -220,12 +220,12 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
   }
 }
 
-/** Starts the lab; loaded here, as the echo server has no need of it. */
+/** Starts the lab; imported here, as the echo does not need it. */
 async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
   const { serve, lab } = settings;
   const { startLab: open } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
-  // Node's sockets, on which the lab stands, throw where nobody can catch it.
+  // The lab's Node sockets would throw where nobody can catch it.
   for (const address of addresses) {
     const host = `${inUrl(address)}:${port ?? DEFAULT_PORT}`;
     if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
@@ -248,7 +248,7 @@ function print(text: string): number {
   return EXIT_CODES.proven;
 }
 
-/** Says in one line what is wrong, and gives the exit code for it. */
+/** Prints the error in one line; returns its exit code. */
 function fail(error: unknown): number {
   console.error(`wsproof: ${printable(messageOf(error))}`);
   const isUsage = error instanceof UsageError || error instanceof CertificateError;

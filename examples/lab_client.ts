@@ -1,5 +1,5 @@
 /**
- * A harness for Autobahn's fuzzing server, or the lab: runs every case over the client of this project, and echoes.
+ * A harness for Autobahn's fuzzing server, or the lab: runs every case over this project's client, and echoes.
  *
  *   wsproof lab --port 0 --run "deno run -A examples/lab_client.ts"
  */

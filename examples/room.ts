@@ -8,10 +8,10 @@
 
 import { Gatekeeper } from "../lib/server/mod.ts";
 
-/** A peer with more waiting bytes than this does not read, and leaves the room: 1 MiB. */
+/** A peer with more pending bytes than this does not read, and leaves the room: 1 MiB. */
 const MAX_WAITING_BYTES = 1024 * 1024;
 
-/** A peer that is not there after this long loses its place: 3 s. */
+/** A peer that does not open in time loses its place: 3 s. */
 const OPEN_TIMEOUT_MS = 3000;
 
 // The gatekeeper answers wrong handshakes, foreign hosts and origins, and counts the places.

@@ -1,5 +1,5 @@
 /**
- * An echo server with limits, which logs what happens and closes its connections before it ends.
+ * An echo server with limits and a log, which closes its connections before it ends.
  *
  * ```sh
  * deno run $(deno task -q std:flags) --allow-net examples/server.ts 6455
@@ -18,7 +18,7 @@ function log(event: EchoEvent): void {
 
 const server = serveEcho({
   port: Number(Deno.args[0] ?? 6455),
-  // Our own frames bound what a hostile peer can make this process hold.
+  // Our own frames bound the memory that a hostile peer can take.
   transport: "wire",
   maxMessageBytes: MIB,
   maxConnections: 1000,

@@ -10,7 +10,7 @@ import nodeAssert from "node:assert/strict";
  * Asserts that a value is true.
  *
  * @param value The value.
- * @param message What is said otherwise.
+ * @param message The message otherwise.
  */
 export function assert(value: unknown, message?: string): asserts value {
   nodeAssert.ok(value, message);
@@ -20,24 +20,24 @@ export function assert(value: unknown, message?: string): asserts value {
  * Asserts that a value is false.
  *
  * @param value The value.
- * @param message What is said otherwise.
+ * @param message The message otherwise.
  */
 export function assertFalse(value: unknown, message?: string): void {
   nodeAssert.ok(!value, message ?? "Expected a value that is false");
 }
 
 /**
- * Asserts that two values are equal, deeply.
+ * Asserts that two values are deeply equal.
  *
  * @param actual The value.
- * @param expected What it should be.
- * @param message What is said otherwise.
+ * @param expected The expected value.
+ * @param message The message otherwise.
  */
 export function assertEquals<T>(actual: T, expected: T, message?: string): void {
   try {
     nodeAssert.deepEqual(actual, expected);
   } catch (error) {
-    // A message of the caller's does not replace the difference.
+    // The caller's message does not replace the difference.
     if (message !== undefined && error instanceof Error) error.message = `${message}\n${error.message}`;
     throw error;
   }
@@ -48,7 +48,7 @@ export function assertEquals<T>(actual: T, expected: T, message?: string): void 
  *
  * @param actual The text.
  * @param expected The pattern.
- * @param message What is said otherwise.
+ * @param message The message otherwise.
  */
 export function assertMatch(actual: string, expected: RegExp, message?: string): void {
   nodeAssert.match(actual, expected, message);
@@ -58,8 +58,8 @@ export function assertMatch(actual: string, expected: RegExp, message?: string):
  * Asserts that text contains other text.
  *
  * @param actual The text.
- * @param expected What it should contain.
- * @param message What is said otherwise.
+ * @param expected The expected part.
+ * @param message The message otherwise.
  */
 export function assertStringIncludes(actual: string, expected: string, message?: string): void {
   nodeAssert.ok(
@@ -76,8 +76,8 @@ type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
  * Asserts that a function throws.
  *
  * @param fn The function.
- * @param ErrorClass The class that the error should have.
- * @param msgIncludes What its message should contain.
+ * @param ErrorClass The expected class of the error.
+ * @param msgIncludes A part of its message.
  * @returns The error.
  */
 export function assertThrows<E extends Error = Error>(
@@ -94,11 +94,11 @@ export function assertThrows<E extends Error = Error>(
 }
 
 /**
- * Asserts that a promise is rejected.
+ * Asserts that a promise rejects.
  *
- * @param fn The function that gives the promise.
- * @param ErrorClass The class that the error should have.
- * @param msgIncludes What its message should contain.
+ * @param fn The function with the promise.
+ * @param ErrorClass The expected class of the error.
+ * @param msgIncludes A part of its message.
  * @returns The error.
  */
 export async function assertRejects<E extends Error = Error>(

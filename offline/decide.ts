@@ -1,14 +1,14 @@
 /**
- * Decides, once for a checkout, which packages stand behind the `@std` names: those of JSR, or the stand-ins of this folder. The
- * choice is remembered in `.std/`, which Git ignores.
+ * Decides, once for a checkout, which packages stand behind the `@std` names: those of JSR, or the stand-ins of this
+ * folder. `.std/`, which Git ignores, keeps the choice.
  *
- * The packages of JSR are chosen when the cache of Deno has them, or JSR can be reached. The stand-ins are chosen only when JSR
- * cannot be reached. Anything else that keeps the packages from being loaded is an error, and no choice is made: a
- * package that does not match `deno.lock`, a version that does not exist, an answer of JSR that is no package.
+ * The packages of JSR are chosen when Deno's cache has them, or JSR can be reached. The stand-ins are chosen only when
+ * JSR cannot be reached. Any other failure to load the packages is an error without a choice: a package that does not
+ * match `deno.lock`, a version that does not exist, an answer of JSR that is no package.
  *
- * Usage: `deno run -A offline/decide.ts [say | again]`, in the root of the project. Without a word the flags for Deno go to
- * standard output, and to standard error which packages they stand for, if these are the stand-ins. `say` says the choice in
- * words; `again` forgets it first. Exit code 1: no choice could be made.
+ * Usage: `deno run -A offline/decide.ts [say | again]`, in the root of the project. Without a word, prints the flags
+ * for Deno to standard output, and names the stand-ins on standard error, if they are chosen. `say` puts the choice
+ * into words; `again` forgets it first. Exit code 1: no choice could be made.
  *
  * @module
  */
@@ -18,16 +18,16 @@ const NEEDED = "tests/e2e/std_test.ts";
 
 const STAND_INS = "--import-map=offline/import_map.json";
 
-/** Where the choice is remembered: `flags` for Deno, `notice` for standard error. The tasks read both. */
+/** The remembered choice: `flags` for Deno, `notice` for standard error. The tasks read both. */
 const REMEMBERED = ".std";
 
-/** Deadline for JSR to answer one request, in milliseconds. */
+/** Deadline for an answer of JSR, in milliseconds. */
 const ANSWER_TIMEOUT_MS = 15_000;
 
 /** Deno's exit code when a package does not match deno.lock, or a file its package. */
 const INTEGRITY_ERROR = 10;
 
-/** Statuses with which a proxy or a gateway says that it does not lead to JSR. */
+/** Statuses of a proxy or gateway that does not lead to JSR. */
 const NOT_JSR = [403, 407, 502, 503, 504, 511];
 
 /** Variables that name a proxy. Their values may hold a password. */
@@ -35,7 +35,7 @@ const PROXY_VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
 const HOW_TO_CHANGE = "`deno task std:decide` decides again.";
 
-/** A choice: flags for Deno, and what to say on standard error. Both are empty for the packages of JSR. */
+/** A choice: flags for Deno, and a notice on standard error. Both are empty for the packages of JSR. */
 interface Choice {
   readonly flags: string;
   readonly notice: string;
@@ -59,9 +59,9 @@ async function recall(): Promise<Choice | undefined> {
 }
 
 /**
- * Remembers a choice, in one step: another task sees either all of it or nothing.
+ * Remembers a choice atomically: another task sees either all of it or nothing.
  *
- * @returns The choice that counts: the one of another task, if that was first.
+ * @returns The valid choice: that of another task, if it was first.
  */
 async function remember(choice: Choice): Promise<Choice> {
   try {
@@ -85,7 +85,7 @@ async function remember(choice: Choice): Promise<Choice> {
   }
 }
 
-/** Forgets the choice, in one step. */
+/** Forgets the choice atomically. */
 async function forget(): Promise<void> {
   const folder = `${REMEMBERED}.${crypto.randomUUID()}`;
   try {
@@ -96,7 +96,7 @@ async function forget(): Promise<void> {
   }
 }
 
-/** Why JSR cannot be reached; undefined if JSR answers. */
+/** Why JSR cannot be reached; undefined if it answers. */
 async function reasonWithoutJsr(): Promise<string | undefined> {
   const url = new URL("@std/assert/meta.json", Deno.env.get("JSR_URL") ?? "https://jsr.io/");
   try {

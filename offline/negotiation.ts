@@ -5,11 +5,11 @@
  */
 
 /**
- * Picks the media type that a request likes best (RFC 9110 section 12.5.1).
+ * Picks the media type that a request prefers (RFC 9110 section 12.5.1).
  *
- * @param request The request, of which the field Accept counts.
- * @param types The types that can be served, best first.
- * @returns The type, or `undefined` if none is accepted; the first if the request does not say.
+ * @param request The request; only its field Accept counts.
+ * @param types The available types, best first.
+ * @returns The type; `undefined` if none is accepted; the first without a preference.
  */
 export function accepts<T extends string>(request: Pick<Request, "headers">, ...types: T[]): T | undefined {
   const field = request.headers.get("accept");

@@ -6,17 +6,17 @@
 
 /** Options of {@linkcode parseArgs}. */
 export interface ParseOptions {
-  /** Names that are flags: `false` unless given. */
+  /** Names of flags: `false` unless given. */
   boolean?: readonly string[];
   /** Names whose values stay strings. */
   string?: readonly string[];
-  /** Names that may be given more than once: their values are an array, empty unless given. */
+  /** Names that may be repeated: their values are an array, empty unless given. */
   collect?: readonly string[];
 }
 
 /**
- * Sorts the words of a command line. Takes only the forms `--name`, `--name=value` and operands, and treats all that
- * follows `--` as operands.
+ * Sorts the words of a command line. Takes only the forms `--name`, `--name=value` and operands; all words after `--`
+ * are operands.
  *
  * @param args The words.
  * @param options The names.

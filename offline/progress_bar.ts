@@ -4,15 +4,15 @@
  * @module
  */
 
-/** What a formatter is given. */
+/** The data for a formatter. */
 export interface ProgressBarFormatter {
   /** The time so far, as `mm:ss`. */
   styledTime: string;
-  /** The bar, filled as far as the work is done. */
+  /** The bar, filled in proportion. */
   progressBar: string;
-  /** How far the work is. */
+  /** The progress so far. */
   value: number;
-  /** How far it will go. */
+  /** The full progress. */
   max: number;
   /** The time so far, in milliseconds. */
   time: number;
@@ -20,25 +20,25 @@ export interface ProgressBarFormatter {
 
 /** Options of {@linkcode ProgressBar}. */
 export interface ProgressBarOptions {
-  /** Where the bar is written to; the standard error output by default, which stays open. */
+  /** The output; by default the standard error output, which stays open. */
   writable?: WritableStream<Uint8Array>;
-  /** How far the work is at the start; 0 by default. */
+  /** The progress at the start; 0 by default. */
   value?: number;
-  /** How far the work will go. */
+  /** The full progress. */
   max: number;
   /** The length of the bar in characters; 50 by default. */
   barLength?: number;
-  /** Whether the bar is removed at the end; `false` by default. */
+  /** Whether the bar disappears at the end; `false` by default. */
   clear?: boolean;
   /** Makes the line. */
   formatter?: (formatter: ProgressBarFormatter) => string;
 }
 
-/** A bar that is drawn once a second until it is stopped. */
+/** A bar, drawn once a second until it is stopped. */
 export class ProgressBar {
-  /** How far the work is. */
+  /** The progress so far. */
   value: number;
-  /** How far it will go. */
+  /** The full progress. */
   max: number;
   readonly #options: ProgressBarOptions;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;

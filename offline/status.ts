@@ -94,7 +94,7 @@ export const STATUS_TEXT: Record<StatusCode, string> = {
 };
 
 /**
- * Tells whether a number is a status code that has a name.
+ * Tells whether a number is a status code with a name.
  *
  * @param status The number.
  * @returns Whether it is one.

@@ -9,7 +9,7 @@ const WIDE =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 
 /**
- * Counts the columns of a terminal that text takes.
+ * Counts the terminal columns of a text.
  *
  * @param str The text.
  * @returns Two for each wide character, none for marks that combine, one for any other.

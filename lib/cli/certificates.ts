@@ -1,5 +1,5 @@
 /**
- * The files that TLS needs, read with the same checks for client and server.
+ * The TLS files, read with the same checks for client and server.
  *
  * @module
  */
@@ -19,8 +19,8 @@ type ReadFile = Pick<Environment, "readFile">;
  * @param options The options that name the two files.
  * @param environment The files.
  * @returns Both as PEM text; `undefined` if neither option was given.
- * @throws {UsageError} If one option was given without the other, or a file cannot be read, or lacks its PEM block, or the key is
- * encrypted.
+ * @throws {UsageError} If one option was given without the other, a file cannot be read or lacks its PEM block, or the
+ * key is encrypted.
  *
  * @example
  * ```ts
@@ -58,7 +58,7 @@ export async function readPair(
  * @param option The option that names their files.
  * @param environment The files.
  * @returns Each file as PEM text, in order.
- * @throws {UsageError} If a file cannot be read, or has no certificate as PEM.
+ * @throws {UsageError} If a file cannot be read, or has no PEM certificate.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The command `check`: which server and which cases, the run, and the reports.
+ * The command `check`: settings, the run, and the reports.
  *
  * @module
  */
@@ -26,7 +26,7 @@ import { withoutPassword } from "../protocol/message.ts";
 /**
  * Runs the command.
  *
- * @param args The words behind its name.
+ * @param args The words after its name.
  * @param screen Where to print.
  * @param listen Makes the signal that ends the run.
  * @returns The exit code.
@@ -78,11 +78,11 @@ async function readBaseline({ baselinePath, writesBaseline }: CheckSettings): Pr
   }
 }
 
-/** Without a connection that is upgraded there is nothing to check. What else is wrong about the answer is for the cases. */
+/** Without an upgraded connection there is nothing to check. The cases judge the rest of the answer. */
 async function preflight({ url, open }: CheckSettings, signal: AbortSignal): Promise<OpenError | undefined> {
   try {
     const connection = await openWire(url, { ...open, signal });
-    // A server that does not answer a close frame is for the cases as well.
+    // A missing answer to a close frame is for the cases as well.
     connection.close({ timeoutMs: 1 }).catch(() => {});
     return undefined;
   } catch (error) {
@@ -130,23 +130,23 @@ async function runAll(
       allIds: [...CASES, ...EXTRAS.flatMap((name) => known?.[name].cases ?? [])].map(({ id }) => id),
     };
     const report = conclude(run);
-    // What is written to the baseline is known from then on.
+    // Failures just written to the baseline count as known.
     return writesBaseline ? conclude({ ...run, baseline: report.failed.map(({ test }) => test.id) }) : report;
   } finally {
     await bar?.stop();
   }
 }
 
-/** What else is tried when it is asked for, in this order. */
+/** Groups that run only on demand, in this order. */
 const EXTRAS = ["sweep", "idle", "stress"] as const;
 
-/** Cases that have a way of their own to run. */
+/** Cases with their own way to run. */
 interface Extra {
   readonly cases: readonly Case[];
   readonly run: (target: CheckTarget, options: RunOptions) => Promise<CaseResult[]>;
 }
 
-/** Loaded when one of them is asked for, or where a baseline may name their cases. */
+/** Loaded on demand, or where a baseline may name their cases. */
 async function loadExtras(): Promise<Record<typeof EXTRAS[number], Extra>> {
   const [{ SWEEP, runSweep }, { IDLE, runIdle }, { runStress }, { STRESS }] = await Promise.all([
     import("../check/sweep.ts"),
@@ -161,7 +161,7 @@ async function loadExtras(): Promise<Record<typeof EXTRAS[number], Extra>> {
   };
 }
 
-/** A bar is for a person. */
+/** Bars are for people. */
 async function progressOf(max: number, isWanted: boolean) {
   if (!isWanted || max < 2 || !Deno.stderr.isTerminal()) return undefined;
   const { ProgressBar } = await import("@std/cli/unstable-progress-bar");
@@ -189,11 +189,11 @@ function indexIn(folder: string): string {
   return `${folder}/index.json`;
 }
 
-/** A run may take minutes: that its reports cannot be written is told before. Files stay as they are. */
+/** A run may take minutes: fail early when its reports cannot be written. Files stay as they are. */
 async function assertWritable(path: string): Promise<void> {
   try {
     const info = await Deno.stat(path).catch(() => undefined);
-    // To open a pipe would wait for its reader.
+    // Opening a pipe would wait for its reader.
     if (info && !info.isFile && !info.isDirectory) return;
     (await Deno.open(path, { write: true, create: true })).close();
     if (!info) await Deno.remove(path);
@@ -237,7 +237,7 @@ async function writeReports(
   }
 }
 
-/** The words that run a case again, before its name; a shell takes them as they are. */
+/** The words that run a case again, before its name; they need no quotes in a shell. */
 function commandFor(url: string): string {
   return `wsproof check --trace ${/^[\w@%+=:,./-]+$/.test(url) ? url : `'${url.replaceAll("'", "%27")}'`}`;
 }

@@ -1,5 +1,5 @@
 /**
- * The options of `wsproof check`, and the run that they ask for.
+ * The options of `wsproof check`, and its settings.
  *
  * @module
  */
@@ -14,16 +14,16 @@ import { GROUPS, PROFILES } from "../check/case.ts";
 import { selectCases } from "../check/runner.ts";
 import type { OpenOptions } from "../connection/connection.ts";
 
-/** How long a case may take by default, in milliseconds: 10 s. */
+/** Default deadline of a case, in milliseconds: 10 s. */
 export const DEFAULT_CASE_TIMEOUT_MS = 10_000;
 
-/** How many cases run at a time by default: 8. */
+/** Default number of concurrent cases: 8. */
 export const DEFAULT_JOBS = 8;
 
-/** The groups that an operand may name: the others have an option each. */
+/** Groups that an operand may name: the others have an option each. */
 export const NAMED_GROUPS: readonly string[] = GROUPS.slice(0, 8);
 
-/** How many cases run at a time at most: 256. */
+/** Most concurrent cases: 256. */
 const MAX_JOBS = 256;
 
 const OWN = {
@@ -63,7 +63,7 @@ const OWN = {
   autobahn: text({ name: "autobahn", value: "DIR", help: ["Write index.json as Autobahn's test suite does"] }),
 };
 
-/** The options of the client that check takes too. */
+/** The client's options that check takes too. */
 const SHARED = [
   "reply-match",
   "skip",
@@ -82,7 +82,7 @@ const SHARED = [
   "help",
 ];
 
-/** The words of the help that mean something else to check. */
+/** Help texts of options with another meaning for check. */
 const HELP: Record<string, readonly string[]> = {
   "reply-match": ["Expect replies of text that match, not the echo"],
   "json": ["Print the report as one JSON object"],
@@ -128,7 +128,7 @@ export function checkHelp(): string {
   ].join("\n");
 }
 
-/** What check is asked to do. */
+/** Settings of check. */
 export interface CheckSettings {
   /** The server. */
   readonly url: string;
@@ -140,25 +140,25 @@ export interface CheckSettings {
   readonly profile: Profile;
   /** Whether a case that is not strict fails. */
   readonly strict: boolean;
-  /** How many cases run at a time. */
+  /** Number of concurrent cases. */
   readonly jobs: number;
-  /** How long a case may take, in milliseconds. */
+  /** Deadline of a case, in milliseconds. */
   readonly caseTimeoutMs: number;
   /** The file of known failures. */
   readonly baselinePath: string | undefined;
   /** Whether to write it. */
   readonly writesBaseline: boolean;
-  /** What else is tried: sizes, silence, floods. */
+  /** Further groups: sizes, silence, floods. */
   readonly extras: { readonly sweep: boolean; readonly idle: boolean; readonly stress: boolean };
-  /** Where reports go. */
+  /** Report files. */
   readonly reports: { readonly junit?: string; readonly html?: string; readonly autobahn?: string };
   /** Whether the server echoes. */
   readonly echoes: boolean;
-  /** What its replies match instead. */
+  /** The pattern of replies. */
   readonly pattern: RegExp | undefined;
-  /** How many messages come first, unasked. */
+  /** Number of unasked messages at first. */
   readonly skip: number;
-  /** The way to the server. */
+  /** Connection options. */
   readonly open: OpenOptions;
   /** The form of the output. */
   readonly output: "lines" | "json" | "nothing";
@@ -170,7 +170,7 @@ export interface CheckSettings {
  * Turns the command line of check into settings.
  *
  * @param line The command line.
- * @param cases All cases there are.
+ * @param cases All cases.
  * @param environment The files.
  * @returns The settings.
  * @throws {UsageError} If an option, a name or a combination makes no sense.
@@ -226,7 +226,7 @@ export async function readCheckSettings(
     list,
     profile,
     strict: source.has(OWN.strict),
-    // Frames of several cases would stand between each other.
+    // Frames of concurrent cases would interleave.
     jobs: trace ? 1 : source.value(OWN.jobs) ?? DEFAULT_JOBS,
     caseTimeoutMs: source.value(OWN.caseTimeout) ?? DEFAULT_CASE_TIMEOUT_MS,
     baselinePath,
@@ -246,7 +246,7 @@ export async function readCheckSettings(
   };
 }
 
-/** A flood is for servers of one's own. */
+/** Floods only a server of one's own. */
 function readStress(source: Source, url: string | undefined): boolean {
   if (!source.has(OWN.stress)) return false;
   // A list floods nobody.
@@ -257,7 +257,7 @@ function readStress(source: Source, url: string | undefined): boolean {
   throw source.error(OWN.stress, `floods ${hostname}: add --i-own-this-server if it is yours`);
 }
 
-/** The client reads what the two share; frames are there over wire only. */
+/** The client reads the shared options; only wire has frames. */
 function asClientLine(line: CommandLine, url: string | undefined): CommandLine {
   return {
     ...line,

@@ -13,10 +13,10 @@ import { TALK_COMMANDS } from "../client/talk_command.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 
-/** A group of options, which is a topic of the help. */
+/** A group of options: a topic of the help. */
 interface Group {
   readonly title: string;
-  /** The names of the options; those that no group names are in the group of the connection. */
+  /** Names of the options; unlisted ones belong to the connection. */
   readonly names: readonly string[];
 }
 
@@ -29,15 +29,15 @@ const GROUPS: Readonly<Record<string, Group>> = {
   output: { title: "Output", names: ["json", "har", "quiet", "verbose", "trace", "hex", "help", "version"] },
 };
 
-/** The options that come first, as most runs need no other. */
+/** The first options; most runs need no other. */
 const COMMONEST = ["message", "reply-match", "header", "transport", "interactive"];
 
 const CONVERSATION = "conversation";
 
-/** The topics of the help, besides the commands. */
+/** Topics of the help, besides the commands. */
 export const HELP_TOPICS: readonly string[] = [...Object.keys(GROUPS), CONVERSATION];
 
-/** How wide a help is at most, in columns: prose is hard to read on longer lines. */
+/** Most columns of a help: prose is hard to read on longer lines. */
 const MAX_HELP_COLUMNS = 100;
 
 const EXAMPLES = [
@@ -49,9 +49,9 @@ const EXAMPLES = [
 /**
  * Writes the help of the client.
  *
- * @param commands The commands there are besides.
+ * @param commands The other commands.
  * @param columns The columns of the terminal; 80 by default.
- * @returns The help; no line but that of an example is longer than the terminal, or than 100 columns.
+ * @returns The help; only an example may exceed the columns of the terminal, or 100.
  *
  * @example
  * ```ts
@@ -96,7 +96,7 @@ export function clientHelp(commands: Commands, columns?: number): string {
  * Writes the help of a topic: a group of options, or the commands of a conversation.
  *
  * @param topic The topic.
- * @param commands The commands there are, for the error.
+ * @param commands All commands, for the error.
  * @param columns The columns of the terminal; 80 by default.
  * @returns The help.
  * @throws {UsageError} If there is no such topic.
@@ -122,7 +122,7 @@ export function topicHelp(topic: string, commands: Commands, columns?: number): 
   return lay([`${GROUPS[topic]?.title}:`, ...describeOptions(optionsOf(topic), fit(columns))], columns);
 }
 
-/** The options of a group, in the order of the group; those that no group names, in the order of the table. */
+/** The options of a group, in its order; unlisted ones in the order of the table. */
 function optionsOf(group: string): Option[] {
   if (group === "connection") {
     const named = Object.values(GROUPS).flatMap(({ names }) => names);

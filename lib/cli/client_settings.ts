@@ -1,5 +1,5 @@
 /**
- * The options of the client's command line, and the exchange that they ask for.
+ * The options of the client's command line, and its settings.
  *
  * @module
  */
@@ -110,7 +110,7 @@ const OPTIONS = {
 /** The options of the client. */
 export const CLIENT_OPTIONS: readonly Option[] = Object.values(OPTIONS);
 
-/** Groups of options of which one may be given. */
+/** Groups of mutually exclusive options. */
 const EXCLUSIVE_OPTIONS: readonly (readonly Option[])[] = [
   [OPTIONS.message, OPTIONS.file, OPTIONS.size],
   [OPTIONS.reply, OPTIONS.replyMatch, OPTIONS.replyAny, OPTIONS.replyNone],
@@ -119,18 +119,18 @@ const EXCLUSIVE_OPTIONS: readonly (readonly Option[])[] = [
   [OPTIONS.trace, OPTIONS.quiet],
   [OPTIONS.hex, OPTIONS.quiet],
   [OPTIONS.proxy, OPTIONS.unix],
-  // A conversation has not one payload, and its lines are its output.
+  // A conversation has no one payload, and its lines are its output.
   ...[OPTIONS.message, OPTIONS.file, OPTIONS.size, OPTIONS.binary, OPTIONS.count, OPTIONS.split, OPTIONS.json]
     .map((option) => [OPTIONS.interactive, option]),
 ];
 
-/** What the client is asked to do. */
+/** Settings of the client. */
 export interface ClientSettings {
   /** The server to connect to; `undefined` leaves it to the client. */
   readonly url: string | undefined;
   /** The connection, the exchange and its deadlines. */
   readonly exchange: ExchangeOptions;
-  /** The size of all that will go out, in bytes, where it is known. */
+  /** Size of all outgoing messages, in bytes, if known. */
   readonly totalBytes: number | undefined;
   /** Whether to hold a conversation instead of one exchange. */
   readonly interactive: boolean;
@@ -140,7 +140,7 @@ export interface ClientSettings {
   readonly verbose: boolean;
   /** Whether to show the handshake and each frame. */
   readonly trace: boolean;
-  /** The file to write the exchange to, as HAR; `undefined` for none. */
+  /** The HAR file to write; `undefined` for none. */
   readonly har: string | undefined;
   /** Whether to dump payloads in hexadecimal. */
   readonly hex: boolean;
@@ -255,7 +255,7 @@ function readTransport(source: Source): TransportName {
   return transport;
 }
 
-/** Loaded where it is wanted: most runs have no files of certificates. */
+/** Loaded on demand: most runs have no certificates. */
 async function readCertificates(
   source: Source,
   environment: Pick<Environment, "readFile">,
@@ -318,7 +318,7 @@ function readExpectation(source: Source): Expectation {
   return { type: source.has(OPTIONS.replyNone) ? "none" : "echo" };
 }
 
-/** Without a message no reply is awaited: what an option says about it would be proven by nothing. */
+/** Without a message there is no reply to wait for: such an option would prove nothing. */
 function assertSends(source: Source): void {
   if (source.value(OPTIONS.count) !== 0) return;
   const expected = [OPTIONS.reply, OPTIONS.replyMatch, OPTIONS.replyAny].find((option) => source.has(option));
@@ -348,7 +348,7 @@ function readClose(source: Source, transport: TransportName): CloseFrame {
   return { code, reason };
 }
 
-/** A close frame without a code is legal (RFC 6455 section 5.5.1): 1005 stands for it. */
+/** 1005 stands for a close frame without a code: a legal one (RFC 6455 section 5.5.1). */
 const NO_CODE = 1005;
 
 function readExpectedCode(text: string, refuse: Refuse): number {

@@ -1,5 +1,5 @@
 /**
- * The words of a command line, and the variables that stand for its options. Pure: words in, texts out.
+ * The words of a command line, and the variables of its options. Pure: words in, texts out.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { escapeUnprintable } from "../protocol/message.ts";
 
 export { UsageError } from "../client/usage.ts";
 
-/** An option of a command line, as far as its words go. */
+/** The words of an option. */
 export interface OptionSpec {
   /** The long name, without the dashes. */
   readonly name: string;
@@ -19,17 +19,17 @@ export interface OptionSpec {
   readonly short?: string;
   /** The name of the value in the help; a flag has none. */
   readonly value?: string;
-  /** The way to give bytes that are not UTF-8, which no value can have; for the error. */
+  /** A way to give bytes that are not UTF-8, which no value can hold; for the error. */
   readonly otherBytes?: string;
   /** The sentences of the help text. */
   readonly help: readonly string[];
-  /** The words that its value may be, where they are few. */
+  /** Possible values, where they are few. */
   readonly choices?: readonly string[];
   /** Whether the option may be repeated; spaces separate the values in its variable. */
   readonly isList?: boolean;
   /** The contents of its variable: its value, the content of the file that it names, or no variable. Default: `value`. */
   readonly variable?: "value" | "content" | "none";
-  /** An option that says the same: on the command line it wins over the variable of this one. */
+  /** A synonym: on the command line it wins over the variable of this option. */
   readonly overruledBy?: string;
 }
 
@@ -51,7 +51,7 @@ export interface CommandLine {
 export type ReadVariable = (name: string) => string | undefined;
 
 /**
- * Names the variable of the environment that stands for an option.
+ * Names the environment variable of an option.
  *
  * @param option The name of the option.
  * @returns The name of the variable. `1` or `true` in it sets a flag, spaces separate the values of a list.
@@ -75,11 +75,11 @@ const PREFIX = "WSPROOF_";
  *
  * @param args The words.
  * @param specs The options of the command.
- * @param readVariable Reads the variables that stand for options; by default no variable counts.
- * @returns The options and the operands; each word after `--` is an operand. An option of the command line wins over its
- * variable, and an empty variable counts as none.
- * @throws {UsageError} For an option that does not exist, naming the nearest; for a value that is missing or not wanted,
- * and for a word whose bytes are not UTF-8.
+ * @param readVariable Reads the options' variables; by default no variable counts.
+ * @returns The options and the operands; each word after `--` is an operand. The command line wins over a variable; an
+ * empty variable counts as none.
+ * @throws {UsageError} For an unknown option, naming the nearest; for a missing or unwanted value, and for a word that
+ * is not UTF-8.
  *
  * @example
  * ```ts
@@ -114,7 +114,7 @@ function isGiven(line: SortedWords, name: string): boolean {
   return line.has(name) || line.value(name) !== undefined;
 }
 
-/** The words that say on a command line what a variable says. */
+/** The words equivalent to a variable. */
 function wordsOf({ name, value, isList = false }: OptionSpec, text: string): string[] {
   if (value !== undefined) return (isList ? text.trim().split(/\s+/) : [text]).map((each) => `--${name}=${each}`);
   if (/^(1|true)$/i.test(text)) return [`--${name}`];
@@ -195,12 +195,12 @@ function specFor(shown: string, specs: readonly OptionSpec[]): OptionSpec {
 }
 
 /**
- * Tells of variables with the prefix `WSPROOF_` that stand for no option. They are no error, as others use the prefix too:
- * Kubernetes sets `WSPROOF_SERVICE_HOST` for a service of this name, and scripts have variables of their own.
+ * Reports `WSPROOF_` variables that stand for no option. They are no error, as others use the prefix too: Kubernetes
+ * sets `WSPROOF_SERVICE_HOST` for a service of this name, and scripts have their own variables.
  *
- * @param names The names of the variables of the environment.
+ * @param names Names of the environment's variables.
  * @param specs The options of the command.
- * @returns One line, with the nearest variable that counts beside each name; empty if every name stands for an option.
+ * @returns One line, with the nearest known variable beside each name; empty if every name stands for an option.
  *
  * @example
  * ```ts
@@ -218,7 +218,7 @@ export function unknownVariables(names: readonly string[], specs: readonly Optio
   const options = specs.filter(({ variable }) => variable !== "none").map(({ name }) => name);
   const variables = new Set(options.map(variableOf));
   const unknown = names.filter((name) => name.startsWith(PREFIX) && !variables.has(name)).sort().map((name) => {
-    // Compared as options, so that the prefix counts for no likeness.
+    // Compared as options: the common prefix would count as likeness.
     const option = `--${name.slice(PREFIX.length).toLowerCase().replaceAll("_", "-")}`;
     const nearest = nearestOf(option, options.map((name) => `--${name}`));
     return escapeUnprintable(name) + (nearest === undefined ? "" : ` (did you mean ${variableOf(nearest.slice(2))}?)`);
@@ -227,7 +227,7 @@ export function unknownVariables(names: readonly string[], specs: readonly Optio
 }
 
 /**
- * Finds the name that a misspelt one was probably meant to be.
+ * Finds the probable meaning of a misspelt name.
  *
  * @param shown The misspelt name.
  * @param names All names.
@@ -248,7 +248,7 @@ export function nearestOf(shown: string, names: readonly string[]): string | und
   return nearest.name;
 }
 
-/** The most edits between a misspelt name and the one that it is recognised as. */
+/** Most edits between a misspelt name and its match. */
 const MAX_EDITS = 3;
 
 /** The Levenshtein distance: the least number of letters to insert, delete or replace. */
@@ -269,7 +269,7 @@ function editsBetween(a: string, b: string): number {
  *
  * @param specs The options, in the order of the text.
  * @param columns The columns of the terminal; 80 by default.
- * @returns Lines of two columns: the options, and what they do. An option too long for its column has a line of its own.
+ * @returns Lines of two columns: the options and their help. An option too long for its column has a line of its own.
  *
  * @example
  * ```ts
@@ -291,9 +291,9 @@ export function describeOptions(specs: readonly OptionSpec[], columns: number = 
  * Writes one entry of a help text.
  *
  * @param entry The option or the command, with its indent.
- * @param help What it does.
+ * @param help The explanation.
  * @param columns The columns of the terminal; 80 by default.
- * @returns Lines of two columns: the entry, and what it does. An entry too long for its column has a line of its own.
+ * @returns Lines of two columns: the entry and its help. An entry too long for its column has a line of its own.
  *
  * @example
  * ```ts
@@ -310,5 +310,5 @@ export function describeEntry(entry: string, help: string, columns: number = DEF
   return [entry.padEnd(HELP_COLUMN) + first.slice(HELP_COLUMN), ...others];
 }
 
-/** The column of a help in which options and commands are explained. */
+/** Column of the explanations in a help. */
 const HELP_COLUMN = 30;

@@ -20,7 +20,7 @@ export interface Command extends CommandHelp {
   readonly options?: () => Promise<readonly OptionSpec[]>;
   /** The possible operands of the command, for the completions of shells; none by default. */
   readonly words?: () => Promise<readonly string[]>;
-  /** Runs the command with the words behind its name, and gives the exit code. */
+  /** Runs the command with the words behind it; resolves with the exit code. */
   run(args: readonly string[]): Promise<number>;
 }
 
@@ -53,7 +53,7 @@ export function commandOf([word = ""]: readonly string[], commands: Commands): C
  *
  * @param line A command line that begins with no command.
  * @param commands All commands.
- * @throws {UsageError} If one of its operands consists of letters only, as no URL does.
+ * @throws {UsageError} If an operand consists of letters only, as no URL does.
  *
  * @example
  * ```ts
@@ -81,7 +81,7 @@ export function refuseWords(line: CommandLine, commands: Commands): void {
   throw new UsageError(`Operand "${word}" is neither a command (${names.join(", ")}) nor a URL: ${advice}`);
 }
 
-/** Where words stand behind a message. */
+/** Advice for words behind a message. */
 export const QUOTES_HINT = 'a message of several words needs quotes, as in -m "two words"';
 
 /**

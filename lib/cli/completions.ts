@@ -8,15 +8,15 @@ import { CLIENT_OPTIONS } from "./client_settings.ts";
 import { type OptionSpec, UsageError } from "./command_line.ts";
 import type { Commands } from "./commands.ts";
 
-/** One command line to complete: that of the client, whose name is empty, or of a command. */
+/** One command line to complete: the client's, whose name is empty, or a command's. */
 export interface Line {
   /** The name of the command; empty for the client. */
   readonly name: string;
-  /** What the command does. */
+  /** Its purpose. */
   readonly help: string;
   /** Its options. */
   readonly options: readonly OptionSpec[];
-  /** The words that may be its operand. */
+  /** Its possible operands. */
   readonly words: readonly string[];
 }
 
@@ -29,7 +29,7 @@ export const SHELLS: Readonly<Record<string, (lines: readonly Line[]) => string>
  * @param args The words behind the command: the name of the shell.
  * @param commands The commands of wsproof.
  * @returns The script.
- * @throws {UsageError} If that is no shell that has completions.
+ * @throws {UsageError} If no such shell has completions.
  *
  * @example
  * ```ts

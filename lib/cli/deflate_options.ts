@@ -1,5 +1,5 @@
 /**
- * The options of permessage-deflate, for the server and the client.
+ * The options of permessage-deflate, for server and client.
  *
  * @module
  */
@@ -48,11 +48,11 @@ export const CLIENT_DEFLATE_OPTIONS = {
 };
 
 /**
- * Reads how the server compresses.
+ * Reads the server's compression.
  *
  * @param source The source of the options.
- * @param options Those of the server, as it has them.
- * @param transport What moves the bytes.
+ * @param options The server's options.
+ * @param transport The transport.
  * @returns The policy; `undefined` for the default.
  * @throws {UsageError} If a value is wrong, or an option needs our own frames.
  */
@@ -92,10 +92,10 @@ function readPolicy(text: string, refuse: Refuse): DeflatePolicy {
 const ADVICE = "give some of bits=9-15, memory=1-9, level=1-9, takeover=yes or no, threshold=BYTES, with commas";
 
 /**
- * Reads what the client offers.
+ * Reads the client's offer.
  *
  * @param source The source of the options.
- * @param transport What moves the bytes.
+ * @param transport The transport.
  * @returns The options of the connection.
  * @throws {UsageError} If a parameter is wrong, or the transport cannot compress.
  */

@@ -1,5 +1,5 @@
 /**
- * The environment, the files and the terminal of this process, as far as its permissions go.
+ * The environment, files and terminal of this process, within its permissions.
  *
  * @module
  */
@@ -10,11 +10,11 @@ import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 
 /** The surroundings of a command line: variables and files. */
 export interface Environment {
-  /** The value of a variable; `undefined` if there is none, or no permission for it. */
+  /** The value of a variable; `undefined` without the variable or its permission. */
   readonly variable: ReadVariable;
-  /** Whether there is a permission for a variable: without it, a value may be there that nobody sees. */
+  /** Whether a variable may be read: without the permission, its value may go unseen. */
   mayRead(name: string): boolean;
-  /** The names of the variables that are not empty and may be read; no name where the permissions do not let a program list them. */
+  /** Names of the variables that are not empty and may be read; empty if the permissions allow no list. */
   names(): readonly string[];
   /** The bytes of a file. */
   readFile(path: string): Promise<Uint8Array>;
@@ -28,7 +28,7 @@ export const PROCESS: Environment = {
   readFile: (path) => Deno.readFile(path),
 };
 
-/** The runtime's error quotes the value, which may be a secret; a task may have put U+FFFD in place of the bytes. */
+/** The runtime's error quotes the value, which may be a secret; a task may have replaced bytes by U+FFFD. */
 function readVariable(name: string): string | undefined {
   try {
     const value = Deno.env.get(name);
@@ -41,8 +41,8 @@ function readVariable(name: string): string | undefined {
 }
 
 /**
- * The runtime lists the environment with `--allow-env`, or with `--allow-env=WSPROOF_* --ignore-env`, which leaves only these
- * names in it. With `--allow-env=WSPROOF_*` alone it asks for more, in a terminal with a prompt.
+ * The runtime lists the environment with `--allow-env`, or with `--allow-env=WSPROOF_* --ignore-env`, which hides all
+ * other names. With `--allow-env=WSPROOF_*` alone it asks for more, in a terminal with a prompt.
  */
 function listVariables(): readonly string[] {
   if (Deno.permissions.querySync({ name: "env" }).state === "prompt") return [];
@@ -54,20 +54,20 @@ function listVariables(): readonly string[] {
   }
 }
 
-/** The variables of the environment that describe the terminal. */
+/** Environment variables that describe the terminal. */
 export const TERMINAL_VARIABLES = ["COLUMNS", "TERM"] as const;
 
-/** No line is made shorter than this, in columns: 40. */
+/** Least width of a line, in columns: 40. */
 export const MIN_COLUMNS = 40;
 
 type Variables = Pick<Environment, "variable">;
 
 /**
- * Tells how wide lines may be on an output: as COLUMNS says, else as wide as the terminal.
+ * Tells the width of an output: COLUMNS, else the width of the terminal.
  *
  * @param output The output.
- * @param environment Where COLUMNS may stand.
- * @returns The columns, at least {@linkcode MIN_COLUMNS}; `undefined` if the output is no terminal and COLUMNS is not set.
+ * @param environment The source of COLUMNS.
+ * @returns The columns, at least {@linkcode MIN_COLUMNS}; `undefined` without a terminal and without COLUMNS.
  *
  * @example
  * ```ts
@@ -89,7 +89,7 @@ export function columnsOf(
   return Math.max(MIN_COLUMNS, consoleColumns() || DEFAULT_COLUMNS);
 }
 
-/** The width of the terminal; 0 where no terminal tells. */
+/** The width of the terminal; 0 if unknown. */
 function consoleColumns(): number {
   try {
     return Deno.consoleSize().columns;
@@ -99,10 +99,10 @@ function consoleColumns(): number {
 }
 
 /**
- * Tells whether lines can be edited at a prompt: in a terminal of both directions that can move its cursor.
+ * Tells whether a prompt can edit lines: in a terminal of both directions that can move its cursor.
  *
- * @param environment Where TERM may stand.
- * @returns Whether they can.
+ * @param environment The source of TERM.
+ * @returns Whether it can.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The file of `--har`: created before anything is sent, and written at the end.
+ * The file of `--har`: created before the exchange, and written at its end.
  *
  * @module
  */
@@ -24,13 +24,13 @@ export class HarFile extends HarRecorder {
    * Creates the file.
    *
    * @param path Its path.
-   * @param url Where to connect to.
-   * @param exchange What is asked for.
+   * @param url The server's URL.
+   * @param exchange Its options.
    * @returns The recorder.
    * @throws {UsageError} If the file cannot be written.
    */
   static async create(path: string, url: string, exchange: ClientSettings["exchange"]): Promise<HarFile> {
-    // Asked first, as the runtime would ask the person in a terminal.
+    // Asked first: opening the file would prompt in a terminal.
     if ((await Deno.permissions.query({ name: "write", path })).state !== "granted") {
       throw new UsageError(
         `Option --har has no permission to write "${path}": run deno task -q client:har, or give --allow-write`,
@@ -46,7 +46,7 @@ export class HarFile extends HarRecorder {
   /**
    * Writes the file, once.
    *
-   * @param end How the exchange ended.
+   * @param end The exchange's end.
    * @throws {UsageError} If the file cannot be written, as on a full disk.
    */
   async write(end: HarEnd): Promise<void> {

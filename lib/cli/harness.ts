@@ -1,5 +1,5 @@
 /**
- * Runs a client's own harness against the lab, and says what its cases showed.
+ * Runs a client's own harness against the lab, and reports its cases.
  *
  * @module
  */
@@ -10,38 +10,38 @@ import { within } from "../net/deadline.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
 
-/** The variable that tells a harness where the lab listens, as a WebSocket URL with a slash at its end. */
+/** The variable that gives a harness the lab's WebSocket URL, with a slash at its end. */
 export const LAB_URL_VARIABLE = "WSPROOF_LAB_URL";
 
-/** Time that a harness has unless told otherwise, in milliseconds: 10 minutes. */
+/** Default deadline of a harness, in milliseconds: 10 minutes. */
 export const DEFAULT_RUN_TIMEOUT_MS = 600_000;
 
-/** Time between the signals that ask a harness to end and that end it, in milliseconds: 2 s. */
+/** Time between SIGTERM and SIGKILL for a harness, in milliseconds: 2 s. */
 const KILL_MS = 2000;
 
 /** A harness. */
 export interface Harness {
   /** The command, for `sh`. */
   readonly command: string;
-  /** Time that it has, in milliseconds. */
+  /** Its deadline, in milliseconds. */
   readonly timeoutMs: number;
 }
 
-/** How a harness ended. */
+/** End of a harness. */
 export interface HarnessEnd {
-  /** Its exit code; `undefined` if it was ended. */
+  /** Exit code; `undefined` if it was killed. */
   readonly code: number | undefined;
-  /** Whether it was ended as its time was up, rather than by a signal for us. */
+  /** Whether its deadline ended it, rather than a signal to us. */
   readonly isLate: boolean;
 }
 
 /**
- * Runs a harness. Its output goes where ours goes.
+ * Runs a harness, with our own output.
  *
  * @param harness The harness.
- * @param url Where the lab listens.
+ * @param url The lab's URL.
  * @param signal Ends it.
- * @returns How it ended.
+ * @returns Its end.
  * @throws {Deno.errors.NotCapable} Without the permission to run `sh`.
  */
 export async function runHarness(harness: Harness, url: string, signal: AbortSignal): Promise<HarnessEnd> {
@@ -51,7 +51,7 @@ export async function runHarness(harness: Harness, url: string, signal: AbortSig
   const child = new Deno.Command(shell, {
     args: [option, command],
     env: { [LAB_URL_VARIABLE]: url },
-    // A group of its own: what the command has started ends with it.
+    // A group of its own: the harness ends with all its children.
     detached: !isWindows,
     stdin: "null",
     stdout: "inherit",
@@ -67,7 +67,7 @@ export async function runHarness(harness: Harness, url: string, signal: AbortSig
   }
 }
 
-/** Ends a harness with all that it has started. To signal a group, Deno would ask for the permission to run anything. */
+/** Ends a harness with its children. To signal a group, Deno would ask for the permission to run anything. */
 async function kill(child: Deno.ChildProcess, name: "TERM" | "KILL"): Promise<void> {
   if (Deno.build.os !== "windows") {
     const args = ["-c", `kill -${name} -${child.pid}`];
@@ -82,7 +82,7 @@ async function kill(child: Deno.ChildProcess, name: "TERM" | "KILL"): Promise<vo
   }
 }
 
-/** What the end of a run says. */
+/** The verdict on a run. */
 export interface HarnessVerdict {
   /** The exit code. */
   readonly exitCode: number;
@@ -91,12 +91,12 @@ export interface HarnessVerdict {
 }
 
 /**
- * Draws the conclusions of a harness and its cases.
+ * Judges a harness and its cases.
  *
  * @param end How the harness ended.
- * @param reports What its clients did.
- * @param timeoutMs Time that it had, in milliseconds.
- * @returns The code of the harness itself if it failed, 9 if a case failed, 3 if no case was run, 5 if its time was up.
+ * @param reports Its clients' reports.
+ * @param timeoutMs Its deadline, in milliseconds.
+ * @returns The harness's own code if it failed, 9 if a case failed, 3 if no case ran, 5 if its deadline passed.
  *
  * @example
  * ```ts

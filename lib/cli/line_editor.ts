@@ -1,5 +1,6 @@
 /**
- * A prompt for editing lines, with a history; messages appear above the prompt. `node:readline` does the work, in raw mode.
+ * A prompt for editing lines, with a history; messages appear above the prompt. `node:readline` does the work, in raw
+ * mode.
  *
  * @module
  */
@@ -9,18 +10,18 @@ import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor 
 import { Readable } from "node:stream";
 import { widthOf } from "../client/wrap.ts";
 
-/** How many lines the history keeps: 1000. */
+/** Lines in the history: 1000. */
 export const HISTORY_LINES = 1000;
 
 const PROMPT = "> ";
 
 /**
- * From this many characters at once on, text counts as pasted: 32. `node:readline` measures the whole line at each key: a
- * paste of 8 KiB took a minute key by key.
+ * Text counts as pasted from this many characters at once on: 32. `node:readline` measures the whole line at each key:
+ * a paste of 8 KiB took a minute key by key.
  */
 export const PASTED_CHARS = 32;
 
-/** The keys of the terminal as `node:readline` takes them. */
+/** The terminal's keys for `node:readline`. */
 class Keys extends Readable {
   readonly isTTY = true;
 
@@ -47,8 +48,8 @@ export interface LineEditorOptions {
 }
 
 /**
- * Edits lines in the terminal. The terminal stays in raw mode until the editor closes; at the end of a process the runtime
- * restores the terminal too, unless a signal without a listener ends the process.
+ * Edits lines in the terminal. The terminal stays in raw mode until the editor closes; at the end of a process the
+ * runtime restores the terminal too, unless a signal without a listener ends the process.
  */
 export class LineEditor {
   /** The entered lines, until Ctrl-D. A cancel closes the editor. */
@@ -160,6 +161,6 @@ export class LineEditor {
   }
 }
 
-/** Text in one piece, apart from the keys and codes that are none. */
+/** Runs of text, and runs of keys and control codes. */
 // deno-lint-ignore no-control-regex -- they are what is looked for
 const TEXT_OR_CONTROL = /[^\x00-\x1f\x7f]+|[\x00-\x1f\x7f]+/g;

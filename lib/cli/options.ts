@@ -1,20 +1,22 @@
 /**
- * The kinds of options, and the source of their values: one reader and one wording of errors for client, server, lab and
- * handler, whether a value stands on the command line or in the environment.
+ * The kinds of options, and the source of their values: one reader and one wording of errors for client, server, lab
+ * and handler, on the command line and in the environment.
  *
  * @module
  */
 
 import { type CommandLine, type OptionSpec, UsageError, variableOf } from "./command_line.ts";
 
-/** Makes the error to throw for a value, as `Option --size cannot be "x": give bytes`; a value is shown as given by default. */
+/**
+ * Makes the error for a value, as `Option --size cannot be "x": give bytes`; by default it shows the value as given.
+ */
 export type Refuse = (advice: string, shown?: string) => Error;
 
 /** One option: its words, and the meaning of its value. */
 export interface Option<T = unknown> extends OptionSpec {
-  /** Turns the text of a value into the value; throws what `refuse` makes of the advice. */
+  /** Parses a value; throws the error of `refuse`. */
   readonly read: (text: string, refuse: Refuse) => T;
-  /** The ways to run the program that the option does not go with, as its user calls them: `--lab`. */
+  /** Ways to run the program that exclude the option, in the user's words: `--lab`. */
   readonly notWith?: readonly string[];
 }
 
@@ -118,7 +120,7 @@ function readSeconds(text: string, refuse: Refuse): number {
 
 const MAX_SECONDS = 86400;
 
-/** The source of the values of options: a command line with its environment. Every error names the place of the value. */
+/** Source of option values: a command line with its environment. Every error names the place of the value. */
 export class Source {
   readonly #line: CommandLine;
 
@@ -179,7 +181,7 @@ export class Source {
   }
 
   /**
-   * Makes the error for the value of an option that does not go with others.
+   * Makes the error for a value that does not go with other options.
    *
    * @param option The option.
    * @param advice What to do.
@@ -194,7 +196,7 @@ export class Source {
    * Makes an error about an option.
    *
    * @param option The option.
-   * @param words What is wrong with it, and what to do.
+   * @param words The problem, and what to do.
    * @returns The error to throw.
    */
   error(option: Option, words: string): UsageError {
@@ -218,7 +220,7 @@ export class Source {
    *
    * @param way The way, as in {@linkcode Option.notWith}.
    * @param options The options of the command.
-   * @throws {UsageError} If one of them was given that names the way.
+   * @throws {UsageError} If a given option names the way.
    */
   assertGoWith(way: string, options: readonly Option[]): void {
     const wrong = options.find((option) => option.notWith?.includes(way) && this.has(option));
@@ -235,9 +237,9 @@ export class Source {
 }
 
 /**
- * Leaves out the properties without a value, so that the reader of the rest chooses the defaults.
+ * Drops absent properties, so that later code applies the defaults.
  *
- * @param values The properties: `undefined`, or an empty list, for an option that was not given.
+ * @param values The properties: `undefined`, or an empty list, for an absent option.
  * @returns The other properties.
  *
  * @example

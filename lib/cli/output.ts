@@ -1,5 +1,5 @@
 /**
- * The words of the client about an exchange: while the exchange runs, at its end, and where the command line is wrong.
+ * The output of the client: during an exchange, at its end, and for a wrong command line.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { OptionError } from "../connection/connection.ts";
 
-/** The two outputs of a command line. Only a shell has outputs that really print. */
+/** The two outputs of a command line. Only a shell's outputs really print. */
 export interface Screen {
   /** The standard output, for results. */
   readonly out: Stream;
@@ -37,7 +37,7 @@ export interface Screen {
 export interface Stream {
   /** Whether a person reads the output and wants colours. */
   readonly isColored: boolean;
-  /** The columns that the terminal has now; `undefined` where no person reads. */
+  /** Columns of the terminal now; `undefined` where no person reads. */
   readonly columns?: number | undefined;
   /** Prints a text and a line end. */
   print(text: string): void;
@@ -46,20 +46,20 @@ export interface Stream {
 const REPORT_A_BUG =
   "This is a bug in wsproof: please report it, with the command and these lines, to its issue tracker.";
 
-/** Listeners for a connection while the connection is open. */
+/** Listeners for an open connection. */
 export type Tracing = Pick<ExchangeOptions, "onHead" | "onFrame" | "onBreach">;
 
-/** Listeners for an exchange while the exchange runs. */
+/** Listeners for a running exchange. */
 export interface ExchangeView extends Tracing {
-  /** Told of each event. */
+  /** Shows an event. */
   onEvent(event: ExchangeEvent): void;
   /** Removes the bar, and writes the file of `--har`. */
   end(report: ExchangeReport): Promise<void>;
 }
 
 /**
- * Shows a running exchange: `--verbose` each event, `--trace` each frame, else a bar where a person waits. With `--trace`
- * the frames stand for the messages, so that no message appears twice.
+ * Shows a running exchange: `--verbose` each event, `--trace` each frame, else a bar where a person waits. With
+ * `--trace` the frames replace the messages, so that no message appears twice.
  *
  * @param url The URL of the server.
  * @param settings The settings of the client.
@@ -71,7 +71,7 @@ export async function viewOf(url: string, settings: ClientSettings, { error }: S
   const { verbose, trace, hex } = settings;
   const har = await harOf(url, settings);
   const bar = await progressOf(settings, error);
-  // Load modules that few runs need here: otherwise every run waits for them.
+  // Load rarely used modules here: otherwise every run waits for them.
   const { dumpLines } = hex && !trace ? await import("../client/message_line.ts") : { dumpLines: () => [] };
   return {
     ...await tracing(settings, error, har),
@@ -156,7 +156,7 @@ function formatOf({ isColored, columns }: Stream): FormatOptions {
 }
 
 /**
- * Prints a line. A terminal that is narrower gets the line broken at words.
+ * Prints a line, broken at words to fit a narrower terminal.
  *
  * @param stream The output.
  * @param line The line.
@@ -224,10 +224,10 @@ export function tellFailure(failure: Failure, output: ClientSettings["output"], 
 }
 
 /**
- * Prints the verdict of a conversation that proved itself: on the standard error output, as the messages are the results.
+ * Prints the verdict of a proven conversation: on the standard error output, as the messages are the results.
  *
- * @param claims What was proven.
- * @param ms How long it took, in milliseconds.
+ * @param claims The claims.
+ * @param ms Its duration, in milliseconds.
  * @param output The form of the output.
  * @param screen The outputs.
  * @returns The exit code.
@@ -253,7 +253,7 @@ export function tellProven(claims: string, ms: number, output: ClientSettings["o
  *
  * @param thrown The thrown value.
  * @param screen The outputs.
- * @returns The exit code: 2 for a mistake that the user can mend, else 1.
+ * @returns The exit code: 2 for a mistake of the user, else 1.
  *
  * @example
  * ```ts
@@ -283,7 +283,7 @@ export function tellError(thrown: unknown, { error }: Screen): number {
   return EXIT_CODES["internal-error"];
 }
 
-/** Recognises the error of the runtime for an output that takes no line, such as a full disk. */
+/** Recognises the runtime's error for an output that takes no line, such as a full disk. */
 function isOutputError(error: unknown): error is Error {
   return error instanceof Error && /No space left on device|Broken pipe/.test(error.message);
 }

@@ -1,5 +1,5 @@
 /**
- * The options that say what the client sends.
+ * The options of the client's payload.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { flag, size, type Source, text, whole } from "./options.ts";
 import { collect, cut, LONGEST_CHARACTER_BYTES, randomBytes, readFile, unreadable } from "../client/payload.ts";
 import { byteLengthOf, type Message, type MessageKind } from "../protocol/message.ts";
 
-/** The greatest number that an option which counts messages takes. */
+/** Largest value of an option that counts messages. */
 export const MAX_COUNT = 1_000_000_000;
 
 /** The options of the payload. */
@@ -37,20 +37,20 @@ export const PAYLOAD_OPTIONS = {
 
 /** The messages of an exchange. */
 export interface Payload {
-  /** Takes back the memory of a message that was verified. */
+  /** Recycles the memory of a verified message. */
   readonly onVerified?: (message: Message) => void;
   /** The messages. */
   readonly messages: Iterable<Message> | AsyncIterable<Message>;
-  /** The size of all messages together, in bytes; `undefined` if only reading tells. */
+  /** Size of all messages together, in bytes; `undefined` if only reading tells. */
   readonly totalBytes: number | undefined;
 }
 
 /**
- * Reads what goes out.
+ * Reads the payload.
  *
  * @param source The source of the options.
  * @param maxMessageBytes The longest message, in bytes.
- * @returns The messages, made when they are needed.
+ * @returns The messages, made on demand.
  * @throws {UsageError} If an option or a combination makes no sense.
  * @throws {PayloadError} If the bytes cannot be read, or not be sent as asked.
  *
@@ -102,7 +102,7 @@ function inputOf(source: Source): Input {
   return { chunks: () => [bytes], bytes: bytes.byteLength };
 }
 
-/** The size of a file; a file that cannot be read is found out here, before anything is sent. */
+/** The size of a file; an unreadable file fails here, before anything is sent. */
 function sizeOf(path: string): number | undefined {
   if (path === "-") return undefined;
   try {

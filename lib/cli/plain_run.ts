@@ -1,5 +1,5 @@
 /**
- * The run that most people ask for: one exchange with a URL, without any option.
+ * The commonest run: one exchange with a URL, without options.
  *
  * @module
  */
@@ -7,11 +7,11 @@
 import type { ClientSettings } from "./client_settings.ts";
 
 /**
- * Tells whether a command line is nothing but a URL, and what is asked for then. Such a run has the defaults of `exchange()`,
- * and needs nothing of the modules that read options; these take longer to load than a whole exchange lasts.
+ * Recognises a command line that is only a URL. Such a run has the defaults of `exchange()`, and needs none of the
+ * modules that read options; these take longer to load than a whole exchange lasts.
  *
  * @param args The words of the command line.
- * @returns The settings; `undefined` if there is anything to read, to complete or to refuse.
+ * @returns The settings; `undefined` for anything else.
  *
  * @example
  * ```ts

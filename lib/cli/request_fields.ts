@@ -1,5 +1,5 @@
 /**
- * The fields that the client's command line adds to the opening handshake.
+ * Fields of the client's command line for the opening handshake.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { isHost } from "../protocol/authority.ts";
 import { withoutSecrets } from "../protocol/message.ts";
 import { isToken } from "../protocol/token.ts";
 
-/** The characters of a field value: Latin-1, on one line. */
+/** Characters of a field value: Latin-1, on one line. */
 const FIELD_VALUE = /^[\t -~\x80-\xff]*$/;
 
 /** Fields that the opening handshake sets itself. */
 const HANDSHAKE_FIELD = /^(sec-websocket-.*|upgrade|connection|content-length|transfer-encoding)$/i;
 
-/** Fields of a request with one value instead of a list (RFC 9110): each may be there once. */
+/** Fields with one value instead of a list (RFC 9110): each at most once in a request. */
 const SINGLE_FIELD =
   /^(authorization|content-(location|type)|date|dnt|from|host|if-(modified-since|range|unmodified-since)|max-forwards|origin|range|referer|sec-fetch-.*|upgrade-insecure-requests|user-agent)$/i;
 
@@ -48,7 +48,7 @@ export const ORIGIN: Option<string> = {
  *
  * @param source The source of the options.
  * @returns The fields in order, all cookies in one of them; empty if there are none.
- * @throws {UsageError} If a field is no field, belongs to the handshake, or is there twice where it has one value.
+ * @throws {UsageError} If a field is malformed, belongs to the handshake, or repeats a single value.
  *
  * @example
  * ```ts
@@ -74,7 +74,7 @@ export function readFields(source: Source): readonly Field[] {
 
 function readField(text: string): Field {
   const [, name = "", rest = ""] = /^([^:]*):(.*)$/s.exec(text) ?? [];
-  // Only blanks and tabs stand around a value (RFC 9110 section 5.5).
+  // Only blanks and tabs surround a value (RFC 9110 section 5.5).
   const value = rest.replace(/^[ \t]+|[ \t]+$/g, "");
   const lowerCase = name.toLowerCase();
   if (!text.includes(":")) throw new UsageError('Option --header has no colon: give "Name: value"');

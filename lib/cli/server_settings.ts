@@ -1,5 +1,5 @@
 /**
- * The options of the echo server and the lab, from the command line or the environment, and the settings that they give.
+ * The options of the echo server and the lab, from the command line or the environment, and their settings.
  *
  * @module
  */
@@ -40,7 +40,7 @@ const DENO_SERVE = "deno serve";
 /** Options of the echo that mean nothing to the lab. */
 const ECHO = { notWith: [LAB] };
 
-/** Options of the place, which `deno serve` has itself. */
+/** Listener options, which `deno serve` has itself. */
 const PLACE = { notWith: [DENO_SERVE] };
 
 /** Options of the echo that `deno serve` has itself. */
@@ -221,31 +221,31 @@ const OPTIONS = {
 /** The options of the server. Each but `help` and `version` has a variable: see {@linkcode variableOf}. */
 export const SERVER_OPTIONS: readonly Option[] = Object.values(OPTIONS);
 
-/** The options of the server that the lab has as well, without the one that makes a lab of it. */
+/** The options that the lab shares with the server, except `--lab`. */
 export const LAB_OPTIONS: readonly Option[] = SERVER_OPTIONS.filter((option) =>
   option !== OPTIONS.lab && !option.notWith?.includes(LAB)
 );
 
-/** What a server is to do. */
+/** Settings of a server. */
 export interface ServerSettings {
-  /** Where it listens and what it accepts. */
+  /** Listener and policy options. */
   readonly serve: ServeEchoOptions;
-  /** How many workers share its port; with 1 it is none of several. */
+  /** How many workers share its port; 1 for no workers. */
   readonly workers: number;
-  /** How long its end may take, in milliseconds; the default if `undefined`. */
+  /** Deadline of its shutdown, in milliseconds; `undefined` for the default. */
   readonly shutdownTimeoutMs: number | undefined;
   /** The form of its log. */
   readonly log: LogForm;
   /** Whether it is the lab, and on which addresses the lab may listen. */
   readonly lab: "no" | "local" | "public";
-  /** The harness that runs against the lab; `undefined` if none does. */
+  /** The harness for the lab, if any. */
   readonly harness?: Harness;
-  /** What the operator should know; empty if nothing. */
+  /** A note for the operator; empty if there is none. */
   readonly note: string;
 }
 
 /**
- * Sorts the words of the server's command line, and adds the options that only the environment gives.
+ * Sorts the words of the server's command line, and adds options from the environment.
  *
  * @param args The words.
  * @param environment The variables.
@@ -271,9 +271,9 @@ export function parseServerLine(args: readonly string[], environment: Pick<Envir
  *
  * @param line The command line.
  * @param environment The files, and the variable with the token.
- * @param way Who listens: `server`, the default, or `deno serve`, which has options of its own for the place.
+ * @param way The listener: `server`, the default, or `deno serve`, which has its own options for that.
  * @returns The settings.
- * @throws {UsageError} If a value is wrong; the message says which, and what to do. No message quotes the token.
+ * @throws {UsageError} If a value is wrong; the message names it, and what to do. No message quotes the token.
  *
  * @example
  * ```ts
@@ -417,8 +417,8 @@ function readRate(text: string, refuse: Refuse): RateLimit {
 const MAX_MESSAGES_PER_SECOND = 1_000_000_000;
 
 /**
- * Editors end a file with a new line, and so do the tools that fill a secret; no client can send one. White space beyond
- * ASCII belongs to the token, as it does in a field.
+ * Editors and secret tools end a file with a new line, which no client can send. White space beyond ASCII belongs to
+ * the token, as in a field.
  */
 async function readToken(source: Source, environment: Environment): Promise<string | undefined> {
   const path = source.value(OPTIONS.token);
@@ -432,7 +432,7 @@ async function readToken(source: Source, environment: Environment): Promise<stri
   return token;
 }
 
-/** The path may be the token itself, given by mistake: no error quotes it. */
+/** The path may be the token itself, by mistake: no error quotes it. */
 async function readTokenFile(source: Source, path: string, { readFile }: Environment): Promise<string> {
   const bytes = await readFile(path).catch((error) => {
     const reason = error instanceof Error ? error.name : "it cannot be read";

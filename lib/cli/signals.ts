@@ -5,8 +5,8 @@
  */
 
 /**
- * A signal counts as the second one from this many milliseconds after the first: 500. `deno task` passes each Ctrl-C on to
- * its child, and the terminal has signalled the child already: one Ctrl-C arrives twice within milliseconds.
+ * A signal counts as the second from this many milliseconds after the first: 500. `deno task` passes each Ctrl-C on to
+ * its child, which the terminal has signalled already: one Ctrl-C arrives twice within milliseconds.
  */
 export const SECOND_SIGNAL_MS = 500;
 
@@ -17,9 +17,8 @@ export class SignalCounter {
   /**
    * Counts a signal.
    *
-   * @param now When the signal came, in milliseconds, as of `performance.now()`.
-   * @returns `first` asks to end; `repeated` came too soon after the first for a person, and asks for nothing; `second` asks
-   * to end at once.
+   * @param now Its time, in milliseconds, as of `performance.now()`.
+   * @returns `first` asks to end; `repeated` came too soon for a person, and is ignored; `second` asks to end at once.
    *
    * @example
    * ```ts
@@ -43,7 +42,7 @@ export class SignalCounter {
 export interface SignalListener extends Disposable {
   /** Aborts at the first signal. */
   readonly signal: AbortSignal;
-  /** Counts a Ctrl-C that is no signal: a terminal in raw mode passes a character instead. */
+  /** Counts a Ctrl-C that is no signal: a terminal in raw mode sends a character instead. */
   readonly interrupt: () => void;
 }
 

@@ -1,5 +1,5 @@
 /**
- * The survival of a server when nobody catches an error.
+ * Keeps a server alive after an uncaught error.
  *
  * @module
  */
@@ -7,9 +7,9 @@
 import { messageOf } from "../protocol/error.ts";
 
 /**
- * Says whether this is a worker, a thread that another one has started: a module is the main one there too.
+ * Tells whether this is a worker: `import.meta.main` is true there too.
  *
- * @returns Whether it is one.
+ * @returns Whether it is.
  *
  * @example
  * ```ts
@@ -24,8 +24,8 @@ export function isWorker(): boolean {
 }
 
 /**
- * Keeps the process alive when the runtime throws an error that no handler of ours can catch: other clients use the server.
- * This changes the whole process, so only the program itself may call this, once.
+ * Keeps the process alive after an error of the runtime that no handler can catch: other clients use the server. This
+ * changes the whole process, so only the program itself may call this, once.
  *
  * @param tell Takes the message of each such error.
  *

@@ -74,7 +74,7 @@ export async function talk(
     );
     keepAlive(connection);
     let echoed: string | undefined;
-    // A message is data, not prose: without a break, a terminal copies the whole message.
+    // A message is data: unbroken, a terminal copies it whole.
     const show = (message: Message, direction: Direction) =>
       colored(out, isTyped ? COLORS[direction] : undefined).print(messageLine(message, direction));
     const dump = (message: Message) => {
@@ -145,7 +145,7 @@ export async function talk(
 
 const RESET = "\x1b[0m";
 
-/** A stream that prints above the prompt, while there is one on the same terminal. */
+/** A stream that prints above the prompt on the same terminal. */
 function above(stream: Stream, editing: { readonly editor?: LineEditor }, output: { isTerminal(): boolean }): Stream {
   const isTerminal = output.isTerminal();
   return {
@@ -160,7 +160,7 @@ function above(stream: Stream, editing: { readonly editor?: LineEditor }, output
   };
 }
 
-/** A stream that prints in a colour, if it has colours and there is one to print in. */
+/** A stream that prints in a colour, if both exist. */
 function colored(stream: Stream, color: string | undefined): Stream {
   if (!stream.isColored || color === undefined) return stream;
   return { isColored: true, columns: stream.columns, print: (text) => stream.print(`${color}${text}${RESET}`) };

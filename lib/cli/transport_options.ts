@@ -12,11 +12,11 @@ import { MAX_WIRE_MESSAGE_BYTES, type TransportName } from "../connection/connec
 export const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
 
 /**
- * Reads the longest message, which depends on the transport.
+ * Reads the longest message, within the transport's limit.
  *
  * @param source The source of the option.
  * @param option The option.
- * @param transport What moves the bytes.
+ * @param transport The transport.
  * @returns The size in bytes; `undefined` if it was not given.
  * @throws {UsageError} If the transport takes no message of this size.
  */

@@ -1,5 +1,5 @@
 /**
- * A conversation: lines go out as text messages, what comes back is shown, and judged unless a person does that.
+ * A conversation: sends lines as text messages, shows the replies, and judges them unless a person does.
  *
  * @module
  */
@@ -32,67 +32,66 @@ import {
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import type { Failure } from "./verdict.ts";
 
-/** A terminal of Linux gives at most so many bytes of a line and drops the rest, without a word: 4095. */
+/** The longest typed line, in bytes: 4095. A terminal of Linux silently drops the rest. */
 export const MAX_TYPED_LINE_BYTES = 4095;
 
-/** When the peer has closed, how long to wait for the end of the input, which shows that nothing was left to send: 2 s. */
+/** Deadline for the input's end after the peer's close, in milliseconds: 2 s. The end shows that no line is left. */
 const INPUT_END_MS = 2000;
 
 /** Options of {@linkcode converse}. */
 export interface ConverseOptions {
-  /** How many messages come first, unasked, and are no replies; 0 by default. They are awaited before the first line. */
+  /** The number of unsolicited messages to await before the first line; 0 by default. */
   skip?: number;
-  /** Told of each message that has come, or has gone out. */
+  /** Receives each message, received or sent. */
   onMessage: (message: Message, direction: Direction) => void;
-  /** Shows what happens to the connection. */
+  /** Shows events of the connection. */
   onNotice: (line: string) => void;
   /** Shows the commands; nothing by default. */
   onHelp?: () => void;
-  /** What each line should be answered with; the echo by default. */
+  /** The expected reply to each line; the echo by default. */
   expectation?: Expectation;
   /**
-   * Whether a person types the lines in a terminal and judges the replies; `false` by default. Then only `none` of the
-   * expectations counts, and a command that fails is told and no more.
+   * Whether a person types the lines in a terminal and judges the replies; `false` by default. Then only the
+   * expectation `none` counts, and a failed command shows only a notice.
    */
   isTyped?: boolean;
-  /** A line of this many bytes may be one that the terminal has cut: it is not sent. By default none is. */
+  /** A line of this many bytes is not sent, as the terminal may have cut it; no limit by default. */
   cutLineBytes?: number;
   /** The longest file that `/file` sends, in bytes; 67108863 by default. */
   maxMessageBytes?: number;
-  /** How long each reply may take, in milliseconds; 10 s by default. */
+  /** Deadline for each reply, in milliseconds; 10 s by default. */
   replyTimeoutMs?: number;
-  /** How long the answer to the close frame may take, in milliseconds; 10 s by default. */
+  /** Deadline for the answer to the close frame, in milliseconds; 10 s by default. */
   closeTimeoutMs?: number;
   /** The close frame to send; 1000 without a reason by default. */
   close?: CloseFrame;
-  /** What the peer's close frame should say; the code of `close` by default. */
+  /** The expected close frame of the peer; the code of `close` by default. */
   expectedClose?: ExpectedClose;
-  /** Ends the conversation: the connection is closed and the verdict is `interrupted`. */
+  /** Interrupts the conversation: the connection is closed and the verdict is `interrupted`. */
   signal?: AbortSignal;
 }
 
-/** What a conversation proved. */
+/** The result of a conversation. */
 export interface ConversationReport {
-  /** What failed; `undefined` if nothing did. */
+  /** The failure, if any. */
   readonly failure: Failure | undefined;
-  /** How many messages went out. */
+  /** The number of messages sent. */
   readonly sent: number;
-  /** How many messages came in. */
+  /** The number of messages received. */
   readonly received: number;
 }
 
 /**
- * Sends each line as a text message and tells what comes back, until the lines end, the peer closes or the signal comes; then
- * verifies the close. A line may be a command instead: `talk_command.ts` reads it.
+ * Sends each line as a text message and shows the replies, until the lines end, the peer closes or the signal aborts;
+ * then verifies the close. A line may be a command instead: `talk_command.ts` reads it.
  *
- * Lines that are not typed are a script, and the conversation is held to it: each line waits for its own reply, which has
- * to come after it and to be what is expected; any other message, a command that fails and a close of the peer before the
- * lines have ended make it fail.
+ * Lines that nobody types are a script: each line waits for its own reply, which must follow the line and match the
+ * expectation. Any other message, a failed command, or a close of the peer before the last line fails the conversation.
  *
  * @param connection The connection; it is closed when this returns.
- * @param lines The lines, without line ends; cancelled when the conversation ends first.
- * @param options Where to show things, what to expect and how long to wait.
- * @returns What failed, if anything did, and how much went to and fro.
+ * @param lines The lines, without line ends; cancelled if the conversation ends first.
+ * @param options The output, the expectation and the deadlines.
+ * @returns The failure, if any, and the number of messages.
  *
  * @example
  * ```ts
@@ -135,17 +134,17 @@ export async function converse(
     : talk.failure() ?? (outcome === "confirmed" ? undefined : closeFailure(outcome, record, expected));
   const isAnswer = outcome === "confirmed" && record.initiator !== "peer";
   const end = isAnswer ? `closed with ${describeConfirmation(record, frame)}` : describeEnd(record);
-  // What the verdict says is told once.
+  // The verdict may say the same: show it once.
   if (failure === undefined || !failure.problem.includes(end)) onNotice(`${clock()} ${end}`);
   return { failure, ...talk.counts };
 }
 
-/** What should answer a close frame: what was asked for, unless a line asked for another frame. */
+/** The expected answer to a close frame; a line that closes with another frame overrides the options. */
 function expectedFor(frame: CloseFrame, { close = frame, expectedClose }: ConverseOptions): ExpectedClose {
   return frame === close && expectedClose !== undefined ? expectedClose : { code: frame.code };
 }
 
-/** Thrown when a message of the peer is not what it should be. */
+/** Thrown when a message of the peer is wrong. */
 class WrongReplyError extends Error {
   readonly failure: Failure;
 
@@ -180,11 +179,11 @@ class Talk {
     this.#incoming = new Incoming(connection, (message) => options.onMessage(message, "in"));
   }
 
-  /** Sends the lines until there is a reason to close, and gives the close frame to send. */
+  /** Sends the lines until there is a reason to close; returns the close frame to send. */
   async hold(): Promise<CloseFrame> {
     const { close = { code: 1000, reason: "" }, signal } = this.#options;
     const sending = this.#sendLines();
-    // Nobody waits for it any more when the connection has ended in the meantime.
+    // Mark the rejection as handled: if the connection ends first, nobody awaits it.
     sending.catch(() => {});
     try {
       const record = await within(Promise.race([sending.then(() => undefined), this.#connection.closed]), "end", {
@@ -197,18 +196,18 @@ class Talk {
     return close;
   }
 
-  /** Waits until every message was shown, once the connection is closed. */
+  /** Waits until every message was shown, after the close. */
   async ended(): Promise<void> {
     this.#reader.cancel().catch(() => {});
     await this.#incoming.ended;
   }
 
-  /** How many messages went out and came in. */
+  /** The numbers of messages sent and received. */
   get counts(): { readonly sent: number; readonly received: number } {
     return { sent: this.#sent, received: this.#incoming.count };
   }
 
-  /** What failed, apart from the close. */
+  /** The failure, apart from the close. */
   failure(): Failure | undefined {
     const { fault } = this.#incoming;
     if (this.#failure) return this.#failure;
@@ -217,11 +216,11 @@ class Talk {
     return (isJudged ? this.#surplus() : undefined) ?? this.#refused;
   }
 
-  /** What is left of a conversation that the peer has ended: of one that is typed nothing, of a script the end. */
+  /** Ends a conversation that the peer has closed: a typed one at once, a script with the end of its input. */
   async #restOf(record: CloseRecord, sending: Promise<CloseFrame | undefined>): Promise<CloseFrame | undefined> {
     if (this.#isTyped && record.end === "close-frame") return undefined;
     try {
-      // A line that is still to be sent makes sending fail.
+      // A remaining line makes sending fail.
       if (!this.#isTyped) return await within(sending, "end of the input", { ...this.#wait, timeoutMs: INPUT_END_MS });
     } catch (error) {
       if (!(error instanceof TimeoutError)) throw error;
@@ -229,7 +228,7 @@ class Talk {
     throw new ConnectionClosedError(record);
   }
 
-  /** Sends the lines until they end, or until one asks for the close: then gives the frame that it asks for. */
+  /** Sends the lines up to the end or to a `/close`; returns the close frame of the latter. */
   async #sendLines(): Promise<CloseFrame | undefined> {
     const { skip = 0 } = this.#options;
     for (let skipped = 0; skipped < skip && !this.#isTyped; skipped++) await this.#incoming.take(this.#wait);
@@ -247,7 +246,7 @@ class Talk {
     }
   }
 
-  /** Does what a line asks for; gives the close frame if it asks for the close. */
+  /** Executes a line; returns the close frame of a `/close`. */
   async #obey(asked: TalkLine, line: string): Promise<CloseFrame | undefined> {
     switch (asked.type) {
       case "close":
@@ -276,7 +275,7 @@ class Talk {
     try {
       return (await this.#reader.read()).value;
     } catch (error) {
-      // The decoder of the lines throws a TypeError; a terminal may cut a line inside a character.
+      // The text decoder throws a TypeError; a terminal may cut a line inside a character.
       const { cutLineBytes } = this.#options;
       const cut = cutLineBytes === undefined ? "" : `, or has a line of ${cutLineBytes} bytes that the terminal cut`;
       const reason = error instanceof TypeError ? `the input is not UTF-8${cut}` : messageOf(error);
@@ -301,7 +300,7 @@ class Talk {
     this.#replies++;
   }
 
-  /** Does not send a line of which the end may be missing; the conversation goes on, and is not proven. */
+  /** Rejects a line that may be cut; the conversation goes on, and is not proven. */
   #refuse(): void {
     const problem = `A line was not sent: the terminal cuts lines at ${this.#options.cutLineBytes} bytes`;
     const hint = "send it from a pipe, or with --file";
@@ -309,7 +308,7 @@ class Talk {
     this.#refused ??= { verdict: "usage", problem, hint };
   }
 
-  /** The messages that nothing asked for, if there are any. */
+  /** The failure for unsolicited messages, if any arrived. */
   #surplus(): Failure | undefined {
     const { early } = this.#incoming;
     const surplus = this.#isTyped ? early.slice(this.#options.skip ?? 0) : early;
@@ -320,7 +319,7 @@ class Talk {
     return isGreeting ? { ...failure, hint: `as with a greeting: use --skip ${surplus.length}` } : failure;
   }
 
-  /** Whether the right reply comes next: then something else came before it. */
+  /** Checks whether the right reply follows an extra message. */
   async #lateHint(sent: Message): Promise<string> {
     try {
       const { timeoutMs = SECOND_LOOK_MS, signal } = this.#wait;
@@ -364,7 +363,7 @@ class Talk {
 export const MAX_LINE_CHARS = 16 * 1024 * 1024;
 
 /**
- * Cuts text into lines.
+ * Splits text into lines.
  *
  * @returns A transform from pieces of text to lines without their ends (`\n` or `\r\n`); the last line needs no end.
  *

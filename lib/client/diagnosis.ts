@@ -1,5 +1,5 @@
 /**
- * How a reply is wrong, in words.
+ * Describes how a reply is wrong.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { byteLengthOf, formatBytes, hexStart, kindOf, type Message, quote } from "../protocol/message.ts";
 import type { TransportName } from "../connection/connection.ts";
 
-/** What a reply should be. */
+/** The expected reply. */
 export type Expectation =
   /** The message that was sent, unchanged. */
   | { readonly type: "echo" }
@@ -20,28 +20,28 @@ export type Expectation =
   /** No message at all. */
   | { readonly type: "none" };
 
-/** How a reply differs from what it should be. */
+/** The difference between a reply and the expected one. */
 export interface Difference {
-  /** Kinds, lengths, and the offset of the first byte that differs. */
+  /** Kinds, lengths, and the offset of the first different byte. */
   readonly text: string;
-  /** The likely cause, where one is plain; else empty. */
+  /** The likely cause; empty if none is plain. */
   readonly cause: string;
 }
 
-/** The longest piece of a message that is quoted, in characters. */
+/** The longest quotation of a message, in characters. */
 const MAX_QUOTED_CHARS = 32;
 
-/** A binary message of at most so many bytes is shown whole; of a longer one, so many bytes are. */
+/** The longest binary message to show whole, and the bytes to show of a longer one. */
 const MAX_WHOLE_BYTES = 16;
 const MAX_START_BYTES = 4;
 
 /**
- * Compares a reply with what it should be.
+ * Compares a reply with the expectation.
  *
- * @param expectation What the reply should be.
- * @param sent The message that it answers.
+ * @param expectation The expected reply.
+ * @param sent The message that the reply answers.
  * @param reply The reply.
- * @returns How it differs, or `undefined` if it is right.
+ * @returns The difference; `undefined` if the reply is right.
  *
  * @example
  * ```ts
@@ -74,7 +74,7 @@ export function differenceOf(expectation: Expectation, sent: Message, reply: Mes
 }
 
 /**
- * Puts a message into words: kind, size, and how it begins.
+ * Describes a message: kind, size and first bytes.
  *
  * @param message The message.
  * @returns One clause.
@@ -101,7 +101,7 @@ function describeSize(message: Message): string {
   return `${kindOf(message)}, ${formatBytes(byteLengthOf(message))}`;
 }
 
-/** A pattern with the flag g or y would remember where it was. */
+/** A pattern with the flag g or y would go on from its last match. */
 function matches(pattern: RegExp, text: string): boolean {
   pattern.lastIndex = 0;
   return pattern.test(text);
@@ -126,11 +126,11 @@ function bytesOf(message: Message): Uint8Array {
 }
 
 /**
- * Finds the first byte in which two byte strings differ.
+ * Finds the first different byte.
  *
- * @param a One.
- * @param b The other.
- * @returns Its offset; the shorter length if one begins the other; -1 if they are equal.
+ * @param a Bytes.
+ * @param b Other bytes.
+ * @returns Its offset; the shorter length if one is a prefix of the other; -1 if they are equal.
  *
  * @example
  * ```ts
@@ -144,7 +144,7 @@ export function firstDifference(a: Uint8Array, b: Uint8Array): number {
   const length = Math.min(a.byteLength, b.byteLength);
   let at = 0;
   if (a.byteOffset % 8 === 0 && b.byteOffset % 8 === 0) {
-    // Eight bytes at a time: several times faster for the megabytes of a split payload.
+    // Eight bytes at a time are several times faster for the megabytes of a split payload.
     const words = length >> 3;
     const aWords = new BigInt64Array(a.buffer, a.byteOffset, words);
     const bWords = new BigInt64Array(b.buffer, b.byteOffset, words);
@@ -156,7 +156,7 @@ export function firstDifference(a: Uint8Array, b: Uint8Array): number {
   return at === length && a.byteLength === b.byteLength ? -1 : at;
 }
 
-/** What stands at an offset: characters of text, else bytes in hexadecimal. */
+/** Shows the bytes at an offset: characters of text, else hexadecimal. */
 function excerpt(bytes: Uint8Array, message: Message, offset: number): string {
   const rest = bytes.subarray(offset);
   if (rest.byteLength === 0) return "the end";
@@ -164,7 +164,7 @@ function excerpt(bytes: Uint8Array, message: Message, offset: number): string {
   return [...rest.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
 }
 
-/** The characters from the one that has an offset in it, as many as fit 16 bytes. */
+/** Decodes up to 16 bytes from the start of the character at an offset. */
 function textAround(bytes: Uint8Array, offset: number): string {
   let start = offset;
   while (start > 0 && ((bytes[start] ?? 0) & 0xc0) === 0x80) start--;
@@ -196,7 +196,7 @@ function causeOf(
     return "the reply has the message in it: for a server that does not echo use --reply or --reply-match";
   }
   if (kindOf(expected) === "text" && kindOf(reply) === "binary") return binaryCause(reply);
-  // A reply of the same length that begins as it should is a message that was damaged.
+  // A reply of the same length with the right start is a damaged echo.
   const isOther = offset === 0 || length !== expectedLength;
   return isOther ? "for a server that does not echo use --reply, --reply-match or --reply-any" : "";
 }
@@ -215,9 +215,9 @@ function isPowerOfTwo(value: number): boolean {
 }
 
 /**
- * Says what may help where a message was longer than the limit.
+ * Returns advice for a message over the limit.
  *
- * @param transport What moved the bytes.
+ * @param transport The transport.
  * @returns One clause or two.
  *
  * @example

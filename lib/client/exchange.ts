@@ -35,23 +35,23 @@ import {
 } from "./exchange_report.ts";
 import { EXIT_CODES, type Failure } from "./verdict.ts";
 
-/** How many messages a report lists; the totals count all of them. */
+/** The most messages in a report; the totals count all. */
 export const MAX_MESSAGE_RECORDS = 1000;
 
-/** After a wrong reply, how long to wait for the right one, which would show that it only came late: 500 ms. */
+/** Time to look for the right reply behind a wrong one, in milliseconds: 500 ms. */
 export const SECOND_LOOK_MS = 500;
 
-/** From this size on, in bytes, the memory of a verified reply is released: 64 KiB. */
+/** The smallest verified reply whose memory is freed at once, in bytes: 64 KiB. */
 const RELEASED_BYTES = 64 * 1024;
 
 /**
- * Runs one exchange. It does not throw for anything that a peer does, and ends within the sum of its deadlines; whatever
- * fails, the connection is closed if it still can be.
+ * Runs one exchange, which never throws for what a peer does, ends within the sum of its deadlines, and closes the
+ * connection after a failure too.
  *
- * @param url Where to connect to, with the scheme `ws:` or `wss:`.
- * @param options What to send, what to expect and how long to wait.
- * @returns What was proven, or the stage that failed and why.
- * @throws {OptionError} If an option of the connection cannot be used; nothing was sent then.
+ * @param url The URL, with the scheme `ws:` or `wss:`.
+ * @param options The messages, the expectations and the deadlines.
+ * @returns The proof, or the failed stage and the cause.
+ * @throws {OptionError} If an option of the connection cannot be used, before anything is sent.
  *
  * @example
  * ```ts
@@ -75,7 +75,7 @@ export async function exchange(url: string, options: ExchangeOptions = {}): Prom
   return run.report();
 }
 
-/** A message that was sent and whose reply has not come. */
+/** A message whose reply has not arrived. */
 interface Awaited {
   readonly message: Message;
   readonly bytes: number;
@@ -180,7 +180,7 @@ class Run {
       for await (const message of messages) {
         const bytes = byteLengthOf(message);
         stage = receive;
-        // What a message costs besides its bytes counts as well, or a window would hold millions of small ones.
+        // Each message has an overhead, or a window would hold millions of small ones.
         while (this.#awaited.length > 0 && this.#awaitedBytes + bytes + MESSAGE_OVERHEAD_BYTES > windowBytes) {
           if (await this.#receiveReply(connection) === undefined) return;
         }
@@ -198,7 +198,7 @@ class Run {
       this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
     } catch (error) {
       const isEnded = error instanceof ConnectionClosedError || error instanceof ProtocolError;
-      // Replies that came before the end count: a wrong one is what failed first.
+      // Replies that arrived before the end count: a wrong one failed first.
       if (stage === send && isEnded && !await this.#areRepliesRight(connection)) return;
       await this.#failFor(stage, error);
     }
@@ -257,7 +257,7 @@ class Run {
   }
 
   async #send(connection: Connection, message: Message, bytes: number): Promise<void> {
-    // It would go out as U+FFFD, and come back so.
+    // A lone surrogate would go out and come back as U+FFFD.
     if (typeof message === "string" && !message.isWellFormed()) {
       throw new PayloadError("Text has half of a surrogate pair, which UTF-8 does not have: send it as binary");
     }
@@ -280,19 +280,19 @@ class Run {
     return message;
   }
 
-  /** Verifies the replies that have arrived, and waits for no other. */
+  /** Verifies the replies that have arrived, without waiting for more. */
   async #areRepliesRight(connection: Connection): Promise<boolean> {
     try {
       while (this.#awaited.length > 0) {
         if (await this.#receiveReply(connection, 0) === undefined) return false;
       }
     } catch {
-      // Nothing more has arrived; why is known.
+      // No more has arrived; the caller knows the cause.
     }
     return true;
   }
 
-  /** Receives the reply to the oldest message under way; `undefined` if it is wrong. */
+  /** Receives the reply to the oldest pending message; `undefined` if it is wrong. */
   async #receiveReply(connection: Connection, timeoutMs = this.#replyTimeoutMs): Promise<Message | undefined> {
     const wait = { timeoutMs, signal: this.#options.signal };
     const reply = await this.#timed(this.#stages.receive, () => connection.receive(wait));
@@ -313,7 +313,7 @@ class Run {
     return undefined;
   }
 
-  /** Releases the memory of the reply before this one, where many come. */
+  /** Frees the memory of the previous reply when many are expected. */
   #release(connection: Connection, reply: Message): void {
     if (!this.#options.windowBytes) return;
     const former = this.#lastReply;
@@ -328,7 +328,7 @@ class Run {
     this.#failWith(verify, (await failures()).replyFailure(difference, cause));
   }
 
-  /** Whether the reply belongs to another message than the one it came for. */
+  /** Checks whether the reply answers a later message. */
   #misplacedCause(reply: Message): string {
     if (this.#expectation.type !== "echo") return "";
     const later = this.#awaited.findIndex(({ message }) => differenceOf(ECHO, message, reply) === undefined);
@@ -336,7 +336,7 @@ class Run {
     return "";
   }
 
-  /** Whether the right reply comes next: then something else came before it. */
+  /** Checks whether the right reply follows an extra message. */
   async #lateCause(connection: Connection, sent: Message): Promise<string> {
     try {
       const timeoutMs = Math.min(this.#replyTimeoutMs, SECOND_LOOK_MS);
@@ -349,7 +349,7 @@ class Run {
     }
   }
 
-  /** What came and was never awaited: too much for an echo, and for a server that should be silent. */
+  /** Records unsolicited messages: a failure if the server should only echo, or be silent. */
   async #takeSurplus(surplus: readonly Message[]): Promise<void> {
     const [first] = surplus;
     for (const message of surplus) await this.#recordReceived(message, undefined);
@@ -421,7 +421,7 @@ class Run {
   }
 }
 
-/** Loaded when something fails: a run that proves what it should begins sooner without. */
+/** Loaded on the first failure: a run without one starts sooner. */
 function failures(): Promise<typeof import("./failure.ts")> {
   return import("./failure.ts");
 }

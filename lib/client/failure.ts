@@ -1,6 +1,5 @@
 /**
- * From what went wrong to a verdict, the problem in words and a hint: the one place that knows, for an exchange and for a
- * conversation.
+ * The one map from errors to verdict, problem and hint, for exchanges and conversations.
  *
  * @module
  */
@@ -30,13 +29,13 @@ import { proxyNameFor } from "../net/proxy.ts";
 import type { Failure } from "./verdict.ts";
 
 /**
- * Puts an opening into words that failed.
+ * Describes a failed opening.
  *
- * @param error Why it failed.
- * @param url Where to.
- * @param options How it was tried.
- * @param transport What was to move the bytes.
- * @returns What failed, and what may help.
+ * @param error The cause.
+ * @param url The URL.
+ * @param options The options of the attempt.
+ * @param transport The transport of the attempt.
+ * @returns The failure, with a hint.
  *
  * @example
  * ```ts
@@ -67,11 +66,11 @@ export function openingFailure(error: OpenError, url: string, options: OpenOptio
 }
 
 /**
- * Sorts what was thrown while messages went to and fro.
+ * Sorts an error that was thrown during the exchange of messages.
  *
- * @param error What was thrown.
- * @param transport What moved the bytes.
- * @returns What failed; of an error that nobody foresees, the class, the message and the place in one line.
+ * @param error The thrown value.
+ * @param transport The transport.
+ * @returns The failure; an unexpected error shows its class, message and place in one line.
  *
  * @example
  * ```ts
@@ -104,7 +103,7 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
   return { verdict: "internal-error", problem, hint: "" };
 }
 
-/** The noun of the wait for a reply, in the two inboxes. */
+/** The name of the wait for a reply, as both inboxes use it. */
 const REPLY = "complete message";
 
 const NO_REPLY_HINT = "for a server that does not reply use --reply-none, and for a slow one --reply-timeout";
@@ -115,11 +114,11 @@ function hintForCode(code: number): string {
 }
 
 /**
- * Puts a reply into words that is not what it should be.
+ * Describes a wrong reply.
  *
- * @param difference How it differs.
- * @param cause The likely cause, where more is known than the difference tells.
- * @returns What failed: a wrong reply.
+ * @param difference Its difference from the expected one.
+ * @param cause The likely cause, if more is known than the difference shows.
+ * @returns The failure.
  *
  * @example
  * ```ts
@@ -135,10 +134,10 @@ export function replyFailure({ text, cause: plain }: Difference, cause = ""): Fa
 }
 
 /**
- * Says that the signal ended what was going on.
+ * Describes an interrupt by the signal.
  *
- * @param when What was going on, as in " while closing"; empty by default.
- * @returns What failed: nothing but the patience of somebody.
+ * @param when The interrupted activity, as in " while closing"; empty by default.
+ * @returns The failure.
  *
  * @example
  * ```ts
@@ -153,13 +152,13 @@ export function interruption(when = ""): Failure {
 }
 
 /**
- * Puts messages into words that nothing had asked for.
+ * Describes unsolicited messages.
  *
  * @param first The first of them.
- * @param count How many they are.
- * @param expectation What replies should be.
- * @param previous The last message that was sent, if there was one.
- * @returns What failed: a wrong reply.
+ * @param count Their number.
+ * @param expectation The expected replies.
+ * @param previous The last message sent, if any.
+ * @returns The failure: a wrong reply.
  *
  * @example
  * ```ts
@@ -185,9 +184,9 @@ export function surplusFailure(
 }
 
 /**
- * Says why a wrong reply was one, where the right reply came after it.
+ * Explains a wrong reply that the right one followed.
  *
- * @param received How many messages had come in all, both of them included.
+ * @param received The number of messages received, with both of them.
  * @returns The cause, as a hint.
  *
  * @example
@@ -205,12 +204,12 @@ export function lateReplyHint(received: number): string {
 }
 
 /**
- * Puts a close into words that was not confirmed.
+ * Describes a close that was not confirmed.
  *
- * @param outcome Why it was not.
- * @param record How the connection ended.
- * @param expected What the peer's close frame should have said.
- * @returns What failed.
+ * @param outcome The cause.
+ * @param record The end of the connection.
+ * @param expected The expected close frame of the peer.
+ * @returns The failure.
  *
  * @example
  * ```ts

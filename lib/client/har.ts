@@ -12,27 +12,27 @@ import { type CloseRecord, describeEnd } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { byteLengthOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
 
-/** How many payload bytes a file holds at most: 64 MiB; it says how many messages it leaves out. */
+/** The most payload bytes in a file: 64 MiB. The file counts the messages that it omits. */
 export const MAX_HAR_BYTES = 64 * 1024 * 1024;
 
-/** How many messages a file holds at most: 500,000. The runtime has no string for the JSON of millions. */
+/** The most messages in a file: 500,000. The JSON of millions passes the longest string of the runtime. */
 export const MAX_HAR_MESSAGES = 500_000;
 
-/** What was asked for. */
+/** The request. */
 export interface HarRequest {
   /** The URL, with the scheme `ws:` or `wss:`. */
   readonly url: string;
-  /** The fields that were added to the request. */
+  /** The added header fields. */
   readonly headers?: Iterable<readonly [name: string, value: string]>;
-  /** The subprotocols that were offered. */
+  /** The offered subprotocols. */
   readonly protocols?: readonly string[];
 }
 
-/** How it ended. */
+/** The end of the exchange. */
 export interface HarEnd {
-  /** The answer that is no valid upgrade, if there was one. */
+  /** The answer without a valid upgrade, if any. */
   readonly refusal?: HandshakeRefusal | null | undefined;
-  /** How the connection ended, if there was one. */
+  /** The close record, if there was a connection. */
   readonly close?: CloseRecord | null | undefined;
 }
 
@@ -44,7 +44,7 @@ interface HarMessage {
 }
 
 /**
- * Records an exchange. What may be a secret is not recorded, but for the messages and the query of the URL.
+ * Records an exchange without its secrets, except those in messages and in the query of the URL.
  *
  * @example
  * ```ts
@@ -67,9 +67,9 @@ export class HarRecorder {
   #omitted = 0;
 
   /**
-   * Begins with the exchange.
+   * Starts with the exchange.
    *
-   * @param asked What is asked for.
+   * @param asked The request.
    */
   constructor(asked: HarRequest) {
     this.#asked = asked;
@@ -84,7 +84,7 @@ export class HarRecorder {
     this.#heads[head.direction] = head;
   }
 
-  /** Takes note that the connection is open. */
+  /** Records that the connection is open. */
   onUpgraded(): void {
     this.#upgradedAt = Date.now();
   }
@@ -93,7 +93,7 @@ export class HarRecorder {
    * Takes a message.
    *
    * @param message The message; its bytes are copied.
-   * @param direction Which way it went.
+   * @param direction Its direction.
    */
   onMessage(message: Message, direction: Direction): void {
     this.#bytes += byteLengthOf(message);
@@ -113,7 +113,7 @@ export class HarRecorder {
   /**
    * Writes the file.
    *
-   * @param end How it ended.
+   * @param end The end of the exchange.
    * @returns JSON.
    */
   toJson({ refusal, close }: HarEnd): string {
@@ -151,7 +151,7 @@ export class HarRecorder {
     };
   }
 
-  /** The answer; over the built-in WebSocket no more is known of it than whether the connection was opened. */
+  /** The answer; over the built-in WebSocket only the success of the opening is known. */
   #response(refusal: HandshakeRefusal | null | undefined) {
     const head = this.#heads.in;
     const [, status = 0, statusText = ""] = /^HTTP\/\S+ (\d{3}) ?(.*)$/.exec(head?.startLine ?? "") ??

@@ -9,19 +9,19 @@ import type { Message } from "../protocol/message.ts";
 import { type Connection, ConnectionClosedError } from "../connection/connection.ts";
 import { type WaitOptions, within } from "../net/deadline.ts";
 
-/** How many messages that nobody waits for are kept, to be told of, and how many UTF-16 units or bytes of them: 16 MiB. */
+/** The most unsolicited messages to keep for a report, and their UTF-16 units or bytes: 16 MiB. */
 const MAX_EARLY_MESSAGES = 1000;
 const MAX_EARLY_LENGTH = 16 * 1024 * 1024;
 
-/** The messages of the peer: shown as they come, and handed to the one who waits. */
+/** Shows the messages of the peer as they arrive, and passes them to a pending wait. */
 export class Incoming {
-  /** Resolves when no message will come any more. */
+  /** Resolves when no more messages can arrive. */
   readonly ended: Promise<void>;
-  /** Those for which nobody waited. */
+  /** Messages that nobody awaited. */
   readonly early: Message[] = [];
-  /** How many have come. */
+  /** Messages received. */
   count = 0;
-  /** What made the connection fail, if a message of the peer did. */
+  /** The breach by a message of the peer, if any. */
   fault: ProtocolError | undefined;
   #arrival: PromiseWithResolvers<Message> | undefined;
   #earlyLength = 0;
@@ -29,15 +29,15 @@ export class Incoming {
 
   constructor(connection: Connection, show: (message: Message) => void) {
     this.ended = this.#receive(connection, show);
-    // Whoever waits for a message sees it fail as well.
+    // A pending wait reports the rejection as well.
     this.ended.catch(() => {});
   }
 
-  /** Waits for a message that comes from now on. */
+  /** Waits for the next message to arrive. */
   async next(wait: WaitOptions): Promise<Message> {
     if (this.#end) throw this.#end;
     this.#arrival = Promise.withResolvers();
-    // Its failure has no handler when the wait has ended early.
+    // Mark the rejection as handled: the wait may have ended early.
     this.#arrival.promise.catch(() => {});
     try {
       return await within(this.#arrival.promise, "complete message", wait);
@@ -46,7 +46,7 @@ export class Incoming {
     }
   }
 
-  /** Gives the oldest message for which nobody waited, or waits for one. */
+  /** Returns the oldest message that nobody awaited, or waits for one. */
   async take(wait: WaitOptions): Promise<Message> {
     const message = this.early.shift();
     if (message === undefined) return await this.next(wait);
@@ -74,7 +74,7 @@ export class Incoming {
     } catch (error) {
       this.#end = error;
       if (error instanceof ProtocolError) this.fault = error;
-      // How else the connection ended is in its close record, which is shown and judged.
+      // Any other end is in the close record, which is shown and judged.
       else if (!(error instanceof ConnectionClosedError)) throw error;
     } finally {
       this.#arrival?.reject(this.#end);

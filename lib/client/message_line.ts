@@ -1,27 +1,27 @@
 /**
- * Messages as lines for a person: nothing in them can steer a terminal.
+ * Messages as lines for a person, without anything that could steer a terminal.
  *
  * @module
  */
 
 import { formatBytes, hexPairs, hexStart, type Message, quote } from "../protocol/message.ts";
 
-/** Which way a message went, seen from here. */
+/** The direction of a message, seen from here. */
 export type Direction = "out" | "in";
 
-/** How many bytes of a binary message a line shows. */
+/** The most bytes of a binary message in a line. */
 const MAX_SHOWN_BYTES = 24;
 
-/** How many bytes of a message a dump shows: 4096. */
+/** The most bytes of a message in a dump: 4096. */
 export const MAX_DUMPED_BYTES = 4096;
 
 /**
- * Puts a message into a line: text as it is, of a binary message the length and the beginning.
+ * Formats a message as a line: text in full, a binary message with its length and first bytes.
  *
  * @param message The message.
- * @param direction Which way it went.
- * @param time When, by the clock of this machine; now by default.
- * @returns The time of day, the direction (`>` out, `<` in) and the message, with escapes for what could steer a terminal.
+ * @param direction Its direction.
+ * @param time The time, by the clock of this machine; now by default.
+ * @returns The time of day, the direction (`>` out, `<` in) and the message, on one line that cannot steer a terminal.
  *
  * @example
  * ```ts
@@ -52,9 +52,9 @@ export function clock(time: Date = new Date()): string {
 /**
  * Dumps a payload: offset, 16 bytes in hexadecimal, and the same bytes as text.
  *
- * @param payload The payload: of text its UTF-8.
- * @param length Its whole length in bytes, where only its beginning is there.
- * @returns Lines of 74 columns at most, for the first {@linkcode MAX_DUMPED_BYTES} bytes; what is not ASCII is a full stop.
+ * @param payload The payload, or its beginning; text as UTF-8.
+ * @param length Its whole length in bytes, if longer.
+ * @returns Lines of 74 columns at most, for the first {@linkcode MAX_DUMPED_BYTES} bytes, with full stops beyond ASCII.
  *
  * @example
  * ```ts

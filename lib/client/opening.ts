@@ -1,5 +1,5 @@
 /**
- * Why a connection could not be opened, and what may help, in words.
+ * Problems and hints for connections that could not be opened.
  *
  * @module
  */
@@ -13,29 +13,29 @@ import type {
   TransportName,
 } from "../connection/connection.ts";
 
-/** How a connection was tried that could not be opened. */
+/** A failed attempt to open a connection. */
 export interface OpenAttempt {
-  /** What was to move the bytes. */
+  /** The transport. */
   readonly transport: TransportName;
-  /** The proxy on the way, without credentials; `null` if there was none, `"not-known"` if only the runtime knows. */
+  /** The proxy, without credentials; `null` without one, `"not-known"` if only the runtime knows. */
   readonly proxy: string | null;
   /** Whether the scheme was `wss:`. */
   readonly isSecure?: boolean;
   /** The URL. */
   readonly url?: URL | null;
-  /** The Origin that was sent. */
+  /** The Origin field of the request. */
   readonly origin?: string | undefined;
-  /** Whether an option named the proxy, and not the environment. */
+  /** Whether an option, not the environment, named the proxy. */
   readonly isProxyGiven?: boolean;
-  /** Whether authorities were given to trust besides the system's. */
+  /** Whether an option added authorities to those of the system. */
   readonly hasAuthorities?: boolean;
 }
 
 /**
- * Says what may help where a connection could not be opened.
+ * Returns a hint for a connection that could not be opened.
  *
- * @param error Why not.
- * @param attempt How it was tried.
+ * @param error The cause.
+ * @param attempt The attempt.
  * @returns One clause or more; empty if nothing is plain.
  *
  * @example
@@ -70,11 +70,11 @@ export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
 }
 
 /**
- * Says why a connection could not be opened, and through which proxy.
+ * Describes why a connection could not be opened, and through which proxy.
  *
- * @param error Why not.
- * @param attempt How it was tried.
- * @returns The message of the error, with the proxy where it does not name it.
+ * @param error The cause.
+ * @param attempt The attempt.
+ * @returns The message of the error, with the proxy unless it names the proxy.
  *
  * @example
  * ```ts
@@ -88,12 +88,12 @@ export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
  * ```
  */
 export function problemOfOpening({ message, stage, reason }: OpenError, { proxy }: OpenAttempt): string {
-  // Whoever makes an error of the stage "connect" names the place, and the way to it.
+  // An error of the stage "connect" already names the destination and the proxy.
   const isNamed = proxy === null || proxy === "not-known" || (stage === "connect" && reason !== "runtime");
   return isNamed ? message : `${message}, through ${proxy}`;
 }
 
-/** Whether a server for TLS may have been asked without it, as far as the failure does not tell. */
+/** Whether we may have sent plain HTTP to a TLS port, if the failure itself does not say so. */
 function mayBePlainToTls({ failure, status, refusal }: OpenError, { isSecure = false }: OpenAttempt): boolean {
   return !isSecure && (failure === "connection-lost" || (status === 400 && refusal === undefined));
 }
@@ -193,16 +193,16 @@ function hintForStatus(status: number, refusal: HandshakeRefusal | undefined, { 
   }
 }
 
-/** The words of nginx, Go and Apache for HTTP without TLS at a port for TLS. */
+/** The errors of nginx, Go and Apache for plain HTTP at a TLS port. */
 function isPlainToTls(body: string): boolean {
   return /plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled/i
     .test(body);
 }
 
-/** How much of a body a hint shows, in characters. */
+/** The longest quotation of a body, in characters. */
 const MAX_BODY_CHARS = 80;
 
-/** The rest of an answer that a person wants to see. */
+/** Returns the rest of an answer that a person wants to see. */
 function hintForRest(refusal: HandshakeRefusal): string {
   const versions = fieldOf(refusal, "sec-websocket-version");
   const after = fieldOf(refusal, "retry-after");

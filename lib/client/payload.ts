@@ -1,5 +1,5 @@
 /**
- * What goes out: the messages of an exchange, made when they are needed, so that memory does not grow with them.
+ * The messages to send, made on demand to bound the memory.
  *
  * @module
  */
@@ -10,19 +10,19 @@ import { messageOf } from "../protocol/error.ts";
 
 export { PayloadError } from "./usage.ts";
 
-/** A character has at most this many bytes of UTF-8, and none is cut: 4. */
+/** The longest character in bytes of UTF-8: 4. No character is cut. */
 export const LONGEST_CHARACTER_BYTES = 4;
 
 /**
- * Cuts a stream of bytes into messages of one size; text is cut between characters.
+ * Cuts a stream of bytes into messages of one size, text between characters.
  *
  * @param chunks The bytes, in pieces of any size.
  * @param kind The kind of the messages.
- * @param partBytes The size of each message but the last, in bytes; for text, up to three bytes less so that no character
- * is cut. At least 1, for text 4.
- * @param pool Parts that are not needed any more, to be filled again: fresh memory costs more than the copying.
+ * @param partBytes The size of each message but the last, in bytes; for text, up to three bytes less so that no
+ * character is cut. At least 1, for text 4.
+ * @param pool Used parts to fill again: fresh memory costs more than copying.
  * @returns The messages; one empty message if there are no bytes.
- * @throws {PayloadError} If text was asked for and the bytes are not UTF-8.
+ * @throws {PayloadError} If `kind` is text and the bytes are not UTF-8.
  * @throws {RangeError} If `partBytes` is below the least.
  *
  * @example
@@ -70,11 +70,11 @@ export async function* cut(
 /**
  * Makes one message from bytes.
  *
- * @param bytes The bytes, which go out untouched.
+ * @param bytes The bytes, which are sent unchanged.
  * @param kind The kind of the message.
- * @param offset Where the bytes begin in the input, in bytes, for the error; 0 by default.
+ * @param offset The offset of the bytes in the input, for the error; 0 by default.
  * @returns The message.
- * @throws {PayloadError} If text was asked for and the bytes are not UTF-8.
+ * @throws {PayloadError} If `kind` is text and the bytes are not UTF-8.
  *
  * @example
  * ```ts
@@ -94,18 +94,18 @@ export function messageFrom(bytes: Uint8Array<ArrayBuffer>, kind: MessageKind, o
   }
 }
 
-/** How many bytes of UTF-8 come before the first mistake. */
+/** Counts the bytes of UTF-8 before the first error. */
 function validPrefix(bytes: Uint8Array): number {
   let at = 0;
   for (const char of new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes)) {
-    // U+FFFD stands in for a mistake, unless its own bytes are there.
+    // U+FFFD stands for an error, unless its own bytes are there.
     if (char === "\ufffd" && !(bytes[at] === 0xef && bytes[at + 1] === 0xbf && bytes[at + 2] === 0xbd)) return at;
     at += byteLengthOf(char);
   }
   return at;
 }
 
-/** Where the last character that is whole ends. Bytes that are not UTF-8 stay in, for the decoder to refuse. */
+/** Finds the end of the last complete character. Bytes that are not UTF-8 stay, for the decoder to reject. */
 function wholeCharacters(bytes: Uint8Array): number {
   const end = bytes.byteLength;
   for (let back = 1; back <= 3 && back <= end; back++) {
@@ -117,17 +117,17 @@ function wholeCharacters(bytes: Uint8Array): number {
   return end;
 }
 
-/** How much is made at once by {@linkcode randomBytes}, in bytes: 64 KiB, the most that one call of the runtime gives. */
+/** The size of one piece of {@linkcode randomBytes}, in bytes: 64 KiB, the most that one call of the runtime gives. */
 const RANDOM_CHUNK_BYTES = 65536;
 
-/** How many random bytes {@linkcode randomBytes} draws from, in bytes: 1 MiB. */
+/** The fresh random bytes behind {@linkcode randomBytes}: 1 MiB. */
 const RANDOM_POOL_BYTES = 16 * RANDOM_CHUNK_BYTES;
 
 /**
- * Makes random bytes, a piece at a time. Only the first 1 MiB is fresh; what follows is cut out of it at random places,
- * which no compression and no wrong order gets past either, and does not hold up what is measured.
+ * Makes random bytes in pieces. Only the first 1 MiB is fresh; later pieces are slices of it at random offsets, which
+ * is fast enough not to disturb a measurement, and still shows compression and a wrong order.
  *
- * @param bytes How many in all.
+ * @param bytes The number of bytes in all.
  * @returns Pieces of at most 64 KiB (65536 bytes).
  *
  * @example
@@ -150,19 +150,18 @@ export function* randomBytes(bytes: number): Generator<Uint8Array<ArrayBuffer>> 
   }
 }
 
-/** How many bytes of a split payload may be on their way at once: 4 MiB. Memory stays bounded by it. */
+/** The most bytes of a split payload without a reply: 4 MiB, which bounds the memory. */
 export const SPLIT_WINDOW_BYTES = 4 * 1024 * 1024;
 
-/** How much is read from a file at once, in bytes: 256 KiB. */
+/** The size of one read from a file, in bytes: 256 KiB. */
 const READ_BYTES = 256 * 1024;
 
 /**
- * Reads a file, or the standard input, a piece at a time.
+ * Reads a file, or the standard input, in pieces.
  *
  * @param path The path; `-` is the standard input.
  * @returns Pieces of at most 256 KiB (262144 bytes).
- * @throws {PayloadError} If it cannot be read.
- *
+ * @throws {PayloadError} If the file cannot be read.
  * @example
  * ```ts
  * import { readFile } from "./payload.ts";
@@ -189,7 +188,7 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBu
 }
 
 /**
- * Says why a file cannot be read.
+ * Describes why a file cannot be read.
  *
  * @param path The path; `-` is the standard input.
  * @param error The runtime's error.
@@ -211,7 +210,7 @@ export function unreadable(path: string, error: unknown): PayloadError {
 }
 
 /**
- * Says why a file cannot be read, without its name.
+ * Describes why a file cannot be read, without its name.
  *
  * @param error The runtime's error.
  * @returns The reason.
@@ -246,7 +245,7 @@ async function* pieces(source: { read(into: Uint8Array): Promise<number | null> 
  * @param kind The kind of the message.
  * @param maxBytes The longest message, in bytes.
  * @returns The message.
- * @throws {PayloadError} If there are more bytes than that, or text was asked for and the bytes are not UTF-8.
+ * @throws {PayloadError} If there are more bytes than `maxBytes`, or `kind` is text and the bytes are not UTF-8.
  *
  * @example
  * ```ts

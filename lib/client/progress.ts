@@ -1,5 +1,5 @@
 /**
- * A progress bar for an exchange that takes longer than a blink.
+ * A progress bar for a long exchange.
  *
  * @module
  */
@@ -8,30 +8,30 @@ import type { ProgressBar, ProgressBarFormatter } from "@std/cli/unstable-progre
 import type { ExchangeEvent } from "./exchange_report.ts";
 import { formatSize } from "../protocol/message.ts";
 
-/** How long an exchange runs before it gets a bar, in milliseconds: 300 ms. */
+/** The time before an exchange gets a bar, in milliseconds: 300 ms. */
 export const PROGRESS_DELAY_MS = 300;
 
-/** The longest bar, in columns, without what stands beside it: 40. */
+/** The longest bar without the text beside it, in columns: 40. */
 const MAX_BAR_COLUMNS = 40;
 
-/** The columns of the longest words beside the bar, with its brackets: 53. */
+/** The columns of the longest text beside the bar, with its brackets: 53. */
 const WORDS_COLUMNS = 53;
 
-/** From this size on, in bytes, the bar comes before anything has happened: 1 MiB. */
+/** From this size on, in bytes, the bar does not wait for the first event: 1 MiB. */
 const LARGE_BYTES = 1024 ** 2;
 
-/** What a bar shows. */
+/** The state of a bar. */
 export interface ProgressState {
-  /** The bytes that are done. */
+  /** The bytes done. */
   readonly done: number;
-  /** The bytes that there are. */
+  /** The bytes in all. */
   readonly total: number;
   /** The time so far, in milliseconds. */
   readonly ms: number;
 }
 
 /**
- * Follows the events of an exchange, and draws on the standard error output how far it is.
+ * Follows the events of an exchange, and draws its progress on the standard error output.
  *
  * @example
  * ```ts
@@ -54,10 +54,10 @@ export class Progress {
   #receivedBytes = 0;
 
   /**
-   * Draws nothing yet. The bar comes {@linkcode PROGRESS_DELAY_MS} later; with less than 1 MiB to do, at the next event only.
+   * Draws nothing yet. The bar comes {@linkcode PROGRESS_DELAY_MS} later; below 1 MiB, with the next event.
    *
-   * @param totalBytes How many bytes will go out in all.
-   * @param isEcho Whether as many come back, which then says how far the work is.
+   * @param totalBytes The number of bytes to send.
+   * @param isEcho Whether an echo comes back: then its bytes are the progress.
    * @param columns The columns of the terminal.
    */
   constructor(totalBytes: number, isEcho: boolean, columns: number) {
@@ -71,9 +71,9 @@ export class Progress {
   }
 
   /**
-   * Takes note of an event.
+   * Takes an event.
    *
-   * @param event What happened.
+   * @param event The event.
    */
   onEvent(event: ExchangeEvent): void {
     if (event.type === "sent") this.#sentBytes = event.total.bytes;
@@ -89,7 +89,7 @@ export class Progress {
     await (await this.#bar)?.stop();
   }
 
-  /** Few runs need the bar, so only they load it. */
+  /** Loads the bar on demand: few runs need one. */
   async #draw(): Promise<ProgressBar> {
     const { ProgressBar } = await import("@std/cli/unstable-progress-bar");
     const formatter = ({ progressBar }: ProgressBarFormatter) => {
@@ -106,10 +106,10 @@ export class Progress {
 }
 
 /**
- * Says how far an exchange is, how fast it goes, and how long it will take.
+ * Formats progress, speed and time left.
  *
- * @param state How far it is.
- * @returns At most 50 columns below a terabyte and a day: a time left is known once a byte is done.
+ * @param state The state.
+ * @returns At most 50 columns below a terabyte and a day; the time left is known once a byte is done.
  *
  * @example
  * ```ts

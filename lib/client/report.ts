@@ -1,5 +1,5 @@
 /**
- * A report in the form that its reader wants: lines for a person, one JSON object for a program.
+ * A report as lines for a person, or as one JSON object for a program.
  *
  * @module
  */
@@ -13,25 +13,25 @@ import { DEFAULT_COLUMNS, widthOf, wrap } from "./wrap.ts";
 
 /** Options of {@linkcode formatReport}. */
 export interface FormatOptions {
-  /** Whether to mark with colours; `false` by default. */
+  /** Whether to use colours; `false` by default. */
   color?: boolean;
-  /** How long a line may be, in columns; by default 80 for a step, and as long as need be for the verdict. */
+  /** The longest line, in columns; by default 80 for a step, and no limit for the verdict. */
   columns?: number;
 }
 
 /** The lines of a report. */
 export interface ReportLines {
-  /** The steps upgraded, sent, received and closed, as far as they were reached: a line each, or more where it is too long. */
+  /** The steps upgraded, sent, received and closed, if reached: a line each, or more if it is too long. */
   readonly steps: readonly string[];
-  /** What was proven, or what failed and why. */
+  /** The proof, or the failure and its cause. */
   readonly verdict: readonly string[];
 }
 
 /**
- * Puts a report into lines for a person: the four steps that the user of a WebSocket knows, then the verdict.
+ * Formats a report as lines for a person: the four steps that the user of a WebSocket knows, then the verdict.
  *
  * @param report The report.
- * @param options How the lines may look.
+ * @param options The form of the lines.
  * @returns The lines.
  *
  * @example
@@ -64,11 +64,11 @@ function stepLines({ name, stage, ms, detail }: Step, paint: (mark: Mark) => str
 }
 
 /**
- * Breaks a line that is longer than the terminal; what does not fit follows on indented lines.
+ * Wraps a line that is longer than the terminal, and indents the lines that follow.
  *
  * @param line The line, which may be indented itself.
- * @param columns The columns of the terminal; `undefined` where no person reads: then the line stays whole.
- * @param hang How far what follows is indented, in columns; 2 by default.
+ * @param columns The columns of the terminal; `undefined` without one: then the line stays whole.
+ * @param hang The indent of the lines that follow, in columns; 2 by default.
  * @returns The lines.
  *
  * @example
@@ -91,7 +91,7 @@ export function wrapLine(line: string, columns: number | undefined, hang = 2): s
 }
 
 /**
- * Puts a report into one line of JSON.
+ * Formats a report as one line of JSON.
  *
  * @param report The report.
  * @returns JSON without a line break; times are rounded to microseconds, control and direction characters are escaped.
@@ -115,7 +115,7 @@ export function formatJson(report: ExchangeReport): string {
 }
 
 /**
- * Makes text fit to be printed, whoever wrote it: on one line, without what could steer a terminal, without tokens.
+ * Makes foreign text safe to print: on one line, without tokens or anything that could steer a terminal.
  *
  * @param text The text; JSON stays JSON.
  * @returns The text with escapes instead of control and direction characters, and asterisks instead of tokens.
@@ -132,14 +132,14 @@ export function printable(text: string): string {
   return escapeUnprintable(withoutTokens(text));
 }
 
-/** How far the text of an event stands from the left, in columns: behind its time. */
+/** The column where the text of an event begins, behind its time. */
 export const EVENT_COLUMNS = 13;
 
 /**
- * Puts an event of an exchange into a line.
+ * Formats an event of an exchange as a line.
  *
  * @param event The event.
- * @returns The time in milliseconds since the start, and what happened.
+ * @returns The time in milliseconds since the start, and the event in words.
  *
  * @example
  * ```ts
@@ -173,12 +173,12 @@ function describeEvent(event: ExchangeEvent): string {
     case "closed":
       return `ended: ${describeEnd(event.record)}${describeEnders(event.record)}`;
     case "failed":
-      // The problem itself stands in the report, which tells it once.
+      // The report shows the problem, so the event does not.
       return `${event.stage} failed${event.detail ? ` (the runtime says: ${event.detail})` : ""}`;
   }
 }
 
-/** Who began to close, and who ended TCP, as far as that is known. */
+/** The side that closed first, and the side that ended TCP, if known. */
 function describeEnders({ initiator, tcp }: CloseRecord): string {
   const began = { local: "we closed first", peer: "the peer closed first", "not-known": "" }[initiator ?? "not-known"];
   const ended = { local: "we ended TCP", peer: "the peer ended TCP", reset: "TCP was reset", "not-known": "" }[tcp];
@@ -192,7 +192,7 @@ interface Step {
   readonly detail: string;
 }
 
-/** The six stages as the four steps that a person knows. */
+/** Turns the six stages into the four steps that a person knows. */
 function stepsOf(report: ExchangeReport): Step[] {
   const steps: Step[] = [];
   for (const stage of report.stages) {
@@ -200,7 +200,7 @@ function stepsOf(report: ExchangeReport): Step[] {
     if (!isReached) continue;
     if (stage.name === "connect" && stage.ok) continue;
     if (stage.name === "verify") {
-      // What was received and what that proves stand in one line.
+      // The reply and its proof share one line.
       const received = steps.pop();
       const judgement = shortOf(stage, report);
       const isWhole = stage.ok === false && judgement === stage.detail;
@@ -219,7 +219,7 @@ function stepsOf(report: ExchangeReport): Step[] {
   return steps;
 }
 
-/** The detail of a stage; in few words if it is the problem, which the last line says as a whole. */
+/** The detail of a stage; the problem is shortened, as the last line shows all of it. */
 function shortOf({ name, ok, detail }: Stage, { problem, verdict, url }: ExchangeReport): string {
   if (ok !== false || detail !== problem) return detail;
   return name === "connect" || name === "upgrade" ? url : SHORT_PROBLEMS[verdict];
@@ -263,7 +263,7 @@ function verdictOf(report: ExchangeReport, paint: (mark: Mark) => string): strin
   return [provenLine(provenText(report), report.ms, paint), ...compressionLines(report)];
 }
 
-/** What compression has saved of the bytes of the messages, or cost. */
+/** Describes the bytes that compression saved, or cost. */
 function compressionLines({ extensions, wire, sent, received }: ExchangeReport): string[] {
   const bytes = sent.bytes + received.bytes;
   if (extensions === "" || wire === null || bytes === 0) return [];
@@ -272,7 +272,7 @@ function compressionLines({ extensions, wire, sent, received }: ExchangeReport):
   const saving = `  compressed: ${onWire} bytes on the wire for ${bytes}, ${percent} % ${
     onWire > bytes ? "more" : "saved"
   }`;
-  // The line of the upgrade has no room for all parameters.
+  // The upgrade line has no room for all parameters.
   const [, parameters] = /^[^;]*; (.*)$/.exec(extensions) ?? [];
   return parameters === undefined ? [saving] : [saving, `  as negotiated: ${printable(parameters)}`];
 }
@@ -282,11 +282,11 @@ function provenLine(claims: string, ms: number, paint: (mark: Mark) => string): 
 }
 
 /**
- * Puts what was proven into lines for a person.
+ * Formats a proof as lines for a person.
  *
- * @param claims What was proven.
- * @param ms How long it took, in milliseconds.
- * @param options How the lines may look.
+ * @param claims The proof.
+ * @param ms The duration, in milliseconds.
+ * @param options The form of the lines.
  * @returns The lines.
  *
  * @example
@@ -302,11 +302,11 @@ export function formatProven(claims: string, ms: number, { color = false, column
 }
 
 /**
- * Puts a failure into lines for a person.
+ * Formats a failure as lines for a person.
  *
  * @param failure The failure.
- * @param options How the lines may look.
- * @returns A line with verdict, exit code and problem, and one for the hint if there is one; more where they are too long.
+ * @param options The form of the lines.
+ * @returns A line with verdict, exit code and problem, and one for the hint if any; more if they are too long.
  *
  * @example
  * ```ts
@@ -335,7 +335,7 @@ function provenText(report: ExchangeReport): string {
   return `upgraded; ${replies} ${verify}${rateText(report)}; close confirmed`;
 }
 
-/** How fast a payload of at least 1 MiB went, by the way of the two that moved more. */
+/** The speed of a payload of at least 1 MiB, in the direction that moved more. */
 function rateText({ sent, received, stages }: ExchangeReport): string {
   const bytes = Math.max(sent.bytes, received.bytes);
   const ms = stages.reduce((sum, stage) => sum + (MOVING_STAGES.has(stage.name) ? stage.ms ?? 0 : 0), 0);

@@ -9,7 +9,7 @@ import { assertSendableClose } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
 import { type Message, type MessageKind, quote } from "../protocol/message.ts";
 
-/** What a line asks for. */
+/** The meaning of a line. */
 export type TalkLine =
   | { readonly type: "send"; readonly message: Message }
   | { readonly type: "file"; readonly path: string; readonly kind: MessageKind }
@@ -17,7 +17,7 @@ export type TalkLine =
   | { readonly type: "help" }
   | { readonly type: "close"; readonly code: number; readonly reason: string };
 
-/** The commands of a conversation, as a help shows them. */
+/** The commands of a conversation, for the help. */
 export const TALK_COMMANDS: Readonly<Record<`/${string}`, { readonly usage: string; readonly help: string }>> = {
   "/help": { usage: "", help: "Show these commands" },
   "/ping": { usage: "", help: "Ping, and show the round-trip time (wire)" },
@@ -27,7 +27,7 @@ export const TALK_COMMANDS: Readonly<Record<`/${string}`, { readonly usage: stri
   "//text": { usage: "", help: "Send /text: a doubled slash makes text of a line that looks like a command" },
 };
 
-/** The readers of what follows a command, which no command has when it is empty. */
+/** The reader of each command, for the words behind the command. */
 const READERS: Readonly<Record<string, (words: string, line: string) => TalkLine>> = {
   help: (words, line) => alone("help", words, line),
   ping: (words, line) => alone("ping", words, line),
@@ -43,8 +43,8 @@ const DOUBLED = new RegExp(`^/(/(?:${Object.keys(READERS).join("|")})(?: |$))`);
  * Reads a line of a conversation.
  *
  * @param line The line, without its end.
- * @returns What it asks for; each line that begins with no command is a text message.
- * @throws {UsageError} If it begins with a command and the rest makes no sense.
+ * @returns Its meaning; a line without a command is a text message.
+ * @throws {UsageError} If the words behind a command make no sense.
  *
  * @example
  * ```ts
@@ -60,7 +60,7 @@ export function readLine(line: string): TalkLine {
   const [, command = "", words = ""] = COMMAND.exec(line) ?? [];
   const read = READERS[command];
   if (read !== undefined) return read(words, line);
-  // A line that looks like a command is sent when its slash is doubled.
+  // A doubled slash sends a line that looks like a command.
   return { type: "send", message: line.replace(DOUBLED, "$1") };
 }
 
@@ -92,7 +92,7 @@ function readBinary(words: string, line: string): TalkLine {
 function readFileWords(words: string, line: string): TalkLine {
   const [, flag, path = ""] = /^ *(-b +)?(.*)$/s.exec(words) ?? [];
   if (path === "") throw notACommand(line, "give /file PATH, or /file -b PATH");
-  // A dash alone would be the standard input, which gives the lines.
+  // A dash alone would be the standard input, from which the lines come.
   return { type: "file", path: path === "-" ? "./-" : path, kind: flag === undefined ? "text" : "binary" };
 }
 

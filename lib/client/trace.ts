@@ -1,5 +1,5 @@
 /**
- * What went over the wire, as lines for a person.
+ * The traffic on the wire as lines for a person.
  *
  * @module
  */
@@ -13,12 +13,12 @@ import type { BreachTrace, FrameTrace, HeadTrace } from "../connection/connectio
 import { messageOf } from "../protocol/error.ts";
 
 /**
- * Puts a frame that went over the connection into a line.
+ * Formats a frame as a line.
  *
  * @param frame The frame.
- * @param atMs When it went, in milliseconds since the start.
- * @returns Time, direction (`>` out, `<` in), opcode, FIN and the reserved bits, mask, length, and how the payload begins;
- * of a close frame the code and reason. The message that compressed frames carry has a line of its own.
+ * @param atMs Its time, in milliseconds since the start.
+ * @returns Time, direction (`>` out, `<` in), opcode, FIN and the reserved bits, mask, length, and the first bytes of
+ * the payload, or code and reason of a close frame. The message of compressed frames has a line of its own.
  *
  * @example
  * ```ts
@@ -34,7 +34,7 @@ export function formatFrame({ direction, header, start, inflatedBytes }: FrameTr
   if (inflatedBytes !== undefined) return formatInflated(direction, header.opcode, start, inflatedBytes, atMs);
   const { final, reserved, opcode, isMasked, length } = header;
   const size = `${length} ${length === 1 ? "byte" : "bytes"}${isMasked ? ", masked" : ""}`;
-  // Compressed text is no text.
+  // Show compressed text as bytes.
   const shown = reserved & RSV1 ? OPCODE.binary : opcode;
   const payload = length === 0 ? "" : `: ${describePayload(shown, start, length)}`;
   return printable(`${timeOf(atMs)}${MARKS[direction]} ${nameOf(opcode, final, reserved)}, ${size}${payload}`);
@@ -47,11 +47,11 @@ function timeOf(atMs: number): string {
 }
 
 /**
- * Puts a head of the opening handshake into lines.
+ * Formats a head of the opening handshake as lines.
  *
  * @param head The head.
- * @param atMs When it went, in milliseconds since the start.
- * @returns A line for the request or the status, and one for each field; the values of those that carry secrets are hidden.
+ * @param atMs Its time, in milliseconds since the start.
+ * @returns A line for the request or the status, and one for each field; secret values are hidden.
  *
  * @example
  * ```ts
@@ -93,11 +93,11 @@ export function harmlessValue([name, value]: readonly [name: string, value: stri
 }
 
 /**
- * Puts a breach of the protocol into a line.
+ * Formats a breach of the protocol as a line.
  *
- * @param breach What was broken, and the beginning of the frame that broke it.
- * @param atMs When it came, in milliseconds since the start.
- * @returns Time, problem, and how the frame begins.
+ * @param breach The breach, with the first bytes of its frame.
+ * @param atMs Its time, in milliseconds since the start.
+ * @returns Time, problem, and the first bytes of the frame.
  *
  * @example
  * ```ts
@@ -123,7 +123,7 @@ export function formatBreach({ problem, start }: BreachTrace, atMs: number): str
 }
 
 /**
- * Dumps how the payload of a frame begins.
+ * Dumps the start of a payload.
  *
  * @param frame The frame.
  * @returns Lines; none for an empty payload.
@@ -146,7 +146,7 @@ function nameOf(opcode: number, final: boolean, reserved: number): string {
   return `${OPCODE_NAMES[opcode] ?? `opcode ${opcode}`}${final ? " FIN" : ""}${bits}`;
 }
 
-/** What compressed frames hold, beside the lines of the frames. */
+/** Formats the message of compressed frames. */
 function formatInflated(
   direction: FrameTrace["direction"],
   opcode: number,
@@ -164,7 +164,7 @@ const OPCODE_NAMES: Record<number, string> = Object.fromEntries(
   Object.entries(OPCODE).map(([name, opcode]) => [opcode, name]),
 );
 
-/** How many bytes of a payload a line shows. */
+/** The most bytes of a payload in a line. */
 const MAX_SHOWN_BYTES = 16;
 
 function describePayload(opcode: number, start: Uint8Array, length: number): string {

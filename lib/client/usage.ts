@@ -1,31 +1,31 @@
 /**
- * The errors of whoever asks for something that cannot be meant.
+ * Errors of the user: a wrong command line or input.
  *
  * @module
  */
 
-/** Thrown when a command line, or a command of a conversation, is wrong; the message says what, which value and what to do. */
+/** Thrown when a command line, or a command of a conversation, is wrong; the message names thing, value and remedy. */
 export class UsageError extends Error {
   /** The name of the class. */
   override readonly name = "UsageError";
 }
 
-/** Thrown when the input cannot be sent as it was asked for. */
+/** Thrown when the input cannot be sent as requested. */
 export class PayloadError extends Error {
   /** The name of the class. */
   override readonly name = "PayloadError";
 }
 
-/** The runtime puts this character in place of bytes that are not UTF-8. */
+/** The runtime's replacement for bytes that are not UTF-8. */
 const REPLACEMENT = "\ufffd";
 
 /**
- * Refuses a word of the command line whose bytes were not UTF-8: the runtime has put U+FFFD in their place. A real U+FFFD
- * looks the same, and is refused as well.
+ * Rejects a word of the command line with U+FFFD, which the runtime puts in place of bytes that are not UTF-8. A real
+ * U+FFFD looks the same, and is rejected as well.
  *
- * @param what The name of the word in the error, which does not quote it.
+ * @param what The name of the word in the error; the word itself is not quoted.
  * @param word The word.
- * @param advice What to do instead.
+ * @param advice The remedy.
  * @throws {UsageError} If the word has U+FFFD in it.
  *
  * @example

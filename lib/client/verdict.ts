@@ -1,5 +1,5 @@
 /**
- * What an exchange proved, or the kind of failure that it met. Scripts rely on the exit codes: they do not change.
+ * Verdicts and their exit codes. Scripts rely on the exit codes: they do not change.
  *
  * @module
  */
@@ -18,9 +18,9 @@ export const EXIT_CODES = {
   "handshake-refused": 4,
   /** Connected, but no complete message before the reply timeout. */
   "no-reply": 5,
-  /** A complete message that is not what it should be. */
+  /** A complete message that is not as expected. */
   "wrong-reply": 6,
-  /** The connection ended, or the peer broke the protocol, before the exchange was through. */
+  /** The connection ended, or the peer broke the protocol, before the exchange was complete. */
   "connection-lost": 7,
   /** No close frame in time, a drop instead of an answer, or another code or reason. */
   "close-not-confirmed": 8,
@@ -33,12 +33,12 @@ export const EXIT_CODES = {
 /** The verdict of an exchange, in one word. */
 export type Verdict = keyof typeof EXIT_CODES;
 
-/** What failed, why, and what to do about it. */
+/** A failure, with its cause and a remedy. */
 export interface Failure {
   /** The verdict. */
   readonly verdict: Verdict;
-  /** What went wrong, in one line. */
+  /** The problem in one line. */
   readonly problem: string;
-  /** The likely cause, or what to do about it; empty if none is plain. */
+  /** The likely cause or a remedy; empty if none is plain. */
   readonly hint: string;
 }

@@ -1,29 +1,29 @@
 /**
- * Text in the columns of a terminal. Pure: text in, lines out.
+ * Line breaks for the columns of a terminal. Pure: text in, lines out.
  *
  * @module
  */
 
 import { unicodeWidth } from "@std/cli/unicode-width";
 
-/** How wide lines are where no terminal says: 80 columns. */
+/** The width of lines without a terminal: 80 columns. */
 export const DEFAULT_COLUMNS = 80;
 
-/** The room for the lines of a text, in columns. */
+/** The width of the lines of a text, in columns. */
 export interface Room {
-  /** The room on the first line. */
+  /** The width of the first line. */
   readonly first: number;
-  /** The room on each other line; the same as on the first by default. */
+  /** The width of the other lines; that of the first by default. */
   readonly rest?: number;
 }
 
 /**
- * Breaks text at its spaces. A word stays whole, such as a URL, a number with its unit or the name of a field: one that is
- * longer than the room has a line of its own.
+ * Breaks text at spaces. A URL, a number with its unit or the name of a field stays whole; a word longer than the width
+ * gets a line of its own.
  *
- * @param text The text, on one line; codes of colours in it take no room.
- * @param room The room.
- * @returns The lines; the first one is empty where the first word fits on another line only.
+ * @param text The text on one line; colour codes in it take no columns.
+ * @param room The width.
+ * @returns The lines; the first one is empty if the first word fits only on a later one.
  *
  * @example
  * ```ts
@@ -51,13 +51,13 @@ export function wrap(text: string, { first, rest = first }: Room): string[] {
   return [...lines, line];
 }
 
-/** A space, but for one between a number and its unit. */
+/** A space, except between a number and its unit. */
 const BREAK = / (?!(?<=\d )(?:bytes?|[KMG]iB|MiB\/s|ms|s)\b)/;
 
 /**
- * Counts the columns that text takes in a terminal.
+ * Counts the columns of text in a terminal.
  *
- * @param text The text; codes of colours take none.
+ * @param text The text; colour codes take none.
  * @returns The number of columns.
  *
  * @example
@@ -69,8 +69,8 @@ const BREAK = / (?!(?<=\d )(?:bytes?|[KMG]iB|MiB\/s|ms|s)\b)/;
  * ```
  */
 export function widthOf(text: string): number {
-  // ASCII, which most reports are, needs no table.
+  // Most reports are ASCII, which needs no width table.
   if (/^[ -~]*$/.test(text)) return text.length;
-  // deno-lint-ignore no-control-regex -- a code of a colour begins with one
+  // deno-lint-ignore no-control-regex -- a colour code begins with one
   return unicodeWidth(text.replace(/\x1b\[[\d;]*m/g, ""));
 }

@@ -1,17 +1,17 @@
 /**
- * Where the frame begins that a peer broke the protocol with: a trace shows it, although nothing reads it to its end.
+ * Finds the start of a frame that broke the protocol, for a trace: no decoder reads that frame to its end.
  *
  * @module
  */
 
 import { type FrameHeader, headerBytes } from "../protocol/frame.ts";
 
-/** How many bytes of such a frame are shown. */
+/** The bytes of such a frame in a trace. */
 const MAX_BREACH_BYTES = 16;
 
-/** Follows the frames of a peer through the reads that bring them. */
+/** Follows the peer's frames through the reads. */
 export class BreachFinder {
-  /** The bytes before the latest read, and those before the latest frame that has begun and the one after it. */
+  /** Offsets in the stream: the latest read, the latest frame, and the frame after that. */
   #readAt = 0;
   #frameAt = 0;
   #nextAt = 0;
@@ -20,7 +20,7 @@ export class BreachFinder {
   /**
    * Takes a read, before its frames.
    *
-   * @param bytes The bytes; good until the next read.
+   * @param bytes The bytes; valid until the next read.
    */
   onRead(bytes: Uint8Array): void {
     this.#readAt += this.#read.byteLength;
@@ -28,7 +28,7 @@ export class BreachFinder {
   }
 
   /**
-   * Takes the header of a frame that has begun.
+   * Takes the header of a frame.
    *
    * @param header The header.
    */
@@ -38,7 +38,7 @@ export class BreachFinder {
   }
 
   /**
-   * Gives the first bytes of the frame that broke the protocol: the one that goes on in the latest read, or begins in it.
+   * Returns the first bytes of the frame that broke the protocol: the last one of the latest read.
    *
    * @returns The bytes, at most 16; none if the frame began in an earlier read.
    *
@@ -54,7 +54,7 @@ export class BreachFinder {
    * ```
    */
   bytes(): Uint8Array {
-    // A header that was not taken stands where the last frame ended.
+    // A rejected header begins at the end of the last frame.
     const from = this.#nextAt < this.#readAt + this.#read.byteLength ? this.#nextAt : this.#frameAt;
     return from < this.#readAt ? new Uint8Array(0) : this.#read.slice(from - this.#readAt).slice(0, MAX_BREACH_BYTES);
   }

@@ -1,10 +1,10 @@
 /**
- * A connection over the runtime's own `WebSocket`. This is the one place that turns its events into a close record:
- * they cannot be believed as they are.
+ * A connection over the runtime's own `WebSocket`. Only this module turns its events into a close record, as they are
+ * not reliable.
  *
- * What cannot be had here: the frames, the accept key, who began the close once `close()` was called, and whether an answer
- * to our close was an empty close frame, an invalid one or a dropped connection. A peer that never answers a close frame leaves its socket behind, as the API cannot drop it; a
- * program that has to end then calls `Deno.exit`.
+ * The runtime hides the frames, the accept key, the initiator of a close after `close()`, and whether the answer to our
+ * close frame was empty, invalid or a dropped connection. A peer that never answers a close frame leaks its socket, as
+ * the API cannot drop it; a program that must end then calls `Deno.exit`.
  *
  * @module
  */
@@ -38,23 +38,23 @@ import { routeTo } from "../net/proxy.ts";
 
 export { MAX_BUILTIN_FRAME_BYTES } from "./connection.ts";
 
-// A browser-style WebSocket may close with 1000 or 3000-4999 only; 4000 plus the last digits of what it cannot send.
+// A browser-style WebSocket may close with 1000 or 3000-4999 only: 3000 more than the code that it cannot send.
 const PROTOCOL_ERROR = 4002;
 const POLICY_VIOLATION = 4008;
 const MESSAGE_TOO_BIG = 4009;
 
-/** The longest pause before looking again whether the buffer has gone out, in milliseconds. */
+/** The longest pause between two looks at the send buffer, in milliseconds. */
 const MAX_POLL_MS = 16;
 
 /**
  * Opens a connection with the runtime's `WebSocket`.
  *
  * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
- * @param options What to ask for, whom to trust and how long to wait.
+ * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
- * @throws {OpenError} If no connection was made, the upgrade was refused, or not all was done within
- * `connectTimeoutMs`; also if the subprotocol is not one of those that were offered (RFC 6455 section 4.1).
- * @throws {OptionError} If an option cannot be used; nothing was sent then.
+ * @throws {OpenError} If there is no connection, the upgrade was refused, or `connectTimeoutMs` has passed; also if the
+ * server selected a subprotocol that was not offered (RFC 6455 section 4.1).
+ * @throws {OptionError} If an option cannot be used, before anything is sent.
  *
  * @example
  * ```ts
@@ -83,7 +83,7 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
     unixPath: options.unixPath,
     presentsCertificate: options.clientCertificate !== undefined,
   };
-  // What most runs do without is loaded where it is needed, so that these begin sooner.
+  // Most runs need no certificate: loading the module on demand lets them start sooner.
   if (options.caCerts || options.clientCertificate) (await import("../net/certificate.ts")).assertCertificates(options);
   const headers = headersFor(target, options, route);
   const client = createClient(target, options, route, headers);
@@ -133,7 +133,7 @@ class BuiltinConnection implements Connection {
     this.#offered = protocols;
     this.#assembler = new MessageAssembler({ maxMessageBytes });
     this.#maxBufferedBytes = maxBufferedBytes;
-    // Whoever waits for the opening sees its failure; if nobody does any more, nobody has to.
+    // Mark the rejection as handled: `opened()` reports it while somebody waits.
     this.#open.promise.catch(() => {});
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#open.resolve();
@@ -146,13 +146,13 @@ class BuiltinConnection implements Connection {
     return this.#socket.protocol;
   }
 
-  /** Waits until the handshake is through and checks what the runtime leaves unchecked of it. */
+  /** Waits for the handshake, and makes the checks that the runtime omits. */
   async opened(options: OpenOptions): Promise<void> {
     const { connectTimeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
     try {
       await within(this.#open.promise, "answer", { timeoutMs: connectTimeoutMs, signal });
     } catch (error) {
-      // Closing while connecting cancels; without it the runtime would wait for ever.
+      // Closing while connecting cancels; otherwise the runtime waits for ever.
       this.#socket.close();
       await this.#gone();
       if (error === NOT_OPENED) {
@@ -175,7 +175,7 @@ class BuiltinConnection implements Connection {
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#socket.bufferedAmount > this.#maxBufferedBytes) await this.#flushed(options);
     if (this.#inbox.fault) throw this.#inbox.fault;
-    // After close() the runtime drops silently what is sent.
+    // After close() the runtime drops messages silently.
     if (this.#record || this.#sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
     this.#socket.send(message);
   }
@@ -235,11 +235,11 @@ class BuiltinConnection implements Connection {
   }
 
   #onClose({ code, reason }: CloseEvent): void {
-    // The runtime reports every abnormal end with code 0, a failed handshake among them.
+    // The runtime reports every abnormal end with code 0, also a failed handshake.
     this.#open.reject(NOT_OPENED);
     if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, endWordsOf(this.#error)));
     else if (code === 1005 && this.#sent) this.#settle(this.#recordOf("not-known", null, ""));
-    // The runtime takes a control frame of more than 125 bytes (RFC 6455 section 5.5).
+    // The runtime accepts a control frame of more than 125 bytes (RFC 6455 section 5.5).
     else if (exceeds(reason, MAX_CLOSE_REASON_BYTES)) {
       this.#settle(this.#recordOf("protocol-error", null, LONG_CONTROL_TEXT));
     } else this.#settle(this.#recordOf("close-frame", { code, reason }, this.#error));
@@ -247,11 +247,11 @@ class BuiltinConnection implements Connection {
 
   #recordOf(end: CloseEnd, received: CloseFrame | null, detail: string): CloseRecord {
     const ours = this.#sent;
-    // Without a close() of ours the peer began, and the runtime answered with the same code and reason.
+    // Without our close() the peer began, and the runtime answered with the same code and reason.
     let sent = ours ?? received;
     let initiator: CloseRecord["initiator"] = ours ? "local" : received ? "peer" : null;
     if (ours && (end === "close-frame" || end === "not-known")) {
-      // The runtime may have answered a close frame of the peer that it tells of later: then close() sends nothing.
+      // The runtime may have answered a close frame of the peer that it reports later: then close() sends nothing.
       initiator = "not-known";
       if (received?.code !== ours.code || received.reason !== ours.reason) sent = null;
     }
@@ -272,7 +272,7 @@ class BuiltinConnection implements Connection {
     this.#end.resolve(record);
   }
 
-  /** There is no drain event: look again, less and less often. */
+  /** Polls at growing intervals, as there is no drain event. */
   async #flushed({ timeoutMs, signal }: WaitOptions): Promise<void> {
     const deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
     let pauseMs = 0;
@@ -284,7 +284,7 @@ class BuiltinConnection implements Connection {
     }
   }
 
-  /** Waits for the end of a connection that was cancelled, so that nothing of it is left behind. */
+  /** Waits for the end of a cancelled connection, so that it leaves nothing behind. */
   async #gone(): Promise<void> {
     await within(this.closed, "end", { timeoutMs: CLEAN_UP_MS }).catch(() => {});
   }
@@ -303,17 +303,17 @@ class BuiltinConnection implements Connection {
   }
 }
 
-/** An abnormal end is a drop if the runtime's words speak of the connection, else the peer broke the protocol. */
+/** An abnormal end is a drop if the runtime's error names the connection, else a breach of the protocol. */
 function endOf(error: string): CloseEnd {
   return error === "" || /EOF|os error|close_notify|connection|timed out/i.test(error)
     ? "no-close-frame"
     : "protocol-error";
 }
 
-/** The end came before the opening; why is found out by whoever waits for it. */
+/** The end came before the opening; `opened()` finds the cause. */
 const NOT_OPENED = new Error("Not opened");
 
-/** The same words as over wire. */
+/** The same text as over wire. */
 const LONG_CONTROL_TEXT = "Control frame is longer than 125 bytes";
 
 const SILENT_TEXT = "no connection, or a server that stays silent";

@@ -1,6 +1,6 @@
 /**
- * What the runtime says of a `WebSocket` that failed, sorted; and a second question, over our own frames, where it hides the
- * answer. Nothing else reads its words.
+ * The cause of a failed `WebSocket`: the runtime's error text, which only this module reads, or a second request over
+ * our own frames if the runtime hides the answer.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { OpenError, type OpenOptions, type OpenReason } from "./connection.ts";
 
 const CONNECT_PREFIX = "NetworkError: failed to connect to WebSocket: ";
 
-/** Sorts the runtime's words for a failed opening; what is not known to be an answer was no connection. */
+/** Sorts the runtime's errors for a failed opening; an unknown one counts as no connection. */
 export function openErrorOf(error: string, destination: Destination): OpenError {
   const words = error.startsWith(CONNECT_PREFIX) ? error.slice(CONNECT_PREFIX.length) : error;
   const { url, proxy } = destination;
@@ -40,7 +40,7 @@ export function openErrorOf(error: string, destination: Destination): OpenError 
   return connectionError(words, destination);
 }
 
-/** Over a `ws:` URL the runtime asks an HTTP proxy with the whole URL, and does not tell whose answer it gets. */
+/** For a `ws:` URL the runtime sends an HTTP proxy the whole URL, and hides whose answer it gets. */
 function forwardErrorOf(words: string, status: number, proxy: URL): OpenError | undefined {
   const problem = status ? `status ${status} instead of 101` : /invalid HTTP/i.test(words) ? "it is not HTTP" : "";
   if (problem === "" && !LOST.test(words)) return undefined;
@@ -61,14 +61,14 @@ function forwardErrorOf(words: string, status: number, proxy: URL): OpenError | 
 }
 
 /**
- * What the second attempt of a failed opening over TLS says of a server without HTTP/2, and of one that has it: it hides
- * whether the certificate or the answer was the matter.
+ * Errors of the runtime's second attempt after a failure over TLS, for a server without HTTP/2 and with it. Both hide
+ * whether the certificate or the answer was wrong.
  */
 const HIDDEN_ANSWER = /^Didn't receive h2 alpn|^stream error received|NoApplicationProtocol/;
 
 const HIDDEN_ANSWER_TEXT = "Server refused the client or its upgrade; over TLS the built-in WebSocket hides the answer";
 
-/** The runtime's words for an answer that it does not take. */
+/** The runtime's errors for an answer that it rejects. */
 const ANSWER_PROBLEMS: readonly (readonly [RegExp, string, OpenReason])[] = [
   [/^Invalid upgrade header/i, 'the field Upgrade is not "websocket"', "other"],
   [/^Invalid connection header/i, 'the field Connection is not "Upgrade"', "connection-field"],
@@ -76,16 +76,16 @@ const ANSWER_PROBLEMS: readonly (readonly [RegExp, string, OpenReason])[] = [
   [/message head/i, "its head is too long for the built-in WebSocket", "runtime"],
 ];
 
-// The connection is "canceled" that ended before the request was written.
+// "canceled": the connection ended before the request was written.
 const LOST = /connection closed before message completed|connection reset|broken pipe|operation was canceled/i;
 
-/** How long a second question to a server whose answer the runtime hides may take, in milliseconds: 2 s. */
+/** Deadline for the second request where the runtime hides the answer, in milliseconds: 2 s. */
 export const ASK_TIMEOUT_MS = 2000;
 
 /**
- * Finds out about a failure that the runtime does not tell. When an opening over TLS fails, the runtime tries once more over
- * HTTP/2 and tells of the second failure only; of an answer that is no HTTP, or of a proxy's, it shows nothing. The same
- * question over our own frames tells.
+ * Finds the cause of a failure that the runtime hides, by the same request over our own frames. After a failure over
+ * TLS the runtime tries again over HTTP/2, and reports only the second failure; it shows nothing of an answer that is
+ * no HTTP, or a proxy's.
  */
 export async function explained(
   error: OpenError,
@@ -99,7 +99,7 @@ export async function explained(
   if (!isHidden) {
     return await withCertificate(error, options, destination);
   }
-  // Over wire, only an HTTP proxy is spoken to, and without a client certificate.
+  // Wire supports only HTTP proxies, without a client certificate.
   const { proxy, unixPath } = destination;
   const isAskable = (proxy === undefined || (isSecure && proxy.protocol === "http:" && !options.clientCertificate)) &&
     (unixPath === undefined || !isSecure);
@@ -109,11 +109,11 @@ export async function explained(
   try {
     const connection = await openWire(url, question);
     await connection.close({ timeoutMs: CLEAN_UP_MS });
-    // A server that lets in one and refuses another is no limit of the runtime.
+    // A server that accepts one request and refuses another is no limit of the runtime.
     if (error.status !== undefined) return error;
   } catch (told) {
     if (options.signal?.aborted) throw told;
-    // Who does not answer a second time leaves it at what is known.
+    // Without a second answer the first error stays.
     if (!(told instanceof OpenError) || told.detail === "" && told.refusal === undefined) return error;
     if (error.status !== undefined && told.status !== error.status) return error;
     const { failure, message, status, stage, refusal, reason, certificate } = told;
@@ -128,7 +128,7 @@ export async function explained(
   return new OpenError(error.failure, RUNTIME_TEXT, { stage: error.stage, reason: "runtime", detail: error.detail });
 }
 
-/** Asks again for the words of a refusal, where one more request hurts nobody: not where the server asks for fewer. */
+/** Whether to ask again for the text of a refusal: not if the server asks for fewer requests. */
 function isAsked(status = 0): boolean {
   return status >= 400 && status < 500 && status !== 429;
 }

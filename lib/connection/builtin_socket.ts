@@ -1,5 +1,5 @@
 /**
- * The runtime's `WebSocket`, and the client of its own that TLS options, proxies and unix sockets need.
+ * The runtime's `WebSocket`, with the HTTP client that TLS options, proxies and unix sockets need.
  *
  * @module
  */
@@ -9,17 +9,17 @@ import { basicCredentials } from "../protocol/authority.ts";
 import { isLoopback, isProxyNamed, type Route, withoutEnvironmentProxies } from "../net/proxy.ts";
 import { type OpenOptions, OptionError } from "./connection.ts";
 
-/** How long a connection that failed its handshake or its cancelling may take to be gone, in milliseconds. */
+/** Deadline for a failed or cancelled connection to end, in milliseconds. */
 export const CLEAN_UP_MS = 1000;
 
-/** The URL as the runtime will read it; its words for another would quote a password. */
+/** Parses a URL before the runtime does, whose error would quote a password. */
 export function parsed(url: string | URL): URL {
   const target = URL.parse(url);
   if (target === null) throw new OptionError("Cannot open the connection: the URL is not valid");
   return target;
 }
 
-/** The fields to add, among them the credentials: the runtime does not take every character in those of a URL. */
+/** The fields to add, with the credentials: the runtime rejects some characters of those in a URL. */
 export function headersFor(url: URL, { headers = [] }: OpenOptions, { proxy }: Route): [string, string][] {
   const fields = [...headers].map(([name, value]): [string, string] => [name, value]);
   const has = (wanted: string) => fields.some(([name]) => name.toLowerCase() === wanted);
@@ -38,7 +38,7 @@ export function headersFor(url: URL, { headers = [] }: OpenOptions, { proxy }: R
   return fields;
 }
 
-/** TLS options, proxies, unix sockets and a Host need a client of their own; a plain connection does not. */
+/** Makes the HTTP client that TLS options, proxies, unix sockets and a Host need; a plain connection needs none. */
 export function createClient(
   url: URL,
   options: OpenOptions,
@@ -47,7 +47,7 @@ export function createClient(
 ): Deno.HttpClient | undefined {
   const { caCerts, clientCertificate, unixPath } = options;
   const allowHost = headers.some(([name]) => name.toLowerCase() === "host");
-  // A secret that is meant for this machine must not go to a proxy that the runtime alone knows.
+  // A secret for this machine must not go to a proxy that only the runtime knows.
   const isPrivate = !isKnown && isLoopback(url.hostname) &&
     headers.some(([name]) => name.toLowerCase() === "authorization");
   const isSpecial = caCerts || clientCertificate || proxy || unixPath !== undefined || allowHost || isPrivate;
@@ -75,7 +75,7 @@ export function createClient(
   }
 }
 
-/** The credentials of a proxy apart from its URL, which the runtime does not decode. */
+/** Splits the credentials of a proxy from its URL, as the runtime does not decode them. */
 function proxyOption(proxy: URL): Deno.Proxy {
   const url = new URL(proxy);
   url.username = url.password = "";

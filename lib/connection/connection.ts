@@ -1,5 +1,5 @@
 /**
- * What an exchange needs of a connection, whatever moves the bytes.
+ * The connection of an exchange, over either transport.
  *
  * @module
  */
@@ -25,19 +25,19 @@ export {
 /** The longest frame that the runtime's WebSocket accepts, in bytes: one less than 64 MiB. */
 export const MAX_BUILTIN_FRAME_BYTES = 64 * 1024 * 1024 - 1;
 
-/** The port that the server listens on and the client looks at unless told otherwise: 6455, the number of the RFC. */
+/** The default port of server and client: 6455, the number of the RFC. */
 export const DEFAULT_PORT = 6455;
 
-/** How long a step may take unless told otherwise, in milliseconds: 10 s. */
+/** The default deadline of a step, in milliseconds: 10 s. */
 export const DEFAULT_TIMEOUT_MS = 10_000;
 
-/** How long whoever is interrupted waits for the answer to the close frame, in milliseconds: 2 s. */
+/** Deadline for the answer to the close frame after an interrupt, in milliseconds: 2 s. */
 export const INTERRUPTED_CLOSE_TIMEOUT_MS = 2000;
 
-/** The longest message that may be asked for over wire, at either end, in bytes: 1 GiB, as it is held in memory. */
+/** The largest message limit over wire, at either end, in bytes: 1 GiB, as messages are held in memory. */
 export const MAX_WIRE_MESSAGE_BYTES = 1024 ** 3;
 
-/** More than this many bytes waiting to go out make `send` wait, in bytes: 1 MiB. */
+/** The default limit of queued bytes above which `send` waits, in bytes: 1 MiB. */
 export const DEFAULT_MAX_UNSENT_BYTES = 1024 * 1024;
 
 /** Options of opening a connection. */
@@ -45,71 +45,71 @@ export interface OpenOptions extends DialOptions {
   /** Subprotocols to offer, in the order of preference (RFC 6455 section 1.9). */
   protocols?: readonly string[];
   /**
-   * Header fields to add to the opening handshake, in order: `Headers`, or pairs of name and value. Over wire each goes out as
-   * it is given; over the built-in WebSocket names become lower case, and a User-Agent is refused.
+   * Header fields to add to the opening handshake, in order: `Headers`, or pairs of name and value. Wire sends them
+   * unchanged; the built-in WebSocket makes names lower case, and a User-Agent is refused.
    */
   headers?: Iterable<readonly [name: string, value: string]>;
   /**
-   * The longest message to accept, in bytes; 67108863 by default, which is what the runtime accepts in a frame. Over the
-   * built-in WebSocket it does not bound memory: the runtime keeps all fragments of a message before the limit is seen.
+   * The longest message to accept, in bytes; 67108863 by default, the runtime's limit of a frame. Over the built-in
+   * WebSocket this does not bound memory: the runtime stores all fragments of a message before the check.
    */
   maxMessageBytes?: number;
-  /** `send` waits while more than this many bytes wait to go out; 1 MiB by default. */
+  /** `send` waits while more than this many bytes are queued; 1 MiB by default. */
   maxBufferedBytes?: number;
   /** Offers permessage-deflate (RFC 7692) with these parameters, `{}` for none; over wire only. */
   deflate?: DeflateParameters;
-  /** Whether it is a failure if the server declines that offer. `false` by default. */
+  /** Whether to fail if the server declines that offer; `false` by default. */
   requireDeflate?: boolean;
   /** Cuts each message into frames of at most this many bytes; over wire only. */
   fragmentBytes?: number;
-  /** Told of each frame that goes out or comes in; over wire only. */
+  /** Receives each frame, sent or received; over wire only. */
   onFrame?: (frame: FrameTrace) => void;
-  /** Told of each head of the opening handshake, the request and the answer; over wire only. */
+  /** Receives both heads of the opening handshake; over wire only. */
   onHead?: (head: HeadTrace) => void;
-  /** Told what the peer broke, and with which bytes; over wire only. */
+  /** Receives a breach by the peer with its bytes; over wire only. */
   onBreach?: (breach: BreachTrace) => void;
-  /** Told when the TCP connection, and TLS over it, stand and the handshake begins; over wire only. */
+  /** Called when TCP, and TLS over it, are connected and the handshake starts; over wire only. */
   onConnected?: () => void;
 }
 
-/** A frame that went over the connection. */
+/** A frame of the connection. */
 export interface FrameTrace {
-  /** Which way it went, seen from here. */
+  /** Its direction, seen from here. */
   readonly direction: "out" | "in";
   /** Its header. */
   readonly header: FrameHeader;
-  /** How its payload begins, unmasked: at most 125 bytes, so that a control frame is there as a whole. */
+  /** The start of its payload, unmasked: at most 125 bytes, the whole of a control frame. */
   readonly start: Uint8Array;
   /**
-   * With it this is no frame, but the message that compressed frames carry: its length in bytes, which `start` is the beginning
-   * of. It comes before the frames that go out, and behind those that come in.
+   * The length in bytes of an inflated message: then this is no frame but the message that compressed frames carry, and
+   * `start` is its beginning. The entry precedes the frames sent, and follows those received.
    */
   readonly inflatedBytes?: number;
 }
 
-/** How many bytes frames had on the wire, with their headers: those of messages at the client, all at the server. */
+/** Bytes of frames on the wire, with headers: data frames at the client, all frames at the server. */
 export interface WireTotals {
-  /** The bytes that went out. */
+  /** The bytes sent. */
   readonly sent: number;
-  /** The bytes that came in. */
+  /** The bytes received. */
   readonly received: number;
 }
 
-/** A head of the opening handshake that went over the connection. */
+/** A head of the opening handshake. */
 export interface HeadTrace {
-  /** Which way it went, seen from here. */
+  /** Its direction, seen from here. */
   readonly direction: "out" | "in";
   /** The request line, or the status line. */
   readonly startLine: string;
-  /** The fields, in order; none of a head that cannot be read. */
+  /** The fields, in order; empty for a malformed head. */
   readonly fields: readonly (readonly [name: string, value: string])[];
 }
 
 /** A breach of the protocol by the peer. */
 export interface BreachTrace {
-  /** What was broken, in words. */
+  /** The breach in words. */
   readonly problem: string;
-  /** How the frame begins that broke it, as it came: at most 16 bytes; none if that is not known. */
+  /** The first bytes of the frame, unchanged: at most 16; empty if not known. */
   readonly start: Uint8Array;
 }
 
@@ -123,49 +123,48 @@ export interface CloseOptions extends WaitOptions {
 
 /** An open WebSocket connection, seen from the client. */
 export interface Connection {
-  /** Which transport moves the bytes. */
+  /** The transport below. */
   readonly transport: TransportName;
   /** The subprotocol that the server selected; empty if none was offered. */
   readonly protocol: string;
-  /** The extensions that were negotiated, as the server wrote them; empty if none, and not there over the built-in WebSocket. */
+  /** The negotiated extensions, as the server wrote them; may be empty, and is absent over the built-in WebSocket. */
   readonly extensions?: string;
-  /** What messages took on the wire so far; not there over the built-in WebSocket. */
+  /** Bytes of messages on the wire so far; absent over the built-in WebSocket. */
   readonly wire?: WireTotals;
-  /** Resolves when the connection has ended, however it ended. It never rejects. */
+  /** Resolves when the connection has ended in any way; never rejects. */
   readonly closed: Promise<CloseRecord>;
   /**
-   * Sends a message; waits while too much is waiting to go out already. Its bytes must not be changed afterwards: they may
-   * still be waiting. One message at a time; after an error a part of it may have gone out, so all that is left to do is
-   * to close.
+   * Sends a message, and waits while too many bytes are queued. Leave its bytes unchanged afterwards: they may still be
+   * queued. Send one message at a time. After an error, close: a part of the message may have gone out.
    *
    * @throws {ConnectionClosedError} If the connection has ended.
-   * @throws {TimeoutError} If what is waiting does not go out in time.
+   * @throws {TimeoutError} If the queue does not drain in time.
    */
   send(message: Message, options?: WaitOptions): Promise<void>;
   /**
-   * Gives the next complete message, in the order of arrival.
+   * Returns the next complete message, in the order of arrival.
    *
-   * @throws {ConnectionClosedError} If the connection has ended and every message was given.
+   * @throws {ConnectionClosedError} If the connection has ended and every message was received.
    * @throws {TimeoutError} If none arrives in time.
-   * @throws {ProtocolError} If a message is longer than the limit; the connection is closed then.
+   * @throws {ProtocolError} If a message passes the limit; the connection is closed then.
    */
   receive(options?: WaitOptions): Promise<Message>;
   /**
-   * Releases the memory of a received message that nobody looks at any more; its bytes are gone then. Memory that waits for
-   * the garbage collector piles up where many large messages come.
+   * Frees the memory of a received message, whose bytes are gone then. Large messages would otherwise pile up until the
+   * garbage collector runs.
    */
   release(message: Uint8Array<ArrayBuffer>): void;
-  /** Gives the messages that have arrived and that nobody received. */
+  /** Returns the messages that have arrived and were not received. */
   drain(): Message[];
   /**
-   * Closes the connection and waits for the peer's answer. The first call decides on code and reason. It does not fail:
-   * a deadline that passes is in the record.
+   * Closes the connection and waits for the peer's answer. The first call sets code and reason. A missed deadline is no
+   * error, but stands in the record.
    *
    * @throws {RangeError} If the code or the reason may not be sent.
    */
   close(options?: CloseOptions): Promise<CloseRecord>;
   /**
-   * Sends a ping and waits for its pong (RFC 6455 section 5.5.2); not there over the built-in WebSocket.
+   * Sends a ping and waits for its pong (RFC 6455 section 5.5.2); absent over the built-in WebSocket.
    *
    * @returns The round-trip time, in milliseconds.
    */
@@ -175,7 +174,7 @@ export interface Connection {
 }
 
 /**
- * Thrown when a connection has ended and something was still wanted of it.
+ * Thrown when a connection has ended and a call still needs it.
  *
  * @example
  * ```ts
@@ -189,13 +188,13 @@ export interface Connection {
  * ```
  */
 export class ConnectionClosedError extends Error {
-  /** How the connection ended. */
+  /** The end of the connection. */
   readonly record: CloseRecord;
 
   /**
    * Makes the error.
    *
-   * @param record How the connection ended.
+   * @param record The end of the connection.
    */
   constructor(record: CloseRecord) {
     super(describeEnd(record));

@@ -1,5 +1,5 @@
 /**
- * Messages between their arrival and their receiver.
+ * The queue of received messages.
  *
  * @module
  */
@@ -10,18 +10,17 @@ import type { Message } from "../protocol/message.ts";
 import { ConnectionClosedError } from "./connection.ts";
 import { type WaitOptions, within } from "../net/deadline.ts";
 
-/** How much may have arrived without being received, in UTF-16 units or bytes: 64 MiB. Beyond, the peer is cut off. */
+/** The limit of unread messages, in UTF-16 units or bytes: 64 MiB. Beyond, the connection is failed. */
 export const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
 
-/** What an unread message costs besides its payload, in bytes, so that empty ones are bounded as well: 64. */
+/** The cost of an unread message besides its payload, in bytes, which bounds empty ones as well: 64. */
 export const MESSAGE_OVERHEAD_BYTES = 64;
 
-/** How many messages are kept that come after our own close frame, which nobody waits for: 1000. */
+/** The most messages to keep after our own close frame, as nobody waits for them: 1000. */
 export const MAX_SURPLUS_MESSAGES = 1000;
 
 /**
- * The messages that have arrived and that nobody has received: first in first out, bounded, and with the end of the
- * connection behind them.
+ * A bounded queue of messages that nobody has received yet, with the end of the connection behind them.
  *
  * @example
  * ```ts
@@ -46,29 +45,29 @@ export class Inbox {
   readonly #onTake: () => void;
 
   /**
-   * Begins empty.
+   * Starts empty.
    *
-   * @param onTake Told whenever a message was taken out.
+   * @param onTake Called whenever a message is taken.
    */
   constructor(onTake: () => void = () => {}) {
     this.#onTake = onTake;
   }
 
-  /** How much there is, in UTF-16 units or bytes, with 64 for each message. */
+  /** The size of the queue, in UTF-16 units or bytes, with 64 for each message. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** What made further messages impossible, if something did. */
+  /** The error that ended the queue, if any. */
   get fault(): ProtocolError | undefined {
     return this.#fault;
   }
 
   /**
-   * Keeps a message.
+   * Queues a message.
    *
    * @param message The message.
-   * @throws {ProtocolError} `too-much-unread` if more than 64 MiB would be there, and not just this one.
+   * @throws {ProtocolError} `too-much-unread` if the queue would pass 64 MiB with more than this message.
    */
   add(message: Message): void {
     const bytes = message.length + MESSAGE_OVERHEAD_BYTES;
@@ -79,7 +78,7 @@ export class Inbox {
   }
 
   /**
-   * Keeps a message that comes after our own close frame, unless there are enough of them.
+   * Queues a message that arrives after our own close frame, up to a limit.
    *
    * @param message The message.
    */
@@ -88,9 +87,9 @@ export class Inbox {
   }
 
   /**
-   * Lets `receive` throw once all messages are taken.
+   * Makes `receive` throw once all messages are taken.
    *
-   * @param error What it throws.
+   * @param error The error.
    */
   fail(error: ProtocolError): void {
     this.#fault ??= error;
@@ -98,9 +97,9 @@ export class Inbox {
   }
 
   /**
-   * Lets `receive` throw a {@linkcode ConnectionClosedError} once all messages are taken.
+   * Makes `receive` throw a {@linkcode ConnectionClosedError} once all messages are taken.
    *
-   * @param record How the connection ended.
+   * @param record The end of the connection.
    */
   end(record: CloseRecord): void {
     this.#record ??= record;
@@ -108,9 +107,9 @@ export class Inbox {
   }
 
   /**
-   * Gives the oldest message, or waits for one.
+   * Returns the oldest message, or waits for one.
    *
-   * @param options How long to wait.
+   * @param options The deadline.
    * @returns The message.
    * @throws {ConnectionClosedError} If the connection has ended.
    * @throws {ProtocolError} If the connection was failed.
@@ -127,7 +126,7 @@ export class Inbox {
     }
   }
 
-  /** Gives all messages, oldest first. */
+  /** Returns all messages, oldest first. */
   drain(): Message[] {
     const messages = [...this.#leaving.reverse(), ...this.#arriving];
     this.#leaving = [];
@@ -137,7 +136,7 @@ export class Inbox {
     return messages;
   }
 
-  /** The messages in the order of arrival; ends with a close frame of the peer, and throws at any other end. */
+  /** The messages in the order of arrival; a close frame of the peer ends them, any other end throws. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Message> {
     while (true) {
       try {
@@ -156,7 +155,7 @@ export class Inbox {
   }
 
   #take(): Message | undefined {
-    // Turning the pile over once for many messages keeps each step cheap, however long the queue is.
+    // Two stacks make a queue: reversing one for many messages keeps each step cheap, at any length.
     if (this.#leaving.length === 0) {
       this.#leaving = this.#arriving.reverse();
       this.#arriving = [];

@@ -6,17 +6,15 @@
 
 import type { Connection } from "./connection.ts";
 
-/**
- * How often a client pings unless told otherwise, in milliseconds: 30 s. Most proxies cut a connection after 60 s of silence.
- */
+/** The default interval of pings, in milliseconds: 30 s. Most proxies cut a connection after 60 s of silence. */
 export const KEEP_ALIVE_INTERVAL_MS = 30_000;
 
 /**
- * Pings in intervals (RFC 6455 section 5.5.2) until the connection ends; the answer resets the silence for proxies, and nobody
- * waits for it. Over the built-in WebSocket, which cannot ping, this does nothing.
+ * Pings at intervals (RFC 6455 section 5.5.2) until the connection ends; nobody waits for the pongs, which keep proxies
+ * from cutting it. Does nothing over the built-in WebSocket, which cannot ping.
  *
  * @param connection The connection.
- * @param intervalMs How often, in milliseconds; 30 s by default.
+ * @param intervalMs The interval in milliseconds; 30 s by default.
  *
  * @example
  * ```ts
@@ -34,7 +32,7 @@ export const KEEP_ALIVE_INTERVAL_MS = 30_000;
 export function keepAlive(connection: Connection, intervalMs: number = KEEP_ALIVE_INTERVAL_MS): void {
   if (connection.ping === undefined) return;
   const timer = setInterval(() => {
-    // One without an answer is forgotten: what it means is for whoever waits for a message.
+    // A missing pong is no error here: a wait for a message has its own deadline.
     connection.ping?.({ timeoutMs: intervalMs }).catch(() => {});
   }, intervalMs);
   connection.closed.then(() => clearInterval(timer));

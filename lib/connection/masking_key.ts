@@ -4,15 +4,15 @@
  * @module
  */
 
-/** Random bytes for many masking keys at once: asking for four at a time would cost more than a small frame. */
+/** Random bytes for many masking keys at once: a request for four would cost more than a small frame. */
 const KEY_POOL_BYTES = 4096;
 const keyPool = new Uint8Array(KEY_POOL_BYTES);
 let keyAt = KEY_POOL_BYTES;
 
 /**
- * Gives a masking key that nobody can foresee (RFC 6455 section 5.3).
+ * Returns an unpredictable masking key (RFC 6455 section 5.3).
  *
- * @returns Four bytes; good only until the next call.
+ * @returns Four bytes; valid only until the next call.
  *
  * @example
  * ```ts

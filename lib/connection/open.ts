@@ -11,11 +11,11 @@ import type { Connection, OpenOptions, TransportName } from "./connection.ts";
  * Opens a connection over one of the transports.
  *
  * @param url The URL, with the scheme `ws:` or `wss:`.
- * @param transport What moves the bytes.
- * @param options What to ask for, whom to trust and how long to wait.
+ * @param transport The transport.
+ * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
- * @throws {OpenError} If it cannot be opened.
- * @throws {OptionError} If an option cannot be used; nothing was sent then.
+ * @throws {OpenError} If the connection cannot be opened.
+ * @throws {OptionError} If an option cannot be used, before anything is sent.
  *
  * @example
  * ```ts
@@ -36,7 +36,7 @@ export async function openConnection(
   options: OpenOptions = {},
 ): Promise<Connection> {
   if (transport === "builtin") return await openBuiltin(url, options);
-  // Loaded only where it is wanted, so that the default does not wait for it.
+  // Loaded on demand: the default does not wait for the module.
   const { openWire } = await import("./wire.ts");
   return await openWire(url, options);
 }

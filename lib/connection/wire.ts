@@ -1,5 +1,5 @@
 /**
- * A connection over our own frames: what was on the wire is seen, checked and told.
+ * A connection over our own frames: sees, checks and reports everything on the wire.
  *
  * @module
  */
@@ -41,39 +41,39 @@ import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
 import { MessageDeflate } from "../net/zlib.ts";
 
-/** The longest message that is accepted unless told otherwise, in bytes: 64 MiB less 1, as over the built-in transport. */
+/** The default limit of a message, in bytes: 64 MiB less 1, as over the built-in transport. */
 export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
 
-/** How much is read from the connection at once, in bytes: 256 KiB. */
+/** The size of one read, in bytes: 256 KiB. */
 const READ_BYTES = 256 * 1024;
 
-/** How much is written to the connection at once, in bytes: 256 KiB and the longest header. */
+/** The size of one write, in bytes: 256 KiB and the longest header. */
 const WRITE_BYTES = 256 * 1024 + MAX_HEADER_BYTES;
 
-/** What a frame that waits costs besides its payload, in bytes, so that small ones are bounded as well: 512. */
+/** The cost of a queued frame besides its payload, in bytes, which bounds small ones as well: 512. */
 const FRAME_OVERHEAD_BYTES = 512;
 
-/** How many pongs wait to go out at most; beyond, the latest takes the place of the one before it: 64. */
+/** The most queued pongs: 64. Beyond, the latest replaces the one before it. */
 export const MAX_QUEUED_PONGS = 64;
 
-/** With more than this unread, in bytes, nothing is read from the connection until it is received: 8 MiB. */
+/** Above this many unread bytes, reading stops until messages are received: 8 MiB. */
 export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
 
-/** How long the peer may take to end TCP once both close frames were sent, in milliseconds: 1 s (RFC 6455 section 7.1.1). */
+/** Deadline for the peer's end of TCP after both close frames, in milliseconds: 1 s (RFC 6455 section 7.1.1). */
 const TCP_END_TIMEOUT_MS = 1000;
 
-/** How many bytes of a payload a trace shows: all of a control frame. */
+/** The most bytes of a payload in a trace: all of a control frame. */
 const TRACED_BYTES = 125;
 
 /**
  * Opens a connection with our own frames.
  *
  * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
- * @param options What to ask for, whom to trust and how long to wait.
+ * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
- * @throws {OpenError} If no connection was made, the upgrade was refused or is not valid in every field (RFC 6455 section
- * 4.1), or not all was done within `connectTimeoutMs`.
- * @throws {OptionError} If an option cannot be used; nothing was sent then.
+ * @throws {OpenError} If there is no connection, the upgrade was refused or is not valid in every field (RFC 6455
+ * section 4.1), or `connectTimeoutMs` has passed.
+ * @throws {OptionError} If an option cannot be used, before anything is sent.
  *
  * @example
  * ```ts
@@ -107,13 +107,13 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
   try {
     tcp = await within(dialing, "connection", { timeoutMs, signal });
   } catch (error) {
-    // A connection that is half made, or comes too late, is not wanted any more.
+    // Drop a half-made or late connection.
     if (latest) closeQuietly(latest);
     dialing.then(closeQuietly, () => {});
     if (!(error instanceof TimeoutError)) throw error;
     const { proxy } = destination;
     const message = `No connection${placeOf(destination)} within ${timeoutMs / 1000} s`;
-    // Whoever is connected to a proxy waits for its tunnel, or for TLS through it.
+    // A connection to a proxy waits for its tunnel, or for TLS through it.
     throw new OpenError("no-connection", message, { reason: proxy && latest ? "proxy" : "silent" });
   }
   try {
@@ -135,7 +135,7 @@ function closeQuietly(tcp: Deno.Conn): void {
   try {
     tcp.close();
   } catch {
-    // It is closed already.
+    // Closed already.
   }
 }
 
@@ -148,14 +148,14 @@ class WireConnection implements Connection {
   readonly #tcp: Deno.Conn;
   readonly #endpoint: Endpoint;
   readonly #codec: MessageDeflate | undefined;
-  /** The message of the peer is compressed. */
+  /** Whether the peer's message is compressed. */
   #isInflated = false;
   readonly #wire = { sent: 0, received: 0 };
   readonly #maxBufferedBytes: number;
   readonly #fragmentBytes: number;
   readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
   readonly #onBreach: OpenOptions["onBreach"];
-  /** Where a breach begins, where somebody wants to know. */
+  /** Finds the start of a breach, if a listener wants it. */
   readonly #breach: BreachFinder | undefined;
   readonly #inbox = new Inbox(() => this.#room?.resolve());
   readonly #end = Promise.withResolvers<CloseRecord>();
@@ -165,7 +165,7 @@ class WireConnection implements Connection {
   #writing: Promise<unknown> = Promise.resolve();
   #queuedBytes = 0;
   #isBroken = false;
-  /** The work since timers and signals had their turn, in frames. */
+  /** The work since timers and signals last ran, in frames. */
   #work = 0;
   #outgoing: Uint8Array | undefined;
   #record: CloseRecord | undefined;
@@ -200,17 +200,17 @@ class WireConnection implements Connection {
     const kind = kindOf(message);
     const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
     const codec = !this.#record && this.#codec?.isWorth(plain.byteLength) ? this.#codec : undefined;
-    // Fragments are cut out of what was compressed (RFC 7692 section 6.1).
+    // Fragmentation comes after compression (RFC 7692 section 6.1).
     const payload = codec?.deflateWhole(plain) ?? plain;
     if (codec) this.#traceMessage("out", OPCODE[kind], plain);
     let at = 0;
     do {
-      // The peer may close in the middle of the message: no data may follow the close frame (RFC 6455 section 5.5.1).
+      // The peer may close inside the message, and no data may follow the close frame (RFC 6455 section 5.5.1).
       await this.#assertOpen(options);
       const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
       const former = this.#writing;
       this.#endpoint.sendFragment(kind, payload.subarray(at, end), end === payload.byteLength, codec !== undefined);
-      // What waits is bounded: then nothing is made before what came before is written.
+      // Above the limit, the next fragment waits for the write before this one.
       if (this.#queuedBytes > this.#maxBufferedBytes) await within(former, "room to send", options);
       at = end;
     } while (at < payload.byteLength);
@@ -242,7 +242,7 @@ class WireConnection implements Connection {
     const key = payload.toHex();
     const pong = Promise.withResolvers<void>();
     this.#pings.set(key, pong.resolve);
-    // The time begins when the ping goes out, not when it waits behind a message.
+    // The clock starts when the ping goes out, not while the ping is queued.
     let since = performance.now();
     const going = this.#writing.then(() => since = performance.now());
     this.#endpoint.ping(payload);
@@ -288,20 +288,20 @@ class WireConnection implements Connection {
     else this.#inbox.add(message);
   }
 
-  /** Who waits for a message learns why none can come before the connection has ended. */
+  /** Fails a wait for a message at once: the connection may take long to end. */
   #onFailure(error: ProtocolError): void {
     if (this.#breach) this.#onBreach?.({ problem: error.message, start: this.#breach.bytes() });
     if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
   }
 
-  /** Puts what the endpoint wants to send behind what is being written. A control frame's payload is good only for now. */
+  /** Queues a frame of the endpoint. The payload of a control frame is valid only during this call. */
   #onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean, reserved: number): void {
     if (opcode === OPCODE.pong) return this.#queuePong(payload.slice());
     if (opcode === OPCODE.close) this.#room?.resolve();
     this.#write(opcode, opcode < OPCODE.close ? payload : payload.slice(), final, reserved);
   }
 
-  /** Behind a slow peer the latest ping alone has to be answered (RFC 6455 section 5.5.3), so pongs do not pile up. */
+  /** Bounds the pongs for a slow peer: only its latest ping needs an answer (RFC 6455 section 5.5.3). */
   #queuePong(payload: Uint8Array<ArrayBuffer>): void {
     if (this.#pongs.length >= MAX_QUEUED_PONGS) this.#pongs.pop();
     if (this.#pongs.push(payload) > 1) return;
@@ -313,7 +313,7 @@ class WireConnection implements Connection {
     }).catch(() => {});
   }
 
-  /** Puts a frame behind those that are being written; how a write fails is told by the end of the connection. */
+  /** Queues a frame for writing; the end of the connection reports a failed write. */
   #write(opcode: number, payload: Uint8Array, final: boolean, reserved: number): void {
     const cost = payload.byteLength + FRAME_OVERHEAD_BYTES;
     this.#queuedBytes += cost;
@@ -324,8 +324,8 @@ class WireConnection implements Connection {
   }
 
   /**
-   * Writes a frame, masked. Header and payload go out in one write; a payload over 256 KiB goes through the same buffer a
-   * piece at a time, which is faster than a copy of all of it.
+   * Writes a masked frame. Header and payload go out in one write; a payload over 256 KiB goes through the same buffer
+   * in pieces, which is faster than one copy.
    */
   async #writeNow(opcode: number, payload: Uint8Array, final: boolean, reserved: number): Promise<void> {
     if (this.#record) throw new ConnectionClosedError(this.#record);
@@ -348,7 +348,7 @@ class WireConnection implements Connection {
         at = 0;
       } while (taken < payload.byteLength);
     } catch {
-      // What was the matter is seen by the reader, who may still find a close frame; it must not pause now.
+      // The reader finds the cause, and may still find a close frame: it must not pause now.
       this.#isBroken = true;
       this.#room?.resolve();
       throw new ConnectionClosedError(await this.closed);
@@ -360,7 +360,7 @@ class WireConnection implements Connection {
     let detail = "";
     try {
       this.#receive(rest);
-      // What is compressed may inflate to a thousand times as much.
+      // Compressed bytes may inflate to a thousand times as many.
       const buffer = new Uint8Array(this.#codec ? READ_BYTES / 16 : READ_BYTES);
       while (!this.#isOver()) {
         while (this.#mayPause()) await this.#hasRoom();
@@ -372,7 +372,7 @@ class WireConnection implements Connection {
         this.#receive(buffer.subarray(0, read));
         this.#work += workOfBytes(read);
         if (this.#work < MAX_PERIOD_WORK) continue;
-        // Reads whose bytes are there complete at once: a flood would keep deadlines and Ctrl-C waiting.
+        // Reads of available bytes complete at once: a flood would starve deadlines and Ctrl-C.
         this.#work = 0;
         await untilEvents();
       }
@@ -390,12 +390,12 @@ class WireConnection implements Connection {
     this.#endpoint.receive(bytes);
   }
 
-  /** Whether so much is unread that the peer has to wait; not once the end is near. */
+  /** Whether to stop reading until messages are received; not once the end is near. */
   #mayPause(): boolean {
     return this.#inbox.bytes > MAX_UNREAD_WIRE_BYTES && !this.#endpoint.sent && !this.#isBroken;
   }
 
-  /** Whether nothing that is still wanted can come: a connection that has failed is not listened to (section 7.1.7). */
+  /** Whether further bytes cannot matter: a failed connection is not read (section 7.1.7). */
   #isOver(): boolean {
     return this.#record !== undefined || this.#endpoint.phase === "closed" || this.#endpoint.phase === "failed";
   }
@@ -443,7 +443,7 @@ class WireConnection implements Connection {
       const start = payload.slice(0, TRACED_BYTES);
       this.#onFrame?.({ direction, header, start, ...(inflatedBytes !== undefined && { inflatedBytes }) });
     } catch {
-      // A listener that fails is not the connection's fault, and does not end it.
+      // An error of a listener does not end the connection.
     }
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The opening handshake over a connection of our own (RFC 6455 section 4.1).
+ * The opening handshake over our own connection (RFC 6455 section 4.1).
  *
  * @module
  */
@@ -14,15 +14,15 @@ import { OPEN_FAILURE_TEXT } from "../net/failure.ts";
 import { type HeadTrace, OpenError, type OpenOptions, OptionError } from "./connection.ts";
 
 /**
- * Asks for the upgrade, and verifies the answer.
+ * Requests the upgrade, and verifies the answer.
  *
  * @param tcp The connection.
- * @param url Where it leads to.
+ * @param url The URL.
  * @param options The subprotocols and fields to send.
- * @param deadline When the connect timeout ends, on the clock of `performance.now()`.
- * @returns The subprotocol that was selected, how messages are compressed, and what came behind the answer.
- * @throws {OpenError} If there is no answer, or one that is not a valid upgrade (RFC 6455 section 4.1).
- * @throws {OptionError} If an option cannot go out as it is.
+ * @param deadline The end of the connect timeout, on the clock of `performance.now()`.
+ * @returns The selected subprotocol, the agreed compression, and the bytes that arrived behind the answer.
+ * @throws {OpenError} If there is no answer, or no valid upgrade (RFC 6455 section 4.1).
+ * @throws {OptionError} If an option cannot be sent unchanged.
  */
 export async function upgrade(
   tcp: Deno.Conn,
@@ -41,7 +41,7 @@ export async function upgrade(
   try {
     await writeAll(tcp, request);
   } catch {
-    // The answer, or the end of the connection, says why.
+    // The answer or the end of the connection shows the cause.
   }
   const answer = await readAnswer(tcp);
   onHead?.({ direction: "in", ...answer.head });
@@ -54,7 +54,7 @@ export async function upgrade(
   return { protocol, deflate: agreement, rest: answer.rest };
 }
 
-/** The head as it goes out: one byte a character. */
+/** Encodes the head, one byte a character. */
 function requestFor(request: UpgradeRequest): Uint8Array {
   try {
     return Uint8Array.from(encodeRequest(request), (char) => char.charCodeAt(0));
@@ -63,7 +63,7 @@ function requestFor(request: UpgradeRequest): Uint8Array {
   }
 }
 
-/** The request line and the fields of a head that we have made. */
+/** Splits our own head into request line and fields. */
 function linesOf(request: Uint8Array): Pick<HeadTrace, "startLine" | "fields"> {
   const [startLine = "", ...lines] = String.fromCharCode(...request).split("\r\n").filter((line) => line !== "");
   return { startLine, fields: lines.map((line) => [line.replace(/:.*/s, ""), line.replace(/^[^:]*:\s*/, "")]) };
@@ -73,7 +73,7 @@ function unreadableProblems({ status, problem }: Answer): string[] {
   return isRefusal(status) ? [`status ${status} instead of 101`, problem] : [problem];
 }
 
-/** Whether the status alone says that there is no upgrade. */
+/** Whether the status alone refuses the upgrade. */
 function isRefusal(status: number): boolean {
   return status >= 200;
 }

@@ -1,12 +1,12 @@
 /**
- * Frames as a raw peer writes them: also those that RFC 6455 does not allow.
+ * Frames of a raw peer, also those that RFC 6455 forbids.
  *
  * @module
  */
 
 import { applyMask, MAX_HEADER_BYTES, OPCODE, writeHeader } from "../protocol/frame.ts";
 
-/** A frame on its way out. */
+/** A frame to send. */
 export interface RawFrame {
   /** The opcode, 0 to 15. */
   readonly opcode: number;
@@ -16,19 +16,19 @@ export interface RawFrame {
   readonly final?: boolean;
   /** The three reserved bits, 0 to 7; 0 by default. */
   readonly reserved?: number;
-  /** Whether the payload goes out masked, as only a client's may; `false` by default. */
+  /** Whether to mask the payload, as only a client may; `false` by default. */
   readonly isMasked?: boolean;
-  /** Whether the length takes more bytes than it needs; `false` by default. */
+  /** Whether to write the length in more bytes than it needs; `false` by default. */
   readonly isLengthened?: boolean;
-  /** What a length of 64 bits says instead of the length of the payload, up to 2^64 - 1. */
+  /** A length of 64 bits to write instead of the payload's, up to 2^64 - 1. */
   readonly claimedLength?: bigint;
 }
 
-/** The longest payload that is written in one piece, in bytes: 64 KiB. */
+/** The longest payload to write in one piece, in bytes: 64 KiB. */
 export const PIECE_BYTES = 64 * 1024;
 
 /**
- * Writes a frame in pieces, which are made as they are taken: a long frame is never there a second time.
+ * Encodes a frame in pieces on demand, so that a long frame is never copied as a whole.
  *
  * @param frame The frame.
  * @returns The frame in one piece if its payload has at most 64 KiB, else the header, then the payload in pieces of 64 KiB.
@@ -64,10 +64,10 @@ export function* encodeRawFrame(frame: RawFrame): Iterable<Uint8Array<ArrayBuffe
   }
 }
 
-/** A length that takes 64 bits. */
+/** The smallest length that takes 64 bits. */
 const LONG_BYTES = 65536;
 
-/** Writes a header; one that is lengthened has 16 bits for a length where 7 would do, else 64. */
+/** Writes a header; a lengthened one has 16 bits for a length of 7 bits, else 64. */
 function headerOf(frame: RawFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuffer> {
   const { opcode, payload, final = true, reserved = 0, isLengthened = false, claimedLength } = frame;
   const length = payload.byteLength;
@@ -91,7 +91,7 @@ function headerOf(frame: RawFrame, maskingKey?: Uint8Array): Uint8Array<ArrayBuf
 }
 
 /**
- * Tells whether a frame carries a part of a message.
+ * Tells whether a frame is a data frame.
  *
  * @param frame The frame.
  * @returns `false` for a control frame.

@@ -1,5 +1,5 @@
 /**
- * A raw peer: one end of a WebSocket connection that reads strictly and writes frames as it is told, also those that break the
+ * A raw peer: one end of a WebSocket connection that reads strictly and writes any frame, also one that breaks the
  * rules.
  *
  * @module
@@ -14,22 +14,22 @@ import { encodeRawFrame, PIECE_BYTES, type RawFrame } from "./frame.ts";
 import type { RawMessage } from "./shape.ts";
 import type { RawSocket } from "./socket.ts";
 
-/** Frames go out together until they have this many bytes: 64 KiB. */
+/** The size that ends a batch of frames, in bytes: 64 KiB. */
 const BATCH_BYTES = 64 * 1024;
 
-/** So many pieces of frames go out together at most, so that a turn is short: 1,024. */
+/** The most pieces in one batch, so that a turn is short: 1,024. */
 const BATCH_PIECES = 1024;
 
-/** So much is taken at once of what is compressed, as it may inflate to a thousand times as much, in bytes: 4 KiB. */
+/** The slice of compressed bytes to inflate at once, as it may become a thousand times as long, in bytes: 4 KiB. */
 const COMPRESSED_SLICE_BYTES = 4 * 1024;
 
-/** How often a slow connection writes, in milliseconds: 50 ms. */
+/** The write interval of a slow connection, in milliseconds: 50 ms. */
 const SLOW_BEAT_MS = 50;
 
 /**
- * The server's end of a connection. An {@linkcode Endpoint} reads, answers pings, and says which close frame would be right;
- * whether that one goes out, or another, or none, is left to the program. It reads only when a message is wanted, and holds at
- * most one that is under way, of 16 MiB.
+ * The server's end of a connection. An {@linkcode Endpoint} reads, answers pings, and computes the right close frame;
+ * the program decides whether to send that one, another or none. The peer reads only when the program wants a message,
+ * and holds at most one incomplete message, of 16 MiB.
  *
  * @example
  * ```ts
@@ -54,9 +54,9 @@ const SLOW_BEAT_MS = 50;
  * ```
  */
 export class RawPeer {
-  /** Moves the bytes. */
+  /** The socket below. */
   readonly socket: RawSocket;
-  /** How fast frames go out, in bytes a second. */
+  /** The speed of sending, in bytes a second. */
   bytesPerSecond = Infinity;
 
   readonly #endpoint: Endpoint;
@@ -71,11 +71,11 @@ export class RawPeer {
   #initiator: "local" | "peer" | null = null;
 
   /**
-   * Begins behind the opening handshake.
+   * Starts after the opening handshake.
    *
-   * @param socket Moves the bytes.
-   * @param early What arrived together with the handshake.
-   * @param inflater Inflates compressed messages, if they were agreed on.
+   * @param socket The socket below.
+   * @param early Bytes that arrived behind the request head.
+   * @param inflater Inflates compressed messages, if compression was negotiated.
    */
   constructor(socket: RawSocket, early?: Uint8Array<ArrayBuffer>, inflater?: MessageInflater) {
     this.socket = socket;
@@ -93,15 +93,15 @@ export class RawPeer {
     }, { inflater });
   }
 
-  /** The other side's close frame, or `null` if none has come; one behind a breach does not count. */
+  /** The other side's close frame, `null` if none has arrived; one behind a breach does not count. */
   get received(): CloseFrame | null {
     // The endpoint answers a breach with a close frame of its own.
     return this.#endpoint.initiator === "peer" ? this.#endpoint.received : null;
   }
 
   /**
-   * The payload of the close frame that would be right: the answer to that of the other side, or the one that fails the
-   * connection after a breach. Empty as long as there is neither.
+   * The payload of the right close frame: the answer to the other side's, or the one that fails the connection after a
+   * breach. Empty before either.
    */
   get answer(): Uint8Array<ArrayBuffer> {
     return this.#answer;
@@ -112,23 +112,23 @@ export class RawPeer {
     return this.#sent !== null;
   }
 
-  /** Whether a close frame can still be sent: there has been none, and no frame is under way. */
+  /** Whether a close frame can still be sent: none has gone out, and no frame is under way. */
   get canClose(): boolean {
     return !this.hasSentClose && !this.#isInLongFrame;
   }
 
-  /** Whether nothing more can be done. A close frame counts once the messages before it are taken. */
+  /** Whether nothing is left to do. A close frame counts once the messages before it are taken. */
   get isOver(): boolean {
     return (this.received !== null && this.#inbox.length === 0) || this.hasSentClose || this.socket.isOver;
   }
 
-  /** How many bytes of messages have come and were not taken. A message that grows is there twice for a moment. */
+  /** Bytes of messages that were not taken. An incomplete message counts twice, as growing copies it. */
   get pendingBytes(): number {
     return 2 * (this.#endpoint.incomplete?.bytes ?? 0) + this.#inboxBytes;
   }
 
   /**
-   * Waits for the next complete message; pings are answered meanwhile. Messages come before the breach behind them.
+   * Waits for the next complete message, and answers pings meanwhile. Messages before a breach come first.
    *
    * @returns The message, or `undefined` once the other side has sent its close frame.
    * @throws {ProtocolError} If the other side breaks the protocol, unless it has sent its close frame before.
@@ -153,23 +153,23 @@ export class RawPeer {
     return message;
   }
 
-  /** Reads and forgets messages until the other side sends its close frame. */
+  /** Drops messages until the other side sends its close frame. */
   async receiveClose(): Promise<void> {
     while (await this.receive()) {
-      // A message that nobody answers.
+      // Drop the message.
     }
   }
 
-  /** Lets go of the messages that were not taken. */
+  /** Drops the messages that were not taken. */
   forget(): void {
     this.#inbox.length = 0;
     this.#inboxBytes = 0;
   }
 
   /**
-   * Sends frames as they are.
+   * Sends frames unchanged.
    *
-   * @param frames The frames; they are made as they are taken.
+   * @param frames The frames, made on demand.
    * @throws {PeerGoneError} If the other side is gone.
    */
   async sendFrames(frames: Iterable<RawFrame>): Promise<void> {
@@ -189,7 +189,7 @@ export class RawPeer {
    * Sends a close frame.
    *
    * @param payload Its payload, legal or not.
-   * @param after Frames that follow in the same write: who has ended the connection would not see them.
+   * @param after Frames that follow in the same write: a later write would miss a peer that ends the connection.
    */
   async sendClose(payload: Uint8Array<ArrayBuffer>, ...after: RawFrame[]): Promise<void> {
     this.#sent ??= closeFrameOf(payload);
@@ -198,9 +198,9 @@ export class RawPeer {
   }
 
   /**
-   * Says how the connection has ended. The frame that was sent may be one that breaks the rules.
+   * Makes the close record. The frame that was sent may break the rules.
    *
-   * @param detail What else is known of it; empty if nothing is.
+   * @param detail Further words about the end; may be empty.
    * @returns Both halves of the end.
    */
   closeRecord(detail: string): CloseRecord {
@@ -217,7 +217,7 @@ export class RawPeer {
     };
   }
 
-  /** Called when something was read; what it throws ends the wait for a message. */
+  /** Called after each read; an error from here ends the wait for a message. */
   protected onRead(): void {}
 
   *#encodeEach(frames: Iterable<RawFrame>): Iterable<Uint8Array> {
@@ -228,12 +228,12 @@ export class RawPeer {
     }
   }
 
-  /** Writes pieces together, up to the size of a batch; the next are made when these have been taken. */
+  /** Writes pieces in batches; the pieces of the next batch are made after the write. */
   async #write(pieces: Iterable<Uint8Array>): Promise<void> {
     let batch: Uint8Array[] = [];
     let bytes = 0;
     let failure: { readonly error: unknown } | undefined;
-    // A frame that is one too many ends the message, and those before it still go out.
+    // An error while making a frame ends the message; the frames before it still go out.
     for (const piece of guarded(pieces, (error) => failure = { error })) {
       batch.push(piece);
       bytes += piece.byteLength;
@@ -260,7 +260,7 @@ export class RawPeer {
 }
 
 /**
- * Reads a close frame, which may break the rules, as far as possible.
+ * Reads a close frame as far as possible, even if it breaks the rules.
  *
  * @param payload Its payload.
  * @returns Code and reason.
@@ -281,7 +281,7 @@ export function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
   };
 }
 
-/** Gives what can be made, and tells of the error that ends it. */
+/** Yields items until the first error, and reports the error. */
 function* guarded<T>(items: Iterable<T>, onError: (error: unknown) => void): Iterable<T> {
   try {
     yield* items;
@@ -290,7 +290,7 @@ function* guarded<T>(items: Iterable<T>, onError: (error: unknown) => void): Ite
   }
 }
 
-/** The first half of bytes that come in pieces. */
+/** Yields the first half of the bytes. */
 function* firstHalf(pieces: readonly Uint8Array[]): Iterable<Uint8Array> {
   let left = Math.ceil(pieces.reduce((sum, piece) => sum + piece.byteLength, 0) / 2);
   for (const piece of pieces) {
@@ -301,10 +301,10 @@ function* firstHalf(pieces: readonly Uint8Array[]): Iterable<Uint8Array> {
 }
 
 /**
- * Writes the payload of a close frame, of a legal code or not.
+ * Encodes the payload of a close frame with any code, legal or not.
  *
  * @param code The close code, 0 to 65535.
- * @param reason The reason; what is over 123 bytes of UTF-8 makes a frame that is too long.
+ * @param reason The reason; more than 123 bytes of UTF-8 make the frame too long.
  * @returns The payload.
  *
  * @example

@@ -1,5 +1,5 @@
 /**
- * Plays a script over a connection behind the opening handshake, and keeps all that the other side does.
+ * Plays a script over a connection after the opening handshake, and records all that the other side does.
  *
  * @module
  */
@@ -13,67 +13,67 @@ import type { ScriptFrame, Step } from "./script.ts";
 import type { RawTransport } from "./transport.ts";
 import { type WireEntry, WireLog } from "./wire_log.ts";
 
-/** A frame that the other side sent, with the place in the script. */
+/** A frame of the other side, with its place in the script. */
 export interface ReceivedFrame extends SeenFrame {
-  /** The step during which it came, from 0; the number of steps for one behind the last. */
+  /** The step during which it arrived, from 0; the number of steps after the last one. */
   readonly step: number;
-  /** When it came, in milliseconds since the beginning. */
+  /** Its time of arrival, in milliseconds since the start. */
   readonly atMs: number;
 }
 
-/** All that the other side did. */
+/** The record of the other side. */
 export interface Seen {
   /** Its frames, in order. */
   readonly frames: readonly ReceivedFrame[];
-  /** What went over the connection, the first and last entries; {@linkcode omitted} stand between them. */
+  /** The first and last entries of the traffic; {@linkcode omitted} stand between them. */
   readonly wire: readonly WireEntry[];
-  /** How many entries are left out. */
+  /** The number of entries left out. */
   readonly omitted: number;
-  /** How the other side ended TCP; `"none"` if it did not. */
+  /** The other side's end of TCP; `"none"` if it did not end. */
   readonly end: "fin" | "reset" | "none";
-  /** The step during which the close frame or the end came; `Infinity` if neither did. */
+  /** The step during which the close frame or the end arrived; `Infinity` without either. */
   readonly endStep: number;
-  /** When the close frame or the end came, in milliseconds since the beginning; `Infinity` if neither did. */
+  /** Time of the close frame or the end, in milliseconds since the start; `Infinity` without either. */
   readonly endMs: number;
-  /** Whether a frame of the other side was under way at the end. */
+  /** Whether the end cut a frame of the other side. */
   readonly isCutOff: boolean;
-  /** Whether a frame, or all together, were longer than a player keeps. */
+  /** Whether a frame, or all together, passed the limit of a player. */
   readonly isTooLong: boolean;
-  /** The close code that we sent; `null` if no close frame of ours went out. */
+  /** Our close code; `null` if no close frame of ours went out. */
   readonly sentClose: number | null;
-  /** Whether a ping asked at the end whether the other side goes on, and its pong came. */
+  /** Whether the other side goes on: it answered the ping at the end. */
   readonly wentOn: boolean;
-  /** Whether the other side had not done in time what was waited for. */
+  /** Whether the other side missed a deadline. */
   readonly isLate: boolean;
 }
 
-/** How the script ends, and how long each wait may take. */
+/** Options of a {@linkcode Player}. */
 export interface PlayOptions {
-  /** Who plays: a client masks its frames, and waits for the server to end TCP. */
+  /** Our role: a client masks its frames, and waits for the server to end TCP. */
   readonly role: "client" | "server";
   /** The longest silence of the other side before it is late, in milliseconds. */
   readonly silenceMs: number;
-  /** Told of each frame, for a trace. */
+  /** Receives each frame, for a trace. */
   readonly onFrame?: ((entry: WireEntry) => void) | undefined;
 }
 
-/** So many frames are kept at most: 131,072, twice what the longest case sends. One more ends the connection. */
+/** The most frames to keep: 131,072, twice as many as the longest case sends. One more ends the connection. */
 export const MAX_SEEN_FRAMES = 128 * 1024;
 
-/** So long a failure may take before a ping asks whether the other side goes on, in milliseconds: 250. */
+/** Time for the other side to fail the connection before a ping asks, in milliseconds: 250. */
 const FAILURE_GRACE_MS = 250;
 
-/** How much is read at once, in bytes: 128 KiB. */
+/** The size of one read, in bytes: 128 KiB. */
 const READ_BYTES = 128 * 1024;
 
-/** So many bytes go out together at most: 128 KiB. */
+/** The size that ends a batch for one write: 128 KiB. */
 const BATCH_BYTES = 128 * 1024;
 
 /** The payload of the ping that asks whether the other side goes on. */
 const PROBE: Uint8Array<ArrayBuffer> = new TextEncoder().encode("still there?");
 
 /**
- * One connection that plays a script. Everything ends when its transport is closed.
+ * One connection that plays a script. Closing its transport ends everything.
  *
  * @example
  * ```ts
@@ -127,9 +127,9 @@ export class Player {
   readonly #wholes = new WeakMap<ScriptFrame, Uint8Array>();
 
   /**
-   * Begins behind the opening handshake.
+   * Starts after the opening handshake.
    *
-   * @param transport Moves the bytes.
+   * @param transport The transport below.
    * @param options The role and the deadlines.
    */
   constructor(transport: RawTransport, options: PlayOptions) {
@@ -140,9 +140,9 @@ export class Player {
   }
 
   /**
-   * Begins to read, in the background.
+   * Starts reading in the background.
    *
-   * @param early What came behind the handshake.
+   * @param early Bytes that arrived behind the handshake.
    */
   begin(early: Uint8Array): void {
     this.#reader.push(early);
@@ -155,7 +155,7 @@ export class Player {
   }
 
   /**
-   * Plays steps, as long as the other side keeps the connection. Once a close frame of ours is out, all steps are played.
+   * Plays steps while the other side keeps the connection. Once our close frame is out, all steps are played.
    *
    * @param steps The steps.
    */
@@ -168,11 +168,11 @@ export class Player {
   }
 
   /**
-   * Waits for the replies, then for the end: sends a close frame unless one is out, and awaits the answer and the end of TCP.
+   * Waits for the replies, sends a close frame unless one is out, and awaits the answer and the end of TCP.
    *
    * @param code The close code to send.
-   * @param messages How many messages have to come first.
-   * @param pongs How many pongs have to come first.
+   * @param messages The number of messages to await first.
+   * @param pongs The number of pongs to await first.
    */
   async finish(code: number, messages = 0, pongs = 0): Promise<void> {
     await this.#until(() => this.isOver || (this.#messages >= messages && this.#pongs >= pongs));
@@ -180,7 +180,7 @@ export class Player {
     await this.#awaitEnd();
   }
 
-  /** Waits until the other side fails the connection, and asks with a ping whether it goes on. */
+  /** Waits for the other side to fail the connection; otherwise a ping asks whether it goes on. */
   async awaitFailure(): Promise<void> {
     await this.#until(() => this.isOver, FAILURE_GRACE_MS, false);
     if (!this.isOver && this.#sentClose === null) {
@@ -193,13 +193,13 @@ export class Player {
     await this.#awaitEnd();
   }
 
-  /** Ends every wait, as the transport is closed; the other side has not ended the connection by that. */
+  /** Ends every wait after we closed the transport; this does not count as an end by the other side. */
   stop(): void {
     this.#isStopped = true;
     this.#wake?.();
   }
 
-  /** What the other side did so far. */
+  /** The record of the other side so far. */
   seen(): Seen {
     return {
       frames: this.#frames,
@@ -216,9 +216,9 @@ export class Player {
     };
   }
 
-  /** The close frames are answered; a client then waits for the end of TCP, a server ends it. */
+  /** Answers the close frame; then a client waits for the end of TCP, and a server ends it. */
   async #awaitEnd(): Promise<void> {
-    // Who has done nothing by now would end TCP only as we do.
+    // A peer that did nothing until now would end TCP only because we do.
     if (!await this.#until(() => this.isOver)) return;
     if (this.#hasClosed && this.#sentClose === null && this.#end === "none") {
       const close = this.#frames.find(({ opcode }) => opcode === OPCODE.close);
@@ -268,7 +268,7 @@ export class Player {
     }
   }
 
-  /** Frames are made once: who floods must not be busier than who is flooded. */
+  /** Encodes the frame once: a flood must cost us less than the other side. */
   async #repeat(frame: ScriptFrame, count: number): Promise<void> {
     this.#noteSent(frame);
     const once = this.#wholeOf(frame);
@@ -279,7 +279,7 @@ export class Player {
     }
   }
 
-  /** The bytes of a frame that goes out in parts, which have one mask. */
+  /** Encodes a frame once, as its parts share one mask. */
   #wholeOf(frame: ScriptFrame): Uint8Array {
     const known = this.#wholes.get(frame);
     if (known) return known;
@@ -310,7 +310,7 @@ export class Player {
   }
 
   async #sendClose(code: number): Promise<void> {
-    // The answer to a code that must not be sent is 1002.
+    // A code that must not be sent is answered with 1002.
     await this.#sendFrames([{ opcode: OPCODE.close, payload: closePayload(code) }]);
   }
 
@@ -350,7 +350,7 @@ export class Player {
       await this.#transport.write(bytes);
       this.#heard++;
     } catch {
-      // The reader meets the end, and what came before it.
+      // The reader sees the end, and the bytes before it.
       this.#isBroken = true;
     }
   }
@@ -393,7 +393,7 @@ export class Player {
     this.#endMs = Math.min(this.#endMs, performance.now() - this.#start);
   }
 
-  /** Waits until something is so; gives up after a silence, or a fixed time. */
+  /** Waits for a condition; gives up after a silence, or a fixed time. */
   async #until(isSo: () => boolean, ms = this.#options.silenceMs, isSilence = true): Promise<boolean> {
     let isTimeUp = false;
     let heard = this.#heard;

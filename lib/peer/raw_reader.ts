@@ -1,12 +1,12 @@
 /**
- * Frames as they come, right or wrong: for whoever judges them.
+ * Frames as they arrive, right or wrong, for a judge.
  *
  * @module
  */
 
 import { applyMask, type FrameHeader, MAX_HEADER_BYTES, readMaskingKey } from "../protocol/frame.ts";
 
-/** A frame that came. */
+/** A frame that arrived. */
 export interface SeenFrame extends FrameHeader {
   /** The payload, unmasked. */
   readonly payload: Uint8Array<ArrayBuffer>;
@@ -16,18 +16,18 @@ export interface SeenFrame extends FrameHeader {
   readonly maskingKey?: number | undefined;
 }
 
-/** The longest payload that is kept, in bytes: 64 MiB. A longer one ends the reading. */
+/** The longest payload, in bytes: 64 MiB. A longer one ends the reading. */
 export const MAX_SEEN_BYTES = 64 * 1024 ** 2;
 
-/** One for all empty payloads, as a flood has many. */
+/** All empty payloads share one array: a flood has many. */
 const NOTHING = new Uint8Array(0);
 
-/** The payloads of all frames that are kept, in bytes: 128 MiB. More ends the reading, so that a flood takes no more memory. */
+/** The limit of all payloads together, in bytes: 128 MiB. More ends the reading: a flood takes bounded memory. */
 export const MAX_ALL_SEEN_BYTES = 128 * 1024 ** 2;
 
 /**
- * Reads frames and forgives all: reserved bits, unknown opcodes, masks of the wrong side, long control frames, fragments in any
- * order. What it gives can be judged as a whole.
+ * Reads frames and accepts all: reserved bits, unknown opcodes, masks of the wrong side, long control frames, fragments
+ * in any order. A judge sees the whole.
  *
  * @example
  * ```ts
@@ -55,20 +55,20 @@ export class RawReader {
   #isSpent = false;
 
   /**
-   * Begins between two frames.
+   * Starts between two frames.
    *
-   * @param onFrame Told of each frame once it is complete.
+   * @param onFrame Receives each complete frame.
    */
   constructor(onFrame: (frame: SeenFrame) => void) {
     this.#onFrame = onFrame;
   }
 
-  /** Whether a frame was longer than 64 MiB, or all were more than 128 MiB: nothing behind it is read. */
+  /** Whether a frame passed 64 MiB, or all passed 128 MiB: the reader reads nothing behind it. */
   get isSpent(): boolean {
     return this.#isSpent;
   }
 
-  /** Whether a frame has begun and not ended. */
+  /** Whether the last frame is incomplete. */
   get isInsideFrame(): boolean {
     return this.#header !== undefined || this.#headLength > 0;
   }

@@ -1,28 +1,28 @@
 /**
- * The shapes that messages and frames take on their way out of a raw peer.
+ * Changes of messages and frames before a raw peer sends them.
  *
  * @module
  */
 
 import type { RawFrame } from "./frame.ts";
 
-/** A message on its way out; it may become several, and its text need not be UTF-8. */
+/** A message to send. A shape may make several of it, and its text need not be UTF-8. */
 export interface RawMessage {
-  /** Whether it goes out as text or as binary. */
+  /** Its kind. */
   readonly kind: "text" | "binary";
   /** Its bytes. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
-/** Makes other messages of a message: none, or several, in any order. It leaves their payload alone. */
+/** Turns a message into none or several, in any order, without changing its payload. */
 export type MessageShape = (message: RawMessage) => Iterable<RawMessage>;
 
-/** Makes other frames of the frames of one message. It makes them as they are taken, so that many take no memory. */
+/** Turns the frames of one message into others, on demand, so that many take no memory. */
 export type FrameShape = (frames: Iterable<RawFrame>) => Iterable<RawFrame>;
 
-/** A copy of a message that the steps change in place, so that many changes take the memory of one. */
+/** A copy of a message for edits in place, so that many edits take the memory of one. */
 export class MessageDraft {
-  /** Whether it goes out as text or as binary. */
+  /** Its kind. */
   kind: RawMessage["kind"];
   readonly #room: Uint8Array<ArrayBuffer>;
   #length: number;
@@ -31,7 +31,7 @@ export class MessageDraft {
    * Copies a message.
    *
    * @param message The message.
-   * @param addedBytes How much longer it may become, in bytes.
+   * @param addedBytes The most bytes that edits add.
    *
    * @example
    * ```ts
@@ -59,7 +59,7 @@ export class MessageDraft {
   /**
    * Keeps the first bytes only.
    *
-   * @param bytes How many.
+   * @param bytes Bytes to keep.
    */
   truncate(bytes: number): void {
     this.#length = Math.min(this.#length, bytes);
@@ -68,7 +68,7 @@ export class MessageDraft {
   /**
    * Adds the same byte many times.
    *
-   * @param count How often.
+   * @param count Repetitions.
    * @param byte The byte.
    */
   append(count: number, byte: number): void {
@@ -76,7 +76,7 @@ export class MessageDraft {
     this.#length += count;
   }
 
-  /** Changes the lowest bit of the last byte. Of UTF-8 that byte is ASCII or continues a character, and stays so. */
+  /** Flips the lowest bit of the last byte. UTF-8 stays valid: that byte is ASCII or continues a character. */
   corrupt(): void {
     const last = this.#length - 1;
     if (last >= 0) this.#room[last] = (this.#room[last] ?? 0) ^ 1;
@@ -85,8 +85,8 @@ export class MessageDraft {
 
 /** A change of the kind or the payload of a message. */
 export interface MessageEdit {
-  /** By how many bytes the message becomes longer, at most. */
+  /** The most bytes that the edit adds. */
   readonly addedBytes: number;
-  /** Makes the change. */
+  /** Edits the message. */
   readonly apply: (draft: MessageDraft) => void;
 }

@@ -1,8 +1,6 @@
 /**
- * Our end of a TCP connection: reads when asked to, writes no faster than the other side reads, and can end in every way that
- * TCP knows.
- *
- * It stands on `node:net`, as `Deno.Conn` cannot reset a connection.
+ * Our end of a TCP connection: reads on demand, writes no faster than the other side reads, and ends in every way of
+ * TCP. `Deno.Conn` cannot reset a connection, `node:net` can.
  *
  * @module
  */
@@ -13,20 +11,20 @@ import type { AcceptedStream } from "../net/tls.ts";
 import { MAX_WORK, Turns } from "../net/turns.ts";
 import { messageOf } from "../protocol/error.ts";
 
-/** How long a connection that is being ended waits for the other side to end it too, in milliseconds: 2 s. */
+/** Deadline for the other side's FIN after ours, in milliseconds: 2 s. */
 const LINGER_MS = 2000;
 
-/** How much is read at once, in bytes: 16 KiB, which is 2,700 empty messages. */
+/** The size of one read, in bytes: 16 KiB, which is 2,700 empty messages. */
 const READ_BYTES = 16 * 1024;
 
-/** How long a turn is, in milliseconds: 2. */
+/** The length of a turn, in milliseconds: 2. */
 const TURN_MS = 2;
 
-/** As how many frames a turn counts: 4,096, so that timers and new connections are served behind four turns. */
+/** The frames that a turn counts for: 4,096, so that timers and new connections run after four turns. */
 const TURN_WORK = 4 * MAX_WORK;
 
 /**
- * Thrown when something is wanted of a connection that has ended.
+ * Thrown when a connection has ended and cannot read or write.
  *
  * @example
  * ```ts
@@ -42,7 +40,7 @@ export class PeerGoneError extends Error {
 }
 
 /**
- * A TCP connection. Everything that waits ends when it is closed.
+ * A TCP connection. Closing it ends every wait.
  *
  * @example
  * ```ts
@@ -71,7 +69,7 @@ export class RawSocket implements AcceptedStream {
   readonly #turns: Turns;
   #rest: Uint8Array = new Uint8Array(0);
   #interruption = new AbortController();
-  /** Why every wait has ended. */
+  /** The error that ended every wait. */
   #closed: Error | undefined;
   #turnEnd = 0;
   #isOver = false;
@@ -79,7 +77,7 @@ export class RawSocket implements AcceptedStream {
   /**
    * Takes over a connection.
    *
-   * @param socket The connection; its server allows it to be half open.
+   * @param socket The connection, from a server with `allowHalfOpen`.
    * @param turns The queue of all connections.
    */
   constructor(socket: Socket, turns: Turns = new Turns()) {
@@ -89,7 +87,7 @@ export class RawSocket implements AcceptedStream {
     this.#socket = socket;
     this.#chunks = socket.iterator({ destroyOnReturn: false });
     socket.setNoDelay(true);
-    // The read or write that fails throws the error; unheard, the event would end the process.
+    // Reads and writes throw the error; without a listener the event would end the process.
     socket.on("error", () => {});
   }
 
@@ -99,10 +97,10 @@ export class RawSocket implements AcceptedStream {
   }
 
   /**
-   * Reads what has arrived, or waits for it.
+   * Reads the bytes that arrived, or waits for some.
    *
-   * @param into Where to.
-   * @returns How many bytes; `null` if the other side has ended the connection.
+   * @param into The buffer.
+   * @returns The number of bytes; `null` if the other side has ended the connection.
    * @throws {PeerGoneError} If the connection breaks, or is closed.
    */
   async read(into: Uint8Array): Promise<number | null> {
@@ -118,7 +116,7 @@ export class RawSocket implements AcceptedStream {
   }
 
   /**
-   * Reads what has arrived, or waits for it.
+   * Reads the bytes that arrived, or waits for some.
    *
    * @returns The bytes, at most 16 KiB.
    * @throws {PeerGoneError} If the other side has ended the connection.
@@ -134,7 +132,7 @@ export class RawSocket implements AcceptedStream {
    * Writes, and waits until the system has taken the bytes.
    *
    * @param bytes The bytes.
-   * @returns How many were written: all.
+   * @returns The number of bytes written: all.
    * @throws {PeerGoneError} If the other side has ended the connection.
    */
   async write(bytes: Uint8Array): Promise<number> {
@@ -145,7 +143,7 @@ export class RawSocket implements AcceptedStream {
   }
 
   /**
-   * Waits until it is this connection's turn to work, unless it is already: nothing that one does keeps the others waiting.
+   * Waits for this connection's turn, unless its turn is on: no connection keeps the others waiting.
    *
    * @throws {PeerGoneError} If the connection is closed meanwhile.
    */
@@ -157,18 +155,18 @@ export class RawSocket implements AcceptedStream {
   }
 
   /**
-   * Ends the wait that is under way, or the next one, with an error. The connection goes on.
+   * Ends the current wait, or the next one, with an error. The connection stays open.
    *
-   * @param error The error, which that wait throws.
+   * @param error The error for that wait to throw.
    */
   interrupt(error: Error): void {
     this.#interruption.abort(error);
   }
 
   /**
-   * Waits.
+   * Waits for a time.
    *
-   * @param ms How long, in milliseconds.
+   * @param ms The time in milliseconds.
    */
   async pause(ms: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -181,9 +179,9 @@ export class RawSocket implements AcceptedStream {
   }
 
   /**
-   * Reads and forgets until the other side ends the connection.
+   * Drops bytes until the other side ends the connection.
    *
-   * @throws {PeerGoneError} If {@linkcode close} does.
+   * @throws {PeerGoneError} If {@linkcode close} ends it.
    */
   async discard(): Promise<void> {
     const into = new Uint8Array(READ_BYTES);
@@ -200,10 +198,7 @@ export class RawSocket implements AcceptedStream {
     return Promise.resolve();
   }
 
-  /**
-   * Ends the connection in order (TCP FIN). To close it with bytes unread would turn the end into a reset, so that what
-   * still comes is read for a while.
-   */
+  /** Ends the connection in order (TCP FIN), and reads for a while: closing with unread bytes would send a reset. */
   async end(): Promise<void> {
     if (this.#isOver) return;
     this.#isOver = true;
@@ -212,16 +207,16 @@ export class RawSocket implements AcceptedStream {
     this.close();
   }
 
-  /** Ends the connection with a reset (TCP RST): what the other side has not read yet is lost. */
+  /** Ends the connection with a reset (TCP RST): bytes that the other side has not read are lost. */
   reset(): void {
     this.#isOver = true;
     this.#socket.resetAndDestroy();
   }
 
   /**
-   * Drops the connection, whatever state it is in, and ends every wait.
+   * Drops the connection in any state, and ends every wait.
    *
-   * @param reason Why.
+   * @param reason The error message.
    */
   close(reason = "Connection is closed"): void {
     this.#isOver = true;

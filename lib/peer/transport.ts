@@ -1,25 +1,25 @@
 /**
- * What moves the bytes of a player, over either end of a connection.
+ * The transport of a player, for either end of a connection.
  *
  * @module
  */
 
 import { writeAll } from "../net/dial.ts";
 
-/** What moves the bytes of a player. */
+/** The transport of a player. */
 export interface RawTransport {
-  /** Reads what has come, or waits for it; `null` at the end of the other side. */
+  /** Reads the bytes that arrived, or waits for some; `null` at the other side's end. */
   read(into: Uint8Array): Promise<number | null>;
-  /** Writes all of it. */
+  /** Writes all bytes. */
   write(bytes: Uint8Array): Promise<void>;
-  /** Ends our half. */
+  /** Ends our half of TCP. */
   closeWrite(): Promise<void>;
-  /** Lets go of the connection: what waits for it fails. */
+  /** Closes the connection, which fails every wait. */
   close(): void;
 }
 
 /**
- * Makes the transport of a connection that we have opened.
+ * Makes the transport of a connection that we opened.
  *
  * @param connection The connection.
  * @returns The transport.

@@ -1,14 +1,14 @@
 /**
- * What went over a connection, for a report: as much of it as a person reads.
+ * The traffic of a connection for a report, as much as a person reads.
  *
  * @module
  */
 
 import type { FrameHeader } from "../protocol/frame.ts";
 
-/** What went over the connection, for a report: the frames in both directions, as far as a person reads them. */
+/** A frame of the traffic, in either direction. */
 export interface WireEntry {
-  /** Which way it went. */
+  /** Its direction. */
   readonly direction: "in" | "out";
   /** Its header. */
   readonly header: FrameHeader;
@@ -16,10 +16,10 @@ export interface WireEntry {
   readonly start: Uint8Array<ArrayBuffer>;
 }
 
-/** So much of a payload a report shows, in bytes: 128. */
+/** The most payload bytes of a frame in a report: 128. */
 export const MAX_START_BYTES = 128;
 
-/** So many frames a report shows, half of them the first and half the last: 40. */
+/** The most frames in a report, half of them the first and half the last: 40. */
 export const MAX_WIRE_ENTRIES = 40;
 
 /**
@@ -43,9 +43,9 @@ export class WireLog {
   #omitted = 0;
 
   /**
-   * Begins with nothing.
+   * Starts empty.
    *
-   * @param onEntry Told of each entry, those that are left out later too.
+   * @param onEntry Receives each entry, also those left out later.
    */
   constructor(onEntry?: (entry: WireEntry) => void) {
     this.#onEntry = onEntry;
@@ -56,7 +56,7 @@ export class WireLog {
     return [...this.#first, ...this.#last];
   }
 
-  /** How many entries are left out between them. */
+  /** The number of entries left out between them. */
   get omitted(): number {
     return this.#omitted;
   }
@@ -64,7 +64,7 @@ export class WireLog {
   /**
    * Adds a frame.
    *
-   * @param direction Which way it went.
+   * @param direction Its direction.
    * @param header Its header.
    * @param payload Its payload, unmasked, which does not change; of a long one the beginning is copied.
    */
@@ -79,7 +79,7 @@ export class WireLog {
     const entry: WireEntry = {
       direction,
       header: { final, reserved, opcode, isMasked, length },
-      // A copy of a short payload is not worth its time: it is kept anyway.
+      // The player keeps the payload anyway: copying a short one would only take time.
       start: payload.byteLength <= MAX_START_BYTES ? payload : payload.slice(0, MAX_START_BYTES),
     };
     (isFirst ? this.#first : this.#last).push(entry);

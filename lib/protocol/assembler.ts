@@ -9,16 +9,16 @@ import { ProtocolError } from "./error.ts";
 import { exceeds, type Message, type MessageKind } from "./message.ts";
 import { decodeUtf8, isUtf8, Utf8Checker } from "./utf8.ts";
 
-/** The longest message that is accepted unless told otherwise, in bytes: 16 MiB. */
+/** The default limit of a message, in bytes: 16 MiB. */
 export const DEFAULT_MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
-/** The least room that is made for a message in several fragments, in bytes: 1 KiB. */
+/** The first buffer of a message in several fragments, in bytes: 1 KiB. */
 const MIN_ROOM_BYTES = 1024;
 
-/** Up to this much room is made for a fragment as soon as it is announced, in bytes: 64 KiB. */
+/** The most memory that a frame header alone reserves, in bytes: 64 KiB. */
 const MAX_UNPROVEN_ROOM_BYTES = 64 * 1024;
 
-/** More room is made for an announced fragment as it comes: at most 32 times what has arrived. */
+/** The largest buffer above `MAX_UNPROVEN_ROOM_BYTES`: 32 times the bytes that have arrived. */
 const MAX_ROOM_RATIO = 32;
 
 /** A part of a message, with `final` on the last one. */
@@ -41,17 +41,17 @@ export interface MessageAssemblerOptions {
   maxMessageBytes?: number;
 }
 
-/** A message that has begun and whose final fragment has not come. */
+/** A message whose final fragment has not arrived. */
 export interface IncompleteMessage {
   /** The kind that its first fragment announced. */
   readonly kind: MessageKind;
-  /** How many bytes have arrived so far. */
+  /** The bytes that have arrived so far. */
   readonly bytes: number;
 }
 
 /**
- * Takes fragments and gives complete messages. It holds at most `maxMessageBytes` of one message, and checks the limit
- * before it stores anything. After an error it is spent: the connection has to be failed (RFC 6455 section 7.1.7).
+ * Joins fragments to complete messages. The assembler holds at most `maxMessageBytes` of one message, and checks the
+ * limit before it stores anything. After an error the assembler is spent: fail the connection (RFC 6455 section 7.1.7).
  *
  * @example
  * ```ts
@@ -67,7 +67,7 @@ export interface IncompleteMessage {
 export class MessageAssembler {
   readonly #maxMessageBytes: number;
   #kind: MessageKind | undefined;
-  /** What is stored of the message, with the room for more: none as long as nothing is. */
+  /** The buffer of the message under way, with room for more; none before the first byte. */
   #bytes: Uint8Array<ArrayBuffer> | undefined;
   #length = 0;
   #announcedLength = 0;
@@ -75,7 +75,7 @@ export class MessageAssembler {
   #checker: Utf8Checker | undefined;
 
   /**
-   * Begins without a message under way.
+   * Starts between two messages.
    *
    * @param options The limit.
    * @throws {RangeError} If `maxMessageBytes` is not a whole number of at least 0.
@@ -88,17 +88,17 @@ export class MessageAssembler {
     this.#maxMessageBytes = maxMessageBytes;
   }
 
-  /** The message that is under way, if there is one: at the end of a connection, what was left incomplete. */
+  /** The message under way, if any: at the end of a connection, the message that was lost. */
   get incomplete(): IncompleteMessage | undefined {
     return this.#kind === undefined ? undefined : { kind: this.#kind, bytes: this.#length };
   }
 
-  /** How much memory there is for the message that is under way, in bytes: more than has arrived, as a rule. */
+  /** Memory reserved for the message under way, in bytes; usually more than has arrived. */
   get roomBytes(): number {
     return this.#bytes?.byteLength ?? 0;
   }
 
-  /** Gives its memory back at once, as nobody wants the end of the message; it is spent then. */
+  /** Frees the memory when nobody needs the rest of the message. The assembler is spent then. */
   release(): void {
     this.#bytes?.buffer.transfer(0);
     this.#spare?.buffer.transfer(0);
@@ -107,13 +107,13 @@ export class MessageAssembler {
   }
 
   /**
-   * Checks whether a fragment may come next, before any of it is there: what its header says decides. If it then comes in
-   * pieces, each pushed as a fragment, room for all of it is made at once up to 64 KiB, and up to 32 times what has arrived
-   * beyond.
+   * Checks whether a fragment may come next, by its header alone. If its payload then arrives in pieces, each pushed as
+   * a fragment, the buffer is made for all of it at once up to 64 KiB, beyond that for at most 32 times the bytes that
+   * have arrived.
    *
-   * @param kind What the fragment announces.
-   * @param bytes How long it will be, in bytes.
-   * @returns The kind of the message that it belongs to.
+   * @param kind The kind of the fragment.
+   * @param bytes Its length in bytes.
+   * @returns The kind of its message.
    * @throws {ProtocolError} `unexpected-continuation`, `unfinished-message` or `message-too-big`, as in `push`.
    */
   check(kind: Fragment["kind"], bytes: number): MessageKind {
@@ -123,12 +123,12 @@ export class MessageAssembler {
   }
 
   /**
-   * Takes account of a fragment of a binary message that the caller passes on by itself: checked and counted like any
-   * other, and nothing of it is stored. A message is either skipped or pushed, from its first fragment to its last.
+   * Checks and counts a fragment of a binary message that the caller relays, without storing it. A message is either
+   * skipped or pushed, from its first fragment to its last.
    *
-   * @param kind What the fragment announces.
-   * @param bytes How long it is, in bytes.
-   * @param final Whether the message ends with it.
+   * @param kind The kind of the fragment.
+   * @param bytes Its length in bytes.
+   * @param final Whether it ends the message.
    * @throws {ProtocolError} As in `check`.
    */
   skip(kind: Fragment["kind"], bytes: number, final: boolean): void {
@@ -138,12 +138,12 @@ export class MessageAssembler {
   }
 
   /**
-   * Takes the next fragment. What is not final is copied; the bytes of a message in one fragment are not.
+   * Takes the next fragment. Fragments of a longer message are copied; the bytes of a message in one fragment are not.
    *
-   * @param fragment The fragment, in the order of the connection.
+   * @param fragment The fragment, in the order of the wire.
    * @returns The message, if this was its last fragment, else `undefined`.
    * @throws {ProtocolError} `unexpected-continuation` when no message is under way, `unfinished-message` when a new one
-   * begins inside another (both section 5.4), `invalid-utf8` as soon as text is certain not to be UTF-8 (section 8.1),
+   * begins inside another (both section 5.4), `invalid-utf8` at the first byte that cannot be UTF-8 (section 8.1),
    * `message-too-big` when the sum passes the limit.
    */
   push(fragment: Fragment): Message | undefined {
@@ -158,12 +158,11 @@ export class MessageAssembler {
   }
 
   /**
-   * Takes the next fragment as `push` does, and gives the bytes of text instead of a string: for those who pass a message
-   * on, and need only to know that it is right.
+   * Takes the next fragment as `push` does, and returns text as bytes: a relay needs no string.
    *
-   * @param kind What the fragment announces.
-   * @param payload Its bytes; those of a message in one fragment are given back as they are, others are copied.
-   * @param final Whether the message ends with it.
+   * @param kind The kind of the fragment.
+   * @param payload Its bytes; a message in one fragment is returned as it is, otherwise they are copied.
+   * @param final Whether it ends the message.
    * @returns The bytes of the message, if this was its last fragment, else `undefined`.
    * @throws {ProtocolError} As in `push`.
    */
@@ -179,9 +178,9 @@ export class MessageAssembler {
   }
 
   /**
-   * Begins a message whose bytes come out of a compressed one: pieces follow as continuations, by `pushBytes`, `push` or `scan`.
+   * Begins a compressed message: its inflated pieces follow as continuations, by `pushBytes`, `push` or `scan`.
    *
-   * @param kind What its first fragment announces.
+   * @param kind The kind of its first fragment.
    * @throws {ProtocolError} As in `check`.
    */
   begin(kind: Fragment["kind"]): void {
@@ -189,10 +188,10 @@ export class MessageAssembler {
   }
 
   /**
-   * Takes account of a piece of the message under way without storing it, for those who pass it on at once.
+   * Checks and counts a piece of the message under way without storing it, for a caller that relays it at once.
    *
    * @param bytes The piece; text has to be UTF-8 so far.
-   * @param final Whether the message ends with it.
+   * @param final Whether it ends the message.
    * @throws {ProtocolError} `invalid-utf8` or `message-too-big`, as in `push`.
    */
   scan(bytes: Uint8Array<ArrayBuffer>, final: boolean): void {
@@ -203,7 +202,7 @@ export class MessageAssembler {
     if (final) this.#complete();
   }
 
-  /** Fragment by fragment, so that a mistake is found when it arrives, not when the message ends. */
+  /** Checks fragment by fragment, so that an error shows when it arrives, not when the message ends. */
   #isUtf8SoFar(bytes: Uint8Array<ArrayBuffer>, final: boolean): boolean {
     this.#checker ??= new Utf8Checker();
     return this.#checker.push(bytes) && (!final || this.#checker.isBetweenCharacters);
@@ -239,10 +238,9 @@ export class MessageAssembler {
   }
 
   /**
-   * Puts the next message where one stands that it gave and that nobody looks at any more: fresh memory costs more than the
-   * copying.
+   * Reuses the memory of a message for the next one: fresh memory costs more than copying.
    *
-   * @param message The message.
+   * @param message A returned message that nobody reads any more.
    */
   reuse(message: Uint8Array<ArrayBuffer>): void {
     this.#spare = new Uint8Array(message.buffer);
@@ -266,7 +264,7 @@ export class MessageAssembler {
     this.#length = length;
   }
 
-  /** At least twice the room there is, so that all moves together copy no more than the message has bytes. */
+  /** At least doubles the buffer, so that all moves together copy no more bytes than the message has. */
   #roomFor(length: number): number {
     const ahead = this.#announcedLength > length
       ? Math.min(this.#announcedLength, Math.max(MAX_ROOM_RATIO * length, MAX_UNPROVEN_ROOM_BYTES))

@@ -1,15 +1,15 @@
 /**
- * The parts of a URL before its path (RFC 3986 section 3.2): the credentials and the host. A client whose runtime does the
- * handshake needs no more of it.
+ * The credentials and the host of a URL (RFC 3986 section 3.2): all that a client over the built-in WebSocket needs of
+ * the handshake.
  *
  * @module
  */
 
 /**
- * Makes Basic credentials of the user name and password of a URL (RFC 7617 section 2). A percent sign that begins no escape
- * stands for itself.
+ * Turns the user name and password of a URL into Basic credentials (RFC 7617 section 2). A percent sign that begins no
+ * escape stands for itself.
  *
- * @param url The URL; either of the two may be empty.
+ * @param url The URL; user name or password may be empty.
  * @returns The value for the field Authorization or Proxy-Authorization.
  *
  * @example
@@ -25,12 +25,11 @@ export function basicCredentials({ username, password }: URL): string {
 }
 
 /**
- * Says whether the value of a field Host is a host, and a port from 0 to 65535 if there is one (RFC 9110 section 7.2, RFC
- * 3986 section 3.2.2): a name, an IPv4 address, or an IPv6 address in brackets. A slash or the like would become part of the
- * path.
+ * Tells whether the value of a Host field is a host with an optional port of 0 to 65535 (RFC 9110 section 7.2, RFC 3986
+ * section 3.2.2): a name, an IPv4 address, or an IPv6 address in brackets. A slash would become part of the path.
  *
  * @param text The value.
- * @returns Whether it is, and can stand in a URL.
+ * @returns Whether it is valid, and can stand in a URL.
  *
  * @example
  * ```ts
@@ -41,21 +40,21 @@ export function basicCredentials({ username, password }: URL): string {
  * ```
  */
 export function isHost(text: string): boolean {
-  // The URL standard knows which addresses are none, and which port is too large.
+  // The URL parser rejects invalid addresses and ports.
   return HOST.test(text) && URL.canParse(`http://${text}/`);
 }
 
-/** An address in brackets or the characters of a name (RFC 3986 section 3.2.2), and a port. */
+/** An address in brackets, or the characters of a name (RFC 3986 section 3.2.2), and a port. */
 const HOST = /^(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:\d{0,5})?$/;
 
-/** The bytes that a part of a URL stands for: a % that begins no escape, and bytes that are not UTF-8, stay. */
+/** Decodes percent escapes to bytes, which need not be UTF-8; a % that begins no escape stays. */
 function percentDecoded(text: string): Uint8Array {
   const characters = text.replace(/%([0-9A-Fa-f]{2})/g, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
-  // A URL is ASCII, so that each character is a byte.
+  // A URL is ASCII: each character is a byte.
   return Uint8Array.from(characters, (character) => character.charCodeAt(0));
 }
 
-/** Writes bytes in Base64. */
+/** Encodes bytes in Base64. */
 export function base64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes));
 }

@@ -11,13 +11,13 @@ import { quote } from "./message.ts";
 /** The longest close reason in bytes of UTF-8: a control frame holds 125, the code takes 2 (RFC 6455 section 5.5). */
 export const MAX_CLOSE_REASON_BYTES = 123;
 
-/** What a close code says. */
+/** The meaning of a close code. */
 export interface CloseCodeInfo {
-  /** Its name, in the words of its definition. */
+  /** Its name, as the definition has it. */
   readonly name: string;
-  /** When it is used, in one sentence. */
+  /** Its use, in one sentence. */
   readonly meaning: string;
-  /** Where it is defined. */
+  /** Its RFC section or registry. */
   readonly source: string;
 }
 
@@ -85,7 +85,7 @@ export function isSendableCloseCode(code: number): boolean {
 }
 
 /**
- * Puts a close code into words.
+ * Describes a close code.
  *
  * @param code The close code.
  * @returns The code with its name, or with the range that it belongs to.
@@ -110,7 +110,7 @@ function rangeOf(code: number): string {
   return "not a close code";
 }
 
-/** What a close frame says. */
+/** The content of a close frame. */
 export interface CloseFrame {
   /** The close code; 1005 stands for a frame without one (RFC 6455 section 7.1.5). */
   readonly code: number;
@@ -205,7 +205,7 @@ export function parseClosePayload(payload: Uint8Array): CloseFrame {
   }
 }
 
-/** How a connection came to its end, as far as it is known. */
+/** The end of a connection, as far as it is known. */
 export type CloseEnd =
   /** The peer's close frame arrived. */
   | "close-frame"
@@ -218,11 +218,11 @@ export type CloseEnd =
   /** The transport cannot tell an empty or invalid close frame from a dropped connection. */
   | "not-known";
 
-/** How the TCP connection ended. */
+/** The end of the TCP connection. */
 export type TcpEnd =
   /** The peer ended it. */
   | "peer"
-  /** We ended it, after waiting in vain for the peer or to fail the connection. */
+  /** We ended it: the peer did not in time, or we failed the connection. */
   | "local"
   /** It broke: a reset, or another error of the network. */
   | "reset"
@@ -231,27 +231,27 @@ export type TcpEnd =
 
 /** Both halves of the end of a connection. */
 export interface CloseRecord {
-  /** The close frame that we sent, or `null` if none went out or it is not known. */
+  /** Our close frame; `null` if none went out or it is not known. */
   readonly sent: CloseFrame | null;
-  /** The close frame that the peer sent, or `null` if none came or it is not known. */
+  /** The peer's close frame; `null` if none arrived or it is not known. */
   readonly received: CloseFrame | null;
-  /** Who sent the first close frame; `null` if nobody did, `"not-known"` if the transport cannot tell. */
+  /** The side that closed first; `null` if neither did, `"not-known"` if the transport cannot tell. */
   readonly initiator: "local" | "peer" | "not-known" | null;
-  /** How it ended. */
+  /** The end of the connection. */
   readonly end: CloseEnd;
-  /** How the TCP connection below it ended. */
+  /** The end of the TCP connection below it. */
   readonly tcp: TcpEnd;
-  /** What the transport says of it, as the text of an error; empty if nothing. */
+  /** The transport's error text; empty if it gave none. */
   readonly detail: string;
-  /** The message of the peer that never came to its end; `null` if none was lost, `"not-known"` if the transport cannot tell. */
+  /** The peer's message that stayed incomplete; `null` if none was lost, `"not-known"` if the transport cannot tell. */
   readonly incomplete?: IncompleteMessage | "not-known" | null;
 }
 
 /**
  * Finds the close frame that began the closing handshake (RFC 6455 section 7.1.2).
  *
- * @param record How the connection ended.
- * @returns The frame of the side that began, ours where that is not known; `null` if nobody began.
+ * @param record The end of the connection.
+ * @returns The frame of the side that began, ours if that is not known; `null` if neither did.
  *
  * @example
  * ```ts
@@ -267,15 +267,15 @@ export function firstCloseFrameOf({ sent, received, initiator }: CloseRecord): C
   return initiator === "peer" ? received : sent;
 }
 
-/** What the close frame of the peer should say. */
+/** The expected close frame of the peer. */
 export interface ExpectedClose {
   /** The close code. */
   readonly code: number;
-  /** The reason; any reason will do if it is left out. */
+  /** The reason; any reason passes if it is left out. */
   readonly reason?: string;
 }
 
-/** Whether the close was confirmed, and if not, why. */
+/** Whether the close was confirmed, or the cause. */
 export type CloseOutcome =
   | "confirmed"
   | "other-code"
@@ -286,11 +286,11 @@ export type CloseOutcome =
   | "not-known";
 
 /**
- * Compares the end of a connection with what it should have been (RFC 6455 section 7.1.4: a close is clean when the
- * close frames of both sides were exchanged before the connection ended).
+ * Compares the end of a connection with the expected close frame (RFC 6455 section 7.1.4: a close is clean if both
+ * sides exchanged close frames before the connection ended).
  *
- * @param record How the connection ended.
- * @param expected What the close frame of the peer should say.
+ * @param record The end of the connection.
+ * @param expected The expected close frame of the peer.
  * @returns `"confirmed"` if the peer's own close frame arrived and agrees; else why not.
  *
  * @example
@@ -312,9 +312,9 @@ export function verifyClose(record: CloseRecord, expected: ExpectedClose): Close
 }
 
 /**
- * Puts the end of a connection into words: what the peer did.
+ * Describes what the peer did at the end of a connection.
  *
- * @param record How the connection ended.
+ * @param record The end of the connection.
  * @returns One clause, without a full stop.
  *
  * @example
@@ -354,10 +354,10 @@ function describeCause(record: CloseRecord): string {
 }
 
 /**
- * Puts a close that was confirmed into words: what the peer's close frame said, and whether it was the answer to ours.
+ * Describes a confirmed close: the peer's close frame, and whether it answered ours.
  *
- * @param record How the connection ended: with a close frame of the peer.
- * @param asked The close frame that was asked to be sent.
+ * @param record The end of the connection, with a close frame of the peer.
+ * @param asked The close frame that the caller asked to send.
  * @returns One clause, without a full stop.
  *
  * @example
@@ -375,13 +375,13 @@ export function describeConfirmation(record: CloseRecord, asked: CloseFrame): st
   const frame = describeCloseFrame(received ?? asked);
   const lost = describeIncomplete(record);
   if (initiator === "peer") return `${frame}, begun by the peer${lost}`;
-  // Another code than ours can be an answer, or a close that the peer began at the same time.
+  // With another code, the frame is an answer or a close that the peer began at the same time.
   const isAnswer = initiator !== "not-known" || received?.code === asked.code;
   return `${frame}, ${isAnswer ? "confirmed" : "sent"} by the peer${lost}`;
 }
 
 /**
- * Puts a close frame into words.
+ * Describes a close frame.
  *
  * @param frame The close frame.
  * @returns The code with its name, and the reason in quotes if there is one.

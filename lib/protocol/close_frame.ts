@@ -1,5 +1,5 @@
 /**
- * What an endpoint needs of close frames besides their payload: finding one, and a reason that fits.
+ * Close frames inside other bytes, and close reasons that fit.
  *
  * @module
  */
@@ -8,11 +8,11 @@ import { type CloseFrame, MAX_CLOSE_REASON_BYTES, parseClosePayload } from "./cl
 import { applyMask, readMaskingKey } from "./mask.ts";
 
 /**
- * Reads the close frame with which bytes end, if they do.
+ * Reads the close frame at the end of bytes, if one is there.
  *
  * @param bytes The bytes.
- * @param isMasked Whether the frames of the peer are masked.
- * @returns What it says.
+ * @param isMasked Whether the peer masks its frames.
+ * @returns The content of the frame.
  */
 export function closeFrameAtEnd(bytes: Uint8Array<ArrayBuffer>, isMasked: boolean): CloseFrame | undefined {
   const headerBytes = isMasked ? 6 : 2;
@@ -25,16 +25,16 @@ export function closeFrameAtEnd(bytes: Uint8Array<ArrayBuffer>, isMasked: boolea
     try {
       return parseClosePayload(payload);
     } catch {
-      // It only looked like one.
+      // No close frame after all.
     }
   }
   return undefined;
 }
 
 /**
- * Makes a reason of words: it has at most 123 bytes, and what is not ASCII becomes a question mark, so that a cut is easy.
+ * Cuts a message to a reason of at most 123 bytes. Question marks replace characters beyond ASCII: no cut splits one.
  *
- * @param message The words.
+ * @param message The message.
  * @returns The reason.
  */
 export function asciiReason(message: string): string {

@@ -1,5 +1,5 @@
 /**
- * The negotiation of permessage-deflate (RFC 7692 section 7.1): the client's offer, the server's choice, and the client's
+ * The negotiation of permessage-deflate (RFC 7692 section 7.1): the client's offer, the server's choice, the client's
  * verification of it. Nothing here compresses.
  *
  * @module
@@ -12,20 +12,20 @@ import { quote } from "./message.ts";
 /** The name of the extension. */
 export const DEFLATE = "permessage-deflate";
 
-/** The least window that zlib compresses with, in bits: 9. It takes 8 for 9, which a peer with 8 could not read. */
+/** The smallest window of zlib's compressor, in bits: 9. zlib raises 8 to 9, which a peer with 8 cannot inflate. */
 export const MIN_OWN_WINDOW_BITS = 9;
 
-/** The least window of RFC 7692 section 7.1.2, in bits: 8, which are 256 bytes. */
+/** The smallest window of RFC 7692 section 7.1.2, in bits: 8, which are 256 bytes. */
 export const MIN_WINDOW_BITS = 8;
 
-/** The largest window, and the one of whoever says nothing, in bits: 15, which are 32 KiB. */
+/** The largest window, and the default, in bits: 15, which are 32 KiB. */
 export const MAX_WINDOW_BITS = 15;
 
 /** The four parameters (RFC 7692 section 7.1), as a client offers them or a server answers. */
 export interface DeflateParameters {
-  /** The server compresses each message by itself. `false` by default. */
+  /** Whether the server compresses each message by itself; `false` by default. */
   readonly serverNoContextTakeover?: boolean;
-  /** The client compresses each message by itself. `false` by default. */
+  /** Whether the client compresses each message by itself; `false` by default. */
   readonly clientNoContextTakeover?: boolean;
   /** The largest window of the server's compressor, in bits, 8 to 15. */
   readonly serverMaxWindowBits?: number;
@@ -33,7 +33,7 @@ export interface DeflateParameters {
   readonly clientMaxWindowBits?: number | true;
 }
 
-/** How one end compresses. */
+/** The compression of one end. */
 export interface DeflateDirection {
   /** Whether a message may refer back to the messages before it. */
   readonly takeover: boolean;
@@ -41,42 +41,42 @@ export interface DeflateDirection {
   readonly windowBits: number;
 }
 
-/** What both ends have agreed on. */
+/** The negotiated parameters. */
 export interface DeflateAgreement {
-  /** How the client compresses. */
+  /** The client's compression. */
   readonly client: DeflateDirection;
-  /** How the server compresses. */
+  /** The server's compression. */
   readonly server: DeflateDirection;
-  /** The same as the server wrote it: the value of Sec-WebSocket-Extensions. */
+  /** The server's own words: the value of Sec-WebSocket-Extensions. */
   readonly text: string;
 }
 
-/** What a server wants of its connections. */
+/** The server's preferences. */
 export interface DeflateWish {
-  /** Whether messages may refer back to those before them, either way. */
+  /** Whether messages may refer back to earlier ones, in both directions. */
   readonly takeover: boolean;
-  /** The largest window in bits, 9 to 15; that of the client is only asked for where its offer allows it. */
+  /** The largest window in bits, 9 to 15; asked of the client only if its offer allows that. */
   readonly windowBits: number;
 }
 
-/** What a server makes of an offer. */
+/** The server's choice. */
 export interface DeflateChoice {
-  /** What is agreed on; `undefined` if no offer of the extension can be accepted, or none was made. */
+  /** The agreement; `undefined` if there was no acceptable offer of the extension. */
   readonly agreement: DeflateAgreement | undefined;
-  /** Why offers of the extension were declined, in order. */
+  /** Reasons for declined offers of the extension, in order. */
   readonly declined: readonly string[];
 }
 
-/** What a client makes of the answer to its offer. */
+/** The client's judgement of the answer to its offer. */
 export interface DeflateVerification {
-  /** What is agreed on; `undefined` if the server has declined, or its answer is wrong. */
+  /** The agreement; `undefined` if the server declined, or its answer is wrong. */
   readonly agreement: DeflateAgreement | undefined;
-  /** What is wrong about the answer; `undefined` if nothing is. */
+  /** The error in the answer, if any. */
   readonly problem: string | undefined;
 }
 
 /**
- * Writes parameters as the field Sec-WebSocket-Extensions has them.
+ * Writes parameters as a value of Sec-WebSocket-Extensions.
  *
  * @param parameters The parameters.
  * @returns The value of the field.
@@ -102,11 +102,11 @@ export function formatDeflate(parameters: DeflateParameters): string {
 }
 
 /**
- * Reads the parameters of permessage-deflate, every rule of RFC 7692 section 7.1.
+ * Reads the parameters of permessage-deflate by every rule of RFC 7692 section 7.1.
  *
  * @param extension The extension.
- * @param from Who wrote it: a client may leave the value of `client_max_window_bits` out, a server may not.
- * @returns The parameters, or what is wrong with them in words.
+ * @param from The side that wrote it: a client may leave out the value of `client_max_window_bits`, a server may not.
+ * @returns The parameters, or the error in words.
  *
  * @example
  * ```ts
@@ -151,19 +151,19 @@ const PARAMETERS = new Set([
   "client_max_window_bits",
 ]);
 
-/** Decimal, without zeros in front (RFC 7692 section 7.1.2). */
+/** Decimal, without leading zeros (RFC 7692 section 7.1.2). */
 const WINDOW_BITS = /^(?:[89]|1[0-5])$/;
 
-/** How much of what a peer wrote is shown, in characters. */
+/** The longest quotation of the peer, in characters. */
 const MAX_SHOWN_CHARS = 40;
 
 /**
- * Chooses among the offers of a client: the first that can be accepted (RFC 7692 section 5.1). Nothing is answered that was
- * not asked for, except that a server that wants no takeover says so.
+ * Accepts the first offer of a client that it can (RFC 7692 section 5.1). The answer has only parameters that the offer
+ * asked for, except that a server without takeover says so.
  *
- * @param offers The extensions that the client offers, others than permessage-deflate too.
- * @param wish What the server wants.
- * @returns What is agreed on, and why offers were declined.
+ * @param offers The extensions that the client offers, also others than permessage-deflate.
+ * @param wish The server's preferences.
+ * @returns The agreement, and the reasons for declined offers.
  *
  * @example
  * ```ts
@@ -195,17 +195,17 @@ function answerTo(asked: DeflateParameters, { takeover, windowBits }: DeflateWis
     serverNoContextTakeover: asked.serverNoContextTakeover === true || !takeover,
     clientNoContextTakeover: asked.clientNoContextTakeover === true || !takeover,
     ...(serverMaxWindowBits !== undefined && { serverMaxWindowBits: Math.min(serverMaxWindowBits, windowBits) }),
-    // A window of 15 bits is what the client uses without the parameter.
+    // Without the parameter, the client uses 15 bits.
     ...(clientBits > 0 && clientBits < MAX_WINDOW_BITS && { clientMaxWindowBits: clientBits }),
   };
 }
 
-/** In an answer the window of the client has a value. */
+/** An answer always has a value for the client's window. */
 interface AnswerParameters extends DeflateParameters {
   readonly clientMaxWindowBits?: number;
 }
 
-/** A compressor may use a smaller window than was agreed on, and nobody has to be told. */
+/** A compressor may use a smaller window than the agreed one without telling its peer. */
 function agreementOf(answer: AnswerParameters, ownBits: number, text = formatDeflate(answer)): DeflateAgreement {
   const { serverMaxWindowBits = ownBits, clientMaxWindowBits = MAX_WINDOW_BITS } = answer;
   return {
@@ -221,11 +221,11 @@ function tooSmall(own: "client" | "server"): string {
 }
 
 /**
- * Verifies what a server has answered to the offer of permessage-deflate (RFC 7692 sections 5.1 and 7.1).
+ * Verifies the answer of a server to an offer of permessage-deflate (RFC 7692 sections 5.1 and 7.1).
  *
- * @param value The value of the field Sec-WebSocket-Extensions of the answer; empty without the field.
- * @param offered What was offered; `undefined` if nothing was.
- * @returns What is agreed on, or what is wrong.
+ * @param value The value of Sec-WebSocket-Extensions in the answer; empty without the field.
+ * @param offered The offer; `undefined` if there was none.
+ * @returns The agreement, or the error.
  *
  * @example
  * ```ts
@@ -253,7 +253,7 @@ export function verifyDeflate(value: string, offered: DeflateParameters | undefi
   const problem = typeof answer === "string" ? answer : answerProblem(answer, offered);
   if (typeof answer === "string" || problem !== undefined) return wrong(`${DEFLATE}: ${problem}`);
   const { clientMaxWindowBits: bits = offered.clientMaxWindowBits, ...others } = answer;
-  // What a client says of its own side in its offer it keeps to, whatever the server answers (section 7.1.1.2, 7.1.2.2).
+  // A client keeps what it offered for its own side, whatever the server answers (section 7.1.1.2, 7.1.2.2).
   const kept = {
     ...others,
     clientNoContextTakeover: answer.clientNoContextTakeover || offered.clientNoContextTakeover === true,

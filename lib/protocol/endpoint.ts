@@ -1,8 +1,8 @@
 /**
  * One end of a WebSocket connection as a state machine (RFC 6455 sections 5 to 7): bytes in, events and frames out.
  *
- * It has no socket, no clock and no timer, and never throws for anything that a peer does. Client, server and lab are loops
- * around it: they hand in what they read, write what it puts out, and decide how long to wait.
+ * An endpoint has no socket, no clock and no timer, and never throws for what a peer does. Client, server and lab are
+ * loops around it: they hand in bytes, write its frames, and keep the deadlines.
  *
  * | phase     | means                                                  | data frames of the peer     | pings    | a close frame |
  * | --------- | ------------------------------------------------------ | --------------------------- | -------- | ------------- |
@@ -32,7 +32,7 @@ import { FrameDecoder, type FrameHeader, OPCODE, RSV1 } from "./frame.ts";
 import type { Message, MessageKind } from "./message.ts";
 
 /**
- * One end of a connection, behind the opening handshake.
+ * One end of a connection, after the opening handshake.
  *
  * @example
  * ```ts
@@ -59,7 +59,7 @@ import type { Message, MessageKind } from "./message.ts";
  * ```
  */
 export class Endpoint {
-  /** Which end it is. */
+  /** Client or server. */
   readonly role: EndpointRole;
   readonly #handler: EndpointHandler;
   readonly #relay: RelayHandler | undefined;
@@ -74,23 +74,23 @@ export class Endpoint {
   #initiator: "local" | "peer" | null = null;
   #error: ProtocolError | undefined;
 
-  /** What comes cannot be read as frames any more. */
+  /** The peer's bytes are no longer readable as frames. */
   #isSpent = false;
-  /** The rest of this data frame is nobody's. */
+  /** The rest of this data frame is dropped. */
   #isDiscarded = false;
-  /** The kind of the message that this data frame belongs to. */
+  /** The kind of this data frame's message. */
   #kind: MessageKind = "text";
-  /** The message that this data frame belongs to is compressed. */
+  /** Whether this data frame's message is compressed. */
   #isCompressed = false;
-  /** The kind of the message that goes out in fragments. */
+  /** The kind of the message being sent in fragments. */
   #outgoing: MessageKind | undefined;
 
   /**
-   * Begins behind the opening handshake.
+   * Starts after the opening handshake.
    *
-   * @param role Which end it is.
-   * @param handler Told of everything.
-   * @param options The limit of a message, and what comes of messages after our close frame.
+   * @param role Client or server.
+   * @param handler Receives every event.
+   * @param options The message limit, and the treatment of messages after our close frame.
    * @throws {RangeError} If `maxMessageBytes` is not a whole number of at least 0.
    */
   constructor(role: EndpointRole, handler: EndpointHandler, options: EndpointOptions = {}) {
@@ -107,53 +107,53 @@ export class Endpoint {
     }, { allowsCompressed: options.inflater !== undefined });
   }
 
-  /** How far the connection has come. */
+  /** The phase of the connection. */
   get phase(): EndpointPhase {
     return this.#phase;
   }
 
-  /** Our close frame, or `null` if none has gone out. */
+  /** Our close frame; `null` if none has gone out. */
   get sent(): CloseFrame | null {
     return this.#sent;
   }
 
-  /** The peer's close frame, or `null` if none has come. */
+  /** The peer's close frame; `null` if none has arrived. */
   get received(): CloseFrame | null {
     return this.#received;
   }
 
-  /** Who sent the first close frame, or `null` if nobody has. */
+  /** The side that closed first; `null` if neither has. */
   get initiator(): "local" | "peer" | null {
     return this.#initiator;
   }
 
-  /** What the peer broke, if it broke anything. */
+  /** The peer's breach of the protocol, if any. */
   get error(): ProtocolError | undefined {
     return this.#error;
   }
 
-  /** The message of the peer that has begun and is not complete: at the end of a connection, what was lost. */
+  /** The peer's incomplete message: at the end of a connection, the message that was lost. */
   get incomplete(): { readonly kind: MessageKind; readonly bytes: number } | undefined {
     return this.#assembler.incomplete;
   }
 
-  /** How much memory the message holds that is not complete, in bytes. */
+  /** Memory held by the peer's incomplete message, in bytes. */
   get heldBytes(): number {
     return this.#assembler.roomBytes;
   }
 
-  /** Whether nothing that still comes can matter: the peer's close frame is there, or its bytes are no frames. */
+  /** Whether further bytes cannot matter: the peer's close frame has arrived, or its bytes are no frames. */
   get isOver(): boolean {
     return this.#received !== null || this.#isSpent;
   }
 
-  /** Whether a frame of the peer has begun whose header is not complete. */
+  /** Whether the header of the peer's next frame is incomplete. */
   get isInsideHeader(): boolean {
     return this.#decoder.isInsideHeader;
   }
 
   /**
-   * Takes what the peer has sent. Masked payloads are unmasked in place, so the bytes are changed.
+   * Takes bytes of the peer, and unmasks masked payloads in place.
    *
    * @param bytes The next bytes of the connection, cut anywhere.
    */
@@ -182,10 +182,10 @@ export class Endpoint {
   /**
    * Sends a fragment of a message (RFC 6455 section 5.4).
    *
-   * @param kind The kind of the message; the endpoint knows which fragment is its first.
+   * @param kind The kind of the message, the same for each of its fragments.
    * @param payload The bytes of the fragment.
-   * @param final Whether the message ends with it.
-   * @param isCompressed Whether the message was compressed, as a whole, before it was cut (RFC 7692 section 6.1).
+   * @param final Whether it ends the message.
+   * @param isCompressed Whether the message was compressed as a whole before the cut (RFC 7692 section 6.1).
    * @throws {EndpointError} If a close frame has gone either way, or a message of the other kind is under way.
    */
   sendFragment(kind: MessageKind, payload: Uint8Array<ArrayBuffer>, final: boolean, isCompressed = false): void {
@@ -211,7 +211,7 @@ export class Endpoint {
   }
 
   /**
-   * Begins to close (RFC 6455 section 7.1.2). After the first close frame, it does nothing.
+   * Starts the closing handshake (RFC 6455 section 7.1.2), unless a close frame has gone out.
    *
    * @param code The close code; 1005 for a frame without one.
    * @param reason The reason, at most 123 bytes of UTF-8.
@@ -226,8 +226,8 @@ export class Endpoint {
   }
 
   /**
-   * Fails the connection for a reason of our own, such as a limit: what still comes is only searched for the peer's close frame,
-   * behind the end of a binary frame that is being relayed. After the first close frame, no other goes out.
+   * Fails the connection for a reason of our own, such as a limit. A binary frame being relayed still ends; the
+   * endpoint drops everything else but the peer's close frame. A second close frame never goes out.
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
@@ -241,15 +241,15 @@ export class Endpoint {
   }
 
   /**
-   * Puts the next message where one stands that nobody looks at any more.
+   * Reuses the memory of a message for the next one.
    *
-   * @param message A message that `onMessage` gave.
+   * @param message A message from `onMessage` that nobody reads any more.
    */
   reuse(message: Uint8Array<ArrayBuffer>): void {
     this.#assembler.reuse(message);
   }
 
-  /** Lets go of the memory of the message that is not complete, if it holds any, as its end is not wanted any more. */
+  /** Drops the peer's incomplete message and frees its memory. */
   forget(): void {
     if (this.#assembler.roomBytes === 0) return;
     this.#assembler.release();
@@ -258,9 +258,9 @@ export class Endpoint {
   }
 
   /**
-   * Says how the connection has ended.
+   * Makes the close record.
    *
-   * @param end What only the loop knows.
+   * @param end The part that only the loop knows.
    * @returns Both halves of the end.
    */
   closeRecord({ tcp, detail = "", isLate = false }: ConnectionEnd): CloseRecord {
@@ -275,7 +275,7 @@ export class Endpoint {
     };
   }
 
-  /** Whether a binary frame is being handed on that has not ended. */
+  /** Whether a binary frame is being relayed and has not ended. */
   get #isRelaying(): boolean {
     return this.#relay !== undefined && this.#kind === "binary" && !this.#isCompressed && !this.#isDiscarded &&
       this.#decoder.payloadLeft > 0;
@@ -287,7 +287,7 @@ export class Endpoint {
     this.#handler.onOutput(OPCODE.close, payload, true, 0);
   }
 
-  /** Fails the connection (RFC 6455 section 7.1.7); an error that is not the peer's goes on. */
+  /** Fails the connection (RFC 6455 section 7.1.7); rethrows an error that is not the peer's. */
   #fail(error: unknown): void {
     if (!(error instanceof ProtocolError)) throw error;
     if (this.#phase === "failed") return;
@@ -311,13 +311,13 @@ export class Endpoint {
     const { final, length } = header;
     const kind = fragmentKindOf(header.opcode);
     try {
-      // Of a compressed message the length says nothing: what comes out is counted.
+      // The limit counts inflated bytes: the length of a compressed frame says nothing.
       if (header.opcode !== OPCODE.continuation) this.#isCompressed = header.reserved !== 0;
       this.#kind = this.#assembler.check(kind, this.#isCompressed ? 0 : length);
       if (this.#isCompressed) return this.#assembler.begin(kind);
       if (this.#relay && this.#kind === "binary") this.#assembler.skip(kind, length, final);
     } catch (error) {
-      // The frame itself is in order, so that the frames behind it can be read: one of them is the peer's close frame.
+      // The frame itself is valid, so the decoder can go on to the peer's close frame.
       this.#fail(error);
     }
   }
@@ -334,7 +334,7 @@ export class Endpoint {
   #assemble(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     const final = isLast && header.final;
     const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
-    // What the assembler hands on as it is would be a part of the read buffer.
+    // Copy: the assembler would return a view of the read buffer.
     const payload = isFirst && final && (kind === "binary" || this.#handler.onMessageBytes) ? piece.slice() : piece;
     let message: Message | undefined;
     let bytes: Uint8Array<ArrayBuffer> | undefined;
@@ -388,7 +388,7 @@ export class Endpoint {
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
     this.#handler.onFrame?.(header, payload);
     if (header.opcode === OPCODE.close) return this.#onCloseFrame(payload);
-    // Our own close frame forbids data, and only the peer's ends the pongs (RFC 6455 section 5.5.2).
+    // Our close frame forbids only data; the peer's ends the pongs (RFC 6455 section 5.5.2).
     if (this.#phase !== "open" && this.#phase !== "closing") return;
     if (header.opcode === OPCODE.pong) return this.#handler.onPong?.(payload);
     this.#handler.onOutput(OPCODE.pong, payload, true, 0);
@@ -396,20 +396,20 @@ export class Endpoint {
   }
 
   #onCloseFrame(payload: Uint8Array<ArrayBuffer>): void {
-    // Nothing but data is wrong behind the peer's close frame.
+    // After the peer's close frame only data is wrong.
     if (this.#received !== null) return;
     const frame = parseClosePayload(payload);
     this.#received = frame;
     this.#initiator ??= "peer";
     if (this.#phase !== "failed") this.#phase = "closed";
-    // The answer repeats code and reason (RFC 6455 section 5.5.1).
+    // The answer echoes code and reason (RFC 6455 section 5.5.1).
     if (this.#sent === null) this.#sendClose(frame, payload, "peer");
     this.#handler.onClose?.(frame);
   }
 
   /**
-   * A peer may stop in the middle of a frame that we have refused, and answer our close frame there. By its length the frame goes
-   * on, so that nothing but the end of what came at once tells: as all of it is discarded, taking it for the answer loses nothing.
+   * A peer may stop inside a frame that we refused, and answer our close frame there. By its length the frame goes on,
+   * so only the end of a read shows the answer. The frame is dropped anyway: a wrong guess loses nothing.
    */
   #isAnswerInside(bytes: Uint8Array<ArrayBuffer>): boolean {
     if (!this.#isDiscarded || bytes.byteLength > this.#decoder.payloadLeft) return false;

@@ -1,5 +1,5 @@
 /**
- * The two sides of an endpoint: what a loop around it is told, and what it says.
+ * The interface between an endpoint and the loop around it: events and options.
  *
  * @module
  */
@@ -10,38 +10,37 @@ import type { ProtocolError } from "./error.ts";
 import type { FrameHeader } from "./frame.ts";
 import type { Message, MessageKind } from "./message.ts";
 
-/** Which end of a connection it is: a client masks its frames, a server does not (RFC 6455 section 5.1). */
+/** The end of a connection: a client masks its frames, a server does not (RFC 6455 section 5.1). */
 export type EndpointRole = "client" | "server";
 
-/** How far a connection has come; see the table of `endpoint.ts`. */
+/** The phase of a connection; see the table of `endpoint.ts`. */
 export type EndpointPhase = "open" | "closing" | "closed" | "failed";
 
 /**
- * What an endpoint tells, at once and in the order of the wire. A {@linkcode ProtocolError} that a handler throws fails the
- * connection as if the peer had broken a rule; anything else is thrown by `receive`.
+ * The events of an endpoint, told at once and in the order of the wire. A {@linkcode ProtocolError} from a handler
+ * fails the connection as a breach of the peer; `receive` throws any other error.
  */
 export interface EndpointHandler {
   /**
-   * A frame has to go out. The endpoint has checked its order; the loop masks it if it is a client's, and writes it.
+   * A frame is ready: its order is checked. The loop writes the frame, and a client masks it.
    *
    * @param opcode Its opcode.
-   * @param payload Its payload; good only until this returns where the frame is a control frame.
+   * @param payload Its payload; that of a control frame is valid only until this returns.
    * @param final Whether it ends its message.
-   * @param reserved Its reserved bits: RSV1 on the first frame of a message that was sent as compressed, else 0.
+   * @param reserved Its reserved bits: RSV1 on the first frame of a compressed message, else 0.
    */
   onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean, reserved: number): void;
   /**
-   * A header of the peer has come. Nothing of its payload is stored yet: the place for limits, which call
-   * `Endpoint.close`.
+   * A header of the peer has arrived. None of its payload is stored yet: a limit calls `Endpoint.close` here.
    *
    * @param header The header.
    */
   onHeader?(header: FrameHeader): void;
   /**
-   * A frame of the peer has begun to come, as a trace shows it.
+   * A frame of the peer has begun to arrive, for a trace.
    *
    * @param header Its header.
-   * @param start The first piece of its payload, unmasked; good only until this returns. All of a control frame.
+   * @param start The first piece of its payload, or all of a control frame's, unmasked; valid only until this returns.
    */
   onFrame?(header: FrameHeader, start: Uint8Array<ArrayBuffer>): void;
   /**
@@ -51,77 +50,77 @@ export interface EndpointHandler {
    */
   onMessage?(message: Message): void;
   /**
-   * A message is complete; `onMessage` is not called then. For those who pass messages on: text stays the bytes that came.
+   * A message is complete, and text stays bytes, for a loop that relays it. With this, `onMessage` is not called.
    *
    * @param kind Its kind.
-   * @param bytes Its bytes, in memory of their own; those of text are UTF-8.
+   * @param bytes Its bytes, in memory of their own; text is UTF-8.
    */
   onMessageBytes?(kind: MessageKind, bytes: Uint8Array<ArrayBuffer>): void;
   /**
-   * A message would be longer than `maxMessageBytes`: to answer it with a reason of our own, by `Endpoint.refuse`.
-   * Without this, the connection fails with 1009, and `onFailure` is told.
+   * A message would pass `maxMessageBytes`. `Endpoint.refuse` answers with a reason of the caller's. Without this, the
+   * connection fails with 1009, and `onFailure` is called.
    */
   onTooBig?(): void;
-  /** Takes messages without making strings or copies of them; `onMessage` is not called then. */
+  /** Receives messages without copies or strings; with it, `onMessage` is not called. */
   readonly relay?: RelayHandler | undefined;
   /**
-   * A ping has come. The pong has been put out already.
+   * A ping has arrived, and the pong has gone to `onOutput`.
    *
-   * @param payload Its payload; good only until this returns.
+   * @param payload Its payload; valid only until this returns.
    */
   onPing?(payload: Uint8Array<ArrayBuffer>): void;
   /**
-   * A pong has come, asked for or not.
+   * A pong has arrived, solicited or not.
    *
-   * @param payload Its payload; good only until this returns.
+   * @param payload Its payload; valid only until this returns.
    */
   onPong?(payload: Uint8Array<ArrayBuffer>): void;
   /**
-   * The first close frame of the peer has come. The answer has been put out already, if it was not an answer itself.
+   * The first close frame of the peer has arrived. Our answer, if any was due, has gone to `onOutput`.
    *
-   * @param frame What it says.
+   * @param frame Its content.
    */
   onClose?(frame: CloseFrame): void;
   /**
-   * The peer broke the protocol. The close frame that says so has been put out already, unless one had gone before.
+   * The peer broke the protocol. The close frame with the cause has gone to `onOutput`, unless one had before.
    *
-   * @param error What it broke.
+   * @param error The breach.
    */
   onFailure?(error: ProtocolError): void;
 }
 
-/** Takes what comes without storing it: for those who send it on. */
+/** Receives messages without storing them, to relay them. */
 export interface RelayHandler {
   /**
-   * A piece of a binary frame, in place: a part of what was pushed.
+   * A piece of a binary frame, as a view of the pushed bytes.
    *
    * @param header The header of its frame.
-   * @param piece The piece, unmasked; good only until this returns.
-   * @param isFirst Whether the frame begins with it.
-   * @param isLast Whether the frame ends with it.
+   * @param piece The piece, unmasked; valid only until this returns.
+   * @param isFirst Whether it begins the frame.
+   * @param isLast Whether it ends the frame.
    */
   onPiece(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void;
   /**
-   * A piece of text was stored, as its message is not complete.
+   * A piece of an incomplete text message was stored.
    *
-   * @param heldBytes How much memory the message holds now, in bytes.
+   * @param heldBytes Memory held by the message now, in bytes.
    */
   onStored(heldBytes: number): void;
   /**
    * A text message is complete, and is UTF-8.
    *
    * @param header The header of its last frame.
-   * @param bytes The text: its last piece itself, if the message came in one piece, else memory of its own.
-   * @param last Its last piece, in place; good only until this returns.
+   * @param bytes The text: `last` itself if the message came in one piece, else memory of its own.
+   * @param last Its last piece, a view of the pushed bytes; valid only until this returns.
    */
   onText(header: FrameHeader, bytes: Uint8Array<ArrayBuffer>, last: Uint8Array<ArrayBuffer>): void;
   /**
-   * A piece of a compressed message, text that is UTF-8 so far as well. Needed only with an {@linkcode MessageInflater}.
+   * A piece of a compressed message; text is UTF-8 so far. Needed only with an {@linkcode MessageInflater}.
    *
    * @param kind The kind of the message.
-   * @param bytes The piece, inflated; good only until this returns.
-   * @param final Whether the message ends with it.
-   * @param last What it was inflated from, in place: a part of what was pushed.
+   * @param bytes The piece, inflated; valid only until this returns.
+   * @param final Whether it ends the message.
+   * @param last The compressed bytes behind it, as a view of the pushed bytes.
    */
   onInflated?(
     kind: MessageKind,
@@ -136,10 +135,11 @@ export interface MessageInflater {
   /**
    * Takes the next bytes of the message under way, or of a new one.
    *
-   * @param piece The bytes, as they were on the wire.
-   * @param isLast Whether the message ends with them.
-   * @param take Takes what comes out, at once: any number of pieces, which are good only until it returns. With the last bytes
-   * of a message, and only then, its last piece is `final`; that piece may be empty. What it throws ends the inflating.
+   * @param piece The compressed bytes.
+   * @param isLast Whether they end the message.
+   * @param take Receives the output at once, in any number of pieces, which are valid only until it returns. With the
+   * last bytes of a message, and only then, its last piece is `final`; that piece may be empty. An error from `take`
+   * ends the inflating.
    * @throws {ProtocolError} `invalid-deflate` for broken data, `inflates-too-much` for a bomb.
    */
   inflate(
@@ -152,26 +152,26 @@ export interface MessageInflater {
 /** Options of an endpoint. */
 export interface EndpointOptions extends MessageAssemblerOptions {
   /**
-   * Whether messages that begin after our close frame are discarded unread, as a server does that has refused its peer; a binary
-   * frame that is being relayed still comes to its end. `false` by default.
+   * Whether the endpoint drops messages that begin after our close frame, as a server does that refused its peer; a
+   * binary frame being relayed still ends. `false` by default.
    */
   readonly discardsAfterClose?: boolean;
-  /** Inflates compressed messages, if permessage-deflate was negotiated; without it RSV1 breaks the protocol. */
+  /** Inflates compressed messages if permessage-deflate was negotiated; without it RSV1 breaks the protocol. */
   readonly inflater?: MessageInflater | undefined;
 }
 
-/** What only the loop knows of the end of a connection. */
+/** The part of the end that only the loop knows. */
 export interface ConnectionEnd {
-  /** How the TCP connection ended. */
+  /** The end of the TCP connection. */
   readonly tcp: TcpEnd;
-  /** What the transport says of it; empty if nothing. */
+  /** The transport's error text; empty if it gave none. */
   readonly detail?: string;
-  /** Whether the peer had its time to answer our close frame, and did not. */
+  /** Whether the deadline for the answer to our close frame has passed. */
   readonly isLate?: boolean;
 }
 
 /**
- * Thrown when a program asks an endpoint for what the protocol does not allow it (not the peer) to do.
+ * Thrown when the program, not the peer, breaks the protocol.
  *
  * @example
  * ```ts

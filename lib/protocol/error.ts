@@ -4,7 +4,7 @@
  * @module
  */
 
-/** The codes that are answered with another close code than 1002 (RFC 6455 section 7.4.1). */
+/** The breaches with another close code than 1002 (RFC 6455 section 7.4.1). */
 const CLOSE_CODES = new Map<ProtocolErrorCode, 1007 | 1008 | 1009>([
   ["invalid-utf8", 1007],
   ["invalid-deflate", 1007],
@@ -13,7 +13,7 @@ const CLOSE_CODES = new Map<ProtocolErrorCode, 1007 | 1008 | 1009>([
   ["message-too-big", 1009],
 ]);
 
-/** What was broken, as a stable word that programs can compare. */
+/** The broken rule, as a stable word for programs. */
 export type ProtocolErrorCode =
   | "unexpected-continuation"
   | "unfinished-message"
@@ -35,8 +35,8 @@ export type ProtocolErrorCode =
   | "too-much-unread";
 
 /**
- * Thrown when what a peer sent breaks RFC 6455 or 7692. It carries the close code with which section 7.4.1 wants the
- * connection failed: 1002 (protocol error), 1007 (invalid data), 1008 (policy) or 1009 (message too big).
+ * Thrown when a peer breaks RFC 6455 or 7692. The error carries the close code of section 7.4.1 to fail the connection
+ * with: 1002 (protocol error), 1007 (invalid data), 1008 (policy) or 1009 (message too big).
  *
  * @example
  * ```ts
@@ -48,15 +48,15 @@ export type ProtocolErrorCode =
  * ```
  */
 export class ProtocolError extends Error {
-  /** What was broken. */
+  /** The broken rule. */
   readonly code: ProtocolErrorCode;
-  /** The close code that answers it. */
+  /** The close code to answer with. */
   readonly closeCode: 1002 | 1007 | 1008 | 1009;
 
   /**
    * Makes the error.
    *
-   * @param code What was broken.
+   * @param code The broken rule.
    * @param message One line for a person.
    */
   constructor(code: ProtocolErrorCode, message: string) {
@@ -68,10 +68,10 @@ export class ProtocolError extends Error {
 }
 
 /**
- * Puts what was thrown into words.
+ * Returns the text of a thrown value.
  *
- * @param error What was thrown.
- * @returns Its message, or the thing itself as text if it is no error.
+ * @param error The thrown value.
+ * @returns Its message, or the value as a string if it is no error.
  *
  * @example
  * ```ts

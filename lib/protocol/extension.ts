@@ -1,25 +1,25 @@
 /**
- * The field Sec-WebSocket-Extensions (RFC 6455 section 9.1): extensions with their parameters, read and written.
+ * The field Sec-WebSocket-Extensions (RFC 6455 section 9.1), read and written.
  *
  * @module
  */
 
 import { trimBlanks } from "./http_lines.ts";
 
-/** One extension, as it is offered or accepted. */
+/** One extension of an offer or an answer. */
 export interface Extension {
   /** Its name, a token. */
   readonly name: string;
-  /** Name and value of each parameter, in order, repeated ones too; `undefined` for a parameter without a value. */
+  /** The parameters in order, with repeated ones; a parameter without a value has `undefined`. */
   readonly parameters: readonly (readonly [name: string, value: string | undefined])[];
 }
 
 /**
  * Reads the field. A value in quotes is the token inside; empty elements of the list mean nothing (RFC 9110 section 5.6.1).
  *
- * @param value The value of the field; those of several lines joined with a comma.
- * @returns The extensions, in order, repeated ones too; `undefined` if the value does not follow the grammar: the
- * connection has to be failed then.
+ * @param value The value of the field; several lines joined with a comma.
+ * @returns The extensions in order, with repeated ones; `undefined` if the value breaks the grammar: fail the
+ * connection then.
  *
  * @example
  * ```ts
@@ -35,7 +35,7 @@ export interface Extension {
  */
 export function parseExtensions(value: string): Extension[] | undefined {
   const extensions: Extension[] = [];
-  // No quoted value has a comma or a semicolon: inside the quotes is a token.
+  // A quoted value has no comma or semicolon: it is a token.
   for (const element of value.split(",")) {
     const [name = "", ...rest] = element.split(";").map(trimBlanks);
     if (name === "" && rest.length === 0) continue;
@@ -49,7 +49,7 @@ export function parseExtensions(value: string): Extension[] | undefined {
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]";
 const WHOLE_TOKEN = new RegExp(`^${TOKEN}+$`);
 
-/** Blanks may stand on both sides of the sign (RFC 2616 section 2.1, implied *LWS). */
+/** Blanks may surround the equals sign (RFC 2616 section 2.1, implied *LWS). */
 const PARAMETER = new RegExp(`^(${TOKEN}+)(?:[ \\t]*=[ \\t]*(?:(${TOKEN}+)|"((?:\\\\?${TOKEN})+)"))?$`);
 
 function parseParameter(text: string): [name: string, value: string | undefined] | undefined {

@@ -1,5 +1,5 @@
 /**
- * Frames as they are on the wire (RFC 6455 section 5): written, and read from a stream of bytes.
+ * Frames on the wire (RFC 6455 section 5), written and read.
  *
  * @module
  */
@@ -15,10 +15,10 @@ export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, 
 /** The longest payload of a control frame in bytes: 125 (RFC 6455 section 5.5). */
 export const MAX_CONTROL_PAYLOAD_BYTES = 125;
 
-/** The longest header of a frame in bytes: 14, of which 8 are the length and 4 the masking key. */
+/** The longest header of a frame in bytes: 14, with 8 for the length and 4 for the masking key. */
 export const MAX_HEADER_BYTES = 14;
 
-/** The first bytes of a frame. */
+/** The header of a frame. */
 export interface FrameHeader {
   /** Whether it ends its message. */
   readonly final: boolean;
@@ -32,19 +32,18 @@ export interface FrameHeader {
   readonly length: number;
 }
 
-/** What {@linkcode encodeFrame} writes besides opcode and payload. */
+/** Options of {@linkcode encodeFrame}. */
 export interface EncodeFrameOptions {
   /** Whether the frame ends its message; `true` by default. */
   final?: boolean;
   /** The three reserved bits, 0 to 7; 0 by default. */
   reserved?: number;
-  /** The masking key, four bytes: a client has to mask, with a new random key each time (section 5.3). */
+  /** The masking key, four bytes: a client must mask each frame with a new random key (section 5.3). */
   maskingKey?: Uint8Array;
 }
 
 /**
- * Writes a frame: header and payload in one piece, so that they go out in one write. The payload is copied, and the copy
- * is masked.
+ * Encodes header and payload into one buffer, for one write. Only the copy of the payload is masked.
  *
  * @param opcode The opcode, 0 to 15.
  * @param payload The payload.
@@ -78,7 +77,7 @@ export function encodeFrame(
  * Counts the bytes of a header.
  *
  * @param length The length of the payload, in bytes.
- * @param isMasked Whether it has a masking key.
+ * @param isMasked Whether the header has a masking key.
  * @returns 2 to 14.
  *
  * @example
@@ -96,11 +95,11 @@ export function headerBytes(length: number, isMasked: boolean): number {
 /**
  * Writes a header into a buffer.
  *
- * @param into The buffer; it has room for {@linkcode headerBytes}.
- * @param at Where the header begins.
+ * @param into The buffer, with room for {@linkcode headerBytes}.
+ * @param at The offset of the header.
  * @param header The header.
- * @param maskingKey The masking key, if the header says that the payload is masked.
- * @returns Where the payload begins.
+ * @param maskingKey The masking key, if the payload is masked.
+ * @returns The offset of the payload.
  *
  * @example
  * ```ts
@@ -140,7 +139,7 @@ export function writeHeader(into: Uint8Array, at: number, header: FrameHeader, m
   return at;
 }
 
-/** Who the frames come from: a client masks them, a server must not (RFC 6455 section 5.1). */
+/** The sender of frames: a client masks them, a server must not (RFC 6455 section 5.1). */
 export type FrameOrigin = "client" | "server";
 
 /** Options of {@linkcode FrameDecoder}. */
@@ -149,13 +148,13 @@ export interface FrameDecoderOptions {
   readonly allowsCompressed?: boolean;
 }
 
-/** RSV1 among the reserved bits of a header: the message is compressed (RFC 7692 section 6). */
+/** RSV1 among the reserved bits: the message is compressed (RFC 7692 section 6). */
 export const RSV1 = 4;
 
-/** Takes what a {@linkcode FrameDecoder} reads. */
+/** Receives the frames of a {@linkcode FrameDecoder}. */
 export interface FrameSink {
   /**
-   * A header has arrived; of its payload nothing is stored yet. What it throws ends the decoding.
+   * A header has arrived; none of its payload is stored yet. An error from here ends the decoding.
    *
    * @param header The header.
    */
@@ -164,24 +163,24 @@ export interface FrameSink {
    * A piece of a data frame has arrived.
    *
    * @param header The header of its frame.
-   * @param payload The piece, unmasked; it is a part of what was pushed and is good only until this returns.
-   * @param isFirst Whether the frame begins with it.
-   * @param isLast Whether the frame ends with it.
+   * @param payload The piece, unmasked: a view of the pushed bytes, valid only until this returns.
+   * @param isFirst Whether it begins the frame.
+   * @param isLast Whether it ends the frame.
    */
   onData(header: FrameHeader, payload: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void;
   /**
    * A control frame has arrived.
    *
    * @param header Its header.
-   * @param payload Its whole payload, unmasked, at most 125 bytes; it is good only until this returns.
+   * @param payload Its whole payload, unmasked, at most 125 bytes; valid only until this returns.
    */
   onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void;
 }
 
 /**
- * Reads frames from a stream of bytes that comes in pieces of any size. It stores at most a header and a control payload,
- * and hands on data as it comes. It checks all that a header can break; the rules between frames, and those of their
- * payload, are checked by the sink ({@linkcode MessageAssembler}).
+ * Reads frames from bytes in pieces of any size. The decoder stores at most a header and a control payload, passes data
+ * on as it arrives, and checks every rule of a header. The sink checks the rules between frames and of their payload
+ * ({@linkcode MessageAssembler}).
  *
  * @example
  * ```ts
@@ -203,7 +202,7 @@ export class FrameDecoder {
   readonly #isMasked: boolean;
   readonly #allowsCompressed: boolean;
   readonly #sink: FrameSink;
-  /** A header, and the payload of a control frame, that come in pieces: made for the first, as most connections have none. */
+  /** Buffers for a header or a control payload in pieces, made when the first arrives: most connections have none. */
   #head: Uint8Array<ArrayBuffer> | undefined;
   #headLength = 0;
   #control: Uint8Array<ArrayBuffer> | undefined;
@@ -213,11 +212,11 @@ export class FrameDecoder {
   #received = 0;
 
   /**
-   * Begins between two frames.
+   * Starts between two frames.
    *
-   * @param origin Who the frames come from.
-   * @param sink Takes what is read.
-   * @param options What was negotiated.
+   * @param origin The sender of the frames.
+   * @param sink Receives the frames.
+   * @param options The negotiated extension.
    */
   constructor(origin: FrameOrigin, sink: FrameSink, { allowsCompressed = false }: FrameDecoderOptions = {}) {
     this.#isMasked = origin === "client";
@@ -225,29 +224,29 @@ export class FrameDecoder {
     this.#sink = sink;
   }
 
-  /** Whether a frame has begun and not ended. */
+  /** Whether the last frame is incomplete. */
   get isInsideFrame(): boolean {
     return this.#header !== undefined || this.#headLength > 0;
   }
 
-  /** Whether a header has begun and not ended. */
+  /** Whether the last header is incomplete. */
   get isInsideHeader(): boolean {
     return this.#headLength > 0;
   }
 
-  /** How many bytes of the payload of the frame that has begun are still to come; 0 between two frames. */
+  /** Payload bytes of the current frame that have not arrived; 0 between two frames. */
   get payloadLeft(): number {
     return this.#header === undefined ? 0 : this.#header.length - this.#received;
   }
 
   /**
-   * Takes the next bytes. Masked payloads are unmasked in place, so the bytes are changed.
+   * Takes the next bytes, and unmasks masked payloads in place.
    *
    * @param chunk The bytes.
-   * @throws {ProtocolError} With the close code 1002 for what breaks RFC 6455 section 5.2 to 5.5: `reserved-bits`,
+   * @throws {ProtocolError} With the close code 1002 for a breach of RFC 6455 section 5.2 to 5.5: `reserved-bits`,
    * `unknown-opcode`, `fragmented-control`, `control-too-long`, `invalid-close-payload`, `length-not-minimal`,
-   * `length-too-large`, `unmasked-frame`, `masked-frame`, each at the first byte that proves it; and whatever the sink
-   * throws. After an error the decoder is spent.
+   * `length-too-large`, `unmasked-frame`, `masked-frame`, each at the first byte that proves it; and any error of the
+   * sink. After an error the decoder is spent.
    */
   push(chunk: Uint8Array<ArrayBuffer>): void {
     let at = 0;
@@ -259,7 +258,7 @@ export class FrameDecoder {
       }
       const header = this.#header;
       if (header === undefined) return;
-      // An empty frame is complete as soon as its header is.
+      // The header of an empty frame completes it.
       if (at === chunk.byteLength && header.length > 0) return;
       const end = Math.min(chunk.byteLength, at + header.length - this.#received);
       const piece = chunk.subarray(at, end);
@@ -285,7 +284,7 @@ export class FrameDecoder {
     this.#sink.onControl(header, payload);
   }
 
-  /** Reads a header, also one that comes in pieces; gives where the payload begins, or -1 if more bytes are needed. */
+  /** Reads a header, also in pieces; returns the offset of the payload, or -1 if more bytes are needed. */
   #readHeader(chunk: Uint8Array, at: number): number {
     const available = chunk.byteLength - at;
     if (this.#headLength === 0 && available >= 2) {
@@ -299,7 +298,7 @@ export class FrameDecoder {
     const head = this.#head ??= new Uint8Array(MAX_HEADER_BYTES);
     while (at < chunk.byteLength) {
       head[this.#headLength++] = chunk[at++] ?? 0;
-      // What is wrong so far is certain now, whatever follows.
+      // No later byte can mend an error: check now.
       this.#check(head, 0, this.#headLength);
       if (this.#headLength === 1) continue;
       const size = sizeOfHeader(head[1] ?? 0);
@@ -328,7 +327,7 @@ export class FrameDecoder {
     this.#header = header;
   }
 
-  /** Checks a header of which `count` bytes are there, at least one. */
+  /** Checks the first `count` bytes of a header, at least one. */
   #check(bytes: Uint8Array, at: number, count: number): void {
     const first = bytes[at] ?? 0;
     const opcode = first & 15;
@@ -356,7 +355,7 @@ export class FrameDecoder {
     if (short >= 126) checkLength(bytes, at, count);
   }
 
-  /** A message is compressed or not as a whole, so that its first frame alone says it (RFC 7692 section 6.1). */
+  /** Only the first frame of a message may have RSV1 (RFC 7692 section 6.1). */
   #checkReserved(first: number): void {
     const opcode = first & 15;
     const isBeginning = opcode === OPCODE.text || opcode === OPCODE.binary;
@@ -374,7 +373,7 @@ function checkLength(bytes: Uint8Array, at: number, count: number): void {
   if (isLong && count > 2 && (bytes[at + 2] ?? 0) >= 0x80) {
     throw new ProtocolError("length-too-large", "Frame has a length over 2^63 - 1");
   }
-  // Of a length in 8 bytes the first 6 decide, of one in 2 bytes both.
+  // The first 6 of 8 length bytes decide, or both of 2.
   const decisive = isLong ? 6 : 2;
   if (count < 2 + decisive) return;
   let start = 0;
@@ -396,6 +395,6 @@ function readLength(bytes: Uint8Array, at: number): number {
   let length = 0;
   const size = short === 126 ? 2 : 8;
   for (let index = 0; index < size; index++) length = length * 256 + (bytes[at + 2 + index] ?? 0);
-  // Above 2^53 a number is not exact, but far above any limit, and the limit is what is compared.
+  // Above 2^53 the number is not exact, but any limit is far below.
   return length;
 }

@@ -1,6 +1,6 @@
 /**
- * The client's half of the opening handshake (RFC 6455 section 4.1): the request, and every field of the response. The server's
- * half is in `handshake_server.ts`.
+ * The client's half of the opening handshake (RFC 6455 section 4.1): the request, and every field of the response.
+ * `handshake_server.ts` is the server's half.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { quote, withoutToken } from "./message.ts";
 import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
 
-/** What a key is joined with to make the accept key (RFC 6455 section 1.3). */
+/** The suffix of a key that makes the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 function quoteLine(line: string): string {
@@ -37,10 +37,10 @@ export function createKey(): string {
 }
 
 /**
- * Says whether text is a key: 16 bytes in Base64, which are 22 characters, of which the last carries two bits, and two of padding.
+ * Tells whether text is a key: 16 bytes in Base64. The last of its 22 characters has two bits; two of padding follow.
  *
  * @param text The text.
- * @returns Whether it is.
+ * @returns Whether the text is a key.
  *
  * @example
  * ```ts
@@ -72,27 +72,27 @@ export function acceptKeyFor(key: string): string {
   return base64(sha1(key + GUID));
 }
 
-/** What a client asks for. */
+/** The request of a client. */
 export interface UpgradeRequest {
-  /** Where to; a user name and password become Basic authentication. */
+  /** The URL; a user name and password become Basic authentication. */
   readonly url: URL;
   /** The key, from {@linkcode createKey}. */
   readonly key: string;
   /** The subprotocols to offer, in the order of preference. */
   readonly protocols?: readonly string[];
-  /** The extensions to offer, as the field Sec-WebSocket-Extensions has them; none by default. */
+  /** The extensions to offer, as a value of Sec-WebSocket-Extensions; none by default. */
   readonly extensions?: string | undefined;
-  /** Fields to add, in order and as they are; those of the handshake itself but Host cannot be replaced. */
+  /** Fields to add, in order and unchanged; of the handshake's own fields only Host can be replaced. */
   readonly headers?: Iterable<readonly [name: string, value: string]>;
 }
 
 /**
  * Writes the request of the opening handshake (RFC 6455 section 4.1).
  *
- * @param request What is asked for.
- * @returns The head; each of its characters is one byte to be sent (ISO 8859-1).
- * @throws {RangeError} If a subprotocol is not a token or is there twice, the key is not one (section 4.1), or a field cannot
- * go out as it is.
+ * @param request The request.
+ * @returns The head; each character is one byte (ISO 8859-1).
+ * @throws {RangeError} If a subprotocol is no token or repeated, the key is invalid (section 4.1), or a field cannot be
+ * sent unchanged.
  *
  * @example
  * ```ts
@@ -129,9 +129,9 @@ export function encodeRequest(request: UpgradeRequest): string {
   return [...lines, "", ""].join("\r\n");
 }
 
-/** A field has bytes only, and stays on its line. */
+/** Rejects a field that is not bytes on one line. */
 function assertField([name, value]: readonly [string, string]): void {
-  // The value is not quoted: it may be a secret.
+  // Never quote the value: it may be a secret.
   if (!isToken(name)) throw new RangeError("Cannot send a header field whose name is not a token");
   if (!FIELD_VALUE.test(value)) {
     throw new RangeError(`Cannot send the field ${name}: its value is not of ISO 8859-1 on one line`);
@@ -157,34 +157,34 @@ function assertProtocols(protocols: readonly string[]): void {
 
 const HANDSHAKE_FIELD = /^(host|upgrade|connection|sec-websocket-(key|version|protocol|extensions|accept))$/i;
 
-/** What a response has to agree with. */
+/** The expected response. */
 export interface ExpectedResponse {
-  /** The accept key for the key that was sent. */
+  /** The accept key of the request's key. */
   readonly acceptKey: string;
-  /** The subprotocols that were offered. */
+  /** The offered subprotocols. */
   readonly protocols: readonly string[];
-  /** How permessage-deflate was offered; no extension was, by default. */
+  /** The offer of permessage-deflate; no extension by default. */
   readonly deflate?: DeflateParameters | undefined;
 }
 
-/** What a response says. */
+/** The verified response. */
 export interface UpgradeResponse {
   /** The status. */
   readonly status: number;
-  /** The subprotocol that was selected; empty if none. */
+  /** The selected subprotocol; empty if none. */
   readonly protocol: string;
-  /** How messages are compressed; `undefined` if they are not. */
+  /** The agreed compression; `undefined` without it. */
   readonly deflate?: DeflateAgreement | undefined;
-  /** Everything that is wrong, in the order of RFC 6455 section 4.1; empty if the upgrade is valid. */
+  /** Every error, in the order of RFC 6455 section 4.1; empty if the upgrade is valid. */
   readonly problems: readonly string[];
 }
 
 /**
- * Verifies the response of the opening handshake, every field of it (RFC 6455 section 4.1).
+ * Verifies every field of the response of the opening handshake (RFC 6455 section 4.1).
  *
  * @param head The head of the response.
- * @param expected What it has to agree with.
- * @returns What it says, and everything that is wrong about it.
+ * @param expected The expected response.
+ * @returns The response with every error.
  *
  * @example
  * ```ts
@@ -215,7 +215,7 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   problems.push(...acceptProblems(head, expected.acceptKey));
   const deflate = verifyDeflate(valuesOf(head, "sec-websocket-extensions").join(", "), expected.deflate);
   if (deflate.problem !== undefined) problems.push(deflate.problem);
-  // An empty field selects nothing, and is no more than a missing one.
+  // An empty field selects nothing, like a missing one.
   const lines = valuesOf(head, "sec-websocket-protocol");
   const isNone = lines.every((value) => value === "");
   const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map(trimBlanks);

@@ -1,6 +1,6 @@
 /**
- * The server's half of the opening handshake (RFC 6455 section 4.2): the request and its verification, and the fields of the
- * response. What is wrong is said in words: what becomes of it is up to the server.
+ * The server's half of the opening handshake (RFC 6455 section 4.2): the verification of the request, and the fields of
+ * the response. Errors are in words; the server decides on the answer.
  *
  * @module
  */
@@ -11,48 +11,48 @@ import { trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 
-/** How much of a method is shown, in characters. */
+/** The longest quotation of a method, in characters. */
 const MAX_SHOWN_CHARS = 20;
 
-/** A request, as far as the opening handshake has to see it. */
+/** A request as the opening handshake sees it. */
 export interface RequestView {
-  /** The method, in the case in which it came. */
+  /** The method, unchanged. */
   readonly method: string;
-  /** The version of HTTP, such as `1.1`, where it is known. */
+  /** The version of HTTP, such as `1.1`, if known. */
   readonly version?: string | undefined;
   /**
-   * Gives a field.
+   * Returns a field.
    *
-   * @param name The name, in small letters.
-   * @returns The value; those of several lines joined with a comma; `null` without the field.
+   * @param name The name, in lower case.
+   * @returns The value, several lines joined with a comma; `null` without the field.
    */
   field(name: string): string | null;
 }
 
-/** Why a request cannot be upgraded, as a stable word. */
+/** The cause of a refusal, as a stable word. */
 export type RequestProblemCause =
   /** The method is not GET. */
   | "method"
-  /** It does not ask for a WebSocket. */
+  /** No WebSocket is requested. */
   | "plain-http"
-  /** It asks for another version of the protocol than 13. */
+  /** The version of the protocol is not 13. */
   | "version"
   /** A field is missing or malformed, or the version of HTTP has no upgrade. */
   | "bad-handshake";
 
-/** What is wrong about a request. */
+/** The error in a request. */
 export interface RequestProblem {
-  /** Why it cannot be upgraded. */
+  /** The cause. */
   readonly cause: RequestProblemCause;
-  /** One sentence for whoever sent it. */
+  /** One sentence for the sender. */
   readonly text: string;
 }
 
 /**
- * Verifies the request of the opening handshake, every field of it (RFC 6455 section 4.2.1).
+ * Verifies every field of the request of the opening handshake (RFC 6455 section 4.2.1).
  *
  * @param request The request.
- * @returns The first thing that is wrong; `undefined` if it can be upgraded.
+ * @returns The first error; `undefined` if the request can be upgraded.
  *
  * @example
  * ```ts
@@ -82,21 +82,21 @@ export function verifyRequest(request: RequestView): RequestProblem | undefined 
   return lateText === undefined ? undefined : { cause: "bad-handshake", text: lateText };
 }
 
-/** Methods have case (RFC 9110 section 9.1). */
+/** Methods are case-sensitive (RFC 9110 section 9.1). */
 function methodProblem(method: string): string {
   return method.toUpperCase() === "GET"
     ? `The method ${quote(method, MAX_SHOWN_CHARS)} is not GET: methods have case.`
     : "A WebSocket begins with the method GET.";
 }
 
-/** The field Upgrade of HTTP/1.0 means nothing (RFC 9110 section 7.8). */
+/** HTTP/1.0 ignores the field Upgrade (RFC 9110 section 7.8). */
 function versionProblem(version: string | undefined): string | undefined {
   return version === "1.0" ? "HTTP/1.0 has no upgrade: a WebSocket needs HTTP/1.1." : undefined;
 }
 
 function fieldProblem(request: RequestView): string | undefined {
-  // With another protocol before "websocket" the runtime takes the connection away from the request, and then stops the process.
-  // A client that offers several leaves the choice to the server: none is chosen here but the one alone.
+  // With another protocol before "websocket" the runtime detaches the connection from the request, and then the process
+  // dies. A server may decline a choice of several protocols: this one accepts "websocket" alone.
   if (request.field("upgrade")?.toLowerCase() !== "websocket") return 'The field Upgrade is not "websocket" alone.';
   if (request.field("host") === null) return "The field Host is missing.";
   return hasToken(request, "connection", "upgrade")
@@ -119,12 +119,12 @@ function offerProblem(request: RequestView): string | undefined {
   if (!offeredProtocols(request).every(isToken)) {
     return "The field Sec-WebSocket-Protocol has a name that is not a token.";
   }
-  // An offer that cannot be read fails the handshake, and is not ignored (RFC 6455 section 9.1).
+  // A malformed offer fails the handshake; ignoring it is not allowed (RFC 6455 section 9.1).
   return offeredExtensions(request) === undefined ? "The field Sec-WebSocket-Extensions is malformed." : undefined;
 }
 
 /**
- * Says whether a request asks for a WebSocket, rightly or not.
+ * Tells whether a request asks for a WebSocket, validly or not.
  *
  * @param request The request.
  * @returns Whether `websocket` is among the values of its field Upgrade.
@@ -142,7 +142,7 @@ export function asksForUpgrade(request: RequestView): boolean {
 }
 
 /**
- * Gives the subprotocols that a request offers.
+ * Returns the subprotocols that a request offers.
  *
  * @param request The request.
  * @returns Their names, in the order of preference.
@@ -160,7 +160,7 @@ export function offeredProtocols(request: RequestView): string[] {
 }
 
 /**
- * Gives the extensions that a request offers (RFC 6455 section 9.1).
+ * Returns the extensions that a request offers (RFC 6455 section 9.1).
  *
  * @param request The request.
  * @returns The extensions, in the order of preference; `undefined` if the field is malformed.
@@ -180,8 +180,8 @@ export function offeredExtensions(request: RequestView): Extension[] | undefined
 /**
  * Selects a subprotocol (RFC 6455 section 4.2.2).
  *
- * @param offered Those that the client offers, in its order.
- * @param supported Those of the server, best first; by default the first that the client offers is selected.
+ * @param offered The client's subprotocols, in its order.
+ * @param supported The server's subprotocols, best first; without them the client's first is selected.
  * @returns The subprotocol; empty if none fits.
  *
  * @example
@@ -198,11 +198,11 @@ export function selectProtocol(offered: readonly string[], supported?: readonly 
 }
 
 /**
- * Makes the fields of the answer that upgrades (RFC 6455 section 4.2.2); its first line is {@linkcode SWITCHING}.
+ * Makes the fields of the response that upgrades (RFC 6455 section 4.2.2); its first line is {@linkcode SWITCHING}.
  *
  * @param key The field Sec-WebSocket-Key of the request.
- * @param protocol The subprotocol that was selected; empty for none.
- * @param extensions The extensions that were accepted, as the field has them; empty for none.
+ * @param protocol The selected subprotocol; empty for none.
+ * @param extensions The accepted extensions, as a value of the field; empty for none.
  * @returns Name and value of each field, in order.
  *
  * @example
@@ -227,7 +227,7 @@ export function responseFields(key: string, protocol: string, extensions = ""): 
   return fields;
 }
 
-/** The first line of the answer that upgrades. */
+/** The first line of the response that upgrades. */
 export const SWITCHING = "HTTP/1.1 101 Switching Protocols";
 
 /** The values of a list field (RFC 9110 section 5.6.1). */
@@ -236,7 +236,7 @@ function listIn(request: RequestView, name: string): string[] {
 }
 
 function hasToken(request: RequestView, name: string, token: string): boolean {
-  // As a rule the token stands alone.
+  // Usually the token stands alone.
   return request.field(name)?.toLowerCase() === token ||
     listIn(request, name).some((value) => value.toLowerCase() === token);
 }

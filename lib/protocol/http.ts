@@ -1,8 +1,8 @@
 /**
- * Heads of HTTP messages (RFC 9112 sections 2 to 5), read from a stream of bytes and written; and where a body ends (section 6).
+ * A reader for heads of HTTP messages (RFC 9112 sections 2 to 5).
  *
- * One reader serves the client, the server, the lab and what a proxy answers. It takes from a server what a user agent must take
- * (folded fields, interim responses, lines that end with LF), and from a client what is certain to mean one thing only.
+ * Client, server and lab share the reader, also for the answer of a proxy. From a server the reader accepts all that a
+ * user agent must accept (folded fields, interim responses, lines that end with LF), from a client nothing ambiguous.
  *
  * @module
  */
@@ -14,31 +14,31 @@ import { isToken } from "./token.ts";
 /** The longest head of a request or response, in bytes: 64 KiB, with the interim responses before it. */
 export const MAX_HEAD_BYTES = 64 * 1024;
 
-/** How many interim responses (1xx, but not 101) may come before a response: 16. */
+/** The most interim responses (1xx, but not 101) before a response: 16. */
 export const MAX_INTERIM_RESPONSES = 16;
 
-/** How many bytes of empty lines may come before the first line: 16. One empty line is no rarity (RFC 9112 section 2.2). */
+/** The most bytes of empty lines before the first line: 16. One empty line is common (RFC 9112 section 2.2). */
 const MAX_EMPTY_BYTES = 16;
 
-/** The room for a head that comes in pieces, to begin with, in bytes: it doubles as it fills. */
+/** The first buffer for a head in pieces, in bytes; it doubles when full. */
 const MIN_ROOM_BYTES = 2048;
 
-/** Which of the two messages a head begins. */
+/** The message that a head begins. */
 export type HeadKind = "request" | "response";
 
-/** A head that is complete. */
+/** A complete head. */
 export interface CompleteHead {
   /** The head. */
   readonly head: HttpHead;
-  /** What came behind it, in memory of its own. */
+  /** Bytes behind it, in memory of their own. */
   readonly rest: Uint8Array<ArrayBuffer>;
 }
 
-/** What is wrong about a head, as a stable word. */
+/** The error in a head, as a stable word. */
 export type HttpHeadProblem =
-  /** It does not begin as HTTP does. */
+  /** The first bytes are not HTTP. */
   | "not-http"
-  /** It passes the limit. */
+  /** The head passes the limit. */
   | "too-long"
   /** A line of a request ends with LF alone. */
   | "bare-lf"
@@ -48,11 +48,11 @@ export type HttpHeadProblem =
   | "bad-line"
   /** A field of a request is folded over two lines. */
   | "folded-field"
-  /** Interim responses come without end. */
+  /** Too many interim responses arrive. */
   | "too-many-interim";
 
 /**
- * Thrown when bytes are no head.
+ * Thrown when bytes are no valid head.
  *
  * @example
  * ```ts
@@ -63,20 +63,20 @@ export type HttpHeadProblem =
  * ```
  */
 export class HttpHeadError extends Error {
-  /** What is wrong. */
+  /** The error. */
   readonly problem: HttpHeadProblem;
-  /** The message without what the peer sent: for a log, as a line of a head may be a secret. */
+  /** The message without a quotation, for a log: a line of a head may be a secret. */
   readonly reason: string;
-  /** The first line, as far as it came; a 403 with a head over the limit is still a 403. */
+  /** The first line as far as it arrived: a 403 with a head over the limit is still a 403. */
   readonly startLine: string;
 
   /**
    * Makes the error.
    *
-   * @param problem What is wrong.
-   * @param reason One line for a person, which says which line it is.
-   * @param startLine The first line, as far as it came.
-   * @param line The line that is wrong, which the message quotes.
+   * @param problem The error.
+   * @param reason One line for a person, with the number of the line.
+   * @param startLine The first line as far as it arrived.
+   * @param line The bad line, which the message quotes.
    */
   constructor(problem: HttpHeadProblem, reason: string, startLine = "", line?: string) {
     super(line === undefined ? reason : `${reason}: ${quote(line, MAX_SHOWN_CHARS)}`);
@@ -88,11 +88,11 @@ export class HttpHeadError extends Error {
 }
 
 /**
- * Reads one head from bytes that come in pieces of any size.
+ * Reads one head from bytes in pieces of any size.
  *
- * Of a request, an empty line before it is skipped, and every line ends with CR LF. Of a response, an empty line before it and
- * interim responses (RFC 9110 section 15.2) are skipped, folded fields are unfolded (RFC 9112 section 5.2), and LF alone ends a
- * line as well (section 2.2).
+ * In a request, every line ends with CR LF, and an empty line before it is skipped. In a response, folded fields are
+ * unfolded (RFC 9112 section 5.2), LF alone ends a line as well (section 2.2), and an empty line or interim responses
+ * (RFC 9110 section 15.2) before it are skipped.
  *
  * @example
  * ```ts
@@ -110,19 +110,19 @@ export class HttpHeadError extends Error {
 export class HeadReader {
   readonly #kind: HeadKind;
   readonly #maxBytes: number;
-  /** What has come: as long as that is one piece, the piece itself. */
+  /** The bytes so far: the pushed piece itself while there is only one. */
   #bytes: Uint8Array = NOTHING;
   #length = 0;
-  /** Where the first line begins, behind empty lines and interim responses. */
+  /** The offset of the first line, behind empty lines and interim responses. */
   #start = 0;
-  /** What was looked at already for the end. */
+  /** The offset where the search for the end goes on. */
   #seen = 0;
   #interim = 0;
 
   /**
-   * Begins before the first byte.
+   * Starts before the first byte.
    *
-   * @param kind Whether it is a request or a response.
+   * @param kind Request or response.
    * @param maxBytes The longest head in bytes; exactly this many pass. 64 KiB by default.
    */
   constructor(kind: HeadKind, maxBytes: number = MAX_HEAD_BYTES) {
@@ -130,7 +130,7 @@ export class HeadReader {
     this.#maxBytes = maxBytes;
   }
 
-  /** How many bytes have come so far. */
+  /** The number of bytes so far. */
   get length(): number {
     return this.#length;
   }
@@ -138,13 +138,13 @@ export class HeadReader {
   /**
    * Takes the next bytes.
    *
-   * @param chunk The bytes; once this gives `undefined` they are copied.
-   * @returns The head once it is complete, else `undefined`. Nothing may be pushed behind it.
-   * @throws {HttpHeadError} At the first byte that proves that there is no such head.
+   * @param chunk The bytes, which are copied if this returns `undefined`.
+   * @returns The head once it is complete, else `undefined`. Push nothing after it.
+   * @throws {HttpHeadError} At the first byte that proves an error.
    */
   push(chunk: Uint8Array): CompleteHead | undefined {
     if (this.#length === 0) {
-      // Nearly every head comes in one piece.
+      // Nearly every head arrives in one piece.
       this.#bytes = chunk;
       this.#length = chunk.byteLength;
     } else {
@@ -181,7 +181,7 @@ export class HeadReader {
   }
 
   /**
-   * Gives the fields that have come so far, without lines that are none: for whoever answers a head that is wrong.
+   * Returns the valid fields so far, for the answer to a bad head.
    *
    * @returns Name and value of each.
    */
@@ -192,7 +192,7 @@ export class HeadReader {
       .map(([name, line]) => [name, trimBlanks(line.slice(name.length + 1))]);
   }
 
-  /** Moves what came first to memory of our own. */
+  /** Copies the first piece into memory of our own. */
   #keep(): void {
     const first = this.#bytes;
     this.#bytes = new Uint8Array(Math.max(first.byteLength, MIN_ROOM_BYTES));
@@ -210,7 +210,7 @@ export class HeadReader {
     this.#length = length;
   }
 
-  /** Empty lines come before the first line only, where nothing of it has been seen. */
+  /** Skips empty lines, which may stand only before the first line. */
   #skipEmptyLines(): void {
     if (this.#seen > this.#start) return;
     const first = this.#start;
@@ -221,7 +221,7 @@ export class HeadReader {
     this.#seen = this.#start;
   }
 
-  /** What cannot be the beginning of the first line has no end to wait for: as a rule it is TLS. */
+  /** Rejects bytes that cannot begin a first line, usually TLS, as no end would follow. */
   #checkStart(): void {
     if (this.#start === this.#length) return;
     if (this.#kind === "request") {
@@ -232,7 +232,7 @@ export class HeadReader {
     if (!HTTP.startsWith(start)) throw this.#notHttp();
   }
 
-  /** Finds where the body begins; -1 if the empty line has not come. */
+  /** Finds the offset of the body; -1 if the empty line has not arrived. */
   #findEnd(): number {
     const bytes = this.#bytes;
     for (let at = this.#seen; at < this.#length; at++) {
@@ -261,7 +261,7 @@ export class HeadReader {
   }
 
   #parse(text: string): HttpHead {
-    // Every line of a request ends with CR LF: that was looked at.
+    // `#findEnd` has checked the line ends of a request.
     const lines = this.#kind === "request"
       ? text.slice(0, -4).split("\r\n")
       : text.replace(/(\r?\n)+$/, "").split(/\r?\n/);
@@ -281,7 +281,7 @@ export class HeadReader {
         throw new HttpHeadError("folded-field", `Line ${number} begins with a blank`, startLine, line);
       }
       if (CONTROL.test(line)) throw badLine(line, number, startLine);
-      // A fold stands for one space (RFC 9112 section 5.2).
+      // A fold becomes one space (RFC 9112 section 5.2).
       last[1] += ` ${trimBlanks(line)}`;
     }
     if (this.#kind === "response") { for (const field of fields) field[1] = trimBlanks(field[1]); }
@@ -310,10 +310,10 @@ const HTTP = "HTTP/";
 const CR = 13;
 const LF = 10;
 
-/** How much of a line a message shows, in characters. */
+/** The longest quotation of a line, in characters. */
 const MAX_SHOWN_CHARS = 80;
 
-// deno-lint-ignore no-control-regex -- they are what is looked for; a tab is allowed
+// deno-lint-ignore no-control-regex -- the pattern looks for them; a tab is allowed
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
 
 function parseField(line: string, number: number, startLine: string): [name: string, value: string] {

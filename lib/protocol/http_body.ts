@@ -1,25 +1,25 @@
 /**
- * Where the body of a response ends (RFC 9112 section 6), and what is in it.
+ * The body of a response (RFC 9112 section 6).
  *
  * @module
  */
 
 import { type HttpHead, listOf, parseStatusLine } from "./http_lines.ts";
 
-/** Where the body of a response ends (RFC 9112 section 6.3). */
+/** The end of the body of a response (RFC 9112 section 6.3). */
 export type BodyLength =
-  /** In chunks, the last of which says that it is. */
+  /** The last chunk ends it. */
   | { readonly type: "chunked" }
-  /** After so many bytes. */
+  /** This many bytes end it. */
   | { readonly type: "length"; readonly bytes: number }
-  /** With the connection. */
+  /** The connection ends it. */
   | { readonly type: "until-end" };
 
 /**
- * Says where the body of a response to a GET ends (RFC 9112 section 6.3).
+ * Finds the end of the body of a response to a GET (RFC 9112 section 6.3).
  *
  * @param head The head of the response.
- * @returns How its end is known. A length that is none counts as not given.
+ * @returns The end. An invalid length counts as none.
  *
  * @example
  * ```ts
@@ -42,8 +42,7 @@ export function bodyLengthOf(head: HttpHead): BodyLength {
 }
 
 /**
- * Takes the body of a response out of what comes behind its head, up to a bound: chunks are put together, and nothing is
- * decompressed.
+ * Collects the body of a response up to a limit: joins chunks, decompresses nothing.
  *
  * @example
  * ```ts
@@ -60,18 +59,18 @@ export class BodyReader {
   readonly #length: BodyLength;
   readonly #body: Uint8Array<ArrayBuffer>;
   #filled = 0;
-  /** How much of the chunk that has begun is still to come. */
+  /** Bytes of the current chunk that have not arrived. */
   #left = 0;
-  /** The line between two chunks, as far as it has come. */
+  /** The line between two chunks, as far as it has arrived. */
   #line = "";
   #isBehindChunk = false;
   #isDone = false;
 
   /**
-   * Begins behind the head.
+   * Starts behind the head.
    *
-   * @param length Where the body ends.
-   * @param maxBytes How much of it is wanted, in bytes.
+   * @param length The end of the body.
+   * @param maxBytes The limit of the body, in bytes.
    */
   constructor(length: BodyLength, maxBytes: number) {
     this.#length = length;
@@ -80,7 +79,7 @@ export class BodyReader {
     this.#isDone = this.#length.type === "length" && this.#left === 0;
   }
 
-  /** What has come of the body, at most `maxBytes`. */
+  /** The body so far, at most `maxBytes`. */
   get body(): Uint8Array<ArrayBuffer> {
     return this.#body.subarray(0, this.#filled);
   }
@@ -89,7 +88,7 @@ export class BodyReader {
    * Takes the next bytes.
    *
    * @param bytes The bytes.
-   * @returns Whether all is there that is wanted: the body has ended, or the bound is reached, or what comes are no chunks.
+   * @returns Whether the reader is done: the body has ended, the limit is reached, or a chunk is malformed.
    */
   push(bytes: Uint8Array): boolean {
     for (let at = 0; at < bytes.byteLength && !this.#isDone;) {
@@ -118,7 +117,7 @@ export class BodyReader {
     if (this.#filled === this.#body.byteLength) this.#isDone = true;
   }
 
-  /** A line with the length of the next chunk (RFC 9112 section 7.1), or the empty one behind a chunk. */
+  /** Reads the line with the length of the next chunk (RFC 9112 section 7.1), or the empty one behind a chunk. */
   #readLine(byte: number): void {
     if (byte !== LF) {
       this.#line += String.fromCharCode(byte);
@@ -133,7 +132,7 @@ export class BodyReader {
     }
     const [, digits] = /^([0-9A-Fa-f]{1,12})[ \t]*(?:;.*)?$/.exec(line) ?? [];
     this.#left = parseInt(digits ?? "0", 16);
-    // The last chunk is empty, and what is no length ends it as well.
+    // The empty chunk is the last; an invalid length ends the body as well.
     if (this.#left === 0) this.#isDone = true;
   }
 }

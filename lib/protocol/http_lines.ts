@@ -1,5 +1,5 @@
 /**
- * The lines of a head of HTTP: the first one and the fields, as values.
+ * The lines of an HTTP head as values: the first line and the fields.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import { isToken } from "./token.ts";
 export interface HttpHead {
   /** The first line. */
   readonly startLine: string;
-  /** Name and value of each field; a character stands for a byte (ISO 8859-1). */
+  /** Name and value of each field; each character is a byte (ISO 8859-1). */
   readonly fields: readonly (readonly [name: string, value: string])[];
 }
 
 /**
- * Takes spaces and tabs off both ends of a value, and only those. No pattern does it in linear time.
+ * Trims spaces and tabs from both ends, nothing else. No regular expression does so in linear time.
  *
  * @param text The text.
- * @returns The text without them.
+ * @returns The trimmed text.
  *
  * @example
  * ```ts
@@ -41,7 +41,7 @@ function isBlank(unit: number): boolean {
 }
 
 /**
- * Gives the value of each line with a field.
+ * Returns the value of each line with a field.
  *
  * @param head The head.
  * @param name The name of the field, in any case.
@@ -60,11 +60,11 @@ export function valuesOf(head: HttpHead, name: string): string[] {
 }
 
 /**
- * Gives every value of a field that is a list, in order, over all its lines (RFC 9110 section 5.6.1).
+ * Returns every value of a list field, over all its lines (RFC 9110 section 5.6.1).
  *
  * @param head The head.
  * @param name The name of the field, in any case.
- * @returns The values, without the blanks around them; none is empty.
+ * @returns The values in order, trimmed; none is empty.
  *
  * @example
  * ```ts
@@ -81,9 +81,9 @@ export function listOf(head: HttpHead, name: string): string[] {
 
 /** The first line of a request. */
 export interface RequestLine {
-  /** The method, in the case in which it came: methods have case (RFC 9110 section 9.1). */
+  /** The method, unchanged: methods are case-sensitive (RFC 9110 section 9.1). */
   readonly method: string;
-  /** The target, as it came. */
+  /** The target, unchanged. */
   readonly target: string;
   /** The version: `1.0` or `1.1`. */
   readonly version: string;
@@ -93,7 +93,7 @@ export interface RequestLine {
  * Reads the first line of a request (RFC 9112 section 3).
  *
  * @param line The line.
- * @returns Its parts; `undefined` if it is no such line, or of another version than 1.0 and 1.1.
+ * @returns Its parts; `undefined` for a malformed line or another version than 1.0 and 1.1.
  *
  * @example
  * ```ts
@@ -115,7 +115,7 @@ export interface StatusLine {
   readonly version: string;
   /** The status. */
   readonly status: number;
-  /** What stands behind the status; empty if nothing does. */
+  /** The text behind the status; may be empty. */
   readonly text: string;
 }
 
@@ -123,8 +123,7 @@ export interface StatusLine {
  * Reads the first line of a response (RFC 9112 section 4).
  *
  * @param line The line.
- * @returns Its parts; `undefined` if it is no such line.
- *
+ * @returns Its parts; `undefined` for a malformed line.
  * @example
  * ```ts
  * import { parseStatusLine } from "./http_lines.ts";
@@ -144,7 +143,7 @@ export function parseStatusLine(line: string): StatusLine | undefined {
  * @param startLine The first line.
  * @param fields Name and value of each field; each character is a byte (ISO 8859-1).
  * @returns The head with its empty line.
- * @throws {RangeError} If a part has a line end, NUL, or a character above U+00FF: it would become something else.
+ * @throws {RangeError} If a part has a line end, NUL, or a character above U+00FF, none of which can be sent.
  *
  * @example
  * ```ts
@@ -160,7 +159,7 @@ export function encodeHead(
 ): Uint8Array<ArrayBuffer> {
   const lines = [startLine, ...Array.from(fields, ([name, value]) => `${name}: ${value}`)];
   for (const line of lines) {
-    // The line may hold a secret, so that only its name is told.
+    // The message names the field only: its value may be a secret.
     if (!LINE.test(line)) {
       throw new RangeError(`Cannot write the line "${line.split(":", 1)[0]}": it is not one line of bytes`);
     }
@@ -169,9 +168,9 @@ export function encodeHead(
 }
 
 /**
- * Makes the bytes of text whose characters stand for them.
+ * Encodes text in ISO 8859-1, one byte a character.
  *
- * @param text The text, of ISO 8859-1.
+ * @param text The text.
  * @returns The bytes.
  *
  * @example
@@ -190,7 +189,7 @@ export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Makes text of bytes, one character of ISO 8859-1 each: so heads are read.
+ * Decodes ISO 8859-1, one character a byte, as heads are read.
  *
  * @param bytes The bytes.
  * @returns The text.
@@ -204,7 +203,7 @@ export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
  * ```
  */
 export function latin1(bytes: Uint8Array): string {
-  // Nearly every head is of ASCII, which this reads four times as fast.
+  // Nearly every head is ASCII, which this decodes four times as fast.
   const ascii = UTF8.decode(bytes);
   if (ASCII.test(ascii)) return ascii;
   let text = "";

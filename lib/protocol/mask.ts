@@ -7,8 +7,8 @@
 /**
  * Reads a masking key.
  *
- * @param bytes Where it stands.
- * @param at Where it begins.
+ * @param bytes The bytes that hold it.
+ * @param at Its offset.
  * @returns The key as a number, its first byte lowest.
  *
  * @example
@@ -23,19 +23,19 @@ export function readMaskingKey(bytes: Uint8Array, at: number): number {
   return (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8 | (bytes[at + 2] ?? 0) << 16 | (bytes[at + 3] ?? 0) << 24;
 }
 
-/** Below this length a view for whole words costs more than it saves. */
+/** Below this length, in bytes, a view of words costs more than it saves. */
 const MIN_WORDWISE_BYTES = 48;
 
-/** The masking key twice, as bytes and as a word, whatever the order of bytes of the machine. */
+/** The masking key twice, as bytes and as one word in the byte order of the machine. */
 const KEY_BYTES = new Uint8Array(8);
 const KEY_WORD = new BigInt64Array(KEY_BYTES.buffer);
 
 /**
- * Masks bytes, or unmasks them, in place (RFC 6455 section 5.3); 64 bits at a time where they are long enough.
+ * Masks or unmasks bytes in place (RFC 6455 section 5.3), 64 bits at a time if there are enough.
  *
  * @param bytes The bytes.
  * @param key The masking key as a number, its first byte lowest.
- * @param phase How many bytes of the payload came before these; only its last two bits count.
+ * @param phase The payload bytes before these; only the last two bits of the number count.
  *
  * @example
  * ```ts
@@ -60,7 +60,7 @@ export function applyMask(bytes: Uint8Array, key: number, phase: number): void {
   for (; at < length; at++) bytes[at] = (bytes[at] ?? 0) ^ (key >>> (((at + phase) & 3) << 3));
 }
 
-/** Eight words a turn take a third of the time that 32 bits a turn take; the runtime makes no BigInt of them. */
+/** Eight words a turn take a third of the time of 32 bits a turn: the runtime makes no BigInt of them. */
 function maskWords(words: BigInt64Array, key: number, phase: number): void {
   for (let at = 0; at < 8; at++) KEY_BYTES[at] = key >>> (((at + phase) & 3) << 3);
   const mask = KEY_WORD[0] ?? 0n;

@@ -1,5 +1,5 @@
 /**
- * What an application sends: a complete message, text or binary (RFC 6455 section 5.6).
+ * A complete message, text or binary (RFC 6455 section 5.6), and words for people.
  *
  * @module
  */
@@ -29,7 +29,7 @@ export function kindOf(message: Message): MessageKind {
 }
 
 /**
- * Counts the payload bytes of a message as they go over the wire: UTF-8 for text.
+ * Counts the payload bytes of a message on the wire: UTF-8 for text.
  *
  * @param message The message.
  * @returns The number of bytes.
@@ -47,7 +47,7 @@ export function byteLengthOf(message: Message): number {
   let bytes = message.length;
   for (let index = 0; index < message.length; index++) {
     const unit = message.charCodeAt(index);
-    // A surrogate pair is two units and four bytes, a lone surrogate becomes U+FFFD and three bytes.
+    // A surrogate pair is two units and four bytes; a lone surrogate becomes U+FFFD, three bytes.
     if (unit >= 0xd800 && unit <= 0xdbff && isLowSurrogate(message.charCodeAt(index + 1))) {
       bytes += 2;
       index++;
@@ -58,11 +58,11 @@ export function byteLengthOf(message: Message): number {
 }
 
 /**
- * Tells whether a message is longer than a limit, without counting the bytes of text where its length alone decides.
+ * Tells whether a message passes a limit, without counting the bytes of text if its length decides.
  *
  * @param message The message.
  * @param maxBytes The limit in bytes; a message of exactly this size is not over it.
- * @returns Whether the message has more bytes than the limit.
+ * @returns Whether it has more bytes.
  *
  * @example
  * ```ts
@@ -84,7 +84,7 @@ export function exceeds(message: Message, maxBytes: number): boolean {
  * Joins bytes.
  *
  * @param parts The bytes, in order.
- * @param length How many they are together.
+ * @param length Their total length.
  * @returns All of them, copied.
  *
  * @example
@@ -106,12 +106,12 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
 }
 
 /**
- * Escapes what could steer a terminal or break a line. Inside the strings of JSON these escapes are JSON's own, so that JSON
- * stays JSON, with the same value.
+ * Escapes characters that could steer a terminal or break a line. The escapes are those of JSON, so JSON keeps its
+ * value.
  *
  * @param text The text, or the JSON.
- * @returns The text on one line, with control characters, characters that change the direction of writing or stay invisible,
- * and halves of surrogate pairs as escapes.
+ * @returns The text on one line, with escapes for control characters, invisible ones, those that change the direction
+ * of writing, and lone surrogates.
  *
  * @example
  * ```ts
@@ -123,24 +123,24 @@ export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8
  * ```
  */
 export function escapeUnprintable(text: string): string {
-  // The first use of the pattern takes 2 ms, and most text needs none of it.
+  // The first use of the pattern takes 2 ms, and most text needs no escape.
   if (/^[ -~]*$/.test(text)) return text;
   return text.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /**
- * Control characters, those that reorder or break a line, invisible ones that hide text, and with the flag u surrogates
- * without their other half. Ranges, as named properties take long to set up.
+ * Control characters, those that reorder or break a line, invisible ones that hide text, and, by the flag u, lone
+ * surrogates. Named properties instead of ranges would take long to set up.
  */
 const UNPRINTABLE =
-  // deno-lint-ignore no-control-regex -- they are what is looked for
+  // deno-lint-ignore no-control-regex -- the pattern looks for them
   /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 
 /**
- * Quotes text that somebody else wrote, so that it stays on one line and cannot steer a terminal.
+ * Quotes foreign text on one line that cannot steer a terminal.
  *
  * @param text The text.
- * @param maxChars The longest quotation in characters; what is longer is cut and marked with three full stops.
+ * @param maxChars The longest quotation in characters; a cut shows as three full stops.
  * @returns The text in double quotes, with control and direction characters as escapes.
  *
  * @example
@@ -154,18 +154,18 @@ const UNPRINTABLE =
  */
 export function quote(text: string, maxChars = Infinity): string {
   const cut = text.length > maxChars;
-  // A pair that is cut in half would print as a replacement character.
+  // Half a surrogate pair would print as a replacement character.
   const shown = cut ? text.slice(0, maxChars).replace(/[\ud800-\udbff]$/, "") : text;
   const quoted = escapeUnprintable(JSON.stringify(shown));
   return cut ? `${quoted.slice(0, -1)}..."` : quoted;
 }
 
 /**
- * Hides the password in a URL, also in text that is no valid URL and whatever characters are in it. A user name without a
- * password is hidden as well, as it may be a token.
+ * Hides the password in a URL, whatever characters it has, and in an invalid URL too. A user name without a password
+ * may be a token, and is hidden as well.
  *
  * @param text The URL.
- * @returns The same, with three asterisks instead of the secret.
+ * @returns The text with three asterisks instead of the secret.
  *
  * @example
  * ```ts
@@ -189,10 +189,10 @@ export function withoutPassword(text: string): string {
 }
 
 /**
- * Hides the token in the name of a subprotocol, as `wsproof.bearer.TOKEN` has one.
+ * Hides the token in the name of a subprotocol such as `wsproof.bearer.TOKEN`.
  *
  * @param name The name.
- * @returns The same, with three asterisks instead of what follows `bearer.`, `token.` or `authorization.`.
+ * @returns The name with three asterisks instead of all that follows `bearer.`, `token.` or `authorization.`.
  *
  * @example
  * ```ts
@@ -203,13 +203,13 @@ export function withoutPassword(text: string): string {
  * ```
  */
 export function withoutToken(name: string): string {
-  // The first pattern that ignores case takes 0.3 ms, as long as a reply from nearby.
+  // The first case-insensitive pattern takes 0.3 ms, as long as a reply from nearby.
   if (name === "") return name;
   return name.replace(/(\b(?:bearer|token|authorization)[._-]).+$/is, "$1***");
 }
 
 /**
- * Hides the tokens in text that is shown, wherever in it a peer has repeated a subprotocol that carries one.
+ * Hides the tokens in text that may repeat a subprotocol with one.
  *
  * @param text The text; inside the strings of JSON it stays JSON.
  * @returns The text with three asterisks instead of each token.
@@ -228,7 +228,7 @@ export function withoutTokens(text: string): string {
 }
 
 /**
- * Quotes what somebody gave as a URL or a name, without the secrets that it may have.
+ * Quotes a URL or a name without its secrets.
  *
  * @param text The text.
  * @returns The text in double quotes, on one line.
@@ -246,10 +246,10 @@ export function withoutSecrets(text: string): string {
 }
 
 /**
- * Puts a duration into words.
+ * Formats a duration.
  *
  * @param ms The duration in milliseconds.
- * @returns Milliseconds below a second, with as many decimals as make three digits, two at most; else seconds with two.
+ * @returns Milliseconds below a second, with three digits and two decimals at most; else seconds with two decimals.
  *
  * @example
  * ```ts
@@ -265,11 +265,11 @@ export function formatMs(ms: number): string {
 }
 
 /**
- * Shows how bytes begin.
+ * Formats the first bytes in hexadecimal.
  *
  * @param bytes The bytes.
- * @param most How many to show at most.
- * @returns A colon and pairs of hexadecimal digits, with three full stops where there are more; empty without bytes.
+ * @param most The most bytes to show.
+ * @returns A colon and pairs of hexadecimal digits, with three full stops if there are more; empty without bytes.
  *
  * @example
  * ```ts
@@ -285,7 +285,7 @@ export function hexStart(bytes: Uint8Array, most: number): string {
 }
 
 /**
- * Puts bytes into hexadecimal digits, with a blank between two bytes.
+ * Formats bytes in hexadecimal, with a blank between two bytes.
  *
  * @param bytes The bytes.
  * @returns The digits.
@@ -303,7 +303,7 @@ export function hexPairs(bytes: Uint8Array): string {
 }
 
 /**
- * Puts a number of bytes into words; from 1 MiB on with the size that a person reads beside it.
+ * Formats a number of bytes; from 1 MiB on with the size in MiB or GiB beside it.
  *
  * @param bytes The number of bytes.
  * @returns The words.
@@ -322,10 +322,10 @@ export function formatBytes(bytes: number): string {
 }
 
 /**
- * Puts a size into the unit that a person reads.
+ * Formats a size in the unit that a person reads.
  *
  * @param bytes The size in bytes.
- * @returns B, KiB, MiB or GiB, with one decimal below 100 where the number is not whole.
+ * @returns B, KiB, MiB or GiB, with one decimal below 100 unless the number is whole.
  *
  * @example
  * ```ts

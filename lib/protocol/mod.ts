@@ -1,6 +1,6 @@
 /**
- * RFC 6455 as pure code: bytes in, values and bytes out. Nothing here opens a socket, reads a clock or calls Deno, so that
- * a browser or Node runs it as it is.
+ * RFC 6455 as pure code: bytes in, values and bytes out. Nothing here opens a socket, reads a clock or calls Deno: a
+ * browser or Node runs it as it is.
  *
  * @module
  */

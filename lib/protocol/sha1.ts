@@ -1,19 +1,19 @@
 /**
- * SHA-1 (RFC 3174), which RFC 6455 section 1.3 asks for. The accept key is no secret, so that nothing depends on its strength.
+ * SHA-1 (RFC 3174), for the accept key of RFC 6455 section 1.3. The key is no secret, so a weak digest is fine.
  *
- * `crypto.subtle` hands these 60 bytes to another thread, which took a tenth of the time of a new connection; and `node:crypto`
- * takes 14 ms to load.
+ * `crypto.subtle` hands these 60 bytes to another thread, which takes a tenth of the time of a new connection.
+ * `node:crypto` takes 14 ms to load.
  *
  * @module
  */
 
-/** The 80 words of a block; nothing in it outlives a call. */
+/** Scratch memory: the 80 words of a block. */
 const words = new Int32Array(80);
 
 /**
  * Computes the digest of text.
  *
- * @param text The text, of ASCII.
+ * @param text The text, in ASCII.
  * @returns The digest, 20 bytes.
  *
  * @example
@@ -27,7 +27,7 @@ const words = new Int32Array(80);
 export function sha1(text: string): Uint8Array<ArrayBuffer> {
   const blocks = ((text.length + 8) >> 6) + 1;
   const input = new Int32Array(16 * blocks);
-  // Behind the text come a bit that is set and its length in bits (RFC 3174 section 4).
+  // The padding is a set bit, then the length of the text in bits (RFC 3174 section 4).
   for (let at = 0; at < text.length; at++) put(input, at, text.charCodeAt(at));
   put(input, text.length, 0x80);
   input[16 * blocks - 1] = 8 * text.length;
@@ -38,12 +38,12 @@ export function sha1(text: string): Uint8Array<ArrayBuffer> {
   return digest;
 }
 
-/** A word has its first byte on top. */
+/** Sets a byte of a big-endian word. */
 function put(input: Int32Array, at: number, byte: number): void {
   input[at >> 2] = (input[at >> 2] ?? 0) | (byte << (24 - 8 * (at & 3)));
 }
 
-/** The 80 steps for a block (RFC 3174 section 6.1). No arrays are made on the way, which would take most of the time. */
+/** Runs the 80 steps of a block (RFC 3174 section 6.1). Arrays here would take most of the time. */
 function mix(state: Int32Array, input: Int32Array, from: number): void {
   let [a = 0, b = 0, c = 0, d = 0, e = 0] = state;
   for (let step = 0; step < 80; step++) {
@@ -51,7 +51,7 @@ function mix(state: Int32Array, input: Int32Array, from: number): void {
       ? input[from + step] ?? 0
       : rotated(wordAt(step - 3) ^ wordAt(step - 8) ^ wordAt(step - 14) ^ wordAt(step - 16), 1);
     words[step] = word;
-    // Every sum stays a number of 32 bits.
+    // Every sum stays within 32 bits.
     let mixed = ((b ^ c ^ d) + (step < 40 ? 0x6ed9eba1 : 0xca62c1d6 | 0)) | 0;
     if (step < 20) mixed = (((b & c) | (~b & d)) + 0x5a827999) | 0;
     else if (step >= 40 && step < 60) mixed = (((b & c) | (b & d) | (c & d)) + (0x8f1bbcdc | 0)) | 0;

@@ -1,14 +1,14 @@
 /**
- * Tokens, which names of header fields, methods and subprotocols are.
+ * Tokens: names of header fields, methods and subprotocols.
  *
  * @module
  */
 
 /**
- * Tells whether text is a token (RFC 9110 section 5.6.2), as a subprotocol has to be (RFC 6455 section 4.1).
+ * Tells whether text is a token (RFC 9110 section 5.6.2), as a subprotocol must be (RFC 6455 section 4.1).
  *
  * @param text The text.
- * @returns Whether it is one.
+ * @returns Whether the text is a token.
  *
  * @example
  * ```ts

@@ -1,19 +1,19 @@
 /**
- * Whether bytes that come in pieces are UTF-8 (RFC 3629), as RFC 6455 section 8.1 wants of text.
+ * UTF-8 (RFC 3629) in pieces, as RFC 6455 section 8.1 requires of text.
  *
  * @module
  */
 
-// A byte order mark is a character of the message like any other, and stays. Made when they are first needed: a run of
-// the client over the built-in WebSocket needs none.
+// The decoders keep a byte order mark, a character of the message. First use makes them: a client over the built-in
+// WebSocket needs none.
 let decoder: TextDecoder | undefined;
 let asciiDecoder: TextDecoder | undefined;
 
-/** From this length on, whole words and the runtime's decoder are faster than byte after byte. */
+/** From this length on, words and the runtime's decoder are faster than single bytes. */
 const MIN_BULK_BYTES = 64;
 
 /**
- * Decodes UTF-8, and keeps a byte order mark.
+ * Decodes UTF-8 and keeps a byte order mark.
  *
  * @param bytes The bytes.
  * @returns The text; `undefined` if the bytes are not UTF-8.
@@ -28,7 +28,7 @@ const MIN_BULK_BYTES = 64;
  * ```
  */
 export function decodeUtf8(bytes: Uint8Array<ArrayBuffer>): string | undefined {
-  // One that forgives takes a sixth of the time, where nothing can be wrong.
+  // ASCII has no errors, and a lenient decoder takes a sixth of the time.
   if (isAscii(bytes)) return (asciiDecoder ??= new TextDecoder("utf-8", { ignoreBOM: true })).decode(bytes);
   try {
     return (decoder ??= new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })).decode(bytes);
@@ -38,7 +38,7 @@ export function decodeUtf8(bytes: Uint8Array<ArrayBuffer>): string | undefined {
 }
 
 /**
- * Tells whether bytes are UTF-8, without making a string of them if they are ASCII, as most text is.
+ * Tells whether bytes are UTF-8. ASCII, as most text is, becomes no string.
  *
  * @param bytes The bytes.
  * @returns Whether they are UTF-8.
@@ -57,7 +57,7 @@ export function isUtf8(bytes: Uint8Array<ArrayBuffer>): boolean {
 }
 
 /**
- * Checks bytes as they come. Of what it has seen it keeps where it is in a character, and nothing else.
+ * Checks bytes as they arrive, and stores only its position in a character.
  *
  * @example
  * ```ts
@@ -73,12 +73,12 @@ export function isUtf8(bytes: Uint8Array<ArrayBuffer>): boolean {
  */
 export class Utf8Checker {
   #missing = 0;
-  // What the next byte of a character may be: narrower after the first where a code would be too long, a surrogate or
-  // too large.
+  // The range of the next byte, narrower after a first byte that could begin an overlong form, a surrogate or a code
+  // above U+10FFFF.
   #lowest = 0x80;
   #highest = 0xbf;
 
-  /** Whether the bytes so far end with a whole character. */
+  /** Whether the bytes so far end with a complete character. */
   get isBetweenCharacters(): boolean {
     return this.#missing === 0;
   }
@@ -87,7 +87,7 @@ export class Utf8Checker {
    * Takes the next bytes.
    *
    * @param bytes The bytes.
-   * @returns Whether all so far may be UTF-8; once it is not, the checker is spent.
+   * @returns Whether all bytes so far may be UTF-8; once `false`, the checker is spent.
    */
   push(bytes: Uint8Array<ArrayBuffer>): boolean {
     let at = 0;
@@ -120,7 +120,7 @@ export class Utf8Checker {
   }
 }
 
-/** Where the last character may begin: at a byte that continues none, or at the fourth from the end. */
+/** The earliest start of the last character: a byte that continues none, or the fourth from the end. */
 function startOfLastCharacter(bytes: Uint8Array): number {
   const earliest = Math.max(0, bytes.byteLength - 4);
   let at = bytes.byteLength - 1;

@@ -1,23 +1,23 @@
 /**
- * Which hosts a request may name: the guard against DNS rebinding, where a page of another site reaches a server of this
- * machine under its own name, and so within its own origin.
+ * Allowed hosts of a request, against DNS rebinding: a page of another site reaches a server of this machine under its
+ * own name, and so within its own origin.
  *
  * @module
  */
 
 /**
- * The names of this machine for itself, which no DNS server of others decides on (RFC 6761 section 6.3): `localhost`,
- * `*.localhost`, 127.0.0.0/8 and `[::1]`.
+ * Loopback names, which no DNS server of others decides on (RFC 6761 section 6.3): `localhost`, `*.localhost`,
+ * 127.0.0.0/8 and `[::1]`.
  */
 export const LOOPBACK_HOSTS: readonly string[] = ["localhost", "*.localhost", "127.0.0.0/8", "[::1]"];
 
 /**
- * Says whether a host is one of a list.
+ * Says whether a list allows a host.
  *
  * @param host The host, with or without a port, as in the field Host.
  * @param allowed The list: `app.example`, `*.app.example` for every host below that one, an address (IPv6 in brackets),
- * `127.0.0.0/8`, `*` for all. Case, the port and a full stop at the end make no difference.
- * @returns Whether it is; `false` for what is no host.
+ * `127.0.0.0/8`, `*` for all. Case, port and a final full stop make no difference.
+ * @returns Whether it does; `false` for a malformed host.
  *
  * @example
  * ```ts
@@ -29,7 +29,7 @@ export const LOOPBACK_HOSTS: readonly string[] = ["localhost", "*.localhost", "1
  * ```
  */
 export function isAllowedHost(host: string, allowed: readonly string[]): boolean {
-  // A URL would take "127.0.0\u00b2.1" for a number, and decode what is percent-encoded: a field Host has neither.
+  // A URL takes "127.0.0\u00b2.1" for a number, and decodes percent-encoding: a field Host has neither.
   const name = /^[!-~]+$/.test(host) && !host.includes("%") ? nameOf(host) : undefined;
   return name !== undefined && allowed.some((pattern) => matches(name, pattern));
 }
@@ -60,7 +60,7 @@ export function isHostPattern(text: string): boolean {
 }
 
 /**
- * Tells whether an address can be reached from this machine only.
+ * Says whether only this machine can reach an address.
  *
  * @param hostname The host name or address to listen on, IPv6 without brackets.
  * @returns Whether it is `localhost`, in 127.0.0.0/8 or `::1`.
@@ -87,7 +87,7 @@ function matches(name: string, pattern: string): boolean {
   return pattern.startsWith("*.") ? name.endsWith(`.${wanted}`) : name === wanted;
 }
 
-/** The host without its port, in the form that all ways to write it share; `undefined` for what is no host. */
+/** Normal form of a host without its port; `undefined` if the host is malformed. */
 function nameOf(host: string): string | undefined {
   const url = `http://${host}/`;
   // A slash or a user name would make more than a host.

@@ -1,5 +1,5 @@
 /**
- * How much memory all peers of a server may take together.
+ * The memory limit that all peers of a server share.
  *
  * @module
  */
@@ -7,32 +7,32 @@
 /** Holdings below this are not counted, in bytes: 4 KiB. A connection takes several times as much anyway. */
 export const MIN_COUNTED_BYTES = 4 * 1024;
 
-/** Below this, in bytes, the echo over the runtime's WebSocket does not ask what waits for a peer: 64 KiB. */
+/** Below this, in bytes, the echo over the runtime's WebSocket does not ask how many are pending: 64 KiB. */
 export const MIN_HELD_BYTES = 64 * 1024;
 
-/** How long the holdings as they were measured are good enough, in milliseconds: 10 at least. */
+/** A measurement of all holders stays valid for this long, in milliseconds: 10 at least. */
 const MEASURE_INTERVAL_MS = 10;
 
-/** ... and this many times as long as the measuring took, so that measuring many leaves time for everything else. */
+/** ... and this many times as long as measuring took, so that measuring never takes over. */
 const MEASURE_INTERVAL_RATIO = 10;
 
-/** The part of the whole that read buffers may take: a quarter. */
+/** Share of the limit that read buffers may take: a quarter. */
 const BUFFERS_SHARE = 1 / 4;
 
-/** How far all may be over the limit while another worker is asked to shed its largest: an eighth of the limit. */
+/** Overdraft while another worker sheds its largest holder: an eighth of the limit. */
 const OVERDRAFT_SHARE = 1 / 8;
 
-/** The reason with which the one that holds the most is closed, with the close code 1013. */
+/** Close reason, with the code 1013, for the holder of the most. */
 export const SHED_REASON = "too much waits for all peers, try again later";
 
-/** What holds memory for one peer. */
+/** Holder of one peer's memory. */
 export interface Holder {
-  /** How many bytes it holds now, measured anew. */
+  /** Bytes that it holds now, measured anew. */
   heldBytes(): number;
   /**
-   * Closes it, as it holds the most, with the close code 1013. It must not throw.
+   * Closes the connection with 1013, as the largest holder. It must not throw.
    *
-   * @returns Whether it gives anything back; one that does is never asked again, and one that does not until all are measured again.
+   * @returns Whether this frees memory. If so, the budget never asks again; if not, only after the next measurement.
    */
   shed(): boolean;
 }
@@ -43,37 +43,36 @@ export interface MemoryPool {
   readonly members: number;
   /** How many bytes the others hold. */
   othersBytes(): number;
-  /** Tells the others how many bytes are held here, and how many by the largest holder that can be shed. */
+  /** Tells the others how many bytes this worker holds, and how many its largest open holder. */
   tell(bytes: number, largestBytes: number): void;
   /**
    * Asks the worker with the largest holder to shed it.
    *
-   * @param largestBytes What the largest holder here holds.
-   * @returns Whether another worker has a larger one, and was asked.
+   * @param largestBytes Size of the largest holder here.
+   * @returns Whether another worker with a larger holder was asked.
    */
   askOthers(largestBytes: number): boolean;
 }
 
-/** What is known of a holder. */
+/** Last state of a holder. */
 interface Holding {
   bytes: number;
-  /** Whether it was shed, or asked to and could not. */
+  /** `stubborn`: asked to shed, but freed nothing. */
   state: "open" | "shed" | "stubborn";
 }
 
 /**
- * Counts what all peers together make a server hold, and closes the one that holds the most when it is too much. Those who
- * hold less than 4 KiB are not counted: small messages never come here, and are never refused.
+ * Counts the bytes that all peers together hold, and sheds the largest holder when the sum passes the limit. Holders
+ * below 4 KiB do not count: small messages never come here, and are never refused.
  *
- * Read buffers beyond their first size are reserved, out of a quarter of the whole: a connection that gets none goes on with
- * the one that it has.
+ * Read buffers beyond their first size are reserved, from a quarter of the limit. A connection that gets no reservation
+ * keeps its present buffer.
  *
- * As long as everything fits, nobody is measured: what the holders said last is added up. Only when it does not fit, all
- * are measured anew, and at most once in 10 ms, or for a tenth of the time if that is more; there are at most `maxBytes` / 4 KiB
- * of them.
+ * As long as everything fits, the budget adds up the last reported sizes. Otherwise all holders are measured anew, at
+ * most once in 10 ms and for at most a tenth of the time; there are at most `maxBytes` / 4 KiB of them.
  *
- * A server over our own frames takes at most about 64 MiB, 32 KiB for each connection (144 KiB over TLS), 32 KiB for each one
- * before its upgrade, and `maxBytes`. What the system holds in the buffers of TCP is not in this.
+ * A server over our own frames takes at most about 64 MiB, 32 KiB for each connection (144 KiB over TLS), 32 KiB for
+ * each one before its upgrade, and `maxBytes`. The TCP buffers of the system come on top.
  *
  * @example
  * ```ts
@@ -104,12 +103,12 @@ export class MemoryBudget {
   readonly #holdings = new Map<Holder, Holding>();
   #totalBytes = 0;
   #reservedBytes = 0;
-  /** What the others were told of the largest holder. */
+  /** Size of the largest holder, as last told. */
   #largestBytes = 0;
   #measureAt = -Infinity;
-  /** Those that can be shed, the largest last, as they were measured. */
+  /** Open holders by measured size, the largest last. */
   #bySize: [holder: Holder, bytes: number][] = [];
-  /** Nobody was taken from them since. */
+  /** Whether `#bySize` is complete. */
   #isFresh = true;
 
   /**
@@ -117,7 +116,7 @@ export class MemoryBudget {
    *
    * @param maxBytes How many bytes all may hold together; `Infinity` for no limit.
    * @param now The clock, in milliseconds.
-   * @param pool The others with which it shares the limit; nobody by default.
+   * @param pool The others that share the limit; none by default.
    */
   constructor(maxBytes: number, now: () => number = () => performance.now(), pool?: MemoryPool) {
     this.#maxBytes = maxBytes;
@@ -126,14 +125,14 @@ export class MemoryBudget {
   }
 
   /**
-   * How many bytes all hold together, by what they said last, with what is reserved; what is below 4 KiB is not in it. The bytes
-   * of other workers count too.
+   * How many bytes all hold together, as last reported, with reservations and the bytes of other workers. Holders below
+   * 4 KiB do not count.
    */
   get totalBytes(): number {
     return this.#totalBytes + this.#reservedBytes + (this.#pool?.othersBytes() ?? 0);
   }
 
-  /** Whether more than half of what can be reserved is: whoever needs it no more should give it back. */
+  /** Whether more than half of the reservable memory is reserved: idle peers should return theirs. */
   get isTight(): boolean {
     return 2 * this.#reservedBytes > this.#buffersBytes;
   }
@@ -143,7 +142,7 @@ export class MemoryBudget {
   }
 
   /**
-   * Reserves memory for a read buffer, if there is any left.
+   * Reserves memory for a read buffer, if any is left.
    *
    * @param bytes How many bytes more.
    * @returns Whether they are reserved.
@@ -157,7 +156,7 @@ export class MemoryBudget {
   }
 
   /**
-   * Gives back memory that was reserved.
+   * Returns reserved memory.
    *
    * @param bytes How many bytes less.
    */
@@ -167,12 +166,12 @@ export class MemoryBudget {
   }
 
   /**
-   * Notes how much a holder holds now. If all together then hold too much, those that hold the most are shed until it fits;
-   * the one that asks may be among them.
+   * Notes how much a holder holds now. If the sum passes the limit, sheds the largest holders until it fits; the caller
+   * may be among them.
    *
    * @param holder The holder.
-   * @param bytes How many bytes it holds; less than 4 KiB is as good as nothing.
-   * @returns Whether all fits now. If not, nobody is left that could give anything back, and the caller should let go.
+   * @param bytes How many bytes; less than 4 KiB counts as nothing.
+   * @returns Whether all fits now. If not, nobody is left to shed, and the caller should let go.
    */
   hold(holder: Holder, bytes: number): boolean {
     this.#note(holder, bytes);
@@ -180,9 +179,9 @@ export class MemoryBudget {
   }
 
   /**
-   * Forgets a holder, as it holds nothing any more.
+   * Forgets a holder.
    *
-   * @param holder The holder; one that is not known does no harm.
+   * @param holder The holder; an unknown one does no harm.
    */
   release(holder: Holder): void {
     this.#totalBytes -= this.#holdings.get(holder)?.bytes ?? 0;
@@ -190,7 +189,7 @@ export class MemoryBudget {
     this.#tell();
   }
 
-  /** Another worker has asked for room: sheds the largest here until all fits, or until another has a larger one. */
+  /** Another worker asks for room: sheds the largest here until all fits, or until another has a larger one. */
   relieve(): void {
     this.#measureAt = -Infinity;
     this.#makeRoom();
@@ -236,7 +235,9 @@ export class MemoryBudget {
     return true;
   }
 
-  /** Whether the largest of all is another worker's, which was asked to shed it; and so little too much can wait for that. */
+  /**
+   * Whether the largest holder is another worker's, which was asked to shed it: a small overdraft can wait for that.
+   */
   #isLeftToOthers(asking: Holder | undefined): boolean {
     if (this.#pool === undefined || this.totalBytes > (1 + OVERDRAFT_SHARE) * this.#maxBytes) return false;
     return this.#pool.askOthers(Math.max(this.#openBytes(asking), this.#bySize.at(-1)?.[1] ?? 0));
@@ -255,7 +256,7 @@ export class MemoryBudget {
     this.#tell();
   }
 
-  /** What a holder holds that can be shed. */
+  /** Size of a holder that can still shed. */
   #openBytes(holder: Holder | undefined): number {
     const own = holder && this.#holdings.get(holder);
     return own?.state === "open" ? own.bytes : 0;
@@ -268,14 +269,14 @@ export class MemoryBudget {
       if (asking && ownBytes > 0 && ownBytes >= (last?.[1] ?? (this.#isFresh ? 0 : Infinity))) return asking;
       if (last === undefined) {
         if (this.#isFresh) return undefined;
-        // All that were measured are gone: those who have become large since are looked at before the one that asks.
+        // All measured holders are gone: those that grew since go before the caller.
         this.#measure();
         continue;
       }
       this.#bySize.pop();
       this.#isFresh = false;
       const holding = this.#holdings.get(last[0]);
-      // One that holds less than it did has let go by itself.
+      // A holder that shrank has let go by itself.
       if (holding?.state === "open" && holding.bytes >= last[1]) return last[0];
     }
   }

@@ -18,37 +18,36 @@ import { Members } from "../net/members.ts";
 import { messageOf } from "../protocol/error.ts";
 import { MemoryBudget } from "./budget.ts";
 
-/** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
+/** Interval of the clock that looks at all deadlines, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 250;
 
-/** The echo server's answers. */
+/** Echo server as a handler. */
 export interface Echo {
-  /** Answers a request: with the upgrade, with a page, or with what is wrong about it. */
+  /** Answers a request: with the upgrade, a page or a refusal. */
   fetch(request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response>;
   /** The counts so far. */
   stats(): EchoStats;
-  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  /** Counts and reports trouble that is no connection's fault. */
   troubled(kind: TroubleKind, error: string): void;
   /**
-   * Closes every connection, and from now on answers new ones with 503.
+   * Closes every connection, and answers new ones with 503 from now on.
    *
-   * @returns The connections that were open, each of which says when it has ended.
+   * @returns The open connections; `closed` resolves at the end of each.
    */
   closeAll(code: number, reason: string): readonly { readonly closed: Promise<unknown> }[];
-  /** Takes every connection that has not ended for ended. */
+  /** Reports every open connection as ended. */
   giveUp(): void;
 }
 
 /**
- * Makes an echo server without a listener: every message comes back unchanged, same kind, same bytes, same order, on
- * any path.
+ * Makes an echo server without a listener: every message comes back with the same kind, bytes and order, on any path.
  *
- * Requests that are not a correct opening handshake (RFC 6455 section 4.2.1) are answered before the upgrade: 426 for
- * plain HTTP and other versions, 405 for other methods, 400 for a missing or malformed field; and so is what the policy
- * does not let in: 401, 403, 421, 503. `GET /healthz` gets 200, or 503 while it shuts down.
+ * The server answers requests that are not a correct opening handshake (RFC 6455 section 4.2.1) before the upgrade:
+ * plain HTTP and other versions with 426, other methods with 405, a missing or malformed field with 400. The policy
+ * refuses with 401, 403, 421 and 503. `GET /healthz` gets 200, or 503 during a shutdown.
  *
- * @param policy What it accepts.
- * @returns The handler, and the way to end what it began.
+ * @param policy The policy.
+ * @returns The handler.
  *
  * @example
  * ```ts
@@ -68,14 +67,14 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   const connections = new Members<EchoConnection>();
   let clock: ReturnType<typeof setInterval> | undefined;
 
-  /** One clock for all connections, for as long as there are any. */
+  /** One clock for all connections, while there are any. */
   function watch(connection: EchoConnection): void {
     connection.place = connections.add(connection);
     clock ??= setInterval(() => {
       const now = performance.now();
       for (const each of connections) each.tick(now);
     }, TICK_MS);
-    // A connection that the runtime still holds must not keep a process alive that is done.
+    // A connection that the runtime still holds must not keep a finished process alive.
     Deno.unrefTimer(clock);
   }
 
@@ -111,7 +110,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
         if (opened.protocol !== "") response.headers.set("sec-websocket-protocol", opened.protocol);
         return response;
       } catch (error) {
-        // A client that is gone, or a request that the runtime does not upgrade after all.
+        // The client is gone, or the runtime does not upgrade the request after all.
         gate.gone(opened);
         return new Response(`${messageOf(error)}\n`, { status: STATUS_CODE.BadRequest });
       }
@@ -119,7 +118,7 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   };
 }
 
-/** Of a peer that has reset the connection the runtime has no address, and an upgrade would leave a descriptor behind for ever. */
+/** The runtime has no address of a peer that has reset the connection; an upgrade would leak a descriptor for ever. */
 function isGone(addr: Deno.Addr): boolean {
   return addr.transport === "tcp" && addr.port === 0;
 }

@@ -1,5 +1,5 @@
 /**
- * How many connections the limit of open files (`ulimit -n`, `LimitNOFILE`) leaves room for.
+ * The connections that the limit of open files (`ulimit -n`, `LimitNOFILE`) allows.
  *
  * @module
  */
@@ -7,28 +7,28 @@
 import { DEFAULT_MAX_CONNECTIONS } from "./policy.ts";
 import { DEFAULT_MAX_HEADS } from "../net/wire_server.ts";
 
-/** Descriptors kept for the listener, files and the runtime: 64, or a quarter of fewer than 256. */
+/** Descriptors for the listener, files and the runtime: 64, or a quarter of fewer than 256. */
 export const SPARE_DESCRIPTORS = 64;
 
-/** So many are counted at the start: 256. A server with few connections needs no more, and each takes up to 40 microseconds. */
+/** Descriptors counted at the start: 256. Few connections need no more, and each takes up to 40 microseconds. */
 const FIRST_DESCRIPTORS = 256;
 
-/** So many beyond those in use are counted when they become short, which takes some 20 milliseconds: 2,048. */
+/** Descriptors counted beyond those in use when they run short: 2,048, in some 20 milliseconds. */
 const NEXT_DESCRIPTORS = 2048;
 
-/** When so many are known to be left, more are counted: 1,024, or half of those that are known. */
+/** Counting goes on below this many known spare descriptors: 1,024, or half of the known ones. */
 const FEW_DESCRIPTORS = 1024;
 
 /** Opens one more descriptor. */
 export type OpenDescriptor = () => { close(): void };
 
 /**
- * Counts the descriptors that this process can still open, by opening them. The runtime tells its limit only to a process with
- * all permissions (`/proc/self/limits`); this needs the permission to read `/dev/null`.
+ * Counts the descriptors that this process can still open, by opening them. The runtime tells its limit only to a
+ * process with all permissions (`/proc/self/limits`); this needs the permission to read `/dev/null`.
  *
  * @param most Where to stop.
  * @param open Opens one.
- * @returns How many there are, at most `most`; `undefined` if it cannot be found out.
+ * @returns How many there are, at most `most`; `undefined` if counting failed.
  *
  * @example
  * ```ts
@@ -56,8 +56,8 @@ export function countDescriptors(
 /**
  * Says how many descriptors a server can use.
  *
- * @param maxConnections How many connections it takes; 10,000 by default.
- * @returns One for each of them, 1,024 for those before their upgrade, and 64 to spare.
+ * @param maxConnections The limit of connections; 10,000 by default.
+ * @returns One for each connection, 1,024 before their upgrade, and 64 to spare.
  *
  * @example
  * ```ts
@@ -73,21 +73,21 @@ export function descriptorsFor(maxConnections: number = DEFAULT_MAX_CONNECTIONS)
 
 /** Limits that fit the descriptors, and a note for the operator. */
 export interface Fit {
-  /** How many connections it takes. */
+  /** How many connections fit. */
   readonly maxConnections: number;
   /** How many connections may be before their upgrade. */
   readonly maxHeads: number;
-  /** One line about what there are too few descriptors for; empty if there are enough. */
+  /** One line for the operator about missing descriptors; empty if there are enough. */
   readonly note: string;
 }
 
 /**
- * Fits the limits of a server to the descriptors that there are. A connection that is asked for without one is an error of the
- * system; one over the limit is answered with 503.
+ * Fits the limits of a server to its descriptors. Without a descriptor the system fails a connection; over the limit
+ * the server answers with 503.
  *
- * @param descriptors How many there are, as {@linkcode countDescriptors} finds it.
- * @param maxConnections How many connections the operator wants: that is kept in any case.
- * @returns The limits. If nothing is wanted and there are too few for 10,000, a quarter is for those before their upgrade.
+ * @param descriptors How many there are, from {@linkcode countDescriptors}.
+ * @param maxConnections How many connections the operator wants: always kept.
+ * @returns The limits. By default, with too few for 10,000, a quarter is for connections before their upgrade.
  *
  * @example
  * ```ts
@@ -118,17 +118,17 @@ export function fitToDescriptors(descriptors: number, maxConnections?: number): 
 
 /** Options of {@linkcode DescriptorRoom}. */
 export interface DescriptorRoomOptions {
-  /** How many connections the operator wants: that is kept in any case. 10,000, or fewer, by default. */
+  /** How many connections the operator wants: always kept. 10,000, or fewer, by default. */
   readonly maxConnections?: number | undefined;
-  /** Told in one line, once, that there are too few descriptors. */
+  /** Takes one line, once, when descriptors are short. */
   readonly onShort: (note: string) => void;
-  /** Counts those that are free, up to a limit, as {@linkcode countDescriptors} does. */
+  /** Counts free descriptors up to a limit, as {@linkcode countDescriptors} does. */
   readonly count?: (most: number) => number | undefined;
 }
 
 /**
- * The room for connections that the descriptors leave. To count all of them would make each start several times as long, so
- * they are counted as far as connections come near: at most 256 at first, and then 2,048 more than are in use.
+ * The room for connections that the descriptors leave. Counting all of them would make a start several times as long,
+ * so they are counted as connections come near: at most 256 at first, then 2,048 more than are in use.
  *
  * @example
  * ```ts
@@ -143,7 +143,7 @@ export interface DescriptorRoomOptions {
  */
 export class DescriptorRoom {
   readonly #options: DescriptorRoomOptions;
-  /** Descriptors that are known to exist, used ones included; `undefined` when the rest cannot be counted. */
+  /** Known descriptors, used ones included; `undefined` when the rest cannot be counted. */
   #known: number | undefined = 0;
   #fit: Fit;
   #connections = 0;
@@ -152,8 +152,8 @@ export class DescriptorRoom {
   /**
    * Counts the first descriptors.
    *
-   * @param options What is wanted.
-   * @throws {Error} If it cannot count.
+   * @param options The options.
+   * @throws {Error} If counting fails.
    */
   constructor(options: DescriptorRoomOptions) {
     this.#options = options;
@@ -195,7 +195,7 @@ export class DescriptorRoom {
     if (left < Math.min(FEW_DESCRIPTORS, this.#known / 2)) this.#count(NEXT_DESCRIPTORS);
   }
 
-  /** Counts those beyond the ones in use; gives whether it could. */
+  /** Counts descriptors beyond those in use; `false` on failure. */
   #count(most: number): boolean {
     const used = this.#connections + this.#heads;
     const needed = descriptorsFor(this.#options.maxConnections);

@@ -1,5 +1,5 @@
 /**
- * The memory of one echo: the buffer that frames are read to and echoed in, and the order in which all that is said goes out.
+ * The memory of one echo: the buffer that frames are read to and echoed in, and the queue of all that goes out.
  *
  * @module
  */
@@ -9,36 +9,36 @@ import { concatBytes } from "../protocol/message.ts";
 import type { MemoryBudget } from "./budget.ts";
 
 /**
- * The first read buffer of a connection, and that of one which has been silent, in bytes: 512. Of 10,000 silent connections it is
- * 3.6 KiB less each than the next size, and small messages are read as fast into it.
+ * The read buffer of a new or silent connection, in bytes: 512. Each of 10,000 silent connections saves 3.6 KiB on the
+ * next size, and small messages are read as fast.
  */
 export const MIN_READ_BYTES = 512;
 
-/** The read buffer of a connection that has filled its first one, in bytes: 4 KiB. The budget counts what is beyond it. */
+/** The read buffer of a connection that has filled its first one, in bytes: 4 KiB. The budget counts the rest. */
 const UNCOUNTED_READ_BYTES = 4 * 1024;
 
 /** The largest read buffer of a connection, in bytes: 128 KiB, for those that fill it; more is not faster. */
 export const MAX_READ_BYTES = 128 * 1024;
 
-/** A longer part is written by itself, in bytes: 64 KiB; joining it with others would cost more than it saves. */
+/** A longer part is written by itself, in bytes: 64 KiB; joining would cost more than it saves. */
 const MAX_JOINED_BYTES = 64 * 1024;
 
 /**
- * What is joined counts as held from here on, in bytes: 8,448. Below that it is a text of less than 4 KiB and the echoes that
- * stand around it in a read buffer of 4 KiB, none of which count either.
+ * Joined parts count as held from here on, in bytes: 8,448. Below are a text of less than 4 KiB and the echoes around
+ * it in a read buffer of 4 KiB, none of which count either.
  */
 const MIN_COUNTED_JOIN_BYTES = 2 * UNCOUNTED_READ_BYTES + 256;
 
 /**
- * A read that brings more frames than this does not make the read buffer larger: 2,048. Such a read takes about half a
- * millisecond, in which nobody else is served.
+ * A read with more frames does not enlarge the read buffer: 2,048. Such a read takes about half a millisecond, in which
+ * nobody else is served.
  */
 const MAX_READ_FRAMES = 2048;
 
-/** Where frames are read to: the room in front takes the header of an echo whose frame had its header in the last read. */
+/** Start of reads: the room in front takes the header of an echo whose own header came in the last read. */
 const READ_AT = MAX_HEADER_BYTES;
 
-/** A header that is written over and over, by all connections. */
+/** A header that all connections write over and over. */
 const SCRATCH: { -readonly [Field in keyof FrameHeader]: FrameHeader[Field] } = {
   final: true,
   reserved: 0,
@@ -47,7 +47,7 @@ const SCRATCH: { -readonly [Field in keyof FrameHeader]: FrameHeader[Field] } = 
   length: 0,
 };
 
-/** Writes the header of a whole message, and gives where its payload begins. */
+/** Writes the header of a whole message; returns the start of its payload. */
 function writeMessageHeader(into: Uint8Array, at: number, opcode: number, length: number, reserved: number): number {
   SCRATCH.final = true;
   SCRATCH.opcode = opcode;
@@ -59,10 +59,10 @@ function writeMessageHeader(into: Uint8Array, at: number, opcode: number, length
 }
 
 /**
- * Holds the last read of a connection, and what goes out for it, in order. An echo is written where its frame was read: its
- * header is shorter by the masking key, so that it never runs into what is still to be read.
+ * Holds the last read of a connection and its answers, in order. An echo overwrites its frame: its header is shorter by
+ * the masking key, so it never runs into unread bytes.
  *
- * Its read buffer grows for a peer that fills it, within the memory that the budget has.
+ * The read buffer grows for a peer that fills it, within the budget.
  *
  * @example
  * ```ts
@@ -82,31 +82,31 @@ export class EchoBuffer {
   readonly #budget: MemoryBudget | undefined;
   #buffer = new Uint8Array(READ_AT + MIN_READ_BYTES);
   #room = this.#buffer.subarray(READ_AT);
-  /** The memory that the read buffer has reserved of the budget, in bytes. */
+  /** Bytes that the read buffer has reserved from the budget. */
   #reservedBytes = 0;
 
-  /** The echoes of this read that stand in the read buffer; -1 if there are none. */
+  /** The echoes of this read inside the read buffer; -1 if there are none. */
   #outStart = -1;
   #outEnd = -1;
-  /** Before this stand echoes of this read that are in the queue. */
+  /** End of the queued echoes inside the read buffer. */
   #sealedEnd = 0;
-  /** Where the last read ends. */
+  /** End of the last read. */
   #readEnd = 0;
   /** The parts that go out before them. */
   #queue: Uint8Array[] = [];
-  /** The memory of complete messages that have not been written, with that of what they are joined with, in bytes. */
+  /** Bytes of complete messages that have not been written, with the parts joined to them. */
   #heldBytes = 0;
 
   /**
    * Begins with room for 512 bytes.
    *
-   * @param budget Has the memory for more; without limit by default.
+   * @param budget The memory for more; without limit by default.
    */
   constructor(budget?: MemoryBudget) {
     this.#budget = budget;
   }
 
-  /** Where to read to. */
+  /** Room for reads. */
   get room(): Uint8Array<ArrayBuffer> {
     return this.#room;
   }
@@ -116,13 +116,13 @@ export class EchoBuffer {
     return this.#outStart === -1 && this.#queue.length === 0;
   }
 
-  /** How much memory waits to be written besides the read buffer, in bytes: messages, and what is joined. */
+  /** Bytes to be written outside of the read buffer: messages and joined parts. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
 
   /**
-   * Begins with the frames of a read. All that goes out for the last one must have been taken and written.
+   * Begins with the frames of a read. All output of the last read must have been taken and written.
    *
    * @param count How many bytes were read.
    * @returns The bytes.
@@ -134,13 +134,13 @@ export class EchoBuffer {
   }
 
   /**
-   * Puts a piece of an echo behind those that stand in the read buffer; the first is not moved at all.
+   * Appends a piece of an echo to those in the read buffer; the first piece never moves.
    *
    * @param opcode The opcode of its frame.
    * @param final Whether the frame ends its message.
    * @param length The length of the frame, in bytes.
-   * @param piece The piece, in place: a part of what {@linkcode begin} gave.
-   * @param isFirst Whether the frame begins with it.
+   * @param piece The piece, in place: a part of {@linkcode begin}'s bytes.
+   * @param isFirst Whether it begins the frame.
    */
   echo(opcode: number, final: boolean, length: number, piece: Uint8Array, isFirst: boolean): void {
     const { byteOffset: at, byteLength } = piece;
@@ -159,14 +159,14 @@ export class EchoBuffer {
   }
 
   /**
-   * Puts a message that came in pieces where they stood in the read buffer, if there is room for all of it, as there is unless it
-   * began in an earlier read: of many short messages none holds memory of its own.
+   * Writes a message over its own pieces in the read buffer, if it fits, as it does unless it began in an earlier read.
+   * So short messages hold no memory of their own.
    *
    * @param opcode The opcode of the message.
    * @param message The message.
-   * @param last The last piece of what came for it, in place.
+   * @param last The last piece of its frames, in place.
    * @param reserved The reserved bits of its frame.
-   * @returns Whether there was room. If not, nothing has changed.
+   * @returns Whether it fits. If not, nothing has changed.
    */
   echoWhole(opcode: number, message: Uint8Array, last: Uint8Array, reserved = 0): boolean {
     const { byteLength: length } = message;
@@ -183,19 +183,19 @@ export class EchoBuffer {
   }
 
   /**
-   * Puts a control frame behind everything so far.
+   * Appends a control frame.
    *
    * @param opcode Its opcode.
-   * @param payload Its payload; where it stands in the read buffer it is not copied.
+   * @param payload Its payload, not copied if it stands in the read buffer.
    */
   control(opcode: number, payload: Uint8Array): void {
-    // One that came in two reads, or that answers nothing, does not stand in the read buffer.
+    // A frame from two reads, or one that answers nothing, does not stand in the read buffer.
     if (payload.buffer !== this.#buffer.buffer) return this.enqueue(encodeFrame(opcode, payload));
     this.echo(opcode, true, payload.byteLength, payload, true);
   }
 
   /**
-   * Puts a message that stands elsewhere behind everything so far.
+   * Appends a message from other memory.
    *
    * @param opcode Its opcode.
    * @param parts Its bytes, which are not copied.
@@ -213,7 +213,7 @@ export class EchoBuffer {
   }
 
   /**
-   * Puts a frame that stands elsewhere behind everything so far.
+   * Appends a frame from other memory.
    *
    * @param frame Its bytes.
    */
@@ -223,9 +223,9 @@ export class EchoBuffer {
   }
 
   /**
-   * Takes what goes out if it stands in the read buffer, all of it, as it nearly always does.
+   * Takes the output if all of it stands in the read buffer, as it nearly always does.
    *
-   * @returns The bytes, good until the next read; `undefined` if there is nothing, or more than that.
+   * @returns The bytes, valid until the next read; `undefined` if there is nothing, or more than that.
    */
   takeEchoes(): Uint8Array | undefined {
     if (this.#outStart === -1 || this.#queue.length > 0) return undefined;
@@ -235,9 +235,9 @@ export class EchoBuffer {
   }
 
   /**
-   * Takes all that goes out.
+   * Takes all output.
    *
-   * @returns The parts in order, good until the next read. Once they are written, {@linkcode forget} has to be called.
+   * @returns The parts in order, valid until the next read. {@linkcode forget} must follow once they are written.
    */
   takeQueue(): Uint8Array[] {
     this.#seal();
@@ -249,10 +249,9 @@ export class EchoBuffer {
   }
 
   /**
-   * Gives back the memory of parts that were written, and have memory of their own: others may need it before the garbage is
-   * collected.
+   * Frees the memory of written parts outside of the read buffer: others may need it before garbage collection.
    *
-   * @param queue The parts, as {@linkcode takeQueue} gave them.
+   * @param queue The parts, from {@linkcode takeQueue}.
    */
   forget(queue: readonly Uint8Array[]): void {
     if (this.#heldBytes === 0) return;
@@ -263,12 +262,12 @@ export class EchoBuffer {
   }
 
   /**
-   * Makes the read buffer larger for a peer that fills it, or smaller if it is filled with many small frames; and smaller for one
-   * that has been silent, or that needs it no more when others do.
+   * Enlarges the read buffer for a peer that fills it. Shrinks it for many small frames, after silence, and when others
+   * need the memory more.
    *
    * @param count How many bytes the last read has brought.
    * @param frames How many frames.
-   * @param wasSilent Whether the peer was silent before it.
+   * @param wasSilent Whether the peer was silent before.
    */
   fit(count: number, frames: number, wasSilent: boolean): void {
     const size = this.#room.byteLength;
@@ -288,9 +287,9 @@ export class EchoBuffer {
   }
 
   /**
-   * Changes the size of the read buffer, if the budget has the memory; what stood there is lost.
+   * Resizes the read buffer, if the budget has the memory; its content is lost.
    *
-   * @param size The size in bytes; of this all but the first 4 KiB is reserved.
+   * @param size The size in bytes; all but the first 4 KiB is reserved.
    */
   resize(size: number): void {
     if (size === this.#room.byteLength) return;
@@ -299,13 +298,13 @@ export class EchoBuffer {
     if (more < 0) this.#budget?.giveBack(-more);
     if (more > 0 && this.#budget?.reserve(more) === false) return;
     this.#reservedBytes = reserved;
-    // Others may need the memory before the garbage is collected.
+    // Others may need the memory before garbage collection.
     this.#buffer.buffer.transfer(0);
     this.#buffer = new Uint8Array(READ_AT + size);
     this.#room = this.#buffer.subarray(READ_AT);
   }
 
-  /** Gives back the memory that is reserved: nothing is read any more. */
+  /** Returns the reserved memory: nothing is read any more. */
   release(): void {
     this.#budget?.giveBack(this.#reservedBytes);
     this.#reservedBytes = 0;
@@ -320,10 +319,10 @@ export class EchoBuffer {
 }
 
 /**
- * Joins small neighbours, when it is their turn: many small echoes are one write, and a large one is not copied.
+ * Joins small neighbours on their turn: many small echoes are one write, and a large one is not copied.
  *
  * @param parts The parts, in order.
- * @returns What to write, one after the other.
+ * @returns The writes, in order.
  *
  * @example
  * ```ts

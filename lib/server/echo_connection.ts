@@ -1,5 +1,5 @@
 /**
- * The echo of one connection over the runtime's WebSocket, with the limits that the runtime does not have.
+ * The echo of one connection over the runtime's WebSocket, with the limits that the runtime lacks.
  *
  * @module
  */
@@ -20,44 +20,44 @@ import { type Holder, type MemoryBudget, MIN_HELD_BYTES, SHED_REASON } from "./b
 import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.ts";
 
 /**
- * How long an accepted upgrade may take to become an open connection, in milliseconds: 10 s. It waits for nothing of the peer, but
- * behind ten thousand others that connect at once it takes seconds.
+ * Deadline for an accepted upgrade to become an open connection, in milliseconds: 10 s. Nothing depends on the peer,
+ * but behind ten thousand simultaneous connects the upgrade takes seconds.
  */
 const OPEN_TIMEOUT_MS = 10_000;
 
 /**
- * A message that comes while the runtime closes cuts the connection, and the peer may never see the close frame, nor what was
- * sent before it. So the close waits until everything has gone out and no message has come for this long, in milliseconds, which
- * is time for a round trip: 200.
+ * A message that arrives while the runtime closes cuts the connection; the peer may then lose the close frame and
+ * earlier data. So the close waits until all output is sent and no message has come for this long, in milliseconds,
+ * which is time for a round trip: 200.
  */
 const QUIET_MS = 200;
 
-/** How many messages are forgotten at most while the close waits: handling more of them would hold up everybody else. */
+/** Most messages dropped while the close waits: more would hold up everybody else. */
 const MAX_FORGOTTEN_MESSAGES = 10_000;
 
-/** What the runtime takes for a message that waits besides its payload, in bytes, roughly. */
+/** Rough overhead of the runtime for a pending message, in bytes. */
 const MESSAGE_OVERHEAD_BYTES = 512;
 
 /**
- * Empty messages weigh nothing in what the runtime says to be waiting. Of them a peer may send so many, and 100 more a second,
- * before it is taken for one that does not read: 65,536.
+ * Empty messages add nothing to `bufferedAmount`. A peer may send this many, and 100 more a second, before it counts as
+ * not reading: 65,536.
  */
 const MAX_EMPTY_MESSAGES = 65_536;
 const FORGIVEN_A_TICK = 25;
 
-/** How long the close waits at most for a peer that goes on sending, or does not read, in milliseconds: 2 s. */
+/** The close waits at most this long for a peer that keeps sending, or does not read, in milliseconds: 2 s. */
 const MAX_QUIET_WAIT_MS = 2000;
 
-/** What the runtime says of a peer that did not answer its ping. */
+/** The runtime's error for a peer that did not answer its ping. */
 const NO_PONG = "No response from ping frame.";
 
-/** What an {@linkcode EchoConnection} belongs to, and what it accepts. */
+/** Surroundings and limits of an {@linkcode EchoConnection}. */
 export interface EchoConnectionOptions extends EchoPolicy {
-  /** Counts it. */
+  /** Its gatekeeper. */
   readonly gate: Gatekeeper;
   /** Shared by all connections of a server. */
   readonly budget: MemoryBudget;
-  /** The runtime holds nothing of it any more, which can be long after its end for a peer that does not read. */
+  /** The runtime has freed the connection: for a peer that does not read, long after its end. */
   onGone(connection: EchoConnection): void;
 }
 
@@ -70,44 +70,44 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   readonly #options: EchoConnectionOptions;
   readonly #maxMessageBytes: number;
   readonly #maxBufferedBytes: number;
-  /** From so much that may wait on, it is asked for how much does. */
+  /** Above this many queued bytes, ask the socket how many are really pending. */
   readonly #askFrom: number;
   readonly #guard: Guard;
-  /** Made when somebody asks: ten thousand idle connections have none. */
+  /** Made on demand: ten thousand idle connections have none. */
   #end: PromiseWithResolvers<EchoClosed> | undefined;
   #closed: EchoClosed | undefined;
   readonly #since = performance.now();
   #messages = 0;
   #bytes = 0;
-  /** What can wait for the peer at most: what waited when it was asked for, and what was sent since, with its overhead. */
+  /** Upper bound of pending bytes: the last `bufferedAmount`, and all sent since, with overhead. */
   #mostWaiting = 0;
-  /** How many had been echoed when nothing waited. */
+  /** `#messages` when nothing was last pending. */
   #drainedMessages = 0;
   #emptyMessages = 0;
-  /** The time of the last tick. */
+  /** Time of the last tick. */
   #now: number;
   #error = "";
   #sent: CloseFrame | null = null;
-  /** What it is being closed with: nothing is answered any more. */
+  /** Close frame to send: nothing is answered any more. */
   #closing: CloseFrame | undefined;
   #quietTimer: ReturnType<typeof setTimeout> | undefined;
   #quietLimit = Infinity;
   #forgotten = 0;
-  /** When a message came last, as far as the close has to know. */
+  /** Time of the last message, as far as the close has to know. */
   #messageAt = -Infinity;
-  /** How many there had been when the clock looked last. */
+  /** `#messages` at the last tick. */
   #tickMessages = 0;
-  /** What was waiting for the peer when the close began: the runtime does not say it any more. */
+  /** Pending bytes at the start of the close: the runtime does not tell them afterwards. */
   #heldAtClose = 0;
-  /** How far the peer has read. */
+  /** Bytes the peer has read. */
   #readBytes = 0;
 
   /**
    * Begins to echo.
    *
-   * @param socket The socket, as the upgrade gave it.
-   * @param opened What is known of the connection.
-   * @param options What it accepts.
+   * @param socket The socket from the upgrade.
+   * @param opened Facts about the connection.
+   * @param options The limits.
    */
   constructor(socket: WebSocket, opened: EchoOpened, options: EchoConnectionOptions) {
     this.#socket = socket;
@@ -121,15 +121,15 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     // The runtime pings by itself.
     const limits = { rate, idleTimeoutMs: idleTimeoutSeconds * 1000, pings: false, budget };
     this.#guard = new Guard(this, limits, this.#since);
-    // Of a peer that is gone before the socket is open the runtime tells nothing at all.
+    // The runtime reports nothing about a peer that leaves before the socket is open.
     this.#guard.openBy(this.#since + OPEN_TIMEOUT_MS);
     socket.binaryType = "arraybuffer";
-    // One listener for all: closures would be most of what an idle connection takes.
+    // One listener for all: closures would be most of an idle connection.
     for (const type of ["open", "message", "error", "close"]) socket.addEventListener(type, this);
   }
 
   /**
-   * Takes what the runtime tells of the socket.
+   * Handles an event of the socket.
    *
    * @param event The event.
    */
@@ -151,7 +151,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     }
   }
 
-  /** Resolves when the connection has ended, as far as it can be told. */
+  /** Resolves at the end of the connection, as far as that is known. */
   get closed(): Promise<EchoClosed> {
     if (this.#closed) return Promise.resolve(this.#closed);
     this.#end ??= Promise.withResolvers();
@@ -168,17 +168,17 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     return this.#bytes;
   }
 
-  /** Whether it has ended, as far as it can be told. */
+  /** Whether it has ended, as far as that is known. */
   get isOver(): boolean {
     return this.#closed !== undefined;
   }
 
   /**
-   * Begins to close the connection: from now on messages are neither read nor answered.
+   * Begins to close the connection: messages are neither read nor answered any more.
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
-   * @param options How long the peer may take to answer, in milliseconds, 2 s by default; and what its end says of it.
+   * @param options Deadline for the peer's answer, in milliseconds, 2 s by default; and the detail of the end.
    */
   close(code: number, reason: string, options: { timeoutMs?: number; error?: string } = {}): void {
     if (this.#closing || this.isOver) return;
@@ -189,12 +189,12 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.#guard.closeBy(now + MAX_QUIET_WAIT_MS + timeoutMs);
     if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
     if (this.#messages !== this.#tickMessages) this.#messageAt = now;
-    // Of a peer that does not read, nothing is worth to be waited for.
+    // A peer that does not read is not worth a wait.
     this.#closeWhenQuiet(error === "" ? now + MAX_QUIET_WAIT_MS : now);
   }
 
   /**
-   * Looks at the deadlines: called now and then for every connection, so that none needs a timer.
+   * Checks the deadlines: one clock calls this for every connection, so that none needs a timer.
    *
    * @param now The time, in milliseconds, as of `performance.now()`.
    */
@@ -214,9 +214,9 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
 
   /** Whether the peer has taken something since the last tick, or has nothing to take. */
   #hasTaken(): boolean {
-    // Nothing was sent since nothing waited: that is asked for none of the idle ones.
+    // Nothing was sent since the last drain: idle connections are not asked.
     if (this.#mostWaiting === 0 || this.#closing) return true;
-    // The runtime's own idle timeout waits for a ping to go out, which for a peer that does not read it never does.
+    // The runtime's idle timeout waits for its ping to go out, which never happens for a peer that does not read.
     const waiting = this.#socket.bufferedAmount;
     this.#mostWaiting = this.#weigh(waiting);
     const readBytes = this.#bytes - waiting;
@@ -228,22 +228,22 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   #onLate(now: number): void {
     if (this.#socket.readyState === WebSocket.CONNECTING) return this.#neverOpened();
     if (!this.#closing || this.#sent) return this.giveUp();
-    // The event loop was away for so long that the close has not gone out.
+    // The event loop was stuck so long that the close has not gone out.
     this.#guard.closeBy(now + CLOSE_ANSWER_TIMEOUT_MS);
     this.#closeNow(this.#closing);
   }
 
-  /** How many bytes wait for the peer. */
+  /** Bytes pending for the peer. */
   heldBytes(): number {
     return this.#sent ? this.#heldAtClose : this.#weigh(this.#socket.bufferedAmount);
   }
 
-  /** Gives nothing back: what waits for a peer goes when it reads, or when it leaves, and not before. */
+  /** Frees nothing: pending bytes go when the peer reads or leaves, and not before. */
   shed(): boolean {
     return false;
   }
 
-  /** Does not wait any longer for the answer to the close frame. */
+  /** Stops waiting for the answer to the close frame. */
   giveUp(): void {
     this.#error ||= NO_ANSWER;
     this.#report({ code: 0, reason: "" });
@@ -268,13 +268,13 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.#socket.close(frame.code, frame.reason);
   }
 
-  /** What the messages that wait take, each with its overhead: there are not more of them than bytes. */
+  /** Bytes of the pending messages, each with its overhead: there are no more messages than bytes. */
   #weigh(waiting: number): number {
     if (waiting === 0) this.#drainedMessages = this.#messages;
     return waiting + MESSAGE_OVERHEAD_BYTES * Math.min(waiting, this.#messages - this.#drainedMessages);
   }
 
-  /** Nothing was told of it, so nothing is told of its end, but that it could not be let in. */
+  /** No start was reported, so no end is either: only that the peer was not let in. */
   #neverOpened(): void {
     if (this.isOver) return;
     this.#closed = this.#describeEnd({ code: 0, reason: "" });
@@ -284,7 +284,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
   }
 
   #onOpen(): void {
-    // It has been given up, and a close that was asked for before the socket was open had no effect.
+    // The connection was given up; a close before `open` had no effect.
     if (this.isOver) {
       return this.#socket.close(this.#closing?.code ?? 1001, this.#closing?.reason ?? "opened too late");
     }
@@ -302,12 +302,12 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     if (this.#closing) this.#forget(this.#closing);
     else if (typeof data === "string") this.#echoText(data);
     else this.#echoBinary(data);
-    // send() has copied the bytes. Given back at once, they do not pile up until the garbage is collected, which takes longer
-    // than all the rest from 1 KiB on (perf/README.md).
+    // send() has copied the bytes. Freed at once, they do not pile up until garbage collection, which takes longer than
+    // all the rest from 1 KiB on (perf/README.md).
     if (typeof data !== "string") data.transfer(0);
   }
 
-  /** Waits for quiet, but not for ever: as long as messages come one behind the other, no timer runs. */
+  /** Waits for quiet, but not for ever: no timer runs while messages come back to back. */
   #forget(frame: CloseFrame): void {
     this.#messageAt = performance.now();
     this.#forgotten++;
@@ -319,7 +319,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     const length = data.byteLength;
     if (length > this.#maxMessageBytes) return this.#refuse(1009, `at most ${this.#maxMessageBytes} bytes`);
     if (this.#guard.isMetered && !this.#isInTime(length)) return;
-    // How much waits is asked for only when it can be much: that takes a sixth of the time of a short message.
+    // Asking for `bufferedAmount` takes a sixth of the time of a short message.
     this.#mostWaiting += length + MESSAGE_OVERHEAD_BYTES;
     if (this.#mostWaiting >= this.#askFrom && !this.#hasRoom(this.#socket.bufferedAmount, length)) return;
     if (length === 0 && !this.#takesEmpty()) return;
@@ -334,21 +334,21 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     const waiting = this.#socket.bufferedAmount;
     if (!this.#hasRoom(waiting, text.length) || (text === "" && !this.#takesEmpty())) return;
     this.#socket.send(text);
-    // What it adds to the buffer is the size in bytes, which would take a second pass to count.
+    // The growth of the buffer is the size in bytes; counting it would take a second pass.
     const bytes = this.#socket.bufferedAmount - waiting;
     this.#guard.takes(0, bytes, this.#now);
     this.#bytes += bytes;
     this.#messages++;
   }
 
-  /** Whether the peer keeps to the rate; the time of the last tick is good enough until it seems not to. */
+  /** Whether the peer keeps to the rate; the last tick's time is good enough until it seems not to. */
   #isInTime(bytes: number): boolean {
     if (this.#guard.takes(1, bytes, this.#now) || this.#guard.takes(1, bytes, performance.now())) return true;
     this.#refuse(1008, this.#guard.rateReason);
     return false;
   }
 
-  /** Whether a message may wait behind the others; if not, the connection is closed. */
+  /** Whether a message may queue behind the others; if not, the connection closes. */
   #hasRoom(waiting: number, length: number): boolean {
     const held = this.#weigh(waiting);
     this.#mostWaiting = held + length + MESSAGE_OVERHEAD_BYTES;
@@ -371,7 +371,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     this.close(code, reason);
   }
 
-  /** The runtime can report one end twice, the first report is the true one; abnormal ends have code 0. */
+  /** The runtime can report one end twice; the first report is the true one. Abnormal ends have code 0. */
   #report({ code, reason }: Pick<CloseEvent, "code" | "reason">): void {
     if (this.isOver) return;
     if (this.#quietTimer !== undefined) clearTimeout(this.#quietTimer);
@@ -401,7 +401,7 @@ export class EchoConnection implements EchoCounts, Holder, EventListenerObject {
     const received = isKnown ? { code, reason } : null;
     // Without a close() of ours the peer began, and the runtime answered with the same code and reason.
     let initiator: CloseRecord["initiator"] = ours ? "local" : received ? "peer" : null;
-    // A close of the peer with another code may have come before ours went out: then close() sends nothing.
+    // The peer's close with another code may have come before ours went out: close() then sends nothing.
     if (ours && received && received.code !== ours.code) initiator = "not-known";
     return {
       sent: ours ?? received,

@@ -1,5 +1,5 @@
 /**
- * The echo as what a wire server serves: each connection is a {@linkcode WireEcho} that somebody follows.
+ * The echo as the service of a wire server: each connection is a {@linkcode WireEcho} with a follower.
  *
  * @module
  */
@@ -21,26 +21,26 @@ import {
 import type { WireEnd, WireLimits } from "./wire_limits.ts";
 import { WireEcho } from "./wire_echo.ts";
 
-/** Told of one connection. If it throws, the connection is closed with 1011. */
+/** Follows one connection. A throw closes the connection with 1011. */
 export interface WireFollower {
-  /** The connection is open; what it has echoed can be read at any time. */
+  /** The connection is open; the counts can be read at any time. */
   onOpen(counts: Pick<WireEcho, "messages" | "bytes" | "wire">): void;
-  /** The connection has ended; told exactly once, whatever `onOpen` did. */
+  /** Called exactly once at the end, whatever `onOpen` did. */
   onEnd(end: WireEnd): void;
-  /** Nothing is left of it, its descriptor neither; told exactly once, up to 2 s after its end. */
+  /** All is freed, the descriptor too; called exactly once, up to 2 s after the end. */
   onGone?(): void;
 }
 
-/** Decides on requests, and follows the connections. A request that is let through has exactly one end: `onEnd` or `abandoned`. */
+/** Decides on requests, and follows connections. An admitted request ends exactly once: in `onEnd` or `abandoned`. */
 export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"> {
   /**
-   * Follows a connection that is upgraded. If it throws, the connection is dropped, and `abandoned` is told.
+   * Follows an upgraded connection. A throw drops the connection, and `abandoned` is told.
    *
    * @param request The request.
    * @param protocol The subprotocol.
    * @param addr The address of the peer.
-   * @param extensions The extensions that were accepted, as the answer has them; empty for none.
-   * @returns What is told of it.
+   * @param extensions The accepted extensions, as in the answer; empty for none.
+   * @returns The follower.
    */
   follow(request: HeadRequest, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
 }
@@ -48,9 +48,9 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
 /**
  * Makes the handler of a wire server that echoes.
  *
- * @param limits What each connection accepts.
- * @param handler Decides on requests, and follows the connections.
- * @param deflate How messages are compressed where a client offers it; `false`, as by default, for not at all.
+ * @param limits Limits of each connection.
+ * @param handler Decides on requests, and follows connections.
+ * @param deflate How to compress where a client offers that; `false`, as by default, for not at all.
  * @returns The handler.
  *
  * @example
@@ -78,7 +78,7 @@ export function echoing(
   deflate: DeflatePolicy | false = false,
 ): WireHandler {
   const agreements = new WeakMap<HeadRequest, DeflateAgreement>();
-  /** By what was agreed on, which has few forms: what each connection would hold of its own is shared. */
+  /** Options by agreement, shared by connections: agreements have few forms. */
   const codecs = new Map<string, MessageDeflateOptions>();
   const accepts = deflate !== false && canCompress();
   return {
@@ -133,7 +133,7 @@ class FollowedEcho extends WireEcho {
     try {
       this.#follower.onEnd(end);
     } catch {
-      // It is over: there is nobody to tell of an exception.
+      // After the end there is nobody to tell.
     }
   }
 

@@ -1,5 +1,5 @@
 /**
- * The echo of one connection over our own frames, without its socket: what goes out for the frames that come.
+ * The echo of one connection over our own frames, without its socket: frames in, answers out.
  *
  * @module
  */
@@ -15,35 +15,35 @@ import type { Holder } from "./budget.ts";
 import type { EchoBuffer } from "./echo_buffer.ts";
 import type { Guard } from "./guard.ts";
 
-/** A fragment that is shorter costs as much as a message, in bytes: 128. */
+/** A shorter fragment costs as much as a message, in bytes: 128. */
 const MIN_FRAGMENT_BYTES = 128;
 
-/** The memory of a message up to this, in bytes, is kept for the next one: 1 KiB. */
+/** Memory of a message up to this size is kept for the next, in bytes: 1 KiB. */
 const MAX_REUSED_BYTES = 1024;
 
-/** The parts of a connection that an {@linkcode EchoRelay} stands between. */
+/** The parts of a connection around an {@linkcode EchoRelay}. */
 export interface EchoRelayOptions {
   /** The longest message in bytes; a longer one is answered with 1009. */
   readonly maxMessageBytes: number;
-  /** Holds the rate and tells the budget. */
+  /** Meters rate and memory. */
   readonly guard: Guard;
   /** Takes the echoes. */
   readonly buffer: EchoBuffer;
-  /** Holds the memory of the connection, and closes it when there is none left. */
+  /** Holds the connection's memory, and sheds it when none is left. */
   readonly holder: Holder;
   /** Inflates and compresses, if permessage-deflate was negotiated. */
   readonly codec?: MessageDeflate | undefined;
 }
 
-/** Inflating and compressing a byte costs as much as relaying so many: 4. */
+/** Cost of inflating and compressing a byte, in relayed bytes: 4. */
 const DEFLATE_COST = 4;
 
 /**
- * Says back what an {@linkcode Endpoint} hears. Binary messages go back piece by piece as they come; text is held until all of it
+ * Echoes the messages of an {@linkcode Endpoint}. Binary messages go back piece by piece; text is held until all of it
  * is known to be UTF-8. A close frame waits for the end of a frame that is being echoed.
  *
- * What came compressed goes back compressed: each piece that was inflated is compressed again at once, so that a message is never
- * held but as it goes out.
+ * Compressed messages go back compressed: each inflated piece is compressed again at once, so that a message is held
+ * only in its outgoing form.
  *
  * @example
  * ```ts
@@ -66,9 +66,9 @@ const DEFLATE_COST = 4;
 export class EchoRelay implements EndpointHandler, RelayHandler {
   /** The state of the connection. */
   readonly endpoint: Endpoint;
-  /** The work of the connection since its loop has last queued, in frames. */
+  /** Work of the connection since its loop last queued, in frames. */
   work = 0;
-  /** The time when the deadlines were last looked at, in milliseconds as of `performance.now()`. */
+  /** Time of the last look at the deadlines, in milliseconds as of `performance.now()`. */
   tickAt = -Infinity;
 
   readonly #maxMessageBytes: number;
@@ -81,7 +81,7 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
   #waitingClose: Uint8Array | undefined;
   #closed: CloseRecord | undefined;
   readonly #codec: MessageDeflate | undefined;
-  /** The echo of a compressed message that is not complete, as it will go out, if any of it was compressed. */
+  /** The outgoing form of an incomplete compressed message, if any of it was compressed. */
   #deflated: Uint8Array<ArrayBuffer>[] | undefined;
   #deflatedBytes = 0;
 
@@ -99,12 +99,12 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     this.endpoint = new Endpoint("server", this, { maxMessageBytes, discardsAfterClose: true, inflater: codec });
   }
 
-  /** How much memory compression takes, in bytes: the engines, and an echo that is not complete. */
+  /** Memory of the compression, in bytes: the engines and an incomplete echo. */
   get heldBytes(): number {
     return this.#codec === undefined ? 0 : this.#codec.heldBytes + this.#deflatedBytes;
   }
 
-  /** Lets go of that memory: nothing is inflated or compressed any more. */
+  /** Frees the engines: nothing is inflated or compressed any more. */
   release(): void {
     this.#codec?.release();
     this.#deflated = undefined;
@@ -121,12 +121,12 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     return this.#bytes;
   }
 
-  /** Whether a frame has gone out in part: no other frame may go out. */
+  /** Whether a frame is half sent: no other frame may go out. */
   get isInsideFrame(): boolean {
     return this.#isInsideFrame;
   }
 
-  /** The end of the connection as of the peer's close frame; nothing behind it counts. */
+  /** The close record as of the peer's close frame; nothing behind it counts. */
   get closed(): CloseRecord | undefined {
     return this.#closed;
   }
@@ -136,13 +136,13 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     return this;
   }
 
-  /** Puts a frame that the endpoint sends behind the echoes so far. */
+  /** Queues a frame of the endpoint behind the echoes so far. */
   onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>): void {
     if (this.#isInsideFrame) this.#waitingClose = encodeFrame(opcode, payload);
     else this.#buffer.control(opcode, payload);
   }
 
-  /** Holds the peer to the rate. Its close frame always passes, and messages that nobody reads any more cost nothing. */
+  /** Meters the rate. The peer's close frame always passes, and discarded messages cost nothing. */
   onHeader(header: FrameHeader): void {
     this.work++;
     if (!this.#guard.isMetered || header.opcode === OPCODE.close) return;
@@ -153,8 +153,9 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
   }
 
   /**
-   * A fragment belongs to the message that has begun; a short one counts as a message itself, unless it is the last. The time of
-   * the last tick is good enough until the rate seems to be passed: asking for it takes 100 ns, as long as all else of a short frame.
+   * A fragment belongs to its message; a short one counts as a message itself, unless it is the last. The time of the
+   * last tick is good enough until the rate seems passed: reading the clock takes 100 ns, as long as all else of a
+   * short frame.
    */
   #isInTime({ opcode, length, final }: FrameHeader): boolean {
     const isMore = opcode === OPCODE.continuation && (length >= MIN_FRAGMENT_BYTES || final);
@@ -179,7 +180,7 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     this.#waitingClose = undefined;
   }
 
-  /** Tells of text that is not complete. */
+  /** Tells the budget of partial text. */
   onStored(): void {
     if (!this.#guard.holds(this.#holder.heldBytes())) this.#holder.shed();
   }
@@ -199,7 +200,7 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     }
   }
 
-  /** Compresses a piece of a message again, and echoes the message with its last one. */
+  /** Compresses an inflated piece again, and echoes the message with its last one. */
   onInflated(
     kind: MessageKind,
     bytes: Uint8Array<ArrayBuffer>,
@@ -228,14 +229,14 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     if (!final) this.#deflated ??= [];
   }
 
-  /** Echoes what stands in memory that is good only for now. */
+  /** Echoes from memory that is valid only for now. */
   #echoWhole(opcode: number, payload: Uint8Array, last: Uint8Array, reserved: number): void {
     if (!this.#buffer.echoWhole(opcode, payload, last, reserved)) {
       this.#buffer.append(opcode, [payload.slice()], reserved);
     }
   }
 
-  /** Keeps the end of the connection, whatever comes behind it in the same read. */
+  /** Keeps the close record, whatever follows in the same read. */
   onClose(): void {
     this.#closed = this.endpoint.closeRecord({ tcp: "local" });
   }

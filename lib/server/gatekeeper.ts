@@ -1,5 +1,5 @@
 /**
- * The gatekeeper decides before an upgrade who gets in, the same for both front doors, and counts.
+ * The gatekeeper of both front doors: decides before an upgrade who gets in, and counts.
  *
  * @module
  */
@@ -38,13 +38,13 @@ import { messageOf } from "../protocol/error.ts";
 import { asksForUpgrade } from "../protocol/handshake_server.ts";
 import { createTokenCheck } from "./token.ts";
 
-/** When a client that was refused for now may come again, as `Retry-After`, in seconds: 5. */
+/** `Retry-After` of a temporary refusal, in seconds: 5. */
 export const RETRY_AFTER_SECONDS = 5;
 
-/** How much of a path is kept and logged, in characters: 1,024. */
+/** Longest path that is kept and logged, in characters: 1,024. */
 export const MAX_PATH_CHARS = 1024;
 
-/** The close code that stands for an end without a close frame (RFC 6455 section 7.4.1). */
+/** Close code of an end without a close frame (RFC 6455 section 7.4.1). */
 const ABNORMAL = 1006;
 
 /** Counts of a connection so far. */
@@ -53,17 +53,17 @@ export interface EchoCounts {
   readonly messages: number;
   /** Payload bytes. */
   readonly bytes: number;
-  /** The bytes of the frames, where they are known. */
+  /** Bytes of the frames, where they are known. */
   readonly wire?: WireTotals;
 }
 
-/** What a decision needs of a request that is no `Request` yet. */
+/** A request that is not a `Request` yet. */
 export interface AskedRequest {
   /** The method. */
   readonly method: string;
   /** The URL in its normal form. */
   readonly url: string;
-  /** The fields; a name is in small letters. */
+  /** The fields; names are in lower case. */
   readonly headers: { get(name: string): string | null };
   /** Makes a `Request`, for a page. */
   toRequest(): Request;
@@ -71,9 +71,9 @@ export interface AskedRequest {
 
 /** The decision on a request. */
 export type Admission =
-  /** It is upgraded: the connection has a place until {@linkcode Gatekeeper.leave}. */
+  /** An upgrade: the connection has a place until {@linkcode Gatekeeper.leave}. */
   | { readonly type: "admitted"; readonly opened: EchoOpened }
-  /** It gets a page, or is refused. */
+  /** A page or a refusal. */
   | { readonly type: "answered"; readonly response: Response | Promise<Response> };
 
 /** The policy of an echo server at its door. */
@@ -85,8 +85,8 @@ export class Gatekeeper {
   readonly #origins: Known;
   readonly #onEvent: (event: EchoEvent) => void;
   /**
-   * The connections that have a place, by their numbers; without counts as long as they are not open. Not the counts themselves: a
-   * `Map` would keep those of connections that are gone (see `Members`).
+   * Connections with a place, by number; without counts until they are open. A `Map` of the counts themselves would
+   * keep those of past connections (see `Members`).
    */
   readonly #places = new Map<number, { counts: EchoCounts | undefined }>();
   readonly #refusals = new Map<RefusalCause, number>();
@@ -100,10 +100,10 @@ export class Gatekeeper {
   #isDraining = false;
 
   /**
-   * Lets in nobody so far.
+   * Begins without connections.
    *
-   * @param policy What it lets in.
-   * @param shared The places that several servers share, in place of the policy's `maxConnections` and `room`.
+   * @param policy The rules.
+   * @param shared Places shared by several servers, instead of `maxConnections` and `room` of the policy.
    */
   constructor(policy: EchoPolicy, shared?: ConnectionPlaces) {
     this.#policy = policy;
@@ -116,22 +116,22 @@ export class Gatekeeper {
   }
 
   /**
-   * Decides on a request. What asks for the upgrade is decided at once: a peer that is gone by the time of the runtime's upgrade
-   * would leave a descriptor behind.
+   * Decides on a request. An upgrade is decided synchronously: a peer that leaves before the runtime's upgrade would
+   * leak a descriptor.
    *
    * @param request The request.
-   * @param addr Who asks.
-   * @param target Its target as the peer wrote it, a path or an absolute URL; by default the URL of the request, which has it so
-   * only as the runtime's server makes it: `new Request()` writes it anew.
+   * @param addr The peer.
+   * @param target The target as the peer wrote it, a path or an absolute URL. The default, the URL of the request, is
+   * that only from the runtime's server: `new Request()` normalises it.
    * @param version The version of HTTP, such as `1.1`, where it is known.
-   * @returns What becomes of it.
+   * @returns The decision.
    */
   admit(request: Request | AskedRequest, addr: Deno.Addr, target = request.url, version?: string): Admission {
     const place = placeOf(request, target);
     const path = place ? place.path + place.search : "";
     const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
     const view = viewOf(request, version);
-    // A proxy that keeps others from a page compares the path that it was sent, and so is a page found by that only.
+    // A proxy that guards a page compares the path as sent, so no other spelling finds the page.
     const page = place?.isAsWritten && !asksForUpgrade(view) ? this.#pageFor(request, place) : undefined;
     if (page instanceof Response || page instanceof Promise) return { type: "answered", response: page };
     const refusal = page ?? (place && this.#refusalOfHost(place)) ??
@@ -150,10 +150,10 @@ export class Gatekeeper {
   }
 
   /**
-   * A connection is open. What the policy's `onEvent` throws then is thrown on; of other events it is caught.
+   * A connection is open. A throw of `onEvent` passes on here; for other events it is caught.
    *
-   * @param opened What {@linkcode admit} said of it.
-   * @param counts What it has echoed, at any time.
+   * @param opened The event from {@linkcode admit}.
+   * @param counts Its counts, at any time.
    */
   opened(opened: EchoOpened, counts: EchoCounts): void {
     this.#count(opened.id, counts);
@@ -164,7 +164,7 @@ export class Gatekeeper {
   /**
    * A connection has ended.
    *
-   * @param closed How.
+   * @param closed The end.
    */
   closed(closed: EchoClosed): void {
     this.#messages += closed.messages;
@@ -179,7 +179,7 @@ export class Gatekeeper {
   }
 
   /**
-   * A connection holds nothing any more: its place is free.
+   * A connection is freed: its place too.
    *
    * @param id Its number.
    */
@@ -190,7 +190,7 @@ export class Gatekeeper {
   /**
    * A request was refused.
    *
-   * @param refused Whose, how and why.
+   * @param refused The event.
    */
   refused(refused: Omit<EchoRefused, "type">): void {
     this.#refusals.set(refused.cause, (this.#refusals.get(refused.cause) ?? 0) + 1);
@@ -198,9 +198,9 @@ export class Gatekeeper {
   }
 
   /**
-   * A peer that was let in had gone before its upgrade was through: its place is free.
+   * An admitted peer left before its upgrade was through: its place is free.
    *
-   * @param opened What {@linkcode admit} said of it.
+   * @param opened The event from {@linkcode admit}.
    */
   gone({ id, peer, path }: EchoOpened): void {
     this.leave(id);
@@ -208,17 +208,17 @@ export class Gatekeeper {
   }
 
   /**
-   * Something has gone wrong that is no connection's fault.
+   * Counts and reports trouble that is no connection's fault.
    *
-   * @param kind What.
-   * @param error What the runtime says of it.
+   * @param kind The kind.
+   * @param error The runtime's message.
    */
   troubled(kind: TroubleKind, error: string): void {
     this.#troubles.set(kind, (this.#troubles.get(kind) ?? 0) + 1);
     this.#tell({ type: "trouble", kind, error });
   }
 
-  /** From now on nobody is let in. */
+  /** Refuses all from now on. */
   drain(): void {
     this.#isDraining = true;
   }
@@ -256,16 +256,16 @@ export class Gatekeeper {
     if (place) place.counts = counts;
   }
 
-  /** Tells of what is no beginning of a connection: if that throws, there is none to be closed for it. */
+  /** Reports an event other than `opened`: a throw has no connection to close. */
   #tell(event: Exclude<EchoEvent, EchoOpened>): void {
     try {
       this.#onEvent(event);
     } catch {
-      // The server goes on as if it had been told.
+      // The server goes on regardless.
     }
   }
 
-  /** The number of a connection that may come in. */
+  /** Number of a new connection, if one fits. */
   #takePlace(): number | undefined {
     if (this.#shared) return this.#shared.take();
     const { room, maxConnections = DEFAULT_MAX_CONNECTIONS } = this.#policy;
@@ -273,11 +273,11 @@ export class Gatekeeper {
     return size < (room?.maxConnections(size) ?? maxConnections) ? this.#accepted + 1 : undefined;
   }
 
-  /** Answers a plain request with a page or a refusal; `undefined` leaves it to the handshake. */
+  /** Answers a plain request with a page or a refusal; `undefined` means a handshake. */
   #pageFor(request: Request | AskedRequest, place: Place): Response | Promise<Response> | Refusal | undefined {
     if (request.method !== "GET" && request.method !== "HEAD") return undefined;
     const { path } = place;
-    // A probe names what it likes, as a rule an address.
+    // A probe names any host, usually an address.
     if (path === "/healthz") return health(this.#isDraining);
     const { routes = {} } = this.#policy;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
@@ -286,7 +286,7 @@ export class Gatekeeper {
       answerOf(route, request);
   }
 
-  /** The host of an absolute target counts, and so does the field Host beside it (RFC 9112 section 3.2.2). */
+  /** The host of an absolute target counts, and the field Host beside it too (RFC 9112 section 3.2.2). */
   #refusalOfHost({ hosts }: Place): Refusal | undefined {
     return hosts.every((host) => this.#hosts.has(host)) ? undefined : FOREIGN_HOST;
   }
@@ -294,7 +294,7 @@ export class Gatekeeper {
   #refusalOfStranger(request: RequestLike): Refusal | undefined {
     const { requireOrigin = false } = this.#policy;
     const origin = request.headers.get("origin");
-    // A page that is asked for like any other has no Origin.
+    // A browser sends no Origin when it just opens a page.
     if (origin === null && requireOrigin && asksForUpgrade(viewOf(request))) return NO_ORIGIN;
     if (origin !== null && !this.#origins.has(origin)) return FOREIGN_ORIGIN;
     return this.#hasToken && !this.#hasToken(request) ? NO_TOKEN : undefined;
@@ -358,11 +358,11 @@ function health(isDraining: boolean): Response {
 }
 
 /**
- * Puts the address of a peer into words.
+ * Formats the address of a peer.
  *
  * @param addr The address.
- * @returns Host and port, an IPv6 address in brackets (RFC 3986 section 3.2.2), one of IPv4 that the system has mapped to IPv6
- * (RFC 4291 section 2.5.5.2) as that of IPv4; or the kind of the transport where it has none.
+ * @returns Host and port, an IPv6 address in brackets (RFC 3986 section 3.2.2), an IPv4-mapped IPv6 one (RFC 4291
+ * section 2.5.5.2) as IPv4; or the kind of the transport where there is none.
  *
  * @example
  * ```ts

@@ -1,6 +1,5 @@
 /**
- * The limits of one connection: how fast its peer may send, how long it may be silent, how long a close may take, and how much
- * memory it may hold. The time is handed in.
+ * The limits of one connection: rate, silence, time to close, memory. The caller passes the time in.
  *
  * @module
  */
@@ -8,39 +7,39 @@
 import { type Holder, type MemoryBudget, MIN_COUNTED_BYTES } from "./budget.ts";
 import { describeRate, type RateLimit, RateMeter } from "./rate.ts";
 
-/** How long a peer may take to answer a close frame of the server, and to end its side of TCP, in milliseconds: 2 s. */
+/** Deadline for a peer to answer the server's close frame and end its side of TCP, in milliseconds: 2 s. */
 export const CLOSE_ANSWER_TIMEOUT_MS = 2000;
 
-/** The end of a connection whose peer did not answer the close frame of the server in time, in words. */
+/** Detail of an end: the peer did not answer the close frame in time. */
 export const NO_ANSWER = "No answer to the close frame";
 
-/** The end of a connection whose peer did not take its echoes, in words. */
+/** Detail of an end: the peer did not take its echoes. */
 export const NOT_READING = "Peer does not read";
 
-/** From here on a peer counts as silent, in milliseconds: 1 s. */
+/** A peer counts as silent from here on, in milliseconds: 1 s. */
 const SILENCE_MS = 1000;
 
 /** The limits of one connection. */
 export interface GuardLimits {
-  /** How fast the peer may send. Without limit by default. */
+  /** Rate limit of the peer. Without limit by default. */
   readonly rate?: RateLimit | undefined;
-  /** How long nothing may move, in milliseconds; 0 for ever. */
+  /** Idle timeout, in milliseconds; 0 for never. */
   readonly idleTimeoutMs: number;
-  /** Whether a ping asks a silent peer at half of that time; `false` if somebody else does it. `true` by default. */
+  /** Whether to ping a silent peer at half of that time; `false` if the runtime pings. `true` by default. */
   readonly pings?: boolean;
-  /** The memory that the peer shares with others. Without limit by default. */
+  /** The memory that all peers share. Without limit by default. */
   readonly budget?: MemoryBudget | undefined;
 }
 
 /**
- * The deadline that has passed: `ping` at half of the idle timeout, `silent` at its end, `late` when the connection has not
- * opened or closed in time.
+ * The deadline that has passed: `ping` at half of the idle timeout, `silent` at its end, `late` when opening or closing
+ * takes too long.
  */
 export type Overdue = "ping" | "silent" | "late";
 
 /**
- * Guards one connection. It has no clock and no timer: whoever reads and writes tells it of what moves, and a clock that all
- * connections share asks it now and then.
+ * Guards one connection. A guard has no clock and no timer: its owner reports traffic, and a clock shared by all
+ * connections polls it.
  *
  * @example
  * ```ts
@@ -66,7 +65,7 @@ export class Guard {
   #movedAt: number;
   #isPinged = false;
   #isSilent = false;
-  /** The memory that the budget knows of, in bytes. */
+  /** Bytes that the budget knows of. */
   #toldBytes = 0;
 
   /**
@@ -83,23 +82,23 @@ export class Guard {
     this.#meter = limits.rate && new RateMeter(limits.rate, now);
   }
 
-  /** Whether there is a rate to keep to, so that {@linkcode takes} needs the time. */
+  /** Whether there is a rate, so that {@linkcode takes} needs the time. */
   get isMetered(): boolean {
     return this.#meter !== undefined;
   }
 
-  /** Whether nothing had moved for a second when the deadlines were last looked at. */
+  /** Whether nothing had moved for a second at the last look. */
   get wasSilent(): boolean {
     return this.#isSilent;
   }
 
-  /** The reason of the close frame with 1008 when {@linkcode takes} last gave `false`. */
+  /** Close reason, with 1008, after {@linkcode takes} gave `false`. */
   get rateReason(): string {
     return this.#meter === undefined ? "" : describeRate(this.#meter.limit, this.#meter.passed);
   }
 
   /**
-   * Charges what comes to the rate.
+   * Charges traffic to the rate.
    *
    * @param messages How many messages begin.
    * @param bytes How many payload bytes come.
@@ -110,13 +109,13 @@ export class Guard {
     return this.#meter === undefined || this.#meter.take(messages, bytes, now);
   }
 
-  /** Something has come, or has been taken by the peer. When exactly does not matter: it counts as of the next look. */
+  /** The peer has sent or taken something. The exact time does not matter: the next look counts. */
   moved(): void {
     this.#hasMoved = true;
   }
 
   /**
-   * The connection has to be open by then.
+   * Sets the deadline for opening.
    *
    * @param at The time; `Infinity` once it is open.
    */
@@ -125,7 +124,7 @@ export class Guard {
   }
 
   /**
-   * The connection closes, and has to be closed by then. Silence does not count any more.
+   * Sets the deadline for closing. Silence does not count any more.
    *
    * @param at The time; `Infinity` if somebody else waits.
    */
@@ -135,7 +134,7 @@ export class Guard {
   }
 
   /**
-   * Both sides have said that it is over: the rest has to be over by then, or by the deadline that there was before.
+   * Both sides have closed: sets the deadline for the rest, unless an earlier one stands.
    *
    * @param at The time.
    */
@@ -144,10 +143,10 @@ export class Guard {
   }
 
   /**
-   * Looks at the deadlines.
+   * Checks the deadlines.
    *
    * @param now The time.
-   * @returns The one that has passed, if one has; `ping` only once in a silence.
+   * @returns The deadline that has passed, if any; `ping` only once in a silence.
    */
   look(now: number): Overdue | undefined {
     if (now >= this.#dueAt) return "late";
@@ -167,10 +166,10 @@ export class Guard {
   }
 
   /**
-   * Tells the budget how much is held now. It knows of all but the last 4 KiB.
+   * Tells the budget how much is held now, to within 4 KiB.
    *
    * @param bytes How many bytes.
-   * @returns Whether all fits. If not, nobody else can give anything back.
+   * @returns Whether all fits. If not, nobody else can free memory.
    */
   holds(bytes: number): boolean {
     const { budget } = this.#limits;

@@ -21,11 +21,11 @@ import { isTokenProtocol } from "./token.ts";
 
 /** A refusal of a request: the cause, and the answer. */
 export interface Refusal {
-  /** Why it is refused. */
+  /** The cause. */
   readonly cause: RefusalCause;
   /** The HTTP status of the answer. */
   readonly status: number;
-  /** One sentence for whoever sent it. */
+  /** One sentence for the sender. */
   readonly text: string;
   /** Fields of the answer. */
   readonly fields?: Record<string, string>;
@@ -34,7 +34,7 @@ export interface Refusal {
 /** Fields of an answer that asks for the upgrade (RFC 9110 section 15.5.22, RFC 6455 section 4.4). */
 export const UPGRADE = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" };
 
-/** The answer to a request whose host or path nobody can be sure of. */
+/** The answer to a request with an ambiguous host or path. */
 export const NO_ROUTE: Refusal = {
   cause: "bad-handshake",
   status: STATUS_CODE.BadRequest,
@@ -50,7 +50,7 @@ const HANDSHAKE_ANSWERS: Readonly<Record<RequestProblem["cause"], Pick<Refusal, 
 };
 
 /**
- * Says what is wrong about an opening handshake, and what it is answered with.
+ * Verifies an opening handshake.
  *
  * @param view The request, from {@linkcode viewOf}.
  * @returns The refusal, or `undefined` if the request can be upgraded.
@@ -73,12 +73,12 @@ export function handshakeRefusal(view: RequestView): Refusal | undefined {
 }
 
 /**
- * Shows a request to the opening handshake. The fields are read with get() only: has() would make the runtime list all of them,
- * which it keeps as long as the connection, 2 KiB.
+ * Adapts a request to the opening handshake. Fields are read with get() only: has() makes the runtime keep the list of
+ * all fields, 2 KiB, as long as the connection.
  *
  * @param request The request.
  * @param version The version of HTTP, such as `1.1`, where it is known.
- * @returns What the handshake has to see.
+ * @returns The view.
  *
  * @example
  * ```ts
@@ -92,30 +92,30 @@ export function viewOf(request: RequestLike, version?: string): RequestView {
   return { method: request.method, version, field: (name) => request.headers.get(name) };
 }
 
-/** Makes the answer to a request that is refused, in the form that its client takes. */
+/** Answers a refused request in the form that its client accepts. */
 export function answerTo(request: RequestLike, { status, text, fields }: Refusal): Response {
   return plainResponse(status, text, { accept: request.headers.get("accept"), fields });
 }
 
-/** Where a request goes. */
+/** A request's target. */
 export interface Place {
-  /** The hosts that it names, in its URL and in the field Host. */
+  /** Hosts in its URL and in the field Host. */
   readonly hosts: readonly string[];
   /** The path. */
   readonly path: string;
   /** The query with its question mark; empty if there is none. */
   readonly search: string;
-  /** Whether the peer wrote the path so. */
+  /** Whether this is the peer's spelling. */
   readonly isAsWritten: boolean;
 }
 
 /**
- * Says where a request goes: to a path that is not made of its field Host, and that everybody reads alike, as a URL takes a backslash
- * for a slash, and what follows a number sign away.
+ * Finds the target of a request: a path that does not depend on its field Host, and that all read alike. A URL takes a
+ * backslash for a slash, and drops all behind a number sign.
  *
  * @param request The request.
- * @param target Its target as the peer wrote it, a path or an absolute URL.
- * @returns Where; `undefined` if nobody can be sure.
+ * @param target The target as the peer wrote it, a path or an absolute URL.
+ * @returns The target; `undefined` if it is ambiguous.
  */
 export function placeOf(request: RequestLike, target: string): Place | undefined {
   const host = request.headers.get("host");
@@ -136,10 +136,10 @@ export function placeOf(request: RequestLike, target: string): Place | undefined
 const HOSTS = new Known(isHost);
 const SCHEMES = ["http://", "https://"];
 
-/** A path and a query that a URL leaves as they are: without segments of dots, and without what is percent-encoded. */
+/** A path and a query that a URL leaves unchanged: no segments of dots, no percent-encoding. */
 const PLAIN_TARGET = /^((?:\/(?!\.)[\w~!$&()*+,;=:@.-]*)+)(\?[\w~!$&()*+,;=:@./?-]+)?$/;
 
-/** The path of a target as the peer wrote it, with a fragment that should not be there. */
+/** Path of a target as the peer wrote it, with a fragment that should not be there. */
 function pathOf(target: string): string {
   return target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "").replace(/\?.*$/s, "");
 }
@@ -148,8 +148,8 @@ function pathOf(target: string): string {
  * Selects a subprotocol (RFC 6455 section 4.2.2).
  *
  * @param request The request.
- * @param protocols Those of the server, best first; by default the first that the client offers is selected.
- * @returns The subprotocol; empty if none fits. One that carries a token is never selected.
+ * @param protocols The server's subprotocols, best first; by default the client's first is selected.
+ * @returns The subprotocol; empty if none fits. One with a token is never selected.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Writes lines to a stream whose reader may stall, without waiting for it: what is too much is dropped and counted.
+ * Writes lines to a stream whose reader may stall, without waiting: excess lines are dropped and counted.
  *
  * @module
  */
@@ -7,30 +7,30 @@
 import { messageOf } from "../protocol/error.ts";
 import { within } from "../net/deadline.ts";
 
-/** How much may wait for the reader, in characters: 1,048,576. */
+/** Limit of pending lines, in characters: 1,048,576. */
 export const MAX_WAITING_CHARS = 1024 * 1024;
 
-/** How many bytes are written at once, as far as lines are not longer: so many a pipe takes whole (`PIPE_BUF`). 4,096. */
+/** Bytes in one write, unless a line is longer: a pipe takes this many whole (`PIPE_BUF`). 4,096. */
 const MAX_WRITE_BYTES = 4096;
 
 /** A sink of bytes, such as `Deno.stdout`. */
 export interface ByteSink {
-  /** Writes some of the bytes, and says how many those were. */
+  /** Writes some of the bytes; resolves with how many. */
   write(bytes: Uint8Array): Promise<number>;
 }
 
 /** Options of {@linkcode LineWriter}. */
 export interface LineWriterOptions {
-  /** How much may wait for the reader, in characters; 1,048,576 by default. One line may always wait. */
+  /** Limit of pending lines, in characters; 1,048,576 by default. One line may always wait. */
   readonly maxWaitingChars?: number;
-  /** Makes the line that stands where others were dropped; none by default. */
+  /** Makes the line in place of dropped ones; none by default. */
   readonly describeDropped?: (lines: number) => string | undefined;
-  /** Told why lines cannot be written, once until one is written again. What it throws is ignored. */
+  /** Takes the reason when writing fails, once until a line is written again. A throw is ignored. */
   readonly onError?: (reason: string) => void;
 }
 
 /**
- * A stream of lines that never holds up who writes it.
+ * A stream of lines that never blocks its writer.
  *
  * @example
  * ```ts
@@ -55,20 +55,20 @@ export class LineWriter {
   readonly #options: LineWriterOptions;
   readonly #encoder = new TextEncoder();
   #lines: string[] = [];
-  /** Those before it are written. */
+  /** Index of the next line. */
   #next = 0;
   #waitingChars = 0;
   #droppedLines = 0;
-  /** Those of the dropped lines that no line tells of. */
+  /** Dropped lines that no line tells of. */
   #untoldLines = 0;
   #isBroken = false;
   #running: Promise<void> | undefined;
 
   /**
-   * Writes nothing so far.
+   * Begins empty.
    *
-   * @param sink What takes the bytes. Nobody else should write to it.
-   * @param options How much may wait, and who is told of what is lost.
+   * @param sink Takes the bytes. Nobody else should write there.
+   * @param options The limit, and who is told of losses.
    */
   constructor(sink: ByteSink, options: LineWriterOptions = {}) {
     this.#sink = sink;
@@ -81,7 +81,7 @@ export class LineWriter {
   }
 
   /**
-   * Puts a line behind those that wait, or drops it if too much waits.
+   * Queues a line, or drops it if too much is pending.
    *
    * @param line The line, without its end.
    */
@@ -94,10 +94,10 @@ export class LineWriter {
   }
 
   /**
-   * Waits until nothing waits any more.
+   * Waits until all is written.
    *
    * @param timeoutMs How long to wait at most, in milliseconds.
-   * @returns How many lines still wait: 0 unless the reader stalls.
+   * @returns How many lines are still pending: 0 unless the reader stalls.
    */
   async flush(timeoutMs: number): Promise<number> {
     if (this.#running) await within(this.#running, "log", { timeoutMs }).catch(() => {});
@@ -106,7 +106,7 @@ export class LineWriter {
 
   async #run(): Promise<void> {
     while (this.#next < this.#lines.length) await this.#writeSome();
-    // In the same turn as the look at the lines: a line that comes in between would wait for ever.
+    // In the same turn as the check of the queue: a line in between would wait for ever.
     this.#running = undefined;
   }
 
@@ -121,16 +121,16 @@ export class LineWriter {
       this.#fail(messageOf(error));
     }
     this.#forget(lines, end);
-    // Where nothing can be written, this would fail in its turn, and for ever.
+    // While writing fails, this line would fail too, for ever.
     if (!this.#isBroken && this.#untoldLines > 0) this.#tellDropped();
   }
 
-  /** The first of the lines that wait, and as many more as one write takes. */
+  /** End of the next write: one pending line, and as many more as fit. */
   #endOfWrite(): number {
     let end = this.#next;
     let bytes = 0;
     do {
-      // A character of a line has at most three bytes, and a line has an end.
+      // A character takes at most three bytes, and a line ends in one.
       bytes += 3 * (this.#lines[end++]?.length ?? 0) + 1;
     } while (end < this.#lines.length && bytes + 3 * (this.#lines[end]?.length ?? 0) < MAX_WRITE_BYTES);
     return end;
@@ -167,7 +167,7 @@ export class LineWriter {
     try {
       this.#options.onError?.(reason);
     } catch {
-      // There is nowhere left to say it.
+      // There is nowhere left to report.
     }
   }
 }

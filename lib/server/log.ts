@@ -1,5 +1,5 @@
 /**
- * The log of a server: one line an event, for people or for programs. What peers sent is data, and stays on its line.
+ * The log of a server: one line an event, for people or programs. Data from peers stays on its line.
  *
  * @module
  */
@@ -12,29 +12,29 @@ import { escapeUnprintable, formatMs, quote } from "../protocol/message.ts";
 /** An event of a server, or of one of its connections. */
 export type ServerEvent = EchoEvent | ServerListening | ServerDraining | ServerStopped | LogDropped;
 
-/** It listens. */
+/** The server listens. */
 export interface ServerListening {
   /** The kind of event. */
   readonly type: "listening";
-  /** Where, as a WebSocket URL. */
+  /** Its WebSocket URL. */
   readonly url: string;
 }
 
-/** It was asked to end, and closes its connections. */
+/** The server ends, and closes its connections. */
 export interface ServerDraining {
   /** The kind of event. */
   readonly type: "draining";
 }
 
-/** It has ended. */
+/** The server has ended. */
 export interface ServerStopped {
   /** The kind of event. */
   readonly type: "stopped";
-  /** How many peers had not answered the close frame in time. */
+  /** How many peers did not answer the close frame in time. */
   readonly unanswered: number;
 }
 
-/** The log itself has lost lines before this one: its reader was too slow, or the disk was full. */
+/** The log has lost lines before this one: its reader was too slow, or the disk was full. */
 export interface LogDropped {
   /** The kind of event. */
   readonly type: "dropped";
@@ -49,14 +49,14 @@ export const LOG_FORMS = ["text", "json", "none"] as const;
 export type LogForm = typeof LOG_FORMS[number];
 
 /**
- * Writes one event as a line of a log.
+ * Formats one event as a line of a log.
  *
- * @param form The form; of `none`, only where the server listens is told.
+ * @param form The form; `none` tells only where the server listens.
  * @param event The event.
- * @param time When it happened.
- * @param worker Which of several workers tells it, if there are several.
- * @returns The line without its end, or `undefined` if there is none. In JSON, `time` is the time in ISO 8601; control
- * characters are escaped in either form.
+ * @param time Its time.
+ * @param worker Name of the worker, if there are several.
+ * @returns The line without its end; `undefined` if there is none. In JSON, `time` is in ISO 8601. Both forms escape
+ * control characters.
  *
  * @example
  * ```ts
@@ -81,7 +81,7 @@ export function logLine(form: LogForm, event: ServerEvent, time: Date, worker?: 
   return form === "none" ? undefined : `${time.toISOString()} ${worker ? `[${worker}] ` : ""}${describeEvent(event)}`;
 }
 
-/** In the log, `sent` is the close frame with which the server began, and `null` if the peer did. */
+/** In the log, `sent` is the server's first close frame, and `null` if the peer began. */
 function closedFields(event: EchoClosed) {
   const { type, id, peer, received, initiator, end, tcp, detail, incomplete, messages, bytes, ms, wire } = event;
   const sent = initiator === "peer" ? null : firstCloseFrameOf(event);
@@ -103,36 +103,36 @@ function closedFields(event: EchoClosed) {
   };
 }
 
-/** A log that never holds up who writes it. */
+/** A log that never blocks its writer. */
 export interface EventLog {
   /** How many lines were lost so far. */
   readonly droppedLines: number;
-  /** Takes an event. It returns at once and never throws. */
+  /** Takes an event. Returns at once and never throws. */
   readonly tell: (event: ServerEvent) => void;
   /**
-   * Waits until everything is written.
+   * Waits until all is written.
    *
    * @param timeoutMs How long to wait at most, in milliseconds.
-   * @returns How many lines are still waiting: 0 unless the reader of the log stalls.
+   * @returns How many lines are still pending: 0 unless the reader of the log stalls.
    */
   flush(timeoutMs: number): Promise<number>;
 }
 
 /** Options of {@linkcode createLog}. */
 export interface LogOptions {
-  /** Takes a line for the operator: that the log cannot be written, as on a full disk. It is said once in a row. */
+  /** Takes a line for the operator: the log cannot be written, as on a full disk. Once in a row. */
   readonly warn?: (line: string) => void;
-  /** Which of several workers writes; stands in every line. */
+  /** Name of the worker; stands in every line. */
   readonly worker?: string;
 }
 
 /**
- * Makes a log. As long as its reader stalls, at most 1 MiB of characters waits for it; lines beyond that, and
- * those that cannot be written, are dropped and counted, and a line of the log says so where they are missing.
+ * Makes a log. While its reader stalls, at most 1 MiB of characters is pending. Further lines, and lines that cannot be
+ * written, are dropped and counted; a line of the log says so in their place.
  *
  * @param form The form.
  * @param sink Takes the bytes, as `Deno.stdout` does.
- * @param options Who is told of what goes wrong.
+ * @param options Who is told of failures.
  * @returns The log.
  *
  * @example

@@ -1,8 +1,8 @@
 /**
- * The metrics of an echo server: a text for Prometheus, and instruments of OpenTelemetry, which the runtime exports with
+ * The metrics of an echo server: a text for Prometheus, and OpenTelemetry instruments, which the runtime exports with
  * `OTEL_DENO=true` and which do nothing without it.
  *
- * Nothing is counted here: both read {@linkcode EchoStats} when they are asked, so that a message costs nothing more.
+ * Nothing is counted here: both read {@linkcode EchoStats} on demand, so that a message costs nothing more.
  *
  * @module
  */
@@ -10,7 +10,7 @@
 import process from "node:process";
 import { type BatchObservableCallback, metrics as telemetry } from "npm:@opentelemetry/api@1.10.0";
 import type { RegistryContentType } from "npm:prom-client@15.1.3";
-// In parts, as the whole also loads what pushes metrics and what shares them between processes: it takes twice as long.
+// In parts: the whole package also loads pushing and clustering, and takes twice as long.
 // @ts-types="./prom/counter.d.ts"
 import Counter from "npm:prom-client@15.1.3/lib/counter.js";
 // @ts-types="./prom/gauge.d.ts"
@@ -20,24 +20,25 @@ import Registry from "npm:prom-client@15.1.3/lib/registry.js";
 import type { CloseCount, EchoStats, RefusalCause, TroubleKind } from "./policy.ts";
 import { CLOSE_CODES } from "../protocol/close.ts";
 
-/** Counts of a server, and of its log. */
+/** Counts of a server and its log. */
 export interface ServerStats extends EchoStats {
-  /** How many lines its log has dropped; 0 by default. */
+  /** How many lines the log has dropped; 0 by default. */
   readonly droppedLogLines?: number;
 }
 
-/** The metrics of one echo server; dispose of them when it has ended. */
+/** Metrics of one echo server; dispose of them when it has ended. */
 export interface Metrics extends Disposable {
   /**
    * Answers `GET /metrics`: with OpenMetrics 1.0.0 if the request prefers it, otherwise with the text format 0.0.4 of
-   * Prometheus. It has at most 1 series for each count, 2 for the bytes on the wire, 72 for the closes, 13 for the refusals and 3 for troubles.
+   * Prometheus. The answer has at most 1 series for each count, 2 for the bytes on the wire, 72 for the closes, 13 for
+   * the refusals and 3 for troubles.
    *
-   * @param request The request, of which only the field `Accept` is read.
+   * @param request The request; only its field `Accept` is read.
    * @returns The answer, with status 200.
    */
   respond(request: Request): Promise<Response>;
 
-  /** Takes the instruments of OpenTelemetry away; {@linkcode respond} still answers. */
+  /** Removes the OpenTelemetry instruments; {@linkcode respond} still answers. */
   [Symbol.dispose](): void;
 }
 
@@ -49,15 +50,15 @@ interface Sample {
 
 /** One metric, under the names of both conventions. */
 interface Metric {
-  /** The name for Prometheus: base units, and `_total` at the end of a counter. */
+  /** The Prometheus name: base units, and a counter ends in `_total`. */
   readonly name: string;
   readonly help: string;
   readonly isCounter: boolean;
-  /** The name for OpenTelemetry: no unit and no `total`, and no plural unless it is a counter. */
+  /** The OpenTelemetry name: no unit, no `total`, and a plural only for a counter. */
   readonly instrument: string;
   /** The unit in UCUM. */
   readonly unit: string;
-  /** The labels for Prometheus, and what each is called as an attribute of OpenTelemetry. */
+  /** The Prometheus labels, and their names as OpenTelemetry attributes. */
   readonly attributes: Readonly<Record<string, string>>;
   readonly read: (stats: ServerStats) => readonly Sample[];
 }
@@ -192,13 +193,12 @@ const NO_REFUSALS: Readonly<Record<Exclude<RefusalCause, "no-such-path">, 0>> = 
 const NO_TROUBLES: Readonly<Record<TroubleKind, 0>> = { accept: 0, runtime: 0, worker: 0 };
 
 /**
- * Makes the metrics of an echo server, for which no permission is needed. OpenTelemetry knows of nothing before: with
- * `OTEL_DENO=true` make them when the server begins, not at the first request.
+ * Makes the metrics of an echo server; needs no permission. OpenTelemetry sees nothing earlier: with `OTEL_DENO=true`
+ * make them at the start of the server, not at the first request.
  *
- * @param stats What the server has counted; called once for each answer to Prometheus, and once for each export of
- * OpenTelemetry.
+ * @param stats Reads the counts; called once for each answer to Prometheus and each export of OpenTelemetry.
  * @param version The version of the server.
- * @returns The metrics, of which OpenTelemetry knows until they are disposed of.
+ * @returns The metrics, visible to OpenTelemetry until they are disposed of.
  *
  * @example
  * ```ts
@@ -223,7 +223,7 @@ export function createMetrics(stats: () => ServerStats | Promise<ServerStats>, v
   };
 }
 
-/** Makes the instruments of OpenTelemetry; returns what takes them away. */
+/** Makes the OpenTelemetry instruments; returns their removal. */
 function observe(stats: () => ServerStats | Promise<ServerStats>, version: string): () => void {
   const meter = telemetry.getMeter("wsproof", version);
   const pairs = METRICS.map((metric) => {
@@ -249,8 +249,8 @@ function observe(stats: () => ServerStats | Promise<ServerStats>, version: strin
 }
 
 /**
- * Writes the text. The registry is made anew each time: answers under way at once share nothing, and prom-client renames
- * the counters of a registry for good when it writes them as OpenMetrics.
+ * Writes the text. Each answer has a new registry: concurrent answers share nothing, and prom-client renames the
+ * counters of a registry for good when it writes OpenMetrics.
  */
 async function expose(stats: ServerStats, version: string, type: RegistryContentType): Promise<string> {
   const registry = new Registry<RegistryContentType>();
@@ -278,7 +278,7 @@ function add(
   registry.registerMetric(metric);
 }
 
-/** Metrics that Prometheus expects of every process; OpenTelemetry gets them from the runtime. */
+/** Metrics that Prometheus expects of every process; the runtime gives them to OpenTelemetry. */
 function readProcess(version: string): readonly (Pick<Metric, "name" | "help" | "isCounter"> & Sample)[] {
   const { user, system } = process.cpuUsage();
   return [
@@ -320,7 +320,7 @@ function readCloses({ closes }: EchoStats): Sample[] {
   })));
 }
 
-/** A peer chooses its code out of 2,000: only those with a name have a series of their own. */
+/** A peer chooses among 2,000 codes: only those with a name get their own series. */
 function labelOf(code: number): string {
   if (CLOSE_CODES.has(code)) return `${code}`;
   return code >= 1000 && code <= 4999 ? `${Math.floor(code / 1000)}xxx` : "other";
@@ -336,7 +336,7 @@ function readTroubles({ troubles }: EchoStats): Sample[] {
   return sum([...usual, ...troubles].map(({ kind, count }) => ({ labels: { kind }, value: count })));
 }
 
-/** Makes one sample of those with the same labels. */
+/** Adds up samples with the same labels. */
 function sum(samples: readonly Sample[]): Sample[] {
   const sums = new Map<string, Sample>();
   for (const { labels, value } of samples) {
@@ -346,13 +346,13 @@ function sum(samples: readonly Sample[]): Sample[] {
   return [...sums.values()];
 }
 
-/** Which format an Accept field prefers; the text format if it names neither, as a browser does. */
+/** Format that an Accept field prefers; the text format if it names neither, as in a browser. */
 function negotiate(accept: string): RegistryContentType {
   let best: RegistryContentType = Registry.PROMETHEUS_CONTENT_TYPE;
   let most = 0;
   for (const range of accept.toLowerCase().split(",")) {
     const [type, ...parameters] = range.split(";").map((part) => part.trim());
-    // No pattern splits this in linear time: one that did not would let a single request hold up the server.
+    // Splitting takes linear time; a pattern might let one request block the server.
     const named = Object.fromEntries(
       parameters.map((parameter) => {
         const [name = "", value = ""] = parameter.split("=", 2);

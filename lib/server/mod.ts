@@ -1,5 +1,5 @@
 /**
- * The parts that `serveEcho()` is made of, for a server of one's own: the echo as a handler for `Deno.serve`, the server over our
+ * The parts of `serveEcho()`, for a server of one's own: the echo as a handler for `Deno.serve`, the server over our
  * own frames, the page, the metrics and the log.
  *
  * @module

@@ -1,16 +1,16 @@
 /**
- * Which pages may connect: origins, exact or with a wildcard for the host (RFC 6454, RFC 6455 section 10.2).
+ * Origins of allowed pages, exact or with a wildcard for the host (RFC 6454, RFC 6455 section 10.2).
  *
  * @module
  */
 
 /**
- * Says whether an origin is one of a list.
+ * Says whether a list allows an origin.
  *
  * @param origin The value of the field Origin.
- * @param allowed The list: `https://app.example`, `https://*.app.example` for every host below that one, `null` for pages
- * without an origin of their own, `*` for all. Case and the port that belongs to the scheme make no difference.
- * @returns Whether it is. Of an entry that is none of these, nothing is allowed: {@linkcode isOriginPattern} tells.
+ * @param allowed The list: `https://app.example`, `https://*.app.example` for every host below that one, `null` for
+ * pages without an origin of their own, `*` for all. Case and the scheme's default port make no difference.
+ * @returns Whether it does. An invalid entry allows nothing: see {@linkcode isOriginPattern}.
  *
  * @example
  * ```ts
@@ -52,10 +52,10 @@ function matches(origin: string, pattern: string): boolean {
   return asked.scheme === wanted.scheme && asked.host.endsWith(`.${wanted.host}`);
 }
 
-/** Scheme and host, with the port if it is not that of the scheme; `undefined` for what is no origin. */
+/** Scheme and host, with a port other than the scheme's; `undefined` for an invalid origin. */
 function originOf(text: string): { scheme: string; host: string } | undefined {
   if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\\\s]+$/i.test(text) || !URL.canParse(text)) return undefined;
   const { protocol, host } = new URL(text);
-  // Of a scheme that is not one of the web, the URL leaves the host as it is.
+  // For schemes outside of the web, URL keeps the case of the host.
   return host === "" ? undefined : { scheme: protocol, host: host.toLowerCase() };
 }

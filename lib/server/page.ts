@@ -1,8 +1,8 @@
 /**
- * The page for people that the echo server answers to `GET /`: a WebSocket client in the browser.
+ * The page that the echo server answers to `GET /`: a WebSocket client in the browser.
  *
- * The answer is complete in itself and asks the network for nothing: style and script stand in the page, and a strict
- * Content-Security-Policy lets nothing else run.
+ * The answer is self-contained: style and script are inline, and a strict Content-Security-Policy lets nothing else
+ * run.
  *
  * @module
  */
@@ -24,9 +24,9 @@ import { TOKEN_PROTOCOL_PREFIX } from "./token.ts";
 export interface PageOptions {
   /** The subprotocols that the server selects from, in its order; empty if it takes any. */
   protocols?: readonly string[];
-  /** Whether the server wants a token. */
+  /** Whether a token is required. */
   needsToken?: boolean;
-  /** Whether the server lets in pages of some origins only. */
+  /** Whether the server admits pages of some origins only. */
   checksOrigin?: boolean;
   /** The longest message that the server takes, in bytes; 16 MiB by default. */
   maxMessageBytes?: number;
@@ -38,11 +38,11 @@ export interface PageOptions {
  * Makes the answer to `GET /`: a page that connects to this server, sends, measures and explains the close.
  *
  * A browser cannot send the field Authorization, so the page offers a token as the last subprotocol: `wsproof.bearer.`
- * and the token's UTF-8 in base64url without padding. Before it stands what was chosen, or `wsproof`, which the server
- * has to select: browsers drop a connection of whose offers none is selected.
+ * and the token's UTF-8 in base64url without padding. The chosen subprotocol, or `wsproof`, comes first, and the server
+ * has to select it: a browser drops a connection when none of its offers is selected.
  *
- * @param options What the server takes.
- * @returns A function that makes a new answer for each request; the work is done before.
+ * @param options Facts about the server.
+ * @returns Makes a new answer for each request from bytes prepared once.
  *
  * @example
  * ```ts
@@ -72,7 +72,7 @@ export function createPage(options: PageOptions = {}): () => Response {
   const page = [
     ['<link rel="stylesheet" href="page.css">', `<style>${style}</style>`],
     ['<script type="module" src="page.js"></script>', `<script type="module">${script}</script>`],
-    // As "<" is written as an escape, no name of a subprotocol can end the element.
+    // With "<" escaped, no name of a subprotocol can end the element.
     ['id="settings"></script>', `id="settings">${settings.replaceAll("<", "\\u003c")}</script>`],
   ].reduce((text, [place = "", content = ""]) => replaceOnce(text, place, content), html);
   const body = new TextEncoder().encode(page);
@@ -80,14 +80,14 @@ export function createPage(options: PageOptions = {}): () => Response {
 }
 
 /**
- * The modules of the page as one script: a page that asks the network for nothing cannot import. Each stands behind those that
- * it imports, and no two have a name in common.
+ * The modules of the page as one script, as a self-contained page cannot import. Each follows its imports, and no two
+ * share a name.
  */
 const script = [text, fields, command, log, plot, main].map((module) =>
   module.replaceAll(/^import [^;]*;\n/gm, "").replaceAll(/^export /gm, "")
 ).join("\n");
 
-/** Uses of the codes that have no name of their own (RFC 6455 section 7.4.2). */
+/** Uses of the codes without a name of their own (RFC 6455 section 7.4.2). */
 const CLOSE_RANGES = [
   rangeOf(1000, 2999, "For the protocol itself; no meaning is defined for this one."),
   rangeOf(3000, 3999, "For libraries and frameworks, registered with IANA; this one is not in the table here."),
@@ -116,17 +116,17 @@ const HEADERS: Readonly<Record<string, string>> = {
   "cache-control": "no-store",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
-  // A page that is isolated from others gets a finer clock: 5 instead of 100 microseconds, for the round trips.
+  // An isolated page gets a finer clock for round trips: 5 instead of 100 microseconds.
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-embedder-policy": "require-corp",
 };
 
-/** The source expression of an inline script or style (Content Security Policy Level 3, section 2.3.1). */
+/** Source expression of an inline script or style (Content Security Policy Level 3, section 2.3.1). */
 function hashOf(content: string): string {
   return `'sha256-${createHash("sha256").update(content).digest("base64")}'`;
 }
 
-/** Unlike with `String.replace()`, a `$` in the content is nothing special. */
+/** Unlike `String.replace()`, leaves a `$` in the content alone. */
 function replaceOnce(text: string, place: string, content: string): string {
   const [before, after, ...more] = text.split(place);
   if (before === undefined || after === undefined || more.length > 0) {

@@ -9,58 +9,58 @@ import type { WireTotals } from "../connection/connection.ts";
 import type { RateLimit } from "./rate.ts";
 
 /**
- * A connection without traffic for this long is closed unless told otherwise, in seconds: 60. The ping at half of it goes out
- * before a proxy on the way cuts the connection: most do so after 60 s of silence.
+ * Default idle timeout, in seconds: 60. The ping at half of it goes out before a proxy on the way cuts the connection:
+ * most do so after 60 s of silence.
  */
 export const DEFAULT_IDLE_TIMEOUT_SECONDS = 60;
 
-/** How many connections are held at once unless told otherwise: 10,000. */
+/** Default limit of open connections: 10,000. */
 export const DEFAULT_MAX_CONNECTIONS = 10_000;
 
-/** How much may wait for one peer that does not read unless told otherwise, in bytes: 16 MiB. */
+/** Default limit of bytes pending for one peer that does not read: 16 MiB. */
 export const DEFAULT_MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 
-/** How much may wait for all peers together unless told otherwise, in bytes: 512 MiB. */
+/** Default limit of bytes pending for all peers together: 512 MiB. */
 export const DEFAULT_MAX_BUFFERED_TOTAL_BYTES = 512 * 1024 * 1024;
 
-/** The window of the compressor unless told otherwise, in bits: 12, which are 4 KiB. */
+/** Default window of the compressor, in bits: 12, which are 4 KiB. */
 export const DEFAULT_DEFLATE_WINDOW_BITS = 12;
 
-/** The memory level of the compressor unless told otherwise: 5. With 12 bits it takes 160 KiB. */
+/** Default memory level of the compressor: 5. With 12 bits it takes 160 KiB. */
 export const DEFAULT_DEFLATE_MEMORY_LEVEL = 5;
 
-/** The level of zlib unless told otherwise: 3. JSON becomes nearly as small as at 6, and no data makes the search long. */
+/** Default level of zlib: 3. JSON becomes nearly as small as at 6, and no data makes the search long. */
 export const DEFAULT_DEFLATE_LEVEL = 3;
 
-/** How the server compresses with permessage-deflate (RFC 7692); what is left out has its default. */
+/** Compression with permessage-deflate (RFC 7692); an absent field has its default. */
 export interface DeflatePolicy {
   /** The level of zlib, 1 (fast) to 9 (small). 3 by default. */
   readonly level?: number | undefined;
   /** The memory level of zlib, 1 to 9. 5 by default. */
   readonly memoryLevel?: number | undefined;
-  /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
+  /** Without takeover, smaller messages stay uncompressed, in bytes; 1 KiB by default. */
   readonly thresholdBytes?: number | undefined;
-  /** The largest window in bits, 9 to 15; that of the client is only asked for where its offer allows it. 12 by default. */
+  /** The largest window in bits, 9 to 15; the client's is limited only where its offer allows that. 12 by default. */
   readonly windowBits?: number | undefined;
-  /** Whether messages may refer back to those before them, either way, as long as the connection lives. `true` by default. */
+  /** Whether messages may refer back to earlier ones, either way, for the whole connection. `true` by default. */
   readonly takeover?: boolean | undefined;
-  /** A message over 1 MiB that inflates to more than so many times its size is closed with 1008. 256 by default. */
+  /** A message over 1 MiB that inflates to over this many times its size is closed with 1008. 256 by default. */
   readonly maxInflateRatio?: number | undefined;
 }
 
-/** Says how many connections there may be, as long as that is only found out while they come. */
+/** Limits of connections that become known only while connections come. */
 export interface ConnectionRoom {
-  /** How many there may be, when there are so many. */
+  /** Limit of connections, given their number. */
   maxConnections(connections: number): number;
-  /** How many of those before their upgrade there may be, when there are so many. */
+  /** Limit of connections before their upgrade, given their number. */
   maxHeads(heads: number): number;
 }
 
-/** Numbers connections and gives them places, where several servers share both: the workers of one server. */
+/** Numbers and places of connections, shared by several servers: the workers of one server. */
 export interface ConnectionPlaces {
-  /** Takes a place, and gives the number of the connection; `undefined` if there is no place left. */
+  /** Takes a place; returns the number of the connection, or `undefined` if none is left. */
   take(): number | undefined;
-  /** Gives a place back. */
+  /** Returns a place. */
   leave(): void;
 }
 
@@ -68,58 +68,55 @@ export interface ConnectionPlaces {
 export interface EchoPolicy {
   /** The longest message in bytes; a longer one closes the connection with 1009. 16 MiB by default. */
   maxMessageBytes?: number;
-  /**
-   * How long a connection may be without traffic, in whole seconds, before it is closed with 1001, with a ping at half of it;
-   * 0 for ever. 60 by default.
-   */
+  /** Idle timeout in whole seconds: pings at half of it, closes with 1001 at its end; 0 for never. 60 by default. */
   idleTimeoutSeconds?: number;
-  /** How many connections are held at once; more are answered with 503 and `Retry-After`. 10,000 by default. */
+  /** Limit of open connections; more are answered with 503 and `Retry-After`. 10,000 by default. */
   maxConnections?: number;
-  /** Says how many connections are held at once in place of `maxConnections`, asked with how many there are. */
+  /** Limits open connections instead of `maxConnections`, given their present number. */
   room?: ConnectionRoom;
   /**
-   * How many bytes may wait for a peer that does not read before its next message; more close it with 1008. 16 MiB by
-   * default. Over our own frames so much never waits, as a peer that does not read is not listened to.
+   * How many bytes may be pending for a peer before its next message; more close it with 1008. 16 MiB by default. Over
+   * our own frames this never happens: the server does not read from a peer that does not read.
    */
   maxBufferedBytes?: number;
   /**
-   * How many bytes of messages may wait for all peers together; more close one with 1013: over our own frames the one that
-   * holds the most, over the runtime's WebSocket, which gives nothing back, the one that asks for more. 512 MiB by default.
+   * How many bytes of messages may be pending for all peers together. More close one with 1013: over our own frames the
+   * largest holder, over the runtime's WebSocket, which frees nothing, the one that asks for more. 512 MiB by default.
    */
   maxBufferedTotalBytes?: number;
   /** How fast one peer may send; a faster one is closed with 1008. Without limit by default. */
   rate?: RateLimit;
   /**
-   * How messages are compressed where the client offers permessage-deflate, over our own frames; `false` for not at all. What came
-   * compressed is echoed compressed.
+   * Compression where the client offers permessage-deflate, over our own frames; `false` for none. A compressed message
+   * is echoed compressed.
    */
   deflate?: DeflatePolicy | false;
   /**
-   * The origins of pages that may connect: `https://app.example`, `https://*.app.example` for every host below, `null`, or
-   * `*`; others are answered with 403. All by default. Compared without case, and without the port of the scheme.
+   * The origins of pages that may connect: `https://app.example`, `https://*.app.example` for every host below, `null`,
+   * or `*`; others get 403. All by default. Case and the scheme's default port make no difference.
    */
   allowOrigins?: readonly string[];
   /**
-   * The hosts that requests may name in their field Host and in an absolute target, without the port: `app.example`,
-   * `*.app.example` for every host below, an address, `127.0.0.0/8`, or `*`; others are answered with 421, except `/healthz`.
-   * This keeps out pages whose own name was pointed at this server (DNS rebinding). All by default; where `serveEcho()` listens
-   * on a loopback address `localhost`, `*.localhost`, 127.0.0.0/8 and `[::1]`.
+   * The hosts that the field Host and an absolute target may name, without the port: `app.example`, `*.app.example` for
+   * every host below, an address, `127.0.0.0/8`, or `*`; others get 421, except for `/healthz`. This keeps out pages
+   * whose own name was pointed at this server (DNS rebinding). All by default; where `serveEcho()` listens on a
+   * loopback address `localhost`, `*.localhost`, 127.0.0.0/8 and `[::1]`.
    */
   allowHosts?: readonly string[];
-  /** Whether a request without an Origin, which no browser makes, is answered with 403 as well. */
+  /** Whether a request without an Origin, which no browser makes, gets 403 as well. */
   requireOrigin?: boolean;
   /**
-   * The secret without which there is 401: as `Authorization: Bearer`, as the password of Basic authentication, or from a
-   * browser as a subprotocol, `wsproof.bearer.` and its base64url form without padding.
+   * The secret, without which a request gets 401: as `Authorization: Bearer`, as the password of Basic authentication,
+   * or from a browser as a subprotocol, `wsproof.bearer.` and its base64url form without padding.
    */
   token?: string;
-  /** The subprotocols, best first, of which one that the client offers is selected; by default the client's first. */
+  /** The subprotocols to select from, best first; by default the client's first offer is selected. */
   protocols?: readonly string[];
-  /** Answers to plain GET and HEAD requests, by path; with a token, all but `/` ask for it. */
+  /** Answers to plain GET and HEAD requests, by path; a token is required for all but `/`. */
   routes?: Readonly<Record<string, Route>>;
   /**
-   * Told of every connection that opens or closes, of every request that is refused, and of trouble. If it throws when a
-   * connection opens, that connection is closed with 1011; what it throws otherwise is ignored.
+   * Called for every opened or closed connection, refused request and trouble. A throw at `opened` closes that
+   * connection with 1011; any other throw is ignored.
    */
   onEvent?: (event: EchoEvent) => void;
 }
@@ -138,15 +135,15 @@ export interface EchoOpened {
   readonly id: number;
   /** The address of the peer. */
   readonly peer: string;
-  /** The path and query that it asked for. */
+  /** The path and query of its request. */
   readonly path: string;
-  /** The subprotocol that was selected; empty if none. */
+  /** The selected subprotocol; empty if none. */
   readonly protocol: string;
-  /** The extensions that were accepted, as the answer has them; nothing if none. */
+  /** The accepted extensions, as in the answer; absent if none. */
   readonly extensions?: string;
 }
 
-/** A connection has ended. Over the runtime's WebSocket, its close record says where something is not known. */
+/** A connection has ended. Over the runtime's WebSocket its close record says what is not known. */
 export interface EchoClosed extends CloseRecord {
   /** The kind of event. */
   readonly type: "closed";
@@ -160,27 +157,27 @@ export interface EchoClosed extends CloseRecord {
   readonly bytes: number;
   /** How long the connection was open, in milliseconds. */
   readonly ms: number;
-  /** How many bytes its frames had on the wire; over our own frames only. */
+  /** Bytes of its frames on the wire; over our own frames only. */
   readonly wire?: WireTotals;
 }
 
-/** A request was answered with something else than the upgrade. */
+/** A request got another answer than the upgrade. */
 export interface EchoRefused {
   /** The kind of event. */
   readonly type: "refused";
   /** The address of the peer. */
   readonly peer: string;
-  /** The path and query that it asked for; empty if there was no request that could be read. */
+  /** The path and query of the request; empty if it could not be read. */
   readonly path: string;
   /** The HTTP status of the answer; 0 if there was none. */
   readonly status: number;
   /** Why. */
   readonly cause: RefusalCause;
-  /** The same in a sentence, which the answer has too; nothing in it is a secret of the peer. */
+  /** The same in a sentence, as in the answer; it contains no secret of the peer. */
   readonly reason: string;
 }
 
-/** Something has gone wrong that is no connection's fault; the server goes on. */
+/** Trouble that is no connection's fault; the server goes on. */
 export interface EchoTrouble {
   /** The kind of event. */
   readonly type: "trouble";
@@ -191,16 +188,16 @@ export interface EchoTrouble {
 }
 
 /**
- * The kind of trouble. `accept`: the server cannot accept connections, for example without free descriptors, and retries.
- * `runtime`: the runtime threw an error that nobody caught. `worker`: one of several workers has died, and is replaced.
+ * The kind of trouble. `accept`: the server cannot accept connections, for example without free descriptors, and
+ * retries. `runtime`: nobody caught an error of the runtime. `worker`: a worker has died, and is replaced.
  */
 export type TroubleKind = "accept" | "runtime" | "worker";
 
 /**
- * Why a request was refused: plain HTTP, the wrong method, a handshake that is wrong or of another version, its Host, its Origin,
- * its token, too many connections, a server that shuts down, a peer that was gone before its upgrade was through, or a head that
- * is too long, too slow or one of too many (the last three over our own frames only). A lab refuses a path that is no program
- * as `no-such-path`.
+ * The cause of a refusal: plain HTTP, the wrong method, a wrong handshake or version, its Host, its Origin, its token,
+ * too many connections, a shutdown, a peer that left before its upgrade was through, or a head that is too long, too
+ * slow or one of too many (the last three over our own frames only). A lab refuses a path without a program as
+ * `no-such-path`.
  */
 export type RefusalCause =
   | "plain-http"
@@ -220,21 +217,21 @@ export type RefusalCause =
 
 /** Counts of an echo server since its start; {@linkcode EchoStats.connections} counts the open ones. */
 export interface EchoStats {
-  /** The connections that have a place now: nearly always, those that are open. */
+  /** Connections that have a place now: nearly always the open ones. */
   readonly connections: number;
-  /** The connections that were let in. */
+  /** Admitted connections. */
   readonly accepted: number;
-  /** The messages that were echoed. */
+  /** Echoed messages. */
   readonly messages: number;
-  /** The payload bytes that were echoed. */
+  /** Echoed payload bytes. */
   readonly bytes: number;
-  /** The bytes of all frames on the wire; 0 over the runtime's WebSocket, which hides them. */
+  /** Bytes of all frames on the wire; 0 over the runtime's WebSocket, which hides them. */
   readonly wire?: WireTotals;
-  /** The connections on which permessage-deflate was negotiated. */
+  /** Connections with permessage-deflate. */
   readonly deflated?: number;
-  /** The connections that have ended. */
+  /** Ended connections. */
   readonly closes: readonly CloseCount[];
-  /** The requests that were refused. */
+  /** Refused requests. */
   readonly refusals: readonly RefusalCount[];
   /** The troubles. */
   readonly troubles: readonly TroubleCount[];
@@ -242,7 +239,7 @@ export interface EchoStats {
 
 /** How many connections ended in one way. */
 export interface CloseCount {
-  /** The close code of the side that began, if its frame is known; 1006 for an end without one (RFC 6455 section 7.4.1). */
+  /** Close code of the side that began, if its frame is known; 1006 for an end without one (RFC 6455 section 7.4.1). */
   readonly code: number;
   /** The side that sent the first close frame. */
   readonly initiator: "peer" | "server" | "none";

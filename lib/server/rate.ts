@@ -1,10 +1,10 @@
 /**
- * How fast a peer may send.
+ * The rate limit of a peer.
  *
  * @module
  */
 
-/** How much a peer may send in a second; `Infinity` for no limit. */
+/** Limits of one peer; `Infinity` for none. */
 export interface RateLimit {
   /** Messages a second. */
   readonly messagesPerSecond: number;
@@ -13,10 +13,10 @@ export interface RateLimit {
 }
 
 /**
- * Says what a limit allows, as the reason of a close frame.
+ * Describes a limit for the reason of a close frame.
  *
  * @param limit The limit.
- * @param passed Which of its two sides was passed.
+ * @param passed The side that was passed.
  * @returns One line of ASCII.
  *
  * @example
@@ -34,11 +34,11 @@ export function describeRate(limit: RateLimit, passed: keyof RateLimit): string 
 }
 
 /**
- * Counts what one peer sends against a {@linkcode RateLimit}: a bucket of messages and one of bytes, each full at the
- * beginning, with what a second allows. Messages have to be there whole. Bytes may go into debt: the message that empties
- * the bucket still passes, however long it is, and what begins before the debt is worked off does not.
+ * Meters one peer against a {@linkcode RateLimit}: a bucket of messages and a bucket of bytes, both full at first, with
+ * one second's worth. Messages must fit whole. Bytes may go into debt: the message that empties the bucket still
+ * passes, however long, and no other begins before the debt is paid.
  *
- * It has no clock, and {@linkcode take} allocates nothing.
+ * The meter has no clock, and {@linkcode take} allocates nothing.
  *
  * @example
  * ```ts
@@ -63,7 +63,7 @@ export class RateMeter {
   #passed: keyof RateLimit = "messagesPerSecond";
 
   /**
-   * Begins with what a second allows, and with one message at least.
+   * Begins with one second's worth, at least one message.
    *
    * @param limit The limit; zero allows one message.
    * @param now The time in milliseconds, as of `performance.now()`.
@@ -76,14 +76,14 @@ export class RateMeter {
     this.#filledAt = now;
   }
 
-  /** Which side of the limit was passed when {@linkcode take} last gave `false`. */
+  /** The side that was passed when {@linkcode take} last gave `false`. */
   get passed(): keyof RateLimit {
     return this.#passed;
   }
 
   /**
-   * Takes messages that begin, if the limit allows them. Bytes without a message are those of one that has begun: they are
-   * only charged.
+   * Takes messages that begin, if the limit allows them. Bytes without a message continue an earlier one: they are only
+   * charged.
    *
    * @param messages How many messages begin.
    * @param bytes How many payload bytes come.

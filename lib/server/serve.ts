@@ -1,5 +1,5 @@
 /**
- * The echo server on a port: the runtime's WebSocket, or our own frames, in front of the same echo policy.
+ * The echo server on a port: the runtime's WebSocket, or our own frames, behind the same policy.
  *
  * @module
  */
@@ -30,7 +30,7 @@ import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
 
-/** How long a shutdown may take unless told otherwise, in milliseconds: 5 s. */
+/** Default deadline for a shutdown, in milliseconds: 5 s. */
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000;
 
 /** Options of {@linkcode serveEcho}. */
@@ -38,51 +38,51 @@ export interface ServeEchoOptions extends EchoPolicy {
   /** The host name or address to listen on; 127.0.0.1 by default. `localhost` is both 127.0.0.1 and ::1. */
   hostname?: string;
   /**
-   * The addresses that the host name stands for, as {@linkcode addressesOf} finds them: all of them are
-   * listened on, with the same port. Of a name other than `localhost` only the first one is without this. An address that
-   * the machine does not have is left out, unless it is the only one.
+   * The addresses of the host name, from {@linkcode addressesOf}: the server listens on all of them, with the same
+   * port. Without this, a name other than `localhost` stands for its first address only. An address that the machine
+   * lacks is left out, unless it is the only one.
    */
   addresses?: readonly string[];
   /** The port to listen on, 0 for any free one; 6455 by default. */
   port?: number;
   /** The transport: the runtime's WebSocket (the default), or our own frames, which are strict and bounded. */
   transport?: TransportName;
-  /** The certificate chain with which it is a `wss:` server, as PEM text; `key` belongs to it. */
+  /** The certificate chain of a `wss:` server, as PEM text; `key` belongs to it. */
   cert?: string;
   /** The private key of the certificate, as PEM text. */
   key?: string;
   /**
-   * How many connections may be before their upgrade at once, over our own frames; one more drops the one that has waited
-   * longest, once that has had 2 s, or less in a flood of silent ones. 1,024 by default.
+   * How many connections may be before their upgrade at once, over our own frames. One more drops the longest waiting
+   * one, after at least 2 s, or less in a flood of silent ones. 1,024 by default.
    */
   maxHeads?: number;
 }
 
-/** What makes a server one of several on the same port, over our own frames. */
+/** The share of one of several servers on one port, over our own frames. */
 export interface ServerPart {
-  /** The places that all of them share. */
+  /** The shared places. */
   readonly places: ConnectionPlaces;
-  /** The memory that all of them share. */
+  /** The shared memory. */
   readonly budget: MemoryBudget;
 }
 
 /** Options of {@linkcode ListeningServer.shutdown}. */
 export interface ShutdownOptions {
-  /** How long it may take, in milliseconds, for which the peers have to answer the close frame; 5 s by default. */
+  /** Deadline for the whole shutdown, in which peers answer the close frame, in milliseconds; 5 s by default. */
   timeoutMs?: number;
 }
 
 /** A server that listens. */
 export interface ListeningServer {
-  /** Where it listens, as a `ws:` or `wss:` URL with the address and port that are bound. */
+  /** Its `ws:` or `wss:` URL, with the bound address and port. */
   readonly url: string;
-  /** The same for every address that is bound; the first is {@linkcode ListeningServer.url}. */
+  /** The URLs of all bound addresses; the first is {@linkcode ListeningServer.url}. */
   readonly urls: readonly string[];
   /**
    * Closes every connection with 1001 (going away), waits for the answers, and stops listening.
    *
-   * @returns How many peers had not answered in time. With the built-in transport they keep the process alive: a program
-   * that has to end then calls `Deno.exit`. With `wire` they are dropped.
+   * @returns How many peers had not answered in time. With the built-in transport they keep the process alive: a
+   * program that has to end calls `Deno.exit`. With `wire` they are dropped.
    */
   shutdown(options?: ShutdownOptions): Promise<number>;
 }
@@ -91,7 +91,7 @@ export interface ListeningServer {
 export interface EchoServer extends ListeningServer {
   /** The counts so far. */
   stats(): EchoStats;
-  /** Tells of something that has gone wrong and is no connection's fault, and counts it. */
+  /** Counts and reports trouble that is no connection's fault. */
   troubled(kind: TroubleKind, error: string): void;
 }
 
@@ -99,7 +99,7 @@ export interface EchoServer extends ListeningServer {
  * Starts an echo server.
  *
  * @param options Where to listen and what to accept.
- * @returns The server, which listens already.
+ * @returns The server, already listening.
  * @throws {ListenError} If it cannot listen there, as when the port is taken.
  * @throws {CertificateError} If it cannot use the certificate and the key.
  * @throws {Deno.errors.NotCapable} If it has no permission for the address.
@@ -124,8 +124,8 @@ export function serveEcho(options: ServeEchoOptions = {}): EchoServer {
  * Starts an echo server, alone or as one of several that share a port.
  *
  * @param options Where to listen and what to accept.
- * @param part What it shares with others; it is alone by default.
- * @returns The server, which listens already.
+ * @param part Its share; a server alone by default.
+ * @returns The server, already listening.
  * @throws {Error} As {@linkcode serveEcho} does.
  */
 export function servePart(options: ServeEchoOptions, part?: ServerPart): EchoServer {
@@ -162,7 +162,7 @@ export function servePart(options: ServeEchoOptions, part?: ServerPart): EchoSer
 
 /** The listeners of a server, and their connections. */
 interface Door {
-  /** Where they listen; there is one at least. */
+  /** Their addresses, at least one. */
   readonly bound: readonly Deno.NetAddr[];
   stats(): EchoStats;
   troubled(kind: TroubleKind, error: string): void;
@@ -177,7 +177,7 @@ interface Place {
   readonly port: number;
 }
 
-/** Opens something for each address; what is open already ends when one fails. */
+/** Opens a listener for each address; if one fails, stops the others. */
 function openEach<Listener extends { stop(): Promise<unknown> }>(
   { addresses, port }: Place,
   open: (hostname: string, port: number) => Listener,
@@ -209,7 +209,7 @@ function openBuiltin(place: Place, options: ServeEchoOptions): Door {
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop(graceMs) {
       echo.giveUp();
-      // The runtime's own shutdown would wait for ever for a peer that does not read.
+      // The runtime's own shutdown waits for ever for a peer that does not read.
       const stopped = Promise.all(listeners.map((listener) => listener.stop()));
       await within<unknown>(stopped, "shutdown", { timeoutMs: graceMs }).catch(() => {});
     },
@@ -217,8 +217,8 @@ function openBuiltin(place: Place, options: ServeEchoOptions): Door {
 }
 
 /**
- * Listens, and again when the runtime gives up, as it does without free descriptors: that would end the process, although its
- * connections live on.
+ * Listens, and listens again when the runtime gives up, as without free descriptors: the process would end, although
+ * its connections live on.
  */
 function keepListening(
   open: (port?: number) => Deno.HttpServer<Deno.NetAddr>,
@@ -251,7 +251,7 @@ function keepListening(
         isListening = true;
         return;
       } catch {
-        // There is no descriptor for it yet.
+        // There is still no descriptor.
       }
     }
   }
@@ -353,14 +353,14 @@ function listen(options: ServeEchoOptions, isAlone: boolean, open: (place: Place
   }
 }
 
-/** Thrown when a server cannot use the certificate and the key that it was given. */
+/** Thrown when a server cannot use its certificate and key. */
 export class CertificateError extends Error {
   /** The name of the class. */
   override readonly name = "CertificateError";
 }
 
-/** How long to wait before the runtime listens again after it gave up, in milliseconds: 200. */
+/** Delay before listening again after the runtime gave up, in milliseconds: 200. */
 const LISTEN_RETRY_MS = 200;
 
-/** How much of the time for a shutdown is kept for the runtime's own, at most, in milliseconds: 500, or half of it. */
+/** Part of a shutdown's deadline for the runtime's own, at most, in milliseconds: 500, or half of it. */
 const MAX_GRACE_MS = 500;

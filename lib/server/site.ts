@@ -10,11 +10,11 @@ import { createPage } from "./page.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
 
 /**
- * Makes the routes of a server: `/`, a page to try it with, and `/metrics`, what it has counted, as Prometheus reads it. Both
- * are complete before the first request: a module that is loaded later needs a descriptor, and without one the runtime panics.
+ * Makes the routes of a server: `/`, a page to try it with, and `/metrics`, its counts for Prometheus. Both are
+ * complete before the first request: a later import needs a descriptor, and without one the runtime panics.
  *
- * @param policy What the server accepts.
- * @param stats What it has counted so far.
+ * @param policy Limits and rules.
+ * @param stats Reads the counts.
  * @param version The version of the server.
  * @returns The routes, for {@linkcode EchoPolicy.routes}.
  *

@@ -1,5 +1,5 @@
 /**
- * The secret that lets a client in: where a request carries it, and whether it is the right one.
+ * The secret that lets a client in: its places in a request, and its check.
  *
  * @module
  */
@@ -7,16 +7,16 @@
 import type { RequestLike } from "../net/request.ts";
 import { bytesOf, trimBlanks } from "../protocol/http_lines.ts";
 
-/** The subprotocol with which a page, which cannot send the field Authorization, offers its token begins so. */
+/** Prefix of the subprotocol with which a page, which cannot send the field Authorization, offers its token. */
 export const TOKEN_PROTOCOL_PREFIX = "wsproof.bearer.";
 
 /**
  * Makes the check of a secret. A request may carry it as `Authorization: Bearer TOKEN` (RFC 6750), as the password of
- * Basic authentication with any user name (RFC 7617), or as an offered subprotocol: {@linkcode TOKEN_PROTOCOL_PREFIX} and the
- * base64url form (RFC 4648 section 5) of the token, without padding.
+ * Basic authentication with any user name (RFC 7617), or as an offered subprotocol: {@linkcode TOKEN_PROTOCOL_PREFIX}
+ * and the token in base64url (RFC 4648 section 5), without padding.
  *
  * @param token The secret.
- * @returns Says whether a request carries it, in a time that does not depend on how much of it is right.
+ * @returns Tells whether a request carries it, in a time that does not depend on how much of it is right.
  *
  * @example
  * ```ts
@@ -34,15 +34,16 @@ export function createTokenCheck(token: string): (request: RequestLike) => boole
   const wanted = new TextEncoder().encode(token);
   return (request) => {
     let isRight = false;
-    // All candidates are looked at, also behind the right one.
+    // Compare every candidate, even after a match.
     for (const bytes of candidatesOf(request)) isRight = isSame(bytes, wanted) || isRight;
     return isRight;
   };
 }
 
 /**
- * Compares all bytes, in a time that depends on what was sent only: neither on how much of it is right, nor on how long the secret is.
- * `timingSafeEqual()` wants one length, so that both have to be hashed first: that takes ten times as long, and the module 14 ms.
+ * Compares all bytes. The time depends on the sent bytes only: not on how many are right, nor on the length of the
+ * secret. `timingSafeEqual()` wants equal lengths, so both must be hashed first: ten times as long, and the module 14
+ * ms.
  */
 function isSame(sent: Uint8Array, wanted: Uint8Array): boolean {
   let difference = sent.byteLength ^ wanted.byteLength;
@@ -54,9 +55,9 @@ function isSame(sent: Uint8Array, wanted: Uint8Array): boolean {
   return difference === 0;
 }
 
-/** The tokens that a request carries, as bytes: each byte of a field stands as one character. */
+/** The tokens of a request, as bytes: each byte of a field stands as one character. */
 function* candidatesOf({ headers }: RequestLike): Generator<Uint8Array<ArrayBuffer>> {
-  // No pattern cuts this in linear time: one that did not would let a single request hold up the server.
+  // Cutting takes linear time; a pattern might let one request block the server.
   const authorization = trimBlanks(headers.get("authorization") ?? "");
   const space = authorization.indexOf(" ");
   const scheme = authorization.slice(0, Math.max(space, 0));
@@ -76,8 +77,8 @@ function* candidatesOf({ headers }: RequestLike): Generator<Uint8Array<ArrayBuff
 }
 
 /**
- * Says whether an offered subprotocol is a token, which is neither selected nor shown. The case of the prefix makes no
- * difference: a token that was offered with a slip is a secret as well.
+ * Says whether an offered subprotocol is a token, which is neither selected nor shown. The prefix is case-insensitive:
+ * a mistyped token is a secret as well.
  *
  * @param name The name of the subprotocol.
  * @returns Whether it is.

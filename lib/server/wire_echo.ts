@@ -1,5 +1,5 @@
 /**
- * The echo of one connection over our own frames: strict, bounded, and as a rule one write for each read.
+ * The echo of one connection over our own frames: strict, bounded, and usually one write for each read.
  *
  * @module
  */
@@ -23,18 +23,18 @@ export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
 export { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./guard.ts";
 
 /**
- * How much is read behind a close frame of the server to find that of the peer: so many frames, or 64 MiB. Whoever sends more is
- * taken for one that does not answer.
+ * Most that is read behind the server's close frame to find the peer's: this many frames, or 64 MiB. A peer that sends
+ * more counts as not answering.
  */
 const MAX_DISCARDED_WORK = 128 * 1024;
 
-/** How much of a read with compressed messages is taken at once, in bytes: at first, and behind what inflates to much. */
+/** Slice of a read with compressed messages, in bytes: at first, and after a dense one. */
 const MIN_SLICE_BYTES = 128;
 
-/** The same at most, in bytes: it inflates to 2 MiB at the worst. */
+/** The largest slice, in bytes: at worst it inflates to 2 MiB. */
 const MAX_SLICE_BYTES = 2048;
 
-/** More work than this in one slice is much, in frames: 64 KiB that were inflated and compressed again. */
+/** More work than this makes a slice dense, in frames: 64 KiB inflated and compressed again. */
 const DENSE_WORK = 512;
 
 const NO_PONG = "No answer to the ping";
@@ -42,10 +42,10 @@ const NO_PONG = "No answer to the ping";
 const NOTHING = new Uint8Array(0);
 
 /**
- * Echoes the frames of one connection whose handshake is done. Binary messages go back piece by piece as they come; text is
- * held until all of it is known to be UTF-8. It stores one read, and at most one text message of `maxMessageBytes`.
+ * Echoes the frames of one connection behind its handshake. Binary messages go back piece by piece; text is held until
+ * all of it is known to be UTF-8. The echo stores one read, and at most one text message of `maxMessageBytes`.
  *
- * While it writes it does not read: a peer that does not take its echoes is not listened to.
+ * A write blocks reading: a peer that does not take its echoes is not listened to.
  *
  * @example
  * ```ts
@@ -66,11 +66,11 @@ const NOTHING = new Uint8Array(0);
  */
 export class WireEcho implements Holder {
   readonly #conn: ByteStream;
-  /** What a byte costs beside one of plain TCP. */
+  /** Cost of a byte, relative to plain TCP. */
   readonly #byteCost: number;
   readonly #isDeflating: boolean;
   readonly #turns: Turns;
-  /** Made when somebody asks: ten thousand idle connections have none. */
+  /** Made on demand: ten thousand idle connections have none. */
   #ended: PromiseWithResolvers<WireEnd> | undefined;
   #end: WireEnd | undefined;
   readonly #guard: Guard;
@@ -78,19 +78,19 @@ export class WireEcho implements Holder {
   readonly #relay: EchoRelay;
   readonly #endpoint: Endpoint;
 
-  /** The step of the loop: it waits in a read, takes what was read, or writes what goes out for it. */
+  /** The step of the loop: waits in a read, takes the bytes, or writes the output. */
   #step: "read" | "take" | "write" = "read";
-  /** A write that did not begin in the loop, and that its next write has to wait for. */
+  /** A write from outside of the loop; the loop's next write waits for it. */
   #aside: Promise<void> | undefined;
-  /** The bytes that came behind the head and have not been taken. */
+  /** Bytes behind the head that have not been taken. */
   #earlyBytes = 0;
   #discardedWork = 0;
   #sliceBytes = MIN_SLICE_BYTES;
   #receivedBytes = 0;
   #sentBytes = 0;
-  /** The reason of an end without a close, or of a close of our own. */
+  /** The reason of an end without a close, or of our own close. */
   #detail = "";
-  /** The end has been reported. */
+  /** Whether the end is reported. */
   #isOver = false;
   #isGone = false;
 
@@ -98,9 +98,9 @@ export class WireEcho implements Holder {
    * Takes over a connection; nothing is read before {@linkcode run}.
    *
    * @param conn The connection, behind the handshake.
-   * @param limits What it accepts.
-   * @param turns The queue of the server that it belongs to.
-   * @param codec Inflates and compresses, if permessage-deflate was negotiated; its engines go with the connection.
+   * @param limits Its limits.
+   * @param turns The queue of its server.
+   * @param codec Inflates and compresses, if permessage-deflate was negotiated; freed with the connection.
    */
   constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
     const { maxMessageBytes, budget } = limits;
@@ -114,7 +114,7 @@ export class WireEcho implements Holder {
     this.#endpoint = this.#relay.endpoint;
   }
 
-  /** Resolves when the close handshake is through, or can no more come to its end. It never rejects. */
+  /** Resolves when the close handshake is through, or can no longer complete. Never rejects. */
   get ended(): Promise<WireEnd> {
     if (this.#end) return Promise.resolve(this.#end);
     this.#ended ??= Promise.withResolvers();
@@ -131,7 +131,7 @@ export class WireEcho implements Holder {
     return this.#relay.bytes;
   }
 
-  /** How many bytes its frames had on the wire so far. */
+  /** Bytes of its frames on the wire so far. */
   get wire(): WireTotals {
     return { received: this.#receivedBytes, sent: this.#sentBytes };
   }
@@ -139,14 +139,14 @@ export class WireEcho implements Holder {
   /**
    * Echoes until the connection is gone.
    *
-   * @param early What came behind the head of the handshake.
+   * @param early The bytes behind the head of the handshake.
    */
   async run(early: Uint8Array = NOTHING): Promise<void> {
     let tcp: TcpEnd = "local";
     this.#turns.enter();
     try {
       const former = this.#takeEarly(early);
-      // What runs as long as the connection would keep it as long.
+      // Otherwise the bytes live as long as the connection.
       early = NOTHING;
       await former;
       while (!this.#isOver) {
@@ -212,12 +212,12 @@ export class WireEcho implements Holder {
   }
 
   /**
-   * Begins to close: messages that begin from now on are not answered. Inside a message that is being echoed, the close frame
-   * waits for the end of its frame.
+   * Begins to close: messages that begin from now on are not answered. The close frame waits for the end of a frame
+   * that is being echoed.
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
-   * @param options How long the peer may take to answer, in milliseconds, and the detail of the {@linkcode WireEnd}.
+   * @param options Deadline for the peer's answer, in milliseconds, and the detail of the {@linkcode WireEnd}.
    */
   close(code: number, reason: string, options: { timeoutMs?: number; error?: string } = {}): void {
     const { timeoutMs = CLOSE_ANSWER_TIMEOUT_MS, error = "" } = options;
@@ -228,16 +228,16 @@ export class WireEcho implements Holder {
     this.#writeAside();
   }
 
-  /** How many bytes it holds: the room for text that is not complete, what the peer has not taken, and what came early. */
+  /** Bytes held: room for incomplete text, echoes that the peer has not taken, and early bytes. */
   heldBytes(): number {
     return this.#endpoint.heldBytes + this.#buffer.heldBytes + this.#relay.heldBytes + this.#earlyBytes;
   }
 
   /**
-   * Gives back what it holds, and closes with 1013, which the peer has {@linkcode CLOSE_ANSWER_TIMEOUT_MS} to answer. If the
-   * peer does not take its echo, nothing can be said inside the frame, and it is dropped.
+   * Frees its memory, and closes with 1013, which the peer has {@linkcode CLOSE_ANSWER_TIMEOUT_MS} to answer. A peer
+   * that does not take its echo is dropped, as no close frame fits inside the frame.
    *
-   * @returns Whether there was anything to give back.
+   * @returns Whether there was anything to free.
    */
   shed(): boolean {
     if (this.heldBytes() === 0) return false;
@@ -256,7 +256,7 @@ export class WireEcho implements Holder {
   }
 
   /**
-   * Drops the connection at once; what is under way fails.
+   * Drops the connection at once: reads and writes fail.
    *
    * @param error Why: the detail of the {@linkcode WireEnd}.
    */
@@ -268,7 +268,7 @@ export class WireEcho implements Holder {
   }
 
   /**
-   * Looks at the deadlines: called now and then for every connection, so that none needs a timer.
+   * Checks the deadlines: one clock calls this for every connection, so that none needs a timer.
    *
    * @param now The time, in milliseconds, as of `performance.now()`.
    */
@@ -289,7 +289,7 @@ export class WireEcho implements Holder {
     this.#aside?.finally(() => this.destroy());
   }
 
-  /** Whether nothing more is wanted of the peer: the close handshake is through, or can no more come to its end. */
+  /** Whether the close handshake is through, or can no longer complete. */
   get #isThrough(): boolean {
     return this.#endpoint.isOver || this.#discardedWork > MAX_DISCARDED_WORK;
   }
@@ -300,7 +300,7 @@ export class WireEcho implements Holder {
     const { closed, messages, bytes } = this.#relay;
     const detail = this.#detail;
     const record = closed ?? this.#endpoint.closeRecord({ tcp, detail, isLate: detail === NO_ANSWER });
-    // What has come of a frame that is relayed is not counted here.
+    // The received part of a relayed frame is not counted here.
     const incomplete = this.#relay.isInsideFrame ? "not-known" : record.incomplete ?? null;
     this.#end = { ...record, incomplete, detail: record.detail || detail, messages, bytes, wire: this.wire };
     this.#ended?.resolve(this.#end);
@@ -308,16 +308,16 @@ export class WireEcho implements Holder {
   }
 
   /**
-   * Told of the end, once: for a class that follows it. It must not throw.
+   * Called once at the end, for subclasses. It must not throw.
    *
    * @param _end The end.
    */
   protected onEnd(_end: WireEnd): void {}
 
-  /** Told when nothing is left of the connection, once. It must not throw. */
+  /** Called once when the connection is freed. It must not throw. */
   protected onGone(): void {}
 
-  /** Both sides have said that it is over: TCP is ended so that nothing of it is lost, and what still comes is forgotten. */
+  /** Both sides have closed: ends TCP without loss, and discards what still comes. */
   async #drain(): Promise<void> {
     this.#endpoint.forget();
     this.#relay.release();
@@ -326,11 +326,11 @@ export class WireEcho implements Holder {
     this.#guard.endBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
     await this.#aside;
     await this.#conn.closeWrite();
-    // One read a turn: whoever goes on sending takes no time from others.
+    // One read a turn: a peer that keeps sending delays nobody.
     while (await this.#conn.read(this.#buffer.room) !== null) await this.#turns.next(MAX_WORK);
   }
 
-  /** What a few compressed bytes hold must not keep others waiting: gives how much work it was, in frames. */
+  /** Takes compressed bytes in slices, so that dense ones never block others; returns the work in frames. */
   async #takeSlices(count: number): Promise<number> {
     const bytes = this.#buffer.begin(count);
     let frames = 0;
@@ -349,7 +349,7 @@ export class WireEcho implements Holder {
     return frames;
   }
 
-  /** Takes what was read, and gives how many frames have begun. */
+  /** Takes read bytes; returns how many frames have begun. */
   #take(bytes: Uint8Array<ArrayBuffer>): number {
     const { byteLength: count } = bytes;
     const relay = this.#relay;
@@ -361,7 +361,7 @@ export class WireEcho implements Holder {
     endpoint.receive(bytes);
     this.#step = "read";
     this.#receivedBytes += count;
-    // Not while a message is being inflated: whoever holds too much loses its engines. Behind our close frame none is needed.
+    // Not while inflating: shedding frees the engines. Behind our close frame none is needed.
     if (this.#isDeflating) endpoint.sent === null ? relay.onStored() : relay.release();
     const frames = relay.work - before;
     relay.work += workOfBytes(count * this.#byteCost);
@@ -370,7 +370,7 @@ export class WireEcho implements Holder {
     return frames;
   }
 
-  /** Looks for the peer's close frame no longer than is worth while. */
+  /** Bounds the search for the peer's close frame. */
   #discard(work: number): void {
     this.#discardedWork += work;
     if (this.#discardedWork > MAX_DISCARDED_WORK) this.#detail ||= NO_ANSWER;
@@ -379,7 +379,7 @@ export class WireEcho implements Holder {
   async #flush(): Promise<void> {
     this.#step = "write";
     if (this.#aside) await this.#aside;
-    // A close that is asked for meanwhile comes behind what is being written.
+    // A close during a write queues behind it.
     while (!this.#buffer.isEmpty) {
       const queue = this.#buffer.takeQueue();
       this.#relay.onStored();
@@ -405,11 +405,11 @@ export class WireEcho implements Holder {
     }
   }
 
-  /** Writes what waits while the loop does not: it waits in a read. Otherwise the loop does. */
+  /** Writes pending output while the loop waits in a read. Otherwise the loop does. */
   #writeAside(): void {
     if (this.#step !== "read" || this.#buffer.isEmpty) return;
     const queue = this.#buffer.takeQueue();
-    // Why it fails is found out by the loop.
+    // The loop finds out why a write fails.
     const aside = this.#writeBehind(this.#aside, queue).catch(() => {}).finally(() => {
       this.#buffer.forget(queue);
       if (this.#aside === aside) this.#aside = undefined;

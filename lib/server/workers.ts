@@ -1,8 +1,8 @@
 /**
- * A server of several workers: threads that listen on the same port over our own frames, with one policy, one set of limits, one
- * log, one `/metrics` and one shutdown.
+ * A server of several workers: threads that listen on one port over our own frames, with one policy, one set of limits,
+ * one log, one `/metrics` and one shutdown.
  *
- * Each worker is a thread with a JavaScript heap of its own. One whose heap is full ends alone, and is replaced.
+ * Each worker is a thread with its own JavaScript heap. A worker with a full heap ends alone, and is replaced.
  *
  * @module
  */
@@ -23,37 +23,37 @@ import { SharedLimits } from "./workers_share.ts";
 import { within } from "../net/deadline.ts";
 import { DEFAULT_MAX_HEADS } from "../net/wire_server.ts";
 
-/** How long the first replacement of a worker waits, in milliseconds: 100. */
+/** Delay of the first replacement of a worker, in milliseconds: 100. */
 const MIN_RESPAWN_MS = 100;
 
-/** How long a replacement waits at most, in milliseconds: 10 s. */
+/** Longest delay of a replacement, in milliseconds: 10 s. */
 const MAX_RESPAWN_MS = 10_000;
 
-/** A worker that has lived for so long is replaced as if none had died before, in milliseconds: 1 minute. */
+/** After a life this long, the delay starts anew, in milliseconds: 1 minute. */
 const SETTLED_MS = 60_000;
 
-/** How long a worker may take to say what it has counted before its last answer counts, in milliseconds: 1 s. */
+/** Deadline for a worker to send its counts before its last ones are used, in milliseconds: 1 s. */
 const COUNT_TIMEOUT_MS = 1000;
 
-/** Behind the time of a shutdown, a worker has this long to tell of its last connections, in milliseconds: 2 s. */
+/** Behind a shutdown's deadline, a worker has this long to report its last connections, in milliseconds: 2 s. */
 const LAST_WORDS_MS = 2000;
 
 /**
- * How long a worker collects events before it tells of them, in milliseconds: 10. Told of one by one, the events of a connection
- * cost as much as half of its handshake.
+ * Interval at which a worker sends its events, in milliseconds: 10. One by one, the events of a connection cost as much
+ * as half of its handshake.
  */
 const COLLECT_MS = 10;
 
-/** The reason in the record of a connection whose worker has died. */
+/** Detail of a connection whose worker has died. */
 export const WORKER_DIED = "Worker has died";
 
 /**
- * Says how long the replacement of a worker waits, so that what ends each of them does not take the whole machine.
+ * Computes the delay of a worker's replacement: a fault of all must not take the whole machine.
  *
- * @param beforeMs How long the one before has waited, in milliseconds; `undefined` for the first.
+ * @param beforeMs The delay before, in milliseconds; `undefined` for the first.
  * @param livedMs How long the worker has lived, in milliseconds.
- * @returns How long to wait, in milliseconds: 100 at first and after a worker that has lived for a minute, and otherwise twice as
- * long as before, up to 10 s.
+ * @returns The delay in milliseconds: 100 at first and after a life of a minute, otherwise twice the one before, up to
+ * 10 s.
  *
  * @example
  * ```ts
@@ -72,17 +72,17 @@ export function respawnDelayMs(beforeMs: number | undefined, livedMs: number): n
 export interface WorkersOptions {
   /** How many workers there are. */
   readonly workers: number;
-  /** The module that each runs, and that calls `work()` of `workers_thread.ts`. */
+  /** The module of each worker, which calls `work()` of `workers_thread.ts`. */
   readonly module: URL;
   /** Where they listen and what they accept; data only. */
   readonly serve: ServeEchoOptions;
-  /** Says how many connections there may be over all workers; `maxConnections` by default. */
+  /** Limits connections over all workers; `maxConnections` by default. */
   readonly room?: ConnectionRoom | undefined;
   /** The version of the server. */
   readonly version: string;
-  /** Told of what happens in all workers, in the order of each. */
+  /** Takes the events of all workers, in the order of each. */
   readonly tell: (event: ServerEvent) => void;
-  /** Whether `tell` wants to know of what happens in the workers. */
+  /** Whether `tell` wants the events of the workers. */
   readonly tells: boolean;
   /** How many lines the log has dropped. */
   readonly droppedLogLines: () => number;
@@ -90,9 +90,9 @@ export interface WorkersOptions {
 
 /** A server of several workers. */
 export interface WorkersServer extends ListeningServer {
-  /** What all have counted so far. */
+  /** Counts of all workers. */
   stats(): Promise<ServerStats>;
-  /** Tells of something that has gone wrong outside of the workers, and counts it. */
+  /** Counts and reports trouble outside of the workers. */
   troubled(error: string): void;
 }
 
@@ -101,7 +101,7 @@ export interface WorkersServer extends ListeningServer {
  *
  * @param options How many, and what each does.
  * @returns The server, once all of them listen.
- * @throws {Error} If it cannot listen there, as `serveEcho()` says it, or if a worker cannot be started.
+ * @throws {Error} If it cannot listen, as for `serveEcho()`, or if a worker cannot be started.
  */
 export async function serveOverWorkers(options: WorkersOptions): Promise<WorkersServer> {
   const { urls, serve } = await findPlace(options.serve);
@@ -122,8 +122,8 @@ export async function serveOverWorkers(options: WorkersOptions): Promise<Workers
 }
 
 /**
- * Listens alone for a moment: finds a free port and what is wrong with the address or the certificate, and is refused where
- * somebody else listens already, as a worker would not be.
+ * Listens alone for a moment: finds a free port, checks address and certificate, and fails on a taken port, as a worker
+ * would not.
  */
 async function findPlace(options: ServeEchoOptions): Promise<{ urls: readonly string[]; serve: ServeEchoOptions }> {
   const serve: ServeEchoOptions = { ...options, transport: "wire" };
@@ -131,7 +131,7 @@ async function findPlace(options: ServeEchoOptions): Promise<{ urls: readonly st
   await alone.shutdown({ timeoutMs: 0 });
   const urls = alone.urls.map((url) => new URL(url));
   const addresses = urls.map(({ hostname }) => hostname.replace(/^\[(.*)\]$/, "$1"));
-  // A URL leaves out the usual port of its scheme.
+  // A URL omits the default port of its scheme.
   const port = Number(urls[0]?.port || (serve.cert === undefined ? 80 : 443));
   return { urls: alone.urls, serve: { ...serve, addresses, port } };
 }
@@ -141,17 +141,17 @@ interface Member {
   readonly index: number;
   readonly thread: Worker;
   readonly startedAt: number;
-  /** The connections of which it has told and that have not ended, by number: their peers, and when they were told of. */
+  /** Reported connections that have not ended, by number: their peers, and the time of the report. */
   readonly open: Map<number, { readonly peer: string; readonly at: number }>;
   /** Resolves when it listens. */
   readonly listening: PromiseWithResolvers<void>;
   /** Resolves with how many peers did not answer the close. */
   readonly stopped: PromiseWithResolvers<number>;
-  /** What it had counted when it was asked last. */
+  /** Its last known counts. */
   counted: EchoStats;
   /** Why it ends. */
   reason: string;
-  /** Goes off when it may tell of more events. */
+  /** Lets the worker send more events. */
   collecting?: ReturnType<typeof setTimeout>;
 }
 
@@ -165,10 +165,10 @@ class Workers {
   readonly #waiting = new Set<ReturnType<typeof setTimeout>>();
   readonly #counting = new Map<number, () => void>();
   #asked = 0;
-  /** What is counted of workers that have died, and outside of workers. */
+  /** Counts of dead workers, and from outside of workers. */
   #former = NOTHING_COUNTED;
   #droppedEvents = 0;
-  /** How long the last replacement has waited. */
+  /** Delay of the last replacement. */
   #respawnMs: number | undefined;
   #isStarted = false;
   #isEnding = false;
@@ -183,10 +183,10 @@ class Workers {
     this.started = Promise.all(members.map(({ listening }) => listening.promise)).then(() => this.#isStarted = true);
   }
 
-  /** What all have counted; of one that does not answer, what it had counted before. */
+  /** Counts of all workers; of one that does not answer, its last ones. */
   async stats(): Promise<ServerStats> {
     await Promise.all([...this.#members.values()].map((member) => this.#count(member)));
-    // Not of those that were asked: one may have died since.
+    // Read after the wait: a worker may have died since.
     const counted = [...this.#members.values()].map(({ counted }) => counted);
     const droppedLogLines = this.#droppedEvents + this.#options.droppedLogLines();
     return { ...sumOf([this.#former, ...counted]), droppedLogLines };
@@ -200,7 +200,7 @@ class Workers {
   async shutdown(timeoutMs: number): Promise<number> {
     this.#isEnding = true;
     for (const timer of this.#waiting) clearTimeout(timer);
-    // Those who wait to tell of more must not wait for a timer that is gone.
+    // Workers must not wait for a cleared timer to send more.
     for (const member of this.#members.values()) this.#collect(member);
     const unanswered = await Promise.all([...this.#members.values()].map(async (member) => {
       post(member, { type: "shutdown", timeoutMs });
@@ -236,7 +236,7 @@ class Workers {
       counted: NOTHING_COUNTED,
       reason: "",
     };
-    // Only at the first start somebody waits for it.
+    // Only the first start has somebody waiting.
     member.listening.promise.catch(() => {});
     this.#members.set(index, member);
     thread.on("message", (message: FromWorker) => this.#hear(member, message));
@@ -303,7 +303,7 @@ class Workers {
     post(member, { type: "metrics", ask, answer });
   }
 
-  /** Not while a worker starts: the count takes all descriptors for a moment, and without one the runtime panics then. */
+  /** Not while a worker starts: the count takes all descriptors for a moment, and without one the runtime panics. */
   #lookForRoom(): void {
     const { room } = this.#options;
     if (room === undefined || this.#waiting.size > 0) return;
@@ -311,7 +311,7 @@ class Workers {
     this.#limits.allow({ maxConnections: room.maxConnections(connections), maxHeads: room.maxHeads(heads) });
   }
 
-  /** A worker has ended: its connections are counted out and told of, and another one takes its place. */
+  /** A worker has ended: subtracts and reports its connections, and replaces it. */
   #buried(member: Member, code: number): void {
     this.#members.delete(member.index);
     clearTimeout(member.collecting);
@@ -327,7 +327,7 @@ class Workers {
     this.#replace(member);
   }
 
-  /** The connections that have ended since it was asked last are not known: so many as there are ends count as accepted. */
+  /** Connections that ended since the last count are not known: accepted is at least the number of ends. */
   #countLost(counted: EchoStats, lost: number): void {
     const closes = [...counted.closes, { code: 1006, initiator: "none", count: lost } as const];
     const ended = closes.reduce((sum, { count }) => sum + count, 0);
@@ -357,7 +357,7 @@ function post({ thread }: Member, message: ToWorker): void {
   thread.postMessage(message);
 }
 
-/** How large the heap of a worker may be, in MiB: as large as that of a process without workers. */
+/** Heap limit of a worker, in MiB: that of a process without workers. */
 function heapMib(): number {
   return Math.floor(process.getBuiltinModule("node:v8").getHeapStatistics().heap_size_limit / 1024 / 1024);
 }

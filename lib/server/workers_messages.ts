@@ -1,5 +1,5 @@
 /**
- * What a worker and the one who has started it tell each other.
+ * The messages between a worker and its main thread.
  *
  * @module
  */
@@ -7,15 +7,15 @@
 import type { EchoEvent, EchoStats } from "./policy.ts";
 import type { ServeEchoOptions } from "./serve.ts";
 
-/** What a worker is given at its start. */
+/** The data of a worker at its start. */
 export interface WorkerStart {
   /** Where it listens and what it accepts; data only. */
   readonly serve: ServeEchoOptions;
-  /** What all workers share: see `workers_share.ts`. */
+  /** The shared memory: see `workers_share.ts`. */
   readonly memory: SharedArrayBuffer;
   /** Its number, from 0. */
   readonly index: number;
-  /** Whether anybody wants to know of its events. */
+  /** Whether anybody wants its events. */
   readonly tells: boolean;
   /** The version of the server. */
   readonly version: string;
@@ -29,43 +29,43 @@ export interface MetricsAnswer {
   readonly body: string;
 }
 
-/** What a worker is told. */
+/** A message to a worker. */
 export type ToWorker =
-  /** The last events were taken some time ago: more may come, all at once. */
+  /** Acknowledges events, after a pause: more may come, all at once. */
   | { readonly type: "taken" }
-  /** Wanted: what it has counted. */
+  /** Asks for its counts. */
   | { readonly type: "count"; readonly ask: number }
   | { readonly type: "metrics"; readonly ask: number; readonly answer: MetricsAnswer }
-  /** Wanted: memory, as it has the largest of all holders. */
+  /** Asks it to shed, as the largest holder. */
   | { readonly type: "shed" }
   | { readonly type: "shutdown"; readonly timeoutMs: number };
 
-/** What a worker tells. */
+/** A message from a worker. */
 export type FromWorker =
   | { readonly type: "listening" }
-  /** It cannot listen. */
+  /** Listening failed. */
   | { readonly type: "failed"; readonly error: string }
-  /** Events in their order, and how many others are missing behind them. */
+  /** Events in order, and how many are missing behind them. */
   | { readonly type: "events"; readonly events: readonly EchoEvent[]; readonly dropped: number }
-  /** What it has counted; each second without being asked, with 0. */
+  /** Its counts; unasked each second, with `ask` 0. */
   | { readonly type: "count"; readonly ask: number; readonly stats: EchoStats }
-  /** Wanted: an answer to `GET /metrics`. */
+  /** Asks for the `GET /metrics` answer. */
   | { readonly type: "metrics"; readonly ask: number; readonly accept: string }
-  /** Wanted: a look at the descriptors, as more connections have come. */
+  /** Asks for a look at the descriptors, as connections have come. */
   | { readonly type: "room" }
-  /** Wanted: memory of another worker. */
+  /** Asks another worker to shed. */
   | { readonly type: "shed"; readonly index: number }
   | { readonly type: "stopped"; readonly unanswered: number };
 
-/** How much may wait for the one who takes events, in characters, besides the ends of connections of which was told: 1,048,576. */
+/** Limit of pending events, in characters, besides the ends of reported connections: 1,048,576. */
 export const MAX_WAITING_EVENT_CHARS = 1024 * 1024;
 
-/** What an event counts besides the text of its peer, in characters: 256. */
+/** Size of an event without its text, in characters: 256. */
 const EVENT_CHARS = 256;
 
 /**
- * Hands on events in their order, many at once while the other side is busy. What is too much is dropped and counted: of a
- * connection both its beginning and its end, or neither.
+ * Sends events in order, many at once while the other side is busy. Excess events are dropped and counted: of a
+ * connection both its start and its end, or neither.
  *
  * @example
  * ```ts
@@ -84,12 +84,12 @@ export class EventOutbox {
   #events: EchoEvent[] = [];
   #waitingChars = 0;
   #dropped = 0;
-  /** The connections whose beginning was dropped, by their numbers. */
+  /** Numbers of the connections whose start was dropped. */
   readonly #untold = new Set<number>();
   #isTaken = true;
 
   /**
-   * Has nothing to hand on.
+   * Begins empty.
    *
    * @param post Posts events, and how many are missing behind them.
    */
@@ -97,7 +97,7 @@ export class EventOutbox {
     this.#post = post;
   }
 
-  /** Hands on an event, at once or when what went before was taken. */
+  /** Sends an event, at once or when the last are acknowledged. */
   tell(event: EchoEvent): void {
     if (this.#isTooMuch(event)) {
       this.#dropped++;
@@ -108,13 +108,13 @@ export class EventOutbox {
     if (this.#isTaken) this.flush();
   }
 
-  /** What was posted last was taken. */
+  /** Acknowledges the last events. */
   taken(): void {
     this.#isTaken = true;
     if (this.#events.length > 0 || this.#dropped > 0) this.flush();
   }
 
-  /** Posts what waits, without waiting. */
+  /** Posts what is pending, at once. */
   flush(): void {
     const [events, dropped] = [this.#events, this.#dropped];
     [this.#events, this.#waitingChars, this.#dropped, this.#isTaken] = [[], 0, 0, false];
@@ -135,9 +135,9 @@ function charsOf(event: EchoEvent): number {
 }
 
 /**
- * Adds up what several servers have counted.
+ * Adds up the counts of several servers.
  *
- * @param all What each has counted.
+ * @param all The counts of each.
  * @returns The sum.
  *
  * @example
@@ -164,7 +164,7 @@ export function sumOf(all: readonly EchoStats[]): EchoStats {
   };
 }
 
-/** What a server has counted that has just begun. */
+/** Counts of a new server. */
 export const NOTHING_COUNTED: EchoStats = {
   connections: 0,
   accepted: 0,

@@ -1,6 +1,6 @@
 /**
- * What the workers of a server share: the numbers and places of connections, and the memory that peers hold. All of it stands in
- * one piece of shared memory, of which each worker writes its own part only: a worker that dies leaves nothing half done.
+ * The shared state of a server's workers: numbers and places of connections, and the memory that peers hold. It is one
+ * piece of shared memory, and each worker writes its own part only: a worker that dies leaves nothing half done.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 import type { MemoryPool } from "./budget.ts";
 import type { ConnectionPlaces, ConnectionRoom } from "./policy.ts";
 
-/** What stands before the parts of the workers, in bytes: the last number of a connection, and the limits. */
+/** Size of the header, in bytes: the last number of a connection, and the limits. */
 const HEADER_BYTES = 16;
 const LIMITS_AT = 8;
 
@@ -16,21 +16,21 @@ const LIMITS_AT = 8;
 const MAX_CONNECTIONS = 0;
 const MAX_HEADS = 1;
 
-/** The fields of the part of a worker, each of 32 bits. */
+/** The fields of a worker's part, each of 32 bits. */
 const CONNECTIONS = 0;
 const HEADS = 1;
-/** How much its peers hold, and the largest of them, in KiB. */
+/** KiB held by all its peers, and by the largest. */
 const HELD = 2;
 const LARGEST = 3;
-/** 1 while it was asked to shed and has not looked yet. */
+/** 1 from a request to shed until the worker looks. */
 const IS_ASKED = 4;
 const FIELDS = 5;
 
-/** After so many more connections a worker asks whether there is still room: 64. */
+/** A worker asks for room after this many more connections: 64. */
 const ASK_EVERY = 64;
 
 /**
- * The shared memory, as the one who starts the workers sees it.
+ * The shared memory, as the main thread sees it.
  *
  * @example
  * ```ts
@@ -46,7 +46,7 @@ const ASK_EVERY = 64;
  * ```
  */
 export class SharedLimits {
-  /** What a {@linkcode WorkerShare} is made of. */
+  /** Memory for each {@linkcode WorkerShare}. */
   readonly memory: SharedArrayBuffer;
   readonly #limits: Int32Array<SharedArrayBuffer>;
   readonly #fields: Int32Array<SharedArrayBuffer>;
@@ -55,7 +55,7 @@ export class SharedLimits {
    * Begins without connections.
    *
    * @param workers How many workers share it.
-   * @param limits How many connections, and of those before their upgrade, there may be over all workers.
+   * @param limits Limits over all workers: connections, and those before their upgrade.
    */
   constructor(workers: number, limits: { maxConnections: number; maxHeads: number }) {
     this.memory = new SharedArrayBuffer(HEADER_BYTES + 4 * FIELDS * workers);
@@ -64,7 +64,7 @@ export class SharedLimits {
     this.allow(limits);
   }
 
-  /** Changes how many connections there may be over all workers. */
+  /** Changes the limits over all workers. */
   allow({ maxConnections, maxHeads }: { maxConnections: number; maxHeads: number }): void {
     Atomics.store(this.#limits, MAX_CONNECTIONS, maxConnections);
     Atomics.store(this.#limits, MAX_HEADS, maxHeads);
@@ -91,10 +91,10 @@ export class SharedLimits {
   }
 
   /**
-   * Takes a worker that has died out of all sums.
+   * Takes a dead worker out of all sums.
    *
    * @param index Its number, from 0.
-   * @returns How many connections have ended with it.
+   * @returns How many connections ended with it.
    */
   bury(index: number): number {
     const connections = this.connectionsOf(index);
@@ -105,11 +105,11 @@ export class SharedLimits {
   }
 }
 
-/** What a worker asks of others. Each returns at once. */
+/** A worker's requests. Each returns at once. */
 export interface WorkerRequests {
   /** Asks how many connections there is room for, as more have come. */
   room(): void;
-  /** Asks a worker, by its number from 0, to shed the largest that it has. */
+  /** Asks a worker, by its number from 0, to shed its largest holder. */
   shed(index: number): void;
 }
 
@@ -148,9 +148,10 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
   }
 
   /**
-   * Takes a place. Two workers that ask for the last one at the very same moment may both be refused; there are never too many.
+   * Takes a place. Two workers that ask for the last one at the same moment may both be refused; there are never too
+   * many.
    *
-   * @returns The number of the connection, which no other one of any worker has; `undefined` if there is no place left.
+   * @returns The number of the connection, unique among all workers; `undefined` if there is no place left.
    */
   take(): number | undefined {
     const own = Atomics.add(this.#fields, this.#at + CONNECTIONS, 1) + 1;
@@ -165,19 +166,19 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
     return Number(Atomics.add(this.#ids, 0, 1n)) + 1;
   }
 
-  /** Gives a place back. */
+  /** Returns a place. */
   leave(): void {
     const own = Atomics.sub(this.#fields, this.#at + CONNECTIONS, 1) - 1;
     this.#askedAt = Math.min(this.#askedAt, own);
   }
 
-  /** How many connections there may be over all workers. */
+  /** Limit of connections over all workers. */
   maxConnections(): number {
     return Atomics.load(this.#limits, MAX_CONNECTIONS);
   }
 
   /**
-   * Says how many connections this worker may have before their upgrade: its part of all, at least one.
+   * Says how many connections this worker may have before their upgrade: its share, at least one.
    *
    * @param heads How many there are now.
    * @returns The limit.
@@ -187,7 +188,7 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
     return Math.max(1, Math.floor(Atomics.load(this.#limits, MAX_HEADS) / this.members));
   }
 
-  /** How many bytes the peers of the other workers hold. */
+  /** Bytes held by the peers of the other workers. */
   othersBytes(): number {
     return 1024 * (sumOf(this.#fields, HELD) - this.#held);
   }
@@ -196,7 +197,7 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
    * Tells the others what the peers of this worker hold.
    *
    * @param bytes All of them together.
-   * @param largestBytes The largest that can be shed.
+   * @param largestBytes The largest that can shed.
    */
   tell(bytes: number, largestBytes: number): void {
     this.#held = this.#note(HELD, bytes, this.#held);
@@ -206,8 +207,8 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
   /**
    * Asks the worker with the largest holder to shed it.
    *
-   * @param largestBytes What the largest holder here holds.
-   * @returns Whether another one is larger, and its worker was asked or has been.
+   * @param largestBytes Size of the largest holder here.
+   * @returns Whether another one is larger, and its worker is asked.
    */
   askOthers(largestBytes: number): boolean {
     let [largest, at] = [Math.ceil(largestBytes / 1024), -1];
@@ -220,7 +221,7 @@ export class WorkerShare implements ConnectionPlaces, ConnectionRoom, MemoryPool
     return true;
   }
 
-  /** This worker looks at what it was asked for. */
+  /** This worker looks at the request. */
   heard(): void {
     Atomics.store(this.#fields, this.#at + IS_ASKED, 0);
   }

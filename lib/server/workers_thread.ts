@@ -1,5 +1,5 @@
 /**
- * One of several workers of a server, inside of its own thread.
+ * One of several workers of a server, inside of its thread.
  *
  * @module
  */
@@ -20,14 +20,14 @@ import { WorkerShare } from "./workers_share.ts";
 import { within } from "../net/deadline.ts";
 import { messageOf } from "../protocol/error.ts";
 
-/** How often a worker says what it has counted, in milliseconds: 1 s. So much at most is lost of one that dies. */
+/** Interval at which a worker sends its counts, in milliseconds: 1 s. One that dies loses at most this much. */
 const COUNT_INTERVAL_MS = 1000;
 
-/** How long `GET /metrics` waits for what the other workers have counted, in milliseconds: 5 s. */
+/** Deadline of `GET /metrics` for the counts of the other workers, in milliseconds: 5 s. */
 const METRICS_TIMEOUT_MS = 5000;
 
 /**
- * Serves as one of the workers that {@linkcode serveOverWorkers} has started, until it is ended from there.
+ * Serves as a worker of {@linkcode serveOverWorkers}, until the main thread ends it.
  *
  * @param onServer Given the server once it listens.
  */

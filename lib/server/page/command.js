@@ -1,16 +1,16 @@
 /**
- * The command line that does the same as the page.
+ * The command line equivalent to the page.
  */
 
 import { readChosen, readClose, readCount, readMessage, readUrl, settings } from "./fields.js";
 import { byId, UNPRINTABLE } from "./text.js";
 
-/** From this size on, a message is a file on the command line, in bytes: 4 KiB. */
+/** A message from this size on is a file on the command line, in bytes: 4 KiB. */
 export const MAX_COMMAND_BYTES = 4096;
 
 export const commandCode = byId("command", HTMLElement);
 
-/** The words of the command that does the same; a note goes with it where it needs something. */
+/** The words of the equivalent command, and a note on its needs. */
 export function commandOf() {
   const { data, bytes } = readMessage();
   const count = readCount();
@@ -24,7 +24,7 @@ export function commandOf() {
   } else if (isPlain(bytes)) {
     words.push(`-m ${shellQuote(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes))}`);
   } else {
-    // No argument can hold a NUL or what is not UTF-8, and other control characters are not for pasting.
+    // No argument can hold a NUL or invalid UTF-8, and other control characters are not for pasting.
     words.unshift(`printf ${printfQuote(bytes)} |`);
     words.push("-f -");
   }
@@ -51,12 +51,12 @@ export function isPlain(bytes) {
   }
 }
 
-/** Between single quotes a shell takes all as it is; a single quote itself has to stand outside. @param {string} text */
+/** Single quotes make all literal for a shell; a single quote itself stands outside. @param {string} text */
 export function shellQuote(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
-/** Bytes as a format of printf, without a dash that could begin an option: most as three octal digits. @param {Uint8Array} bytes */
+/** Bytes as a printf format, without a dash that could begin an option: most as three octal digits. @param {Uint8Array} bytes */
 export function printfQuote(bytes) {
   const chars = Array.from(bytes, (byte) => {
     const char = String.fromCharCode(byte);
@@ -73,7 +73,7 @@ export async function copyCommand() {
     await navigator.clipboard.writeText(commandCode.textContent);
     copied.textContent = "Copied.";
   } catch {
-    // There is no clipboard for a page that came over http: from another machine.
+    // A page that came over http: from another machine has no clipboard.
     getSelection()?.selectAllChildren(commandCode);
     copied.textContent = "Selected: press Ctrl+C to copy it.";
   }

@@ -1,21 +1,21 @@
 /**
- * The fields of the page: what they say, and why some of it cannot be used.
+ * The fields of the page: their values, and why some are unusable.
  */
 
 import { byId, byteLengthOf, quote } from "./text.js";
 
 /**
- * What the server tells the page.
+ * Settings from the server.
  * @typedef {object} Settings
- * @property {string[]} protocols The subprotocols that it selects from; empty if it takes any.
- * @property {boolean} needsToken Whether it wants a token.
- * @property {boolean} checksOrigin Whether it lets in pages of some origins only.
- * @property {string} tokenPrefix What it is offered as, before its base64url: a browser cannot send a field Authorization.
- * @property {number} maxMessageBytes The longest message that it takes, in bytes.
+ * @property {string[]} protocols The server's subprotocols; empty if it takes any.
+ * @property {boolean} needsToken Whether it requires a token.
+ * @property {boolean} checksOrigin Whether it admits pages of some origins only.
+ * @property {string} tokenPrefix The prefix of its base64url as a subprotocol: a browser cannot send a field Authorization.
+ * @property {number} maxMessageBytes The longest message, in bytes.
  * @property {number} maxReasonBytes The longest close reason, in bytes.
  * @property {string} version The version of the server.
- * @property {Record<string, CodeInfo>} closeCodes What each close code with a name says.
- * @property {CodeRange[]} closeRanges What the other close codes are for.
+ * @property {Record<string, CodeInfo>} closeCodes The close codes with a name.
+ * @property {CodeRange[]} closeRanges Uses of the other close codes.
  *
  * @typedef {{ name: string, meaning: string, source: string }} CodeInfo
  * @typedef {{ from: number, to: number } & CodeInfo} CodeRange
@@ -23,10 +23,10 @@ import { byId, byteLengthOf, quote } from "./text.js";
 
 /** A message: a string is text, bytes are binary. @typedef {string | Uint8Array<ArrayBuffer>} Data */
 
-/** How often a message can be repeated. */
+/** Most repetitions of a message. */
 export const MAX_COUNT = 1000;
 
-/** What is offered beside the token if nothing else is: browsers drop a connection of whose offers none is selected. */
+/** The only offer beside the token: browsers drop a connection when none of the offers is selected. */
 export const PLAIN_PROTOCOL = "wsproof";
 
 /** @type {Settings} */
@@ -40,10 +40,10 @@ export const countInput = byId("count", HTMLInputElement);
 export const codeInput = byId("code", HTMLInputElement);
 export const reasonInput = byId("reason", HTMLInputElement);
 
-/** Thrown when something cannot be done; the message says what would do. */
+/** Thrown for an unusable input; the message says what would do. */
 export class Refusal extends Error {
   /**
-   * @param {HTMLElement | null} field The field that is the cause, if one is.
+   * @param {HTMLElement | null} field The field at fault, if any.
    * @param {string} message
    */
   constructor(field, message) {
@@ -58,7 +58,7 @@ export function explainCode(code) {
     { name: "not a close code", meaning: "It must not be sent.", source: "RFC 6455 section 7.4.2" };
 }
 
-/** This server and the path: with the setters no path can lead to another host. */
+/** This server and the path: setters keep any path on this host. */
 export function readUrl() {
   const url = new URL(location.origin);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
@@ -68,7 +68,7 @@ export function readUrl() {
   return url.href;
 }
 
-/** The subprotocols that somebody chose. */
+/** The chosen subprotocols. */
 export function readChosen() {
   if (settings.protocols.length > 0) {
     return [...document.querySelectorAll("#protocol-list input:checked")]
@@ -87,7 +87,7 @@ export function readChosen() {
   return names;
 }
 
-/** All that is offered: what was chosen, and the token as the last. */
+/** All offers: the chosen subprotocols, and the token last. */
 export function readOffers() {
   const chosen = readChosen();
   const token = settings.needsToken ? tokenInput.value : "";
@@ -105,12 +105,12 @@ export function readOffers() {
 }
 
 /**
- * What the message field says: what goes to send(), and its bytes on the wire.
+ * The message field's content: data for send(), and its bytes on the wire.
  * @returns {{ data: Data, bytes: Uint8Array<ArrayBuffer> }}
  */
 export function readMessage() {
   const kind = new FormData(byId("send-form", HTMLFormElement)).get("kind");
-  // A WebSocket sends half a surrogate pair as U+FFFD: so it is compared.
+  // A WebSocket sends a lone surrogate as U+FFFD: compare that.
   const text = messageInput.value.toWellFormed();
   const bytes = kind === "hex" ? parseHex(text) : new TextEncoder().encode(text);
   if (bytes.byteLength > settings.maxMessageBytes) {
@@ -164,7 +164,7 @@ export function readWhole({ value }) {
 /**
  * @template T
  * @param {() => T} read
- * @param {T} otherwise What it is while a field cannot be used.
+ * @param {T} otherwise The value while a field is unusable.
  */
 export function readOr(read, otherwise) {
   try {

@@ -9,21 +9,21 @@ import { byId, byteLengthOf, describeBytes, describeMs, element, escapeOf, toHex
 /** How many rows the log keeps. */
 const MAX_ROWS = 200;
 
-/** Up to this many characters, text is looked at for JSON: 64 Ki. */
+/** Longest text that is parsed as JSON, in characters: 64 Ki. */
 const MAX_JSON_CHARS = 65_536;
 
-/** How often a screen reader is told of new messages at most, in milliseconds: once in 2 s. */
+/** Shortest interval between announcements to a screen reader, in milliseconds: 2 s. */
 const ANNOUNCE_MS = 2000;
 
 const logList = byId("log", HTMLOListElement);
 
-/** The row of the last message, which stands under the button as well: on a phone the log is far below. @type {HTMLElement | null} */
+/** The row of the last message, also shown under the button: on a phone the log is far below. @type {HTMLElement | null} */
 let lastRow = null;
 
 /** How many characters of text the log shows: 200. */
 const MAX_SHOWN_CHARS = 200;
 
-/** Takes every row away. */
+/** Removes all rows. */
 export function clearLog() {
   logList.replaceChildren();
   lastRow = null;
@@ -47,11 +47,11 @@ export function addMessage(direction, data, badge) {
 }
 
 /**
- * Says in a row what came of its message.
+ * Shows the outcome of a message in its row.
  * @param {HTMLElement} row
  * @param {"good" | "bad"} judgement
  * @param {string} verdict
- * @param {{ ms?: number, data?: Data | undefined }} [reply] The round trip, and what came back if that is something else.
+ * @param {{ ms?: number, data?: Data | undefined }} [reply] The round trip, and the reply if that differs.
  */
 export function judgeRow(row, judgement, verdict, { ms, data } = {}) {
   row.classList.add("judged", judgement);
@@ -115,14 +115,14 @@ export function describe(data) {
     : `binary, ${describeBytes(data.byteLength)}`;
 }
 
-/** An arrow for the eyes, and the word for a screen reader. @param {"sent" | "received"} direction */
+/** An arrow for the eyes, a word for a screen reader. @param {"sent" | "received"} direction */
 function arrow(direction) {
   const sign = element("span", direction === "sent" ? "→" : "←", "arrow");
   sign.ariaHidden = "true";
   return [sign, element("span", `${direction} `, "visually-hidden")];
 }
 
-/** What a message says, and on demand its JSON. @param {Data} data */
+/** A message's text, and on demand its JSON. @param {Data} data */
 function shownData(data) {
   const shown = element("span", "", "data");
   if (typeof data !== "string") {
@@ -135,7 +135,7 @@ function shownData(data) {
   return [...data === "" ? [] : [shown], ...pretty === undefined ? [] : [pretty]];
 }
 
-/** JSON of objects and arrays, in lines, behind a word to press. @param {string} text */
+/** JSON of objects and arrays, in lines, behind a button. @param {string} text */
 function prettyJson(text) {
   if (text.length > MAX_JSON_CHARS || !/^\s*[{[]/.test(text)) return undefined;
   let lines;
@@ -152,7 +152,7 @@ function prettyJson(text) {
 }
 
 /**
- * Text that somebody else wrote, with control and direction characters as escapes that look unlike the text.
+ * Untrusted text, with control and direction characters as escapes that look unlike the text.
  * @param {string} text
  * @returns {(Node | string)[]}
  */
@@ -161,10 +161,10 @@ function escaped(text) {
     .map((part) => UNPRINTABLE.test(part) ? element("span", escapeOf(part), "escape") : part);
 }
 
-/** How many messages a screen reader has not been told of, and of the last one what to say. */
+/** The number of unannounced messages, and the words for the last one. */
 const news = { count: 0, last: "", timer: 0 };
 
-/** Tells a screen reader of messages, but not of each. @param {string} text */
+/** Announces messages, but not each, to a screen reader. @param {string} text */
 export function announce(text) {
   news.count++;
   news.last = text;

@@ -1,7 +1,7 @@
 /**
  * The page of the echo server: a WebSocket client for people, in one file without dependencies.
  *
- * What a peer sends only ever becomes the text of a node, never markup. The server joins this module and those that it
+ * Data of a peer only ever becomes the text of a node, never markup. The server joins this module and those that it
  * imports into one script.
  */
 
@@ -32,16 +32,16 @@ import { byId, describeBytes, describeMs, describeSize, element, quote } from ".
  * One connection, from the attempt to its end.
  * @typedef {object} Connection
  * @property {WebSocket} socket
- * @property {boolean} isOpened Whether it has ever been open.
+ * @property {boolean} isOpened Whether it was ever open.
  * @property {boolean} isLate Whether the connect deadline has passed.
  * @property {{ code: number, reason: string } | null} asked The close that this page asked for.
- * @property {Sent[]} waiting What was sent and has not come back, oldest first.
- * @property {number} left How many more times the message of the present run is to be sent.
+ * @property {Sent[]} waiting Messages without a reply, oldest first.
+ * @property {number} left How many more times to send the message of the present run.
  */
 
-/** A message that was sent, when, and its row of the log. @typedef {{ data: Data, at: number, row: HTMLElement }} Sent */
+/** A sent message, its time, and its row of the log. @typedef {{ data: Data, at: number, row: HTMLElement }} Sent */
 
-/** How long a connection may take to open, in milliseconds: 10 s. A browser's WebSocket has no deadline of its own. */
+/** Connect deadline in milliseconds: 10 s. A browser's WebSocket has none of its own. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
 const stateBox = byId("state", HTMLDivElement);
@@ -89,14 +89,14 @@ function close() {
   showState("busy", wasOpen ? "Closing …" : "Cancelling …");
 }
 
-/** Whether there is a connection, or soon will be, or not quite ended. */
+/** Whether a connection is opening, open or closing. */
 function isLive() {
   return connection !== null && connection.socket.readyState !== WebSocket.CLOSED;
 }
 
 /** @param {WebSocket} socket */
 function showOpen({ protocol, extensions }) {
-  // A server that selects the token itself has misunderstood; it is not shown even then.
+  // The token is not shown even if the server wrongly selects it.
   const isToken = protocol.startsWith(settings.tokenPrefix);
   const selected = isToken ? "Subprotocol: the token, by mistake of the server." : `Subprotocol: ${quote(protocol)}.`;
   const compression = extensions.includes("permessage-deflate") ? "Messages are compressed." : "No compression.";
@@ -106,7 +106,7 @@ function showOpen({ protocol, extensions }) {
   if (document.activeElement?.closest("#connect-form")) messageInput.focus();
 }
 
-/** What a page may know of a failure is that there was one. @param {Connection} current */
+/** A page may know only that there was a failure. @param {Connection} current */
 function showFailure({ asked, isLate }) {
   if (asked) return showState("closed", "Not connected", "Cancelled before the connection was open.");
   const detail = isLate
@@ -174,7 +174,7 @@ function sendOne({ socket, waiting }, data) {
 }
 
 /**
- * An echo server answers in order, so what comes back belongs to the oldest message that is waiting.
+ * An echo server answers in order, so a reply belongs to the oldest pending message.
  * @param {Connection} current
  * @param {Data} data
  */
@@ -222,7 +222,7 @@ function showState(state, name, detail = "", questions = []) {
   byId("state-list", HTMLElement).replaceChildren(...questions.map((question) => element("li", question)));
 }
 
-/** A button that cannot be used stays reachable, so that the keyboard focus is never lost. */
+/** A disabled button stays focusable, so that the keyboard focus is never lost. */
 function showButtons() {
   const isOpen = connection?.socket.readyState === WebSocket.OPEN;
   byId("connect", HTMLElement).ariaDisabled = String(isLive());
@@ -230,7 +230,7 @@ function showButtons() {
   byId("close", HTMLElement).ariaDisabled = String(!isLive());
 }
 
-/** Shows what follows from the fields: the size, what the code means, the command. */
+/** Shows what follows from the fields: size, meaning of the code, command. */
 function showFields() {
   const size = readOr(() => `${describeBytes(readMessage().bytes.byteLength)}.`, "");
   byId("size", HTMLElement).textContent = size;
@@ -247,7 +247,7 @@ function showFields() {
 }
 
 /**
- * Does what a form is for, or says why not; a field that is the cause is marked, and gets the focus.
+ * Runs a form's action, or says why not; a field at fault is marked, and gets the focus.
  * @param {string} name
  * @param {() => void} act
  */
@@ -280,7 +280,7 @@ onSubmit("send", send);
 onSubmit("close", close);
 document.addEventListener("input", showFields);
 messageInput.addEventListener("keydown", (event) => {
-  // Enter also ends the composition of a character, as in Japanese: that one is not for us.
+  // Enter also ends the composition of a character, as in Japanese: ignore that one.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   messageInput.form?.requestSubmit();

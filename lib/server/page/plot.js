@@ -20,7 +20,7 @@ export function clearTrips() {
 /** How many round trips the plot shows. */
 const MAX_TRIPS = 60;
 
-/** The plot ends here, as a multiple of the upper quartile: a few slow round trips must not flatten the others. */
+/** Top of the plot, as a multiple of the upper quartile: a few slow round trips must not flatten the others. */
 const PLOT_HEADROOM = 3;
 
 /**

@@ -1,19 +1,19 @@
 /**
- * Small things of the page: text that somebody else wrote, sizes, times, and elements.
+ * Helpers of the page: untrusted text, sizes, times and elements.
  */
 
 /** How many bytes of a message are shown: 32. */
 export const MAX_SHOWN_BYTES = 32;
 
 /**
- * Control characters, and those that reorder or break a line.
+ * Control, direction and line-break characters.
  */
 export const UNPRINTABLE =
   // deno-lint-ignore no-control-regex -- they are what is looked for
   /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/;
 
 /**
- * Quotes text that somebody else wrote: on one line, control and direction characters as escapes.
+ * Quotes untrusted text: on one line, control and direction characters as escapes.
  * @param {string} text
  * @param {number} [maxChars]
  */
