@@ -38,7 +38,7 @@ function judgeRefusal({ frames, end }: Seen): Judgement {
     const what = other === undefined ? "a close frame with 1000" : `a frame of opcode ${other.opcode}`;
     return { grade: "fail", reason: `Client took the connection for open: it sent ${what}` };
   }
-  if (end === "none") return { grade: "fail", reason: "Client neither took the answer nor ended TCP" };
+  if (end === "none") return { grade: "unclean", reason: "Client refused the answer, and left TCP open" };
   if (frames.length > 0) {
     return { grade: "not-strict", reason: "Client sent a close frame on a connection that was never open" };
   }
@@ -89,7 +89,7 @@ const misdeflated: readonly ClientCase[] = ([
 );
 
 const statuses: readonly ClientCase[] = ([
-  ["status-200", "HTTP/1.1 200 OK", {}, "must"],
+  ["status-200", "HTTP/1.1 200 OK", { "Content-Length": ["0"] }, "must"],
   ["status-403", "HTTP/1.1 403 Forbidden", { "Content-Length": ["0"] }, "must"],
   ["http-1.0", "HTTP/1.0 101 Switching Protocols", {}, "should"],
 ] as const).map(([word, startLine, fields, level]) =>

@@ -204,6 +204,7 @@ class Lab implements WireHandler {
     if (isPlain && path === "/") {
       return listing(request, this.board, { path: new URLSearchParams(search).get("path") ?? "" });
     }
+    if (!isPlain && !asksForUpgrade(view) && /^\/reports(\/|$)/.test(path)) return refuse(ONLY_GET);
     const report = isPlain ? reportsResponse(request, this.board, path, search) : undefined;
     if (report) return report;
     try {
@@ -269,6 +270,13 @@ interface Asked {
   readonly asked: MirrorRequest;
   readonly requestProblem: string | undefined;
 }
+
+const ONLY_GET: Refusal = {
+  status: STATUS_CODE.MethodNotAllowed,
+  cause: "method",
+  text: "Reports are for GET and HEAD.",
+  fields: { allow: "GET, HEAD" },
+};
 
 const BUSY: Refusal = {
   status: STATUS_CODE.ServiceUnavailable,

@@ -35,10 +35,10 @@ export const DEFAULT_SILENCE_MS = 5000;
 /** So long the end of a refused handshake is waited for, in milliseconds: 2 s. */
 const REFUSAL_MS = 2000;
 
-/** So long each piece of an answer waits for the next, in milliseconds: 1. Else they would arrive together. */
+/** Pause between the pieces of an answer, in milliseconds: 1. Without it they would arrive together. */
 const CHOP_PAUSE_MS = 1;
 
-/** A frame that is kept counts for this much besides its payload, in bytes: 384. Empty ones take memory too. */
+/** The memory of a kept frame besides its payload, in bytes: 384. Empty frames take it too. */
 export const FRAME_BYTES = 384;
 
 /** A read takes this many bytes at most, so that others have their turn and the memory is counted: 16 KiB. */

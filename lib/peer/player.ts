@@ -219,7 +219,7 @@ export class Player {
 
   /** Answers the close frame; then a client waits for the end of TCP, and a server ends it. */
   async #awaitEnd(): Promise<void> {
-    // A peer that is silent by now would end TCP only after us.
+    // A peer that did nothing until now would end TCP only because we do.
     if (!await this.#until(() => this.isOver)) return;
     if (this.#hasClosed && this.#sentClose === null && this.#end === "none") {
       const close = this.#frames.find(({ opcode }) => opcode === OPCODE.close);
@@ -311,7 +311,7 @@ export class Player {
   }
 
   async #sendClose(code: number): Promise<void> {
-    // The answer to a code that must not be sent is 1002.
+    // A code that must not be sent is answered with 1002.
     await this.#sendFrames([{ opcode: OPCODE.close, payload: closePayload(code) }]);
   }
 

@@ -19,7 +19,7 @@ export interface SeenFrame extends FrameHeader {
 /** The longest payload, in bytes: 64 MiB. A longer one ends the reading. */
 export const MAX_SEEN_BYTES = 64 * 1024 ** 2;
 
-/** One for all empty payloads, as a flood has many. */
+/** All empty payloads share one array: a flood has many. */
 const NOTHING = new Uint8Array(0);
 
 /** The limit of all payloads together, in bytes: 128 MiB. More ends the reading: a flood takes bounded memory. */

@@ -79,7 +79,7 @@ export class WireLog {
     const entry: WireEntry = {
       direction,
       header: { final, reserved, opcode, isMasked, length },
-      // A copy of a short payload is not worth its time: it is kept anyway.
+      // The player keeps the payload anyway: copying a short one would only take time.
       start: payload.byteLength <= MAX_START_BYTES ? payload : payload.slice(0, MAX_START_BYTES),
     };
     (isFirst ? this.#first : this.#last).push(entry);

@@ -101,8 +101,8 @@ Deno.test("reports have the agent's name escaped, its grades, and Autobahn's ind
 
 Deno.test("reports answer 404 for what is not there, and 403 for who is not local", async () => {
   await using lab = await startLab();
-  const statusOf = async (path: string, headers = {}) => {
-    const answer = await fetch(httpUrl(lab.url, path), { headers });
+  const statusOf = async (path: string, headers = {}, method = "GET") => {
+    const answer = await fetch(httpUrl(lab.url, path), { headers, method });
     await answer.body?.cancel();
     return answer.status;
   };
@@ -110,6 +110,11 @@ Deno.test("reports answer 404 for what is not there, and 403 for who is not loca
   assertEquals(await statusOf("/reports/?agent=nobody"), 404);
   assertEquals(await statusOf("/reports/agent.json"), 400);
   assertEquals(await statusOf("/reports/", { origin: "http://evil.example" }), 403);
+  assertEquals(await statusOf("/reports/", {}, "HEAD"), 200);
+  for (const method of ["POST", "PUT", "DELETE", "OPTIONS"]) assertEquals(await statusOf("/reports/", {}, method), 405);
+  for (const path of ["/reports/%2e%2e/x", "/reports/..%2fx", "/reports/index.json/x", "/reports//"]) {
+    assertEquals(await statusOf(path), 404);
+  }
 });
 
 Deno.test("Scoreboard keeps 16 agents, and those that came last", () => {

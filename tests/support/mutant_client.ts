@@ -66,7 +66,10 @@ async function visitOnce(connection: Deno.Conn, target: string, fault: ClientFau
   }
   const ignores = (rule: string) => fault.ignores?.includes(rule) ?? false;
   const problem = await problemOf(complete.head, key, ignores);
-  if (problem !== undefined && !ignores(problem)) return;
+  if (problem !== undefined && !ignores(problem)) {
+    if (ignores("their-end")) await new Promise(() => {});
+    return;
+  }
   const isDeflated = listOf(complete.head, "sec-websocket-extensions").some((value) => /^permessage-/.test(value));
   const early = ignores("early") ? new Uint8Array(0) : complete.rest;
   await new Session(connection, { deflate: {}, ...fault }, isDeflated, fault.mask ?? (() => random(4))).run(

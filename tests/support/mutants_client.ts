@@ -166,7 +166,7 @@ const ends: readonly Own[] = [
     ignores: ["their-end"],
     isSilent: true,
     catches: (id) => !INFORMATIVE.has(id),
-    cases: casesOf(/7\.1\.1\/|5\.5\.1\/(code|empty)$|5\.4\/restart$|4\.1\/random-keys/),
+    cases: casesOf(/7\.1\.1\/|5\.5\.1\/(code|empty)$|5\.4\/restart$|4\.1\/(bad-accept|random-keys)/),
   },
   { name: "answers a hundred pings at most", maxPongs: 100, catches: named("ping-flood"), cases: SHORT },
   {
