@@ -229,7 +229,7 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   for (const address of addresses) {
     const host = `${inUrl(address)}:${port ?? DEFAULT_PORT}`;
     if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
-      throw new Error(`Requires net access to "${host}", run again with the --allow-net flag`);
+      throw new Deno.errors.NotCapable(`Requires net access to "${host}", run again with the --allow-net flag`);
     }
   }
   if (hostname !== undefined && !addresses.every(isLoopback) && lab !== "public") {
@@ -251,8 +251,8 @@ function print(text: string): number {
 /** Prints the error in one line; returns its exit code. */
 function fail(error: unknown): number {
   console.error(`wsproof: ${printable(messageOf(error))}`);
-  const isUsage = error instanceof UsageError || error instanceof CertificateError;
-  return isUsage ? EXIT_CODES.usage : EXIT_CODES["internal-error"];
+  const expected = [UsageError, CertificateError, Deno.errors.NotCapable];
+  return expected.some((ErrorClass) => error instanceof ErrorClass) ? EXIT_CODES.usage : EXIT_CODES["internal-error"];
 }
 
 // `deno serve`, which takes handler.ts, would listen a second time.

@@ -235,10 +235,12 @@ function readUrl(source: Source): string | undefined {
     const advice = isHarmless ? `: try "${suggestion}"` : ", as in ws://host:port/path";
     throw new UsageError(`URL ${shown} does not begin with ws:// or wss://${advice}`);
   }
-  if (url === null) {
+  if (url === null || url.port === "0") {
     const [, port] = /^\w+:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/.exec(text) ?? [];
     const advice = Number(port) > MAX_PORT
       ? `port ${port} is too high: give one from 1 to ${MAX_PORT}`
+      : url !== null
+      ? `nothing can listen on port 0: give one from 1 to ${MAX_PORT}`
       : "it should look like ws://host:port/path";
     throw new UsageError(`URL ${withoutSecrets(text)} is not valid: ${advice}`);
   }

@@ -7,7 +7,7 @@
 import { UsageError } from "./command_line.ts";
 import type { ClientSettings } from "./client_settings.ts";
 import { type HarEnd, HarRecorder } from "../client/har.ts";
-import { messageOf } from "../protocol/error.ts";
+import { whyUnreadable } from "../client/payload.ts";
 
 /** A recorder with its file. */
 export class HarFile extends HarRecorder {
@@ -39,7 +39,7 @@ export class HarFile extends HarRecorder {
     try {
       return new HarFile(path, await Deno.create(path), { url, ...exchange });
     } catch (error) {
-      throw new UsageError(`Option --har cannot write "${path}": ${messageOf(error)}`);
+      throw new UsageError(`Option --har cannot write "${path}": ${whyUnreadable(error)}`);
     }
   }
 
@@ -55,7 +55,7 @@ export class HarFile extends HarRecorder {
     try {
       for (let at = 0; at < bytes.byteLength;) at += await file.write(bytes.subarray(at));
     } catch (error) {
-      throw new UsageError(`Option --har cannot write "${this.#path}": ${messageOf(error)}`);
+      throw new UsageError(`Option --har cannot write "${this.#path}": ${whyUnreadable(error)}`);
     }
   }
 }

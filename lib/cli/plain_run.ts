@@ -26,7 +26,7 @@ export function plainRun(args: readonly string[]): ClientSettings | undefined {
   const [word = "", ...others] = args;
   if (others.length > 0 || !/^wss?:\/\/[!-~]+$/.test(word)) return undefined;
   const url = URL.parse(word);
-  if (url === null || url.hash !== "") return undefined;
+  if (url === null || url.port === "0" || url.hash !== "") return undefined;
   return {
     url: url.href,
     exchange: {},

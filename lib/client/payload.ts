@@ -226,7 +226,8 @@ export function unreadable(path: string, error: unknown): PayloadError {
 export function whyUnreadable(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "no such file";
   if (error instanceof Deno.errors.IsADirectory) return "it is a directory";
-  return messageOf(error);
+  // Behind the cause the runtime names its number and the call.
+  return messageOf(error).replace(/ \(os error \d+\).*$/s, "");
 }
 
 async function* pieces(source: { read(into: Uint8Array): Promise<number | null> }) {

@@ -125,13 +125,20 @@ export function isEndWithoutNotice(words: string): boolean {
   return /close_notify/.test(words);
 }
 
+const BROKEN_TLS = "the server broke the rules of TLS";
+
 /** Words of the runtime, what they mean, and how to say it; the first that fits counts. */
 const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
   [/connection refused|os error (111|61|10061)\b/i, "refused", "connection refused"],
   [/tcp connect error/, "refused", "nothing answered there"],
   [/no such file|os error 2\b/i, "refused", "no such socket"],
-  [/dns error|failed to lookup|name or service not known|no address associated/i, "unknown-name", "unknown host name"],
-  [/unreachable|no route to host/i, "unreachable", "no way leads there"],
+  [
+    /dns error|failed to lookup|name or service not known|no address associated|^invalid host/i,
+    "unknown-name",
+    "unknown host name",
+  ],
+  // An address of one link only (fe80::/10) needs its interface, which no URL names.
+  [/unreachable|no route to host|invalid argument/i, "unreachable", "no way leads there"],
   [/unsuccessful tunnel|proxy authentication|while tunneling/, "proxy", "the proxy opened no tunnel"],
   [/socks/i, "proxy", "the SOCKS proxy refused"],
   [/InvalidContentType/, "plain-server", "the server does not speak TLS"],
@@ -146,9 +153,14 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
     "the server's certificate is damaged or of a kind that is not supported",
   ],
   [/alert: CertificateRequired/, "client-certificate-wanted", "the server wants a client certificate"],
-  [/alert: HandshakeFailure/, "tls-handshake", "the server refused the TLS handshake"],
   [/alert: ProtocolVersion|PeerIncompatible/, "tls-version", "the server speaks other versions of TLS only"],
   [/alert: Unrecogni[sz]edName/, "wrong-name", "the server has no certificate for this name"],
+  [/received fatal alert/, "tls-handshake", "the server refused the TLS handshake"],
+  [
+    /corrupt message|peer (misbehaved|sent|is incompatible)|unexpected message|cannot decrypt/i,
+    "tls-handshake",
+    BROKEN_TLS,
+  ],
   [/handshake eof|unexpected (eof|end of file)|close_notify/i, "tls-handshake", "the TLS handshake was cut off"],
   [/connection reset|broken pipe/i, "reset", "the connection was reset"],
 ];

@@ -155,7 +155,9 @@ function usable(value: string, source: Route["source"], transport: TransportName
   }
   if (transport === "wire" && proxy.protocol !== "http:") {
     throw new OptionError(
-      `Cannot use ${name}, ${nameOf(proxy)}, over wire: give an http: URL, or --transport builtin${advice}`,
+      `Cannot use ${name}, ${
+        nameOf(proxy)
+      }, over wire: give an http: URL; the client speaks to others with --transport builtin${advice}`,
     );
   }
   // The port of the scheme is not in a parsed URL: the text tells whether it was given.

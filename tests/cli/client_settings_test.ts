@@ -211,6 +211,10 @@ const USAGE_ERRORS: readonly Refusal[] = [
     args: ["ws://a:b/:70010"],
     message: 'URL "ws://a:***/:70010" is not valid: it should look like ws://host:port/path',
   },
+  {
+    args: ["ws://a:0/"],
+    message: 'URL "ws://a:0/" is not valid: nothing can listen on port 0: give one from 1 to 65535',
+  },
   { args: ["a:80"], message: 'URL "a:80" does not begin with ws:// or wss://: try "ws://a:80"' },
   { args: ["//a/"], message: 'URL "//a/" does not begin with ws:// or wss://: try "ws://a/"' },
   { args: ["ftp://a/"], message: 'URL "ftp://a/" does not begin with ws:// or wss://: try "ws://a/"' },

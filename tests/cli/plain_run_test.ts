@@ -20,6 +20,7 @@ const OTHERS: readonly (readonly string[])[] = [
   ["ws://127.0.0.1/#part"],
   ["ws://127.0.0.1/a b"],
   ["ws://127.0.0.1/\ufffd"],
+  ["ws://127.0.0.1:0/"],
 ];
 for (const args of OTHERS) {
   Deno.test(`plainRun() leaves ${JSON.stringify(args)} to the modules that read options`, () => {

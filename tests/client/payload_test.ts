@@ -281,6 +281,11 @@ Deno.test("readFile() throws PayloadError, when the path is a directory", async 
 
 const UNREADABLE = [
   { path: "a", error: new Deno.errors.NotFound("os error 2"), text: 'Cannot read "a": no such file; check the path' },
+  {
+    path: "a",
+    error: new Deno.errors.PermissionDenied("Permission denied (os error 13): open 'a'"),
+    text: 'Cannot read "a": Permission denied',
+  },
   { path: "a", error: new Deno.errors.IsADirectory("os error 21"), text: 'Cannot read "a": it is a directory' },
   { path: "a", error: new Error("denied"), text: 'Cannot read "a": denied' },
   { path: "a", error: "gone", text: 'Cannot read "a": gone' },
