@@ -139,7 +139,8 @@ export class HarRecorder {
     };
     const creator = { name: "wsproof", version: VERSION };
     const json = JSON.stringify({ log: { version: "1.2", creator, pages: [], entries: [entry] } }, undefined, 2);
-    return `${json.split("\n").map(escapeUnprintable).join("\n")}\n`;
+    // The line ends are those of the JSON: inside of its strings they are escapes.
+    return `${json.replace(/[^\n -~]+/g, escapeUnprintable)}\n`;
   }
 
   #request() {
