@@ -4,7 +4,7 @@
  * @module
  */
 
-import { escapeUnprintable } from "../protocol/message.ts";
+import { printable } from "../client/report.ts";
 import type { CaseResult } from "./run_case.ts";
 
 /** What a baseline says about a run. */
@@ -51,7 +51,7 @@ export function parseBaseline(text: string): string[] {
  */
 export function formatBaseline(failed: readonly CaseResult[]): string {
   const lines = failed.map(({ test, grade, reason }) =>
-    `${test.id} # ${grade}: ${escapeUnprintable(reason.replaceAll(/\s+/g, " "))}`
+    `${test.id} # ${grade}: ${printable(reason.replaceAll(/\s+/g, " "))}`
   );
   return ["# Known failures, one case a line: wsproof check --baseline FILE", ...lines, ""].join("\n");
 }

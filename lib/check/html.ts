@@ -10,7 +10,8 @@ import { GRADES, sectionOf } from "./case.ts";
 import { SCRIPT, STYLE } from "./html_assets.ts";
 import { aloneLines, type CheckReport, countsInWords, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
-import { escapeUnprintable, formatMs } from "../protocol/message.ts";
+import { formatMs } from "../protocol/message.ts";
+import { printable } from "../client/report.ts";
 
 /** A link above a report. */
 export interface PageLink {
@@ -137,5 +138,5 @@ function detailsOf(result: CaseResult, command: string): string {
  * ```
  */
 export function text(words: string): string {
-  return escapeUnprintable(words).replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+  return printable(words).replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 }

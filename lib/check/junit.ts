@@ -5,7 +5,7 @@
  */
 
 import { sectionOf } from "./case.ts";
-import { escapeUnprintable } from "../protocol/message.ts";
+import { printable } from "../client/report.ts";
 import { type CheckReport, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 
@@ -72,7 +72,7 @@ function secondsOf(ms: number): string {
 
 /** XML has no way to write most control characters, and two others. */
 function escape(text: string): string {
-  return text.split("\n").map(escapeUnprintable).join("\n")
+  return text.split("\n").map(printable).join("\n")
     .replace(/[\ufffe\uffff]/g, "\ufffd")
     .replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
 }

@@ -7,11 +7,11 @@
 import { type BaselineComparison, compareBaseline } from "./baseline.ts";
 import { type Case, type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
 import type { CaseResult } from "./run_case.ts";
-import { formatFrame, harmlessValue } from "../client/trace.ts";
+import { formatFrame } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
 import { wrap } from "../client/wrap.ts";
-import { formatMs } from "../protocol/message.ts";
+import { formatMs, harmlessValue } from "../protocol/message.ts";
 
 /** What is known of a run before a case has run. */
 export interface CheckStart {

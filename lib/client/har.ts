@@ -4,13 +4,20 @@
  * @module
  */
 
-import { harmlessValue } from "./trace.ts";
 import type { Direction } from "./message_line.ts";
 import type { HandshakeRefusal, HeadTrace } from "../connection/connection.ts";
 import { VERSION } from "../net/version.ts";
 import { type CloseRecord, describeEnd } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
-import { byteLengthOf, escapeUnprintable, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import {
+  byteLengthOf,
+  escapeUnprintable,
+  harmlessValue,
+  type Message,
+  withoutPassword,
+  withoutToken,
+  withoutTokens,
+} from "../protocol/message.ts";
 
 /** The most payload bytes in a file: 64 MiB. The file counts the messages that it omits. */
 export const MAX_HAR_BYTES = 64 * 1024 * 1024;
@@ -132,7 +139,8 @@ export class HarRecorder {
     };
     const creator = { name: "wsproof", version: VERSION };
     const json = JSON.stringify({ log: { version: "1.2", creator, pages: [], entries: [entry] } }, undefined, 2);
-    return `${json.split("\n").map(escapeUnprintable).join("\n")}\n`;
+    // The line ends are those of the JSON: inside of its strings they are escapes.
+    return `${json.replace(/[^\n -~]+/g, escapeUnprintable)}\n`;
   }
 
   #request() {
@@ -157,7 +165,7 @@ export class HarRecorder {
     const head = this.#heads.in;
     const [, status = 0, statusText = ""] = /^HTTP\/\S+ (\d{3}) ?(.*)$/.exec(head?.startLine ?? "") ??
       ["", refusal?.status ?? (this.#upgradedAt === undefined ? 0 : 101), ""];
-    const body = refusal?.body ?? "";
+    const body = withoutTokens(refusal?.body ?? "");
     return {
       status: Number(status),
       statusText,
@@ -173,7 +181,7 @@ export class HarRecorder {
 
   #comment(close: CloseRecord | null | undefined): string {
     const parts = [
-      close ? describeEnd(close) : "",
+      close ? withoutTokens(describeEnd(close)) : "",
       this.#heads.out ? "" : "The built-in WebSocket hides the handshake: the fields are those that were asked for",
       this.#omitted === 0 ? "" : `${this.#omitted} messages are left out, as the file holds ${MAX_HAR_BYTES} bytes` +
         ` and ${MAX_HAR_MESSAGES} messages at most`,

@@ -115,8 +115,6 @@ const REASON_HINTS: Partial<Record<OpenReason, string>> = {
   "wrong-name": "use a name that the certificate is for, or give the server a certificate for this host",
   "expired": "renew the certificate, or check the clock of this machine",
   "not-yet-valid": "check the clock of this machine, or the certificate",
-  "bad-certificate":
-    "make one of version 3 that names the host (subjectAltName) and is for servers, with an RSA key of 2048 bits or more, or ECDSA",
   "client-certificate-wanted": "give it with --cert and --key",
   "client-certificate-refused":
     "check --cert: its authority may not be one that the server trusts, or its time may be over",

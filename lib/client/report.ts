@@ -7,7 +7,7 @@
 import { describe } from "./diagnosis.ts";
 import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange_report.ts";
 import { type CloseRecord, describeCloseFrame, describeEnd } from "../protocol/close.ts";
-import { escapeUnprintable, formatMs, formatSize, withoutTokens } from "../protocol/message.ts";
+import { escapeUnprintable, formatMs, formatSize, harmlessValue, withoutTokens } from "../protocol/message.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
 import { DEFAULT_COLUMNS, widthOf, wrap } from "./wrap.ts";
 
@@ -109,10 +109,19 @@ export function wrapLine(line: string, columns: number | undefined, hang = 2): s
 export function formatJson(report: ExchangeReport): string {
   const json = JSON.stringify(
     report,
-    (_, value) => typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(3)) : value,
+    (key, value) => {
+      if (key === "refusal") return value && { ...value, fields: value.fields.map(harmlessField) };
+      return typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(3)) : value;
+    },
   );
   return printable(json);
 }
+
+function harmlessField([name, value]: Field): Field {
+  return [name, harmlessValue([name, value])];
+}
+
+type Field = readonly [name: string, value: string];
 
 /**
  * Makes foreign text safe to print: on one line, without tokens or anything that could steer a terminal.

@@ -6,7 +6,7 @@
 
 import { describeCloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { OPCODE, RSV1 } from "../protocol/frame.ts";
-import { formatMs, hexStart, quote, withoutToken } from "../protocol/message.ts";
+import { formatMs, harmlessValue, hexStart, quote } from "../protocol/message.ts";
 import { dumpLines } from "./message_line.ts";
 import { EVENT_COLUMNS, printable } from "./report.ts";
 import type { BreachTrace, FrameTrace, HeadTrace } from "../connection/connection.ts";
@@ -70,26 +70,6 @@ export function formatHead({ direction, startLine, fields }: HeadTrace, atMs: nu
   const mark = MARKS[direction];
   const lines = fields.map((field) => `${" ".repeat(EVENT_COLUMNS)}${mark} ${field[0]}: ${harmlessValue(field)}`);
   return [`${timeOf(atMs)}${mark} ${startLine}`, ...lines].map(printable);
-}
-
-/**
- * Hides the value of a field that may be a secret.
- *
- * @param field Name and value.
- * @returns The value, without the token of a subprotocol; three asterisks for credentials, cookies, tokens and keys.
- *
- * @example
- * ```ts
- * import { harmlessValue } from "./trace.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals([["Cookie", "a=1"], ["X-Api-Key", "x"], ["Host", "a"]].map(([name = "", value = ""]) =>
- *   harmlessValue([name, value])), ["***", "***", "a"]);
- * ```
- */
-export function harmlessValue([name, value]: readonly [name: string, value: string]): string {
-  if (/^sec-websocket-/i.test(name)) return value.split(/, */).map(withoutToken).join(", ");
-  return /auth|cookie|token|secret|session|password|key/i.test(name) ? "***" : value;
 }
 
 /**

@@ -236,6 +236,31 @@ export function withoutToken(name: string): string {
 }
 
 /**
+ * Hides the value of a field of HTTP that may be a secret.
+ *
+ * @param field Name and value.
+ * @returns The value, without the token of a subprotocol or the password of a URL; three asterisks for credentials, cookies,
+ * tokens and keys.
+ *
+ * @example
+ * ```ts
+ * import { harmlessValue } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(harmlessValue(["Cookie", "a=1"]), "***");
+ * assertEquals(harmlessValue(["Location", "https://me:secret@a/"]), "https://me:***@a/");
+ * assertEquals(harmlessValue(["Host", "a"]), "a");
+ * ```
+ */
+export function harmlessValue([name, value]: readonly [name: string, value: string]): string {
+  if (/^sec-websocket-/i.test(name)) return value.split(/, */).map(withoutToken).join(", ");
+  if (/^((content-)?location|origin|referer)$/i.test(name)) return withoutCredentials(value);
+  // A challenge names a scheme, and no secret.
+  if (/^(www|proxy)-authenticate$/i.test(name)) return value;
+  return /auth|cookie|token|secret|session|password|key/i.test(name) ? "***" : value;
+}
+
+/**
  * Hides the tokens in text that may repeat a subprotocol with one.
  *
  * @param text The text; inside the strings of JSON it stays JSON.

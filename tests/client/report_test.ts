@@ -205,6 +205,13 @@ Deno.test("formatJson() escapes what could steer a terminal, and stays the same 
   assertEquals(JSON.parse(json), report);
 });
 
+Deno.test("formatJson() hides the values of fields of a refusal that may be secrets", () => {
+  const fields = [["Set-Cookie", "a=1"], ["Location", "http://u:secret@a/"]] as const;
+  const report = reportOf({ refusal: { from: "server", status: 403, problems: [], fields, body: "" } });
+  const shown = JSON.parse(formatJson(report)).refusal.fields;
+  assertEquals(shown, [["Set-Cookie", "***"], ["Location", "http://u:***@a/"]]);
+});
+
 Deno.test("formatReport() escapes what could steer a terminal in steps and verdict", () => {
   const { steps, verdict } = formatReport(hostileReport(HOSTILE), { columns: 200 });
   assertEquals(verdict, [`wrong-reply (exit 6): ${HARMLESS}`, `  ${HARMLESS}`]);

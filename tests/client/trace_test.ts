@@ -1,7 +1,8 @@
 /** Frames as lines. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { dumpFrame, formatBreach, formatFrame, formatHead, harmlessValue } from "../../lib/client/trace.ts";
+import { dumpFrame, formatBreach, formatFrame, formatHead } from "../../lib/client/trace.ts";
+import { harmlessValue } from "../../lib/protocol/message.ts";
 import { serveLab } from "../../lib/lab/mod.ts";
 import { client } from "../support/command.ts";
 
@@ -57,6 +58,11 @@ Deno.test("formatHead() hides the values that may be secrets, and escapes what c
 
 Deno.test("harmlessValue() shows a value that is no secret", () => {
   assertEquals(["Host", "Accept", "X-Request-Id"].map((name) => harmlessValue([name, "a"])), ["a", "a", "a"]);
+});
+
+Deno.test("harmlessValue() hides the password of a URL, and shows a challenge", () => {
+  const fields = [["Location", "https://me:secret@a/"], ["WWW-Authenticate", "Basic realm=x"]] as const;
+  assertEquals(fields.map(harmlessValue), ["https://me:***@a/", "Basic realm=x"]);
 });
 
 Deno.test("formatBreach() shows the problem alone, when the bytes of the frame are not known", () => {

@@ -413,9 +413,9 @@ Deno.test({
   },
 });
 
-Deno.test("check writes no control and direction characters of a server into its reports", async () => {
+Deno.test("check writes no control and direction characters, and no token, of a server into its reports", async () => {
   await using peer = rawPeer(async (socket) => {
-    await socket.upgrade("Sec-WebSocket-Protocol: \u009b31m\u0085");
+    await socket.upgrade("Sec-WebSocket-Protocol: wsproof.bearer.s3cret \u009b31m\u0085");
     await socket.untilGone();
   });
   const folder = await Deno.makeTempDir();
@@ -427,6 +427,7 @@ Deno.test("check writes no control and direction characters of a server into its
     const { stdout, stderr } = await check("--case-timeout", "1", ...reports, peer.url, name);
     for (const text of [stdout, stderr, ...await Promise.all(files.map((file) => Deno.readTextFile(file)))]) {
       assertEquals(text.split("\n"), text.split("\n").map(escapeUnprintable));
+      assertEquals(text.includes("s3cret"), false);
     }
     assertStringIncludes(await Deno.readTextFile(junit), "\\u009b31m");
   } finally {

@@ -156,3 +156,22 @@ Deno.test("HarRecorder.toJson() has no control and direction characters, and the
   assertEquals(json.replaceAll("\n", ""), escapeUnprintable(json.replaceAll("\n", "")));
   assertEquals(JSON.parse(json).log.entries[0]._webSocketMessages[0].data, message);
 });
+
+Deno.test("HarRecorder.toJson() has no token that a server repeats, and no password of its redirect", () => {
+  const token = "wsproof.bearer.b3Blbg";
+  const recorder = new HarRecorder({ url: "ws://127.0.0.1/" });
+  const frame = { code: 1008, reason: token };
+  const close = {
+    sent: null,
+    received: frame,
+    initiator: "peer",
+    end: "close-frame",
+    tcp: "peer",
+    detail: "",
+  } as const;
+  const fields = [["Location", "https://me:b3Blbg@a/"], ["Set-Cookie", "b3Blbg"]] as const;
+  const refusal = { from: "server", status: 302, problems: [], fields, body: `bad ${token}` } as const;
+  const json = recorder.toJson({ refusal, close });
+  assertStringIncludes(json, "wsproof.bearer.***");
+  assertEquals(json.includes("b3Blbg"), false, json);
+});
