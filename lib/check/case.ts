@@ -109,12 +109,24 @@ export interface Handshake {
 
 /** The answer to the opening handshake. */
 export interface HandshakeAnswer {
-  /** The status; 0 if the connection ended without an answer. */
+  /** The status; 0 without an answer. */
   readonly status: number;
   /** The head; without fields if there is none. */
   readonly head: HttpHead;
   /** The accept key that fits the request. */
   readonly acceptKey: string;
+  /** Why there is no status, where the connection did not just end. */
+  readonly problem?: string;
+}
+
+/**
+ * Says why there is no answer to the opening handshake.
+ *
+ * @param answer The answer, of status 0.
+ * @returns One line.
+ */
+export function noAnswer({ problem }: Pick<HandshakeAnswer, "problem">): string {
+  return problem ?? "Server ended TCP without an HTTP answer";
 }
 
 /** What is sent, and what may come back. */

@@ -4,7 +4,15 @@
  * @module
  */
 
-import type { Case, Ending, HandshakeAnswer, Judgement, Plan, Reply } from "./case.ts";
+import {
+  type Case,
+  type Ending,
+  type HandshakeAnswer,
+  type Judgement,
+  noAnswer,
+  type Plan,
+  type Reply,
+} from "./case.ts";
 import { breachOf } from "./breach.ts";
 import { differenceBetween, messagesOf, type SeenReply } from "./replies.ts";
 import { describeCloseCode } from "../protocol/close.ts";
@@ -77,13 +85,13 @@ function handshakeProblem({ handshake }: Plan, answer: HandshakeAnswer): Judgeme
   const { status } = answer;
   const wanted = handshake?.answer ?? "upgrade";
   if (wanted === "upgrade" && status !== 101) {
-    return fail(
-      status === 0 ? "Server did not answer the handshake" : `Server answered with status ${status}, not 101`,
-    );
+    return fail(status === 0 ? noAnswer(answer) : `Server answered with status ${status}, not 101`);
   }
   if (wanted === "refusal") {
     if (status === 101) return fail("Server answered with 101, and should have refused");
-    if (status === 0) return { grade: "unclean", reason: "Server ended TCP without an HTTP answer" };
+    if (status === 0) {
+      return { grade: answer.problem === undefined ? "unclean" : "fail", reason: noAnswer(answer) };
+    }
     if (status < 300) return fail(`Server answered with status ${status}, and should have refused`);
   }
   const problem = handshake?.problemOf?.(answer);

@@ -149,6 +149,9 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
   const { results, failed, comparison, ok, verdict, exitCode, counts, strict } = report;
   const lax = results.filter((result) => result.grade === "not-strict" && !failed.includes(result));
   const shown = failed.filter(({ test }) => comparison.unexpected.includes(test.id));
+  const unreachable = shown.filter(({ isUnreachable = false }) => isUnreachable);
+  // A server that has gone fails what is left: the first of these cases tells it.
+  const isRepeated = (result: CaseResult) => unreachable.indexOf(result) > 0;
   const title = (text: string) => paint(text, 1, options.color);
   const found = results.filter(({ grade, reason, test }) =>
     grade === "pass" && reason !== "" && FINDINGS.has(test.group)
@@ -162,7 +165,12 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
       "",
     ],
     ...comparison.known.length === 0 ? [] : [title("Known failures"), ...comparison.known.map((id) => `  ${id}`), ""],
-    ...shown.flatMap((result) => [...formatFailure(result, options), ""]),
+    ...shown.filter((result) => !isRepeated(result)).flatMap((result) => [...formatFailure(result, options), ""]),
+    ...unreachable.length < 2 ? [] : [
+      title("Without a connection"),
+      ...indented(`${unreachable.length - 1} more cases: the server may have ended`, options.columns),
+      "",
+    ],
     ...comparison.stale.length === 0 ? [] : [
       title("In the baseline, and passed or gone: take them out"),
       ...comparison.stale.map((id) => `  ${printable(id)}`),

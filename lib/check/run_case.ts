@@ -58,14 +58,10 @@ export interface CaseResult extends Judgement {
   readonly answer: string;
   /** Whether the request came in, and the answer went out; `false` by default. */
   readonly isClient?: boolean;
+  /** Whether there was no connection; `false` by default. */
+  readonly isUnreachable?: boolean;
   /** What went over the connection; of its frames only the first close frame, as the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
-}
-
-/** Thrown when there is no connection to judge a server by. */
-export class UnreachableError extends Error {
-  /** The name of the class. */
-  override readonly name = "UnreachableError";
 }
 
 /**
@@ -98,7 +94,8 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
     target.signal?.throwIfAborted();
     if (error instanceof OpenError) {
       if (error.failure === "no-connection") {
-        return resultOf(test, start, { grade: "fail", reason: `No connection: ${error.message}` }, progress);
+        const judgement = { grade: "fail", reason: `No connection: ${error.message}` } as const;
+        return { ...resultOf(test, start, judgement, progress), isUnreachable: true };
       }
     } else if (!(error instanceof TimeoutError)) throw error;
     progress = { ...progress, isLate: true };
@@ -119,7 +116,8 @@ interface Progress {
 }
 
 function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, target: CheckTarget): Judgement {
-  const none: HandshakeAnswer = { status: 0, head: { startLine: "", fields: [] }, acceptKey: "" };
+  const late = isLate ? { problem: "Server did not answer the handshake in time" } : {};
+  const none: HandshakeAnswer = { status: 0, head: { startLine: "", fields: [] }, acceptKey: "", ...late };
   const problem = judgeHandshake(test, plan, answer ?? none);
   if (problem) return problem;
   if (test.needs.includes("deflate") && !isDeflated(answer?.head)) {
@@ -167,7 +165,11 @@ async function playOver(
     if (!(error instanceof OpenError)) throw error;
     return;
   }
-  const got = { status: answer.status, head: answer.head, acceptKey };
+  const { status, problem } = answer;
+  const got: HandshakeAnswer = {
+    ...{ status, head: answer.head, acceptKey },
+    ...status === 0 && { problem: `Server's answer to the handshake is unreadable: ${problem}` },
+  };
   onProgress({ answer: got });
   if (answer.status !== 101 || wanted === "refusal") return;
   if ((plan.deflate && !isDeflated(answer.head)) || plan.skipReason?.(got) !== undefined) return;

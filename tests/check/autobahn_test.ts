@@ -12,7 +12,7 @@ import { type Fault, serveMutant } from "../support/mutant_server.ts";
 import { type Mutation, MUTATIONS } from "../support/mutants.ts";
 
 /** A deadline that a loaded machine keeps. */
-const CASE_TIMEOUT_MS = 40_000;
+const CASE_TIMEOUT_MS = 60_000;
 
 /** The deadline where something is late on purpose: who is silent for half of it is. */
 const SILENT_CASE_TIMEOUT_MS = 8000;

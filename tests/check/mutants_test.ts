@@ -21,7 +21,7 @@ const SLOW = /fail-fast-inside-frame/;
 const SHORT = CASES.filter(({ id, group }) => group !== "sizes" && group !== "deflate" && !SLOW.test(id));
 
 /** A deadline for loaded machines, where nothing must be late, in milliseconds. */
-const CASE_TIMEOUT_MS = 20_000;
+const CASE_TIMEOUT_MS = 60_000;
 
 /** The deadline for late cases, in milliseconds: a peer that is silent for half of it is late. */
 const SILENT_CASE_TIMEOUT_MS = 4000;

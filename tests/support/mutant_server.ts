@@ -19,7 +19,7 @@ export interface Fault {
   /** Changes the answer to the handshake. */
   readonly answer?: (startLine: string, fields: [string, string][], request: HttpHead) => [string, [string, string][]];
   /** Changes the fields of a refusal. */
-  readonly refusal?: (status: number) => [number, [string, string][]] | "drop";
+  readonly refusal?: (status: number) => [number, [string, string][]] | "drop" | "silence" | "noise";
   /** Changes each outgoing frame. */
   readonly frame?: (frame: RawFrame) => RawFrame[];
   /** Changes the code that fails a connection; `undefined` drops TCP. */
@@ -122,6 +122,8 @@ async function serveOne(connection: Deno.Conn, fault: Fault): Promise<void> {
     const made = fault.refusal?.(status) ??
       [status, status === 426 ? [["Sec-WebSocket-Version", "13"]] : []] as [number, [string, string][]];
     if (made === "drop") return;
+    if (made === "silence") return await NEVER;
+    if (made === "noise") return await writeAll(connection, new TextEncoder().encode("no\r\n\r\n"));
     return await writeAll(connection, encodeHead(`HTTP/1.1 ${made[0]} No`, [...made[1], ["Content-Length", "0"]]));
   }
   const [key = ""] = valuesOf(complete.head, "sec-websocket-key");

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Case, Handshake, HandshakeAnswer } from "../case.ts";
+import { type Case, type Handshake, type HandshakeAnswer, noAnswer } from "../case.ts";
 import { HELLO, make, NORMAL, plan, reply, send, text } from "./parts.ts";
 import { listOf, valuesOf } from "../../protocol/http_lines.ts";
 
@@ -304,9 +304,10 @@ const refused: readonly Test[] = ([
   profile,
 }));
 
-function noUpgrade({ status }: HandshakeAnswer): string | undefined {
+function noUpgrade(answer: HandshakeAnswer): string | undefined {
+  const { status } = answer;
   if (status === 101) return "Server answered with 101, and was not asked for this upgrade";
-  return status === 0 ? "Server ended TCP without an HTTP answer" : undefined;
+  return status === 0 ? noAnswer(answer) : undefined;
 }
 
 /** Requests for something else: any answer but 101 will do. */

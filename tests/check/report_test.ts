@@ -1,0 +1,50 @@
+/** What a report says of servers that give no answer, or have gone. */
+
+import { assertEquals } from "@std/assert";
+import { CASES } from "../../lib/check/cases/mod.ts";
+import { conclude, formatCheck } from "../../lib/check/report.ts";
+import type { CaseResult } from "../../lib/check/run_case.ts";
+import { runCases } from "../../lib/check/runner.ts";
+import { type Fault, serveMutant } from "../support/mutant_server.ts";
+
+async function resultsOf(fault: Fault, ids: readonly string[], caseTimeoutMs = 20_000): Promise<CaseResult[]> {
+  await using server = serveMutant(fault);
+  const cases = CASES.filter(({ id }) => ids.includes(id));
+  return await runCases(cases, { url: new URL(server.url), caseTimeoutMs, echoes: true }, { jobs: 8 });
+}
+
+for (
+  const [what, refusal, id, grade, reason] of [
+    ["ends TCP", "drop", "6455/4.2.1/no-key", "unclean", "Server ended TCP without an HTTP answer"],
+    ["ends TCP", "drop", "6455/4.2.1/no-upgrade", "fail", "Server ended TCP without an HTTP answer"],
+    ["keeps silent", "silence", "6455/4.2.1/no-key", "fail", "Server did not answer the handshake in time"],
+    ["keeps silent", "silence", "6455/4.2.1/no-upgrade", "fail", "Server did not answer the handshake in time"],
+    [
+      "answers with what is no HTTP",
+      "noise",
+      "6455/4.2.1/no-key",
+      "fail",
+      "Server's answer to the handshake is unreadable: it is not HTTP",
+    ],
+  ] as const
+) {
+  Deno.test(`runCases() tells of a server that ${what} where it should refuse, in ${id}`, async () => {
+    const [result] = await resultsOf({ refusal: () => refusal }, [id], refusal === "silence" ? 500 : 20_000);
+    assertEquals([result?.grade, result?.reason], [grade, reason]);
+  });
+}
+
+Deno.test("formatCheck() shows the first case without a connection, and counts the others", async () => {
+  const server = serveMutant({});
+  await server[Symbol.asyncDispose]();
+  const cases = CASES.filter(({ id }) => id.startsWith("6455/5.4/two-fragments"));
+  const target = { url: new URL(server.url), caseTimeoutMs: 20_000, echoes: true };
+  const results = await runCases(cases, target, { jobs: 1 });
+  const run = { url: server.url, profile: "quick", strict: false, startedAt: "", ms: 1, allIds: [] } as const;
+  const { failures } = formatCheck(conclude({ ...run, results }), { color: false, command: "again" });
+  assertEquals(failures.filter((line) => /^FAIL|^Without|more cases/.test(line.trim())), [
+    "FAIL 6455/5.4/two-fragments-together",
+    "Without a connection",
+    "  2 more cases: the server may have ended",
+  ]);
+});
