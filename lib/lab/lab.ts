@@ -15,6 +15,7 @@ import { listing } from "./listing.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
 import { closeFrameOf, closePayload } from "../peer/peer.ts";
 import type { Seen } from "../peer/player.ts";
+import type { CaseSet } from "./client_case.ts";
 import { MirrorQueryError, type MirrorRequest, parseMirrorRequest } from "./mirror_request.ts";
 import { DEFAULT_SILENCE_MS, MirrorVisit } from "./mirror_visit.ts";
 import { LabPeer } from "./peer.ts";
@@ -71,6 +72,10 @@ export interface ServeLabOptions {
   maxConnectionMs?: number;
   /** The longest silence of a client in a case before it is late, in milliseconds; 5 s by default. */
   silenceMs?: number;
+  /** The cases that harnesses count: all by default, or Autobahn's, whose handshakes all succeed. */
+  cases?: CaseSet;
+  /** Told of the results when a client asks for reports, which waits for it. It must not throw. */
+  onReports?: (reports: readonly CheckReport[]) => Promise<void>;
   /** Deadline for the head of a request, in milliseconds; 10 s by default, and at most `maxConnectionMs`. */
   headTimeoutMs?: number;
   /**
@@ -144,7 +149,7 @@ export async function startLab(options: ServeLabOptions = {}): Promise<LabServer
     urls,
     async reports() {
       await lab.board.settled();
-      return lab.board.agents.map((agent) => agent.report());
+      return lab.reports();
     },
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       const stopped = Promise.all(lab.servers.map((server) => server.stop("Lab is shutting down")));
@@ -162,6 +167,8 @@ class Lab implements WireHandler {
   readonly servers: WireServer[] = [];
   readonly maxConnectionMs: number;
   readonly silenceMs: number;
+  readonly cases: CaseSet;
+  readonly #onReports: (reports: readonly CheckReport[]) => Promise<void>;
   readonly onEvent: (event: EchoEvent) => void;
   readonly turns = new Turns();
   readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
@@ -173,7 +180,9 @@ class Lab implements WireHandler {
   #opened = 0;
 
   constructor(options: ServeLabOptions, maxConnectionMs: number) {
-    const { isPublic = false, onEvent = () => {}, silenceMs = DEFAULT_SILENCE_MS } = options;
+    const { isPublic = false, onEvent = () => {}, silenceMs = DEFAULT_SILENCE_MS, cases = "all" } = options;
+    this.cases = cases;
+    this.#onReports = options.onReports ?? (() => Promise.resolve());
     this.#isPublic = isPublic;
     this.silenceMs = silenceMs;
     this.onEvent = onEvent;
@@ -182,6 +191,10 @@ class Lab implements WireHandler {
 
   nextId(): number {
     return ++this.#opened;
+  }
+
+  reports(): CheckReport[] {
+    return this.board.agents.map((agent) => agent.report());
   }
 
   onAccept(): HeadRefusal | undefined {
@@ -245,9 +258,19 @@ class Lab implements WireHandler {
 
   #serveCase(upgrade: WireUpgrade, asked: Asked): WireConnection {
     const who = { id: this.nextId(), peer: describeAddr(upgrade.addr) };
-    const { board, budget, maxConnectionMs, silenceMs } = this;
+    const { board, budget, maxConnectionMs, silenceMs, cases } = this;
+    const onUpdate = () => this.#onReports(this.reports());
     const onEnd = (seen: Seen, ms: number) => this.onEvent({ type: "closed", ...who, ...recordOf(seen), ms });
-    const visit = new MirrorVisit(upgrade, { ...asked, board, budget, maxConnectionMs, silenceMs, onEnd });
+    const visit = new MirrorVisit(upgrade, {
+      ...asked,
+      board,
+      budget,
+      maxConnectionMs,
+      silenceMs,
+      cases,
+      onUpdate,
+      onEnd,
+    });
     this.onEvent({ type: "opened", ...who, path: shownPath(upgrade.target), protocol: upgrade.protocol });
     if (asked.asked.do === "runCase") {
       this.#runs++;

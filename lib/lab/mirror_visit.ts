@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { AnswerEdit, ClientCase } from "./client_case.ts";
-import { MIRROR_CASES } from "./mirror_cases.ts";
+import type { AnswerEdit, CaseSet, ClientCase } from "./client_case.ts";
+import { caseCountOf } from "./mirror_cases.ts";
 import type { MirrorRequest } from "./mirror_request.ts";
 import { MAX_MASKS, type Scoreboard } from "./scoreboard.ts";
 import { behaviorOf } from "../check/autobahn.ts";
@@ -55,6 +55,10 @@ export interface MirrorVisitOptions {
   readonly maxConnectionMs: number;
   /** The longest silence of the client before it is late, in milliseconds. */
   readonly silenceMs: number;
+  /** The cases that it counts. */
+  readonly cases: CaseSet;
+  /** Told that the client asks for reports; it waits for them. */
+  readonly onUpdate: () => Promise<void>;
   /** Told of the end. */
   readonly onEnd: (seen: Seen, ms: number) => void;
 }
@@ -160,7 +164,7 @@ export class MirrorVisit implements WireConnection, Holder {
     const { board } = this.#options;
     switch (asked.do) {
       case "getCaseCount":
-        return JSON.stringify(MIRROR_CASES.length);
+        return JSON.stringify(caseCountOf(this.#options.cases));
       case "getCaseInfo": {
         const { number, test } = asked.place;
         return JSON.stringify({ id: number, description: `${test.title} (${test.id}): ${test.rule}` });
@@ -175,6 +179,7 @@ export class MirrorVisit implements WireConnection, Holder {
       }
       case "updateReports":
         await board.find(asked.agent)?.settled();
+        await this.#options.onUpdate();
         return "";
     }
   }
