@@ -7,17 +7,16 @@
 
 import { STATUS_CODE } from "@std/http/status";
 import type { CheckReport } from "../check/report.ts";
-import type { EchoClosed, EchoEvent, EchoRefused } from "../server/policy.ts";
+import type { EchoEvent, EchoRefused } from "../server/policy.ts";
 import { describeAddr, MAX_PATH_CHARS } from "../server/gatekeeper.ts";
 import { answerTo, handshakeRefusal, type Refusal, subprotocolOf, viewOf } from "../server/handshake_refusal.ts";
 import { LabListener } from "./listener.ts";
 import { listing } from "./listing.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
-import { closeFrameOf, closePayload } from "../peer/peer.ts";
-import type { Seen } from "../peer/player.ts";
+import { closePayload } from "../peer/peer.ts";
 import type { CaseSet } from "./client_case.ts";
 import { MirrorQueryError, type MirrorRequest, parseMirrorRequest } from "./mirror_request.ts";
-import { DEFAULT_SILENCE_MS, MirrorVisit } from "./mirror_visit.ts";
+import { DEFAULT_SILENCE_MS, type MirrorEnd, MirrorVisit } from "./mirror_visit.ts";
 import { LabPeer } from "./peer.ts";
 import { reportsResponse } from "./reports.ts";
 import { Scoreboard } from "./scoreboard.ts";
@@ -42,7 +41,6 @@ import { Turns, untilEvents } from "../net/turns.ts";
 import type { HeadRequest } from "../net/request.ts";
 import type { Decision, WireConnection, WireHandler, WireUpgrade } from "../net/wire_handler.ts";
 import { HEAD_TIMEOUT_MS, type HeadRefusal, WireServer } from "../net/wire_server.ts";
-import { OPCODE } from "../protocol/frame.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** Lifetime of a connection of the lab behind its request unless told otherwise, in milliseconds: 60 s. */
@@ -70,12 +68,6 @@ export interface ServeLabOptions {
   port?: number;
   /** Lifetime of a connection behind its request, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
-  /** The longest silence of a client in a case before it is late, in milliseconds; 5 s by default. */
-  silenceMs?: number;
-  /** The cases that harnesses count: all by default, or Autobahn's, whose handshakes all succeed. */
-  cases?: CaseSet;
-  /** Told of the results when a client asks for reports, which waits for it. It must not throw. */
-  onReports?: (reports: readonly CheckReport[]) => Promise<void>;
   /** Deadline for the head of a request, in milliseconds; 10 s by default, and at most `maxConnectionMs`. */
   headTimeoutMs?: number;
   /**
@@ -88,6 +80,16 @@ export interface ServeLabOptions {
    * refused; and of trouble.
    */
   onEvent?: (event: EchoEvent) => void;
+}
+
+/** Options of {@linkcode startLab}. */
+export interface StartLabOptions extends ServeLabOptions {
+  /** The longest silence of a client in a case before it is late, in milliseconds; 5 s by default. */
+  silenceMs?: number;
+  /** The cases that harnesses count: all by default, or Autobahn's, whose handshakes all succeed. */
+  cases?: CaseSet;
+  /** Told of the results when a client asks for reports, which waits for it. It must not throw. */
+  onReports?: (reports: readonly CheckReport[]) => Promise<void>;
 }
 
 /** A lab that listens. */
@@ -132,7 +134,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
  * @returns The lab.
  * @throws {ListenError} If it cannot listen there.
  */
-export async function startLab(options: ServeLabOptions = {}): Promise<LabServer> {
+export async function startLab(options: StartLabOptions = {}): Promise<LabServer> {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, maxConnectionMs = DEFAULT_MAX_CONNECTION_MS } = options;
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   const lab = new Lab(options, maxConnectionMs);
@@ -179,7 +181,7 @@ class Lab implements WireHandler {
   readonly #isPublic: boolean;
   #opened = 0;
 
-  constructor(options: ServeLabOptions, maxConnectionMs: number) {
+  constructor(options: StartLabOptions, maxConnectionMs: number) {
     const { isPublic = false, onEvent = () => {}, silenceMs = DEFAULT_SILENCE_MS, cases = "all" } = options;
     this.cases = cases;
     this.#onReports = options.onReports ?? (() => Promise.resolve());
@@ -260,7 +262,7 @@ class Lab implements WireHandler {
     const who = { id: this.nextId(), peer: describeAddr(upgrade.addr) };
     const { board, budget, maxConnectionMs, silenceMs, cases } = this;
     const onUpdate = () => this.#onReports(this.reports());
-    const onEnd = (seen: Seen, ms: number) => this.onEvent({ type: "closed", ...who, ...recordOf(seen), ms });
+    const onEnd = (end: MirrorEnd) => this.onEvent({ type: "closed", ...who, ...end });
     const visit = new MirrorVisit(upgrade, {
       ...asked,
       board,
@@ -306,22 +308,6 @@ const BUSY: Refusal = {
   cause: "connections",
   text: `The lab runs as many cases as it takes: ${MAX_RUNS}.`,
 };
-
-/** How a connection ended that ran a case, for the log. */
-function recordOf({ frames, sentClose, end }: Seen): Omit<EchoClosed, "type" | "id" | "peer" | "ms"> {
-  const close = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
-  const data = frames.filter(({ opcode }) => opcode < OPCODE.close);
-  return {
-    sent: sentClose === null ? null : { code: sentClose, reason: "" },
-    received: close === undefined ? null : closeFrameOf(close),
-    initiator: "not-known",
-    end: close === undefined ? "no-close-frame" : "close-frame",
-    tcp: end === "none" ? "local" : "not-known",
-    detail: "",
-    messages: data.filter(({ final }) => final).length,
-    bytes: data.reduce((sum, { length }) => sum + length, 0),
-  };
-}
 
 /** One connection, from the answer to its handshake to the end. */
 class Visit implements WireConnection {

@@ -14,6 +14,7 @@ import { judge, leveled } from "../check/judge.ts";
 import type { CaseResult } from "../check/run_case.ts";
 import type { WireConnection, WireUpgrade } from "../net/wire_handler.ts";
 import { encodeRawFrame } from "../peer/frame.ts";
+import { closeFrameOf } from "../peer/peer.ts";
 import { Player, type Seen } from "../peer/player.ts";
 import type { ScriptFrame } from "../peer/script.ts";
 import { RawSocket } from "../peer/socket.ts";
@@ -28,6 +29,7 @@ import { encodeHead } from "../protocol/http_lines.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { viewOf } from "../server/handshake_refusal.ts";
 import type { Holder, MemoryBudget } from "../server/budget.ts";
+import type { EchoClosed } from "../server/policy.ts";
 
 /** The longest silence of a client before it is late, unless told otherwise, in milliseconds: 5 s. */
 export const DEFAULT_SILENCE_MS = 5000;
@@ -40,6 +42,9 @@ const CHOP_PAUSE_MS = 1;
 
 /** The memory of a kept frame besides its payload, in bytes: 384. Empty frames take it too. */
 export const FRAME_BYTES = 384;
+
+/** The end of a visit, for the log. */
+export type MirrorEnd = Omit<EchoClosed, "type" | "id" | "peer">;
 
 /** What a visit is told. */
 export interface MirrorVisitOptions {
@@ -60,7 +65,7 @@ export interface MirrorVisitOptions {
   /** Told that the client asks for reports; it waits for them. */
   readonly onUpdate: () => Promise<void>;
   /** Told of the end. */
-  readonly onEnd: (seen: Seen, ms: number) => void;
+  readonly onEnd: (end: MirrorEnd) => void;
 }
 
 /** A connection that plays one case, or says one message and closes. */
@@ -102,7 +107,7 @@ export class MirrorVisit implements WireConnection, Holder {
       budget.release(this);
       this.#socket.close();
       this.#end.resolve();
-      onEnd(this.#player.seen(), performance.now() - this.#since);
+      onEnd({ ...recordOf(this.#player.seen()), ms: performance.now() - this.#since });
     }
   }
 
@@ -307,4 +312,20 @@ export class MirrorVisit implements WireConnection, Holder {
       seen,
     };
   }
+}
+
+/** How a connection ended that ran a case, for the log. */
+function recordOf({ frames, sentClose, end }: Seen): Omit<MirrorEnd, "ms"> {
+  const close = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
+  const data = frames.filter(({ opcode }) => opcode < OPCODE.close);
+  return {
+    sent: sentClose === null ? null : { code: sentClose, reason: "" },
+    received: close === undefined ? null : closeFrameOf(close),
+    initiator: "not-known",
+    end: close === undefined ? "no-close-frame" : "close-frame",
+    tcp: end === "none" ? "local" : "not-known",
+    detail: "",
+    messages: data.filter(({ final }) => final).length,
+    bytes: data.reduce((sum, { length }) => sum + length, 0),
+  };
 }
