@@ -99,7 +99,8 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const line = parseServerLine(args, PROCESS);
   if (line.has("help")) {
     const columns = columnsOf(Deno.stdout);
-    return print(help(columns).flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
+    const lines = line.has("lab") ? labHelp(columns) : help(columns);
+    return print(lines.flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
   }
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
@@ -232,7 +233,8 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
 
 /** Starts the lab; imported here, as the echo does not need it. */
 async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
-  const { serve, lab, labSettings: { cases, reports: folder } } = settings;
+  const { serve, lab, labSettings: { cases, reports: folder, harness } } = settings;
+  if (harness) await assertMayRun();
   const { startLab: open } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // The lab's Node sockets would throw where nobody can catch it.
@@ -261,6 +263,15 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   const server = await open({ ...options, onReports });
   url = server.url;
   return { server, loading: Promise.resolve(), reports: server.reports };
+}
+
+/** Without the permission the harness would fail only once the lab listens. */
+async function assertMayRun(): Promise<void> {
+  const { SHELL } = await import("./lib/cli/harness.ts");
+  if (Deno.permissions.querySync({ name: "run", command: SHELL }).state === "granted") return;
+  throw new UsageError(
+    `Option --run has no permission to start "${SHELL}": run deno task lab:run, or give --allow-run=${SHELL}`,
+  );
 }
 
 function print(text: string): number {

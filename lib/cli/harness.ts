@@ -19,6 +19,11 @@ export const DEFAULT_RUN_TIMEOUT_MS = 600_000;
 /** Time between SIGTERM and SIGKILL for a harness, in milliseconds: 2 s. */
 const KILL_MS = 2000;
 
+const IS_WINDOWS = Deno.build.os === "windows";
+
+/** The program that runs the command of a harness. */
+export const SHELL = IS_WINDOWS ? "cmd" : "sh";
+
 /** A harness. */
 export interface Harness {
   /** The command, for `sh`. */
@@ -46,13 +51,11 @@ export interface HarnessEnd {
  */
 export async function runHarness(harness: Harness, url: string, signal: AbortSignal): Promise<HarnessEnd> {
   const { command, timeoutMs } = harness;
-  const isWindows = Deno.build.os === "windows";
-  const [shell, option] = isWindows ? ["cmd", "/c"] : ["sh", "-c"];
-  const child = new Deno.Command(shell, {
-    args: [option, command],
+  const child = new Deno.Command(SHELL, {
+    args: [IS_WINDOWS ? "/c" : "-c", command],
     env: { [LAB_URL_VARIABLE]: url },
     // A group of its own: the harness ends with all its children.
-    detached: !isWindows,
+    detached: !IS_WINDOWS,
     stdin: "null",
     stdout: "inherit",
     stderr: "inherit",

@@ -112,6 +112,10 @@ for (
   const [args, line] of [
     [["--cases", "autobahn"], "Option --cases belongs to --lab: give both"],
     [["--reports", "x"], "Option --reports belongs to --lab: give both"],
+    [
+      ["--lab", "--run", "true"],
+      'Option --run has no permission to start "sh": run deno task lab:run, or give --allow-run=sh',
+    ],
     [["--lab", "--cases", "most"], 'Option --cases cannot be "most": give all or autobahn'],
     [["--lab", "--reports", ""], "Option --reports names no folder: give one, as in --reports reports"],
     [
@@ -127,3 +131,11 @@ for (
     assertEquals([code, stderr], [2, `wsproof: ${line}\n`]);
   });
 }
+
+Deno.test("server --lab --help is the help of the lab, without the options of the echo", async () => {
+  const { code, stdout } = await outcomeOf(start("server.ts", ["--lab", "--help"]));
+  assertEquals(code, 0);
+  assertMatch(stdout, /^wsproof's lab: /);
+  assertStringIncludes(stdout, "--reports DIR");
+  assertEquals(stdout.includes("--max-message"), false);
+});
