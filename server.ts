@@ -29,8 +29,10 @@ import {
   SERVER_OPTIONS,
   type ServerSettings,
 } from "./lib/cli/server_settings.ts";
-import type { Harness, HarnessVerdict } from "./lib/cli/harness.ts";
+import type { HarnessVerdict } from "./lib/cli/harness.ts";
+import type { LabSettings } from "./lib/cli/lab_settings.ts";
 import type { LabServer } from "./lib/lab/lab.ts";
+import type { CheckReport } from "./lib/check/report.ts";
 import { columnsOf, PROCESS } from "./lib/cli/environment.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { DEFAULT_PORT } from "./lib/connection/connection.ts";
@@ -97,7 +99,8 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const line = parseServerLine(args, PROCESS);
   if (line.has("help")) {
     const columns = columnsOf(Deno.stdout);
-    return print(help(columns).flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
+    const lines = line.has("lab") ? labHelp(columns) : help(columns);
+    return print(lines.flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
   }
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
   const settings = await readServerSettings(line, PROCESS);
@@ -117,7 +120,7 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   for (const url of server.urls) log.tell({ type: "listening", url });
   await loading;
 
-  const verdict = settings.harness && reports && await judgeHarness(settings.harness, server.url, reports, signal);
+  const verdict = reports && await judgeHarness(settings.labSettings, server.url, reports, signal);
   if (!verdict) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   log.tell({ type: "draining" });
   const { shutdownTimeoutMs } = settings;
@@ -130,12 +133,15 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const unread = await log.flush(FLUSH_TIMEOUT_MS);
   if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost, as nobody reads it`);
   await errors.flush(FLUSH_TIMEOUT_MS);
-  if (verdict) print(verdict.lines.join("\n"));
+  if (verdict) print(verdict.lines.flatMap((line) => wrapLine(line, columnsOf(Deno.stdout), HANG)).join("\n"));
   return verdict?.exitCode ?? EXIT_CODES.proven;
 }
 
 /** Deadline for flushing the log, and then the errors, in milliseconds: half a second each. */
 const FLUSH_TIMEOUT_MS = 500;
+
+/** The columns before the words on a case: 13. */
+const HANG = 13;
 
 /** A listening server, and its pending imports. */
 interface Started {
@@ -145,16 +151,21 @@ interface Started {
   readonly reports?: LabServer["reports"];
 }
 
-/** Runs a client's harness, and judges it. */
+/** Runs a client's harness if there is one, judges it, and writes the reports. */
 async function judgeHarness(
-  harness: Harness,
+  { harness, cases, reports: folder }: LabSettings,
   url: string,
   reports: LabServer["reports"],
   signal: AbortSignal,
-): Promise<HarnessVerdict> {
+): Promise<HarnessVerdict | undefined> {
+  if (!harness) return undefined;
   const { concludeHarness, runHarness } = await import("./lib/cli/harness.ts");
   const end = await runHarness(harness, url, signal);
-  return concludeHarness(end, await reports(), harness.timeoutMs);
+  const found = await reports();
+  if (folder !== undefined) await (await import("./lib/cli/lab_reports.ts")).writeLabReports(folder, found, url);
+  const { timeoutMs } = harness;
+  const caseCount = (await import("./lib/lab/mirror_cases.ts")).caseCountOf(cases);
+  return concludeHarness(end, found, { timeoutMs, caseCount, ...(folder !== undefined && { reports: folder }) });
 }
 
 function startEcho(settings: ServerSettings, addresses: readonly string[], log: EventLog): Started {
@@ -222,7 +233,8 @@ function fitted(serve: ServeEchoOptions): ServeEchoOptions {
 
 /** Starts the lab; imported here, as the echo does not need it. */
 async function startLab(settings: ServerSettings, addresses: readonly string[], { tell }: EventLog): Promise<Started> {
-  const { serve, lab } = settings;
+  const { serve, lab, labSettings: { cases, reports: folder, harness } } = settings;
+  if (harness) await assertMayRun();
   const { startLab: open } = await import("./lib/lab/lab.ts");
   const { hostname, port } = serve;
   // The lab's Node sockets would throw where nobody can catch it.
@@ -238,9 +250,28 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
     );
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));
-  const options = { addresses, ...(port !== undefined && { port }), isPublic: lab === "public", onEvent: tell };
-  const server = await open(options);
+  const options = { addresses, ...(port !== undefined && { port }), isPublic: lab === "public", cases, onEvent: tell };
+  let url = "";
+  const { createReportsFolder, writeLabReports } = await import("./lib/cli/lab_reports.ts");
+  if (folder !== undefined) await createReportsFolder(folder);
+  const onReports = async (reports: readonly CheckReport[]) => {
+    if (folder === undefined) return;
+    await writeLabReports(folder, reports, url).catch((error) =>
+      tell({ type: "trouble", kind: "runtime", error: `Cannot write the reports: ${messageOf(error)}` })
+    );
+  };
+  const server = await open({ ...options, onReports });
+  url = server.url;
   return { server, loading: Promise.resolve(), reports: server.reports };
+}
+
+/** Without the permission the harness would fail only once the lab listens. */
+async function assertMayRun(): Promise<void> {
+  const { SHELL } = await import("./lib/cli/harness.ts");
+  if (Deno.permissions.querySync({ name: "run", command: SHELL }).state === "granted") return;
+  throw new UsageError(
+    `Option --run has no permission to start "${SHELL}": run deno task lab:run, or give --allow-run=${SHELL}`,
+  );
 }
 
 function print(text: string): number {

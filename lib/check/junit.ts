@@ -35,7 +35,9 @@ function suiteOf(group: string, results: readonly CaseResult[], report: CheckRep
   const seconds = secondsOf(results.reduce((sum, { ms }) => sum + ms, 0));
   return [
     `  <testsuite name="${escape(group)}" tests="${results.length}" failures="${failures}" skipped="${skipped}" ` +
-    `time="${seconds}" timestamp="${escape(report.startedAt)}" hostname="${escape(new URL(report.url).host)}">`,
+    `time="${seconds}" timestamp="${escape(report.startedAt)}" hostname="${
+      escape(URL.parse(report.url)?.host ?? report.url)
+    }">`,
     ...results.flatMap((result) => caseLines(result, report)),
     "  </testsuite>",
   ];

@@ -19,6 +19,11 @@ export const DEFAULT_RUN_TIMEOUT_MS = 600_000;
 /** Time between SIGTERM and SIGKILL for a harness, in milliseconds: 2 s. */
 const KILL_MS = 2000;
 
+const IS_WINDOWS = Deno.build.os === "windows";
+
+/** The program that runs the command of a harness. */
+export const SHELL = IS_WINDOWS ? "cmd" : "sh";
+
 /** A harness. */
 export interface Harness {
   /** The command, for `sh`. */
@@ -46,13 +51,11 @@ export interface HarnessEnd {
  */
 export async function runHarness(harness: Harness, url: string, signal: AbortSignal): Promise<HarnessEnd> {
   const { command, timeoutMs } = harness;
-  const isWindows = Deno.build.os === "windows";
-  const [shell, option] = isWindows ? ["cmd", "/c"] : ["sh", "-c"];
-  const child = new Deno.Command(shell, {
-    args: [option, command],
+  const child = new Deno.Command(SHELL, {
+    args: [IS_WINDOWS ? "/c" : "-c", command],
     env: { [LAB_URL_VARIABLE]: url },
     // A group of its own: the harness ends with all its children.
-    detached: !isWindows,
+    detached: !IS_WINDOWS,
     stdin: "null",
     stdout: "inherit",
     stderr: "inherit",
@@ -90,12 +93,22 @@ export interface HarnessVerdict {
   readonly lines: readonly string[];
 }
 
+/** What a verdict depends on besides the clients. */
+export interface HarnessRun {
+  /** The deadline of the harness, in milliseconds. */
+  readonly timeoutMs: number;
+  /** The number of cases that the harness counts. */
+  readonly caseCount: number;
+  /** The folder with the reports, if any. */
+  readonly reports?: string;
+}
+
 /**
  * Judges a harness and its cases.
  *
  * @param end How the harness ended.
  * @param reports Its clients' reports.
- * @param timeoutMs Its deadline, in milliseconds.
+ * @param run The deadline, the cases and the folder.
  * @returns The harness's own code if it failed, 9 if a case failed, 3 if no case ran, 5 if its deadline passed.
  *
  * @example
@@ -103,13 +116,19 @@ export interface HarnessVerdict {
  * import { concludeHarness } from "./harness.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(concludeHarness({ code: 2, isLate: false }, [], 1000).exitCode, 2);
- * assertEquals(concludeHarness({ code: 0, isLate: false }, [], 1000).exitCode, 3);
- * assertEquals(concludeHarness({ code: undefined, isLate: true }, [], 1000).exitCode, 5);
+ * const run = { timeoutMs: 1000, caseCount: 301 };
+ * assertEquals(concludeHarness({ code: 2, isLate: false }, [], run).exitCode, 2);
+ * assertEquals(concludeHarness({ code: 0, isLate: false }, [], run).exitCode, 3);
+ * assertEquals(concludeHarness({ code: undefined, isLate: true }, [], run).exitCode, 5);
  * ```
  */
-export function concludeHarness(end: HarnessEnd, reports: readonly CheckReport[], timeoutMs: number): HarnessVerdict {
-  const lines = reports.flatMap(reportLines);
+export function concludeHarness(
+  end: HarnessEnd,
+  reports: readonly CheckReport[],
+  { timeoutMs, caseCount, reports: folder }: HarnessRun,
+): HarnessVerdict {
+  const lines = reports.flatMap((report) => reportLines(report, caseCount));
+  if (folder !== undefined) lines.push(`Reports are in ${folder}`);
   const done = (exitCode: number, words: string) => ({ exitCode, lines: [...lines, words] });
   if (end.code === undefined && !end.isLate) return done(EXIT_CODES.interrupted, "interrupted (exit 130)");
   if (end.code === undefined) {
@@ -123,14 +142,16 @@ export function concludeHarness(end: HarnessEnd, reports: readonly CheckReport[]
   if (failed === 0) return done(EXIT_CODES.proven, "proven (exit 0)");
   return done(
     EXIT_CODES["not-conformant"],
-    `not-conformant (exit 9): ${failed} ${failed === 1 ? "case" : "cases"} failed`,
+    `not-conformant (exit 9): ${failed} ${failed === 1 ? "case" : "cases"} failed${folder === undefined ? FRAMES : ""}`,
   );
 }
 
-function reportLines({ url, counts, results }: CheckReport): string[] {
+const FRAMES = "; for the frames add --reports DIR";
+
+function reportLines({ url, counts, results }: CheckReport, total: number): string[] {
   const bad = results.filter(({ grade }) => grade !== "pass" && grade !== "skipped");
   return [
-    `${printable(url)}: ${countsInWords(counts)}`,
+    `${printable(url)}: ${countsInWords(counts)}${results.length < total ? `, ${total - results.length} not run` : ""}`,
     ...bad.map(({ test, grade, reason }) => {
       const [number] = test.autobahn ?? [];
       return `  ${grade.padEnd(10)} ${number === undefined ? "" : `${number} `}${test.id}: ${printable(reason)}`;

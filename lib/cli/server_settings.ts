@@ -23,7 +23,7 @@ import {
   text,
   whole,
 } from "./options.ts";
-import { DEFAULT_RUN_TIMEOUT_MS, type Harness } from "./harness.ts";
+import { LAB_ONLY, type LabSettings, readLabSettings } from "./lab_settings.ts";
 import { readMaxMessage, TRANSPORTS } from "./transport_options.ts";
 import type { EchoPolicy } from "../server/policy.ts";
 import { LOG_FORMS, type LogForm } from "../server/log.ts";
@@ -186,33 +186,7 @@ const OPTIONS = {
     help: ["Seconds that the end of the server may take,", "for which peers can answer (default 5)"],
     ...ECHO_PLACE,
   }),
-  lab: flag({
-    name: "lab",
-    help: ["Be a peer that misbehaves on request, to test", "clients with; GET / lists what its paths do"],
-    ...PLACE,
-  }),
-  labPublic: flag({
-    name: "lab-public",
-    help: ["Let --lab listen on an address that is not", "a loopback address"],
-    ...PLACE,
-  }),
-  run: text({
-    name: "run",
-    value: "COMMAND",
-    help: [
-      "Start a client's harness against the lab, with",
-      "the lab's URL in WSPROOF_LAB_URL; exit with its",
-      "code, or 9 if a case failed",
-    ],
-    variable: "none",
-    ...PLACE,
-  }),
-  runTimeout: seconds({
-    name: "run-timeout",
-    value: "S",
-    help: ["Seconds that the harness may take (default 600)"],
-    ...PLACE,
-  }),
+  ...LAB_ONLY,
   log: choice({ name: "log", value: "FORM", help: ["text (default), json or none"], choices: LOG_FORMS }),
   quiet: flag({ name: "quiet", short: "q", help: ["The same as --log none"], overruledBy: "log" }),
   help: flag({ name: "help", short: "h", help: ["Show this help"], variable: "none" }),
@@ -239,8 +213,8 @@ export interface ServerSettings {
   readonly log: LogForm;
   /** Whether it is the lab, and on which addresses the lab may listen. */
   readonly lab: "no" | "local" | "public";
-  /** The harness for the lab, if any. */
-  readonly harness?: Harness;
+  /** Settings of the lab alone. */
+  readonly labSettings: LabSettings;
   /** A note for the operator; empty if there is none. */
   readonly note: string;
 }
@@ -299,7 +273,7 @@ export async function readServerSettings(
     throw source.error(OPTIONS.transport, 'cannot be "wire" with deno serve: use server.ts');
   }
   const lab = readLab(source, environment);
-  const harness = readHarness(source);
+  const labSettings = readLabSettings(source);
   return {
     lab,
     workers: readWorkers(source, transport),
@@ -311,8 +285,8 @@ export async function readServerSettings(
     },
     shutdownTimeoutMs: source.value(OPTIONS.shutdownTimeout),
     // Beside the output of a harness, a log of every connection is noise.
-    log: source.has(OPTIONS.quiet) ? "none" : source.value(OPTIONS.log) ?? (harness ? "none" : "text"),
-    ...defined({ harness }),
+    log: source.has(OPTIONS.quiet) ? "none" : source.value(OPTIONS.log) ?? (labSettings.harness ? "none" : "text"),
+    labSettings,
     note: environment.mayRead(variableOf(OPTIONS.token.name))
       ? unknownVariables(environment.names(), SERVER_OPTIONS)
       : NO_ENVIRONMENT,
@@ -327,7 +301,7 @@ const NO_ENVIRONMENT =
 function readLab(source: Source, environment: Environment): ServerSettings["lab"] {
   const isPublic = source.has(OPTIONS.labPublic);
   if (!source.has(OPTIONS.lab)) {
-    for (const option of [OPTIONS.labPublic, OPTIONS.run, OPTIONS.runTimeout]) {
+    for (const option of Object.values(LAB_ONLY)) {
       if (source.has(option)) throw source.error(option, "belongs to --lab: give both");
     }
     return "no";
@@ -338,13 +312,6 @@ function readLab(source: Source, environment: Environment): ServerSettings["lab"
   }
   source.assertGoWith(LAB, SERVER_OPTIONS);
   return isPublic ? "public" : "local";
-}
-
-function readHarness(source: Source): Harness | undefined {
-  const [command, timeoutMs] = [source.value(OPTIONS.run), source.value(OPTIONS.runTimeout)];
-  if (command !== undefined) return { command, timeoutMs: timeoutMs ?? DEFAULT_RUN_TIMEOUT_MS };
-  if (timeoutMs !== undefined) throw source.error(OPTIONS.runTimeout, "belongs to --run: give both");
-  return undefined;
 }
 
 async function readPolicy(

@@ -37,6 +37,12 @@ export interface AgentTraits {
   readonly visits: readonly number[];
 }
 
+/** The sets of cases that a harness can count. */
+export const CASE_SETS = ["all", "autobahn"] as const;
+
+/** The name of a set. */
+export type CaseSet = typeof CASE_SETS[number];
+
 /** One case for clients. */
 export interface ClientCase {
   /** The number in Autobahn's order where there is one, else the name. Clients choose by it, or by the place in the list. */

@@ -7,16 +7,16 @@
 
 import { STATUS_CODE } from "@std/http/status";
 import type { CheckReport } from "../check/report.ts";
-import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type EchoClosed, type EchoEvent, type EchoRefused } from "../server/policy.ts";
+import { DEFAULT_SHUTDOWN_TIMEOUT_MS, type EchoEvent, type EchoRefused } from "../server/policy.ts";
 import { describeAddr, MAX_PATH_CHARS } from "../server/gatekeeper.ts";
 import { answerTo, handshakeRefusal, type Refusal, subprotocolOf, viewOf } from "../server/handshake_refusal.ts";
 import { LabListener } from "./listener.ts";
 import { listing } from "./listing.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
-import { closeFrameOf, closePayload } from "../peer/peer.ts";
-import type { Seen } from "../peer/player.ts";
+import { closePayload } from "../peer/peer.ts";
+import type { CaseSet } from "./client_case.ts";
 import { MirrorQueryError, type MirrorRequest, parseMirrorRequest } from "./mirror_request.ts";
-import { DEFAULT_SILENCE_MS, MirrorVisit } from "./mirror_visit.ts";
+import { DEFAULT_SILENCE_MS, type MirrorEnd, MirrorVisit } from "./mirror_visit.ts";
 import { LabPeer } from "./peer.ts";
 import { reportsResponse } from "./reports.ts";
 import { Scoreboard } from "./scoreboard.ts";
@@ -41,7 +41,6 @@ import { Turns, untilEvents } from "../net/turns.ts";
 import type { HeadRequest } from "../net/request.ts";
 import type { Decision, WireConnection, WireHandler, WireUpgrade } from "../net/wire_handler.ts";
 import { HEAD_TIMEOUT_MS, type HeadRefusal, WireServer } from "../net/wire_server.ts";
-import { OPCODE } from "../protocol/frame.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 
 /** Default lifetime of a lab connection after its request, in milliseconds: 60 s. */
@@ -69,8 +68,6 @@ export interface ServeLabOptions {
   port?: number;
   /** Lifetime of a connection after its request, in milliseconds; 60 s by default. */
   maxConnectionMs?: number;
-  /** The longest silence of a client in a case before it is late, in milliseconds; 5 s by default. */
-  silenceMs?: number;
   /** Deadline for a request head, in milliseconds; 10 s by default, at most `maxConnectionMs`. */
   headTimeoutMs?: number;
   /**
@@ -83,6 +80,16 @@ export interface ServeLabOptions {
    * for trouble.
    */
   onEvent?: (event: EchoEvent) => void;
+}
+
+/** Options of {@linkcode startLab}. */
+export interface StartLabOptions extends ServeLabOptions {
+  /** The longest silence of a client in a case before it is late, in milliseconds; 5 s by default. */
+  silenceMs?: number;
+  /** The cases that harnesses count: all by default, or Autobahn's, whose handshakes all succeed. */
+  cases?: CaseSet;
+  /** Told of the results when a client asks for reports, which waits for it. It must not throw. */
+  onReports?: (reports: readonly CheckReport[]) => Promise<void>;
 }
 
 /** A running lab. */
@@ -127,7 +134,7 @@ export async function serveLab(options: ServeLabOptions = {}): Promise<Listening
  * @returns The lab.
  * @throws {ListenError} If it cannot listen there.
  */
-export async function startLab(options: ServeLabOptions = {}): Promise<LabServer> {
+export async function startLab(options: StartLabOptions = {}): Promise<LabServer> {
   const { hostname = "127.0.0.1", port = DEFAULT_PORT, maxConnectionMs = DEFAULT_MAX_CONNECTION_MS } = options;
   const { addresses = hostname === "localhost" ? LOOPBACK_ADDRESSES : [hostname] } = options;
   const lab = new Lab(options, maxConnectionMs);
@@ -144,7 +151,7 @@ export async function startLab(options: ServeLabOptions = {}): Promise<LabServer
     urls,
     async reports() {
       await lab.board.settled();
-      return lab.board.agents.map((agent) => agent.report());
+      return lab.reports();
     },
     async shutdown({ timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = {}) {
       const stopped = Promise.all(lab.servers.map((server) => server.stop("Lab is shutting down")));
@@ -162,6 +169,8 @@ class Lab implements WireHandler {
   readonly servers: WireServer[] = [];
   readonly maxConnectionMs: number;
   readonly silenceMs: number;
+  readonly cases: CaseSet;
+  readonly #onReports: (reports: readonly CheckReport[]) => Promise<void>;
   readonly onEvent: (event: EchoEvent) => void;
   readonly turns = new Turns();
   readonly budget = new MemoryBudget(LAB_BUDGET_BYTES);
@@ -172,8 +181,10 @@ class Lab implements WireHandler {
   readonly #isPublic: boolean;
   #opened = 0;
 
-  constructor(options: ServeLabOptions, maxConnectionMs: number) {
-    const { isPublic = false, onEvent = () => {}, silenceMs = DEFAULT_SILENCE_MS } = options;
+  constructor(options: StartLabOptions, maxConnectionMs: number) {
+    const { isPublic = false, onEvent = () => {}, silenceMs = DEFAULT_SILENCE_MS, cases = "all" } = options;
+    this.cases = cases;
+    this.#onReports = options.onReports ?? (() => Promise.resolve());
     this.#isPublic = isPublic;
     this.silenceMs = silenceMs;
     this.onEvent = onEvent;
@@ -182,6 +193,10 @@ class Lab implements WireHandler {
 
   nextId(): number {
     return ++this.#opened;
+  }
+
+  reports(): CheckReport[] {
+    return this.board.agents.map((agent) => agent.report());
   }
 
   onAccept(): HeadRefusal | undefined {
@@ -245,9 +260,19 @@ class Lab implements WireHandler {
 
   #serveCase(upgrade: WireUpgrade, asked: Asked): WireConnection {
     const who = { id: this.nextId(), peer: describeAddr(upgrade.addr) };
-    const { board, budget, maxConnectionMs, silenceMs } = this;
-    const onEnd = (seen: Seen, ms: number) => this.onEvent({ type: "closed", ...who, ...recordOf(seen), ms });
-    const visit = new MirrorVisit(upgrade, { ...asked, board, budget, maxConnectionMs, silenceMs, onEnd });
+    const { board, budget, maxConnectionMs, silenceMs, cases } = this;
+    const onUpdate = () => this.#onReports(this.reports());
+    const onEnd = (end: MirrorEnd) => this.onEvent({ type: "closed", ...who, ...end });
+    const visit = new MirrorVisit(upgrade, {
+      ...asked,
+      board,
+      budget,
+      maxConnectionMs,
+      silenceMs,
+      cases,
+      onUpdate,
+      onEnd,
+    });
     this.onEvent({ type: "opened", ...who, path: shownPath(upgrade.target), protocol: upgrade.protocol });
     if (asked.asked.do === "runCase") {
       this.#runs++;
@@ -283,22 +308,6 @@ const BUSY: Refusal = {
   cause: "connections",
   text: `The lab runs as many cases as it takes: ${MAX_RUNS}.`,
 };
-
-/** The close record of a case, for the log. */
-function recordOf({ frames, sentClose, end }: Seen): Omit<EchoClosed, "type" | "id" | "peer" | "ms"> {
-  const close = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
-  const data = frames.filter(({ opcode }) => opcode < OPCODE.close);
-  return {
-    sent: sentClose === null ? null : { code: sentClose, reason: "" },
-    received: close === undefined ? null : closeFrameOf(close),
-    initiator: "not-known",
-    end: close === undefined ? "no-close-frame" : "close-frame",
-    tcp: end === "none" ? "local" : "not-known",
-    detail: "",
-    messages: data.filter(({ final }) => final).length,
-    bytes: data.reduce((sum, { length }) => sum + length, 0),
-  };
-}
 
 /** One connection, from the answer to its handshake to the end. */
 class Visit implements WireConnection {

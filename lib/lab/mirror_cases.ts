@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ClientCase } from "./client_case.ts";
+import type { CaseSet, ClientCase } from "./client_case.ts";
 import { CLIENT_CASES } from "./client_cases.ts";
 import type { Case } from "../check/case.ts";
 import { CASES } from "../check/cases/mod.ts";
@@ -41,6 +41,16 @@ export const MIRROR_CASES: readonly ClientCase[] = [
   ...SHARED.filter(({ id }) => !NUMBERED.has(id)).map((test) => ({ number: test.id, test })),
   ...CLIENT_CASES,
 ];
+
+/**
+ * Counts the cases of a set: those of Autobahn come first.
+ *
+ * @param set The set.
+ * @returns How many cases it has.
+ */
+export function caseCountOf(set: CaseSet): number {
+  return set === "all" ? MIRROR_CASES.length : numbered.length;
+}
 
 /** Compares numbers such as 9.1.2 and 10.1.1 part by part. */
 function compareNumbers(a: string, b: string): number {

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { AnswerEdit, ClientCase } from "./client_case.ts";
-import { MIRROR_CASES } from "./mirror_cases.ts";
+import type { AnswerEdit, CaseSet, ClientCase } from "./client_case.ts";
+import { caseCountOf } from "./mirror_cases.ts";
 import type { MirrorRequest } from "./mirror_request.ts";
 import { MAX_MASKS, type Scoreboard } from "./scoreboard.ts";
 import { behaviorOf } from "../check/autobahn.ts";
@@ -14,6 +14,7 @@ import { judge, leveled } from "../check/judge.ts";
 import type { CaseResult } from "../check/run_case.ts";
 import type { WireConnection, WireUpgrade } from "../net/wire_handler.ts";
 import { encodeRawFrame } from "../peer/frame.ts";
+import { closeFrameOf } from "../peer/peer.ts";
 import { Player, type Seen } from "../peer/player.ts";
 import type { ScriptFrame } from "../peer/script.ts";
 import { RawSocket } from "../peer/socket.ts";
@@ -28,6 +29,7 @@ import { encodeHead } from "../protocol/http_lines.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { viewOf } from "../server/handshake_refusal.ts";
 import type { Holder, MemoryBudget } from "../server/budget.ts";
+import type { EchoClosed } from "../server/policy.ts";
 
 /** The longest silence of a client before it is late, unless told otherwise, in milliseconds: 5 s. */
 export const DEFAULT_SILENCE_MS = 5000;
@@ -44,6 +46,9 @@ export const FRAME_BYTES = 384;
 /** A read takes this many bytes at most, so that others have their turn and the memory is counted: 16 KiB. */
 const READ_BYTES = 16 * 1024;
 
+/** The end of a visit, for the log. */
+export type MirrorEnd = Omit<EchoClosed, "type" | "id" | "peer">;
+
 /** What a visit is told. */
 export interface MirrorVisitOptions {
   /** What the client asks for. */
@@ -58,8 +63,12 @@ export interface MirrorVisitOptions {
   readonly maxConnectionMs: number;
   /** The longest silence of the client before it is late, in milliseconds. */
   readonly silenceMs: number;
+  /** The cases that it counts. */
+  readonly cases: CaseSet;
+  /** Told that the client asks for reports; it waits for them. */
+  readonly onUpdate: () => Promise<void>;
   /** Told of the end. */
-  readonly onEnd: (seen: Seen, ms: number) => void;
+  readonly onEnd: (end: MirrorEnd) => void;
 }
 
 /** A connection that plays one case, or says one message and closes. */
@@ -101,7 +110,7 @@ export class MirrorVisit implements WireConnection, Holder {
       budget.release(this);
       this.#socket.close();
       this.#end.resolve();
-      onEnd(this.#player.seen(), performance.now() - this.#since);
+      onEnd({ ...recordOf(this.#player.seen()), ms: performance.now() - this.#since });
     }
   }
 
@@ -163,7 +172,7 @@ export class MirrorVisit implements WireConnection, Holder {
     const { board } = this.#options;
     switch (asked.do) {
       case "getCaseCount":
-        return JSON.stringify(MIRROR_CASES.length);
+        return JSON.stringify(caseCountOf(this.#options.cases));
       case "getCaseInfo": {
         const { number, test } = asked.place;
         return JSON.stringify({ id: number, description: `${test.title} (${test.id}): ${test.rule}` });
@@ -178,6 +187,7 @@ export class MirrorVisit implements WireConnection, Holder {
       }
       case "updateReports":
         await board.find(asked.agent)?.settled();
+        await this.#options.onUpdate();
         return "";
     }
   }
@@ -305,4 +315,20 @@ export class MirrorVisit implements WireConnection, Holder {
       seen,
     };
   }
+}
+
+/** How a connection ended that ran a case, for the log. */
+function recordOf({ frames, sentClose, end }: Seen): Omit<MirrorEnd, "ms"> {
+  const close = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
+  const data = frames.filter(({ opcode }) => opcode < OPCODE.close);
+  return {
+    sent: sentClose === null ? null : { code: sentClose, reason: "" },
+    received: close === undefined ? null : closeFrameOf(close),
+    initiator: "not-known",
+    end: close === undefined ? "no-close-frame" : "close-frame",
+    tcp: end === "none" ? "local" : "not-known",
+    detail: "",
+    messages: data.filter(({ final }) => final).length,
+    bytes: data.reduce((sum, { length }) => sum + length, 0),
+  };
 }

@@ -44,6 +44,7 @@ Deno.test("readServerSettings() leaves every default to those who have it", asyn
     shutdownTimeoutMs: undefined,
     log: "text",
     lab: "no",
+    labSettings: { cases: "all" },
     note: "",
   });
 });
@@ -74,7 +75,15 @@ Deno.test("readServerSettings() reads every option", async () => {
     ...["--allow-origin", "https://a.example", "--allow-origin", "https://*.b.example", "--token", "token.txt"],
     ...["--shutdown-timeout", "2.5", "--log", "json", "--workers", "3"],
   ]);
-  assertEquals(settings, { serve: FULL, workers: 3, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
+  assertEquals(settings, {
+    serve: FULL,
+    workers: 3,
+    shutdownTimeoutMs: 2500,
+    log: "json",
+    lab: "no",
+    labSettings: { cases: "all" },
+    note: "",
+  });
 });
 
 Deno.test("readServerSettings() reads every option from the environment as well", async () => {
@@ -98,7 +107,15 @@ Deno.test("readServerSettings() reads every option from the environment as well"
     WSPROOF_LOG: "json",
     WSPROOF_WORKERS: "3",
   });
-  assertEquals(settings, { serve: FULL, workers: 3, shutdownTimeoutMs: 2500, log: "json", lab: "no", note: "" });
+  assertEquals(settings, {
+    serve: FULL,
+    workers: 3,
+    shutdownTimeoutMs: 2500,
+    log: "json",
+    lab: "no",
+    labSettings: { cases: "all" },
+    note: "",
+  });
 });
 
 Deno.test("readServerSettings() takes a worker for each core with auto, 64 at most", async () => {

@@ -1,6 +1,7 @@
 /** `lab --run`: a client's own harness against the lab, through the real command line. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { MIRROR_CASES } from "../../lib/lab/mirror_cases.ts";
 import { outcomeOf, standIns, start } from "../support/command.ts";
 
 const HARNESS = ["run", "-A", "--no-check", ...standIns, "examples/lab_client.ts"];
@@ -68,14 +69,65 @@ Deno.test({
     assertEquals(code, 9);
     assertStringIncludes(
       stdout,
-      "builtin: 1 failed\n  fail       6455/4.1/bad-accept: Client took the connection for open",
+      `builtin: 1 failed, ${
+        MIRROR_CASES.length - 1
+      } not run\n  fail       6455/4.1/bad-accept: Client took the connection for open`,
     );
-    assertMatch(stdout, /not-conformant \(exit 9\): 1 case failed\n$/);
+    assertMatch(stdout, /not-conformant \(exit 9\): 1 case failed; for the frames add --reports DIR\n$/);
+  },
+});
+
+/** A harness that echoes in one case, and reads the index as soon as its reports are there, as harnesses of libraries do. */
+const READER = `const url = Deno.env.get("WSPROOF_LAB_URL");
+  const run = (path) => new Promise((resolve) => {
+    const socket = new WebSocket(url + path);
+    socket.onmessage = ({ data }) => socket.send(data);
+    socket.onclose = resolve;
+  });
+  await run("runCase?casetuple=1.1.1&agent=../my%20client");
+  await run("updateReports?agent=../my%20client");
+  const index = JSON.parse(await Deno.readTextFile(Deno.args[0] + "/index.json"));
+  Deno.exit(index["../my client"]["1.1.1"].behavior === "OK" ? 0 : 1);`;
+
+Deno.test({
+  name: "lab --reports writes them before updateReports ends: an index, and three files for each client",
+  ignore,
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    const script = `${folder}/harness.ts`;
+    await Deno.writeTextFile(script, READER);
+    const { code, stdout } = await outcomeOf(start("server.ts", [
+      ...["--lab", "--port", "0", "--cases", "autobahn", "--reports", `${folder}/a/b`],
+      ...["--run", `'${Deno.execPath()}' run -A --no-check ${script} ${folder}/a/b`],
+    ], { permissions: ["--allow-run=sh", "--allow-write"] }));
+    const names = (await Array.fromAsync(Deno.readDir(`${folder}/a/b`))).map(({ name }) => name).sort();
+    const xml = await Deno.readTextFile(`${folder}/a/b/my_client.xml`);
+    await Deno.remove(folder, { recursive: true });
+    const [, ...lines] = stdout.trimEnd().split("\n");
+    assertEquals([code, lines], [0, [
+      "../my client: 1 passed, 300 not run",
+      `Reports are in ${folder}/a/b`,
+      "proven (exit 0)",
+    ]]);
+    assertEquals(names, ["index.json", "my_client.html", "my_client.json", "my_client.xml"]);
+    assertStringIncludes(xml, 'hostname="../my client"');
   },
 });
 
 for (
   const [args, line] of [
+    [["--cases", "autobahn"], "Option --cases belongs to --lab: give both"],
+    [["--reports", "x"], "Option --reports belongs to --lab: give both"],
+    [
+      ["--lab", "--run", "true"],
+      'Option --run has no permission to start "sh": run deno task lab:run, or give --allow-run=sh',
+    ],
+    [["--lab", "--cases", "most"], 'Option --cases cannot be "most": give all or autobahn'],
+    [["--lab", "--reports", ""], "Option --reports names no folder: give one, as in --reports reports"],
+    [
+      ["--lab", "--reports", "x"],
+      'Option --reports has no permission to write "x": run deno task lab:run, or give --allow-write',
+    ],
     [["--run", "true"], "Option --run belongs to --lab: give both"],
     [["--lab", "--run-timeout", "1"], "Option --run-timeout belongs to --run: give both"],
   ] as const
@@ -85,3 +137,11 @@ for (
     assertEquals([code, stderr], [2, `wsproof: ${line}\n`]);
   });
 }
+
+Deno.test("server --lab --help is the help of the lab, without the options of the echo", async () => {
+  const { code, stdout } = await outcomeOf(start("server.ts", ["--lab", "--help"]));
+  assertEquals(code, 0);
+  assertMatch(stdout, /^wsproof's lab: /);
+  assertStringIncludes(stdout, "--reports DIR");
+  assertEquals(stdout.includes("--max-message"), false);
+});

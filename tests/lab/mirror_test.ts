@@ -35,6 +35,21 @@ Deno.test("getCaseCount says how many cases there are, and closes with 1000", as
   assertEquals(await said(lab.url, "getCaseCount"), { text: `${MIRROR_CASES.length}`, code: 1000 });
 });
 
+Deno.test("getCaseCount counts Autobahn's 301 cases, when the lab is told so", async () => {
+  await using lab = await startLab({ cases: "autobahn" });
+  assertEquals((await said(lab.url, "getCaseCount")).text, "301");
+});
+
+Deno.test("updateReports hands out the results of the client before it closes", async () => {
+  const results: unknown[] = [];
+  await using lab = await startLab({
+    onReports: (reports) => Promise.resolve(void results.push(...reports.map(({ counts }) => counts.pass))),
+  });
+  await visitCase(lab.url, "1.1.1", {});
+  await (await openConnection(`${lab.url}updateReports?agent=mutant`, "wire")).closed;
+  assertEquals(results, [1]);
+});
+
 Deno.test("getCaseInfo names a case, by its place or its name", async () => {
   await using lab = await startLab();
   const { text } = await said(lab.url, "getCaseInfo?case=1");

@@ -1,12 +1,12 @@
 /** A lab on a free port, and its events. */
 
-import { type ServeLabOptions, startLab as open } from "../../lib/lab/lab.ts";
+import { startLab as open, type StartLabOptions } from "../../lib/lab/lab.ts";
 import type { EchoClosed, EchoEvent, EchoOpened, EchoRefused } from "../../lib/server/policy.ts";
 import type { RawSocket } from "./raw_peer.ts";
 import { requestHead } from "./raw_peer.ts";
 
 /** A lab that records its events; dispose of it to stop it. */
-export async function startLab(options: ServeLabOptions = {}) {
+export async function startLab(options: StartLabOptions = {}) {
   const opened = Promise.withResolvers<EchoOpened>();
   const closed = Promise.withResolvers<EchoClosed>();
   const refused = Promise.withResolvers<EchoRefused>();
