@@ -3,7 +3,8 @@
  * each on a connection of its own, and the round trip of a message of 20 bytes. Prints a table in Markdown. Linux only.
  *
  * `starve.ts [SECONDS [KINDS [COUNTS [DOORS]]]]`: lists separated by commas; by default 4 s of each kind of `starve_load.ts`
- * by 1, 4 and 64 peers through the doors `wire`, `wire-rate` (with `--rate 1000,10MiB`) and `wire-tls`. There is `builtin`, too.
+ * by 1, 4 and 64 peers through the doors `wire`, `wire-rate` (with `--rate 1000,10MiB`) and `wire-tls`. There are `builtin` and
+ * `wire-workers`, too, and the kind `deflated`.
  */
 
 import { createAuthority } from "../tests/support/certificates.ts";
@@ -30,7 +31,8 @@ function startDoor(door: string, standIns: readonly string[]): Promise<Server> {
   const transport = door.startsWith("builtin") ? "builtin" : "wire";
   const tls = door.endsWith("-tls") ? ["--cert", files.cert, "--key", files.key] : [];
   const rate = door.endsWith("-rate") ? RATE : [];
-  const place = ["--transport", transport, "--quiet", "--port", "0"];
+  const workers = door.endsWith("-workers") ? ["--workers", "2"] : [];
+  const place = ["--transport", transport, "--quiet", "--port", "0", ...workers];
   return start([...standIns, "--allow-read", "--allow-env=WSPROOF_*", "server.ts", ...place, ...tls, ...rate]);
 }
 

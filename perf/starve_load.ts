@@ -1,10 +1,11 @@
 /**
  * Peers that flood and read what comes back: `starve_load.ts URL KIND CONNECTIONS SECONDS [CA]`. They send `pings` and `empty`
- * messages, text in `fragments` of one byte, or `large` messages of 1 MiB, as fast as they can. One that is refused goes on
+ * messages, text in `fragments` of one byte, `large` messages of 1 MiB, or 64 KiB `deflated` to 81 bytes, as fast as they can. One that is refused goes on
  * until TCP ends, and comes again. Prints how many bytes they have sent, and how often they came. With a file of certificates
  * they speak TLS. Linux only.
  */
 
+import { constants, deflateRawSync } from "node:zlib";
 import {
   close,
   connect,
@@ -48,10 +49,18 @@ const CHUNKS: Record<string, () => Uint8Array<ArrayBuffer>> = {
       0,
     ]),
   large: () => maskedFrame(1024 * 1024),
+  deflated: () => {
+    const message = deflateRawSync(new Uint8Array(64 * 1024), { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
+    return repeated([0xc2, 0x80 | message.byteLength, 0, 0, 0, 0, ...message], CHUNK_BYTES / message.byteLength);
+  },
 };
 const chunk = CHUNKS[kind]?.() ?? new Uint8Array(0);
 if (chunk.byteLength === 0) throw new Error(`There is no flood of ${kind}`);
-const head = new Uint8Array([...unfinishedHead(url, []), 13, 10]);
+const head = new Uint8Array([
+  ...unfinishedHead(url, kind === "deflated" ? ["Sec-WebSocket-Extensions: permessage-deflate"] : []),
+  13,
+  10,
+]);
 const endsAt = performance.now() + Number(seconds) * 1000;
 let sentBytes = 0;
 let arrivals = 0;
