@@ -105,6 +105,11 @@ const FLOODS: readonly [what: string, bytes: Uint8Array, limits: Partial<WireLim
   ],
   ["messages of 1 MiB", frame(OPCODE.binary, new Uint8Array(1024 * 1024)), {}],
   [
+    "pings behind its close frame",
+    joined(frame(OPCODE.close, Uint8Array.of(3, 232)), repeated(frame(OPCODE.ping))),
+    {},
+  ],
+  [
     "pings beyond its rate",
     repeated(frame(OPCODE.ping)),
     { rate: { messagesPerSecond: 10, bytesPerSecond: Infinity } },
