@@ -307,7 +307,8 @@ async function ask(random: Random, { target, hidesVersion }: Door, { bytes }: He
     // The server has already answered and closed.
   }
   if (isHurried) return NO_ANSWER;
-  const answer = new Uint8Array(4096);
+  // A subprotocol that is selected may be as long as a head.
+  const answer = new Uint8Array(64 * 1024);
   let length = 0;
   const text = () => String.fromCharCode(...answer.subarray(0, length));
   try {
