@@ -6,7 +6,7 @@
 
 import { CHECK_OPTIONS } from "./check_settings.ts";
 import type { CommandLine } from "./command_line.ts";
-import { harmlessValue } from "../client/trace.ts";
+import { harmlessValue } from "../protocol/message.ts";
 import { withoutPassword, withoutToken } from "../protocol/message.ts";
 
 /** The options that decide how a case goes; the others choose cases and reports. */

@@ -77,12 +77,15 @@ export class Terminal implements AsyncDisposable {
     while (!isSeen(this.lines)) assert(await this.#read(), `The terminal ended:\n${this.lines.join("\n")}`);
   }
 
-  /** Sends a signal to the command. */
+  /** Sends a signal to the command; rejects once the command has ended, as what runs after it must not be hit. */
   async kill(signal: Deno.Signal): Promise<void> {
     let pid = this.#child.pid;
     for (let children = await childrenOf(pid); children.length > 0; children = await childrenOf(pid)) {
       pid = children[0] ?? pid;
     }
+    // A process name of Linux has 15 characters at most.
+    const own = Deno.execPath().replace(/^.*\//, "").slice(0, 15);
+    if (await readProcess(pid, "comm") !== own) throw new Error("The command has ended");
     Deno.kill(pid, signal);
   }
 
@@ -125,9 +128,14 @@ export class Terminal implements AsyncDisposable {
 
 /** The child processes of a process (Linux). */
 async function childrenOf(pid: number): Promise<number[]> {
+  return (await readProcess(pid, `task/${pid}/children`)).split(" ").filter((word) => word !== "").map(Number);
+}
+
+/** A file below /proc of a process; empty if the process is gone. */
+async function readProcess(pid: number, file: string): Promise<string> {
   // The runtime itself would need every permission for a file below /proc.
-  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/task/${pid}/children`] }).output();
-  return new TextDecoder().decode(stdout).split(" ").filter((word) => word !== "").map(Number);
+  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/${file}`], stderr: "null" }).output();
+  return new TextDecoder().decode(stdout).trim();
 }
 
 /** Interprets the codes that move the cursor and clear; ignores others. */
