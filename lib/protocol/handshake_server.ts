@@ -174,7 +174,8 @@ export function offeredProtocols(request: RequestView): string[] {
  * ```
  */
 export function offeredExtensions(request: RequestView): Extension[] | undefined {
-  return parseExtensions(request.field("sec-websocket-extensions") ?? "");
+  const value = request.field("sec-websocket-extensions");
+  return value === null ? [] : parseExtensions(value);
 }
 
 /**
@@ -276,7 +277,10 @@ const SIMPLE = /^[ -~]*$/;
 
 /** The values of a list field (RFC 9110 section 5.6.1). */
 function listIn(request: RequestView, name: string): string[] {
-  return (request.field(name) ?? "").split(",").map(trimBlanks).filter((value) => value !== "");
+  const value = request.field(name);
+  // As a rule there is none, or one value.
+  if (value === null || isToken(value)) return value === null ? [] : [value];
+  return value.split(",").map(trimBlanks).filter((each) => each !== "");
 }
 
 function hasToken(request: RequestView, name: string, token: string): boolean {
