@@ -6,7 +6,16 @@
  * `idle.ts [CONNECTIONS [ROUNDS]]`
  */
 
-import { median, POLICY_FIELDS, readMebibytes, readStandIns, type Server, start, startWithPolicy } from "./support.ts";
+import {
+  BARE,
+  median,
+  POLICY_FIELDS,
+  readMebibytes,
+  readStandIns,
+  type Server,
+  start,
+  startWithPolicy,
+} from "./support.ts";
 
 const [connections = 10_000, rounds = 3] = Deno.args.map(Number);
 /** Time for a server to collect garbage before the measurement, in milliseconds. */
@@ -72,7 +81,7 @@ async function measure(server: Server): Promise<Idle> {
 
 const standIns = await readStandIns();
 const servers = [
-  { name: "bare", begin: () => start(["perf/bare_echo.ts"]) },
+  { name: "bare", begin: () => start(BARE) },
   { name: "builtin", begin: () => startWithPolicy("builtin", standIns) },
   { name: "wire", begin: () => startWithPolicy("wire", standIns) },
 ];

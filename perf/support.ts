@@ -64,6 +64,9 @@ export function median(values: readonly number[]): number {
 /** V8's short-lived memory, as in the tasks and deploy/. Why: perf/README.md, "10,000 idle connections". */
 export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4";
 
+/** The bare lines, with Deno as it comes: the flags in `deno.json` are ours. */
+export const BARE: readonly string[] = ["--no-config", "perf/bare_echo.ts"];
+
 const TOKEN = "open sesame";
 const ORIGIN = "https://app.example";
 const PROTOCOL = "echo";

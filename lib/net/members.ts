@@ -20,7 +20,8 @@
  * const place = members.add("a");
  * members.add("b");
  * assertEquals([members.remove(place, "a"), members.remove(place, "a")], [true, false]);
- * assertEquals([[...members], members.size], [["b"], 1]);
+ * members.replace(1, "c");
+ * assertEquals([[...members], members.size], [["c"], 1]);
  * ```
  */
 export class Members<Member> implements Iterable<Member> {
@@ -56,6 +57,16 @@ export class Members<Member> implements Iterable<Member> {
     this.#places[place] = undefined;
     this.#free.push(place);
     return true;
+  }
+
+  /**
+   * One takes the place of another.
+   *
+   * @param place The place, as {@linkcode add} gave it.
+   * @param member Who has it from now on: not `undefined`.
+   */
+  replace(place: number, member: Member): void {
+    this.#places[place] = member;
   }
 
   /** Goes through them; who comes meanwhile may be left out. */

@@ -5,7 +5,7 @@
  */
 
 import { STATUS_TEXT } from "@std/http/status";
-import { responseFields, SWITCHING } from "../protocol/handshake_server.ts";
+import { writeSwitching } from "../protocol/handshake_server.ts";
 import { HeadReader, HttpHeadError } from "../protocol/http.ts";
 import { encodeHead } from "../protocol/http_lines.ts";
 import { MIN_HEAD_MS } from "./patience.ts";
@@ -26,11 +26,23 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 /** How much of a head is read at once, in bytes: 2 KiB. */
 const READ_BYTES = 2048;
 
-/** Where heads were read to, and others can be: memory of their own would be most of what they leave to the garbage collector. */
-const SPARE: Uint8Array[] = [];
+/**
+ * Where heads were read to, and answers written, and others can be: memory of their own would be most of what they leave to the
+ * garbage collector.
+ */
+const SPARE: Uint8Array<ArrayBuffer>[] = [];
 
 /** How many of these are kept at most: 64, which are 128 KiB. */
 const MAX_SPARE = 64;
+
+function takeSpare(): Uint8Array<ArrayBuffer> {
+  return SPARE.pop() ?? new Uint8Array(READ_BYTES);
+}
+
+/** Gives back memory that nobody reads or writes any more, the runtime neither. */
+function giveSpare(spare: Uint8Array<ArrayBuffer>): void {
+  if (SPARE.length < MAX_SPARE) SPARE.push(spare);
+}
 
 /** Bytes that are read and forgotten at once behind a refused request: 16 KiB. */
 const FORGOTTEN_BYTES = 16 * 1024;
@@ -136,7 +148,7 @@ export class Reception {
   }
 
   async #readHead(): Promise<void> {
-    const into = SPARE.pop() ?? new Uint8Array(READ_BYTES);
+    const into = takeSpare();
     try {
       if (this.#secure) await this.#handshake(this.#secure);
       // One that is late is answered, and whoever answers reads on.
@@ -148,7 +160,7 @@ export class Reception {
     } catch (error) {
       this.#received.reject(error);
     } finally {
-      if (SPARE.length < MAX_SPARE) SPARE.push(into);
+      giveSpare(into);
     }
   }
 
@@ -197,9 +209,16 @@ export class Reception {
     return { status: this.#reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
   }
 
-  accept(request: HeadRequest, protocol: string, extensions = ""): Promise<void> {
-    const key = request.headers.get("sec-websocket-key") ?? "";
-    return writeAll(this.stream, encodeHead(SWITCHING, responseFields(key, protocol, extensions)));
+  /** Answers with the upgrade; rejects if the peer has gone. */
+  async accept(request: HeadRequest, protocol: string, extensions = ""): Promise<void> {
+    const room = takeSpare();
+    try {
+      const answer = writeSwitching(room, request.headers.get("sec-websocket-key") ?? "", protocol, extensions);
+      const written = await this.#stream.write(answer);
+      if (written < answer.byteLength) await writeAll(this.#stream, answer.subarray(written));
+    } finally {
+      giveSpare(room);
+    }
   }
 
   /** Answers, and waits for the peer's end of the connection. */

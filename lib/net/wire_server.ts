@@ -185,9 +185,10 @@ export class WireServer {
         const refusal = this.#handler.onAccept?.();
         if (this.#receptions.size >= this.#maxHeads()) await this.#makeRoom();
         if (this.#isStopped) return conn.close();
-        const reception = new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS);
-        reception.place = this.#receptions.add(reception);
-        this.#run(reception, this.#receive(reception, refusal));
+        this.#receive(
+          new Reception(conn, this.#secure?.(conn), this.#options.headTimeoutMs ?? HEAD_TIMEOUT_MS),
+          refusal,
+        );
       } catch (error) {
         // One connection that could not be taken is not the end of the others.
         if (this.#isStopped) return;
@@ -201,30 +202,33 @@ export class WireServer {
   }
 
   /** Keeps the clock going as long as anything has a deadline. */
-  #run(timed: Reception | WireConnection, running: Promise<void>): void {
-    this.#follow(timed, running);
+  #watch(timed: Reception | WireConnection): number {
     this.#clock ??= setInterval(() => {
       const now = performance.now();
       for (const each of this.#running) each.tick(now);
       this.#patience.tick();
       this.#change?.resolve();
     }, TICK_MS);
-    if (this.#isStopped) timed.destroy();
+    return this.#running.add(timed);
   }
 
-  async #follow(timed: Reception | WireConnection, running: Promise<void>): Promise<void> {
-    const place = this.#running.add(timed);
-    try {
-      await running;
-    } catch {
-      // What a handler throws ends its connection, and not the process.
-      timed.destroy();
-    }
+  #forget(timed: Reception | WireConnection, place: number): void {
     this.#running.remove(place, timed);
     if (this.#running.size > 0) return;
     clearInterval(this.#clock);
     this.#clock = undefined;
     this.#empty?.resolve();
+  }
+
+  /** Runs a connection behind its upgrade. It has the place of its reception, of which nothing is held any more. */
+  async #run(connection: WireConnection, running: Promise<void>, place: number): Promise<void> {
+    try {
+      await running;
+    } catch {
+      // What a handler throws ends its connection, and not the process.
+      connection.destroy();
+    }
+    this.#forget(connection, place);
   }
 
   #maxHeads(): number {
@@ -286,30 +290,43 @@ export class WireServer {
     }
   }
 
+  /** All that comes before the upgrade is one function: several that wait for each other take as long as to read the head does. */
   async #receive(reception: Reception, refusal?: Unreadable): Promise<void> {
+    const place = this.#watch(reception);
+    reception.place = this.#receptions.add(reception);
+    let isUpgraded = false;
     try {
       const received = refusal ?? await reception.read();
       if ("cause" in received) {
         this.#tellRefused(reception, received);
         const { status, reason, accept } = received;
         if (status > 0) await reception.refuse(plainResponse(status, reason, { accept }), false);
-        return reception.destroy();
-      }
-      const { request } = received;
-      const deciding = this.#decide(reception, received);
-      const decision = deciding instanceof Promise ? await this.#decided(reception, request, deciding) : deciding;
-      if (decision instanceof Response) {
-        await reception.refuse(decision, request.method === "HEAD");
-      } else if (decision !== undefined) {
-        return await this.#upgrade(reception, received, decision);
+      } else {
+        const { request } = received;
+        const deciding = this.#decide(reception, received);
+        const decision = deciding instanceof Promise ? await this.#decided(reception, request, deciding) : deciding;
+        if (decision instanceof Response) {
+          await reception.refuse(decision, request.method === "HEAD");
+        } else if (decision !== undefined) {
+          try {
+            if (!this.#handler.answersItself) {
+              await reception.accept(request, decision, this.#handler.extensions?.(request));
+            }
+            this.#upgrade(reception, received, decision, place);
+            isUpgraded = true;
+          } catch {
+            this.#tellAbandoned(reception, request);
+          }
+        }
       }
     } catch {
       // A peer that is gone, or too slow, needs no answer.
-    } finally {
-      this.#receptions.remove(reception.place, reception);
-      this.#change?.resolve();
     }
+    this.#receptions.remove(reception.place, reception);
+    this.#change?.resolve();
+    if (isUpgraded) return;
     reception.destroy();
+    this.#forget(reception, place);
   }
 
   #decide(reception: Reception, { request, target, version }: Received): Decision | Promise<Decision> {
@@ -334,22 +351,16 @@ export class WireServer {
     return decided;
   }
 
-  async #upgrade(reception: Reception, { request, target, early }: Received, protocol: string): Promise<void> {
-    try {
-      if (!this.#handler.answersItself) {
-        await reception.accept(request, protocol, this.#handler.extensions?.(request));
-      }
-      if (this.#isStopped) throw new Error("Server has stopped");
-      const { stream, addr } = reception;
-      const upgrade = { stream, request, target, protocol, addr, turns: this.#turns };
-      const connection = this.#handler.serve(upgrade);
-      // One whose upgrade was under way when all were closed.
-      if (this.#closing) connection.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
-      this.#run(connection, connection.run(early));
-    } catch {
-      reception.destroy();
-      this.#tellAbandoned(reception, request);
-    }
+  /** Begins the connection, which has the place of its reception from then on; throws if it cannot. */
+  #upgrade(reception: Reception, { request, target, early }: Received, protocol: string, place: number): void {
+    if (this.#isStopped) throw new Error("Server has stopped");
+    const { stream, addr } = reception;
+    const connection = this.#handler.serve({ stream, request, target, protocol, addr, turns: this.#turns });
+    // One whose upgrade was under way when all were closed.
+    if (this.#closing) connection.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
+    const running = connection.run(early);
+    this.#running.replace(place, connection);
+    this.#run(connection, running, place);
   }
 }
 

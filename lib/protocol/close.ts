@@ -193,10 +193,12 @@ export function parseClosePayload(payload: Uint8Array): CloseFrame {
   if (payload.byteLength === 1) {
     throw new ProtocolError("invalid-close-payload", "Close frame has a payload of one byte");
   }
-  const code = new DataView(payload.buffer, payload.byteOffset).getUint16(0);
+  const code = ((payload[0] ?? 0) << 8) | (payload[1] ?? 0);
   if (!isSendableCloseCode(code)) {
     throw new ProtocolError("invalid-close-code", `Close frame has the code ${code}, which must not be sent`);
   }
+  // Most have no reason, and a decoder takes longer than all the rest.
+  if (payload.byteLength === 2) return { code, reason: "" };
   try {
     const reason = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload.subarray(2));
     return { code, reason };

@@ -38,6 +38,15 @@ const MAX_READ_FRAMES = 2048;
 /** Start of reads: the room in front takes the header of an echo whose own header came in the last read. */
 const READ_AT = MAX_HEADER_BYTES;
 
+/**
+ * Spare first read buffers of ended connections. A new buffer, outside of V8's heap and collected in another thread, takes as long
+ * as the decision on a request.
+ */
+const SPARE: Uint8Array<ArrayBuffer>[] = [];
+
+/** The most spare buffers kept: 64, which are 34 KiB. */
+const MAX_SPARE = 64;
+
 /** A header that all connections write over and over. */
 const SCRATCH: { -readonly [Field in keyof FrameHeader]: FrameHeader[Field] } = {
   final: true,
@@ -46,6 +55,8 @@ const SCRATCH: { -readonly [Field in keyof FrameHeader]: FrameHeader[Field] } = 
   isMasked: false,
   length: 0,
 };
+
+const NOTHING = new Uint8Array(0);
 
 /** Writes the header of a whole message; returns the start of its payload. */
 function writeMessageHeader(into: Uint8Array, at: number, opcode: number, length: number, reserved: number): number {
@@ -80,7 +91,7 @@ function writeMessageHeader(into: Uint8Array, at: number, opcode: number, length
  */
 export class EchoBuffer {
   readonly #budget: MemoryBudget | undefined;
-  #buffer = new Uint8Array(READ_AT + MIN_READ_BYTES);
+  #buffer = SPARE.pop() ?? new Uint8Array(READ_AT + MIN_READ_BYTES);
   #room = this.#buffer.subarray(READ_AT);
   /** Bytes that the read buffer has reserved from the budget. */
   #reservedBytes = 0;
@@ -299,15 +310,23 @@ export class EchoBuffer {
     if (more > 0 && this.#budget?.reserve(more) === false) return;
     this.#reservedBytes = reserved;
     // Others may need the memory before garbage collection.
-    this.#buffer.buffer.transfer(0);
+    if (!this.#spare()) this.#buffer.buffer.transfer(0);
     this.#buffer = new Uint8Array(READ_AT + size);
     this.#room = this.#buffer.subarray(READ_AT);
   }
 
-  /** Returns the reserved memory: nothing is read any more. */
+  /** Returns all memory: nothing is read or written any more. No other method may be called then. */
   release(): void {
     this.#budget?.giveBack(this.#reservedBytes);
     this.#reservedBytes = 0;
+    if (this.#spare()) this.#buffer = this.#room = NOTHING;
+  }
+
+  /** Keeps a first read buffer for the next connection, below the limit. */
+  #spare(): boolean {
+    const isSpare = this.#room.byteLength === MIN_READ_BYTES && SPARE.length < MAX_SPARE;
+    if (isSpare) SPARE.push(this.#buffer);
+    return isSpare;
   }
 
   #seal(): void {

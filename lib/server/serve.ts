@@ -26,7 +26,6 @@ import { pairProblem } from "../net/certificate.ts";
 import { within } from "../net/deadline.ts";
 import { NO_ANSWER } from "./wire_echo.ts";
 import { type EchoHandler, echoing } from "./echo_handler.ts";
-import type { HeadRequest } from "../net/request.ts";
 import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
@@ -276,17 +275,16 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
     deflate = {},
   } = options;
   const gate = new Gatekeeper(options, part?.places);
-  const admitted = new WeakMap<HeadRequest, EchoOpened>();
   const handler: EchoHandler = {
     decide(request, addr, target, version) {
       const admission = gate.admit(request, addr, target, version);
       if (admission.type === "answered") return admission.response;
-      admitted.set(request, admission.opened);
+      request.note = new Admitted(admission.opened);
       return admission.opened.protocol;
     },
     follow(request, _protocol, _addr, extensions) {
-      const opened = admitted.get(request);
-      if (opened === undefined) throw new Error("Not admitted");
+      if (!(request.note instanceof Admitted)) throw new Error("Not admitted");
+      const { opened } = request.note;
       const since = performance.now();
       return {
         onOpen: (counts) => gate.opened({ ...opened, ...(extensions !== "" && { extensions }) }, counts),
@@ -298,8 +296,7 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
     },
     onTrouble: (error) => gate.troubled("accept", error),
     abandoned(request) {
-      const opened = admitted.get(request);
-      if (opened) gate.gone(opened);
+      if (request.note instanceof Admitted) gate.gone(request.note.opened);
     },
     onRefused: (addr, refusal) => gate.refused({ peer: describeAddr(addr), path: "", ...refusal }),
   };
@@ -329,6 +326,15 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
       await Promise.all(servers.map((server) => server.stop(NO_ANSWER)));
     },
   };
+}
+
+/** The note on a request that was let in. */
+class Admitted {
+  readonly opened: EchoOpened;
+
+  constructor(opened: EchoOpened) {
+    this.opened = opened;
+  }
 }
 
 /** A certificate without its key, or the reverse, is an error, not plain TCP. */

@@ -1,6 +1,6 @@
 /** The compared servers, each in its own process on its own cores. */
 
-import { deno, readStandIns, type Server, start, startCommand, startWithPolicy } from "../support.ts";
+import { BARE, deno, readStandIns, type Server, start, startCommand, startWithPolicy } from "../support.ts";
 
 /** The names of the servers, in the order of the tables; the first is the base of the ratios. */
 export const SERVER_NAMES = ["bare", "builtin", "wire", "ws", "bun"] as const;
@@ -36,7 +36,7 @@ export async function prepareServers(names: readonly ServerName[]): Promise<Serv
   const folder = await Deno.makeTempDir({ prefix: "wsproof-peers-" });
   const bun = `${folder}/node_modules/${BUN_PACKAGE}/bin/bun`;
   const servers: Record<ServerName, (cores: string, more: readonly string[]) => Promise<Server>> = {
-    bare: (cores) => start(["perf/bare_echo.ts"], {}, cores),
+    bare: (cores) => start(BARE, {}, cores),
     builtin: (cores, more) => startWithPolicy("builtin", standIns, more, cores),
     wire: (cores, more) => startWithPolicy("wire", standIns, more, cores),
     ws: (cores) => startCommand("node", ["perf/ws_echo.mjs", folder], {}, cores),

@@ -307,6 +307,7 @@ const DENO_OPTIONS = [
   "ignore-env",
   "parallel",
   "unstable-net",
+  "unstable-no-legacy-abort",
   "v8-flags",
   "allow-run",
   "experimental-websocket",

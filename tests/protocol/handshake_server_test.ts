@@ -1,6 +1,6 @@
 /** The server's half of the opening handshake as a pure function: a request in, a problem or answer fields out. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import {
   asksForUpgrade,
   offeredProtocols,
@@ -10,8 +10,10 @@ import {
   selectProtocol,
   SWITCHING,
   verifyRequest,
+  writeSwitching,
 } from "../../lib/protocol/handshake_server.ts";
 import { verifyResponse } from "../../lib/protocol/handshake.ts";
+import { encodeHead } from "../../lib/protocol/http_lines.ts";
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const FIELDS: Readonly<Record<string, string | null>> = {
@@ -100,3 +102,21 @@ for (const protocol of ["", "chat"]) {
     assertEquals(verifyResponse({ startLine: SWITCHING, fields }, expected), { status: 101, protocol, problems: [] });
   });
 }
+
+for (
+  const [what, room, protocol, extensions] of [
+    ["there is room", 1024, "chat", "permessage-deflate"],
+    ["there is no subprotocol", 1024, "", ""],
+    ["there is too little room", 16, "chat", ""],
+    ["the subprotocol is not of ASCII", 1024, "ch\u00e4t", ""],
+  ] as const
+) {
+  Deno.test(`writeSwitching() writes what encodeHead() does, when ${what}`, () => {
+    const expected = encodeHead(SWITCHING, responseFields(KEY, protocol, extensions));
+    assertEquals(writeSwitching(new Uint8Array(room), KEY, protocol, extensions), expected);
+  });
+}
+
+Deno.test("writeSwitching() throws, when the subprotocol is more than one line", () => {
+  assertThrows(() => writeSwitching(new Uint8Array(1024), KEY, "a\r\nb"), RangeError);
+});

@@ -1,6 +1,7 @@
 /** The size of a connection's read buffer. */
 
 import { assertEquals } from "@std/assert";
+import { OPCODE } from "../../lib/protocol/frame.ts";
 import { MemoryBudget } from "../../lib/server/budget.ts";
 import { EchoBuffer, MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/echo_buffer.ts";
 
@@ -43,4 +44,26 @@ Deno.test("EchoBuffer.fit() does not make the read buffer larger for more than 2
   for (let count = 0; count < 3; count++) sizeAfter(buffer, buffer.room.byteLength);
   const sizes = [2049, 4097, 4097, 4097].map((frames) => sizeAfter(buffer, buffer.room.byteLength, { frames }) / KIB);
   assertEquals(sizes, [16, 8, 4, 4]);
+});
+
+Deno.test("EchoBuffer gives nothing of a former connection, when it has the memory of one that has ended", () => {
+  const former = new EchoBuffer();
+  former.room.fill(0x73);
+  former.release();
+  const buffer = new EchoBuffer();
+  assertEquals([buffer.isEmpty, buffer.heldBytes, buffer.room.byteLength], [true, 0, MIN_READ_BYTES]);
+  buffer.room.set([0x82, 0x82, 0, 0, 0, 0, 7, 8]);
+  const read = buffer.begin(8);
+  assertEquals(read.byteLength, 8);
+  buffer.echo(OPCODE.binary, true, 2, read.subarray(6), true);
+  assertEquals(buffer.takeEchoes(), Uint8Array.of(0x82, 0x02, 7, 8));
+});
+
+Deno.test("EchoBuffer keeps its memory to itself, until it is released, and for one other only", () => {
+  const buffers = Array.from({ length: 3 }, () => new EchoBuffer());
+  const [first, ...others] = buffers;
+  first?.release();
+  const [second, third] = [new EchoBuffer(), new EchoBuffer()];
+  const memory = [...others, second, third].map(({ room }) => room.buffer);
+  assertEquals(new Set(memory).size, memory.length);
 });
