@@ -20,7 +20,7 @@ const CASES_AT_ONCE = 16;
 const PATIENT = { maxConnectionMs: 600_000, headTimeoutMs: 60_000 };
 
 /** The silence that a busy machine does not take for that of a client, in milliseconds. */
-const SILENCE_MS = 200_000;
+const SILENCE_MS = 50_000;
 
 /** The names of the cases that a client does not pass. */
 async function caughtBy(fault: ClientFault, cases: readonly ClientCase[], isSilent = false): Promise<string[]> {
