@@ -349,7 +349,10 @@ export class WireEcho implements Holder {
     const bytes = this.#buffer.begin(count);
     let frames = 0;
     for (let at = 0; at < count;) {
-      for (let turn = this.#turns.before(this.#pace); turn; turn = this.#turns.again(this.#pace)) {
+      // A larger read has queued before it began.
+      const isFirst = at === 0 && this.#buffer.room.byteLength <= MIN_READ_BYTES;
+      let turn = isFirst ? this.#turns.before(this.#pace) : this.#turns.again(this.#pace);
+      for (; turn; turn = this.#turns.again(this.#pace)) {
         // Nothing is written aside: the echoes so far stand in the read buffer.
         this.#step = "take";
         await turn;

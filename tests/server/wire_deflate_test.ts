@@ -377,9 +377,9 @@ Deno.test("wire server echoes the message of a light connection, while 100 with 
 Deno.test("wire server lets others have their turn inside reads that inflate to much", async () => {
   class AskedTurns extends CountedTurns {
     asked = 0;
-    override before(pace: Pace): Promise<void> | undefined {
+    override again(pace: Pace): Promise<void> | undefined {
       this.asked++;
-      return super.before(pace);
+      return super.again(pace);
     }
   }
   const [own, peer] = [0, 1].map(() =>
