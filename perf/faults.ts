@@ -3,7 +3,7 @@
  * clean exchange afterwards, its log is whole, and it ends as asked. Prints its memory on the way. Linux only.
  *
  * `faults.ts [SECONDS]`: how long, 60 by default. `faults.ts memory`: the memory of a server, before, at most and after, with
- * many peers of one kind; needs `ulimit -n` above 1,000.
+ * many peers of one kind; needs `ulimit -n` above 1,000. `faults.ts bombs`: how long others wait meanwhile, as `bombs.ts` says.
  */
 
 import type { TransportName } from "../lib/connection/connection.ts";
@@ -11,7 +11,17 @@ import { faultedServer } from "../tests/support/faulted_server.ts";
 import { runFaults } from "../tests/support/faulty_clients.ts";
 import { openWire } from "../lib/connection/wire.ts";
 import { createAuthority } from "../tests/support/certificates.ts";
-import { deno, median, POLICY_FIELDS, readMebibytes, readStandIns, start, startWithPolicy } from "./support.ts";
+import { measureBombs } from "./bombs.ts";
+import {
+  deno,
+  median,
+  POLICY_FIELDS,
+  readMebibytes,
+  readStandIns,
+  start,
+  startWithPolicy,
+  V8_FLAGS,
+} from "./support.ts";
 
 const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
 const EXCHANGES = 7;
@@ -168,7 +178,18 @@ async function measureTls(): Promise<void> {
   await Deno.remove(directory, { recursive: true });
 }
 
-if (Deno.args[0] === "memory") {
+async function meetBombs(words: readonly string[]): Promise<void> {
+  const standIns = await readStandIns();
+  const place = ["--transport", "wire", "--quiet", "--port", "0", "--rate", "100000000,1000GiB"];
+  const permissions = ["--allow-read", "--allow-env=WSPROOF_*"];
+  const all = [V8_FLAGS, ...standIns, ...permissions, "server.ts", ...place];
+  // The first core is the server's alone.
+  await measureBombs((options) => start([...all, ...options], {}, "0"), words);
+}
+
+if (Deno.args[0] === "bombs") {
+  await meetBombs(Deno.args.slice(1));
+} else if (Deno.args[0] === "memory") {
   if (Deno.args[1] !== "tls") await measureMemory();
   await measureTls();
 } else for (const transport of TRANSPORTS) await meetFaults(transport, Number(Deno.args[0] ?? 60));

@@ -20,6 +20,9 @@
 
 import { MIN_OWN_WINDOW_BITS } from "../protocol/deflate.ts";
 import {
+  COST_OF_COMPRESSED_BYTE,
+  COST_OF_ENGINE,
+  COST_OF_INFLATED_BYTE,
   DEFAULT_DEFLATE_THRESHOLD_BYTES,
   type EngineBudget,
   type MessageDeflateOptions,
@@ -172,6 +175,8 @@ class EngineSlot {
   readonly #budget: EngineBudget | undefined;
   #isReserved = false;
   #engine: Engine | undefined;
+  /** How many were made for it since somebody asked. */
+  #made = 0;
 
   constructor(kind: string, takeover: boolean, bytes: number, make: () => Engine, budget?: EngineBudget) {
     this.#kind = kind;
@@ -195,8 +200,17 @@ class EngineSlot {
 
   /** The engine for the message under way. */
   use(): Engine {
-    this.#engine ??= spare.get(this.#kind)?.pop() ?? this.#make();
-    return this.#engine;
+    this.#engine ??= spare.get(this.#kind)?.pop();
+    if (this.#engine) return this.#engine;
+    this.#made++;
+    return this.#engine = this.#make();
+  }
+
+  /** How many engines were made since the last call. */
+  takeMade(): number {
+    const made = this.#made;
+    this.#made = 0;
+    return made;
   }
 
   /** The message has ended. An engine that does not stay serves whoever needs one next. */
@@ -246,6 +260,8 @@ export class MessageDeflate implements MessageInflater {
   /** What the message under way had on the wire so far, and what has come out of it, in bytes. */
   #taken = 0;
   #made = 0;
+  /** The work since it was last taken. */
+  #cost = 0;
   #isReleased = false;
 
   /**
@@ -279,6 +295,18 @@ export class MessageDeflate implements MessageInflater {
   /** How much memory the engines take, in bytes, besides what the budget has reserved for them. */
   get heldBytes(): number {
     return (this.#inflating?.heldBytes ?? 0) + (this.#deflating?.heldBytes ?? 0);
+  }
+
+  /**
+   * Takes account of the work that was done to inflate, and to compress again what came out.
+   *
+   * @returns How much since the last call, as the number of bytes whose relay would take as long.
+   */
+  takeCost(): number {
+    const engines = [this.#inflating, this.#deflating].reduce((sum, slot) => sum + (slot?.takeMade() ?? 0), 0);
+    const cost = this.#cost + COST_OF_ENGINE * engines;
+    this.#cost = 0;
+    return cost;
   }
 
   /**
@@ -333,6 +361,7 @@ export class MessageDeflate implements MessageInflater {
       left = engine.inputLeft;
       this.#taken += wasLeft - left;
       this.#made += made;
+      this.#cost += COST_OF_COMPRESSED_BYTE * (wasLeft - left) + COST_OF_INFLATED_BYTE * made;
       kept += made;
       if (this.#made > maxMessageBytes) throw tooBig(maxMessageBytes);
       if (this.#made > MIN_BOMB_BYTES && this.#made > maxInflateRatio * this.#taken) {

@@ -20,7 +20,7 @@ const READ_BYTES = 16 * 1024;
 /** The length of a turn, in milliseconds: 2. */
 const TURN_MS = 2;
 
-/** The frames that a turn counts for: 4,096, so that timers and new connections run after four turns. */
+/** The frames that a turn counts for: 4,096, so that timers and new connections run after two turns. */
 const TURN_WORK = 4 * MAX_WORK;
 
 /**
@@ -149,6 +149,7 @@ export class RawSocket implements AcceptedStream {
    */
   async turn(): Promise<void> {
     if (performance.now() < this.#turnEnd) return;
+    this.#turns.spend(TURN_WORK);
     const turn = this.#turns.next(TURN_WORK);
     if (turn) await this.#wait(turn);
     this.#turnEnd = performance.now() + TURN_MS;

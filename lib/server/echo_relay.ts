@@ -6,7 +6,6 @@
 
 import type { CloseRecord } from "../protocol/close.ts";
 import type { MessageDeflate } from "../net/zlib.ts";
-import { workOfBytes } from "../net/turns.ts";
 import { Endpoint } from "../protocol/endpoint.ts";
 import type { EndpointHandler, RelayHandler } from "../protocol/endpoint_handler.ts";
 import { encodeFrame, type FrameHeader, OPCODE, RSV1 } from "../protocol/frame.ts";
@@ -34,9 +33,6 @@ export interface EchoRelayOptions {
   /** Inflates and compresses, if permessage-deflate was negotiated. */
   readonly codec?: MessageDeflate | undefined;
 }
-
-/** Cost of inflating and compressing a byte, in relayed bytes: 4. */
-const DEFLATE_COST = 4;
 
 /**
  * Echoes the messages of an {@linkcode Endpoint}. Binary messages go back piece by piece; text is held until all of it
@@ -210,7 +206,6 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     const codec = this.#codec;
     if (codec === undefined) return;
     this.#bytes += bytes.byteLength;
-    this.work += workOfBytes(DEFLATE_COST * bytes.byteLength);
     if (final) this.#messages++;
     const opcode = OPCODE[kind];
     if (final && this.#deflated === undefined && !codec.isWorth(bytes.byteLength)) {

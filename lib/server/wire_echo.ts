@@ -11,7 +11,7 @@ import { writeAll } from "../net/dial.ts";
 import { isEndWithoutNotice } from "../net/failure.ts";
 import type { ByteStream } from "../net/tls.ts";
 import type { MessageDeflate } from "../net/zlib.ts";
-import { MAX_WORK, Turns, workOfBytes } from "../net/turns.ts";
+import { MAX_WORK, Pace, Turns, workOfBytes } from "../net/turns.ts";
 import { type Holder, SHED_REASON } from "./budget.ts";
 import { coalesce, EchoBuffer, MIN_READ_BYTES } from "./echo_buffer.ts";
 import { EchoRelay } from "./echo_relay.ts";
@@ -35,7 +35,7 @@ const MIN_SLICE_BYTES = 128;
 const MAX_SLICE_BYTES = 2048;
 
 /** More work than this makes a slice dense, in frames: 64 KiB inflated and compressed again. */
-const DENSE_WORK = 512;
+const DENSE_WORK = 256;
 
 const NO_PONG = "No answer to the ping";
 
@@ -68,7 +68,7 @@ export class WireEcho implements Holder {
   readonly #conn: ByteStream;
   /** Cost of a byte, relative to plain TCP. */
   readonly #byteCost: number;
-  readonly #isDeflating: boolean;
+  readonly #codec: MessageDeflate | undefined;
   readonly #turns: Turns;
   /** Made on demand: ten thousand idle connections have none. */
   #ended: PromiseWithResolvers<WireEnd> | undefined;
@@ -86,6 +86,7 @@ export class WireEcho implements Holder {
   #earlyBytes = 0;
   #discardedWork = 0;
   #sliceBytes = MIN_SLICE_BYTES;
+  readonly #pace = new Pace();
   #receivedBytes = 0;
   #sentBytes = 0;
   /** The reason of an end without a close, or of our own close. */
@@ -110,7 +111,7 @@ export class WireEcho implements Holder {
     this.#guard = new Guard(this, limits, performance.now());
     this.#buffer = new EchoBuffer(budget);
     this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
-    this.#isDeflating = codec !== undefined;
+    this.#codec = codec;
     this.#endpoint = this.#relay.endpoint;
   }
 
@@ -150,6 +151,9 @@ export class WireEcho implements Holder {
       early = NOTHING;
       await former;
       while (!this.#isOver) {
+        // A large read is work of its own.
+        const turn = this.#buffer.room.byteLength > MIN_READ_BYTES && this.#turns.before(this.#pace);
+        if (turn) await turn;
         const count = await this.#conn.read(this.#buffer.room);
         if (count === null) {
           tcp = "peer";
@@ -157,7 +161,13 @@ export class WireEcho implements Holder {
         }
         this.#guard.moved();
         this.#turns.onRead();
-        const frames = this.#isDeflating ? await this.#takeSlices(count) : this.#take(this.#buffer.begin(count));
+        // A small read of which nothing inflates cannot be much work.
+        let take = !this.#codec && count > MIN_READ_BYTES && this.#turns.before(this.#pace);
+        for (; take; take = this.#turns.again(this.#pace)) {
+          this.#step = "take";
+          await take;
+        }
+        const frames = this.#codec ? await this.#takeSlices(count) : this.#take(this.#buffer.begin(count));
         const echoes = this.#aside === undefined ? this.#buffer.takeEchoes() : undefined;
         if (echoes !== undefined) {
           // Nearly always: one write, without the promises of a method around it.
@@ -170,8 +180,8 @@ export class WireEcho implements Holder {
         }
         if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
         this.#buffer.fit(count, frames, this.#guard.wasSilent);
-        const turn = this.#nextTurn();
-        if (turn) await turn;
+        const next = this.#nextTurn();
+        if (next) await next;
       }
       await this.#drain();
     } catch (error) {
@@ -195,18 +205,19 @@ export class WireEcho implements Holder {
     for (let at = 0; at < early.byteLength && !this.#isOver; at += this.#buffer.room.byteLength) {
       const piece = early.subarray(at, at + this.#buffer.room.byteLength);
       this.#buffer.room.set(piece);
-      if (this.#isDeflating) await this.#takeSlices(piece.byteLength);
+      if (this.#codec) await this.#takeSlices(piece.byteLength);
       else this.#take(this.#buffer.begin(piece.byteLength));
       if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
-      const turn = this.#nextTurn();
-      if (turn) await turn;
+      const next = this.#nextTurn();
+      if (next) await next;
     }
     this.#earlyBytes = 0;
     this.#guard.holds(this.heldBytes());
   }
 
   #nextTurn(): Promise<void> | undefined {
-    const turn = this.#turns.next(this.#relay.work);
+    this.#pace.onEnd();
+    const turn = this.#turns.next(this.#relay.work, this.#pace.standing);
     if (this.#relay.work >= MAX_WORK) this.#relay.work = 0;
     return turn;
   }
@@ -327,7 +338,10 @@ export class WireEcho implements Holder {
     await this.#aside;
     await this.#conn.closeWrite();
     // One read a turn: a peer that keeps sending delays nobody.
-    while (await this.#conn.read(this.#buffer.room) !== null) await this.#turns.next(MAX_WORK);
+    while (await this.#conn.read(this.#buffer.room) !== null) {
+      this.#turns.spend(MAX_WORK);
+      await this.#turns.next(MAX_WORK);
+    }
   }
 
   /** Takes compressed bytes in slices, so that dense ones never block others; returns the work in frames. */
@@ -335,17 +349,20 @@ export class WireEcho implements Holder {
     const bytes = this.#buffer.begin(count);
     let frames = 0;
     for (let at = 0; at < count;) {
+      // A larger read has queued before it began.
+      const isFirst = at === 0 && this.#buffer.room.byteLength <= MIN_READ_BYTES;
+      let turn = isFirst ? this.#turns.before(this.#pace) : this.#turns.again(this.#pace);
+      for (; turn; turn = this.#turns.again(this.#pace)) {
+        // Nothing is written aside: the echoes so far stand in the read buffer.
+        this.#step = "take";
+        await turn;
+      }
       const piece = bytes.subarray(at, at + this.#sliceBytes);
       const work = this.#take(piece);
       at += piece.byteLength;
       frames += work;
       this.#sliceBytes = work > DENSE_WORK ? MIN_SLICE_BYTES : Math.min(2 * this.#sliceBytes, MAX_SLICE_BYTES);
-      if (at === count || this.#relay.work < MAX_WORK) continue;
-      // Nothing is written aside: the echoes so far stand in the read buffer.
-      this.#step = "take";
-      await this.#nextTurn();
     }
-    this.#step = "read";
     return frames;
   }
 
@@ -361,10 +378,15 @@ export class WireEcho implements Holder {
     endpoint.receive(bytes);
     this.#step = "read";
     this.#receivedBytes += count;
-    // Not while inflating: shedding frees the engines. Behind our close frame none is needed.
-    if (this.#isDeflating) endpoint.sent === null ? relay.onStored() : relay.release();
+    // Not while a message is being inflated: whoever holds too much loses its engines. Behind our close frame none is needed.
+    if (this.#codec) {
+      relay.work += workOfBytes(this.#codec.takeCost());
+      endpoint.sent === null ? relay.onStored() : relay.release();
+    }
     const frames = relay.work - before;
     relay.work += workOfBytes(count * this.#byteCost);
+    this.#turns.spend(relay.work - before);
+    this.#pace.onWork(relay.work - before);
     if (!wasClosing && endpoint.initiator === "local") this.#guard.closeBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
     if (wasClosing && !wasInside) this.#discard(frames + workOfBytes(count));
     return frames;

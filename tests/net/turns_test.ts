@@ -2,7 +2,16 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
-import { MAX_PERIOD_WORK, MAX_WORK, Turns, untilEvents, workOfBytes } from "../../lib/net/turns.ts";
+import {
+  LIGHT_WORK,
+  MAX_PERIOD_WORK,
+  MAX_WORK,
+  Pace,
+  type Standing,
+  Turns,
+  untilEvents,
+  workOfBytes,
+} from "../../lib/net/turns.ts";
 
 const WAIT = { timeoutMs: 20_000 };
 /** This many turns of work would take minutes. */
@@ -86,6 +95,7 @@ Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind
 async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<number> {
   let count = 0;
   while (!hasHappened()) {
+    turns.spend(MAX_WORK);
     await turns.next(MAX_WORK);
     assert(++count < ENDLESS, "Nothing has happened");
   }
@@ -117,6 +127,7 @@ Deno.test("Turns.next() lets all go on in turn, when they work without end", asy
   const counts = new Array<number>(40).fill(0);
   await Promise.all(counts.map(async (_, index) => {
     while (Math.max(...counts) < 100) {
+      turns.spend(MAX_WORK);
       await turns.next(MAX_WORK);
       counts[index] = (counts[index] ?? 0) + 1;
     }
@@ -131,7 +142,7 @@ Deno.test("Turns.first() lets a connection that begins go in turn with those tha
   const goOn = (name: string, turn: Promise<void> | undefined) =>
     turn?.then(() => order.push(name)) ?? Promise.reject(new Error("No turn"));
   // This much fits one period: later connections must wait for the next.
-  assertEquals(turns.next(MAX_PERIOD_WORK - 1), undefined);
+  turns.spend(MAX_PERIOD_WORK);
   const waiting = [
     ...["busy 1", "busy 2", "busy 3"].map((name) => goOn(name, turns.next(MAX_WORK))),
     ...["new 1", "new 2"].map((name) => goOn(name, turns.first(MAX_WORK))),
@@ -139,6 +150,110 @@ Deno.test("Turns.first() lets a connection that begins go in turn with those tha
   await within(Promise.all(waiting), "turns", WAIT);
   // Newest first.
   assertEquals(order, ["new 2", "busy 1", "new 1", "busy 2", "busy 3"]);
+});
+
+/** Of a connection that has done no work yet, or as much as may be. */
+const paceOf = (standing: Standing) => ({ standing, expectedWork: standing === "light" ? LIGHT_WORK : MAX_WORK });
+
+Deno.test("Turns.before() lets all go on at once, until as much was done as a period has", () => {
+  const turns = new Turns();
+  turns.spend(MAX_PERIOD_WORK - 1);
+  for (const standing of ["light", "new", "heavy"] as const) assertEquals(turns.before(paceOf(standing)), undefined);
+});
+
+Deno.test("Turns.before() lets who is light go on, until twice as much was done", async () => {
+  const turns = new Turns();
+  turns.spend(2 * MAX_PERIOD_WORK - 1);
+  assertEquals(turns.before(paceOf("light")), undefined);
+  const heavy = turns.before(paceOf("heavy"));
+  turns.spend(1);
+  const light = turns.before(paceOf("light"));
+  assert(heavy && light);
+  await within(Promise.all([heavy, light]), "turns", WAIT);
+});
+
+Deno.test("Turns.before() lets those go on first that are light, then one that is new beside each that is heavy", async () => {
+  const turns = new Turns();
+  turns.spend(2 * MAX_PERIOD_WORK);
+  const order: string[] = [];
+  const waiting = (["heavy", "heavy", "new", "light"] as const).map(async (standing, index) => {
+    const turn = turns.before(paceOf(standing));
+    assert(turn, `No turn for ${standing}`);
+    await turn;
+    order.push(`${standing} ${index}`);
+  });
+  await within(Promise.all(waiting), "turns", WAIT);
+  assertEquals(order, ["light 3", "new 2", "heavy 0", "heavy 1"]);
+});
+
+Deno.test("Turns.next() lets who is light go first, and not behind all that queue", async () => {
+  const turns = new Turns();
+  turns.spend(MAX_PERIOD_WORK);
+  const order: string[] = [];
+  const goOn = (name: string, turn?: Promise<void>) => turn?.then(() => order.push(name));
+  const heavy = Array.from({ length: 20 }, () => goOn("heavy", turns.next(MAX_WORK)));
+  const light = goOn("light", turns.next(MAX_WORK, "light"));
+  await within(Promise.all([...heavy, light]), "turns", WAIT);
+  assertEquals([order.length, order[0]], [21, "light"]);
+});
+
+Deno.test("Turns.next() lets nobody wait for a round, while others queue", async () => {
+  const turns = manyTurns(200);
+  turns.spend(MAX_PERIOD_WORK);
+  let isServed = false;
+  // Reads that come without a pause keep the round going.
+  const read = () => {
+    turns.onRead();
+    if (!isServed) setImmediate(read);
+  };
+  read();
+  const round = turns.next(1)?.then(() => isServed = true);
+  const queued = Array.from({ length: 100 }, () => turns.before(paceOf("heavy")));
+  await within(round ?? Promise.reject(new Error("No round")), "round", WAIT);
+  await within(Promise.all(queued), "turns", WAIT);
+});
+
+Deno.test("Turns.again() lets who has a turn wait again, when those before have done more than was expected", async () => {
+  const turns = new Turns();
+  turns.spend(MAX_PERIOD_WORK);
+  let now = 0;
+  let most = 0;
+  const works = Array.from({ length: 40 }, async () => {
+    const pace = { standing: "heavy", expectedWork: 1 } as const;
+    for (let turn = turns.before(pace); turn; turn = turns.again(pace)) await turn;
+    if (now === 0) setImmediate(() => now = 0);
+    now += MAX_PERIOD_WORK;
+    most = Math.max(most, now);
+    turns.spend(MAX_PERIOD_WORK);
+  });
+  await within(Promise.all(works), "turns", WAIT);
+  assertEquals(most, MAX_PERIOD_WORK);
+});
+
+Deno.test("Pace expects a read to be as much work as the last one, between 64 and 1,024 frames", () => {
+  const pace = new Pace();
+  assertEquals(pace.expectedWork, 1024);
+  for (const [work, expected] of [[1, 64], [200, 200], [5000, 1024]] as const) {
+    pace.onWork(work);
+    pace.onEnd();
+    assertEquals(pace.expectedWork, expected);
+  }
+});
+
+Deno.test("Pace takes a connection for light behind 8 light reads, and for heavy with the first that is not", () => {
+  const pace = new Pace();
+  const read = (...parts: number[]) => {
+    for (const work of parts) pace.onWork(work);
+    const { standing } = pace;
+    pace.onEnd();
+    return standing;
+  };
+  assertEquals(Array.from({ length: 8 }, () => read(LIGHT_WORK - 1)), new Array(8).fill("new"));
+  assertEquals(pace.standing, "light");
+  // Two parts of one read count together, while it goes on.
+  assertEquals([read(LIGHT_WORK - 1, 1), pace.standing], ["heavy", "heavy"]);
+  for (let reads = 0; reads < 7; reads++) assertEquals(read(1), "heavy");
+  assertEquals([read(1), pace.standing], ["heavy", "light"]);
 });
 
 Deno.test("untilEvents() lets bytes through that have arrived", async () => {

@@ -3,7 +3,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { WebSocket as WsClient } from "npm:ws@8.23.0";
 import { within } from "../../lib/net/deadline.ts";
-import { MAX_WORK, Turns } from "../../lib/net/turns.ts";
+import { MAX_PERIOD_WORK, MAX_WORK, type Pace, Turns } from "../../lib/net/turns.ts";
+import type { ByteStream } from "../../lib/net/tls.ts";
 import { engineCount, MessageDeflate } from "../../lib/net/zlib.ts";
 import { encodeFrame, type EncodeFrameOptions, OPCODE, RSV1 } from "../../lib/protocol/frame.ts";
 import type { DeflatePolicy, EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
@@ -272,12 +273,113 @@ Deno.test("wire server counts engines for the memory of all, and closes the one 
   }, { maxBufferedTotalBytes: 40 * 1024 });
 });
 
-Deno.test("wire server lets others have their turn again and again inside reads that inflate to much", async () => {
-  class CountedTurns extends Turns {
-    queued = 0;
-    override next(work: number): Promise<void> | undefined {
-      if (work >= MAX_WORK) this.queued++;
-      return undefined;
+/** Counts the work in a turn of the event loop. */
+class CountedTurns extends Turns {
+  /** The most that was done in one turn, in frames, and in all. */
+  most = 0;
+  sum = 0;
+  #now = 0;
+
+  override spend(work: number): void {
+    super.spend(work);
+    if (this.#now === 0) setImmediate(() => this.#now = 0);
+    this.#now += work;
+    this.sum += work;
+    this.most = Math.max(this.most, this.#now);
+  }
+}
+
+/** A stream whose bytes are there. */
+function streamOf(bytes: Uint8Array, onWrite = (_written: Uint8Array) => {}): ByteStream {
+  return {
+    read(into) {
+      const piece = bytes.subarray(0, into.byteLength);
+      bytes = bytes.subarray(piece.byteLength);
+      into.set(piece);
+      return Promise.resolve(piece.byteLength || null);
+    },
+    write(written) {
+      onWrite(written);
+      return Promise.resolve(written.byteLength);
+    },
+    closeWrite: () => Promise.resolve(),
+    close() {},
+  };
+}
+
+Deno.test("wire server inflates only so much in one turn of its event loop, of one connection and of 20", async () => {
+  for (const connections of [1, 20]) {
+    const turns = new CountedTurns();
+    const running = Array.from({ length: connections }, async () => {
+      const [own, peer] = [0, 1].map(() =>
+        new MessageDeflate({ own: DIRECTION, peer: DIRECTION, level: 9, maxMessageBytes: 2 * MIB })
+      );
+      assert(own && peer);
+      const bombs = [1, 2, 3].map(() =>
+        frame(OPCODE.binary, peer.deflateWhole(new Uint8Array(MIB)), { reserved: RSV1 })
+      );
+      const stream = streamOf(Uint8Array.from(bombs.flatMap((each) => [...each])));
+      const echo = new WireEcho(stream, { maxMessageBytes: 2 * MIB, idleTimeoutMs: 0 }, turns, own);
+      await echo.run();
+      peer.release();
+      assertEquals([echo.messages, echo.bytes], [3, 3 * MIB]);
+    });
+    await within(Promise.all(running), "echoes", WAIT);
+    // 3 MiB that are inflated and compressed are as much work as 12,288 frames; a period is for 8,192, and a slice is one too much.
+    assert(turns.sum >= connections * 12_288, `${turns.sum}`);
+    assert(turns.most < MAX_PERIOD_WORK + 2 * MAX_WORK, `${turns.most} in one turn`);
+  }
+});
+
+Deno.test("wire server echoes the message of a light connection, while 100 with bombs wait", async () => {
+  const turns = new CountedTurns();
+  const limits = { maxMessageBytes: 2 * MIB, idleTimeoutMs: 0 };
+  const codec = () => new MessageDeflate({ own: DIRECTION, peer: DIRECTION, level: 9, maxMessageBytes: 2 * MIB });
+  const [packer, hello] = [codec(), codec()];
+  const bomb = frame(OPCODE.binary, packer.deflateWhole(new Uint8Array(MIB)), { reserved: RSV1 });
+  const bombers: WireEcho[] = [];
+  const ready = Promise.withResolvers<void>();
+  const done = () => bombers.reduce((sum, { messages }) => sum + messages, 0);
+  let [workBefore, workAfter] = [0, NaN];
+  let reads = 0;
+  const honest = new WireEcho(
+    {
+      ...streamOf(new Uint8Array(), () => workAfter = turns.sum),
+      async read(into) {
+        if (reads === 20) await ready.promise;
+        if (reads++ > 20) return null;
+        const message = frame(OPCODE.text, hello.deflateWhole(utf8("Hello")), { reserved: RSV1 });
+        into.set(message);
+        return message.byteLength;
+      },
+    },
+    limits,
+    turns,
+    codec(),
+  );
+  const running = [honest.run()];
+  // The honest one has had its first messages echoed.
+  while (honest.messages < 20) await new Promise((resolve) => setImmediate(resolve));
+  for (let count = 0; count < 100; count++) {
+    const bomber = new WireEcho(streamOf(bomb), limits, turns, codec());
+    bombers.push(bomber);
+    running.push(bomber.run());
+  }
+  workBefore = turns.sum;
+  ready.resolve();
+  await within(Promise.all(running), "echoes", WAIT);
+  for (const each of [packer, hello]) each.release();
+  assertEquals([honest.messages, done()], [21, 100]);
+  // The first slice of each bomb is as much work as 528 frames.
+  assert(workAfter - workBefore < 4 * MAX_PERIOD_WORK, `${workAfter - workBefore} frames of work came first`);
+});
+
+Deno.test("wire server lets others have their turn inside reads that inflate to much", async () => {
+  class AskedTurns extends CountedTurns {
+    asked = 0;
+    override again(pace: Pace): Promise<void> | undefined {
+      this.asked++;
+      return super.again(pace);
     }
   }
   const [own, peer] = [0, 1].map(() =>
@@ -285,24 +387,13 @@ Deno.test("wire server lets others have their turn again and again inside reads 
   );
   assert(own && peer);
   const bombs = [1, 2, 3].map(() => frame(OPCODE.binary, peer.deflateWhole(new Uint8Array(MIB)), { reserved: RSV1 }));
-  let left = Uint8Array.from(bombs.flatMap((each) => [...each]));
-  const turns = new CountedTurns();
-  const stream = {
-    read: (into: Uint8Array) => {
-      const bytes = left.subarray(0, into.byteLength);
-      left = left.subarray(bytes.byteLength);
-      into.set(bytes);
-      return Promise.resolve(bytes.byteLength || null);
-    },
-    write: ({ byteLength }: Uint8Array) => Promise.resolve(byteLength),
-    closeWrite: () => Promise.resolve(),
-    close() {},
-  };
+  const stream = streamOf(Uint8Array.from(bombs.flatMap((each) => [...each])));
+  const turns = new AskedTurns();
   const echo = new WireEcho(stream, { maxMessageBytes: 2 * MIB, idleTimeoutMs: 0 }, turns, own);
   await echo.run();
   peer.release();
-  // To inflate and compress 3 MiB is as much work as 24,576 frames; a turn is for 1,024.
-  assert(turns.queued >= 12, `${turns.queued}`);
+  // The server reads 3 KiB in slices of 128 bytes.
+  assert(turns.asked >= 24, `${turns.asked}`);
   assertEquals([echo.messages, echo.bytes], [3, 3 * MIB]);
 });
 
