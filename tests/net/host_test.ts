@@ -217,7 +217,7 @@ for (const args of [["--transport", "builtin"], ["--transport", "wire"], ["--lab
         start("server.ts", ["--host", `${host}`, "--port", "2", ...args], { net: "127.0.0.1:1" }),
       );
       const line = `wsproof: Requires net access to "${needed}", run again with the --allow-net flag\n`;
-      assertEquals(outcome, { code: 1, stdout: "", stderr: line });
+      assertEquals(outcome, { code: 2, stdout: "", stderr: line });
     }
   });
 }
