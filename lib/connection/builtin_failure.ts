@@ -126,8 +126,8 @@ const LOST =
 /** The runtime's error for a server that closes or speaks before the request is written, as SSH and mail servers do. */
 const SPOKE_FIRST = /operation was canceled/i;
 
-/** Deadline for the second request where the runtime hides the answer, in milliseconds: 2 s. */
-export const ASK_TIMEOUT_MS = 2000;
+/** Deadline for the second request where the runtime hides the answer, in milliseconds: 5 s, within the first deadline. */
+export const ASK_TIMEOUT_MS = 5000;
 
 /**
  * Finds the cause of a failure that the runtime hides, by the same request over our own frames. After a failure over
