@@ -6,12 +6,6 @@ import { outcomeOf, standIns, start } from "../support/command.ts";
 
 const HARNESS = ["run", "-A", "--no-check", ...standIns, "examples/lab_client.ts"];
 
-Deno.test("lab --run says usage, when Deno has no permission to run the harness", async () => {
-  const { code, stderr } = await outcomeOf(start("server.ts", ["--lab", "--port", "0", "--run", "true"]));
-  assertEquals(code, 2, stderr);
-  assertMatch(stderr, /^wsproof: Requires run access to "sh"/m);
-});
-
 function run(command: string, ...options: string[]) {
   return outcomeOf(
     start("server.ts", ["--lab", "--port", "0", "--run", command, ...options], { permissions: ["--allow-run=sh"] }),
