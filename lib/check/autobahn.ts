@@ -22,7 +22,7 @@ const BEHAVIORS: Record<Grade, readonly [behavior: string, close: string]> = {
 export interface AutobahnEntry {
   /** OK, NON-STRICT, FAILED, INFORMATIONAL or UNIMPLEMENTED. */
   readonly behavior: string;
-  /** The same for the close. */
+  /** Close behavior, in the same words. */
   readonly behaviorClose: string;
   /** Duration in milliseconds. */
   readonly duration: number;

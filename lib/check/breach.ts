@@ -1,5 +1,5 @@
 /**
- * Breaches of the protocol that fail every case.
+ * Finds breaches of the protocol, which fail any case.
  *
  * @module
  */

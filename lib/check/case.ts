@@ -93,7 +93,7 @@ export interface RequestEdit {
   readonly chopBytes?: number;
   /** Pause after each write in milliseconds; 0 by default. */
   readonly pauseMs?: number;
-  /** Frames right behind the request, in the same write. */
+  /** Frames right after the request, in the same write. */
   readonly behind?: readonly ScriptFrame[];
 }
 

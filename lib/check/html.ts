@@ -28,7 +28,7 @@ const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsaf
  * Formats a report as a page.
  *
  * @param report The report.
- * @param command Command that runs a case again, before the case's name; after `=` without a blank.
+ * @param command Command that runs a case again, before the case's name; a final `=` takes no blank.
  * @param links Links above the report.
  * @returns The page.
  */

@@ -13,7 +13,7 @@ import type { Step } from "../peer/script.ts";
 import { describeCloseCode } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
 
-/** Longest silence of ours, in milliseconds: 150 s. */
+/** Longest silence of a case, in milliseconds: 150 s. */
 export const MAX_IDLE_MS = 150_000;
 
 function idleCase(word: string, title: string, steps: readonly Step[]): Case {
@@ -50,7 +50,7 @@ const SILENT: Case = idleCase("idle", "Say nothing, and answer no ping", [{ do: 
 /** The cases of `--idle`. */
 export const IDLE: readonly Case[] = [SILENT, pinging(MAX_IDLE_MS)];
 
-/** Pings at a third of the time that the server kept a silent connection, for twice that time. */
+/** A ping at each third of the time that the server kept a silent connection, for twice that time. */
 function pinging(keptMs: number): Case {
   const steps = Array.from({ length: 6 }, (): Step[] => [
     { do: "send", frames: [ping("idle")] },
@@ -65,7 +65,7 @@ function pinging(keptMs: number): Case {
  * @param target The server.
  * @param onResult Receives each result.
  * @param maxIdleMs Longest silence on the first connection, in milliseconds.
- * @returns The results, with the findings as reasons. The second case runs only after an end by the server.
+ * @returns The results, with the findings as reasons; the second only if the server ended the first connection.
  */
 export async function runIdle(
   target: CheckTarget,

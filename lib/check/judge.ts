@@ -26,7 +26,7 @@ export interface Rules {
   readonly peer: "server" | "client";
   /** Whether the peer echoes messages. */
   readonly echoes: boolean;
-  /** Pattern for text replies; then they need not be an echo. */
+  /** Pattern that text replies match, in place of an echo. */
   readonly pattern?: RegExp | undefined;
   /** Number of unsolicited messages at the start. */
   readonly skip?: number | undefined;

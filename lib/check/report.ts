@@ -99,7 +99,7 @@ function paint(text: string, code: number, color: boolean): string {
   return color ? `\x1b[${code}m${text}\x1b[0m` : text;
 }
 
-/** Word for each grade, behind a number. */
+/** Word for each grade, after a number. */
 const GRADE_WORDS: Record<Grade, string> = {
   "pass": "passed",
   "skipped": "skipped",
@@ -112,7 +112,7 @@ const GRADE_WORDS: Record<Grade, string> = {
  * Puts counts into words.
  *
  * @param counts Number of cases by grade.
- * @returns "387 passed, 1 not strict", without the grades of no case.
+ * @returns "387 passed, 1 not strict"; omits grades without a case.
  *
  * @example
  * ```ts
@@ -132,7 +132,7 @@ export function countsInWords(counts: Readonly<Record<Grade, number>>): string {
 export interface CheckLines {
   /** A line for each group of cases. */
   readonly groups: readonly string[];
-  /** Findings, skipped cases and failures. */
+  /** Findings, skipped cases and failures, in full. */
   readonly failures: readonly string[];
   /** The verdict. */
   readonly verdict: readonly string[];
@@ -269,7 +269,7 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
  * Gives the command that runs a case alone.
  *
  * @param test The case.
- * @param command Command that runs a case again, before the case's name; after `=` without a blank.
+ * @param command Command that runs a case again, before the case's name; a final `=` takes no blank.
  * @returns The command, with a note about removed secrets; no line for a case that only an option runs.
  */
 export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command: string): string[] {

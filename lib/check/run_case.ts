@@ -34,7 +34,7 @@ export interface CheckTarget extends DialOptions {
   readonly caseTimeoutMs: number;
   /** Whether the server echoes. */
   readonly echoes: boolean;
-  /** Pattern for text replies; then they need not be an echo. */
+  /** Pattern that text replies match, in place of an echo. */
   readonly pattern?: RegExp | undefined;
   /** Number of unsolicited messages at the start. */
   readonly skip?: number | undefined;

@@ -12,7 +12,7 @@ import { brokenCase, type CaseResult, type CheckTarget, runCase } from "./run_ca
 export interface RunOptions {
   /** Number of cases at a time; 1 or more. */
   readonly jobs: number;
-  /** Receives each result at once. */
+  /** Receives each result, in order of completion. */
   readonly onResult?: (result: CaseResult) => void;
 }
 

@@ -103,7 +103,7 @@ function nameIn(name: string): string {
  * Checks the certificates and the key of the options, before anything is sent.
  *
  * @param options The options.
- * @throws {OptionError} If one of them is unusable.
+ * @throws {OptionError} If a certificate or the key is unusable.
  *
  * @example
  * ```ts

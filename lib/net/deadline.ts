@@ -16,7 +16,7 @@
  * ```
  */
 export class TimeoutError extends Error {
-  /** The missing thing, as a noun. */
+  /** The awaited thing, as a noun. */
   readonly awaited: string;
   /** The elapsed deadline, in milliseconds. */
   readonly timeoutMs: number;
@@ -24,7 +24,7 @@ export class TimeoutError extends Error {
   /**
    * Makes the error.
    *
-   * @param awaited The missing thing, as a noun.
+   * @param awaited The awaited thing, as a noun.
    * @param timeoutMs The elapsed deadline, in milliseconds.
    */
   constructor(awaited: string, timeoutMs: number) {

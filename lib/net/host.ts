@@ -32,8 +32,8 @@ export function inUrl(address: string): string {
 }
 
 /**
- * Resolves a host to all of its addresses: `localhost` and names below to {@linkcode LOOPBACK_ADDRESSES}, another name
- * through the system, an address to itself.
+ * Resolves a host to all of its addresses: `localhost` and its subdomains to {@linkcode LOOPBACK_ADDRESSES}, another
+ * name through the system, an address to itself.
  *
  * @param host A name, or an address (IPv6 without brackets).
  * @returns The distinct addresses, in the order of the system. A name without an address resolves to itself: listening

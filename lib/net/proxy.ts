@@ -210,7 +210,7 @@ const SECURE_VARIABLES = ["wss_proxy", "WSS_PROXY", "https_proxy", "HTTPS_PROXY"
  * Tells whether a host is this machine, which no proxy can reach under this name.
  *
  * @param hostname The host of a parsed URL.
- * @returns Whether the host is `localhost`, a name below, or a loopback or unspecified address.
+ * @returns Whether the host is `localhost`, a subdomain, or a loopback or unspecified address.
  *
  * @example
  * ```ts

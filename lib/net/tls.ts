@@ -1,8 +1,8 @@
 /**
  * The server's side of TLS over a TCP connection.
  *
- * `Deno.listenTls` does not do: its connections have Nagle's algorithm on, which delays data beyond one record by up to
- * 40 ms, and cannot be dropped before the end of the handshake, or while the peer does not read.
+ * `Deno.listenTls` is unsuitable: its connections have Nagle's algorithm on, which delays data beyond one record by up
+ * to 40 ms, and cannot be dropped before the end of the handshake, or while the peer does not read.
  *
  * @module
  */

@@ -41,7 +41,7 @@ export interface WireServerOptions {
   readonly hostname: string;
   /** Port to listen on, 0 for any free one. */
   readonly port: number;
-  /** Whether processes of this user share the port (`SO_REUSEPORT`); needs `--unstable-net`. */
+  /** Whether other listeners of this user share the port (`SO_REUSEPORT`) and its connections; needs `--unstable-net`. */
   readonly reusePort?: boolean | undefined;
   /**
    * Deadline for TLS, request head and decision together, in milliseconds; a refusal gets as long again. 10 s by default.
@@ -49,8 +49,8 @@ export interface WireServerOptions {
   readonly headTimeoutMs?: number | undefined;
   /**
    * Limit of connections before their upgrade: in the TLS handshake, without a complete head, or being answered. One
-   * more drops the longest waiter after 2 s, or, in a flood of hundreds of silent ones, after 250 ms if the server waits
-   * only for the peer. A function receives the present number. 1,024 by default.
+   * more drops the longest waiter after 2 s, or, in a flood of hundreds of silent ones, after 250 ms if the server only
+   * waits for the peer. A function receives the present number. 1,024 by default.
    */
   readonly maxHeads?: number | ((heads: number) => number) | undefined;
   /** Certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; no TLS without both. */

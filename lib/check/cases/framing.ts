@@ -29,7 +29,7 @@ import type { ScriptFrame } from "../../peer/script.ts";
 const LENGTHS = [0, 125, 126, 127, 128, 65535, 65536];
 const KINDS: readonly MessageKind[] = ["text", "binary"];
 
-/** Lengths at the borders of the three length forms, for both kinds. */
+/** Lengths at the limits of the three length forms, for both kinds. */
 const lengths = KINDS.flatMap((kind, group) =>
   LENGTHS.map((bytes, index): Case =>
     make({
@@ -49,7 +49,7 @@ const lengths = KINDS.flatMap((kind, group) =>
   )
 );
 
-/** The same bytes in writes of odd sizes: TCP keeps no borders. */
+/** The same bytes in writes of odd sizes: TCP keeps no boundaries. */
 const pieces = KINDS.flatMap((kind, group) => [
   make({
     id: `6455/5.2/pieces-of-997-${kind}`,
@@ -81,7 +81,7 @@ const pieces = KINDS.flatMap((kind, group) => [
   ),
 ]);
 
-/** The peer answers frames before a wrong one, and no ping after. */
+/** The peer answers frames before a wrong one, but no ping after. */
 interface Wrong {
   readonly word: string;
   readonly what: string;

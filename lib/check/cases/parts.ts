@@ -119,7 +119,7 @@ export function payloadOf(kind: MessageKind, bytes: number): Uint8Array<ArrayBuf
   return payload;
 }
 
-/** A case; the defaults hold both roles, at level `must`. */
+/** A case; by default for both roles, at level `must`. */
 export function make(
   test: Omit<Case, "level" | "holds" | "profile" | "needs"> & Partial<Case>,
 ): Case {

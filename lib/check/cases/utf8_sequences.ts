@@ -33,7 +33,7 @@ function hexOf(text: string): string {
   return new TextEncoder().encode(text).toHex();
 }
 
-/** Each byte of a range but the last, with or without a space behind. */
+/** Each byte of a range but the last, with or without a space after each. */
 function range(from: number, to: number, behind = ""): string {
   return Array.from({ length: to - from }, (_, index) => (from + index).toString(16) + behind).join("");
 }
