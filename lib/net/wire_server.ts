@@ -41,7 +41,7 @@ export interface WireServerOptions {
   readonly hostname: string;
   /** Port to listen on, 0 for any free one. */
   readonly port: number;
-  /** Whether other listeners of this user share the port (`SO_REUSEPORT`) and its connections; needs `--unstable-net`. */
+  /** Whether other listeners of this user share port and connections (`SO_REUSEPORT`); needs `--unstable-net`. */
   readonly reusePort?: boolean | undefined;
   /**
    * Deadline for TLS, request head and decision together, in milliseconds; a refusal gets as long again. 10 s by default.
