@@ -1,5 +1,5 @@
 /**
- * The reports as Autobahn's test suite writes them, for tools that read them: the index, and one of each case.
+ * Reports in the format of Autobahn's test suite, for tools that read it: the index, and a file for each case.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { closeCodeOf } from "./judge.ts";
 import { type CheckReport, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 
-/** What Autobahn calls a grade, for the behavior and for the end. */
+/** Autobahn's words for a grade: behavior and close. */
 const BEHAVIORS: Record<Grade, readonly [behavior: string, close: string]> = {
   "pass": ["OK", "OK"],
   "skipped": ["UNIMPLEMENTED", "UNIMPLEMENTED"],
@@ -18,27 +18,27 @@ const BEHAVIORS: Record<Grade, readonly [behavior: string, close: string]> = {
   "fail": ["FAILED", "OK"],
 };
 
-/** What Autobahn says of a case. */
+/** One case in the index. */
 export interface AutobahnEntry {
   /** OK, NON-STRICT, FAILED, INFORMATIONAL or UNIMPLEMENTED. */
   readonly behavior: string;
-  /** The same for the end of the connection. */
+  /** Close behavior, in the same words. */
   readonly behaviorClose: string;
-  /** How long it took, in milliseconds. */
+  /** Duration in milliseconds. */
   readonly duration: number;
-  /** The close code of the peer; `null` if there was none. */
+  /** Close code of the peer; `null` without one. */
   readonly remoteCloseCode: number | null;
-  /** The name of the file with the report of the case; empty if there is none. */
+  /** File name of the case's report; empty without one. */
   readonly reportfile: string;
 }
 
 /**
- * Makes the index of those cases that have a number of Autobahn's.
+ * Makes the index of the cases with an Autobahn number.
  *
  * @param results The results.
  * @param agent The name of the peer.
- * @param hasFiles Whether a file stands beside the index for each case; `false` by default.
- * @returns The index, as `index.json` has it.
+ * @param hasFiles Whether each case has a file beside the index; `false` by default.
+ * @returns The content of `index.json`.
  *
  * @example
  * ```ts
@@ -61,11 +61,11 @@ export function autobahnIndex(
 }
 
 /**
- * Makes the reports of those cases that have a number of Autobahn's, with its names of fields.
+ * Makes the reports of the cases with an Autobahn number, with Autobahn's field names.
  *
  * @param report The report of the run.
- * @returns The content of each file, by the name that the index has for it. `wire` is ours: what went over the connection, a
- * line a frame, without secrets.
+ * @returns The content of each file, by its name in the index. The field `wire` is ours: one line a frame, without
+ * secrets.
  *
  * @example
  * ```ts
@@ -102,17 +102,17 @@ function numbered(results: readonly CaseResult[]): { readonly number: string; re
   return results.flatMap((result) => (result.test.autobahn ?? []).map((number) => ({ number, result })));
 }
 
-/** Letters, digits and underscores, as Autobahn names its files. */
+/** Autobahn's file names have letters, digits and underscores only. */
 function reportFileOf(agent: string, number: string): string {
   const words = agent.toLowerCase().replaceAll(/[^a-z0-9]/g, " ").trim().replaceAll(" ", "_");
   return `${words}_case_${number.replaceAll(".", "_")}.json`;
 }
 
 /**
- * Puts a grade into Autobahn's words.
+ * Translates a grade into Autobahn's words.
  *
  * @param result The result of a case.
- * @returns The words for the behavior and for the end.
+ * @returns Behavior and close.
  */
 export function behaviorOf({ test, grade }: Pick<CaseResult, "test" | "grade">): readonly [string, string] {
   return test.level === "info" ? ["INFORMATIONAL", "INFORMATIONAL"] : BEHAVIORS[grade];
@@ -122,7 +122,7 @@ function entryOf(result: CaseResult): Omit<AutobahnEntry, "reportfile"> {
   const { ms, seen } = result;
   const [behavior, behaviorClose] = behaviorOf(result);
   const code = seen && closeCodeOf(seen);
-  // 1005 stands for a close frame without a code.
+  // 1005 means a close frame without a code.
   const remoteCloseCode = code === undefined || code === 1005 ? null : code;
   return { behavior, behaviorClose, duration: Math.round(ms), remoteCloseCode };
 }

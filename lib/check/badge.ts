@@ -1,12 +1,12 @@
 /**
- * A badge: what a run proved, as a picture for a README.
+ * A badge for a README: the result of a run as SVG.
  *
  * @module
  */
 
 import type { CheckReport } from "./report.ts";
 
-/** So wide is a letter, in pixels: a little more than those of the font. */
+/** Assumed width of a letter in pixels, slightly above the font's. */
 const LETTER_PX = 6.6;
 const PADDING_PX = 14;
 
@@ -14,7 +14,7 @@ const PADDING_PX = 14;
  * Draws a badge.
  *
  * @param report The report.
- * @returns An SVG document of one line.
+ * @returns An SVG document in one line.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Known failures: a file that names them, so that only new ones count.
+ * The baseline: a file of known failures, so that only new ones count.
  *
  * @module
  */
@@ -7,18 +7,18 @@
 import { printable } from "../client/report.ts";
 import type { CaseResult } from "./run_case.ts";
 
-/** What a baseline says about a run. */
+/** A run compared with a baseline. */
 export interface BaselineComparison {
-  /** Cases that failed, and are not named. */
+  /** Failed cases that the baseline does not name. */
   readonly unexpected: readonly string[];
-  /** Cases that failed, and are named. */
+  /** Failed cases that the baseline names. */
   readonly known: readonly string[];
-  /** Cases that are named, and passed, or do not exist. */
+  /** Cases in the baseline that passed or do not exist. */
   readonly stale: readonly string[];
 }
 
 /**
- * Reads a baseline: the name of a case a line; what stands behind `#` is a remark.
+ * Parses a baseline: one case a line; `#` begins a remark.
  *
  * @param text The text of the file.
  * @returns The names, in order.
@@ -36,9 +36,9 @@ export function parseBaseline(text: string): string[] {
 }
 
 /**
- * Writes a baseline of the cases that failed.
+ * Formats a baseline of failed cases.
  *
- * @param failed The results of those cases.
+ * @param failed Their results.
  * @returns The text of the file.
  *
  * @example
@@ -59,11 +59,11 @@ export function formatBaseline(failed: readonly CaseResult[]): string {
 /**
  * Compares a run with a baseline.
  *
- * @param names The names in the baseline.
+ * @param names The cases in the baseline.
  * @param results The results.
  * @param failed The results that count as failures.
- * @param allIds The names of all cases there are.
- * @returns New, known and stale ones. A case that is named and did not run, or was skipped, is none of them.
+ * @param allIds The names of all existing cases.
+ * @returns New, known and stale cases. A named case that did not run, or was skipped, is none of them.
  *
  * @example
  * ```ts

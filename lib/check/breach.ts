@@ -1,5 +1,5 @@
 /**
- * What a peer may never send, whatever a case is about.
+ * Finds breaches of the protocol, which fail any case.
  *
  * @module
  */
@@ -10,11 +10,11 @@ import { messageOf, ProtocolError } from "../protocol/error.ts";
 import { Utf8Checker } from "../protocol/utf8.ts";
 import type { SeenFrame } from "../peer/raw_reader.ts";
 
-/** Whose frames they are. */
+/** Origin of the frames. */
 export interface BreachOptions {
   /** The role of the peer. */
   readonly peer: "server" | "client";
-  /** Whether permessage-deflate was negotiated: RSV1 marks a compressed message then (RFC 7692 section 6). */
+  /** Whether permessage-deflate was negotiated: RSV1 then marks a compressed message (RFC 7692 section 6). */
   readonly isDeflated: boolean;
 }
 
@@ -22,11 +22,11 @@ const OPCODES: readonly number[] = Object.values(OPCODE);
 const RSV1 = 4;
 
 /**
- * Finds the first frame of a peer that breaks the protocol (RFC 6455 sections 5.1 to 5.5 and 8.1).
+ * Finds a peer's first breach of the protocol (RFC 6455 sections 5.1 to 5.5 and 8.1).
  *
  * @param frames The frames, in order.
- * @param options Whose frames they are.
- * @returns What is wrong, with the section; `undefined` if nothing is.
+ * @param options Their origin.
+ * @returns The breach with its section; `undefined` without one.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * A case of conformance as data: the sentence of an RFC that it holds the peer to, what is sent, and what may come back.
+ * A conformance case as data: the sentence of an RFC, the frames to send, and the replies that may come back.
  *
  * @module
  */
@@ -9,10 +9,10 @@ import type { ScriptFrame, Step } from "../peer/script.ts";
 import type { HttpHead } from "../protocol/http_lines.ts";
 import type { MessageKind } from "../protocol/message.ts";
 
-/** How binding the sentence is: a MUST, a SHOULD, or something that is good to know. */
+/** Level of the sentence: a MUST, a SHOULD, or for information only. */
 export type Level = "must" | "should" | "info";
 
-/** What a case needs of the peer: that it echoes, that it negotiates permessage-deflate, that it takes text or binary messages. */
+/** Abilities that a case needs of the peer: echo, permessage-deflate, text or binary messages. */
 export type Need = "echo" | "deflate" | "text" | "binary";
 
 /** The groups of cases. */
@@ -32,15 +32,15 @@ export const GROUPS = [
 /** The name of a group. */
 export type Group = typeof GROUPS[number];
 
-/** How many cases run: each profile has those of the one before. */
+/** Profiles, from small to large; each contains the one before. */
 export const PROFILES = ["quick", "standard", "full"] as const;
 
 /** The name of a profile. */
 export type Profile = typeof PROFILES[number];
 
 /**
- * What a case showed, from good to bad: `not-strict` kept the rule, but not as it should; `unclean` kept it, and ended the
- * connection in another way than it should.
+ * Grades, from good to bad. `not-strict`: the peer kept the rule, but not as recommended. `unclean`: the peer kept the
+ * rule, but ended the connection wrongly.
  */
 export const GRADES = ["pass", "skipped", "not-strict", "unclean", "fail"] as const;
 
@@ -51,59 +51,59 @@ export type Grade = typeof GRADES[number];
 export interface Judgement {
   /** The grade. */
   readonly grade: Grade;
-  /** Why, in one line; empty for a plain pass. */
+  /** The reason in one line; empty for a plain pass. */
   readonly reason: string;
 }
 
-/** A reply that has to come: the message itself, or the pong. */
+/** A required reply: an echoed message, or a pong. */
 export interface Reply {
-  /** A message of either kind, or a pong. */
+  /** Kind of message, or a pong. */
   readonly kind: MessageKind | "pong";
-  /** Its bytes. */
+  /** Bytes of the message or the pong. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
-/** How the connection has to end. */
+/** Required end of the connection. */
 export type Ending =
-  /** With a closing handshake. Ours begins, with 1000 unless a step has sent a close frame; the answer has one of the codes. */
+  /** A closing handshake. We begin, with 1000 unless a step has sent a close frame; the answer has one of the codes. */
   | { readonly type: "close"; readonly codes: readonly number[] }
-  /** The peer fails the connection: with a close frame of one of the codes, or the end of TCP. */
+  /** The peer fails the connection, with a close frame of one of the codes or the end of TCP. */
   | {
     readonly type: "failure";
     readonly codes: readonly number[];
-    /** The first step that breaks the rule; a failure before it is wrong. */
+    /** First step that breaks the rule; the peer must not fail earlier. */
     readonly fromStep?: number;
-    /** The last step during which it has to fail, to be strict. */
+    /** Last step in which a strict peer fails. */
     readonly byStep?: number;
-    /** Whether a close frame has to come. */
+    /** Whether a close frame is required. */
     readonly needsFrame?: boolean;
   }
-  /** In any way. */
+  /** Any end. */
   | { readonly type: "any" };
 
-/** Changes to the request of the opening handshake. */
+/** Changes to the usual opening request. */
 export interface RequestEdit {
   /** The method; GET by default. */
   readonly method?: string;
-  /** The version of HTTP; 1.1 by default. */
+  /** The HTTP version; 1.1 by default. */
   readonly version?: string;
-  /** The values of fields, which replace those of the same name: none, one, or a line for each. */
+  /** Field values, one line each, that replace those of the same name; an empty list drops the field. */
   readonly fields?: Readonly<Record<string, readonly string[]>>;
-  /** Whether it goes out in writes of so many bytes. */
+  /** Size of each write in bytes; by default one write. */
   readonly chopBytes?: number;
-  /** How long each of those writes waits, in milliseconds; 0 by default. */
+  /** Pause after each write in milliseconds; 0 by default. */
   readonly pauseMs?: number;
-  /** Frames in the same write. */
+  /** Frames right after the request, in the same write. */
   readonly behind?: readonly ScriptFrame[];
 }
 
-/** The opening handshake of a case, and the answer that it has to get. */
+/** The opening handshake of a case, and the required answer. */
 export interface Handshake {
-  /** What is different about the request. */
+  /** Changes to the usual request. */
   readonly request: RequestEdit;
-  /** What has to come. */
+  /** Required kind of answer. */
   readonly answer: "upgrade" | "refusal" | "any";
-  /** Finds what is wrong about the answer, besides that it is an upgrade or none; `undefined` if nothing is. */
+  /** Finds a fault of the answer besides its kind; `undefined` without one. */
   readonly problemOf?: (answer: HandshakeAnswer) => string | undefined;
 }
 
@@ -111,77 +111,77 @@ export interface Handshake {
 export interface HandshakeAnswer {
   /** The status; 0 without an answer. */
   readonly status: number;
-  /** The head; without fields if there is none. */
+  /** The head; without fields if no head came. */
   readonly head: HttpHead;
-  /** The accept key that fits the request. */
+  /** Accept key for the request's key. */
   readonly acceptKey: string;
-  /** Why there is no status, where the connection did not just end. */
+  /** Why the status is 0, unless the connection just ended. */
   readonly problem?: string;
 }
 
 /**
- * Says why there is no answer to the opening handshake.
+ * Explains a missing answer to the opening handshake.
  *
- * @param answer The answer, of status 0.
+ * @param answer An answer of status 0.
  * @returns One line.
  */
 export function noAnswer({ problem }: Pick<HandshakeAnswer, "problem">): string {
   return problem ?? "Server ended TCP without an HTTP answer";
 }
 
-/** What is sent, and what may come back. */
+/** Steps of a case, and the replies and the end that they require. */
 export interface Plan {
-  /** The opening handshake, where the case is about it, or needs a special one. */
+  /** The opening handshake, if other than usual. */
   readonly handshake?: Handshake;
-  /** What is sent behind it. */
+  /** Steps after the opening handshake. */
   readonly steps: readonly Step[];
-  /** The replies that have to come, in this order. */
+  /** Required replies, in order. */
   readonly replies: readonly Reply[];
-  /** How the connection has to end. */
+  /** Required end of the connection. */
   readonly end: Ending;
-  /** Whether a wrong close code, or none, breaks the very rule of the case; else the end is unclean. */
+  /** Whether a wrong or missing close code fails the case; otherwise the end is unclean. */
   readonly isAboutClose?: boolean;
   /** Whether the peer may refuse the message as too big (RFC 6455 section 10.4). */
   readonly mayRefuse?: boolean;
-  /** Judges what the rest leaves open; `undefined` if nothing is wrong. */
+  /** Judges what the other fields leave open; `undefined` without a finding. */
   readonly judge?: (seen: Seen) => Judgement | undefined;
-  /** How replies are inflated, where permessage-deflate was offered. */
+  /** Inflation of replies, where permessage-deflate was offered. */
   readonly deflate?: DeflateReading;
-  /** Says why the case makes no sense after this answer; `undefined` if it does. */
+  /** Why the case makes no sense after this answer; `undefined` if it does. */
   readonly skipReason?: (answer: HandshakeAnswer) => string | undefined;
 }
 
-/** How compressed messages of the peer are read. */
+/** Settings for inflating the peer's messages. */
 export interface DeflateReading {
-  /** Whether each message has to stand for itself; `false` by default: it may refer to those before. */
+  /** Whether each message needs a fresh context; `false` by default: messages may refer back. */
   readonly isFresh?: boolean;
-  /** The size of the window as a power of two, 9 to 15; 15 by default. */
+  /** Window size as a power of two, 9 to 15; 15 by default. */
   readonly windowBits?: number;
 }
 
 /** One case. */
 export interface Case {
-  /** Its name: the RFC, the section, and a word: `6455/5.4/restart`. */
+  /** Name: RFC, section and a word, such as `6455/5.4/restart`. */
   readonly id: string;
-  /** Its group. */
+  /** Group of the case. */
   readonly group: Group;
-  /** The numbers of Autobahn's cases that it corresponds to. */
+  /** Numbers of the corresponding Autobahn cases. */
   readonly autobahn?: readonly string[];
-  /** What is done, in one line. */
+  /** The action, in one line. */
   readonly title: string;
-  /** The sentence that the peer is held to, in our words. */
+  /** The sentence of the RFC, in our words. */
   readonly rule: string;
-  /** How binding the sentence is. */
+  /** Level of the sentence. */
   readonly level: Level;
-  /** What it needs of the peer. */
+  /** Abilities that the peer needs. */
   readonly needs: readonly Need[];
-  /** Whom the sentence holds; the lab plays what holds both to clients. */
+  /** Role that the sentence binds; the lab plays cases for both to clients. */
   readonly holds: "server" | "both";
-  /** The smallest profile that has it. */
+  /** Smallest profile with the case. */
   readonly profile: Profile;
-  /** The option that it runs with: no name on the command line chooses it. */
+  /** Option that runs the case: no name on the command line does. */
   readonly option?: "sweep" | "idle" | "stress";
-  /** Makes the plan: large payloads are there only as long as the case runs. */
+  /** Makes the plan, so that large payloads exist only while the case runs. */
   plan(): Plan;
 }
 

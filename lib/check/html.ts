@@ -1,6 +1,6 @@
 /**
- * The report for a person, as one page of HTML that needs no network: a table of all cases, and of those that did not pass all
- * that went over the connection.
+ * The HTML report, one page that needs no network: a table of all cases, with the frames of every case that did not
+ * pass.
  *
  * @module
  */
@@ -15,20 +15,20 @@ import { printable } from "../client/report.ts";
 
 /** A link above a report. */
 export interface PageLink {
-  /** Where it leads. */
+  /** Target of the link. */
   readonly href: string;
-  /** Its words. */
+  /** Text of the link. */
   readonly words: string;
 }
 
-/** Nothing is loaded, and nothing but the page's own style and script counts. */
+/** The page loads nothing, and runs only its own style and script. */
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /**
- * Writes a report as a page.
+ * Formats a report as a page.
  *
  * @param report The report.
- * @param command The words that run a case again, before its name; with `=` at their end without a blank between.
+ * @param command Command that runs a case again, before the case's name; a final `=` takes no blank.
  * @param links Links above the report.
  * @returns The page.
  */
@@ -64,9 +64,9 @@ export function formatHtml(report: CheckReport, command: string, links: readonly
 /**
  * Begins a page in the style of the reports.
  *
- * @param title Its title.
- * @param style Rules behind those of the reports.
- * @returns Lines, up to the beginning of the body.
+ * @param title Title of the page.
+ * @param style CSS rules after those of the reports.
+ * @returns Lines up to the start of the body.
  */
 export function pageStart(title: string, style = ""): string[] {
   return [
@@ -79,10 +79,10 @@ export function pageStart(title: string, style = ""): string[] {
 }
 
 /**
- * Writes a link.
+ * Formats a link as HTML.
  *
- * @param link Where it leads, and its words.
- * @returns The link, as HTML.
+ * @param link Target and text.
+ * @returns The link.
  */
 export function linkOf({ href, words }: PageLink): string {
   return `<a href="${text(href)}">${text(words)}</a>`;
@@ -124,7 +124,7 @@ function detailsOf(result: CaseResult, command: string): string {
 }
 
 /**
- * Escapes text: a peer's words must not become a part of the page, nor turn its direction.
+ * Escapes text: a peer's words must not become markup, nor turn the direction of the page.
  *
  * @param words The text.
  * @returns The text as HTML.

@@ -1,10 +1,10 @@
 /**
- * The style and the script of the page: they stand in it, as it needs no network.
+ * Style and script of the page, inline because the page needs no network.
  *
  * @module
  */
 
-/** The style; light and dark as the reader's system has it. */
+/** The style, light or dark as on the reader's system. */
 export const STYLE = `
 :root{color-scheme:light dark;--back:#fff;--text:#1f2328;--soft:#59636e;--line:#d1d9e0;--box:#f6f8fa;
 --pass:#1a7f37;--lax:#8a5a00;--bad:#b3261e;--skip:#59636e;--in:#0a5ca8;--out:#7a3e9d}
@@ -50,7 +50,7 @@ td[data-name]::before{content:attr(data-name) " "}
 @media print{.tools{display:none}tr{break-inside:avoid}}
 `;
 
-/** The script: the filter, by words and by grades. */
+/** The script: a filter by words and grades. */
 export const SCRIPT = `
 const rows = [...document.querySelectorAll("tbody tr")];
 const words = document.querySelector("#words");

@@ -1,5 +1,5 @@
 /**
- * Finds out how long a connection may be silent, whether pings of a client keep it, and how the server ends it.
+ * Measures how long a server keeps a silent connection, whether client pings keep it, and how the server ends it.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Step } from "../peer/script.ts";
 import { describeCloseCode } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
 
-/** How long a connection is left alone at most, in milliseconds: 150 s. */
+/** Longest silence of a case, in milliseconds: 150 s. */
 export const MAX_IDLE_MS = 150_000;
 
 function idleCase(word: string, title: string, steps: readonly Step[]): Case {
@@ -50,7 +50,7 @@ const SILENT: Case = idleCase("idle", "Say nothing, and answer no ping", [{ do: 
 /** The cases of `--idle`. */
 export const IDLE: readonly Case[] = [SILENT, pinging(MAX_IDLE_MS)];
 
-/** A ping each third of the time that a silent connection was kept, for twice that time. */
+/** A ping at each third of the time that the server kept a silent connection, for twice that time. */
 function pinging(keptMs: number): Case {
   const steps = Array.from({ length: 6 }, (): Step[] => [
     { do: "send", frames: [ping("idle")] },
@@ -63,9 +63,9 @@ function pinging(keptMs: number): Case {
  * Runs the cases of `--idle`.
  *
  * @param target The server.
- * @param onResult Told of each result.
- * @param maxIdleMs How long the first connection is left alone at most, in milliseconds.
- * @returns The results; the reasons say what the server did. The second case runs if the server ended the silent connection.
+ * @param onResult Receives each result.
+ * @param maxIdleMs Longest silence on the first connection, in milliseconds.
+ * @returns The results, with the findings as reasons; the second only if the server ended the first connection.
  */
 export async function runIdle(
   target: CheckTarget,

@@ -1,5 +1,5 @@
 /**
- * The report for a program: one JSON object, `wsproof.check/1`.
+ * The JSON report: one object, `wsproof.check/1`.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { printable } from "../client/report.ts";
 import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 
 /**
- * Puts a report into one line of JSON.
+ * Formats a report as one line of JSON.
  *
  * @param report The report.
  * @returns JSON without a line break; times are rounded to microseconds.
@@ -24,11 +24,11 @@ export function formatCheckJson(report: CheckReport): string {
 }
 
 /**
- * Puts a run into one line of JSON that came to no result: no connection, no upgrade, Ctrl-C, a broken case.
+ * Formats a run without a result as one line of JSON: no connection, no upgrade, Ctrl-C, a broken case.
  *
- * @param start What was to run.
- * @param failure Why it did not.
- * @param ms How long it took, in milliseconds.
+ * @param start The run.
+ * @param failure Why the run has no result.
+ * @param ms Duration in milliseconds.
  * @returns JSON of the same form, without a case.
  */
 export function formatNothingJson(start: CheckStart, failure: Failure, ms: number): string {

@@ -1,5 +1,5 @@
 /**
- * Judges what a peer did in a case. Pure: what was seen in, a grade out.
+ * Judges a peer's behavior in a case. Pure: recorded frames in, a grade out.
  *
  * @module
  */
@@ -20,28 +20,28 @@ import { OPCODE } from "../protocol/frame.ts";
 import { closeCodeOf as codeOf } from "../peer/frame.ts";
 import type { Seen } from "../peer/player.ts";
 
-/** What the peer is like. */
+/** Expected behavior of the peer. */
 export interface Rules {
   /** The role of the peer. */
   readonly peer: "server" | "client";
-  /** Whether it echoes messages. */
+  /** Whether the peer echoes messages. */
   readonly echoes: boolean;
-  /** What its text messages match instead of being the echo. */
+  /** Pattern that text replies match, in place of an echo. */
   readonly pattern?: RegExp | undefined;
-  /** How many messages come first, unasked. */
+  /** Number of unsolicited messages at the start. */
   readonly skip?: number | undefined;
 }
 
 const PASS: Judgement = { grade: "pass", reason: "" };
 
 /**
- * Judges the part of a case behind the opening handshake.
+ * Judges a case after its opening handshake.
  *
  * @param test The case.
- * @param plan What was sent, and what may come back.
- * @param seen What came back.
- * @param rules What the peer is like.
- * @returns The grade. A case of level `should` that fails is `not-strict`, one of level `info` passes whatever comes.
+ * @param plan Steps and required replies.
+ * @param seen The recorded connection.
+ * @param rules Expected behavior of the peer.
+ * @returns The grade. A failure at level `should` is `not-strict`; a case at level `info` always passes.
  *
  * @example
  * ```ts
@@ -72,9 +72,9 @@ export function judge(test: Pick<Case, "level">, plan: Plan, seen: Seen, rules: 
  * Judges the answer to the opening handshake.
  *
  * @param test The case.
- * @param plan What was asked.
- * @param answer What came.
- * @returns The grade, or `undefined` if nothing is wrong about it.
+ * @param plan The plan, with the required answer.
+ * @param answer The answer.
+ * @returns The grade; `undefined` for a right answer.
  */
 export function judgeHandshake(test: Pick<Case, "level">, plan: Plan, answer: HandshakeAnswer): Judgement | undefined {
   const found = handshakeProblem(plan, answer);
@@ -99,11 +99,11 @@ function handshakeProblem({ handshake }: Plan, answer: HandshakeAnswer): Judgeme
 }
 
 /**
- * Takes the level of a case into account.
+ * Adjusts a grade to the level of its case.
  *
  * @param test The case.
- * @param judgement What was found.
- * @returns The grade: bad is not strict in a case of level `should`, and no matter in one of level `info`.
+ * @param judgement The grade as found.
+ * @returns The grade: a failure is `not-strict` at level `should`, and a pass at level `info`.
  */
 export function leveled({ level }: Pick<Case, "level">, judgement: Judgement): Judgement {
   const isBad = judgement.grade === "fail" || judgement.grade === "unclean";
@@ -197,11 +197,11 @@ function judgeClose(
 interface Comparison {
   readonly grade: "pass" | "not-strict" | "fail";
   readonly reason: string;
-  /** Whether nothing is wrong about the replies but that some did not come. */
+  /** Whether the only fault is that replies are missing. */
   readonly isMissing: boolean;
 }
 
-/** Compares the replies with those that have to come. */
+/** Compares the replies with the required ones. */
 function compare(plan: Plan, seen: Seen, rules: Rules): Comparison {
   const isJudged = ({ kind }: Pick<Reply, "kind">) => rules.echoes || kind === "pong";
   const wanted = plan.replies.filter(isJudged);
@@ -209,7 +209,7 @@ function compare(plan: Plan, seen: Seen, rules: Rules): Comparison {
   if (typeof messages === "string") return { grade: "fail", reason: messages, isMissing: false };
   let skip = rules.skip ?? 0;
   const all = messages.filter(({ kind }) => kind === "pong" || --skip < 0).filter(isJudged);
-  // The pong to the last ping of the player itself is no reply of the case.
+  // The pong to the player's own probe is no reply of the case.
   const got = seen.wentOn ? withoutProbe(all) : all;
   for (const kinds of [["text", "binary"], ["pong"]]) {
     const [these, those] = [wanted, got].map((list) => list.filter(({ kind }) => kinds.includes(kind)));
@@ -244,7 +244,7 @@ function messageDifference(wanted: readonly Reply[], got: readonly Reply[], { pa
   return { reason: `did not answer the message of ${size(missing)}`, isMissing: true };
 }
 
-/** Of pings that came together, the last one may be the only one that is answered (RFC 6455 section 5.5.3). */
+/** A peer may answer only the last of several pings (RFC 6455 section 5.5.3). */
 function pongDifference(wanted: readonly Reply[], got: readonly Reply[]): Wrong {
   let at = 0;
   for (const reply of got) {
@@ -268,9 +268,9 @@ function size(reply: Reply | undefined): string {
 }
 
 /**
- * Finds the close code of the peer.
+ * Finds the peer's close code.
  *
- * @param seen What came back.
+ * @param seen The peer's frames.
  * @returns The code; 1005 for a close frame without one, `undefined` without a close frame.
  *
  * @example

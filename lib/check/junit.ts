@@ -1,5 +1,5 @@
 /**
- * The report for a CI that knows JUnit's XML.
+ * The JUnit XML report, for CI.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { type CheckReport, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 
 /**
- * Writes a report as JUnit's XML: a suite for each group; what counts as a failure is one, known ones and skipped ones are
+ * Formats a report as JUnit XML, one suite a group. New failures are failures; known failures and skipped cases are
  * skipped.
  *
  * @param report The report.
@@ -72,7 +72,7 @@ function secondsOf(ms: number): string {
   return (ms / 1000).toFixed(3);
 }
 
-/** XML has no way to write most control characters, and two others. */
+/** XML cannot express most control characters, U+FFFE and U+FFFF. */
 function escape(text: string): string {
   return text.split("\n").map(printable).join("\n")
     .replace(/[\ufffe\uffff]/g, "\ufffd")

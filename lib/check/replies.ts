@@ -1,5 +1,5 @@
 /**
- * The replies of a peer: messages made whole, and compared with those that have to come.
+ * The peer's replies: assembled from frames, and compared with the required ones.
  *
  * @module
  */
@@ -11,19 +11,19 @@ import { messageOf } from "../protocol/error.ts";
 import { concatBytes, quote } from "../protocol/message.ts";
 import type { SeenFrame } from "../peer/raw_reader.ts";
 
-/** A reply that came. */
+/** A received reply. */
 export type SeenReply = Reply;
 
-/** What ends a compressed message on its way (RFC 7692 section 7.2.2). */
+/** Bytes that the receiver appends to a compressed message (RFC 7692 section 7.2.2). */
 const TAIL = Uint8Array.of(0, 0, 0xff, 0xff);
 const RSV1 = 4;
 
 /**
- * Makes messages of frames; a message that did not come to its end is none. Compressed ones are inflated, over one context.
+ * Assembles messages from frames, drops an incomplete one, and inflates compressed ones over one context.
  *
- * @param frames The frames, which break no rule.
- * @param deflate How compressed messages are read; `undefined` where permessage-deflate was not negotiated.
- * @returns Messages and pongs, in the order of their ends; in words why one cannot be inflated.
+ * @param frames Frames that break no rule.
+ * @param deflate Settings for inflating; `undefined` where permessage-deflate was not negotiated.
+ * @returns Messages and pongs, in the order of their ends; a string if one cannot be inflated.
  *
  * @example
  * ```ts
@@ -63,13 +63,13 @@ export function messagesOf(frames: readonly SeenFrame[], deflate?: DeflateReadin
   return replies;
 }
 
-/** The smallest piece of output that zlib makes, in bytes: 64. */
+/** zlib's smallest chunk of output, in bytes: 64. */
 const MIN_CHUNK_BYTES = 64;
 
-/** The longest message that is inflated, in bytes: 64 MiB. */
+/** Longest inflated message, in bytes: 64 MiB. */
 const MAX_INFLATED_BYTES = 64 * 1024 ** 2;
 
-/** One context for all messages: a message that makes no use of it is as good. */
+/** One context for all messages; a message need not refer back. */
 class Inflater {
   #before: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #beforeBytes = 0;
@@ -87,7 +87,7 @@ class Inflater {
         finishFlush: constants.Z_SYNC_FLUSH,
         maxOutputLength: MAX_INFLATED_BYTES,
         windowBits: this.#reading.windowBits ?? 15,
-        // Within one piece of output zlib looks back further than the window.
+        // Within one chunk of output zlib looks back beyond the window.
         ...this.#reading.windowBits !== undefined && { chunkSize: MIN_CHUNK_BYTES },
       }),
     );
@@ -100,12 +100,12 @@ class Inflater {
 }
 
 /**
- * Compares a reply with the one that has to come.
+ * Compares a reply with the required one.
  *
- * @param wanted What has to come.
- * @param got What came.
- * @param pattern What text matches instead of being the same.
- * @returns What is different, in words; `undefined` if nothing is.
+ * @param wanted The required reply.
+ * @param got The received reply.
+ * @param pattern Pattern for text, in place of equality.
+ * @returns The difference in words; `undefined` without one.
  *
  * @example
  * ```ts
@@ -145,7 +145,7 @@ function excerpt({ kind, payload }: Reply, at: number): string {
   return kind === "text" && !text.includes("\ufffd") ? quote(text) : piece.toHex();
 }
 
-/** Finds the first byte that differs, or the shorter end; -1 if the two are the same. */
+/** Finds the first byte that differs, or the shorter end; -1 if both are equal. */
 function firstDifference(a: Uint8Array<ArrayBuffer>, b: Uint8Array<ArrayBuffer>): number {
   const length = Math.min(a.byteLength, b.byteLength);
   let at = 0;

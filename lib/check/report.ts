@@ -1,5 +1,5 @@
 /**
- * What a run of cases proved: the numbers, the verdict, and the lines for a person.
+ * The report of a run: numbers, verdict, and lines for a person.
  *
  * @module
  */
@@ -13,51 +13,51 @@ import { EXIT_CODES } from "../client/verdict.ts";
 import { wrap } from "../client/wrap.ts";
 import { formatMs, harmlessValue } from "../protocol/message.ts";
 
-/** What is known of a run before a case has run. */
+/** A run before its first case. */
 export interface CheckStart {
-  /** The server, without its password. */
+  /** URL of the server, without the password. */
   readonly url: string;
   /** The profile. */
   readonly profile: Profile;
-  /** Whether a case that is not strict counts as a failure. */
+  /** Whether `not-strict` counts as a failure. */
   readonly strict: boolean;
-  /** When it began, in ISO 8601. */
+  /** Start time in ISO 8601. */
   readonly startedAt: string;
 }
 
-/** A run of cases. */
+/** A finished run. */
 export interface CheckRun extends CheckStart {
-  /** How long it took, in milliseconds. */
+  /** Duration in milliseconds. */
   readonly ms: number;
-  /** The results, in the order of the cases. */
+  /** Results in the order of the cases. */
   readonly results: readonly CaseResult[];
-  /** The names in the baseline; `undefined` if there is none. */
+  /** Cases in the baseline; `undefined` without one. */
   readonly baseline?: readonly string[] | undefined;
-  /** The names of all cases there are. */
+  /** Names of all existing cases. */
   readonly allIds: readonly string[];
 }
 
-/** What a run proved. */
+/** A run with its conclusions. */
 export interface CheckReport extends CheckRun {
-  /** Whether no case failed that the baseline does not name, and none is named that passed. */
+  /** Whether the run has neither new failures nor stale names in the baseline. */
   readonly ok: boolean;
   /** The verdict. */
   readonly verdict: "proven" | "not-conformant";
   /** The exit code. */
   readonly exitCode: number;
-  /** How many cases got each grade. */
+  /** Number of cases by grade. */
   readonly counts: Readonly<Record<Grade, number>>;
-  /** The results that count as failures, known ones too. */
+  /** Failures, known ones included. */
   readonly failed: readonly CaseResult[];
-  /** What the baseline says. */
+  /** Comparison with the baseline. */
   readonly comparison: BaselineComparison;
 }
 
 /**
- * Draws the conclusions of a run.
+ * Concludes a run.
  *
  * @param run The run.
- * @returns What it proved.
+ * @returns The run with its verdict.
  */
 export function conclude(run: CheckRun): CheckReport {
   const { results, strict, baseline = [], allIds } = run;
@@ -75,7 +75,7 @@ export function conclude(run: CheckRun): CheckReport {
  * Counts the grades.
  *
  * @param results The results.
- * @returns How many cases got each grade.
+ * @returns The number of cases by grade.
  */
 export function countsOf(results: readonly CaseResult[]): Record<Grade, number> {
   const counts: Record<Grade, number> = { "pass": 0, "skipped": 0, "not-strict": 0, "unclean": 0, "fail": 0 };
@@ -83,13 +83,13 @@ export function countsOf(results: readonly CaseResult[]): Record<Grade, number> 
   return counts;
 }
 
-/** How a report is shown. */
+/** Display of a report. */
 export interface ShowOptions {
   /** Whether a terminal shows colours. */
   readonly color: boolean;
-  /** The words that run a case again, before its name. */
+  /** Command that runs a case again, before the case's name. */
   readonly command: string;
-  /** The width of a terminal, in columns; lines are not wrapped without one. */
+  /** Width of the terminal in columns; without one, lines do not wrap. */
   readonly columns?: number | undefined;
 }
 
@@ -99,7 +99,7 @@ function paint(text: string, code: number, color: boolean): string {
   return color ? `\x1b[${code}m${text}\x1b[0m` : text;
 }
 
-/** The words of a grade, as they stand before numbers. */
+/** Word for each grade, after a number. */
 const GRADE_WORDS: Record<Grade, string> = {
   "pass": "passed",
   "skipped": "skipped",
@@ -109,10 +109,10 @@ const GRADE_WORDS: Record<Grade, string> = {
 };
 
 /**
- * Counts in words.
+ * Puts counts into words.
  *
- * @param counts How many cases got each grade.
- * @returns "387 passed, 1 not strict"; grades that no case got are left out.
+ * @param counts Number of cases by grade.
+ * @returns "387 passed, 1 not strict"; omits grades without a case.
  *
  * @example
  * ```ts
@@ -132,25 +132,25 @@ export function countsInWords(counts: Readonly<Record<Grade, number>>): string {
 export interface CheckLines {
   /** A line for each group of cases. */
   readonly groups: readonly string[];
-  /** What was not strict, unclean or failed, in full. */
+  /** Findings, skipped cases and failures, in full. */
   readonly failures: readonly string[];
   /** The verdict. */
   readonly verdict: readonly string[];
 }
 
 /**
- * Puts a report into lines.
+ * Formats a report as lines.
  *
  * @param report The report.
- * @param options How it is shown.
- * @returns Lines: the groups, the failures with what went over the connection, and the verdict.
+ * @param options Display settings.
+ * @returns Lines: the groups, the failures with their frames, and the verdict.
  */
 export function formatCheck(report: CheckReport, options: ShowOptions): CheckLines {
   const { results, failed, comparison, ok, verdict, exitCode, counts, strict } = report;
   const lax = results.filter((result) => result.grade === "not-strict" && !failed.includes(result));
   const shown = failed.filter(({ test }) => comparison.unexpected.includes(test.id));
   const unreachable = shown.filter(({ isUnreachable = false }) => isUnreachable);
-  // A server that has gone fails what is left: the first of these cases tells it.
+  // After a server has gone, every case fails the same way: show only the first.
   const isRepeated = (result: CaseResult) => unreachable.indexOf(result) > 0;
   const title = (text: string) => paint(text, 1, options.color);
   const found = results.filter(({ grade, reason, test }) =>
@@ -187,10 +187,10 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
 }
 
 /**
- * Says what went wrong, in one line.
+ * Puts the failures into one line.
  *
  * @param report The report.
- * @returns "1 of 2 cases failed"; empty if nothing did.
+ * @returns "1 of 2 cases failed"; empty without a failure.
  */
 export function problemOf({ comparison, results }: Pick<CheckReport, "comparison" | "results">): string {
   const { unexpected, stale } = comparison;
@@ -204,7 +204,7 @@ function staleInWords(count: number): string {
   return count === 1 ? "1 known failure is none any more" : `${count} known failures are none any more`;
 }
 
-/** Groups whose cases tell something when they pass. */
+/** Groups whose passes report a finding. */
 const FINDINGS: ReadonlySet<Group> = new Set(["sizes", "idle", "stress"]);
 
 function groupLine(group: Group, results: readonly CaseResult[], { color }: ShowOptions): string[] {
@@ -223,7 +223,7 @@ function indented(text: string, columns: number | undefined): string[] {
   return wrapped(printable(text), columns, 4).map((line, index) => (index === 0 ? "  " : "    ") + line);
 }
 
-/** One line for each reason: without an echo, a hundred cases have the same. */
+/** One line a reason: without an echo, a hundred cases share one. */
 function skippedLines(results: readonly CaseResult[], { columns }: ShowOptions): string[] {
   const skipped = results.filter(({ grade }) => grade === "skipped");
   return [...Map.groupBy(skipped, ({ reason }) => reason)].flatMap(([reason, { length }]) => {
@@ -232,21 +232,21 @@ function skippedLines(results: readonly CaseResult[], { columns }: ShowOptions):
   });
 }
 
-/** The columns before the text of a row. */
+/** Columns before the text of a row. */
 const INDENT = 10;
 
-/** Breaks a text, so that it fits beside what stands before it. */
+/** Wraps a text to the columns that the indent leaves. */
 function wrapped(text: string, columns = Infinity, before = INDENT): string[] {
   return wrap(text, { first: Math.max(20, columns - before) });
 }
 
-/** Bytes are not wrapped, but cut: they are for a glance. */
+/** Cuts a line of bytes: a glance is enough. */
 function cut(text: string, columns = Infinity): string {
   const width = Math.max(20, columns - INDENT);
   return text.length > width ? `${text.slice(0, width - 3)}...` : text;
 }
 
-/** Puts a failure into lines: the rule, the case, the reason, the frames, and how to run it alone. */
+/** Formats a failure: rule, case, reason, frames, and the command to run the case alone. */
 function formatFailure(result: CaseResult, { color, command, columns }: ShowOptions): string[] {
   const { test, grade, reason } = result;
   const numbers = test.autobahn ? `, Autobahn ${test.autobahn.join(", ")}` : "";
@@ -266,11 +266,11 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
 }
 
 /**
- * Says how to run a case alone.
+ * Gives the command that runs a case alone.
  *
  * @param test The case.
- * @param command The words that run a case again, before its name; with `=` at their end without a blank between.
- * @returns The command, with a line about secrets that were left out; nothing for a case that only an option runs.
+ * @param command Command that runs a case again, before the case's name; a final `=` takes no blank.
+ * @returns The command, with a note about removed secrets; no line for a case that only an option runs.
  */
 export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command: string): string[] {
   if (option !== undefined) return [];
@@ -279,10 +279,10 @@ export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command:
 }
 
 /**
- * Puts what went over the connection into lines: the heads of the opening handshake where the case is about it, and the frames.
+ * Formats the traffic of a case: the frames, and the heads of the opening handshake where the case is about them.
  *
  * @param result The result of a case.
- * @returns Lines; `>` went out, `<` came in.
+ * @returns Lines: `>` for sent, `<` for received.
  */
 export function wireLines({ test, request, answer, seen, isClient = false }: CaseResult): string[] {
   const heads = WITH_HEADS.has(test.group) || seen === undefined
@@ -298,7 +298,7 @@ export function wireLines({ test, request, answer, seen, isClient = false }: Cas
   return [...heads, ...frames];
 }
 
-/** Groups whose cases are about what the heads of the opening handshake say. */
+/** Groups whose cases are about the heads of the opening handshake. */
 const WITH_HEADS: ReadonlySet<Group> = new Set(["handshake", "deflate"]);
 
 const MAX_LINE = 100;

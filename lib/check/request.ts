@@ -1,5 +1,5 @@
 /**
- * The request of a case's opening handshake, with its faults.
+ * The opening request of a case, with its intended faults.
  *
  * @module
  */
@@ -9,24 +9,24 @@ import { USER_AGENT } from "../net/dial.ts";
 import { basicCredentials } from "../protocol/authority.ts";
 import { encodeHead } from "../protocol/http_lines.ts";
 
-/** Where the request goes, and what every request of a run has. */
+/** Target, and the fields of every request in a run. */
 export interface RequestTarget {
-  /** The URL; a user name and password become Basic authentication. */
+  /** The URL; user name and password become Basic authentication. */
   readonly url: URL;
-  /** The key. */
+  /** The Sec-WebSocket-Key. */
   readonly key: string;
-  /** The subprotocols that every case offers. */
+  /** Subprotocols that every case offers. */
   readonly protocols?: readonly string[];
-  /** The fields of the user. */
+  /** The user's own fields. */
   readonly headers?: Iterable<readonly [name: string, value: string]>;
 }
 
 /**
- * Writes a request.
+ * Encodes a request.
  *
- * @param target Where it goes.
- * @param edit What is different about it.
- * @returns Its bytes.
+ * @param target Target and common fields.
+ * @param edit Changes to the usual request.
+ * @returns The bytes.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Runs one case against a server: connects, asks for the upgrade, plays the script, judges.
+ * Runs one case against a server: dials, sends the opening handshake, plays the script, judges.
  *
  * @module
  */
@@ -22,45 +22,45 @@ import { concatBytes } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
 import { OPCODE } from "../protocol/frame.ts";
 
-/** What a run of cases is told. */
+/** Target and settings of a run. */
 export interface CheckTarget extends DialOptions {
-  /** The server, with the scheme `ws:` or `wss:`. */
+  /** URL of the server, `ws:` or `wss:`. */
   readonly url: URL;
-  /** The subprotocols to offer. */
+  /** Subprotocols to offer. */
   readonly protocols?: readonly string[];
-  /** Fields to add to each request. */
+  /** Additional fields of each request. */
   readonly headers?: Iterable<readonly [name: string, value: string]>;
-  /** The longest time for one case, in milliseconds; half of it is the longest silence. */
+  /** Deadline for each case, in milliseconds; half of this is the longest silence. */
   readonly caseTimeoutMs: number;
   /** Whether the server echoes. */
   readonly echoes: boolean;
-  /** What its messages match instead of being the echo. */
+  /** Pattern that text replies match, in place of an echo. */
   readonly pattern?: RegExp | undefined;
-  /** How many messages it sends first, unasked. */
+  /** Number of unsolicited messages at the start. */
   readonly skip?: number | undefined;
-  /** Told of each frame. */
+  /** Receives each frame. */
   readonly onFrame?: PlayOptions["onFrame"];
-  /** Told of each case that begins; calls what it gives back when the case has ended. */
+  /** Called at the start of each case; the runner calls the returned function at the end. */
   readonly onCase?: ((test: Case) => () => void) | undefined;
-  /** Told how many bytes went to or fro, each time. */
+  /** Receives the size of each read and write, in bytes. */
   readonly onBytes?: ((count: number) => void) | undefined;
 }
 
-/** What came of a case. */
+/** Result of a case. */
 export interface CaseResult extends Judgement {
   /** The case. */
   readonly test: Case;
-  /** How long it took, in milliseconds. */
+  /** Duration in milliseconds. */
   readonly ms: number;
-  /** The request and the answer of the opening handshake, as text; empty if there was none. */
+  /** The opening request as text; empty without one. */
   readonly request: string;
-  /** The head of the answer. */
+  /** The head of the answer as text; empty without one. */
   readonly answer: string;
-  /** Whether the request came in, and the answer went out; `false` by default. */
+  /** Whether the peer is a client, so that the request came in; `false` by default. */
   readonly isClient?: boolean;
-  /** Whether there was no connection; `false` by default. */
+  /** Whether dialing failed; `false` by default. */
   readonly isUnreachable?: boolean;
-  /** What went over the connection; of its frames only the first close frame, as the payloads of all cases would pile up. */
+  /** The recorded connection. `frames` keeps only the first close frame: the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
 }
 
@@ -69,7 +69,7 @@ export interface CaseResult extends Judgement {
  *
  * @param test The case.
  * @param target The server.
- * @returns What came of it. A server that does not do what the case needs, or cannot be reached, is no exception.
+ * @returns The result, also for a server that lacks an ability or cannot be reached: neither throws.
  */
 export async function runCase(test: Case, target: CheckTarget): Promise<CaseResult> {
   const start = performance.now();
@@ -87,7 +87,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
       if (abort.signal.aborted) return transport.close();
       await playOver(transport, plan, target, (made) => progress = { ...progress, ...made }, abort.signal);
     })();
-    // What goes wrong after the deadline is not of interest.
+    // Ignore failures after the deadline.
     run.catch(() => {});
     await within(run, "end of the case", { timeoutMs: target.caseTimeoutMs, signal: target.signal });
   } catch (error) {
@@ -191,11 +191,11 @@ async function writeRequest(
       if (pauseMs > 0) await pause(pauseMs, signal);
     }
   } catch {
-    // The answer, or the end of the connection, says why.
+    // The answer, or the end of the connection, shows the reason.
   }
 }
 
-/** Waits; the signal ends the wait. */
+/** Waits, until the signal aborts at the latest. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, ms);
@@ -225,7 +225,7 @@ async function play(
   else await player.finish(1000, echoes ? (messages ?? 0) + skip : 0, pongs ?? 0);
 }
 
-/** A server that does not echo is not waited for. */
+/** Without an echo, an `await` step expects no messages. */
 function fitted(step: Step, echoes: boolean, skip: number): Step {
   if (step.do !== "await" || step.messages === undefined) return step;
   return { ...step, messages: echoes ? step.messages + skip : 0 };
@@ -255,11 +255,11 @@ function latin1(bytes: Uint8Array): string {
 }
 
 /**
- * Puts an unexpected error of a case into words.
+ * Wraps an unexpected error, to name its case.
  *
  * @param test The case.
- * @param error What was thrown.
- * @returns The error to throw instead, which names the case.
+ * @param error The error.
+ * @returns The error to throw instead.
  */
 export function brokenCase(test: Case, error: unknown): Error {
   return new Error(`Case ${test.id} is broken: ${messageOf(error)}`, { cause: error });

@@ -8,11 +8,11 @@ import type { Case, Profile } from "./case.ts";
 import { PROFILES } from "./case.ts";
 import { brokenCase, type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 
-/** How cases are run. */
+/** Settings of a run. */
 export interface RunOptions {
-  /** So many cases run at a time; 1 or more. */
+  /** Number of cases at a time; 1 or more. */
   readonly jobs: number;
-  /** Told of each result as it comes. */
+  /** Receives each result, in order of completion. */
   readonly onResult?: (result: CaseResult) => void;
 }
 
@@ -21,9 +21,9 @@ export interface RunOptions {
  *
  * @param cases The cases.
  * @param target The server.
- * @param options How many at a time.
+ * @param options Settings of the run.
  * @returns The results, in the order of the cases.
- * @throws {Error} If a case itself is broken, and whatever the signal of the target says.
+ * @throws {Error} If a case itself is broken; also the reason of the target's signal, once aborted.
  *
  * @example
  * ```ts
@@ -65,12 +65,12 @@ export async function runCases(
 }
 
 /**
- * Chooses cases.
+ * Selects cases.
  *
  * @param cases All cases.
- * @param names Groups, or names of cases, or beginnings of such names up to a slash; without any, all that the profile has.
- * @param profile The profile, which does not hold for cases that are named.
- * @returns The cases, and the names that fit none.
+ * @param names Groups, names of cases, or prefixes of names up to a slash; if empty, all cases of the profile.
+ * @param profile The profile; ignored for cases that are named.
+ * @returns The cases, and the names without a match.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Runs cases of stress, and asks meanwhile whether the server still answers another connection.
+ * Runs stress cases, while a second connection checks that the server still answers.
  *
  * @module
  */
@@ -9,22 +9,22 @@ import { CASES } from "./cases/mod.ts";
 import { STRESS, type StressCase } from "./cases/stress.ts";
 import { type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 
-/** How long an attack takes at most, in milliseconds: 5 s. */
+/** Longest attack, in milliseconds: 5 s. */
 const ATTACK_MS = 5000;
 
-/** How long the other connection waits between its exchanges, in milliseconds: 100. */
+/** Pause between two exchanges of the witness, in milliseconds: 100. */
 const BEAT_MS = 100;
 
-/** What the other connection does: an exchange, or for a server without an echo a ping. */
+/** Cases of the witness: an echo, or a ping for a server without an echo. */
 const WITNESSES = ["6455/4.2.2/usable", "6455/5.5.3/pong-to-text"];
 
 /**
- * Runs the cases of stress, one after the other.
+ * Runs the stress cases, one after the other.
  *
  * @param target The server.
- * @param onResult Told of each result.
+ * @param onResult Receives each result.
  * @param cases The cases; all by default.
- * @returns The results: a case fails if another connection is not answered while it runs, or right behind it.
+ * @returns The results. A case fails if the server does not answer the witness during the attack, or right after.
  */
 export async function runStress(
   target: CheckTarget,
@@ -38,7 +38,7 @@ export async function runStress(
     const attackTarget = { ...target, caseTimeoutMs: ATTACK_MS };
     const attack = Promise.all(Array.from({ length: copies }, () => runCase(test, attackTarget)));
     const ended = attack.finally(() => isOver = true);
-    // The signal may end the witness first: then nobody waits for the attack.
+    // If the signal ends the witness first, nobody awaits the attack.
     ended.catch(() => {});
     const judgement = await witness(target, () => isOver);
     const [first] = await ended;
@@ -51,7 +51,7 @@ export async function runStress(
   return results;
 }
 
-/** Exchanges with the server until the attack is over, and once more. */
+/** Probes the server until the attack is over, and once more. */
 async function witness(target: CheckTarget, isOver: () => boolean): Promise<Judgement> {
   const test = CASES.find(({ id }) => id === WITNESSES[target.echoes && !target.pattern ? 0 : 1]);
   if (test === undefined) throw new Error("The case of the witness is gone");

@@ -1,5 +1,5 @@
 /**
- * Looks for the sizes at which a server breaks: around the sizes of usual buffers, and the longest message that it echoes.
+ * Looks for message sizes that break a server: around usual buffer sizes, and up to the longest echoed message.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import { runCases } from "./runner.ts";
 const KIB = 1024;
 const MIB = 1024 ** 2;
 
-/** Sizes of buffers, in bytes: one less, exactly that, and one more is tried. */
+/** Buffer sizes in bytes; the sweep also tries one byte less and one more. */
 export const SWEEP_SIZES: readonly number[] = [125, 4 * KIB, 16 * KIB, 32 * KIB, 64 * KIB, MIB, 16 * MIB];
 
-/** The longest message that is tried, in bytes: 64 MiB. */
+/** Longest message of the sweep, in bytes: 64 MiB. */
 export const MAX_SWEEP_BYTES = 64 * MIB;
 
 function sizeCase(bytes: number): Case {
@@ -57,9 +57,9 @@ export const SWEEP: readonly Case[] = [
  * Runs the cases of `--sweep`.
  *
  * @param target The server.
- * @param jobs How many cases run at a time.
- * @param onResult Told of each result.
- * @returns The results; the reason of the last one says how long a message may be, and how a longer one is refused.
+ * @param jobs Number of cases at a time.
+ * @param onResult Receives each result.
+ * @returns The results. The reason of the last names the longest message, and the refusal of a longer one.
  */
 export async function runSweep(
   target: CheckTarget,
@@ -72,7 +72,7 @@ export async function runSweep(
   return [...results, largest];
 }
 
-/** Doubles the size until a message does not come back, then halves the gap. */
+/** Doubles the size until a message is not echoed, then bisects. */
 async function findLargest(target: CheckTarget): Promise<CaseResult> {
   const attempt = (bytes: number) => runCase(sizeCase(bytes), target);
   const start = performance.now();
@@ -105,5 +105,5 @@ function isTold({ seen }: CaseResult): boolean {
   return seen !== undefined && closeCodeOf(seen) === TOO_BIG;
 }
 
-/** The close code of a message that is too long (RFC 6455 section 7.4.1). */
+/** Close code for a message that is too long (RFC 6455 section 7.4.1). */
 const TOO_BIG = 1009;

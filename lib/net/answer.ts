@@ -1,5 +1,5 @@
 /**
- * The answer of a server or a proxy to a request of ours: its head, and of a refusal the beginning of its body.
+ * The answer of a server or proxy to our request: the head, and the start of a refusal's body.
  *
  * @module
  */
@@ -14,39 +14,39 @@ import type { HandshakeRefusal } from "./open_error.ts";
 import { within } from "./deadline.ts";
 import { lostError } from "./failure.ts";
 
-/** How long the body of a refusal may take, in milliseconds: 1 s, and at most half of what is left of the connect timeout. */
+/** Deadline for the body of a refusal, in milliseconds: 1 s, and at most half of the remaining connect timeout. */
 export const BODY_TIMEOUT_MS = 1000;
 
-/** How much of the body of a refusal is read, and of what it decompresses to, in bytes: 16 KiB each. */
+/** Limit for the body of a refusal, compressed and decompressed, in bytes: 16 KiB each. */
 export const MAX_BODY_BYTES = 16 * 1024;
 
-/** The longest piece of a body that a report shows, in characters: 512. */
+/** Longest excerpt of a body in a report, in characters: 512. */
 export const MAX_BODY_CHARS = 512;
 
-/** How much is read at once, in bytes: 16 KiB. */
+/** Size of each read, in bytes: 16 KiB. */
 const READ_BYTES = 16 * 1024;
 
 type Readable = Pick<Deno.Conn, "read">;
 
-/** An answer, as far as its head can be read. */
+/** An answer with its parsed head. */
 export interface Answer {
-  /** The head; without fields if it cannot be read. */
+  /** The head; without fields if unreadable. */
   readonly head: HttpHead;
   /** The status; 0 if the answer is not HTTP. */
   readonly status: number;
   /** The bytes behind the head; all bytes if the answer is not HTTP. */
   readonly rest: Uint8Array<ArrayBuffer>;
-  /** Why the head cannot be read, in words; empty if it can. */
+  /** Why the head is unreadable; empty otherwise. */
   readonly problem: string;
-  /** Whether TLS came instead of HTTP. */
+  /** Whether the peer speaks TLS, not HTTP. */
   readonly isTls: boolean;
 }
 
 /**
- * Reads the head of an answer, behind any interim responses (RFC 9110 section 15.2).
+ * Reads the head of an answer, past any interim responses (RFC 9110 section 15.2).
  *
- * @param connection Where it comes from.
- * @returns The answer; a head that is no head, or longer than 64 KiB, is an answer with a problem.
+ * @param connection The connection to read.
+ * @returns The answer; a malformed head, or one longer than 64 KiB, sets `problem`.
  * @throws {OpenError} `connection-lost` if the connection ends first.
  *
  * @example
@@ -80,7 +80,7 @@ function statusOf(startLine: string): number {
   return parseStatusLine(startLine)?.status ?? 0;
 }
 
-/** A refusal stays one, whatever its fields are like. */
+/** A malformed field does not hide the status of a refusal. */
 function unreadable({ message, startLine }: HttpHeadError, bytes: Uint8Array<ArrayBuffer>): Answer {
   // An alert or a handshake of TLS (RFC 8446 section 5.1).
   const isTls = (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
@@ -108,7 +108,7 @@ async function readOrLose(connection: Readable, into: Uint8Array): Promise<numbe
  * Puts a status into words.
  *
  * @param status The status.
- * @returns "status 403 (Forbidden)"; without the text for a status that has none.
+ * @returns "status 403 (Forbidden)"; an unknown status has no text.
  *
  * @example
  * ```ts
@@ -124,21 +124,21 @@ export function statusText(status: number): string {
 
 /** Details of a refusal, and the deadline for its body. */
 export interface RefusalDetails {
-  /** The giver of the answer. */
+  /** Sender of the answer. */
   readonly from: HandshakeRefusal["from"];
-  /** Everything that is wrong about it. */
+  /** All faults of the answer. */
   readonly problems: readonly string[];
-  /** When the connect timeout ends, on the clock of `performance.now()`. */
+  /** End of the connect timeout, on the clock of `performance.now()`. */
   readonly deadline: number;
 }
 
 /**
- * Makes the record of an answer that is not what was asked for, and reads the beginning of its body: 16 KiB at most, for 1 s
- * at most and half of the time until the deadline.
+ * Records an unwanted answer, and reads the start of the body: at most 16 KiB, for at most 1 s and half of the time
+ * until the deadline.
  *
- * @param connection Where the body comes from. After a body that did not come in time nothing else can be read there.
+ * @param connection The connection to read. It is unusable after a late body.
  * @param answer The answer.
- * @param details Who refuses, why, and until when.
+ * @param details Sender, faults and deadline.
  * @returns The record.
  */
 export async function refusalOf(
@@ -147,7 +147,7 @@ export async function refusalOf(
   { from, problems, deadline }: RefusalDetails,
 ): Promise<HandshakeRefusal> {
   const { head, status, rest, problem } = answer;
-  // A server that answers with the subprotocol of a token repeats the token.
+  // A server that selects the subprotocol of a token repeats the token.
   const fields = head.fields.map(([name, value]) =>
     [name, /^sec-websocket-protocol$/i.test(name) ? withoutToken(value) : value] as const
   );
@@ -167,12 +167,12 @@ async function readBody(connection: Readable, { head, rest }: Answer, deadline: 
     }
   };
   const timeoutMs = Math.max(0, Math.min(BODY_TIMEOUT_MS, (deadline - performance.now()) / 2));
-  // A body that is late or cut off counts as far as it came: the status alone is the verdict.
+  // Keep the received part of a late or truncated body: the status alone is the verdict.
   await within(readAll(), "body", { timeoutMs }).catch(() => {});
   return excerpt(await decompressed(reader.body, head), head);
 }
 
-/** Undoes the codings of a body (RFC 9110 section 8.4), the last one first; nothing is left of one with another coding. */
+/** Undoes the codings of a body (RFC 9110 section 8.4), the last one first; empty for an unknown coding. */
 async function decompressed(body: Uint8Array<ArrayBuffer>, head: HttpHead): Promise<Uint8Array<ArrayBuffer>> {
   let bytes = body;
   for (const coding of listOf(head, "content-encoding").reverse()) {
@@ -186,12 +186,12 @@ async function decompressed(body: Uint8Array<ArrayBuffer>, head: HttpHead): Prom
 function formatOf(coding: string, [first = 0, second = 0]: Uint8Array): CompressionFormat | "identity" | undefined {
   if (coding === "gzip" || coding === "x-gzip") return "gzip";
   if (coding !== "deflate") return coding === "identity" ? "identity" : undefined;
-  // Many servers leave out the two bytes of zlib (RFC 1950 section 2.2) that deflate means in HTTP.
+  // Many servers omit the two bytes of zlib (RFC 1950 section 2.2) that HTTP's deflate requires.
   const isZlib = (first & 0x0f) === 8 && ((first << 8) | second) % 31 === 0;
   return isZlib ? "deflate" : "deflate-raw";
 }
 
-/** Inflates as much as is wanted; what is cut off or damaged counts up to there. */
+/** Inflates up to the limit, or up to the first damage. */
 async function inflated(bytes: Uint8Array<ArrayBuffer>, format: CompressionFormat): Promise<Uint8Array<ArrayBuffer>> {
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -202,18 +202,18 @@ async function inflated(bytes: Uint8Array<ArrayBuffer>, format: CompressionForma
       if (length >= MAX_BODY_BYTES) break;
     }
   } catch {
-    // As far as it came.
+    // Keep the intact part.
   }
   return concatBytes(pieces, length).slice(0, MAX_BODY_BYTES);
 }
 
-/** Shows how a body begins, in whole characters; what does not fit its charset becomes U+FFFD. */
+/** Decodes the start of a body, in whole characters; malformed bytes become U+FFFD. */
 function excerpt(bytes: Uint8Array, head: HttpHead): string {
   const text = decoderFor(head).decode(bytes, { stream: true });
   return text.slice(0, MAX_BODY_CHARS).replace(/[\ud800-\udbff]$/, "");
 }
 
-/** A decoder for the charset that the body has by its head (RFC 9110 section 8.3.2); UTF-8 for none, and for an unknown one. */
+/** Decoder for the charset in the head (RFC 9110 section 8.3.2); UTF-8 if missing or unknown. */
 function decoderFor(head: HttpHead): TextDecoder {
   const [type = ""] = valuesOf(head, "content-type");
   const [, charset = "utf-8"] = /;[ \t]*charset="?([^\s;"]+)/i.exec(type) ?? [];

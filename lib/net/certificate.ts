@@ -1,5 +1,5 @@
 /**
- * The certificate of a server that is not trusted, looked at for the one who has to decide what to trust.
+ * A look at an untrusted server certificate, for the user who decides whether to trust.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import { OptionError, type ServerCertificate } from "./open_error.ts";
 import { within } from "./deadline.ts";
 import { withoutEnvironmentProxies } from "./proxy.ts";
 
-/** How long a look at a certificate may take, in milliseconds: 2 s. */
+/** Deadline for a look at a certificate, in milliseconds: 2 s. */
 const LOOK_TIMEOUT_MS = 2000;
 
 /**
- * Looks at the certificates that a server shows, over a connection of its own on which nothing else is sent.
+ * Looks at the certificates that a server presents, over a separate connection that carries nothing else.
  *
  * @param target The host and port of the server.
- * @param caCerts The authorities that are trusted besides the system's.
- * @returns What is known; `undefined` if the server does not show it again within 2 s.
+ * @param caCerts Authorities to trust besides the system's.
+ * @returns The certificate; `undefined` if the server does not present one within 2 s.
  */
 export async function lookAtCertificate(
   { hostname, port }: { hostname: string; port: number },
@@ -61,12 +61,12 @@ export async function lookAtCertificate(
 }
 
 /**
- * Waits for the alert with which a server ends TLS, over a connection of its own on which nothing else is sent: a request that
- * the server does not read makes TCP reset, and the alert is lost.
+ * Waits for the alert with which a server ends TLS, over a separate connection that carries nothing else: an unread
+ * request makes TCP reset, and a reset loses the alert.
  *
  * @param target The host and port of the server.
  * @param options The authorities and the client certificate.
- * @returns What the runtime says of it; empty if the server does not end TLS within 2 s.
+ * @returns The runtime's words for the alert; empty if the server does not end TLS within 2 s.
  */
 export async function awaitAlert(
   target: { hostname: string; port: number },
@@ -94,16 +94,16 @@ const MAX_CHAIN = 10;
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 
-/** The lines of a distinguished name as one. */
+/** Joins the lines of a distinguished name. */
 function nameIn(name: string): string {
   return name.replace(/\n/g, ", ");
 }
 
 /**
- * Tries out the certificates and the key that the options name, before anything is sent.
+ * Checks the certificates and the key of the options, before anything is sent.
  *
  * @param options The options.
- * @throws {OptionError} If one of them cannot be used.
+ * @throws {OptionError} If a certificate or the key is unusable.
  *
  * @example
  * ```ts
@@ -129,10 +129,10 @@ export function assertCertificates({ caCerts = [], clientCertificate }: DialOpti
 }
 
 /**
- * Tries out a certificate with its key, for a client as for a server: the runtime reads the pair the same way for both.
+ * Checks a certificate with its key. The runtime reads the pair the same way for clients and servers.
  *
- * @param pair The certificate chain, its own certificate first, and the private key, as PEM text.
- * @returns What is wrong, and what to do; `undefined` if the pair can be used.
+ * @param pair The certificate chain, leaf first, and the private key, as PEM text.
+ * @returns The fault and the remedy; `undefined` for a usable pair.
  *
  * @example
  * ```ts
@@ -149,14 +149,14 @@ export function pairProblem(pair: { readonly cert: string; readonly key: string 
   return `Cannot use the certificate and its key: ${reason}; give --cert and --key PEM files that belong together`;
 }
 
-/** The runtime's words for a pair that it cannot use, and ours. */
+/** The runtime's words for an unusable pair, and ours. */
 const PAIR_PROBLEMS: readonly (readonly [RegExp, string])[] = [
   [/KeyMismatch/, "the key does not belong to the certificate"],
   [/peer certificate|BadEncoding/, "the certificate is damaged"],
   [/private key|decode key/, "the key is damaged, encrypted, or of a kind that is not supported"],
 ];
 
-/** The runtime's words, if it cannot use certificates or a key. */
+/** The runtime's words for unusable certificates or an unusable key. */
 function unusable(options: Deno.CreateHttpClientOptions | { cert: string; key: string }): string | undefined {
   try {
     withoutEnvironmentProxies(() => Deno.createHttpClient(options)).close();

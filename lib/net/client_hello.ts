@@ -1,45 +1,45 @@
 /**
- * The first message of a TLS client, as far as it takes to find its end. The runtime's TLS for a server is begun with the
- * whole of it: it stores without limit what belongs to none.
+ * Finds the end of a ClientHello, the first message of a TLS client. The runtime's server TLS gets only a complete one,
+ * as it buffers an incomplete one without limit.
  *
  * @module
  */
 
 /**
- * How many bytes of TCP a peer may send before its TLS handshake is through, in bytes: 64 KiB, ClientHello and what follows
- * it together. Certificates of clients are not asked for; a ClientHello is 2 KiB long as a rule.
+ * Limit of a peer's bytes over TCP before the end of the TLS handshake, in bytes: 64 KiB for ClientHello and the rest
+ * together. The server asks for no client certificate; a typical ClientHello has 2 KiB.
  */
 export const MAX_HANDSHAKE_BYTES = 64 * 1024;
 
-/** The longest payload of a record in the clear, in bytes (RFC 8446 section 5.1). */
+/** Longest payload of a plaintext record, in bytes (RFC 8446 section 5.1). */
 const MAX_RECORD_BYTES = 16 * 1024;
 
-/** A record's header: type, version, length. */
+/** Header of a record: type, version, length. */
 const RECORD_HEADER_BYTES = 5;
 
-/** A handshake message's header: type, length (RFC 8446 section 4). */
+/** Header of a handshake message: type, length (RFC 8446 section 4). */
 const MESSAGE_HEADER_BYTES = 4;
 
-/** Types of record and message. */
+/** Record type and message type. */
 const [HANDSHAKE, CLIENT_HELLO] = [22, 1];
 
-/** Alerts of TLS (RFC 8446 section 6) that say why a handshake comes to nothing. */
+/** TLS alerts (RFC 8446 section 6) for a failed handshake. */
 export const ALERT = { unexpectedMessage: 10, recordOverflow: 22, handshakeFailure: 40, decodeError: 50 } as const;
 
-/** A peer does not speak TLS as it should. */
+/** Thrown when a peer violates TLS. */
 export class TlsError extends Error {
   /** `TlsError`. */
   override readonly name = "TlsError";
-  /** The alert for it (RFC 8446 section 6). */
+  /** The alert to send (RFC 8446 section 6). */
   readonly alert: number;
-  /** Whether the peer has begun with a character, as plain HTTP does, and could not read an alert. */
+  /** Whether the peer began with text, as in plain HTTP, and could not read an alert. */
   readonly isText: boolean;
 
   /**
-   * Says what is wrong.
+   * Makes the error.
    *
-   * @param message What.
-   * @param options The alert for it, `handshake_failure` by default, whether the peer speaks text, and the cause.
+   * @param message The violation.
+   * @param options The alert, `handshake_failure` by default; whether the peer sent text; the cause.
    */
   constructor(message: string, options: { alert?: number; isText?: boolean; cause?: unknown } = {}) {
     super(message, "cause" in options ? { cause: options.cause } : {});
@@ -49,8 +49,8 @@ export class TlsError extends Error {
 }
 
 /**
- * Finds the end of a ClientHello, in whatever records it comes (RFC 8446 section 5.1): also those of one byte, within
- * {@linkcode MAX_HANDSHAKE_BYTES} of TCP. Each byte is looked at once.
+ * Finds the end of a ClientHello across records (RFC 8446 section 5.1), even of one byte each, within
+ * {@linkcode MAX_HANDSHAKE_BYTES} of TCP. The reader inspects each byte once.
  *
  * @example
  * ```ts
@@ -66,23 +66,23 @@ export class TlsError extends Error {
  * ```
  */
 export class ClientHelloReader {
-  /** Where the next record begins. */
+  /** Offset of the next record. */
   #recordAt = 0;
-  /** The payload of the records so far, in bytes, and the first of it. */
+  /** Payload of the records so far, in bytes; then its first bytes. */
   #payloadBytes = 0;
   readonly #header = new Uint8Array(MESSAGE_HEADER_BYTES);
 
   /**
-   * Looks at what has come.
+   * Inspects the received bytes.
    *
-   * @param bytes All of it, from the first byte of the connection on; longer with each call.
-   * @returns Whether all of the ClientHello is there.
-   * @throws {TlsError} If it is none, or too long.
+   * @param bytes All bytes of the connection so far; longer with each call.
+   * @returns Whether the ClientHello is complete.
+   * @throws {TlsError} If the bytes are no ClientHello, or too many.
    */
   isComplete(bytes: Uint8Array): boolean {
     const first = bytes[0] ?? HANDSHAKE;
     if (first !== HANDSHAKE) {
-      // Text that a person can read: HTTP, or the empty line before it.
+      // Printable text, such as HTTP, or an empty line.
       const isText = (first > 0x20 && first < 0x7f) || first === 10 || first === 13;
       const problem = `First byte is ${first} instead of a TLS record's ${HANDSHAKE}`;
       throw new TlsError(problem, { alert: ALERT.unexpectedMessage, isText });
@@ -107,7 +107,7 @@ export class ClientHelloReader {
 
   get #messageBytes(): number {
     const [, high = 0, middle = 0, low = 0] = this.#header;
-    // Not known yet: no message has that many.
+    // Unknown yet: no message is that long.
     if (this.#payloadBytes < MESSAGE_HEADER_BYTES) return Infinity;
     return high << 16 | middle << 8 | low;
   }
@@ -123,7 +123,7 @@ export class ClientHelloReader {
     throw new TlsError(`Record of ${length} bytes, over ${MAX_RECORD_BYTES}`, { alert: ALERT.recordOverflow });
   }
 
-  /** Refuses a message as soon as its header says that it is none that could be taken. */
+  /** Rejects a message as soon as its header is wrong or its length too large. */
   #checkHeader(knownBytes: number): void {
     const [type = 0, high = 0, middle = 0, low = 0] = this.#header;
     if (knownBytes > 0 && type !== CLIENT_HELLO) {

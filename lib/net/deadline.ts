@@ -5,7 +5,7 @@
  */
 
 /**
- * Thrown when a wait has passed its deadline.
+ * Thrown when a wait passes its deadline.
  *
  * @example
  * ```ts
@@ -16,16 +16,16 @@
  * ```
  */
 export class TimeoutError extends Error {
-  /** What did not come, as a noun. */
+  /** The awaited thing, as a noun. */
   readonly awaited: string;
-  /** The time that was waited, in milliseconds. */
+  /** The elapsed deadline, in milliseconds. */
   readonly timeoutMs: number;
 
   /**
    * Makes the error.
    *
-   * @param awaited What did not come, as a noun.
-   * @param timeoutMs The time that was waited, in milliseconds.
+   * @param awaited The awaited thing, as a noun.
+   * @param timeoutMs The elapsed deadline, in milliseconds.
    */
   constructor(awaited: string, timeoutMs: number) {
     super(`No ${awaited} within ${timeoutMs / 1000} s`);
@@ -35,21 +35,21 @@ export class TimeoutError extends Error {
   }
 }
 
-/** How long a wait may take. */
+/** Limits of a wait. */
 export interface WaitOptions {
-  /** The longest wait in milliseconds; without it, only `signal` ends the wait. */
+  /** Deadline in milliseconds; without one, only `signal` ends the wait. */
   timeoutMs?: number;
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Waits for a promise, but not longer than it may take. Timer and listener are gone when it returns.
+ * Waits for a promise, up to a deadline. Timer and listener are gone on return.
  *
- * @param promise What is waited for; it is not cancelled when the wait ends early.
- * @param awaited What it brings, as a noun for the error.
- * @param options The deadline.
- * @returns What the promise resolves to.
+ * @param promise The promise; an early end of the wait does not cancel it.
+ * @param awaited The awaited thing, as a noun for the error.
+ * @param options Deadline and signal.
+ * @returns The value of the promise.
  * @throws {TimeoutError} If the deadline passes first.
  *
  * @example
@@ -67,7 +67,7 @@ export async function within<T>(promise: Promise<T>, awaited: string, options: W
     ? undefined
     : schedule(timeoutMs, () => early.reject(new TimeoutError(awaited, timeoutMs)));
   const onAbort = () => early.reject(signal?.reason);
-  // The race has to take hold of the promise even then: its failure would have no handler.
+  // Race even after an abort: otherwise a rejection of the promise would have no handler.
   if (signal?.aborted) onAbort();
   signal?.addEventListener("abort", onAbort);
   try {
@@ -78,7 +78,7 @@ export async function within<T>(promise: Promise<T>, awaited: string, options: W
   }
 }
 
-/** The longest that a timer can be, in milliseconds; a longer one would be due at once. */
+/** Longest possible timer, in milliseconds; a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 interface Alarm {
@@ -90,10 +90,10 @@ const alarms = new Set<Alarm>();
 let timer: { readonly dueAt: number; readonly signal: AbortSignal } | undefined;
 
 /**
- * Calls back after a time, and gives the way to cancel it. All waits share one timer, and it is one of `AbortSignal`: the
- * first `setTimeout` of a process makes the runtime load a module, which takes longer than the reply of a server nearby. A
- * timer of `AbortSignal` cannot be cleared, so a wait that ends later uses the one that is armed, which then arms the next;
- * nothing listens to it while nobody waits, so that it does not keep the process alive.
+ * Schedules a callback, and returns a function that cancels it. All waits share one timer of `AbortSignal`: the first
+ * `setTimeout` of a process makes the runtime load a module, which takes longer than the reply of a server nearby. A
+ * timer of `AbortSignal` cannot be cleared: a later deadline uses the armed timer, which then arms the next. Without a
+ * wait, nothing listens to the timer, and the process can exit.
  */
 function schedule(ms: number, ring: () => void): () => void {
   const alarm: Alarm = { dueAt: performance.now() + Math.min(ms, MAX_TIMER_MS), ring };
@@ -106,7 +106,7 @@ function schedule(ms: number, ring: () => void): () => void {
 }
 
 function arm(dueAt: number): void {
-  // One that has rung while nobody listened will not ring again.
+  // A timer that fired without a listener does not fire again.
   if (timer === undefined || timer.signal.aborted || dueAt < timer.dueAt) {
     timer?.signal.removeEventListener("abort", onTimer);
     timer = { dueAt, signal: AbortSignal.timeout(Math.max(0, Math.ceil(dueAt - performance.now()))) };

@@ -1,5 +1,5 @@
 /**
- * The connection below a WebSocket: TCP, TLS over it, a unix socket, or a tunnel through an HTTP proxy.
+ * The connection below a WebSocket: TCP, TLS, a unix socket, or a tunnel through an HTTP proxy.
  *
  * @module
  */
@@ -14,18 +14,18 @@ import { OpenError, OptionError } from "./open_error.ts";
 import { connectionError, type Destination, lostError } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
-/** The field User-Agent of what goes out over wire. */
+/** User-Agent of requests over wire. */
 export const USER_AGENT = `wsproof/${VERSION}`;
 
 /**
- * Makes the connection that an opening handshake goes over, without waiting for small writes to be joined (Nagle).
+ * Opens the connection for an opening handshake, with Nagle's algorithm off.
  *
- * @param url Where to, with the scheme `ws:` or `wss:`.
+ * @param url The server, `ws:` or `wss:`.
  * @param options TLS, proxy and unix socket.
- * @param onProgress Told of a connection before it is ready, for those who give up meanwhile and have to close it.
- * @returns The connection; closing it is up to the caller.
- * @throws {OpenError} If there is no connection to be had.
- * @throws {OptionError} If an option cannot be used.
+ * @param onProgress Receives a connection before it is ready, so that a caller who gives up can close it.
+ * @returns The connection; the caller closes it.
+ * @throws {OpenError} If no connection can be made.
+ * @throws {OptionError} If an option is unusable.
  *
  * @example
  * ```ts
@@ -71,11 +71,11 @@ export async function dial(
 }
 
 /**
- * Makes the error for a connection that could not be made. A certificate that nobody trusted has signed is looked at.
+ * Makes the error for a failed connection, with a look at a certificate of an unknown issuer.
  *
- * @param error What the runtime threw or said.
+ * @param error The runtime's error or words.
  * @param options The authorities.
- * @param destination Where the connection was to go.
+ * @param destination Destination of the connection.
  * @returns The error.
  */
 export async function failureOf(error: unknown, options: DialOptions, destination: Destination): Promise<OpenError> {
@@ -83,12 +83,12 @@ export async function failureOf(error: unknown, options: DialOptions, destinatio
 }
 
 /**
- * Looks at the certificate that made a connection fail, if nobody trusted has signed it and one more connection shows it.
+ * Looks at the certificate of an unknown issuer that made a connection fail, over one more connection.
  *
- * @param error Why the connection failed.
+ * @param error The error of the connection.
  * @param options The authorities.
- * @param destination Where the connection was to go.
- * @returns The error with the certificate, or the one that was given.
+ * @param destination Destination of the connection.
+ * @returns The error with the certificate, or `error` itself.
  */
 export async function withCertificate(
   error: OpenError,
@@ -101,19 +101,19 @@ export async function withCertificate(
   return new OpenError(failure, message, { reason, stage, detail, cause, certificate });
 }
 
-/** Whether TLS goes straight to the server, so that another look at it is one connection away. */
+/** Whether TLS goes straight to the server, so that one more connection reaches it. */
 function isDirectTls({ url, proxy, unixPath }: Destination): boolean {
   return url.protocol === "wss:" && proxy === undefined && unixPath === undefined;
 }
 
 /**
- * Looks again where a server ended TLS: it may have refused the client with an alert that did not arrive. A reset, for example,
- * makes the system drop the alert before it.
+ * Connects again after a server ended TLS, as an alert that refused the client may be lost. A reset, for example, makes
+ * the system drop the alert before it.
  *
- * @param error What is known.
+ * @param error The error of the connection.
  * @param options The authorities and the client certificate.
- * @param destination Where the connection was to go.
- * @returns The error that names the alert, or the one that was given.
+ * @param destination Destination of the connection.
+ * @returns The error that names the alert, or `error` itself.
  */
 export async function refusedByTls(
   error: OpenError,
@@ -187,7 +187,7 @@ async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<De
   }
 }
 
-/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 wants it for both schemes. */
+/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), which RFC 6455 section 4.1 requires for both schemes. */
 async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
@@ -204,7 +204,7 @@ async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProg
     try {
       connection.close();
     } catch {
-      // The caller has given up meanwhile, and closed the connection.
+      // The caller has given up, and closed the connection.
     }
     if (error instanceof OpenError && error.reason === "proxy") throw error;
     const detail = error instanceof OpenError ? error.detail : messageOf(error);
@@ -213,7 +213,7 @@ async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProg
   }
 }
 
-/** Any 2xx opens the tunnel. */
+/** Any 2xx status opens the tunnel. */
 function isTunnel({ status, problem }: Answer): boolean {
   return problem === "" && status >= 200 && status < 300;
 }
@@ -225,7 +225,7 @@ async function tunnelRefused(
   deadline: number,
 ): Promise<OpenError> {
   const { status, isTls } = answer;
-  // The scheme of the URL is that of the server, and not of the proxy.
+  // The URL's scheme is the server's, not the proxy's.
   const problem = isTls ? "it is TLS and not HTTP" : answer.problem;
   const isRefusal = status >= 300;
   const problems = [...(isRefusal ? [`status ${status} instead of a tunnel`] : []), ...(problem ? [problem] : [])];
@@ -237,10 +237,10 @@ async function tunnelRefused(
 }
 
 /**
- * Writes all of it, however many writes that takes.
+ * Writes all bytes, in as many writes as necessary.
  *
- * @param connection Where to.
- * @param bytes What.
+ * @param connection The connection.
+ * @param bytes The bytes.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The runtime's words for a connection that could not be made, sorted: what a person reads, and a stable word for programs.
+ * Classifies the runtime's words for a failed connection: a sentence for people, and a stable word for programs.
  *
  * @module
  */
@@ -8,24 +8,23 @@ import { quote, withoutCredentials } from "../protocol/message.ts";
 import { OpenError, type OpenErrorDetails, type OpenFailure, type OpenReason } from "./open_error.ts";
 import { nameOf } from "./proxy.ts";
 
-/** Where a connection was to go. */
+/** Destination of a connection. */
 export interface Destination {
   /** The URL. */
   readonly url: URL;
   /** The proxy on the way. */
   readonly proxy?: URL | undefined;
-  /** The unix socket instead of the URL's host. */
+  /** The unix socket, in place of the URL's host. */
   readonly unixPath?: string | undefined;
-  /** Whether a client certificate is presented. */
+  /** Whether the client presents a certificate. */
   readonly presentsCertificate?: boolean;
 }
 
 /**
- * Says where a connection should have gone, for the error that it did not: with the port, also where the URL leaves it to the
- * scheme (RFC 6455 section 3).
+ * Names the destination of a failed connection, always with the port, even a default one (RFC 6455 section 3).
  *
- * @param destination Where to.
- * @returns Words that follow "No connection".
+ * @param destination The destination.
+ * @returns Words to follow "No connection".
  *
  * @example
  * ```ts
@@ -44,11 +43,11 @@ export function placeOf({ url, proxy, unixPath }: Destination): string {
 }
 
 /**
- * Makes the error for a connection that could not be made.
+ * Makes the error for a failed connection.
  *
- * @param words What the runtime said.
- * @param destination Where the connection was to go.
- * @param details What is known besides.
+ * @param words The runtime's words.
+ * @param destination Destination of the connection.
+ * @param details Further details.
  * @returns The error, `no-connection`, with the runtime's words as its detail.
  *
  * @example
@@ -68,12 +67,12 @@ export function connectionError(words: string, destination: Destination, details
 }
 
 /**
- * Makes the error for a connection that ended before the handshake was answered. With TLS 1.3 the alert of a server that
- * refuses the client comes only then.
+ * Makes the error for a connection that ended before the answer to the handshake. With TLS 1.3, the alert of a server
+ * that refuses the client arrives only then.
  *
- * @param words What the runtime said; empty for an end without an error.
- * @param cause The error behind it.
- * @returns The error, `connection-lost`, with the reason `tls-alert` where the runtime speaks of one.
+ * @param words The runtime's words; empty for an end without an error.
+ * @param cause The underlying error.
+ * @returns The error, `connection-lost`, with the reason `tls-alert` where the words name an alert.
  *
  * @example
  * ```ts
@@ -89,10 +88,10 @@ export function lostError(words: string, cause?: unknown): OpenError {
 }
 
 /**
- * Puts the end of a connection into words, without the runtime's numbers and links.
+ * Shortens the runtime's words for the end of a connection: without numbers and links.
  *
- * @param words What the runtime said.
- * @returns A few words; those for an end of TCP without more are the runtime's "Unexpected EOF".
+ * @param words The runtime's words.
+ * @returns A few words; "Unexpected EOF" for a plain end of TCP.
  *
  * @example
  * ```ts
@@ -108,10 +107,10 @@ export function endWordsOf(words: string): string {
 }
 
 /**
- * Tells whether TCP ended without the close_notify of TLS (RFC 8446 section 6.1), as many servers do: that is no reset.
+ * Tells whether TCP ended without the close_notify of TLS (RFC 8446 section 6.1): common, and no reset.
  *
- * @param words What the runtime said.
- * @returns Whether it is.
+ * @param words The runtime's words.
+ * @returns Whether close_notify was missing.
  *
  * @example
  * ```ts
@@ -127,7 +126,7 @@ export function isEndWithoutNotice(words: string): boolean {
 
 const BROKEN_TLS = "the server broke the rules of TLS";
 
-/** Words of the runtime, what they mean, and how to say it; the first that fits counts. */
+/** The runtime's words, their reason, and our words; the first match counts. */
 const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
   [/connection refused|os error (111|61|10061)\b/i, "refused", "connection refused"],
   [/tcp connect error/, "refused", "nothing answered there"],
@@ -137,7 +136,7 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
     "unknown-name",
     "unknown host name",
   ],
-  // An address of one link only (fe80::/10) needs its interface, which no URL names.
+  // A link-local address (fe80::/10) needs an interface, which no URL names.
   [/unreachable|no route to host|invalid argument/i, "unreachable", "no way leads there"],
   [/unsuccessful tunnel|proxy authentication|while tunneling/, "proxy", "the proxy opened no tunnel"],
   [/socks/i, "proxy", "the SOCKS proxy refused"],
@@ -165,7 +164,7 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
   [/connection reset|broken pipe/i, "reset", "the connection was reset"],
 ];
 
-/** The alerts with which a server refuses a client certificate, or that none came where it wants one. */
+/** Alerts of a server that refuses a client certificate, or misses one. */
 const CERTIFICATE_ALERT =
   /alert: (BadCertificate|UnknownCA|Certificate(Unknown|Expired|Revoked)|UnsupportedCertificate|AccessDenied|DecryptError)/;
 
@@ -183,15 +182,15 @@ function explained(words: string, presentsCertificate: boolean): readonly [OpenR
   return [reason, text];
 }
 
-/** Words that nothing is known of stay, on one line. */
+/** Unknown words stay, on one line. */
 function quoted(words: string): string {
   return endWordsOf(quote(words).slice(1, -1)) || "no cause given";
 }
 
-/** How many of the names of a certificate a message shows. */
+/** Number of a certificate's names in a message. */
 const MAX_SHOWN_NAMES = 3;
 
-/** The names that a certificate is for; whoever made it wrote them. */
+/** Names in a certificate: untrusted text. */
 function namesIn(words: string): string {
   const names = [...words.matchAll(/(?:DnsName\("([^"]*)"\)|IpAddress\(([^)]*)\))/g)].map(([, dns, ip]) =>
     dns ?? ip ?? ""
@@ -201,14 +200,14 @@ function namesIn(words: string): string {
   return `, ${shown}${names.length > MAX_SHOWN_NAMES ? " and others" : ""}`;
 }
 
-/** The date in the runtime's seconds since 1970: the last of the times that it names, but for a span in brackets. */
+/** Expiry or start date, which the runtime gives in seconds since 1970. */
 function dateIn(words: string): string {
   const [, seconds] = /not valid (?:after|before) (\d+)/.exec(words) ?? [];
   const date = new Date(Number(seconds) * 1000);
   return Number.isNaN(date.getTime()) ? "" : ` (${date.toISOString().slice(0, 10)})`;
 }
 
-/** The beginning of a message, by failure. */
+/** Start of the message for each failure. */
 export const OPEN_FAILURE_TEXT: Record<OpenFailure, string> = {
   "no-connection": "No connection",
   "handshake-refused": "Answer is not a valid upgrade",

@@ -1,5 +1,5 @@
 /**
- * Addresses that a host name stands for, for a server that listens and a client that looks for it.
+ * Addresses of a host name, for a server that listens and a client that looks for one.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import { within } from "./deadline.ts";
 /** Addresses of `localhost` (RFC 6761 section 6.3); a client without a URL tries both, in this order. */
 export const LOOPBACK_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 
-/** How long an address may take to answer whoever looks for a server, in milliseconds: 1 s. */
+/** Deadline for a connection to each candidate address, in milliseconds: 1 s. */
 const FIND_TIMEOUT_MS = 1000;
 
 /**
- * Writes an address as it stands in a URL.
+ * Formats an address for a URL.
  *
  * @param address An address, or a name.
- * @returns The same, with brackets around an IPv6 address (RFC 3986 section 3.2.2).
+ * @returns The address, with brackets around IPv6 (RFC 3986 section 3.2.2).
  *
  * @example
  * ```ts
@@ -32,12 +32,12 @@ export function inUrl(address: string): string {
 }
 
 /**
- * Resolves a host to every address that it stands for: `localhost` and what ends in `.localhost` to
- * {@linkcode LOOPBACK_ADDRESSES}, another name as the system does, an address to itself.
+ * Resolves a host to all of its addresses: `localhost` and its subdomains to {@linkcode LOOPBACK_ADDRESSES}, another
+ * name through the system, an address to itself.
  *
- * @param host A name or an address, an IPv6 address without brackets.
- * @returns The addresses, each once, in the order of the system; the name itself if it cannot be looked up: whoever listens
- * on it then says why.
+ * @param host A name, or an address (IPv6 without brackets).
+ * @returns The distinct addresses, in the order of the system. A name without an address resolves to itself: listening
+ * on the name then fails with the reason.
  *
  * @example
  * ```ts
@@ -65,8 +65,8 @@ export async function addressesOf(host: string): Promise<readonly string[]> {
  * Looks for a server on this machine.
  *
  * @param port The port to look at.
- * @returns The first of {@linkcode LOOPBACK_ADDRESSES} that takes a connection within 1 s; `undefined` if none does.
- * @throws {Deno.errors.NotCapable} If the runtime may not connect to one of them.
+ * @returns The first of {@linkcode LOOPBACK_ADDRESSES} that accepts a connection within 1 s; `undefined` if none does.
+ * @throws {Deno.errors.NotCapable} Without permission to connect.
  *
  * @example
  * ```ts
@@ -85,7 +85,7 @@ export async function listeningAddress(port: number): Promise<string | undefined
       return hostname;
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) throw error;
-      // One that comes too late is not wanted any more.
+      // Close a late connection: nobody needs it any more.
       connecting.then((late) => late.close(), () => {});
     }
   }
@@ -93,13 +93,13 @@ export async function listeningAddress(port: number): Promise<string | undefined
 }
 
 /**
- * Finds out on which of several addresses one can listen, with the same port for all.
+ * Finds the addresses of this machine among several, and a port that is free on all of them.
  *
  * @param addresses The addresses.
- * @param port The port, 0 for any that is free on all of them.
- * @returns The port, and the addresses without those that this machine does not have.
- * @throws {ListenError} If the port is taken on one of them, as a client of the name could meet the other server, or if the
- * machine has none of them.
+ * @param port The port; 0 for any.
+ * @returns The port, and the addresses of this machine.
+ * @throws {ListenError} If the port is taken on one address, where a client of the name could meet the other server, or
+ * if the machine has none of the addresses.
  *
  * @example
  * ```ts
@@ -116,13 +116,13 @@ export function bindable(addresses: readonly string[], port: number): { addresse
       return bindAll(addresses, port);
     } catch (error) {
       const isTaken = error instanceof ListenError && error.cause instanceof Deno.errors.AddrInUse;
-      // The port that one address had free is taken on another.
+      // A port that is free on one address may be taken on another.
       if (port !== 0 || !isTaken || attempt === MAX_PORT_ATTEMPTS) throw error;
     }
   }
 }
 
-/** How many free ports of one address are tried on the others: 10. */
+/** Number of free ports to try: 10. */
 const MAX_PORT_ATTEMPTS = 10;
 
 function bindAll(addresses: readonly string[], port: number): { addresses: readonly string[]; port: number } {
@@ -147,12 +147,12 @@ function bindAll(addresses: readonly string[], port: number): { addresses: reado
   }
 }
 
-/** Whether the machine has no such address, or nothing of its family. */
+/** Whether the machine lacks the address or its family. */
 function isMissing(error: unknown): boolean {
   return error instanceof Deno.errors.AddrNotAvailable || /address family not supported/i.test(messageOf(error));
 }
 
-/** Thrown when a server cannot listen where it should; the message says where and why. */
+/** Thrown when a server cannot listen; the message names host, port and reason. */
 export class ListenError extends Error {
   /** The name of the class. */
   override readonly name = "ListenError";
@@ -160,9 +160,9 @@ export class ListenError extends Error {
   /**
    * Makes the error.
    *
-   * @param hostname Where it should listen.
-   * @param port The port there.
-   * @param cause What the runtime has thrown, or what Node's sockets have.
+   * @param hostname The host name or address.
+   * @param port The port.
+   * @param cause The error of the runtime, or of Node's sockets.
    */
   constructor(hostname: string, port: number, cause: unknown) {
     const message = messageOf(cause);

@@ -1,18 +1,18 @@
 /**
- * What was found out once about a value that nearly every request has alike.
+ * A cache for a test of values that most requests share.
  *
  * @module
  */
 
-/** How many values are known at most: 64. */
+/** Most cached values: 64. */
 export const MAX_KNOWN_VALUES = 64;
 
-/** The longest value that is remembered, in characters: 256. */
+/** Longest cached value, in characters: 256. */
 export const MAX_KNOWN_CHARS = 256;
 
 /**
- * The values that have passed a test which takes a URL: the hosts and the origins of requests. Most clients of a server name
- * the same few. It remembers 64 values of at most 256 characters, and none that has failed.
+ * Caches the values that passed a test which parses a URL: hosts and origins of requests. Most clients of a server name
+ * the same few. The cache keeps at most 64 values of at most 256 characters, and no failed one.
  *
  * @example
  * ```ts
@@ -28,19 +28,19 @@ export class Known {
   readonly #values = new Set<string>();
 
   /**
-   * Knows nothing yet.
+   * Makes an empty cache.
    *
-   * @param test Says whether a value passes, always the same of the same.
+   * @param test Says whether a value passes; a pure function.
    */
   constructor(test: (value: string) => boolean) {
     this.#test = test;
   }
 
   /**
-   * Says whether a value passes.
+   * Tests a value.
    *
    * @param value The value.
-   * @returns Whether it does.
+   * @returns Whether the value passes.
    */
   has(value: string): boolean {
     if (this.#values.has(value)) return true;

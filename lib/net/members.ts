@@ -1,15 +1,15 @@
 /**
- * Those who come and go: the connections of a server.
+ * A set with cheap additions and removals, for the connections of a server.
  *
  * @module
  */
 
 /**
- * A set whose members come and go by the thousand, in no order. Each has a place, by which it leaves.
+ * An unordered set whose members come and go by the thousand. Members leave by their place.
  *
- * A `Set` or `Map` would keep them too long: it copies itself once in as many additions as it has room for, and the former copies
- * hold one another and all who were in them until a full garbage collection. Of each connection that had ended 7 KiB stayed; to
- * copy them was a sixth of the time of a new connection.
+ * A `Set` or `Map` would hold members too long: additions copy a full table, and the former tables hold one another and
+ * all of their members until a full garbage collection. Each ended connection left 7 KiB behind, and copying took a
+ * sixth of the time of a new connection.
  *
  * @example
  * ```ts
@@ -28,15 +28,15 @@ export class Members<Member> implements Iterable<Member> {
   readonly #places: (Member | undefined)[] = [];
   readonly #free: number[] = [];
 
-  /** How many there are. */
+  /** Number of members. */
   get size(): number {
     return this.#places.length - this.#free.length;
   }
 
   /**
-   * One more comes.
+   * Adds a member.
    *
-   * @param member Who: not `undefined`.
+   * @param member The member, not `undefined`.
    * @returns The place, for {@linkcode remove}.
    */
   add(member: Member): number {
@@ -46,11 +46,11 @@ export class Members<Member> implements Iterable<Member> {
   }
 
   /**
-   * One leaves. The place is the next one's.
+   * Removes a member, and frees the place for the next.
    *
-   * @param place The place, as {@linkcode add} gave it.
-   * @param member Who.
-   * @returns Whether they were there.
+   * @param place The place from {@linkcode add}.
+   * @param member The member.
+   * @returns Whether the member was there.
    */
   remove(place: number, member: Member): boolean {
     if (this.#places[place] !== member) return false;
@@ -60,16 +60,16 @@ export class Members<Member> implements Iterable<Member> {
   }
 
   /**
-   * One takes the place of another.
+   * Replaces a member.
    *
-   * @param place The place, as {@linkcode add} gave it.
-   * @param member Who has it from now on: not `undefined`.
+   * @param place The place from {@linkcode add}.
+   * @param member The new member, not `undefined`.
    */
   replace(place: number, member: Member): void {
     this.#places[place] = member;
   }
 
-  /** Goes through them; who comes meanwhile may be left out. */
+  /** Iterates over the members; one added meanwhile may be missing. */
   *[Symbol.iterator](): Generator<Member> {
     for (const member of this.#places) if (member !== undefined) yield member;
   }

@@ -1,16 +1,16 @@
 /**
- * The errors of whoever opens a connection: it could not be opened, or an option cannot be used.
+ * Errors on opening a connection: a failed connection, or an unusable option.
  *
  * @module
  */
 
-/** Why a connection was not opened. */
+/** Kind of failure on opening a connection. */
 export type OpenFailure =
-  /** Name, TCP, TLS or proxy: there was no connection to the server to send the handshake over. */
+  /** Name, TCP, TLS or proxy failed: no connection for the handshake. */
   | "no-connection"
-  /** An answer came that is not a valid upgrade (RFC 6455 section 4.1). */
+  /** The answer is not a valid upgrade (RFC 6455 section 4.1). */
   | "handshake-refused"
-  /** The connection ended before an answer to the handshake came. */
+  /** The connection ended before the answer to the handshake. */
   | "connection-lost";
 
 /**
@@ -26,27 +26,27 @@ export type OpenFailure =
  * ```
  */
 export class OpenError extends Error {
-  /** Which kind of failure it was. */
+  /** Kind of failure. */
   readonly failure: OpenFailure;
-  /** The HTTP status of the answer, where there was one and it is known. */
+  /** HTTP status of the answer, where known. */
   readonly status: number | undefined;
-  /** The stage that failed: the connection, or the handshake over it. */
+  /** Failed stage: connection or handshake. */
   readonly stage: "connect" | "upgrade";
-  /** The answer that is not a valid upgrade, where it is known. */
+  /** The answer that is not a valid upgrade, where known. */
   readonly refusal: HandshakeRefusal | undefined;
-  /** The reason as a stable word, as far as it is known. */
+  /** The reason as a stable word, where known. */
   readonly reason: OpenReason;
-  /** The runtime's own words; empty if they say no more than the message. */
+  /** The runtime's own words; empty if they add nothing to the message. */
   readonly detail: string;
-  /** The server's certificate, where nobody whom this client trusts has signed it and it could be looked at. */
+  /** The server's certificate, if of an unknown issuer and available. */
   readonly certificate: ServerCertificate | undefined;
 
   /**
    * Makes the error.
    *
-   * @param failure Which kind of failure it was.
+   * @param failure Kind of failure.
    * @param message One line for a person.
-   * @param details What is known besides.
+   * @param details Further details.
    */
   constructor(failure: OpenFailure, message: string, details: OpenErrorDetails = {}) {
     super(message, { cause: details.cause });
@@ -61,25 +61,25 @@ export class OpenError extends Error {
   }
 }
 
-/** Why a connection could not be opened, as far as it is known, as a stable word that programs can compare. */
+/** Reason for a failed connection, as a stable word that programs can compare. */
 export type OpenReason =
   /** Nothing listens at the port, or something in between refused. */
   | "refused"
-  /** Nothing listens at the unix socket, or it is none. */
+  /** Nothing listens at the unix socket, or the path is no socket. */
   | "no-socket"
-  /** The name of the host cannot be resolved. */
+  /** The host name does not resolve. */
   | "unknown-name"
-  /** No way leads to the host. */
+  /** No route leads to the host. */
   | "unreachable"
-  /** The proxy refused, dropped or did not speak HTTP. */
+  /** The proxy refused, dropped the connection or did not speak HTTP. */
   | "proxy"
   /** The proxy, or the server behind it: the built-in WebSocket hides which. */
   | "proxy-or-server"
   /** The server does not speak TLS. */
   | "plain-server"
-  /** The server speaks TLS and was asked without it. */
+  /** The server speaks TLS, but the client did not. */
   | "tls-server"
-  /** The built-in WebSocket does not take an answer that is no HTTP, and does not show it. */
+  /** The answer is not HTTP; the built-in WebSocket rejects and hides it. */
   | "not-http"
   /** No trusted authority has signed the server's certificate. */
   | "unknown-issuer"
@@ -87,51 +87,51 @@ export type OpenReason =
   | "authority-certificate"
   /** The server's certificate is for other names. */
   | "wrong-name"
-  /** The server's certificate is past its time. */
+  /** The server's certificate has expired. */
   | "expired"
-  /** The server's certificate is before its time. */
+  /** The server's certificate is not valid yet. */
   | "not-yet-valid"
-  /** The server's certificate is wrong in another way. */
+  /** The server's certificate has another fault. */
   | "bad-certificate"
   /** The server wants a client certificate. */
   | "client-certificate-wanted"
-  /** The server does not take the client certificate. */
+  /** The server refused the client certificate. */
   | "client-certificate-refused"
-  /** The server ended the TLS handshake without saying why. */
+  /** The server ended the TLS handshake without a reason. */
   | "tls-handshake"
-  /** The server ended TLS with an alert, behind what the client took for the end of the handshake. */
+  /** The server ended TLS with an alert, after the client's end of the handshake. */
   | "tls-alert"
   /** The server, or something in between, reset the connection. */
   | "reset"
   /** Server and client share no version of TLS. */
   | "tls-version"
-  /** The field Connection has more than the built-in WebSocket takes, or less than it should. */
+  /** The field Connection has more than the built-in WebSocket accepts, or too little. */
   | "connection-field"
-  /** The answer is valid, and the built-in WebSocket does not take it. */
+  /** The answer is valid, but the built-in WebSocket rejects it. */
   | "runtime"
   /** The built-in WebSocket hides the answer. */
   | "hidden"
   /** No answer came before the connect timeout. */
   | "silent"
-  /** The server selected none of the subprotocols that were offered, or another one. */
+  /** The server selected no subprotocol, or one that was not offered. */
   | "subprotocol"
   | "other";
 
-/** A server's certificate, for the one who has to decide what to trust. */
+/** A server's certificate, for the user who decides whether to trust. */
 export interface ServerCertificate {
-  /** The distinguished name of the authority that signed the last certificate that the server shows. */
+  /** Distinguished name of the authority that signed the server's last certificate. */
   readonly issuer: string;
-  /** Whether the server shows one certificate, which names itself as its authority. */
+  /** Whether the server presents one certificate, signed by itself. */
   readonly isSelfSigned: boolean;
-  /** Whether an authority of this name is among those of the options. */
+  /** Whether the options have an authority of this name. */
   readonly isIssuerGiven: boolean;
 }
 
-/** Details of a connection that could not be opened. */
+/** Details of a failed connection. */
 export interface OpenErrorDetails {
   /** The HTTP status of the answer. */
   status?: number;
-  /** The stage that failed; by default the connection for `no-connection`, else the handshake. */
+  /** Failed stage; by default the connection for `no-connection`, otherwise the handshake. */
   stage?: "connect" | "upgrade";
   /** The answer that is not a valid upgrade. */
   refusal?: HandshakeRefusal;
@@ -141,26 +141,26 @@ export interface OpenErrorDetails {
   detail?: string;
   /** The server's certificate. */
   certificate?: ServerCertificate | undefined;
-  /** The error behind it. */
+  /** The underlying error. */
   cause?: unknown;
 }
 
-/** An answer to the opening handshake that is not a valid upgrade, or a proxy's that opens no tunnel. */
+/** A server's answer that is not a valid upgrade, or a proxy's that opens no tunnel. */
 export interface HandshakeRefusal {
-  /** The giver of the answer; `"not-known"` if proxy and server cannot be told apart. */
+  /** Sender of the answer; `"not-known"` if server or proxy is unclear. */
   readonly from: "server" | "proxy" | "not-known";
   /** The HTTP status; 0 if the answer is not HTTP. */
   readonly status: number;
-  /** Everything that is wrong about it. */
+  /** All faults of the answer. */
   readonly problems: readonly string[];
-  /** Its header fields, in order. */
+  /** Header fields, in order. */
   readonly fields: readonly (readonly [name: string, value: string])[];
-  /** How its body begins, as text in whole characters, as far as it came within 1 s: at most 512 characters. */
+  /** Start of the body, as received within 1 s, in whole characters: at most 512. */
   readonly body: string;
 }
 
 /**
- * Thrown when an option cannot be used as it is: nothing was sent.
+ * Thrown for an unusable option, before anything is sent.
  *
  * @example
  * ```ts

@@ -1,22 +1,22 @@
 /**
- * How long a connection may be silent before its upgrade, when others wait for its place.
+ * The patience with silent connections before their upgrade, while others wait for a place.
  *
  * @module
  */
 
-/** So long no connection is dropped for another, in milliseconds, and up to a tick more: 2 s. */
+/** No connection is dropped for another earlier, in milliseconds: 2 s, and up to a tick more. */
 export const MIN_HEAD_MS = 2000;
 
-/** The same for a silent one in a flood of silent ones, in milliseconds: 250. */
+/** The same for a silent connection in a flood of them, in milliseconds: 250. */
 export const MIN_SILENT_HEAD_MS = 250;
 
-/** Each silent one that is dropped leaves this part of the time for the next: 415 of them leave an eighth. */
+/** Each dropped silent connection shortens the patience by this factor: 415 of them leave an eighth. */
 const PART_LEFT = 0.995;
 
 /**
- * A patience that floods wear out. One client that connects 10,000 times before it sends a byte is silent for a second, and should
- * lose nobody. Once hundreds have been silent for two seconds, the next ones have to speak sooner: otherwise 5,000 silent ones would
- * hold up an honest one for 9 s, and a client that comes again with each that is dropped for as long as it likes.
+ * A patience that floods wear out. A client that opens 10,000 connections before its first byte is silent for a second,
+ * and should lose none. Once hundreds have been silent for two seconds, the next must send sooner: otherwise 5,000
+ * silent connections would delay an honest one for 9 s, and a client that reconnects after each drop for ever.
  *
  * @example
  * ```ts
@@ -32,22 +32,22 @@ export class Patience {
   #ms = MIN_HEAD_MS;
   #isNeeded = false;
 
-  /** How long a silent one may take, in milliseconds. */
+  /** Allowed silence, in milliseconds. */
   get ms(): number {
     return this.#ms;
   }
 
-  /** Somebody waits for a place. */
+  /** Notes that a connection waits for a place. */
   need(): void {
     this.#isNeeded = true;
   }
 
-  /** A silent one was dropped. */
+  /** Notes that a silent connection was dropped. */
   wear(): void {
     this.#ms = Math.max(MIN_SILENT_HEAD_MS, PART_LEFT * this.#ms);
   }
 
-  /** Called with each tick of the clock: it is whole again after one in which nobody has waited for a place. */
+  /** Restores the full patience after a tick without a wait for a place; called with each tick. */
   tick(): void {
     if (!this.#isNeeded) this.#ms = MIN_HEAD_MS;
     this.#isNeeded = false;

@@ -1,5 +1,5 @@
 /**
- * Answers to plain HTTP that say what is wrong, in the form that the client takes.
+ * Error answers to plain HTTP, in the form that the client accepts.
  *
  * @module
  */
@@ -8,19 +8,19 @@ import { accepts } from "@std/http/negotiation";
 
 /** Options of {@linkcode plainResponse}. */
 export interface PlainResponseOptions {
-  /** The field Accept of the request; `null` or nothing if there is none. */
+  /** The request's field Accept; `null` or `undefined` without one. */
   readonly accept?: string | null | undefined;
   /** Fields to add. */
   readonly fields?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
- * Makes an answer of one sentence: text for people, or JSON for a client that would rather have it.
+ * Makes an answer of one sentence: text, or JSON for a client that prefers it.
  *
  * @param status The status.
  * @param text The sentence.
- * @param options What the client takes, and fields to add.
- * @returns The answer, which no cache keeps.
+ * @param options The field Accept, and fields to add.
+ * @returns The answer, closed to caches.
  *
  * @example
  * ```ts

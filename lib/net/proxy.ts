@@ -1,9 +1,8 @@
 /**
- * The way to a server: direct, or through a proxy that an option or the environment names. Both transports follow it.
+ * The route to a server: direct, or through a proxy that an option or the environment names. Both transports follow it.
  *
- * The variables of the environment count as they do for curl, except that no loopback host is reached through them and an
- * option overrides `NO_PROXY`. The runtime has rules of its own: they are kept out as long as the variables may be read and
- * written.
+ * The environment variables count as for curl, but never for a loopback host, and an option overrides `NO_PROXY`. With
+ * permission to read and write the variables, this module suppresses the runtime's own rules.
  *
  * @module
  */
@@ -11,7 +10,7 @@
 import type { DialOptions, TransportName } from "./dial_options.ts";
 import { OptionError } from "./open_error.ts";
 
-/** The variables that name a proxy, or the hosts without one. */
+/** Variables that name a proxy, or the hosts without one. */
 export const PROXY_VARIABLES = [
   "ws_proxy",
   "WS_PROXY",
@@ -27,33 +26,33 @@ export const PROXY_VARIABLES = [
   "NO_PROXY",
 ] as const;
 
-/** One of the variables that name a proxy, or the hosts without one. */
+/** One of these variables. */
 export type ProxyVariable = typeof PROXY_VARIABLES[number];
 
-/** Reads a variable of the environment. */
+/** Reads an environment variable. */
 export type ReadVariable = (name: ProxyVariable) => string | undefined;
 
-/** The value of `DialOptions.proxy` that means: none, whatever the environment says. */
+/** Value of `DialOptions.proxy` for no proxy, whatever the environment says. */
 export const NO_PROXY = "none";
 
-/** The way to a server. */
+/** The route to a server. */
 export interface Route {
-  /** The proxy to go through, with its credentials; `undefined` if the way is direct. */
+  /** The proxy with its credentials; `undefined` for a direct route. */
   readonly proxy: URL | undefined;
-  /** Who chose the proxy: the option, or the variable of that name. */
+  /** Source of the proxy: the option, or the variable of that name. */
   readonly source: "option" | ProxyVariable;
-  /** Whether the runtime keeps to this way. */
+  /** Whether the runtime keeps to this route. */
   readonly isKnown: boolean;
 }
 
 /**
- * Chooses the way to a server: what the option says, else what the environment says.
+ * Chooses the route to a server, by the option or else by the environment.
  *
- * @param url Where to, with the scheme `ws:` or `wss:`.
- * @param options The proxy or the unix socket.
- * @param transport What moves the bytes; the runtime may follow rules of its own where the environment is closed to us.
- * @returns The way.
- * @throws {OptionError} If the proxy is no URL, or of a kind that the transport does not speak.
+ * @param url The server, `ws:` or `wss:`.
+ * @param options Proxy or unix socket.
+ * @param transport The transport; `builtin` may follow the runtime's rules if the environment is closed to us.
+ * @returns The route.
+ * @throws {OptionError} If the proxy is no URL, or of a scheme that the transport does not support.
  *
  * @example
  * ```ts
@@ -79,13 +78,13 @@ export function routeTo(
 }
 
 /**
- * Says through which proxy a connection would go, for a report.
+ * Names the proxy of a connection, for a report.
  *
- * @param url Where to.
- * @param options The proxy or the unix socket.
- * @param transport What moves the bytes.
- * @returns The URL of the proxy without credentials; `null` if there is none; `"not-known"` if only the runtime knows, as it
- * reads variables that this program has no permission to read.
+ * @param url The server.
+ * @param options Proxy or unix socket.
+ * @param transport The transport.
+ * @returns The proxy's URL without credentials; `null` without a proxy; `"not-known"` if the runtime decides by
+ * variables that this program has no permission to read.
  * @throws {OptionError} As {@linkcode routeTo}.
  *
  * @example
@@ -109,7 +108,7 @@ export function proxyNameFor(
 /**
  * Names a proxy without its credentials.
  *
- * @param proxy Its URL.
+ * @param proxy The proxy's URL.
  * @returns Scheme, host and port.
  *
  * @example
@@ -125,9 +124,9 @@ export function nameOf(proxy: URL): string {
 }
 
 /**
- * Puts the way to a server into words, to stand behind its URL.
+ * Puts the route to a server into words, to follow its URL.
  *
- * @param proxy What {@linkcode proxyNameFor} says.
+ * @param proxy The result of {@linkcode proxyNameFor}.
  * @returns Empty for a direct connection.
  *
  * @example
@@ -145,7 +144,7 @@ export function wayText(proxy: string | null): string {
 
 const DEFAULT_PORTS: Record<string, number> = { "http:": 1080, "https:": 443, "socks5:": 1080, "socks5h:": 1080 };
 
-/** A value as a URL of a proxy; that of a variable may lack the scheme and the port, which are then those of curl. */
+/** Parses the URL of a proxy. A variable may omit scheme and port: then curl's defaults apply. */
 function usable(value: string, source: Route["source"], transport: TransportName): URL {
   const name = source === "option" ? "the proxy" : `the proxy of the variable ${source}`;
   const proxy = URL.parse(source === "option" || value.includes("://") ? value : `http://${value}`);
@@ -160,26 +159,26 @@ function usable(value: string, source: Route["source"], transport: TransportName
       }, over wire: give an http: URL; the client speaks to others with --transport builtin${advice}`,
     );
   }
-  // The port of the scheme is not in a parsed URL: the text tells whether it was given.
+  // A parsed URL drops the scheme's default port: only the text shows it.
   const hasPort = proxy.port !== "" || /:\d+\/?$/.test(value);
   if (source !== "option" && !hasPort) proxy.port = `${DEFAULT_PORTS[proxy.protocol]}`;
   return proxy;
 }
 
-/** A proxy as the environment names it. */
+/** A proxy that the environment names. */
 export interface NamedProxy {
   /** The variable that names it. */
   readonly variable: ProxyVariable;
-  /** Its value, with credentials. */
+  /** Value of the variable, with credentials. */
   readonly value: string;
 }
 
 /**
- * Finds the proxy that the environment names for a URL, by the rules of curl: the variable of the scheme (`ws_proxy`), that of
- * the scheme below it (`http_proxy`), then `all_proxy`; lower case before upper case; `HTTP_PROXY` never, as a CGI request can
- * set it. A variable that is empty counts as not set. Loopback hosts have none.
+ * Finds the environment's proxy for a URL, by the rules of curl: the variable of the scheme (`ws_proxy`), then of the
+ * underlying scheme (`http_proxy`), then `all_proxy`; lower case before upper case; never `HTTP_PROXY`, which a CGI
+ * request can set. An empty variable counts as unset. Loopback hosts have no proxy.
  *
- * @param url Where to, with the scheme `ws:` or `wss:`.
+ * @param url The server, `ws:` or `wss:`.
  * @param read Reads a variable.
  * @returns The proxy, or `undefined` for a direct connection.
  *
@@ -208,10 +207,10 @@ const PLAIN_VARIABLES = ["ws_proxy", "WS_PROXY", "http_proxy", "all_proxy", "ALL
 const SECURE_VARIABLES = ["wss_proxy", "WSS_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] as const;
 
 /**
- * Tells whether a host is this machine: no proxy can reach the one that is meant.
+ * Tells whether a host is this machine, which no proxy can reach under this name.
  *
  * @param hostname The host of a parsed URL.
- * @returns Whether it is `localhost`, a name below it, or a loopback or unspecified address.
+ * @returns Whether the host is `localhost`, a subdomain, or a loopback or unspecified address.
  *
  * @example
  * ```ts
@@ -232,13 +231,13 @@ export function isLoopback(hostname: string): boolean {
 }
 
 /**
- * Tells whether `NO_PROXY` excepts a host, by the rules of curl: `*` alone excepts all; a name excepts itself and those below
- * it, with or without a full stop before it; an address excepts itself, a network in CIDR form its addresses. Ports are no
- * part of it.
+ * Tells whether `NO_PROXY` excepts a host, by the rules of curl: `*` alone excepts all; a name, with or without a
+ * leading full stop, excepts itself and its subdomains; an address excepts itself, a CIDR network its addresses. Ports
+ * do not count.
  *
  * @param hostname The host of a parsed URL.
- * @param list The value: entries between commas or blanks.
- * @returns Whether no proxy is to be used.
+ * @param list The value: entries separated by commas or blanks.
+ * @returns Whether the host has no proxy.
  *
  * @example
  * ```ts
@@ -269,12 +268,12 @@ function isInNetwork({ bits, value }: Address, entry: string): boolean {
   const [network = "", prefix = `${bits}`, more] = entry.split("/");
   const start = addressOf(network);
   if (start?.bits !== bits || more !== undefined || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) return false;
-  // As with curl, a prefix of no bits means the address itself.
+  // As in curl, a prefix of 0 bits means the address itself.
   const shift = BigInt(Number(prefix) === 0 ? 0 : bits - Number(prefix));
   return start.value >> shift === value >> shift;
 }
 
-/** The number that an address stands for; `undefined` for a name. */
+/** An address as a number; `undefined` for a name. */
 function addressOf(text: string): Address | undefined {
   if (/^\d{1,3}(\.\d{1,3}){3}$/.test(text)) {
     const octets = text.split(".").map(Number);
@@ -292,17 +291,17 @@ function addressOf(text: string): Address | undefined {
   return { bits: 128, value: groups.reduce((sum, group) => sum << 16n | BigInt(`0x${group}`), 0n) };
 }
 
-/** Whether every variable may be read and written: then the runtime can be kept from following its own rules. */
+/** Whether we may read and write every variable, and so suppress the runtime's own rules. */
 function isEnvironmentOpen(): boolean {
   return PROXY_VARIABLES.every((variable) => Deno.permissions.querySync({ name: "env", variable }).state === "granted");
 }
 
 /**
- * Makes something while the environment names no proxy: the runtime reads the variables when it makes an HTTP client, and would
- * let `NO_PROXY` override a proxy that it was given.
+ * Calls a function while the environment names no proxy: the runtime reads the variables when it makes an HTTP client,
+ * and would let `NO_PROXY` override an explicit proxy. Without permission, the variables stay.
  *
- * @param make Makes it, at once.
- * @returns What was made. Without permission for the variables they stay as they are.
+ * @param make The function, which must be synchronous.
+ * @returns The result of the function.
  *
  * @example
  * ```ts
@@ -326,10 +325,10 @@ export function withoutEnvironmentProxies<T>(make: () => T): T {
 }
 
 /**
- * Tells whether any variable names a proxy: only then the runtime has to be kept from it.
+ * Tells whether any variable names a proxy: only then the runtime's rules need suppression.
  *
  * @returns Whether one is set.
- * @throws {Deno.errors.NotCapable} If not all of the variables may be read: a {@linkcode Route} that is known tells that they may.
+ * @throws {Deno.errors.NotCapable} If a variable is not readable; a known {@linkcode Route} implies that all are.
  *
  * @example
  * ```ts

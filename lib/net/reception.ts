@@ -1,5 +1,5 @@
 /**
- * A connection before its upgrade: TLS, the head of the request, and the answer.
+ * A connection before its upgrade: TLS, request head, and answer.
  *
  * @module
  */
@@ -20,77 +20,77 @@ import type { AcceptedStream, ByteStream, SecureConn } from "./tls.ts";
  */
 export const HEAD_TIMEOUT_MS = 10_000;
 
-/** The longest body of an answer, in bytes: 1 MiB. A longer one is answered with 500 instead. */
+/** Longest body of an answer, in bytes: 1 MiB. A longer one becomes status 500. */
 export const MAX_ANSWER_BYTES = 1024 * 1024;
 
-/** How much of a head is read at once, in bytes: 2 KiB. */
+/** Size of each read of a head, in bytes: 2 KiB. */
 const READ_BYTES = 2048;
 
 /**
- * Where heads were read to, and answers written, and others can be: memory of their own would be most of what they leave to the
- * garbage collector.
+ * Spare buffers for reading heads and writing answers. Fresh buffers would be most of the garbage that a connection
+ * leaves.
  */
 const SPARE: Uint8Array<ArrayBuffer>[] = [];
 
-/** How many of these are kept at most: 64, which are 128 KiB. */
+/** Most spare buffers: 64, together 128 KiB. */
 const MAX_SPARE = 64;
 
 function takeSpare(): Uint8Array<ArrayBuffer> {
   return SPARE.pop() ?? new Uint8Array(READ_BYTES);
 }
 
-/** Gives back memory that nobody reads or writes any more, the runtime neither. */
+/** Returns a buffer that nobody uses any more, including the runtime. */
 function giveSpare(spare: Uint8Array<ArrayBuffer>): void {
   if (SPARE.length < MAX_SPARE) SPARE.push(spare);
 }
 
-/** Bytes that are read and forgotten at once behind a refused request: 16 KiB. */
+/** Size of each read that drops bytes after a refused request: 16 KiB. */
 const FORGOTTEN_BYTES = 16 * 1024;
 
-/** Above this many forgotten bytes, 64 KiB, read once a tick only: a peer that sends for ever costs nearly nothing. */
+/** Above this many dropped bytes, 64 KiB, read only once a tick: an endless sender costs nearly nothing. */
 const MAX_FAST_FORGOTTEN_BYTES = 64 * 1024;
 
 /**
- * Why a connection was refused before there was a request: its head is none (400, also plain HTTP where TLS is spoken), its
- * TLS handshake is none or over 64 KiB (0), its head is over 64 KiB (431), was not there in time (408, or 0 if nothing came),
- * it had waited longest of too many (0), or the handler takes no more connections.
+ * Cause of a refusal before a complete request: a malformed head (400, also for plain HTTP to a TLS port), a malformed
+ * TLS handshake or one over 64 KiB (0), a head over 64 KiB (431) or past its deadline (408, or 0 if nothing came), the
+ * longest wait among too many connections (0), or a handler that accepts no more connections.
  */
 export type HeadRefusalCause = "bad-handshake" | "head-too-long" | "head-timeout" | "head-limit" | "connections";
 
-/** How a connection was refused before there was a request. */
+/** A refusal before a complete request. */
 export interface HeadRefusal {
-  /** The HTTP status of the answer; 0 if there was none. */
+  /** HTTP status of the answer; 0 without an answer. */
   readonly status: number;
-  /** Why. */
+  /** The cause. */
   readonly cause: HeadRefusalCause;
-  /** The same in a sentence, which the answer has too: it says which line is wrong, and quotes none. */
+  /** The cause as a sentence, also in the answer: names the faulty line, but quotes none. */
   readonly reason: string;
 }
 
-/** A request that has arrived. */
+/** A complete request. */
 export interface Received extends ParsedRequest {
-  /** The bytes behind the head. */
+  /** Bytes after the head. */
   readonly early: Uint8Array;
 }
 
-/** The refusal of bytes that are no request. */
+/** Refusal of bytes that are no request. */
 export interface Unreadable extends HeadRefusal {
-  /** The field Accept, as far as there is one. */
+  /** The field Accept, if received. */
   readonly accept?: string | undefined;
 }
 
 /** A connection before the upgrade. */
 export class Reception {
   readonly addr: Deno.Addr;
-  /** When it came, as of `performance.now()`. */
+  /** Time of arrival, as of `performance.now()`. */
   readonly #since = performance.now();
-  /** Its place among those before their upgrade. */
+  /** Place among the connections before their upgrade. */
   place = -1;
   readonly #conn: AcceptedStream;
   readonly #secure: SecureConn | undefined;
   #stream: ByteStream;
   readonly #timeoutMs: number;
-  /** Made when somebody asks: most decisions take no time. */
+  /** Made on demand: most decisions are synchronous. */
   #leave: PromiseWithResolvers<undefined> | undefined;
   readonly #received = Promise.withResolvers<Received | Unreadable>();
   #dueAt: number;
@@ -109,39 +109,39 @@ export class Reception {
     this.#dueAt = this.#since + timeoutMs;
   }
 
-  /** The connection, or the TLS over it. */
+  /** The connection, or TLS over the connection. */
   get stream(): ByteStream {
     return this.#stream;
   }
 
-  /** Whether its head is not complete. */
+  /** Whether the head is incomplete. */
   get isWaiting(): boolean {
     return this.#isWaiting;
   }
 
-  /** Whether the server waits for nothing but the peer. */
+  /** Whether the server waits only for the peer. */
   get isUpToPeer(): boolean {
     return this.#isWaiting && !this.#secure?.hasBegun;
   }
 
   /**
-   * Says from when on it may be dropped for another.
+   * Tells when the connection may first be dropped for another.
    *
-   * @param patienceMs How long a peer may take for which alone the server waits, in milliseconds.
+   * @param patienceMs Allowed silence of a peer while the server waits only for it, in milliseconds.
    * @returns The time, as of `performance.now()`.
    */
   safeUntil(patienceMs: number): number {
     return this.#since + (this.isUpToPeer ? patienceMs : MIN_HEAD_MS);
   }
 
-  /** Resolves when it is destroyed. */
+  /** Resolves on `destroy()`. */
   get gone(): Promise<undefined> {
     this.#leave ??= Promise.withResolvers();
     if (this.#isGone) this.#leave.resolve(undefined);
     return this.#leave.promise;
   }
 
-  /** Reads the head; rejects if the peer goes before it has ended. */
+  /** Reads the head; rejects if the peer leaves first. */
   read(): Promise<Received | Unreadable> {
     this.#readHead();
     return this.#received.promise;
@@ -151,7 +151,7 @@ export class Reception {
     const into = takeSpare();
     try {
       if (this.#secure) await this.#handshake(this.#secure);
-      // One that is late is answered, and whoever answers reads on.
+      // After a timeout, the refusal takes over reading.
       while (this.#isWaiting) {
         const count = await this.#stream.read(into);
         if (count === null) throw new Error("Unexpected EOF");
@@ -168,9 +168,9 @@ export class Reception {
     try {
       await secure.handshake();
     } catch (error) {
-      // A peer that has gone is not told of.
+      // Report no peer that has left.
       if (!(error instanceof TlsError)) throw error;
-      // A peer that speaks plain HTTP gets the answer in plain HTTP.
+      // Answer plain HTTP in plain HTTP.
       if (error.isText) this.#stream = this.#conn;
       this.#settle(error.isText ? NO_TLS : NO_HANDSHAKE);
     }
@@ -179,7 +179,7 @@ export class Reception {
   #take(bytes: Uint8Array): void {
     try {
       const complete = this.#reader.push(bytes);
-      // A peer that keeps the event loop busy does not put off its own deadline.
+      // A peer that keeps the event loop busy must not delay its own deadline.
       this.tick(performance.now());
       if (complete === undefined) return;
       const parsed = parseRequest(complete.head, this.#secure !== undefined);
@@ -193,7 +193,7 @@ export class Reception {
     }
   }
 
-  /** Only the first counts: what is complete after its deadline was late. */
+  /** Only the first call counts: a head completed after its deadline is late. */
   #settle(received: Received | Unreadable): void {
     this.#isWaiting = false;
     this.#received.resolve(received);
@@ -209,7 +209,7 @@ export class Reception {
     return { status: this.#reader.length > 0 ? 408 : 0, cause: "head-timeout", reason };
   }
 
-  /** Answers with the upgrade; rejects if the peer has gone. */
+  /** Answers with the upgrade; rejects if the peer has left. */
   async accept(request: HeadRequest, protocol: string, extensions = ""): Promise<void> {
     const room = takeSpare();
     try {
@@ -221,7 +221,7 @@ export class Reception {
     }
   }
 
-  /** Answers, and waits for the peer's end of the connection. */
+  /** Answers, and waits until the peer ends the connection. */
   async refuse(response: Response, isHead: boolean): Promise<void> {
     this.#isWaiting = false;
     this.#dueAt = performance.now() + this.#timeoutMs;
@@ -231,7 +231,7 @@ export class Reception {
     const fields = [...headers].filter(([name]) => !OWN_FIELDS.has(name));
     const connection = [headers.get("connection"), "close"].filter((token) => token !== null).join(", ");
     fields.push(["connection", connection]);
-    // An answer that never has a body has no length either (RFC 9110 section 8.6).
+    // A status without a body has no length either (RFC 9110 section 8.6).
     if (status !== 204 && status !== 304) {
       const isUnknown = isHead && response.body === null;
       fields.push(["content-length", (isUnknown && headers.get("content-length")) || `${body.byteLength}`]);
@@ -242,12 +242,12 @@ export class Reception {
     answer.set(head);
     answer.set(body, head.byteLength);
     await writeAll(this.stream, isHead ? head : answer);
-    // A socket that is closed with something unread takes the answer back.
+    // Closing a socket with unread bytes would discard the answer.
     await this.stream.closeWrite();
     await this.#forget();
   }
 
-  /** Reads what still comes, to the end of the connection. */
+  /** Drains the connection to its end. */
   async #forget(): Promise<void> {
     const into = new Uint8Array(FORGOTTEN_BYTES);
     let forgotten = 0;
@@ -261,7 +261,7 @@ export class Reception {
     }
   }
 
-  /** Reads a body to its end, as long as the peer is there; `undefined` if it is too long. */
+  /** Reads a body to its end while the peer stays; `undefined` if too long. */
   async #bodyOf({ body }: Response): Promise<Uint8Array | undefined> {
     if (body === null) return new Uint8Array(0);
     const reader = body.getReader();
@@ -300,14 +300,14 @@ const NO_HANDSHAKE: Unreadable = {
   reason: "The TLS handshake is none, or does not come to its end.",
 };
 
-/** In the words that clients know of other servers. */
+/** The wording that clients know from other servers. */
 const NO_TLS: Unreadable = {
   status: 400,
   cause: "bad-handshake",
   reason: "The plain HTTP request was sent to HTTPS port: use wss:// or https://",
 };
 
-/** The fields that the server writes itself. */
+/** Fields that the server writes itself. */
 const OWN_FIELDS = new Set(["connection", "content-length", "date", "transfer-encoding"]);
 
 function statusTextOf(status: number): string {
@@ -315,7 +315,7 @@ function statusTextOf(status: number): string {
   return texts[status] ?? "";
 }
 
-/** The answer when none can be made. */
+/** The answer after a failure of ours. */
 export function failed(): Response {
   return plainResponse(500, statusTextOf(500));
 }

@@ -1,5 +1,5 @@
 /**
- * From the head of a request to what one asks of a `Request`, or to the sentence that says which line is wrong and why.
+ * Parses a head into a lazy `Request`, or into a sentence that names the faulty line and the fault.
  *
  * @module
  */
@@ -12,20 +12,20 @@ import { Known } from "./known.ts";
 /** The fields of a request. */
 export interface RequestFields {
   /**
-   * Gives a field.
+   * Gets a field.
    *
-   * @param name The name, in small letters.
-   * @returns The value; those of several lines joined with a comma; `null` without the field.
+   * @param name The name, in lower case.
+   * @returns The value; several lines joined with commas; `null` without the field.
    */
   get(name: string): string | null;
 }
 
-/** What a decision needs of a request: a `Request` has it, and so has a {@linkcode HeadRequest}. */
+/** The part of a request that a decision needs, common to `Request` and {@linkcode HeadRequest}. */
 export type RequestLike = Pick<Request, "method" | "url"> & { readonly headers: RequestFields };
 
 /**
- * A request whose URL and whose `Request` are made when somebody asks. An upgrade needs neither of them, and they take half as long
- * as all the rest of a new connection.
+ * A request that makes its URL and its `Request` on demand. An upgrade needs neither, and both take half as long as all
+ * the rest of a new connection.
  *
  * @example
  * ```ts
@@ -43,18 +43,17 @@ export class HeadRequest implements RequestLike {
   /** The fields. */
   readonly headers: RequestFields;
   /**
-   * What the one who decides on it has to know of it later; nobody else looks at it. In a `WeakMap` by request it took a twelfth of
-   * the JavaScript of a new connection.
+   * Private state of the handler. A `WeakMap` by request took a twelfth of the JavaScript of a new connection.
    */
   note: object | undefined = undefined;
   readonly #url: string;
   readonly #fields: HttpHead["fields"];
 
   /**
-   * Makes a request of its parts.
+   * Makes a request.
    *
    * @param method The method.
-   * @param url The URL, as the peer wrote it.
+   * @param url The URL as sent.
    * @param fields The fields.
    */
   constructor(method: string, url: string, fields: HttpHead["fields"]) {
@@ -70,7 +69,7 @@ export class HeadRequest implements RequestLike {
     this.headers = { get: (name) => values.get(name) ?? null };
   }
 
-  /** The URL in its normal form. */
+  /** The normalized URL. */
   get url(): string {
     return new URL(this.#url).href;
   }
@@ -79,38 +78,38 @@ export class HeadRequest implements RequestLike {
    * Makes a `Request`.
    *
    * @returns The request, without its body.
-   * @throws {TypeError} If no `Request` may have its method.
+   * @throws {TypeError} If `Request` forbids the method.
    */
   toRequest(): Request {
     return new Request(this.#url, { method: this.method, headers: this.#fields.map(([...field]) => field) });
   }
 }
 
-/** A request, and what of its first line a `Request` does not keep. */
+/** A request, and the parts of its first line that a `Request` loses. */
 export interface ParsedRequest {
   /** The request, without its body. */
   readonly request: HeadRequest;
-  /** The target as the peer wrote it (RFC 9112 section 3.2); the URL of the request has it in its normal form. */
+  /** The target as sent (RFC 9112 section 3.2); the URL of the request is normalized. */
   readonly target: string;
-  /** The version of HTTP: `1.0` or `1.1`. */
+  /** The HTTP version: `1.0` or `1.1`. */
   readonly version: string;
 }
 
 /** A fault of a head. */
 export interface RequestFault {
-  /** One sentence, which quotes nothing that may be a secret. */
+  /** One sentence that quotes no possible secret. */
   readonly reason: string;
 }
 
-/** How much of a method is shown, in characters. */
+/** Longest excerpt of a method, in characters. */
 const MAX_SHOWN_CHARS = 20;
 
 /**
- * Makes a request of a head (RFC 9112 section 3).
+ * Parses a head into a request (RFC 9112 section 3).
  *
  * @param head The head.
- * @param isSecure Whether it came over TLS.
- * @returns The request, or what is wrong about the head.
+ * @param isSecure Whether the head came over TLS.
+ * @returns The request, or the fault of the head.
  *
  * @example
  * ```ts
@@ -133,7 +132,7 @@ export function parseRequest(head: HttpHead, isSecure: boolean): ParsedRequest |
   if (method === "GET") return { request, target, version };
   try {
     const known = request.toRequest().method;
-    // A method has a case (RFC 9110 section 9.1), which a `Request` does not keep for all of them.
+    // Methods are case-sensitive (RFC 9110 section 9.1), but `Request` changes the case of some.
     return known === method ? { request, target, version } : { reason: caseFault(method, known) };
   } catch {
     return { reason: `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which no request here may have.` };
@@ -151,14 +150,14 @@ function caseFault(method: string, known: string): string {
   return `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which is not ${known}: methods have case.`;
 }
 
-/** The field Host, which only HTTP/1.0 can do without (RFC 9112 section 3.2). What is not a host would become part of the path. */
+/** The field Host, optional only in HTTP/1.0 (RFC 9112 section 3.2). A malformed host would become part of the path. */
 function hostOf({ fields }: HttpHead, version: string): string | RequestFault {
   const isOne = ([name]: HttpHead["fields"][number]) => name.length === 4 && name.toLowerCase() === "host";
   const first = fields.findIndex(isOne);
   const last = fields.findLastIndex(isOne);
   const host = fields[first]?.[1];
   if (host === undefined) return version === "1.0" ? "localhost" : { reason: "The field Host is missing." };
-  // The first field is in line 2.
+  // The first field is on line 2.
   if (last > first) {
     const second = fields.findIndex((field, at) => at > first && isOne(field));
     return { reason: `Line ${second + 2} has a second field Host.` };
@@ -168,11 +167,11 @@ function hostOf({ fields }: HttpHead, version: string): string | RequestFault {
 
 const HOSTS = new Known(isHost);
 
-/** A path belongs to the host, an absolute URL stands for itself (RFC 9112 section 3.2). */
+/** A path belongs to the host; an absolute URL is complete (RFC 9112 section 3.2). */
 function urlOf(target: string, host: string, isSecure: boolean): string | undefined {
-  // A host that can stand in a URL can do so before every path.
+  // A host that is valid in a URL is valid before every path.
   if (PLAIN_PATH.test(target)) return `${isSecure ? "https" : "http"}://${host}${target}`;
-  // A byte stands as a character here, which a URL would take for one of Unicode.
+  // Each character is a byte here, but a URL would encode it as Unicode.
   const escaped = target.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
   const url = escaped.startsWith("/") ? `${isSecure ? "https" : "http"}://${host}${escaped}` : escaped;
   return /^https?:\/\//i.test(url) && URL.canParse(url) ? url : undefined;

@@ -1,8 +1,8 @@
 /**
  * The server's side of TLS over a TCP connection.
  *
- * `Deno.listenTls` is not used: its connections wait up to 40 ms with what is longer than one record, as they have Nagle's
- * algorithm on, and cannot be dropped before their handshake is through or as long as the peer does not read.
+ * `Deno.listenTls` is unsuitable: its connections have Nagle's algorithm on, which delays data beyond one record by up
+ * to 40 ms, and cannot be dropped before the end of the handshake, or while the peer does not read.
  *
  * @module
  */
@@ -14,67 +14,67 @@ import { writeAll } from "./dial.ts";
 import { Members } from "./members.ts";
 import { MAX_WORK, Turns } from "./turns.ts";
 
-/** How much is read of TCP, and handed to TLS, at once, in bytes: 32 KiB, two records. */
+/** Size of each read from TCP, and of each write to TLS, in bytes: 32 KiB, two records. */
 const PIECE_BYTES = 32 * 1024;
 
 /**
- * How many bytes of TCP may come in a row without a byte of plaintext, in bytes: 64 KiB. A record has at most 16 KiB
- * (RFC 8446 section 5.2): only a flood of empty records, of alerts, or of pieces of handshake messages exceeds it.
+ * Most bytes of TCP in a row without a byte of plaintext: 64 KiB. A record has at most 16 KiB (RFC 8446 section 5.2):
+ * only a flood of empty records, alerts or handshake fragments exceeds this.
  */
 export const MAX_BARREN_BYTES = 64 * 1024;
 
-/** The first room for a ClientHello, in bytes: as a rule all of it fits. */
+/** Initial buffer for a ClientHello, in bytes; usually all of it fits. */
 const MIN_HELLO_BYTES = 2048;
 
-/** A handshake takes a turn of as much work as this, in frames: 4,096. It is as long as a signature, some milliseconds. */
+/** Work of a handshake for its turn, in frames: 4,096. A signature takes as long, some milliseconds. */
 const HANDSHAKE_WORK = 4 * MAX_WORK;
 
-/** A byte over TLS is as much work as so many over TCP: 8. */
+/** Work of a byte over TLS, in bytes over TCP: 8. */
 const BYTE_COST = 8;
 
-/** A connection as our own frames use it. */
+/** A byte stream for our own frames. */
 export interface ByteStream extends Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close"> {
-  /** As how many bytes of TCP each counts when turns are given; 1 by default. */
+  /** Work of each byte for its turn, in bytes of TCP; 1 by default. */
   readonly byteCost?: number;
 }
 
-/** A connection as a listener accepts it. */
+/** A connection that a listener accepted. */
 export interface AcceptedStream extends ByteStream {
   /** The address of the peer. */
   readonly remoteAddr: Deno.Addr;
-  /** Turns Nagle's algorithm off, where it is on. */
+  /** Turns off Nagle's algorithm, if on. */
   setNoDelay?(noDelay: boolean): void;
 }
 
-/** Accepts connections: a `Deno.TcpListener`, or anything that gives streams of bytes. */
+/** Accepts connections: a `Deno.TcpListener`, or any other source of byte streams. */
 export interface StreamListener {
-  /** The address that it is bound to. */
+  /** The bound address. */
   readonly addr: Deno.NetAddr;
-  /** Waits for the next connection; rejects when none can be taken for now, or the listener is closed. */
+  /** Waits for the next connection; rejects when the listener can accept none for now, or is closed. */
   accept(): Promise<AcceptedStream>;
   /** Stops listening. */
   close(): void;
 }
 
 /**
- * Makes the context of {@linkcode SecureConn}. Only the first handshake shows whether certificate and key belong together.
+ * Makes the context of {@linkcode SecureConn}. Only the first handshake shows whether certificate and key match.
  *
  * @param cert The certificate chain as PEM text.
- * @param key Its private key as PEM text.
+ * @param key The private key as PEM text.
  * @returns The context.
  */
 export function contextOf(cert: string, key: string): SecureContext {
-  // Loaded here, as it takes the runtime 17 ms and most servers leave TLS to others.
+  // Loaded on demand: loading takes 17 ms, and most servers leave TLS to others.
   const { createSecureContext } = process.getBuiltinModule("node:tls");
   return createSecureContext({ cert, key, minVersion: "TLSv1.2" });
 }
 
 /**
- * TLS over a connection that was accepted. TCP is read only while somebody waits for plaintext and none is there, at most
- * 32 KiB at once; a write has gone to TCP when it resolves. Before the handshake is through, a peer may send 64 KiB, and
- * afterwards 64 KiB in a row without plaintext.
+ * TLS over an accepted connection. Only a pending read without plaintext reads TCP, at most 32 KiB at once. A write
+ * resolves once its bytes have gone to TCP. A peer may send 64 KiB before the end of the handshake, and later 64 KiB in
+ * a row without plaintext.
  *
- * The runtime's TLS begins with a complete ClientHello: it would store without limit what comes before.
+ * The runtime's TLS gets a complete ClientHello: it would buffer an incomplete one without limit.
  *
  * @example
  * ```ts
@@ -92,22 +92,22 @@ export function contextOf(cert: string, key: string): SecureContext {
  * ```
  */
 export class SecureConn implements ByteStream {
-  /** As how many bytes of TCP each counts when turns are given: 8. */
+  /** Work of each byte for its turn, in bytes of TCP: 8. */
   readonly byteCost = BYTE_COST;
   readonly #tcp: ByteStream;
   readonly #context: SecureContext;
   readonly #turns: Turns;
-  /** TCP as the runtime's TLS sees it, and that TLS: both from the ClientHello on. */
+  /** TCP as a stream, and the runtime's TLS over it: both from the ClientHello on. */
   #stream: Duplex | undefined;
   #tls: TLSSocket | undefined;
-  /** Those who wait for a write. */
+  /** Reject functions of pending writes. */
   readonly #writing = new Members<(error: Error) => void>();
-  /** Resolves when something has come: bytes, the end, an error. */
+  /** Resolves on bytes, end or error. */
   #change: PromiseWithResolvers<void> | undefined;
-  /** Where TCP is read to. */
+  /** Buffer for TCP. */
   #into = new Uint8Array(0);
   #rest: Uint8Array = new Uint8Array(0);
-  /** How many bytes of TCP have come since the last plaintext. */
+  /** Bytes of TCP since the last plaintext. */
   #barrenBytes = 0;
   #isReading = false;
   #isSecured = false;
@@ -118,11 +118,11 @@ export class SecureConn implements ByteStream {
   #error: Error | undefined;
 
   /**
-   * Takes over a connection; nothing is read before {@linkcode handshake}.
+   * Takes over a connection, but reads nothing before {@linkcode handshake}.
    *
    * @param tcp The connection.
-   * @param context Its certificate.
-   * @param turns The queue of the server that it belongs to.
+   * @param context The certificate.
+   * @param turns The server's queue.
    */
   constructor(tcp: ByteStream, context: SecureContext, turns: Turns = new Turns()) {
     this.#tcp = tcp;
@@ -130,16 +130,16 @@ export class SecureConn implements ByteStream {
     this.#turns = turns;
   }
 
-  /** Whether anything has come of the peer. */
+  /** Whether the peer has sent anything. */
   get hasBegun(): boolean {
     return this.#hasBegun;
   }
 
   /**
-   * Waits for the handshake. A peer that does not speak TLS as it should is sent an alert, unless it speaks text. Whatever
-   * fails, the connection still has to be closed.
+   * Waits for the handshake. A peer that violates TLS gets an alert, unless its bytes are text. After a failure, the
+   * caller still has to close the connection.
    *
-   * @throws {TlsError} If the peer does not speak TLS as it should.
+   * @throws {TlsError} If the peer violates TLS.
    * @throws {Error} If the connection ends meanwhile.
    */
   async handshake(): Promise<void> {
@@ -148,7 +148,7 @@ export class SecureConn implements ByteStream {
       await this.#turns.first(HANDSHAKE_WORK);
       if (this.#error) throw this.#error;
       this.#begin();
-      // A ClientHello that fails before the runtime's TLS has begun, in the next tick, would end the process.
+      // The runtime's TLS starts in the next tick: a ClientHello that fails earlier would end the process.
       await new Promise<void>((resolve) => process.nextTick(resolve));
       this.#feed(hello);
       while (!this.#isSecured) {
@@ -158,18 +158,18 @@ export class SecureConn implements ByteStream {
     } catch (error) {
       const problem = asTlsError(error);
       if (problem === undefined) throw error;
-      // The runtime's TLS keeps its own alert to itself.
+      // The runtime's TLS does not send its own alert.
       if (!problem.isText && !this.#hasWritten) await this.#sendAlert(problem.alert);
       throw problem;
     }
   }
 
   /**
-   * Reads what has arrived, or waits for it.
+   * Reads plaintext, or waits for some.
    *
-   * @param into Where to.
-   * @returns How many bytes; `null` if the peer has ended its side.
-   * @throws {TlsError} If more than 64 KiB of TCP have come without a byte of plaintext.
+   * @param into The buffer.
+   * @returns The number of bytes; `null` if the peer has ended its side.
+   * @throws {TlsError} If the peer sends more than 64 KiB of TCP without a byte of plaintext.
    * @throws {Error} If the connection breaks, or is closed.
    */
   async read(into: Uint8Array): Promise<number | null> {
@@ -188,10 +188,10 @@ export class SecureConn implements ByteStream {
   }
 
   /**
-   * Writes a part.
+   * Writes the first part of the bytes.
    *
-   * @param bytes What.
-   * @returns How many bytes were written, at most 32 KiB.
+   * @param bytes The bytes.
+   * @returns The number of written bytes, at most 32 KiB.
    */
   async write(bytes: Uint8Array): Promise<number> {
     const piece = bytes.subarray(0, PIECE_BYTES);
@@ -199,12 +199,12 @@ export class SecureConn implements ByteStream {
     return piece.byteLength;
   }
 
-  /** Ends the own side, with a `close_notify` (RFC 8446 section 6.1). */
+  /** Ends our side, with a `close_notify` (RFC 8446 section 6.1). */
   async closeWrite(): Promise<void> {
     await this.#untilDone((tls, done) => tls.end(done));
   }
 
-  /** Drops the connection at once, in whatever state it is. */
+  /** Drops the connection at once, in any state. */
   close(): void {
     this.#fail(new Error("Connection closed"));
     if (this.#isClosed) return;
@@ -213,7 +213,7 @@ export class SecureConn implements ByteStream {
     this.#tls?.destroy();
   }
 
-  /** Reads TCP up to the end of the ClientHello, and gives all that has come. */
+  /** Reads TCP up to the end of the ClientHello; returns all bytes so far. */
   async #readHello(): Promise<Uint8Array<ArrayBuffer>> {
     const reader = new ClientHelloReader();
     let buffer = new Uint8Array(MIN_HELLO_BYTES);
@@ -225,7 +225,7 @@ export class SecureConn implements ByteStream {
       length += count;
       if (reader.isComplete(buffer.subarray(0, length))) return buffer.subarray(0, length);
       if (length < buffer.byteLength) continue;
-      // One byte more than may come shows what is too long.
+      // One byte above the limit reveals a ClientHello that is too long.
       const larger = new Uint8Array(Math.min(2 * length, MAX_HANDSHAKE_BYTES + 1));
       larger.set(buffer);
       buffer = larger;
@@ -245,7 +245,7 @@ export class SecureConn implements ByteStream {
       this.#wake();
     });
     tls.on("error", fail);
-    // An error behind the handshake has no other event.
+    // An error after the handshake has no other event.
     tls.on("_tlsError", fail);
     tls.on("end", () => {
       this.#hasEnded = true;
@@ -256,7 +256,7 @@ export class SecureConn implements ByteStream {
     this.#tls = tls;
   }
 
-  /** TCP as the stream that the runtime's TLS for a server works on. What comes is pushed, and never asked for. */
+  /** TCP as a stream for the runtime's server TLS. Bytes are pushed, never pulled. */
   #streamOf(): Duplex {
     const { Duplex } = process.getBuiltinModule("node:stream");
     return new Duplex({
@@ -266,12 +266,12 @@ export class SecureConn implements ByteStream {
         this.#hasWritten = true;
         writeAll(this.#tcp, bytes).then(() => done(), done);
       },
-      // TCP is closed by who closes the connection, behind the alert that a handshake ends with.
+      // TCP stays open for the alert of a failed handshake: close() ends it.
       destroy: (error, done) => done(error),
     });
   }
 
-  /** Reads TCP once, and waits until anything has changed. */
+  /** Reads TCP once, and waits for any change. */
   #pull(): Promise<void> {
     if (!this.#isReading) {
       this.#isReading = true;
@@ -282,7 +282,7 @@ export class SecureConn implements ByteStream {
   }
 
   readonly #onRead = (count: number | null): void => {
-    // Nothing is read any more; TLS tells the end, unless it is inside its handshake.
+    // Reading is over. TLS reports the end, except during its handshake.
     if (count === null) return this.#isSecured ? this.#push(null) : this.#fail(new Error("Unexpected EOF"));
     this.#isReading = false;
     this.#feed(this.#into.subarray(0, count));
@@ -293,7 +293,7 @@ export class SecureConn implements ByteStream {
     this.#fail(error);
   };
 
-  /** Hands bytes of TCP to TLS, which decrypts them before this returns. */
+  /** Passes bytes of TCP to TLS, which decrypts them synchronously. */
   #feed(bytes: Uint8Array<ArrayBuffer>): void {
     const { Buffer } = process.getBuiltinModule("node:buffer");
     this.#barrenBytes += bytes.byteLength;
@@ -305,7 +305,7 @@ export class SecureConn implements ByteStream {
     this.#push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   }
 
-  /** Hands bytes or the end of TCP over; what the runtime's TLS throws ends this connection, and not the process. */
+  /** Passes bytes or the end of TCP to TLS; an exception there ends this connection, not the process. */
   #push(piece: Uint8Array | null): void {
     const [stream, tls] = [this.#stream, this.#tls];
     if (stream === undefined || tls === undefined || this.#error) return;
@@ -314,13 +314,13 @@ export class SecureConn implements ByteStream {
     } catch (error) {
       return this.#fail(error instanceof Error ? error : new Error(String(error)));
     }
-    // Bytes that TLS has not taken yet must not be written over.
+    // The next read must not overwrite bytes that TLS has not consumed.
     if (stream.readableLength > 0) this.#into = new Uint8Array(PIECE_BYTES);
     if (tls.readableLength > 0) this.#barrenBytes = 0;
     if (tls.errored) this.#fail(tls.errored);
   }
 
-  /** Says why a handshake comes to nothing, in the clear as long as there is no key (RFC 8446 section 6.2). */
+  /** Sends the alert of a failed handshake, in plaintext while there is no key (RFC 8446 section 6.2). */
   async #sendAlert(description: number): Promise<void> {
     try {
       await writeAll(this.#tcp, Uint8Array.of(21, 3, 3, 0, 2, 2, description));
@@ -336,7 +336,7 @@ export class SecureConn implements ByteStream {
     this.#wake();
   }
 
-  /** Waits for a write, or for the end of the connection: what is destroyed may call nobody back. */
+  /** Waits for a write, or for the end of the connection: a destroyed socket may skip callbacks. */
   #untilDone(write: (tls: TLSSocket, done: (error?: Error | null) => void) => void): Promise<void> {
     const tls = this.#tls;
     if (tls === undefined || this.#error) return Promise.reject(this.#error ?? new Error("No TLS handshake"));
@@ -356,7 +356,7 @@ export class SecureConn implements ByteStream {
   }
 }
 
-/** Makes a {@linkcode TlsError} of the runtime's error about a peer that breaks TLS; `undefined` for another error. */
+/** Converts the runtime's error about a peer that violates TLS to a {@linkcode TlsError}; `undefined` for others. */
 function asTlsError(error: unknown): TlsError | undefined {
   if (error instanceof TlsError) return error;
   if (!(error instanceof Error && "code" in error) || !/^ERR_(SSL|TLS)_/.test(String(error.code))) return undefined;

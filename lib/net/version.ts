@@ -6,5 +6,5 @@
 
 import config from "../../deno.json" with { type: "json" };
 
-/** The version, as `--version`, the server's page and the field User-Agent tell it. */
+/** The version in `--version`, the server's page and the field User-Agent. */
 export const VERSION: string = config.version;

@@ -1,6 +1,6 @@
 /**
- * A server of upgraded connections: a listener, TLS, the heads of the requests, and a clock. A handler decides on the requests
- * and says what runs a connection.
+ * A server of upgraded connections: listener, TLS, request heads, and clock. A handler decides on requests and runs
+ * connections.
  *
  * @module
  */
@@ -18,49 +18,49 @@ import type { Decision, WireConnection, WireHandler } from "./wire_handler.ts";
 
 export { HEAD_TIMEOUT_MS, type HeadRefusal, type HeadRefusalCause, MAX_ANSWER_BYTES } from "./reception.ts";
 
-/** How many connections may be before their upgrade at once unless told otherwise: 1,024. */
+/** Default limit of connections before their upgrade: 1,024. */
 export const DEFAULT_MAX_HEADS = 1024;
 
 /**
- * How many connections the system may hold until they are taken: 4,096, or what it allows. Of more at once it forgets the last step
- * of their TCP handshake, and their heads come seconds later.
+ * Connections that the system may queue until accepted: 4,096, or as many as allowed. Beyond this, the system forgets
+ * the last step of their TCP handshake, and their heads come seconds later.
  */
 const BACKLOG = 4096;
 
-/** How often the deadlines of all connections are looked at, in milliseconds: a deadline is up to this much late. */
+/** Interval of the clock that checks all deadlines, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 100;
 
-/** How long to wait before the next connection is taken when one could not be, as without free descriptors, in ms. */
+/** Pause after a failed accept, as without free descriptors, in milliseconds. */
 const ACCEPT_RETRY_MS = 100;
 
 /** Options of {@linkcode WireServer}. */
 export interface WireServerOptions {
-  /** Accepts the connections; a listener of the runtime on the host name and port by default. */
+  /** The listener; by default the runtime's, on the host name and port. */
   readonly listener?: StreamListener | undefined;
-  /** The host name or address to listen on. */
+  /** Host name or address to listen on. */
   readonly hostname: string;
-  /** The port to listen on, 0 for any free one. */
+  /** Port to listen on, 0 for any free one. */
   readonly port: number;
-  /** Whether others of this user listen there too (`SO_REUSEPORT`), and the system deals out connections; needs `--unstable-net`. */
+  /** Whether other listeners of this user share port and connections (`SO_REUSEPORT`); needs `--unstable-net`. */
   readonly reusePort?: boolean | undefined;
   /**
    * Deadline for TLS, request head and decision together, in milliseconds; a refusal gets as long again. 10 s by default.
    */
   readonly headTimeoutMs?: number | undefined;
   /**
-   * How many connections may be before their upgrade at once: in their TLS handshake, without a complete head, or being
-   * answered. One more drops the one that has waited longest, once that has had 2 s; after hundreds of silent ones, 250 ms
-   * where the server only waits for the peer. A function is asked with how many there are. 1,024 by default.
+   * Limit of connections before their upgrade: in the TLS handshake, without a complete head, or being answered. One
+   * more drops the longest waiter after 2 s, or, in a flood of hundreds of silent ones, after 250 ms if the server only
+   * waits for the peer. A function receives the present number. 1,024 by default.
    */
   readonly maxHeads?: number | ((heads: number) => number) | undefined;
-  /** The certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; without both there is no TLS. */
+  /** Certificate chain for TLS as PEM text, with {@linkcode WireServerOptions.key}; no TLS without both. */
   readonly cert?: string | undefined;
-  /** The private key for TLS as PEM text. */
+  /** Private key for TLS as PEM text. */
   readonly key?: string | undefined;
 }
 
 /**
- * Listens, answers what is no request and what the handler refuses, and runs the connections that are upgraded.
+ * Listens, answers malformed and refused requests, and runs upgraded connections.
  *
  * @example
  * ```ts
@@ -82,29 +82,29 @@ export class WireServer {
   readonly #options: WireServerOptions;
   readonly #handler: WireHandler;
   readonly #listener: StreamListener;
-  /** How TLS begins on a connection, if there is TLS. */
+  /** Starts TLS on a connection; `undefined` without TLS. */
   readonly #secure: ((conn: AcceptedStream) => SecureConn) | undefined;
   readonly #accepting: Promise<void>;
-  /** Everything that has a deadline. */
+  /** Everything with a deadline. */
   readonly #running = new Members<Reception | WireConnection>();
-  /** Those before their upgrade. */
+  /** Connections before their upgrade. */
   readonly #receptions = new Members<Reception>();
   #clock: ReturnType<typeof setInterval> | undefined;
   readonly #turns = new Turns();
   #closing: { code: number; reason: string } | undefined;
-  /** Resolves when nothing has a deadline any more. */
+  /** Resolves when `#running` is empty. */
   #empty: PromiseWithResolvers<void> | undefined;
   readonly #patience = new Patience();
-  /** Resolves when there may be room for one more before its upgrade. */
+  /** Resolves when there may be room for one more reception. */
   #change: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
 
   /**
-   * Listens from now on.
+   * Starts to listen.
    *
-   * @param options Where, and what is accepted.
+   * @param options Address, limits and TLS.
    * @param handler Decides on requests, and serves connections.
-   * @throws {Error} If it cannot listen there, or use the certificate and key, as `Deno.listen` and `Deno.listenTls` say it.
+   * @throws {Error} As `Deno.listen` and `Deno.listenTls`, for an unusable address, or certificate and key.
    */
   constructor(options: WireServerOptions, handler: WireHandler) {
     this.#options = options;
@@ -113,8 +113,8 @@ export class WireServer {
     // A certificate without its key (or the reverse) is an error, not plain TCP.
     if (cert !== undefined || key !== undefined) {
       const pair = [cert ?? "", key ?? ""] as const;
-      // Only the runtime's own listener says what is wrong with the pair; the connections do without it (see tls.ts).
-      // Where others listen already, it would take connections from them, and somebody has looked before.
+      // Only the runtime's listener names the fault of a pair; the connections do without it (see tls.ts).
+      // On a shared port, this listener would take connections from others, and the pair was checked before.
       if (!reusePort) Deno.listenTls({ hostname, port, cert: pair[0], key: pair[1] }).close();
       const context = contextOf(...pair);
       this.#secure = (conn) => new SecureConn(conn, context, this.#turns);
@@ -124,30 +124,30 @@ export class WireServer {
     this.#accepting = this.#accept();
   }
 
-  /** The address and the port that it listens on. */
+  /** The address and port of the listener. */
   get addr(): Deno.NetAddr {
     return this.#listener.addr;
   }
 
-  /** The port that it listens on. */
+  /** The port of the listener. */
   get port(): number {
     return this.#listener.addr.port;
   }
 
-  /** How many connections there are, before and behind their upgrade. */
+  /** Number of connections, before and after their upgrade. */
   get connections(): number {
     return this.#running.size;
   }
 
   /**
-   * Begins to close every connection. Others that come are still answered: it is the handler that refuses them.
+   * Begins to close every connection. The server still answers new ones: the handler refuses them.
    *
    * @param code The close code.
    * @param reason The reason, at most 123 bytes of UTF-8.
-   * @returns The connections of which something is left; without {@linkcode stop} they wait for the answer for ever.
+   * @returns The remaining connections; without {@linkcode stop}, they wait for the answer for ever.
    */
   closeAll(code: number, reason: string): WireConnection[] {
-    // A code or reason that cannot be sent throws here, and not in a connection that comes later.
+    // An invalid code or reason throws here, not in a later connection.
     encodeClosePayload(code, reason);
     this.#closing = { code, reason };
     const connections = [...this.#running].filter((each) => "close" in each);
@@ -156,9 +156,9 @@ export class WireServer {
   }
 
   /**
-   * Stops listening, and drops every connection that is left.
+   * Stops listening, and drops every remaining connection.
    *
-   * @param error Why, for the ends of those that had not ended.
+   * @param error The reason, for the ends of the dropped connections.
    */
   async stop(error = ""): Promise<void> {
     if (!this.#isStopped) this.#listener.close();
@@ -178,7 +178,7 @@ export class WireServer {
         try {
           conn.setNoDelay?.(true);
         } catch {
-          // A peer that is gone already.
+          // The peer has left already.
           conn.close();
           continue;
         }
@@ -190,9 +190,9 @@ export class WireServer {
           refusal,
         );
       } catch (error) {
-        // One connection that could not be taken is not the end of the others.
+        // A failed accept must not end the others.
         if (this.#isStopped) return;
-        // A peer that was gone before it was accepted costs nothing, and must not hold up the others.
+        // A peer that left before the accept costs nothing, and must not delay the others.
         if (isOfPeer(error)) continue;
         if (!isInTrouble) this.#handler.onTrouble?.(messageOf(error));
         isInTrouble = true;
@@ -201,7 +201,7 @@ export class WireServer {
     }
   }
 
-  /** Keeps the clock going as long as anything has a deadline. */
+  /** Keeps the clock running while anything has a deadline. */
   #watch(timed: Reception | WireConnection): number {
     this.#clock ??= setInterval(() => {
       const now = performance.now();
@@ -220,12 +220,12 @@ export class WireServer {
     this.#empty?.resolve();
   }
 
-  /** Runs a connection behind its upgrade. It has the place of its reception, of which nothing is held any more. */
+  /** Runs an upgraded connection in the place of its reception, which is then free for collection. */
   async #run(connection: WireConnection, running: Promise<void>, place: number): Promise<void> {
     try {
       await running;
     } catch {
-      // What a handler throws ends its connection, and not the process.
+      // An exception of the handler ends its connection, not the process.
       connection.destroy();
     }
     this.#forget(connection, place);
@@ -237,8 +237,8 @@ export class WireServer {
   }
 
   /**
-   * Waits until one of those before their upgrade is through, or has had its time: when thousands connect at once, their heads
-   * are there and only have to be read. Meanwhile the system holds the others.
+   * Waits until a reception is over, or past its time. When thousands connect at once, their heads have arrived and
+   * only need reading. Meanwhile the system queues the others.
    */
   async #makeRoom(): Promise<void> {
     while (!this.#isStopped && this.#receptions.size >= this.#maxHeads()) {
@@ -246,7 +246,7 @@ export class WireServer {
       const oldest = this.#oldest();
       if (oldest === undefined) return;
       if (performance.now() >= oldest.safeUntil(this.#patience.ms)) {
-        // What has arrived meanwhile is read first.
+        // Read pending bytes first.
         await untilEvents();
         if (performance.now() < oldest.safeUntil(this.#patience.ms)) continue;
         if (this.#receptions.remove(oldest.place, oldest)) return this.#drop(oldest);
@@ -257,7 +257,7 @@ export class WireServer {
     }
   }
 
-  /** The one whose time is up first. */
+  /** The reception whose time ends first. */
   #oldest(): Reception | undefined {
     const patienceMs = this.#patience.ms;
     let oldest: Reception | undefined;
@@ -267,7 +267,7 @@ export class WireServer {
     return oldest;
   }
 
-  /** Drops the oldest, so that silent connections cannot keep others out. */
+  /** Drops the oldest reception, so that silent connections cannot keep others out. */
   #drop(oldest: Reception): void {
     if (oldest.isUpToPeer) this.#patience.wear();
     if (oldest.isWaiting) this.#tellRefused(oldest, TOO_MANY);
@@ -278,7 +278,7 @@ export class WireServer {
     try {
       this.#handler.onRefused?.(reception.addr, { status, cause, reason });
     } catch {
-      // There is nobody to tell of an exception.
+      // Nobody can receive the exception.
     }
   }
 
@@ -286,11 +286,11 @@ export class WireServer {
     try {
       this.#handler.abandoned?.(request, reception.addr);
     } catch {
-      // There is nobody to tell of an exception.
+      // Nobody can receive the exception.
     }
   }
 
-  /** All that comes before the upgrade is one function: several that wait for each other take as long as to read the head does. */
+  /** One function for all steps before the upgrade: a chain of async ones would cost as much as reading the head. */
   async #receive(reception: Reception, refusal?: Unreadable): Promise<void> {
     const place = this.#watch(reception);
     reception.place = this.#receptions.add(reception);
@@ -320,7 +320,7 @@ export class WireServer {
         }
       }
     } catch {
-      // A peer that is gone, or too slow, needs no answer.
+      // A peer that has left, or is too slow, gets no answer.
     }
     this.#receptions.remove(reception.place, reception);
     this.#change?.resolve();
@@ -337,7 +337,7 @@ export class WireServer {
     }
   }
 
-  /** Waits for a decision; nothing comes of it if the peer is gone meanwhile. */
+  /** Waits for a decision; `undefined` if the peer leaves meanwhile. */
   async #decided(
     reception: Reception,
     request: HeadRequest,
@@ -351,12 +351,12 @@ export class WireServer {
     return decided;
   }
 
-  /** Begins the connection, which has the place of its reception from then on; throws if it cannot. */
+  /** Starts the connection in the place of its reception; throws on failure. */
   #upgrade(reception: Reception, { request, target, early }: Received, protocol: string, place: number): void {
     if (this.#isStopped) throw new Error("Server has stopped");
     const { stream, addr } = reception;
     const connection = this.#handler.serve({ stream, request, target, protocol, addr, turns: this.#turns });
-    // One whose upgrade was under way when all were closed.
+    // The upgrade was pending during closeAll().
     if (this.#closing) connection.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
     const running = connection.run(early);
     this.#running.replace(place, connection);

@@ -1,5 +1,5 @@
 /**
- * Cases about permessage-deflate (RFC 7692). Servers that do not negotiate it are left alone.
+ * Cases about permessage-deflate (RFC 7692). They skip servers that do not negotiate the extension.
  *
  * @module
  */
@@ -22,7 +22,7 @@ const HELLO_TWO_BLOCKS = hex("f24805000000ffffcac9c90700");
 
 function deflated(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const flushed = new Uint8Array(deflateRawSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH }));
-  // The flush ends with an empty block, whose last four bytes stay away (section 7.2.1).
+  // The flush ends with an empty block; the sender cuts its last four bytes (section 7.2.1).
   return flushed.slice(0, -4);
 }
 
@@ -30,7 +30,7 @@ function packed(payload: Uint8Array<ArrayBuffer>, rest: Partial<ScriptFrame> = {
   return text(payload, { reserved: RSV1, ...rest });
 }
 
-/** The parameters of permessage-deflate in an answer; `undefined` if it was not negotiated. */
+/** Parameters of permessage-deflate in an answer; `undefined` if not negotiated. */
 function parametersOf({ head }: Pick<HandshakeAnswer, "head">): Map<string, string> | undefined {
   const answer = listOf(head, "sec-websocket-extensions").find((value) => /^permessage-deflate\s*(;|$)/.test(value));
   if (answer === undefined) return undefined;
@@ -51,7 +51,7 @@ interface Exchange {
   readonly offer?: string;
   readonly reading?: DeflateReading;
   readonly profile?: Profile;
-  /** Whether the message refers to one before it, which a server may exclude. */
+  /** Whether the message refers to an earlier one, which a server may exclude. */
   readonly needsContext?: boolean;
 }
 
@@ -186,7 +186,7 @@ const exchanges: readonly Exchange[] = [
   },
 ];
 
-/** 1 KiB without a repetition worth its name, twice. */
+/** 1 KiB without repetitions, twice. */
 function farRepeat(): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(2048);
   let state = 1;
@@ -269,7 +269,7 @@ function bitsAtMost(name: string, most: number): ParameterCheck {
 
 const PARAMETERS = ["server_no_context_takeover", "client_no_context_takeover", "server_max_window_bits"];
 
-/** Without an offer of it, client_max_window_bits is no answer (section 7.1.2.2). */
+/** A server must not answer with client_max_window_bits unless offered (section 7.1.2.2). */
 function known(...more: readonly string[]): ParameterCheck {
   return (parameters) => {
     const name = [...parameters.keys()].find((name) => ![...PARAMETERS, ...more].includes(name));

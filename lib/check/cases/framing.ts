@@ -29,7 +29,7 @@ import type { ScriptFrame } from "../../peer/script.ts";
 const LENGTHS = [0, 125, 126, 127, 128, 65535, 65536];
 const KINDS: readonly MessageKind[] = ["text", "binary"];
 
-/** Lengths at the borders of the three forms, of either kind. */
+/** Lengths at the limits of the three length forms, for both kinds. */
 const lengths = KINDS.flatMap((kind, group) =>
   LENGTHS.map((bytes, index): Case =>
     make({
@@ -49,7 +49,7 @@ const lengths = KINDS.flatMap((kind, group) =>
   )
 );
 
-/** The same bytes in writes of odd sizes: TCP has no borders. */
+/** The same bytes in writes of odd sizes: TCP keeps no boundaries. */
 const pieces = KINDS.flatMap((kind, group) => [
   make({
     id: `6455/5.2/pieces-of-997-${kind}`,
@@ -81,7 +81,7 @@ const pieces = KINDS.flatMap((kind, group) => [
   ),
 ]);
 
-/** What has come before a wrong frame is answered; a ping behind it is not. */
+/** The peer answers frames before a wrong one, but no ping after. */
 interface Wrong {
   readonly word: string;
   readonly what: string;
@@ -191,7 +191,7 @@ const reserved: readonly Wrong[] = [
 
 const OPCODE_RULE = "Opcodes 3 to 7 and 11 to 15 are not defined: the connection is failed.";
 
-/** Opcode, with a payload or without, alone or behind a message, as Autobahn has them. */
+/** Opcode, with or without payload, alone or after a message, as in Autobahn. */
 const opcodes: readonly Wrong[] = [3, 4, 5, 6, 7, 11, 12, 13, 14, 15].map((opcode) => {
   const isControl = opcode > 10;
   const index = isControl ? opcode - 10 : opcode - 2;

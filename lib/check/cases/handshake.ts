@@ -1,5 +1,5 @@
 /**
- * Cases about the opening handshake (RFC 6455 section 4). They hold servers.
+ * Cases about the opening handshake (RFC 6455 section 4), for servers.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { type Case, type Handshake, type HandshakeAnswer, noAnswer } from "../ca
 import { HELLO, make, NORMAL, plan, reply, send, text } from "./parts.ts";
 import { listOf, valuesOf } from "../../protocol/http_lines.ts";
 
-/** The key of RFC 6455 section 1.3. */
+/** Key of RFC 6455 section 1.3. */
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
 type Test =
@@ -172,7 +172,7 @@ const answers: readonly Test[] = [
   },
 ];
 
-/** Requests that mean the same as the usual one. */
+/** Requests with the same meaning as the usual one. */
 const legal: readonly Test[] = ([
   [
     "upgrade-case",
@@ -310,7 +310,7 @@ function noUpgrade(answer: HandshakeAnswer): string | undefined {
   return status === 0 ? noAnswer(answer) : undefined;
 }
 
-/** Requests for something else: any answer but 101 will do. */
+/** Requests for something else: any answer but 101 passes. */
 const other: readonly Test[] = ([
   ["no-upgrade", "without the field Upgrade", { Upgrade: [] }],
   ["other-upgrade", 'with "Upgrade: x-wsproof"', { Upgrade: ["x-wsproof"] }],
@@ -346,7 +346,7 @@ const lines: readonly Test[] = [
   },
 ];
 
-/** Versions that no server has: it says which one it has. */
+/** Unsupported versions: the refusal names a supported one. */
 const versions: readonly Test[] = ["12", "8", "0", "255", "13, 8", "thirteen"].map((version) => ({
   word: `version-${version.replace(", ", "-and-")}`,
   section: "4.4",
@@ -355,7 +355,7 @@ const versions: readonly Test[] = ["12", "8", "0", "255", "13, 8", "thirteen"].m
   request: { fields: { "Sec-WebSocket-Version": [version] } },
   answer: "refusal",
   profile: version === "12" ? "quick" : "standard",
-  // Drafts had version 8 with the frames of today: a server may have it.
+  // Draft version 8 has today's frames: a server may support it.
   level: version === "8" ? "info" : /^\d+$/.test(version) ? "must" : "should",
   problemOf: ({ head }) =>
     listOf(head, "sec-websocket-version").includes("13")

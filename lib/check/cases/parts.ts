@@ -1,5 +1,5 @@
 /**
- * What cases are made of: payloads, frames and endings that many of them share.
+ * Parts that many cases share: payloads, frames and endings.
  *
  * @module
  */
@@ -53,12 +53,12 @@ export function closeBytes(payload: Uint8Array<ArrayBuffer>, rest: Partial<Scrip
   return { opcode: OPCODE.close, payload, ...rest };
 }
 
-/** Close frame as it should be. */
+/** Close frame with a code and a reason. */
 export function close(code = 1000, reason = ""): ScriptFrame {
   return closeBytes(encodeClosePayload(code, reason));
 }
 
-/** The payload of a close frame with any code. */
+/** Payload of a close frame with any code. */
 export function closePayload(code: number, reason: Uint8Array = new Uint8Array(0)): Uint8Array<ArrayBuffer> {
   const payload = new Uint8Array(2 + reason.byteLength);
   new DataView(payload.buffer).setUint16(0, code);
@@ -71,17 +71,17 @@ export function send(...frames: ScriptFrame[]): Step {
   return { do: "send", frames };
 }
 
-/** Steps that send frames in one of the three ways: together, each for itself, or in single bytes. */
+/** Steps that send frames in one of three ways: together, one frame a write, or one byte a write. */
 export function sendIn(way: Way, ...frames: ScriptFrame[]): Step[] {
   if (way === "together") return [send(...frames)];
   if (way === "apart") return frames.map((frame) => send(frame));
   return [{ do: "send", frames, chopBytes: 1 }];
 }
 
-/** How frames are cut into writes. */
+/** Division of frames into writes. */
 export type Way = "together" | "apart" | "byte by byte";
 
-/** The three ways, with the words of an id. */
+/** The three ways, with their words in ids. */
 export const WAYS: readonly (readonly [way: Way, word: string])[] = [
   ["together", "together"],
   ["apart", "apart"],
@@ -93,40 +93,40 @@ export function reply(kind: Reply["kind"], payload: Uint8Array<ArrayBuffer> | st
   return { kind, payload: typeof payload === "string" ? bytesOf(payload) : payload };
 }
 
-/** The end of a connection that did nothing wrong. */
+/** End of a connection without a fault. */
 export const NORMAL: Ending = { type: "close", codes: [1000] };
 
-/** The end of a connection that broke the protocol. */
+/** End after a breach of the protocol. */
 export const FAILED_1002: Ending = { type: "failure", codes: [1002] };
 
-/** The end of a connection whose text is not UTF-8. */
+/** End after text that is not UTF-8. */
 export const FAILED_1007: Ending = { type: "failure", codes: [1007] };
 
-/** A plan that sends frames together, and ends. */
+/** Plan that sends frames together, then ends. */
 export function plan(steps: readonly Step[], replies: readonly Reply[], end: Ending, rest: Partial<Plan> = {}): Plan {
   return { steps, replies, end, ...rest };
 }
 
-/** Payload of a size: text is ASCII that repeats after 10 bytes, binary counts up. */
+/** Payload of a given size: ASCII with a period of 10 bytes, or binary that counts up. */
 export function payloadOf(kind: MessageKind, bytes: number): Uint8Array<ArrayBuffer> {
   const payload = new Uint8Array(bytes);
   const pattern = kind === "text" ? bytesOf("BAsd7&jh23") : Uint8Array.from({ length: 251 }, (_, index) => index);
   payload.set(pattern.subarray(0, bytes));
-  // Doubling is faster than a loop, and keeps the period.
+  // Doubling is faster than a loop over bytes, and keeps the period.
   for (let filled = pattern.byteLength; filled < bytes; filled *= 2) {
     payload.copyWithin(filled, 0, Math.min(filled, bytes - filled));
   }
   return payload;
 }
 
-/** A case; most of them hold both roles at the level `must`. */
+/** A case; by default for both roles, at level `must`. */
 export function make(
   test: Omit<Case, "level" | "holds" | "profile" | "needs"> & Partial<Case>,
 ): Case {
   return { level: "must", holds: "both", profile: "standard", needs: [], ...test };
 }
 
-/** Cuts a payload into frames of a message, of which the last one ends it unless others follow. */
+/** Cuts a payload into frames; the last one is final unless more follow. */
 export function* fragmentsOf(
   kind: MessageKind,
   payload: Uint8Array<ArrayBuffer>,

@@ -1,5 +1,5 @@
 /**
- * Cases about long messages (RFC 6455 section 5.2), and many of them. A peer may have a limit (section 10.4).
+ * Cases about long and numerous messages (RFC 6455 section 5.2). A peer may have a limit (section 10.4).
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Cases that a server only gets when it is asked for: floods, bombs and peers that do not read. All are bounded. What counts is
- * whether the server answers another connection meanwhile.
+ * Stress cases, run only on request: floods, bombs and peers that do not read. All are bounded. The grade depends on
+ * whether the server still answers another connection.
  *
  * @module
  */
@@ -11,18 +11,18 @@ import type { ScriptFrame } from "../../peer/script.ts";
 import { concatBytes } from "../../protocol/message.ts";
 import { binary, make, more, payloadOf, ping, plan, send, text } from "./parts.ts";
 
-/** A case of stress, and how many connections play it at once. */
+/** A stress case, and its number of simultaneous connections. */
 export interface StressCase {
   /** The case. */
   readonly test: Case;
-  /** How many connections. */
+  /** Number of connections. */
   readonly copies: number;
 }
 
 const MIB = 1024 ** 2;
 const RULE = "A server protects itself: what one peer does keeps it from answering no other.";
 
-/** 256 MiB of zeros, in the compressed blocks of 1 MiB each. */
+/** 256 MiB of zeros, in compressed blocks of 1 MiB each. */
 function bomb(): Uint8Array<ArrayBuffer> {
   const block = new Uint8Array(deflateRawSync(new Uint8Array(MIB), { finishFlush: constants.Z_SYNC_FLUSH }));
   const blocks = Array.from({ length: 256 }, () => block);
@@ -47,7 +47,7 @@ function flood(count: number, frame: ScriptFrame, ...before: ScriptFrame[]): () 
   return () => plan([send(...before), { do: "discard" }, { do: "repeat", frame, count }], [], { type: "any" });
 }
 
-/** All cases of stress. */
+/** All stress cases. */
 export const STRESS: readonly StressCase[] = [
   stress("pings", "Send 200,000 pings", 1, flood(200_000, ping("flood"))),
   stress("empty-messages", "Send 200,000 empty messages", 1, flood(200_000, text(""))),

@@ -1,5 +1,5 @@
 /**
- * Cases about text: it is UTF-8 (RFC 6455 section 8.1).
+ * Cases about UTF-8 in text messages (RFC 6455 section 8.1).
  *
  * @module
  */
@@ -97,13 +97,13 @@ const refused: readonly Case[] = [
   }),
 ];
 
-/** Beyond the last code point: the byte 90 at index 12 proves it. */
+/** Text beyond the last code point: the byte 90 at index 12 proves the fault. */
 const BEYOND = hex(`${KOSME}f4908080656469746564`);
 
-/** A peer that would fail fast has done so within this time, in milliseconds: 1 s, as Autobahn waits. */
+/** A strict peer has failed the connection within this time, in milliseconds: 1 s, as in Autobahn. */
 const FAST_MS = 1000;
 
-/** So long the part that is right is left alone, in milliseconds: 50. */
+/** Pause after the valid part, in milliseconds: 50. */
 const CALM_MS = 50;
 
 function failFast(
@@ -203,5 +203,5 @@ const binaryIsFree: Case = make({
   plan: () => plan([send({ opcode: 2, payload: SURROGATE })], [reply("binary", SURROGATE)], NORMAL),
 });
 
-/** All cases about text. */
+/** All cases about UTF-8. */
 export const UTF8: readonly Case[] = [...taken, ...refused, ...fast, ...SEQUENCES.flatMap(sequenceCases), binaryIsFree];

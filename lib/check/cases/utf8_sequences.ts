@@ -1,24 +1,24 @@
 /**
- * Sequences of bytes that are UTF-8 or not (RFC 3629), after Markus Kuhn's "UTF-8 decoder capability and stress test": every
- * border of the encoding, and every kind of fault.
+ * Valid and invalid UTF-8 (RFC 3629), after Markus Kuhn's "UTF-8 decoder capability and stress test": every border of
+ * the encoding, and every kind of fault.
  *
  * @module
  */
 
-/** Sequences of one kind, in the order in which Autobahn numbers them. */
+/** Sequences of one kind, in Autobahn's order. */
 export interface SequenceGroup {
   /** A word for ids. */
   readonly word: string;
-  /** What the sequences have in common. */
+  /** Common trait of the sequences. */
   readonly what: string;
-  /** Each sequence in hexadecimal, and whether it is UTF-8. */
+  /** Each sequence in hexadecimal, and whether the bytes are UTF-8. */
   readonly sequences: readonly (readonly [hex: string, isValid: boolean])[];
 }
 
 /** "kosme" in Greek, with letters of two and three bytes. */
 export const KOSME = "cebae1bdb9cf83cebcceb5";
 
-/** The ends of whole characters in {@linkcode KOSME}, in bytes. */
+/** Ends of the characters in {@linkcode KOSME}, in bytes. */
 const KOSME_ENDS = [2, 5, 7, 9, 11];
 
 function valid(...sequences: string[]): SequenceGroup["sequences"] {
@@ -33,14 +33,14 @@ function hexOf(text: string): string {
   return new TextEncoder().encode(text).toHex();
 }
 
-/** Each byte of a range but the last, each with a space behind it or without. */
+/** Each byte of a range but the last, with or without a space after each. */
 function range(from: number, to: number, behind = ""): string {
   return Array.from({ length: to - from }, (_, index) => (from + index).toString(16) + behind).join("");
 }
 
 const CUT = ["c0", "e080", "f08080", "f8808080", "fc80808080", "df", "efbf", "f7bfbf", "fbbfbfbf", "fdbfbfbfbf"];
 
-/** The last two code points of each plane but the first, which are no characters, and are UTF-8. */
+/** Last two code points of each plane but the first: noncharacters, but valid UTF-8. */
 const PLANE_ENDS = Array.from({ length: 16 }, (_, index) => index + 1).flatMap((plane) =>
   [0xfffe, 0xffff].map((end) => hexOf(String.fromCodePoint(plane * 0x10000 + end)))
 );
