@@ -1,10 +1,10 @@
 /**
- * Measures compression: our echo server beside npm ws on Node and Bun, in turns within one run. Prints tables in Markdown:
- * messages/s, and the CPU time of the server for a message, with JSON text over 64 connections; then the memory of connections
- * that have exchanged one compressed message. Linux only; about a minute and a half.
+ * Measures compression: our echo server beside npm ws on Node and Bun, interleaved in one run. Prints Markdown tables:
+ * messages/s and the server's CPU time per message, with JSON text over 64 connections; then the memory of
+ * connections after one compressed message. Linux only; about a minute and a half.
  *
- * `deflate.ts FOLDER [SECONDS [ROUNDS]]`: where npm has installed `ws` and `@oven/bun-linux-x64`; how long each measurement takes
- * (1.5 s), and how many there are of each (3), of which the median counts. `deflate.ts FOLDER memory`: only the memory.
+ * `deflate.ts FOLDER [SECONDS [ROUNDS]]`: the npm folder with `ws` and `@oven/bun-linux-x64`; the duration of each
+ * measurement (1.5 s); the number of rounds (3), for the median. `deflate.ts FOLDER memory`: only the memory.
  */
 
 import { deno, median, readMebibytes, readStandIns, type Server, start, startCommand } from "./support.ts";
@@ -38,7 +38,7 @@ const ws = (options: object) => startCommand("node", ["perf/ws_deflate_echo.mjs"
 const bun = () =>
   startCommand(`${folder}/node_modules/@oven/bun-linux-x64/bin/bun`, ["perf/fuzz/deflate/bun_server.js"]);
 
-/** The CPU time that a process with all its threads has taken, in seconds. */
+/** CPU time of a process with all its threads, in seconds. */
 async function cpuSeconds(pid: number): Promise<number> {
   const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/stat`] }).output();
   const fields = new TextDecoder().decode(stdout).replace(/^.*\) /, "").split(" ");

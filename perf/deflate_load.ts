@@ -1,7 +1,7 @@
 /**
- * The load of `deflate.ts`: `deflate_load.ts URL BYTES CONNECTIONS SECONDS` offers permessage-deflate, sends compressed JSON text,
- * one message at a time on each connection, and prints how many came back. Its frames are made before, so that it costs little
- * beside what a server does. With 0 SECONDS each connection has one message echoed, and stays until standard input ends.
+ * The load of `deflate.ts`: `deflate_load.ts URL BYTES CONNECTIONS SECONDS` offers permessage-deflate, sends
+ * compressed JSON text, one message at a time per connection, and prints the number of replies. Prepared frames keep
+ * it cheap. With 0 SECONDS each connection echoes one message, and stays open until standard input ends.
  */
 
 import { MessageDeflate } from "../lib/net/zlib.ts";
@@ -9,10 +9,10 @@ import { encodeFrame, OPCODE, RSV1 } from "../lib/protocol/frame.ts";
 
 const [url = "", bytes = "", connections = "", seconds = ""] = Deno.args;
 const { hostname, port } = new URL(url);
-/** So many different messages go round. */
+/** Number of different messages. */
 const MESSAGES = 16;
 
-/** A list of orders as an API sends it. */
+/** A list of orders, as from an API. */
 function jsonOf(length: number, seed: number): string {
   const orders = Array.from({ length: Math.ceil(length / 80) }, (_, index) => {
     const number = (seed * 7919 + index * 104729) % 1_000_003;
@@ -21,7 +21,7 @@ function jsonOf(length: number, seed: number): string {
   return JSON.stringify({ seed, orders }).padEnd(length).slice(0, length);
 }
 
-// Each is compressed by itself, and so stays good whatever came before; the mask of zeros leaves it as it is.
+// Without context takeover, frames can repeat in any order; a mask of zeros leaves them unchanged.
 const direction = { takeover: false, windowBits: 15 };
 const codec = new MessageDeflate({ own: direction, peer: direction, maxMessageBytes: 1, level: 6 });
 const frames = Array.from({ length: MESSAGES }, (_, seed) => {
@@ -50,7 +50,7 @@ async function open(): Promise<Deno.TcpConn> {
 let messages = 0;
 let isOver = false;
 
-/** One message after the other. */
+/** Sends one message after another. */
 async function run(conn: Deno.TcpConn, count: number): Promise<void> {
   const buffer = new Uint8Array(64 * 1024);
   for (let sent = 0; sent < count && !isOver; sent++) {

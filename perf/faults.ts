@@ -1,9 +1,9 @@
 /**
- * Lets clients that do everything wrong loose on the real server, over each transport in turn, and judges it: it answers a
- * clean exchange afterwards, its log is whole, and it ends as asked. Prints its memory on the way. Linux only.
+ * Attacks the real server with faulty clients, over each transport in turn. The server must then answer a clean
+ * exchange, have a complete log, and end on request. Prints the server's memory meanwhile. Linux only.
  *
- * `faults.ts [SECONDS]`: how long, 60 by default. `faults.ts memory`: the memory of a server, before, at most and after, with
- * many peers of one kind; needs `ulimit -n` above 1,000. `faults.ts bombs`: how long others wait meanwhile, as `bombs.ts` says.
+ * `faults.ts [SECONDS]`: the duration, 60 by default. `faults.ts memory`: memory before, at most and after, with many
+ * peers of one kind; needs `ulimit -n` above 1,000. `faults.ts bombs`: the latency of others, see `bombs.ts`.
  */
 
 import type { TransportName } from "../lib/connection/connection.ts";
@@ -121,10 +121,10 @@ const TLS_KINDS = [
 ];
 const TLS_PEERS = 64;
 const TLS_SECONDS = 30;
-/** An exchange that is not through in this time counts as one that took so long, in milliseconds. */
+/** Deadline of an exchange, in milliseconds; a later one counts as this long. */
 const EXCHANGE_WAIT = { timeoutMs: 20_000 };
 
-/** Opens a connection over TLS, lets three messages of 100 KiB come back, closes it, and gives how long that took, in ms. */
+/** Opens a TLS connection, echoes three messages of 100 KiB, and closes; returns the time in ms. */
 async function exchangeOverTls(url: string, caCerts: readonly string[]): Promise<number> {
   const from = performance.now();
   const connection = await openWire(url, { caCerts, ...EXCHANGE_WAIT });
@@ -183,7 +183,7 @@ async function meetBombs(words: readonly string[]): Promise<void> {
   const place = ["--transport", "wire", "--quiet", "--port", "0", "--rate", "100000000,1000GiB"];
   const permissions = ["--allow-read", "--allow-env=WSPROOF_*"];
   const all = [V8_FLAGS, ...standIns, ...permissions, "server.ts", ...place];
-  // The first core is the server's alone.
+  // The server has the first core to itself.
   await measureBombs((options) => start([...all, ...options], {}, "0"), words);
 }
 

@@ -1,21 +1,21 @@
 /*
- * Load for WebSocket servers on 127.0.0.1, over plain ws://, from one thread with epoll. Every reply is compared with
- * the message: one wrong byte ends the run with exit code 1. Prints one line of JSON; times are in microseconds.
+ * Load for WebSocket servers on 127.0.0.1, over plain ws://, from one thread with epoll. Compares every reply with
+ * its message: one wrong byte ends the run with exit code 1. Prints one line of JSON; times are in microseconds.
  *
- *   load echo URL GROUP ...   connections that stay: each sends its next message when a reply is there. A GROUP is
- *                             CONNECTIONSxBYTES or CONNECTIONSxBYTESxDEPTH, with DEPTH messages under way (1)
- *   load connect URL          connect, upgrade, one echo, close handshake, and again, --at-once of them (32)
- *   load storm URL            --connections (10000) connect at the same moment; each wants its upgrade and one echo
+ *   load echo URL GROUP ...   persistent connections: each sends its next message on a reply. A GROUP is
+ *                             CONNECTIONSxBYTES or CONNECTIONSxBYTESxDEPTH, with DEPTH messages in flight (1)
+ *   load connect URL          repeats connect, upgrade, one echo, close handshake, --at-once at a time (32)
+ *   load storm URL            --connections (10000) connect at once; each needs its upgrade and one echo
  *
- *   --kind text|binary   what is sent (text); of storm and connect 20 bytes
- *   --seconds S          how long echo and connect are measured (3), after --warm S (0.5)
- *   --rounds N           how often all connections of a storm are cut and come again (1)
- *   --deadline S         how long a storm may take, and how long echo waits without any reply (30)
- *   --field TEXT         one more field of the request; may stand several times
- *   --pid PID            the server: adds the CPU time of its processes, and their peak memory
+ *   --kind text|binary   the type of messages (text); those of storm and connect have 20 bytes
+ *   --seconds S          measured time of echo and connect (3), after --warm S (0.5)
+ *   --rounds N           how often a storm cuts and reopens all connections (1)
+ *   --deadline S         deadline of a storm, and of echo for the next reply (30)
+ *   --field TEXT         an additional request field; repeatable
+ *   --pid PID            the server: adds the CPU time and peak memory of its processes
  *
- * "loadShare" is how much of a core the load itself used: near 1 it was the limit, and not the server. "idleSeconds" is
- * how long the cores that it may use had nothing to do.
+ * "loadShare" is the share of a core that the load used: near 1, the load was the limit, not the server.
+ * "idleSeconds" is the idle time of the cores that the load may use.
  */
 #include "load/load.h"
 #include <arpa/inet.h>
@@ -27,9 +27,9 @@
 #include <sys/socket.h>
 
 #define OPENING_AT_ONCE 64
-/* Bytes of a message of connect and storm. */
+/* Message size in connect and storm, in bytes. */
 #define SMALL 20
-/* The key of the example in RFC 6455 section 1.3: its accept key is known without a hash. */
+/* The example key of RFC 6455 section 1.3: its accept key needs no hash. */
 #define KEY "dGhlIHNhbXBsZSBub25jZQ=="
 
 int opcode = TEXT, server_pid;
@@ -81,7 +81,7 @@ static void run_echo(struct group *groups, int group_count) {
     printf("}");
   }
   printf("]}\n");
-  /* What is under way comes home, and is compared too. */
+  /* Wait for the replies in flight, and compare them too. */
   stopping = true;
   for (size_t i = 0; i < connection_count; i++) {
     struct connection *c = &connections[i];

@@ -1,23 +1,23 @@
 /**
- * The load generator `perf/load.c`, compiled when it is needed. As a program it takes the arguments that stand there:
+ * The load generator `perf/load.c`, compiled on demand. As a program this takes the arguments listed there:
  * `deno run --allow-run --allow-read --allow-write perf/load.ts echo ws://127.0.0.1:6455/ 500x20`.
  */
 
-/** Round trips, in microseconds; of none there is no time. */
+/** Round-trip times, in microseconds; `null` without any. */
 export interface Times {
   readonly p50: number | null;
   readonly p99: number | null;
   readonly worst: number | null;
 }
 
-/** What the load used, and the processes of the server, if the load was told `--pid`. */
+/** Resources used by the load and, with `--pid`, by the server's processes. */
 export interface Usage {
-  /** How much of a core the load used: near 1 it was the limit. */
+  /** Share of a core used by the load: near 1, the load was the limit. */
   readonly loadShare: number;
-  /** How long the cores that the load may use had nothing to do. */
+  /** Idle time of the cores that the load may use. */
   readonly idleSeconds: number;
   readonly cpuSeconds?: number;
-  /** CPU time for each message, or connection. */
+  /** CPU time per message, or per connection. */
   readonly cpuMicros?: number;
   readonly peakMebibytes?: number;
 }
@@ -28,13 +28,13 @@ export interface Group extends Times {
   readonly bytes: number;
   readonly depth: number;
   readonly messages: number;
-  /** The messages of the connection that got the fewest. */
+  /** Messages of the slowest connection. */
   readonly least: number;
-  /** The messages of the connection that got the most. */
+  /** Messages of the fastest connection. */
   readonly most: number;
 }
 
-/** What `echo` prints. */
+/** Output of `echo`. */
 export interface EchoResult extends Usage {
   readonly seconds: number;
   readonly messages: number;
@@ -42,7 +42,7 @@ export interface EchoResult extends Usage {
   readonly groups: readonly Group[];
 }
 
-/** What `connect` prints. */
+/** Output of `connect`. */
 export interface ConnectResult extends Usage, Times {
   readonly seconds: number;
   readonly connections: number;
@@ -51,14 +51,14 @@ export interface ConnectResult extends Usage, Times {
   readonly firstFailure: string;
 }
 
-/** What `storm` prints. */
+/** Output of `storm`. */
 export interface StormResult extends Usage {
   readonly connections: number;
   readonly rounds: readonly Round[];
   readonly firstFailure: string;
 }
 
-/** One storm: everyone is through, lost, or still waiting at the deadline. */
+/** One storm: each connection is done, lost, or pending at the deadline. */
 export interface Round extends Times {
   readonly through: number;
   readonly lost: number;
@@ -68,17 +68,17 @@ export interface Round extends Times {
 
 /** The load generator as functions. */
 export interface Load {
-  /** @throws {Error} if a reply was wrong, or a connection was lost; says what the load generator said. */
+  /** @throws {Error} on a wrong reply or a lost connection, with the load generator's message. */
   echo(url: string, args: readonly string[]): Promise<EchoResult>;
   /** @throws {Error} as `echo` does. */
   connect(url: string, args: readonly string[]): Promise<ConnectResult>;
   /** @throws {Error} as `echo` does. */
   storm(url: string, args: readonly string[]): Promise<StormResult>;
-  /** The same on cores of its own, as `taskset -c` takes them. */
+  /** The same on cores of its own, in the syntax of `taskset -c`. */
   pinnedTo(cores: string): Load;
 }
 
-/** A compiled load generator; dispose of it to remove it. */
+/** A compiled load generator; disposal removes the program. */
 export interface CompiledLoad extends Load, AsyncDisposable {
   readonly path: string;
 }
@@ -86,7 +86,7 @@ export interface CompiledLoad extends Load, AsyncDisposable {
 /**
  * Compiles the load generator into a folder of its own.
  *
- * @throws {Error} if there is no C compiler, or it does not compile.
+ * @throws {Error} without a C compiler, or if the build fails.
  */
 export async function compileLoad(): Promise<CompiledLoad> {
   const folder = await Deno.makeTempDir({ prefix: "wsproof-load-" });

@@ -1,10 +1,10 @@
 /**
- * Lets peers in another process flood the server over our own frames, and measures what others get meanwhile: `GET /healthz`,
- * each on a connection of its own, and the round trip of a message of 20 bytes. Prints a table in Markdown. Linux only.
+ * Floods the server over our own frames from another process, and measures others meanwhile: `GET /healthz`, each on
+ * its own connection, and the round trip of a message of 20 bytes. Prints a Markdown table. Linux only.
  *
- * `starve.ts [SECONDS [KINDS [COUNTS [DOORS]]]]`: lists separated by commas; by default 4 s of each kind of `starve_load.ts`
- * by 1, 4 and 64 peers through the doors `wire`, `wire-rate` (with `--rate 1000,10MiB`) and `wire-tls`. There are `builtin` and
- * `wire-workers`, too, and the kind `deflated`.
+ * `starve.ts [SECONDS [KINDS [COUNTS [DOORS]]]]`: lists separated by commas; by default 4 s of each kind of
+ * `starve_load.ts` by 1, 4 and 64 peers through the doors `wire`, `wire-rate` (with `--rate 1000,10MiB`) and
+ * `wire-tls`. The doors `builtin` and `wire-workers` and the kind `deflated` exist, too.
  */
 
 import { createAuthority } from "../tests/support/certificates.ts";
@@ -15,7 +15,7 @@ const [seconds = "4", kinds = "pings,empty,fragments,large", counts = "1,4,64", 
   Deno.args;
 const RATE = ["--rate", "1000,10MiB"];
 const PROBE_PAUSE_MS = 20;
-/** A probe that takes longer is counted as this long, in milliseconds. */
+/** Deadline of a probe, in milliseconds; a later one counts as this long. */
 const PROBE_LIMIT_MS = 20_000;
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -42,7 +42,7 @@ function connect(url: string): Promise<Deno.Conn> {
   return protocol === "wss:" ? Deno.connectTls({ ...where, caCerts: [authority.cert] }) : Deno.connect(where);
 }
 
-/** A peer whose upgrade is done, and that is alone with the server. */
+/** Upgrades a connection for exclusive use. */
 async function upgrade(conn: Deno.Conn, url: string): Promise<{ echo(): Promise<void> } & Disposable> {
   const read = async (until: (bytes: Uint8Array) => boolean) => {
     const buffer = new Uint8Array(4096);
@@ -58,7 +58,7 @@ async function upgrade(conn: Deno.Conn, url: string): Promise<{ echo(): Promise<
   return {
     async echo() {
       await conn.write(message);
-      // The echo is not masked.
+      // The echo has no mask.
       await read(({ byteLength }) => byteLength === message.byteLength - 4);
     },
     [Symbol.dispose]: () => conn.close(),
@@ -100,7 +100,7 @@ async function measure(door: string, kind: string, count: string, standIns: read
   const args = ["run", "--quiet", "--no-prompt", ...more, "perf/starve_load.ts", wsUrl, kind, count, seconds, ...tls];
   const flood = deno(args).output();
   const end = new AbortController();
-  // The flood is under way.
+  // The flood has started.
   await sleep(500);
   const probing = Promise.all([repeat(end.signal, () => askHealth(wsUrl)), repeat(end.signal, roundTrip)]);
   await sleep(Number(seconds) * 1000 - 500);

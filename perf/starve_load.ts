@@ -1,8 +1,8 @@
 /**
- * Peers that flood and read what comes back: `starve_load.ts URL KIND CONNECTIONS SECONDS [CA]`. They send `pings` and `empty`
- * messages, text in `fragments` of one byte, `large` messages of 1 MiB, or 64 KiB `deflated` to 81 bytes, as fast as they can. One that is refused goes on
- * until TCP ends, and comes again. Prints how many bytes they have sent, and how often they came. With a file of certificates
- * they speak TLS. Linux only.
+ * Peers that flood, and read the replies: `starve_load.ts URL KIND CONNECTIONS SECONDS [CA]`. They send `pings` and
+ * `empty` messages, text in `fragments` of one byte, `large` messages of 1 MiB, or 64 KiB `deflated` to 81 bytes, as
+ * fast as they can. A refused peer continues until TCP ends, then reconnects. Prints the number of sent bytes and of
+ * connections. With a certificate file they speak TLS. Linux only.
  */
 
 import { constants, deflateRawSync } from "node:zlib";
@@ -20,7 +20,7 @@ import {
 } from "./sockets.ts";
 
 const [url = "", kind = "", connections = "", seconds = "", ca] = Deno.args;
-/** Ready for these: the server has ended the connection. */
+/** epoll events for the end of a connection. */
 const [EPOLLERR, EPOLLHUP] = [8, 16];
 const CHUNK_BYTES = 64 * 1024;
 
@@ -28,7 +28,7 @@ function repeated(bytes: readonly number[], count: number): Uint8Array<ArrayBuff
   return new Uint8Array(Array.from({ length: count }, () => bytes).flat());
 }
 
-/** What is sent over and over: whole messages. */
+/** The repeated data: whole messages. */
 const CHUNKS: Record<string, () => Uint8Array<ArrayBuffer>> = {
   pings: () => repeated([0x89, 0x80, 1, 2, 3, 4], CHUNK_BYTES / 6),
   empty: () => repeated([0x81, 0x80, 1, 2, 3, 4], CHUNK_BYTES / 6),
@@ -75,11 +75,11 @@ Deno.exit(0);
 
 function floodTcp(): void {
   const buffer = new Uint8Array(256 * 1024);
-  /** How many bytes each has sent. */
+  /** Sent bytes of each peer. */
   const open = new Map<number, number>();
   const arrive = () => {
     const fd = connect(url);
-    // The flood is there before the answer to the handshake, which is read with the rest.
+    // The flood starts before the answer to the handshake, which is read with the rest.
     sendNow(fd, head);
     open.set(fd, 0);
     arrivals++;
@@ -121,7 +121,7 @@ async function floodTls(caCert: string): Promise<void> {
         sentBytes += count;
       }
     } catch {
-      // It was refused, and comes again.
+      // Refused: connect again.
     }
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The command line that runs a case again: with the way to the server that the user gave, and without the secrets.
+ * The command line that repeats a case: with the user's connection options, without the secrets.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { CommandLine } from "./command_line.ts";
 import { harmlessValue } from "../protocol/message.ts";
 import { withoutPassword, withoutToken } from "../protocol/message.ts";
 
-/** The options that decide how a case goes; the others choose cases and reports. */
+/** Options that affect the course of a case; the others choose cases and reports. */
 const REPEATED = [
   "case-timeout",
   "no-echo",
@@ -27,11 +27,11 @@ const REPEATED = [
 ];
 
 /**
- * Writes the words that run a case again, before its name.
+ * Formats the command that repeats a case; the case id follows.
  *
- * @param line The command line of the user.
+ * @param line The user's command line.
  * @param url The server.
- * @returns Words that a shell takes as they are, but for three asterisks that stand for each secret.
+ * @returns Words quoted for a shell, with three asterisks in place of each secret.
  *
  * @example
  * ```ts
@@ -62,7 +62,7 @@ function harmless(option: string, text: string): string {
   return ["proxy", "origin"].includes(option) ? withoutPassword(text) : text;
 }
 
-/** For a POSIX shell. */
+/** Quotes for a POSIX shell. */
 function quoted(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -1,5 +1,5 @@
 /**
- * A progress bar for check: how many cases are done, how many bytes went to and fro, and which case is waited for.
+ * A progress bar for check: finished cases, bytes in both directions, and the pending case.
  *
  * @module
  */
@@ -9,22 +9,22 @@ import type { Case } from "../check/case.ts";
 import { DEFAULT_COLUMNS } from "../client/wrap.ts";
 import { formatSize } from "../protocol/message.ts";
 
-/** The length of the bar, in columns: 14, so that the longest word of an id fits into 80. */
+/** Width of the bar, in columns: 14. The longest word of an id then fits into 80. */
 const BAR_COLUMNS = 14;
 
-/** What the line says. */
+/** The state of a run. */
 export interface CheckState {
-  /** How many cases are done. */
+  /** Number of finished cases. */
   readonly done: number;
-  /** How many cases there are. */
+  /** Number of all cases. */
   readonly count: number;
-  /** How many bytes went to and fro. */
+  /** Bytes in both directions. */
   readonly bytes: number;
-  /** The case that has run the longest; `undefined` if none runs. */
+  /** The longest-running case; `undefined` if none runs. */
   readonly id: string | undefined;
 }
 
-/** Draws on the standard error output, once a second and at the beginning, until it is stopped. */
+/** Draws to standard error, at the start and once a second, until stopped. */
 export class CheckProgress {
   readonly #count: number;
   readonly #bar: ProgressBar;
@@ -34,8 +34,8 @@ export class CheckProgress {
   /**
    * Draws the bar.
    *
-   * @param count How many cases there are, 1 or more.
-   * @param columns The columns of the terminal.
+   * @param count Number of cases, 1 or more.
+   * @param columns The width of the terminal.
    */
   constructor(count: number, columns: number = DEFAULT_COLUMNS) {
     this.#count = count;
@@ -46,17 +46,17 @@ export class CheckProgress {
       formatter: ({ styledTime, progressBar, value: done }) => {
         const [first] = this.#running;
         const words = progressWords({ done, count, bytes: this.#bytes, id: first?.id });
-        // A longer line would break, and stay.
+        // A longer line would wrap, and stay.
         return `${styledTime} [${progressBar}] ${words}`.slice(0, Math.max(1, columns - 1));
       },
     });
   }
 
   /**
-   * Takes note of a case that begins.
+   * Records the start of a case.
    *
    * @param test The case.
-   * @returns What to call when the case has ended.
+   * @returns A function to call at the end of the case.
    */
   onCase({ id }: Pick<Case, "id">): () => void {
     const entry = { id };
@@ -64,15 +64,15 @@ export class CheckProgress {
     return () => void this.#running.delete(entry);
   }
 
-  /** Takes note of a result. */
+  /** Records a result. */
   onResult(): void {
     this.#bar.value = Math.min(this.#bar.value + 1, this.#count);
   }
 
   /**
-   * Takes note of bytes.
+   * Records traffic.
    *
-   * @param count How many went to or fro.
+   * @param count Bytes in either direction.
    */
   onBytes(count: number): void {
     this.#bytes += count;
@@ -85,10 +85,10 @@ export class CheckProgress {
 }
 
 /**
- * Says how far a run is.
+ * Formats the progress of a run.
  *
- * @param state How far it is.
- * @returns The words beside the bar.
+ * @param state The progress.
+ * @returns The text beside the bar.
  *
  * @example
  * ```ts

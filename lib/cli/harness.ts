@@ -10,7 +10,7 @@ import { within } from "../net/deadline.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
 
-/** The variable that gives a harness the lab's WebSocket URL, with a slash at its end. */
+/** Environment variable with the lab's WebSocket URL, which ends with a slash. */
 export const LAB_URL_VARIABLE = "WSPROOF_LAB_URL";
 
 /** Default deadline of a harness, in milliseconds: 10 minutes. */
@@ -21,7 +21,7 @@ const KILL_MS = 2000;
 
 const IS_WINDOWS = Deno.build.os === "windows";
 
-/** The program that runs the command of a harness. */
+/** The shell that runs a harness. */
 export const SHELL = IS_WINDOWS ? "cmd" : "sh";
 
 /** A harness. */
@@ -34,9 +34,9 @@ export interface Harness {
 
 /** End of a harness. */
 export interface HarnessEnd {
-  /** Exit code; `undefined` if it was killed. */
+  /** Exit code; `undefined` if killed. */
   readonly code: number | undefined;
-  /** Whether its deadline ended it, rather than a signal to us. */
+  /** Whether the deadline killed it, not a signal to us. */
   readonly isLate: boolean;
 }
 
@@ -54,7 +54,7 @@ export async function runHarness(harness: Harness, url: string, signal: AbortSig
   const child = new Deno.Command(SHELL, {
     args: [IS_WINDOWS ? "/c" : "-c", command],
     env: { [LAB_URL_VARIABLE]: url },
-    // A group of its own: the harness ends with all its children.
+    // In a process group of its own, the harness ends with all its children.
     detached: !IS_WINDOWS,
     stdin: "null",
     stdout: "inherit",
@@ -70,7 +70,7 @@ export async function runHarness(harness: Harness, url: string, signal: AbortSig
   }
 }
 
-/** Ends a harness with its children. To signal a group, Deno would ask for the permission to run anything. */
+/** Kills a harness with its children. Deno needs permission to run anything to signal a group. */
 async function kill(child: Deno.ChildProcess, name: "TERM" | "KILL"): Promise<void> {
   if (Deno.build.os !== "windows") {
     const args = ["-c", `kill -${name} -${child.pid}`];
@@ -80,7 +80,7 @@ async function kill(child: Deno.ChildProcess, name: "TERM" | "KILL"): Promise<vo
   try {
     child.kill(`SIG${name}`);
   } catch (error) {
-    // It has ended meanwhile.
+    // Already ended.
     if (!(error instanceof TypeError)) throw error;
   }
 }
@@ -89,15 +89,15 @@ async function kill(child: Deno.ChildProcess, name: "TERM" | "KILL"): Promise<vo
 export interface HarnessVerdict {
   /** The exit code. */
   readonly exitCode: number;
-  /** Lines for a person; the last is the verdict. */
+  /** Lines to print; the last is the verdict. */
   readonly lines: readonly string[];
 }
 
-/** What a verdict depends on besides the clients. */
+/** Inputs of a verdict besides the clients. */
 export interface HarnessRun {
   /** The deadline of the harness, in milliseconds. */
   readonly timeoutMs: number;
-  /** The number of cases that the harness counts. */
+  /** Number of cases in the harness's set. */
   readonly caseCount: number;
   /** The folder with the reports, if any. */
   readonly reports?: string;

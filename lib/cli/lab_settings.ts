@@ -74,7 +74,7 @@ export interface LabSettings {
  *
  * @param source The options.
  * @returns The settings.
- * @throws {UsageError} If an option stands without the one that it belongs to.
+ * @throws {UsageError} If an option lacks the one that it belongs to.
  */
 export function readLabSettings(source: Source): LabSettings {
   const command = source.value(LAB_ONLY.run);

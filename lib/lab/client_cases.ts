@@ -1,6 +1,6 @@
 /**
- * Cases that hold clients only: answers to the opening handshake that are to be taken or refused, ends, bombs, what comes back
- * after a drop, and what is to be random.
+ * Cases for clients only: handshake answers to accept or refuse, ends of TCP, bombs, reconnects after a drop, and
+ * randomness.
  *
  * @module
  */
@@ -23,14 +23,14 @@ function caseOf(
 
 const echo = (): Plan => plan([send(text(HELLO))], [reply("text", HELLO)], NORMAL);
 
-/** So long a client may take to refuse an answer, in milliseconds: 2 s. */
+/** Deadline for a client to refuse an answer, in milliseconds: 2 s. */
 const REFUSE_MS = 2000;
 
-/** A ping shows whether a client takes the connection for open. */
+/** A ping shows whether a client treats the connection as open. */
 const probe = (): Plan =>
   plan([send(ping("open?")), { do: "settle", ms: REFUSE_MS }], [], { type: "any" }, { judge: judgeRefusal });
 
-/** Judges a client that has to refuse the answer to its handshake: it sends no frame, and ends TCP. */
+/** A client that must refuse the handshake answer sends no frame, and ends TCP. */
 function judgeRefusal({ frames, end }: Seen): Judgement {
   const other = frames.find(({ opcode }) => opcode !== OPCODE.close);
   const isOpen = other !== undefined || frames.some(({ payload }) => closeCodeOf(payload) === 1000);
@@ -269,10 +269,10 @@ const bombs: readonly ClientCase[] = [
   }),
 ];
 
-/** A client that is back within this time has not waited, in milliseconds: 100. */
+/** A reconnect within this time has no backoff, in milliseconds: 100. */
 const SOON_MS = 100;
 
-/** So many returns without a wait are one too many: 3. */
+/** Allowed reconnects without backoff: 3 are one too many. */
 const MAX_SOON = 2;
 
 function judgeReturns({ visits }: AgentTraits): Judgement | undefined {
@@ -356,7 +356,7 @@ function fail(reason: string): Judgement {
   return { grade: "fail", reason };
 }
 
-/** The cases that hold clients only, in the order in which they are run: what is to be random comes last. */
+/** Cases for clients only, in the order of a run: randomness comes last. */
 export const CLIENT_CASES: readonly ClientCase[] = [
   request,
   ...refused,

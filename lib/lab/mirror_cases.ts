@@ -1,5 +1,5 @@
 /**
- * The cases that the lab plays to clients, in Autobahn's order where that has one.
+ * The lab's cases for clients, in Autobahn's order where there is one.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { CLIENT_CASES } from "./client_cases.ts";
 import type { Case } from "../check/case.ts";
 import { CASES } from "../check/cases/mod.ts";
 
-/** Words of a case that are another's for a client. */
+/** Titles and rules that differ for clients. */
 const CLIENT_WORDS: Readonly<Record<string, Pick<Case, "title" | "rule">>> = {
   "7692/7.1.1.1/server-no-context": {
     title: "Ask the client to begin anew for each message, and send one twice",
@@ -24,7 +24,7 @@ const CLIENT_WORDS: Readonly<Record<string, Pick<Case, "title" | "rule">>> = {
 const SHARED: readonly Case[] = CASES.filter(({ holds, profile }) => holds === "both" && profile !== "full")
   .map((test) => ({ ...test, ...CLIENT_WORDS[test.id] }));
 
-/** Autobahn's numbers in Autobahn's order; a case that has several is there for each. */
+/** Autobahn's cases in Autobahn's order; a case with several numbers appears once for each. */
 const numbered: readonly ClientCase[] = [
   ...new Map(
     SHARED.flatMap((test) =>
@@ -35,7 +35,7 @@ const numbered: readonly ClientCase[] = [
 
 const NUMBERED = new Set(numbered.map(({ test }) => test.id));
 
-/** All cases. The place in the list, from 1, is the number that `runCase` takes. */
+/** All cases. `runCase` takes the position in this list, counted from 1. */
 export const MIRROR_CASES: readonly ClientCase[] = [
   ...numbered,
   ...SHARED.filter(({ id }) => !NUMBERED.has(id)).map((test) => ({ number: test.id, test })),
@@ -43,7 +43,7 @@ export const MIRROR_CASES: readonly ClientCase[] = [
 ];
 
 /**
- * Counts the cases of a set: those of Autobahn come first.
+ * Counts the cases of a set. Autobahn's cases come first.
  *
  * @param set The set.
  * @returns How many cases it has.
@@ -52,7 +52,7 @@ export function caseCountOf(set: CaseSet): number {
   return set === "all" ? MIRROR_CASES.length : numbered.length;
 }
 
-/** Compares numbers such as 9.1.2 and 10.1.1 part by part. */
+/** Compares case numbers such as 9.1.2 and 10.1.1 part by part. */
 function compareNumbers(a: string, b: string): number {
   const [left, right] = [a, b].map((number) => number.split(".").map(Number));
   const at = (left ?? []).findIndex((part, index) => part !== right?.[index]);

@@ -1,5 +1,5 @@
 /**
- * The paths by which clients ask for cases: those of Autobahn's fuzzing server, so that harnesses run unchanged.
+ * Request paths for cases, the same as of Autobahn's fuzzing server: harnesses run unchanged.
  *
  * @module
  */
@@ -9,20 +9,20 @@ import { MIRROR_CASES } from "./mirror_cases.ts";
 import { MAX_AGENT_CHARS } from "./scoreboard.ts";
 import { quote } from "../protocol/message.ts";
 
-/** What a client asks for. */
+/** The request of a client. */
 export type MirrorRequest =
-  /** How many cases there are. */
+  /** The number of cases. */
   | { readonly do: "getCaseCount" }
   /** The name of a case. */
   | { readonly do: "getCaseInfo"; readonly place: ClientCase }
-  /** The case itself. */
+  /** A run of the case. */
   | { readonly do: "runCase"; readonly place: ClientCase; readonly agent: string }
-  /** Its result. */
+  /** The result of a case. */
   | { readonly do: "getCaseStatus"; readonly place: ClientCase; readonly agent: string }
-  /** That all results are there: they are anyway. */
+  /** An update of the reports, which are always current. */
   | { readonly do: "updateReports"; readonly agent: string };
 
-/** Thrown when a path is one of these, and its query is wrong. */
+/** Thrown for a known path with a wrong query. */
 export class MirrorQueryError extends Error {
   /** The name of the class. */
   override readonly name = "MirrorQueryError";
@@ -31,12 +31,12 @@ export class MirrorQueryError extends Error {
 const PATHS = ["getCaseCount", "getCaseInfo", "runCase", "getCaseStatus", "updateReports"] as const;
 
 /**
- * Reads what a client asks for.
+ * Parses a request for cases.
  *
  * @param path The path.
  * @param search The query, with its question mark; empty for none.
- * @returns What it asks for; `undefined` if the path is none of these.
- * @throws {MirrorQueryError} If there is no such case, or no agent where one is needed.
+ * @returns The request; `undefined` for any other path.
+ * @throws {MirrorQueryError} If the case does not exist, or a required agent is missing.
  *
  * @example
  * ```ts

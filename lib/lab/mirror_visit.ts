@@ -1,5 +1,5 @@
 /**
- * One connection of a client that runs a case, or asks about cases.
+ * One connection of a client that runs or queries cases.
  *
  * @module
  */
@@ -31,47 +31,47 @@ import { viewOf } from "../server/handshake_refusal.ts";
 import type { Holder, MemoryBudget } from "../server/budget.ts";
 import type { EchoClosed } from "../server/policy.ts";
 
-/** The longest silence of a client before it is late, unless told otherwise, in milliseconds: 5 s. */
+/** Default of the longest silence before a client counts as late, in milliseconds: 5 s. */
 export const DEFAULT_SILENCE_MS = 5000;
 
-/** So long the end of a refused handshake is waited for, in milliseconds: 2 s. */
+/** Deadline for the end of TCP after a refused handshake, in milliseconds: 2 s. */
 const REFUSAL_MS = 2000;
 
-/** Pause between the pieces of an answer, in milliseconds: 1. Without it they would arrive together. */
+/** Pause between the writes of an answer, in milliseconds: 1. It keeps TCP from joining them. */
 const CHOP_PAUSE_MS = 1;
 
-/** The memory of a kept frame besides its payload, in bytes: 384. Empty frames take it too. */
+/** Overhead of a kept frame, in bytes: 384. Empty frames have it too. */
 export const FRAME_BYTES = 384;
 
-/** A read takes this many bytes at most, so that others have their turn and the memory is counted: 16 KiB. */
+/** Largest read, in bytes: 16 KiB. Other connections get a turn, and the budget is checked, in between. */
 const READ_BYTES = 16 * 1024;
 
 /** The end of a visit, for the log. */
 export type MirrorEnd = Omit<EchoClosed, "type" | "id" | "peer">;
 
-/** What a visit is told. */
+/** Options of a visit. */
 export interface MirrorVisitOptions {
-  /** What the client asks for. */
+  /** The request of the client. */
   readonly asked: MirrorRequest;
-  /** What is wrong about its request; `undefined` if nothing is. */
+  /** The fault of its handshake request, if any. */
   readonly requestProblem: string | undefined;
-  /** Where results are kept. */
+  /** The store of results. */
   readonly board: Scoreboard;
-  /** What all connections may hold together. */
+  /** The memory budget of all connections. */
   readonly budget: MemoryBudget;
   /** Lifetime of the connection, in milliseconds. */
   readonly maxConnectionMs: number;
-  /** The longest silence of the client before it is late, in milliseconds. */
+  /** Longest silence before the client counts as late, in milliseconds. */
   readonly silenceMs: number;
-  /** The cases that it counts. */
+  /** The set that `getCaseCount` counts. */
   readonly cases: CaseSet;
-  /** Told that the client asks for reports; it waits for them. */
+  /** Writes the reports; the client waits for them. */
   readonly onUpdate: () => Promise<void>;
-  /** Told of the end. */
+  /** Called at the end. */
   readonly onEnd: (end: MirrorEnd) => void;
 }
 
-/** A connection that plays one case, or says one message and closes. */
+/** A connection that plays one case, or sends one message and closes. */
 export class MirrorVisit implements WireConnection, Holder {
   readonly ended: Promise<void>;
   readonly #upgrade: WireUpgrade;
@@ -81,14 +81,14 @@ export class MirrorVisit implements WireConnection, Holder {
   readonly #end = Promise.withResolvers<void>();
   readonly #since = performance.now();
   #bytes = 0;
-  /** Why the lab has ended the connection; empty as long as it has not. */
+  /** Why the lab ended the connection; empty otherwise. */
   #cause = "";
 
   /**
-   * Takes over a connection whose handshake is not answered yet.
+   * Takes over a connection before the answer to its handshake.
    *
-   * @param upgrade The connection, which is one of the lab's listener.
-   * @param options What the client asks for.
+   * @param upgrade The connection, from the lab's listener.
+   * @param options The request and the lab's limits.
    */
   constructor(upgrade: WireUpgrade, options: MirrorVisitOptions) {
     if (!(upgrade.stream instanceof RawSocket)) throw new TypeError("Connection is none of the lab's listener");
@@ -100,7 +100,7 @@ export class MirrorVisit implements WireConnection, Holder {
     this.#player = new Player(this.#transport(), { role: "server", silenceMs: options.silenceMs, onFrame });
   }
 
-  /** Answers the handshake, and plays. */
+  /** Answers the handshake, then plays. */
   async run(early: Uint8Array): Promise<void> {
     const { asked, onEnd, budget } = this.#options;
     try {
@@ -138,7 +138,7 @@ export class MirrorVisit implements WireConnection, Holder {
     return true;
   }
 
-  /** Frames of a client are kept until they are judged: they count in the budget of the lab. */
+  /** The lab keeps a client's frames until it judges them, and counts them in its budget. */
   #transport(): RawTransport {
     const socket = this.#socket;
     return {
@@ -179,7 +179,7 @@ export class MirrorVisit implements WireConnection, Holder {
       }
       case "getCaseStatus": {
         const agent = board.find(asked.agent);
-        // The client may ask before the end of its connection has come.
+        // The client may ask before its case connection has ended.
         await agent?.settled(asked.place.number);
         const result = agent?.result(asked.place.number);
         const [behavior, behaviorClose] = result ? behaviorOf(result) : ["MISSING", "MISSING"];
@@ -232,11 +232,11 @@ export class MirrorVisit implements WireConnection, Holder {
     await player.play(plan.steps);
     const pongs = plan.replies.filter(({ kind }) => kind === "pong").length;
     if (plan.end.type === "failure") await player.awaitFailure();
-    // Of pings that came together, one may be the only one that is answered; our close frame stands behind all.
+    // A client may answer only one of several pings that arrive together; our close frame follows them all.
     else await player.finish(1000, plan.replies.length - pongs, Math.min(pongs, 1));
   }
 
-  /** Answers the handshake, and begins to read. */
+  /** Answers the handshake, then starts to read. */
   async #greet(early: Uint8Array, edit: AnswerEdit = {}, extensions: string): Promise<string> {
     const { request, protocol } = this.#upgrade;
     const { startLine = SWITCHING, fields = {}, isLowerCase = false, chopBytes = Infinity, behind = [] } = edit;
@@ -258,13 +258,13 @@ export class MirrorVisit implements WireConnection, Holder {
         if (chopBytes < bytes.byteLength) await this.#socket.pause(CHOP_PAUSE_MS);
       }
     } catch {
-      // The reader meets the end.
+      // The reader sees the end of TCP.
     }
     this.#player.begin(early);
     return [startLine, ...all.map(([name, value]) => `${name}: ${value}`)].join("\r\n");
   }
 
-  /** The answer to the client's offer that a case needs, or why there is none. */
+  /** The answer to the client's offer that a case needs, or the reason for none. */
   #deflateFor({ handshake }: Plan): string | { readonly reason: string } {
     const offers = offeredExtensions(viewOf(this.#upgrade.request)) ?? [];
     const offer = offers.find(({ name }) => name === DEFLATE);
@@ -273,7 +273,7 @@ export class MirrorVisit implements WireConnection, Holder {
     if (typeof asked === "string") return { reason: `the offer of the client is wrong: ${asked}` };
     const { serverMaxWindowBits = MAX_WINDOW_BITS, clientMaxWindowBits } = asked;
     if (serverMaxWindowBits < MAX_WINDOW_BITS) return { reason: "client asks for a smaller window of the server" };
-    // The case asks for something of the server: the roles are turned.
+    // The case asks something of a server: swap the roles.
     const wished = parseExtensions(handshake?.request.fields?.["Sec-WebSocket-Extensions"]?.[0] ?? "")?.[0];
     const wish = wished && readDeflate(wished, "client");
     const own = typeof wish === "object" ? wish : {};
@@ -290,7 +290,7 @@ export class MirrorVisit implements WireConnection, Holder {
     });
   }
 
-  /** A case that excludes servers excludes clients with the same parameter of the other side. */
+  /** A case that skips servers skips clients with the same parameter of the other side. */
   #skipReason({ skipReason }: Plan, extensions: string): string | undefined {
     if (skipReason === undefined) return undefined;
     const turned = extensions.replace(/\b(server|client)_/g, (_, role) => role === "server" ? "client_" : "server_");
@@ -317,7 +317,7 @@ export class MirrorVisit implements WireConnection, Holder {
   }
 }
 
-/** How a connection ended that ran a case, for the log. */
+/** The end of a case connection, for the log. */
 function recordOf({ frames, sentClose, end }: Seen): Omit<MirrorEnd, "ms"> {
   const close = frames.find(({ opcode }) => opcode === OPCODE.close)?.payload;
   const data = frames.filter(({ opcode }) => opcode < OPCODE.close);

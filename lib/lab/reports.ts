@@ -1,5 +1,5 @@
 /**
- * The reports on clients: pages for people, JSON for programs, and the index as Autobahn's test suite writes it.
+ * Reports on clients: HTML pages, JSON, and the index in the format of Autobahn's test suite.
  *
  * @module
  */
@@ -15,13 +15,13 @@ import type { RequestLike } from "../net/request.ts";
 import { plainResponse } from "../net/plain_response.ts";
 
 /**
- * Answers a request for a report.
+ * Responds to a request for a report.
  *
  * @param request The request, a GET or HEAD.
  * @param board The results.
- * @param path The path of its target.
+ * @param path The path of the target.
  * @param search The query, with its question mark; empty for none.
- * @returns The answer; `undefined` if the path is not below `/reports/`.
+ * @returns The response; `undefined` if the path is not below `/reports/`.
  *
  * @example
  * ```ts
@@ -92,7 +92,7 @@ function overviewPage(board: Scoreboard, host: string): string {
 }
 
 /**
- * Makes the table of the agents, or says how one gets into it.
+ * Formats the table of agents, or a hint on how to enter it.
  *
  * @param board The results.
  * @param host The host and port of the lab.

@@ -1,5 +1,5 @@
 /**
- * What clients did in the cases of the lab: bounded in agents, results and bytes.
+ * The results of clients in the lab's cases: bounded in agents, results and bytes.
  *
  * @module
  */
@@ -10,30 +10,30 @@ import type { CaseResult } from "../check/run_case.ts";
 import { type CheckReport, conclude } from "../check/report.ts";
 import { OPCODE } from "../protocol/frame.ts";
 
-/** So many agents are kept at most: 16. One more takes the place of the one that has been away longest. */
+/** Maximum number of agents: 16. One more replaces the least recent visitor. */
 export const MAX_AGENTS = 16;
 
-/** The longest name of an agent, in characters: 100. */
+/** Maximum length of an agent's name, in characters: 100. */
 export const MAX_AGENT_CHARS = 100;
 
-/** So much of what went over connections is kept for all agents, in bytes: 16 MiB. Later results have their grade only. */
+/** Limit of the recorded traffic of all agents, in bytes: 16 MiB. Later results keep only their grade. */
 export const MAX_DETAIL_BYTES = 16 * 1024 ** 2;
 
-/** So many masking keys of an agent, or of a connection, are compared: 8,192. */
+/** Masking keys to compare of an agent, or of a connection: at most 8,192. */
 export const MAX_MASKS = 8192;
 
-/** So many keys of handshakes are compared: 1,024. */
+/** Handshake keys to compare: at most 1,024. */
 const MAX_KEYS = 1024;
 
-/** So many times of visits to a case are kept: 16. */
+/** Visit times to keep for a case: 16. */
 const MAX_VISITS = 16;
 
-/** The longest head that is kept, in characters. */
+/** Kept part of a head, in characters. */
 const MAX_HEAD_CHARS = 2048;
 
-/** What is known of one agent. */
+/** The record of one agent. */
 export class Agent {
-  /** Its name, as the URL has it. */
+  /** The name, as in the URL. */
   readonly name: string;
   readonly #startedAt = new Date().toISOString();
   readonly #results = new Map<string, CaseResult>();
@@ -44,7 +44,7 @@ export class Agent {
   readonly #keys: string[] = [];
 
   /**
-   * Begins without results.
+   * Starts without results.
    *
    * @param name The name.
    */
@@ -52,16 +52,16 @@ export class Agent {
     this.name = name;
   }
 
-  /** How much of what went over its connections is kept, in bytes. */
+  /** Size of the recorded traffic, in bytes. */
   get detailBytes(): number {
     return this.#details.values().reduce((sum, bytes) => sum + bytes, 0);
   }
 
   /**
-   * Notes that it came for a case.
+   * Records a visit to a case.
    *
    * @param number The number of the case.
-   * @param key The key of its handshake.
+   * @param key The handshake key.
    * @param end Resolves with the result.
    */
   came(number: string, key: string, end: Promise<unknown>): void {
@@ -72,22 +72,22 @@ export class Agent {
     end.finally(() => this.#running.get(number) === end && this.#running.delete(number));
   }
 
-  /** Notes masking keys of a connection. */
+  /** Records masking keys of a connection. */
   masked(keys: readonly number[]): void {
     this.#masks.push(...keys.slice(0, MAX_MASKS - this.#masks.length));
   }
 
-  /** What is known of it besides the connection of a case. */
+  /** The traits beyond the connection of a case. */
   traits(number: string): Pick<AgentTraits, "masks" | "keys" | "visits"> {
     return { masks: this.#masks, keys: this.#keys, visits: this.#visits.get(number) ?? [] };
   }
 
   /**
-   * Keeps a result in place of the one before.
+   * Stores a result in place of the previous one.
    *
    * @param number The number of the case.
    * @param result The result.
-   * @param room How many bytes of it may be kept.
+   * @param room How many bytes may be kept.
    */
   keep(number: string, result: CaseResult, room: number): void {
     const bytes = detailBytesOf(result);
@@ -96,12 +96,12 @@ export class Agent {
     this.#details.set(number, isShown ? bytes : 0);
   }
 
-  /** Waits until no case is under way, or one of them. */
+  /** Waits until no case runs, or not this one. */
   async settled(number?: string): Promise<void> {
     await Promise.allSettled(number === undefined ? this.#running.values() : [this.#running.get(number)]);
   }
 
-  /** The result of a case; `undefined` if it has not been run. */
+  /** The result of a case; `undefined` before its first run. */
   result(number: string): CaseResult | undefined {
     return this.#results.get(number);
   }
@@ -121,11 +121,11 @@ export class Agent {
   }
 }
 
-/** All agents. */
+/** The agents. */
 export class Scoreboard {
   readonly #agents = new Map<string, Agent>();
 
-  /** The agents; who came last stands last. */
+  /** All agents; the latest visitor is last. */
   get agents(): readonly Agent[] {
     return [...this.#agents.values()];
   }
@@ -134,17 +134,17 @@ export class Scoreboard {
    * Finds an agent.
    *
    * @param name Its name.
-   * @returns The agent; `undefined` if it never came.
+   * @returns The agent; `undefined` if unknown.
    */
   find(name: string): Agent | undefined {
     return this.#agents.get(name);
   }
 
   /**
-   * Notes that an agent came.
+   * Records the visit of an agent.
    *
    * @param name Its name, of at most 100 characters.
-   * @returns The agent, which is a new one if it never came before.
+   * @returns The agent; a new one on the first visit.
    *
    * @example
    * ```ts
@@ -167,7 +167,7 @@ export class Scoreboard {
   }
 
   /**
-   * Keeps a result.
+   * Stores a result.
    *
    * @param agent The agent.
    * @param place The case.
@@ -178,13 +178,13 @@ export class Scoreboard {
     agent.keep(number, result, MAX_DETAIL_BYTES - kept);
   }
 
-  /** Waits until no case is under way. */
+  /** Waits until no case runs. */
   async settled(): Promise<void> {
     await Promise.all(this.agents.map((agent) => agent.settled()));
   }
 }
 
-/** The fixed part of an entry of a connection, in bytes, about. */
+/** Approximate overhead of a traffic entry, in bytes. */
 const ENTRY_BYTES = 128;
 
 function detailBytesOf({ seen, request, answer }: CaseResult): number {
@@ -193,7 +193,7 @@ function detailBytesOf({ seen, request, answer }: CaseResult): number {
   return entries.reduce((sum, { start }) => sum + ENTRY_BYTES + start.byteLength, heads);
 }
 
-/** Leaves messages away, of which a report shows the beginning only. */
+/** Drops messages, as a report shows only their start. */
 function trimmed(result: CaseResult, isShown: boolean): CaseResult {
   const { seen, request, answer } = result;
   const close = seen?.frames.find(({ opcode }) => opcode === OPCODE.close);

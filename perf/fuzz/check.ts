@@ -1,6 +1,6 @@
 /**
- * The cases of `check` against a server whose answers are changed on the way: bytes flipped, dropped, doubled, made up, or cut off.
- * Every case has to end with a grade and in time, and none may throw. The case of the accept key never passes a wrong one.
+ * The cases of `check` against a server whose answers change on the way: bytes flipped, dropped, doubled, invented, or
+ * cut off. Every case must end in time with a grade, and none may throw. The accept-key case never passes a wrong key.
  *
  *     deno task perf:fuzz:check --count 5000
  */
@@ -12,17 +12,17 @@ import { runCase } from "../../lib/check/run_case.ts";
 import { conclude, FLAGS, readSettings, runTries, startTarget, type Target, within } from "./harness.ts";
 import type { Random } from "./random.ts";
 
-/** So many cases run at once. */
+/** Concurrent cases. */
 const AT_ONCE = 32;
 
-/** The case that compares the accept key, alone. */
+/** Only the case that compares the accept key. */
 const ACCEPT_KEYS = CASES.filter(({ id }) => id === "6455/4.2.2/accept-key");
 
-/** A case has so long, in milliseconds, and may then take as long again to let go. */
+/** Deadlines of a case, then of its cleanup, in milliseconds. */
 const CASE_TIMEOUT_MS = 2000;
 const LET_GO_MS = 60_000;
 
-/** Where a change may stand: in the answer of the handshake, or in the frames behind it, in bytes. */
+/** Range of a change, in bytes: in the handshake answer, or in the frames after it. */
 const [HEAD_BYTES, FRAMES_BYTES] = [160, 600];
 
 type Change = (random: Random, bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> | undefined;
@@ -51,7 +51,7 @@ function joined(one: Uint8Array, other: Uint8Array): Uint8Array<ArrayBuffer> {
   return all;
 }
 
-/** Passes bytes on, and changes them once they have come to a place. */
+/** Forwards bytes, and changes them at a random offset. */
 async function passOn(random: Random, from: Deno.Conn, to: Deno.Conn): Promise<void> {
   const at = random.chance(0.3) ? random.below(HEAD_BYTES) : HEAD_BYTES + random.below(FRAMES_BYTES);
   const change = random.pick(CHANGES);
@@ -73,7 +73,7 @@ async function passOn(random: Random, from: Deno.Conn, to: Deno.Conn): Promise<v
   }
 }
 
-/** Gives another accept key. */
+/** Replaces the accept key. */
 async function changeAccept(from: Deno.Conn, to: Deno.Conn): Promise<void> {
   const buffer = new Uint8Array(4096);
   const count = await from.read(buffer) ?? 0;
@@ -94,7 +94,7 @@ function proxy(random: Random, { hostname, port }: Target, breaksAccept: boolean
     try {
       conn.close();
     } catch {
-      // It is closed already.
+      // Already closed.
     }
   };
   (async () => {

@@ -1,15 +1,15 @@
-/** Compressed messages for the fuzzer of frames (RFC 7692), straight from zlib. */
+/** Compressed messages for the frame fuzzer (RFC 7692), straight from zlib. */
 
 import { constants, createDeflateRaw, type DeflateRaw, deflateRawSync, inflateRawSync } from "node:zlib";
 import type { Random } from "./random.ts";
 
-/** The four bytes that a sender leaves out behind each message (RFC 7692 section 7.2.1). */
+/** The four bytes that a sender strips from each message (RFC 7692 section 7.2.1). */
 const TAIL = Uint8Array.of(0x00, 0x00, 0xff, 0xff);
 
-/** Every server can read a window of this size, in bits. */
+/** A window that every server can read, in bits. */
 const WINDOW_BITS = 9;
 
-/** What is offered. */
+/** The offers. */
 export const OFFERS: readonly string[] = [
   "permessage-deflate",
   "permessage-deflate; client_max_window_bits",
@@ -26,29 +26,29 @@ function join(one: Uint8Array, other: Uint8Array): Uint8Array<ArrayBuffer> {
   return joined;
 }
 
-/** Compresses a message by itself, up to a flush. */
+/** Compresses a message without context, up to a flush. */
 export function compressAlone(plain: Uint8Array, strategy = constants.Z_DEFAULT_STRATEGY): Uint8Array<ArrayBuffer> {
   const finishFlush = constants.Z_SYNC_FLUSH;
   const bytes = deflateRawSync(plain, { windowBits: WINDOW_BITS, strategy, finishFlush });
   return new Uint8Array(bytes.subarray(0, -TAIL.byteLength));
 }
 
-/** Compresses the messages of one client, with the context of those before where that is allowed. */
+/** Compresses the messages of one client, with context takeover where allowed. */
 export class Compressor {
   readonly #engine: DeflateRaw | undefined;
 
   /**
-   * Begins without a context.
+   * Starts without a context.
    *
-   * @param takesOver Whether messages refer back to those before.
+   * @param takesOver Whether messages refer to previous ones.
    */
   constructor(takesOver: boolean) {
     if (takesOver) this.#engine = createDeflateRaw({ windowBits: WINDOW_BITS });
   }
 
-  /** Compresses a message in one of the ways in which a sender may. */
+  /** Compresses a message in one of the allowed ways. */
   async compress(random: Random, plain: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
-    // zlib has nothing to flush then.
+    // zlib would flush nothing.
     if (plain.byteLength === 0) return Uint8Array.of(0);
     if (this.#engine) return await flush(this.#engine, plain);
     // A message may end with its last block (RFC 7692 section 7.2.3.4).
@@ -59,7 +59,7 @@ export class Compressor {
     );
   }
 
-  /** Lets the engine go. */
+  /** Frees the engine. */
   close(): void {
     this.#engine?.close();
   }
@@ -78,22 +78,22 @@ function flush(engine: DeflateRaw, plain: Uint8Array): Promise<Uint8Array<ArrayB
   return promise;
 }
 
-/** Inflates the messages of one end: each time all that came before as well, which needs no context to be kept. */
+/** Inflates the messages of one end, each with all previous ones: no context to keep. */
 export class Inflater {
   readonly #takesOver: boolean;
   #before = new Uint8Array(0);
   #inflatedBefore = 0;
 
   /**
-   * Begins without a context.
+   * Starts without a context.
    *
-   * @param takesOver Whether messages refer back to those before.
+   * @param takesOver Whether messages refer to previous ones.
    */
   constructor(takesOver: boolean) {
     this.#takesOver = takesOver;
   }
 
-  /** Gives what a message is inflated, as far as it has come; `undefined` if that is not possible. */
+  /** Inflates a message as far as received; `undefined` if that fails. */
   inflate(message: Uint8Array, isComplete: boolean): Uint8Array<ArrayBuffer> | undefined {
     const all = join(join(this.#before, message), isComplete ? TAIL : new Uint8Array(0));
     try {

@@ -1,7 +1,7 @@
 /**
  * Random compressed messages between our ends and others: npm ws, Python's websockets and Bun in both roles, Chromium
- * as the client of our server. Every message comes back, and is compared. The count applies to each direction in each
- * role of a peer, shared among the sets of parameters.
+ * as the client of our server. Every echo is compared with its message. The count applies to each direction in each
+ * role of a peer, shared among the parameter sets.
  *
  *     deno task perf:fuzz:deflate --count 20000 --peers ws,python,chromium,bun [--bun PATH]
  */

@@ -167,7 +167,7 @@ function wrong(random: Random): [opcode: number, payload: Uint8Array<ArrayBuffer
   }
 }
 
-/** What is wrong about a message that is compressed, or says so. */
+/** Makes a faulty message with compression, real or claimed. */
 function wrongCompression(random: Random): ReturnType<typeof wrong> {
   const opcode = random.pick([1, 2]);
   switch (random.below(8)) {
@@ -178,7 +178,7 @@ function wrongCompression(random: Random): ReturnType<typeof wrong> {
     case 1:
       return [1, compressAlone(Uint8Array.of(97, 0xc3)), { reserved: RSV1 }];
     case 2:
-      // A block of a type that there is not.
+      // An invalid block type.
       return [opcode, Uint8Array.of(7, 7, 7), { reserved: RSV1 }];
     case 3:
       return [0, compressAlone(random.bytes(3)), { reserved: RSV1 }];

@@ -1,15 +1,15 @@
-/** Requests for the lab's cases for clients, over the paths of Autobahn's fuzzing server, right and wrong ones. */
+/** Requests for the lab's client cases, right and wrong, on the paths of Autobahn's fuzzing server. */
 
 import { MIRROR_CASES } from "../../lib/lab/mirror_cases.ts";
 import type { Random } from "./random.ts";
 
-/** What a request for a case comes to. */
+/** A request for a case, with its expected result. */
 export interface MirrorPlan {
   /** Path and query. */
   readonly target: string;
-  /** The statuses that are right. */
+  /** The allowed statuses. */
   readonly statuses: readonly number[];
-  /** Whether the lab says one message, and closes: a case may send frames of any kind. */
+  /** Whether the lab sends one message, and closes: a case may send any frames. */
   readonly isMessage: boolean;
 }
 
@@ -32,7 +32,7 @@ const WRONG = [
   "runCase/1",
 ] as const;
 
-/** Who runs the cases: more than the lab keeps, some with names that are no words. */
+/** The name of an agent: more than the lab keeps, some of them hostile. */
 function agentOf(random: Random): string {
   return random.pick([`agent${random.whole(1, 40)}`, "<script>", "%C3%A9%F0%9F%98%80", "%00", "..%2f..", "__proto__"]);
 }
@@ -55,6 +55,6 @@ export function mirrorPlanOf(random: Random): MirrorPlan {
   }
   const edit = MIRROR_CASES[number - 1]?.answer;
   const [, status = "0"] = /^HTTP\/1\.1 (\d{3})/.exec(edit?.startLine ?? "HTTP/1.1 101") ?? [];
-  // So many cases run at once, and no more.
+  // The lab refuses too many cases at once.
   return { target: `/runCase?${place}&agent=${agent}`, statuses: [Number(status), 503], isMessage: false };
 }

@@ -1,21 +1,21 @@
-/** Random requests for the fuzzer of the lab, and what each should come to. */
+/** Random requests for the lab fuzzer, with their expected results. */
 
 import { OFFERS } from "./compression.ts";
 import { mirrorPlanOf } from "./lab_mirror.ts";
 import type { Random } from "./random.ts";
 
-/** What a request is answered with, as far as the path and the fields decide. */
+/** A request, with the result that its path and fields require. */
 export interface Plan {
-  /** The first line of the request and its fields. */
+  /** The request line and the fields. */
   readonly head: string;
-  /** The statuses that are right; 0 stands for no HTTP, or nothing. */
+  /** The allowed statuses; 0 stands for no HTTP, or nothing. */
   readonly statuses: readonly number[];
-  /** Whether all frames have to be well-formed. */
+  /** Whether all frames must be well-formed. */
   readonly isClean: boolean;
-  /** Whether the lab ends the connection by itself once the client has sent its close frame. */
+  /** Whether the lab ends the connection after the client's close frame. */
   readonly ends: boolean;
   readonly path: string;
-  /** Whether it is for one of the cases, which answer wrong fields of the handshake too, and judge them. */
+  /** Whether this runs a case: cases accept faulty handshake fields too, and judge them. */
   readonly isCase: boolean;
 }
 
@@ -34,7 +34,7 @@ const CLEAN_TURNS = [
   (random: Random) => `ping-flood/${random.whole(1, 50)}`,
 ] as const;
 
-/** Of each so few that the bounds are far. */
+/** Steps to use sparingly, far below the bounds. */
 const COSTLY_TURNS = ["duplicate", "restart"] as const;
 
 const FAULTY_TURNS = [
@@ -71,7 +71,7 @@ const ENDS = [
 
 const MEETINGS = [
   () => "answer-close/1011/oops",
-  // Without a reason the next segment would be one.
+  // Without a reason, the next segment would be the reason.
   (random: Random) => `answer-close/${random.whole(0, 65535)}/bye`,
   () => "ignore-close",
   () => "drop-on-close",
@@ -81,7 +81,7 @@ const MEETINGS = [
 
 const HANDSHAKES = ["bad-accept", "no-accept", "wrong-protocol", "unasked-protocol", "unasked-extension"] as const;
 
-/** What is no program, whatever stands before it. */
+/** Segments that invalidate any program. */
 const NO_STEPS = [
   "nothing",
   "Echo",
@@ -121,7 +121,7 @@ const NO_STEPS = [
 
 type Wrong = readonly [line: string, status: number];
 
-/** Values of fields with which a request is refused whatever its path says, and the status. */
+/** Fields that get a request refused whatever its path, and the status. */
 const WRONG_FIELDS: readonly [Wrong, ...Wrong[]] = [
   ["Host: [::1", 400],
   ["Host: a:99999", 400],
@@ -143,7 +143,7 @@ const WRONG_FIELDS: readonly [Wrong, ...Wrong[]] = [
 /** The key of every request. */
 export const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/** What a path comes to. */
+/** A path with its expected result. */
 type Program = Omit<Plan, "head">;
 
 /** Makes a program. */
@@ -188,7 +188,7 @@ function programOf(random: Random): Program {
   const statuses = [status];
   if (random.chance(0.25)) {
     const wrong = random.pick(NO_STEPS);
-    // A message that does not begin with its opcode does not begin twice.
+    // Without its opcode at the start, a message does not restart.
     const isHarmless = wrong.includes("restart") && /opcode|stray/.test(segments.join("/"));
     segments.push(isHarmless ? "nothing" : wrong);
     statuses.splice(0, 1, 404);
@@ -211,7 +211,7 @@ function mirrored(random: Random): Program {
   return { path: target, statuses, isClean: isMessage, ends: true, isCase: statuses[0] !== 404 };
 }
 
-/** Makes a request, and says what it should come to. */
+/** Makes a request with its expected result. */
 export function planOf(random: Random): Plan {
   const program = random.chance(0.1) ? mirrored(random) : programOf(random);
   const { path, isCase } = program;
@@ -232,7 +232,7 @@ export function planOf(random: Random): Plan {
     fields.set(line.split(":")[0] ?? "", line);
     const isStranger = line.startsWith("Host") || line.startsWith("Origin");
     if (isCase && !isStranger) statuses.push(refused);
-    // Either mistake may be seen first, unless the request must not get so far.
+    // The server may see either mistake first, unless one stops the request early.
     else if (isStranger || status !== 404) statuses.splice(0, statuses.length, refused);
   }
   const isAsPlanned = statuses[0] === status;

@@ -1,4 +1,4 @@
-/** An oracle of its own for the field Sec-WebSocket-Extensions: what may be offered, and what may be answered. */
+/** An independent oracle for the field Sec-WebSocket-Extensions: valid offers, and valid answers. */
 
 type Parameters = ReadonlyMap<string, string>;
 
@@ -11,7 +11,7 @@ const NAMES = [
   "client_max_window_bits",
 ];
 
-/** Values that a client may send, right and wrong ones. */
+/** Field values of a client, right and wrong. */
 export const OFFERS: readonly string[] = [
   "permessage-deflate",
   "permessage-deflate; client_max_window_bits",
@@ -39,7 +39,7 @@ export const OFFERS: readonly string[] = [
   "",
 ];
 
-/** Reads a list; `undefined` if it does not follow the grammar. */
+/** Parses a list; `undefined` if it breaks the grammar. */
 function read(value: string): [name: string, parameters: readonly (readonly [string, string])[]][] | undefined {
   const extensions: [string, [string, string][]][] = [];
   for (const element of value.split(",").map((each) => each.trim())) {
@@ -57,7 +57,7 @@ function read(value: string): [name: string, parameters: readonly (readonly [str
   return extensions;
 }
 
-/** Whether the parameters of permessage-deflate are in order. */
+/** Whether permessage-deflate parameters are valid. */
 function isSound(parameters: readonly (readonly [string, string])[], isAnswer: boolean): boolean {
   return new Set(parameters.map(([name]) => name)).size === parameters.length &&
     parameters.every(([name, value]) => {
@@ -67,7 +67,7 @@ function isSound(parameters: readonly (readonly [string, string])[], isAnswer: b
     });
 }
 
-/** Whether an answer keeps what an offer asks for (RFC 7692 section 7.1). */
+/** Whether an answer satisfies an offer (RFC 7692 section 7.1). */
 function keeps(offer: Parameters, answer: Parameters): boolean {
   const asked = offer.get("server_max_window_bits");
   const given = answer.get("server_max_window_bits");
@@ -80,18 +80,18 @@ function keeps(offer: Parameters, answer: Parameters): boolean {
 }
 
 /**
- * Says what is wrong about an answer that upgrades.
+ * Finds the fault of an answer that upgrades.
  *
- * @param offered The field of the request, those of several lines joined with a comma.
- * @param answered The field of the answer; empty without one.
- * @param compresses Whether the server compresses where it can; `undefined` where that is its own business.
+ * @param offered The request field, several lines joined by a comma.
+ * @param answered The answer field; empty if absent.
+ * @param compresses Whether the server compresses where possible; `undefined` if either is right.
  */
 export function problemOf(offered: string, answered: string, compresses: boolean | undefined): string | undefined {
   const extensions = read(offered);
   if (extensions === undefined) return "the offer is malformed";
   const sound = extensions.filter(([name, parameters]) => name === "permessage-deflate" && isSound(parameters, false))
     .map(([, parameters]) => new Map(parameters));
-  // Nobody's zlib compresses with a window of 8 bits.
+  // No zlib compresses with a window of 8 bits.
   const isPossible = sound.some((offer) => offer.get("server_max_window_bits") !== "8");
   if (answered === "") return compresses && isPossible ? "no extension, where one was possible" : undefined;
   const [answer, ...others] = read(answered) ?? [];

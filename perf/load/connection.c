@@ -1,4 +1,4 @@
-/* Sockets, and what a connection does in each mode. */
+/* Sockets, and the connection's part in each mode. */
 #include "load.h"
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -9,11 +9,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* A head of 14 bytes, and the stamp behind it. */
+/* A head of 14 bytes, then the stamp. */
 #define START (14 + STAMP)
-/* Frames in one write. */
+/* Frames per write. */
 #define BATCH 64
-/* The accept key of the example in RFC 6455 section 1.3, which the request is that of. */
+/* The accept key for the request's key, the example of RFC 6455 section 1.3. */
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 enum mode mode;
@@ -43,12 +43,12 @@ void forget(struct connection *c) {
 void lose(struct connection *c, const char *why) {
   if (!*first_failure) {
     snprintf(first_failure, sizeof first_failure, "%s", why);
-    /* It is printed as JSON. */
+    /* Make it safe for JSON. */
     for (char *at = first_failure; *at; at++)
       if (*at < ' ' || *at > '~' || *at == '"' || *at == '\\') *at = '?';
   }
   if (mode == ECHO_MODE) fail("connection %d is lost after %lu messages: %s", c->id, c->answered, why);
-  /* In a storm, who is through waits for the others. */
+  /* In a storm, finished connections wait for the others. */
   if (mode != STORM_MODE || c->answered == 0) under_way--;
   forget(c);
   failures++;
@@ -91,7 +91,7 @@ void flush(struct connection *c) {
         }
         size_t from = offset > start ? offset - group->head_bytes : stamp;
         if (from < group->bytes) parts[count++] = (struct iovec){group->masked + from, group->bytes - from};
-        /* A pong or a close waits for the end of this frame only. */
+        /* A pong or a close waits only for the end of this frame. */
         if (c->control_length > 0) break;
       }
     }
@@ -168,7 +168,7 @@ void on_message(struct connection *c) {
   c->answered++;
 }
 
-/* After the close handshake the server ends the TCP connection. */
+/* The server ends TCP after the close handshake. */
 static void on_end(struct connection *c, bool confirmed) {
   if (!confirmed) {
     lose(c, "the connection ended without a close frame");
@@ -183,7 +183,7 @@ static void on_end(struct connection *c, bool confirmed) {
   under_way--;
 }
 
-/* Takes bytes of the answer to the upgrade; what follows it are frames. */
+/* Reads the answer to the upgrade; frames follow it. */
 static bool read_answer(struct connection *c, const unsigned char *bytes, size_t count) {
   size_t limit = 8192;
   if (!c->answer) c->answer = room_for(limit + 1, 1);

@@ -1,4 +1,4 @@
-/* The clock, memory, and what is printed of times and of the server's processes. */
+/* The clock, memory, and the output of times and of the server's usage. */
 #include "load.h"
 #include <dirent.h>
 #include <sched.h>
@@ -62,7 +62,7 @@ static void add_usage(int of, struct usage *usage) {
   fclose(file);
   text[length] = 0;
   unsigned long user, system;
-  /* The name in parentheses may hold spaces. */
+  /* The name in parentheses may contain spaces. */
   if ((at = strrchr(text, ')')) &&
       sscanf(at + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) == 2)
     usage->cpu_seconds += (double)(user + system) / sysconf(_SC_CLK_TCK);
@@ -86,7 +86,7 @@ static void add_usage(int of, struct usage *usage) {
   closedir(threads);
 }
 
-/* How long the cores that this process may use have had nothing to do. */
+/* Idle time of the cores that this process may use. */
 static double read_idle(void) {
   cpu_set_t own;
   FILE *file = fopen("/proc/stat", "r");

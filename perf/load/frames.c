@@ -1,4 +1,4 @@
-/* Messages on the wire: each begins with a stamp, and every byte that comes back is compared. */
+/* Messages on the wire: each starts with a stamp; every byte of a reply is compared. */
 #include "load.h"
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +25,7 @@ void prepare(struct group *group) {
   group->head_bytes = at + 4;
   group->payload = room_for(n, 1);
   group->masked = room_for(n, 1);
-  /* A period of 25 * 251 bytes shows bytes that are missing. */
+  /* A period of 25 * 251 bytes reveals missing bytes. */
   for (size_t i = 0; i < n; i++) group->payload[i] = 'a' + (i + i / 251) % 25;
   for (size_t i = 0; i < n; i++) group->masked[i] = group->payload[i] ^ MASK[i & 3];
 }

@@ -1,4 +1,4 @@
-/* What the parts of the load generator share; `perf/load.c` says what it does. */
+/* Shared by the parts of the load generator; see `perf/load.c`. */
 #ifndef LOAD_H
 #define LOAD_H
 #define _GNU_SOURCE
@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A message begins with the numbers of its connection and of itself, so that no reply passes for another. */
+/* A message starts with its connection's and its own number, so that no two replies are equal. */
 #define STAMP 16
 
 enum { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
@@ -33,15 +33,15 @@ struct connection {
   bool wants_out;
   struct group *group;
   double began;
-  /* Messages that are to be written, that are written, that are answered, and that count. */
+  /* Messages to write, written, answered, and counted. */
   uint64_t asked, written, answered, counted;
-  /* How much of the next message is written, and when each of those under way was asked for. */
+  /* Written bytes of the next message, and the start times of the messages in flight. */
   size_t offset;
   double *asked_at;
-  /* A control frame to write: a pong, or our close. */
+  /* An outgoing control frame: a pong, or our close. */
   unsigned char control[131];
   size_t control_length, control_offset;
-  /* The answer to the upgrade, then the head of the frame that is being read. */
+  /* The answer to the upgrade, then the head of the current frame. */
   char *answer;
   size_t answer_length;
   unsigned char head[10];
@@ -57,21 +57,21 @@ struct usage {
   double cpu_seconds, peak_mebibytes, own_seconds, idle_seconds;
 };
 
-/* What is measured, and of whom: set before the first connection. */
+/* Settings, fixed before the first connection. */
 extern enum mode mode;
 extern int opcode, server_pid;
 extern struct sockaddr_in address;
 extern char request[4096];
 
-/* How it goes. */
+/* Progress. */
 extern bool counting, stopping;
 extern double progress;
-/* `under_way`: connections that are not open yet; in the other modes, that are not through. */
+/* `under_way`: in echo, connections not open yet; in the other modes, not done yet. */
 extern size_t opened, under_way, failures, lost;
 extern uint64_t messages;
 extern char first_failure[200];
 
-/* figures.c: the clock, and what is printed. */
+/* figures.c: the clock, and the output. */
 _Noreturn void fail(const char *format, ...);
 void *room_for(size_t count, size_t size);
 double now(void);
@@ -80,14 +80,14 @@ void print_times(struct times *times);
 struct usage read_usage(void);
 void print_usage(struct usage before, uint64_t units, double took);
 
-/* frames.c: messages on the wire, and the comparison of what comes back. */
+/* frames.c: messages on the wire, and the comparison of replies. */
 extern const unsigned char MASK[4];
 void prepare(struct group *group);
 void write_stamp(unsigned char *at, int id, uint64_t message);
-/* Returns whether the connection goes on. */
+/* Returns whether the connection continues. */
 bool read_frames(struct connection *c, const unsigned char *bytes, size_t count);
 
-/* connection.c: sockets, and what a connection does in each mode. */
+/* connection.c: sockets, and the connection's part in each mode. */
 void begin(struct connection *c);
 void flush(struct connection *c);
 void ask(struct connection *c);

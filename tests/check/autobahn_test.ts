@@ -1,6 +1,6 @@
 /**
- * Beside Autobahn: servers that are broken on purpose, and the cases of the same numbers that fail here and there. What Autobahn
- * says comes from its own case definitions (25.10.1), played against these very servers.
+ * Comparison with Autobahn: deliberately broken servers, and the cases of the same number that each side fails.
+ * Autobahn's results come from its own case definitions (25.10.1), played against the same servers.
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
@@ -11,10 +11,10 @@ import type { RawFrame } from "../../lib/peer/frame.ts";
 import { type Fault, serveMutant } from "../support/mutant_server.ts";
 import { type Mutation, MUTATIONS } from "../support/mutants.ts";
 
-/** A deadline that a loaded machine keeps. */
+/** A deadline that a loaded machine meets. */
 const CASE_TIMEOUT_MS = 60_000;
 
-/** The deadline where something is late on purpose: who is silent for half of it is. */
+/** The deadline for late cases: a peer that is silent for half of it is late. */
 const SILENT_CASE_TIMEOUT_MS = 8000;
 
 const NUMBERED = CASES.filter(({ autobahn = [] }) => autobahn.length > 0);
@@ -22,15 +22,15 @@ const NUMBERED = CASES.filter(({ autobahn = [] }) => autobahn.length > 0);
 /** A broken server. */
 type Broken = Fault & Pick<Mutation, "isSilent">;
 
-/** How many cases Autobahn fails there, and which fail here only. */
+/** The failures of a server in Autobahn, and those only here. */
 interface Comparison extends Broken {
-  /** What the server does wrong. */
+  /** The fault of the server. */
   readonly name: string;
-  /** The numbers that run, as the server does no harm to others; all 301 by default. */
+  /** The numbers to run, as the fault affects no others; all 301 by default. */
   readonly numbers?: RegExp;
-  /** How many cases fail in Autobahn: the 54 of group 9, and all others. */
+  /** Failures in Autobahn: of the 54 cases of group 9, and of all others. */
   readonly autobahn: { readonly others: number; readonly group9: number };
-  /** The numbers that fail here, and not there, by the sentence that is broken. */
+  /** The numbers that fail only here, by the broken rule. */
   readonly only: Readonly<Record<string, RegExp>>;
 }
 
@@ -40,7 +40,7 @@ function mutation(name: string): Broken {
   return found;
 }
 
-/** The highest bit of the last byte: what was ASCII is no UTF-8 any more. */
+/** Sets the highest bit of the last byte: ASCII becomes invalid UTF-8. */
 function withHighBit(frame: RawFrame): RawFrame[] {
   const { opcode, payload } = frame;
   if (opcode > 2 || payload.byteLength === 0) return [frame];
@@ -99,7 +99,7 @@ async function gradesOf(fault: Broken, numbers = /./): Promise<Map<string, Grade
   return new Map(results.flatMap(({ test, grade }) => (test.autobahn ?? []).map((number) => [number, grade])));
 }
 
-/** Autobahn waits for text inside a frame as well, and calls a server not strict that looks at whole frames. */
+/** Autobahn, too, grades a server that checks text only in whole frames as not strict. */
 const LAX = ["6.4.3", "6.4.4"];
 
 for (const { name, numbers, autobahn, only, ...fault } of COMPARISONS) {
@@ -112,7 +112,7 @@ for (const { name, numbers, autobahn, only, ...fault } of COMPARISONS) {
     assertEquals({ others: shared.length - group9.length, group9: group9.length }, autobahn);
     const strange = [...grades].filter(([number, grade]) => grade === "not-strict" && !LAX.includes(number));
     assertEquals(strange, []);
-    // A number that passes here would make the list a lie.
+    // A listed number that passes here would be wrong.
     const listed = [...grades.keys()].filter((number) => differing.some((numbers) => numbers.test(number)));
     assertEquals(listed.filter((number) => !failed.includes(number)), []);
   });
@@ -121,7 +121,7 @@ for (const { name, numbers, autobahn, only, ...fault } of COMPARISONS) {
 Deno.test("the counts of broken servers that are known from Autobahn are those of the groups that were run", async () => {
   const failedIn = async (fault: Broken, numbers: RegExp) =>
     [...await gradesOf(fault, numbers)].filter(([, grade]) => grade === "fail").length;
-  // 97: without groups 3, 4 and 9; 8: group 2 alone. 76 and 92 are those of the table above.
+  // 97: without groups 3, 4 and 9; 8: group 2 alone. 76 and 92 are from the table above.
   assertEquals(await failedIn(mutation("swaps text and binary"), /^([12567]|10)\./), 97);
   assertEquals(await failedIn(mutation("answers no ping"), /^2\./), 8);
 });

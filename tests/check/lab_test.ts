@@ -1,4 +1,4 @@
-/** The lab as a server: without steps it passes, and each step is caught by the judge of its rule. */
+/** The lab as a server: it passes without steps, and the judge of its rule catches each step. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";

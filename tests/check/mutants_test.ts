@@ -1,6 +1,6 @@
 /**
- * The table of cases and faults: a server that keeps every rule passes every case, and each fault is caught by exactly
- * the cases of its rule. In the end every case has caught a fault.
+ * The table of cases and faults: a correct server passes every case, and exactly the cases of its rule catch each
+ * fault. In the end every case has caught a fault.
  */
 
 import { assertEquals } from "@std/assert";
@@ -16,17 +16,17 @@ import { type Fault, serveMutant, type Stun } from "../support/mutant_server.ts"
 import { MUTATIONS } from "../support/mutants.ts";
 import { DEFLATE_MUTATIONS } from "../support/mutants_deflate.ts";
 
-/** Long messages take long, and come last; the tests' server checks text once its frame is complete. */
+/** Long messages are slow, and come last; the tests' server checks text once its frame is complete. */
 const SLOW = /fail-fast-inside-frame/;
 const SHORT = CASES.filter(({ id, group }) => group !== "sizes" && group !== "deflate" && !SLOW.test(id));
 
-/** A deadline for loaded machines, where nothing must be late, in milliseconds. */
+/** The deadline for all other cases, on a loaded machine too, in milliseconds. */
 const CASE_TIMEOUT_MS = 60_000;
 
 /** The deadline for late cases, in milliseconds: a peer that is silent for half of it is late. */
 const SILENT_CASE_TIMEOUT_MS = 4000;
 
-/** The names of the cases that a server fails. */
+/** The ids of the cases that a server fails. */
 async function caughtBy(fault: Fault, cases: readonly Case[], caseTimeoutMs = CASE_TIMEOUT_MS): Promise<string[]> {
   await using server = serveMutant(fault);
   const target = { url: new URL(server.url), caseTimeoutMs, echoes: true };
@@ -130,7 +130,7 @@ Deno.test("the search for the longest message catches a server that drops those 
   );
 });
 
-/** What a server cannot bear, for each case of stress. */
+/** The trigger that stuns a server in each stress case. */
 const STUNS: Readonly<Record<string, Omit<Stun, "isStunned">>> = {
   "pings": { frame: ({ opcode }) => opcode === 9 },
   "empty-messages": { frame: ({ opcode, length }) => opcode === 1 && length === 0 },
@@ -153,7 +153,7 @@ Deno.test("each case of --stress catches a server that answers nobody behind wha
   assertEquals(Object.fromEntries(grades), Object.fromEntries(Object.keys(STUNS).map((word) => [word, "fail"])));
 });
 
-/** Cases of level info pass whatever comes: each tells what a server does that differs. */
+/** Cases of level info always pass: each reports a server's choice. */
 const INFO: Readonly<Record<string, Fault>> = {
   "6455/4.2.1/upgrade-list": { ignores: ["upgrade-list"] },
   "6455/4.1/frames-behind-request": { frame: (frame) => frame.opcode <= 2 ? [{ ...frame, opcode: 2 }] : [frame] },

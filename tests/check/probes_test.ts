@@ -76,7 +76,7 @@ Deno.test("runStress() throws what the signal says and leaves no other error beh
   await using server = serveMutant({});
   const controller = new AbortController();
   const reason = new Error("enough");
-  // The first frame shows that the attack and its witness are running.
+  // The first frame shows that the attack and its witness run.
   const onFrame = () => controller.abort(reason);
   const target = { ...targetOf(server.url), signal: controller.signal, onFrame };
   assertEquals(await assertRejects(() => runStress(target), Error), reason);

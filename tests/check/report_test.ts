@@ -1,4 +1,4 @@
-/** What a report says of servers that give no answer, or have gone. */
+/** Reports on servers that do not answer, or are gone. */
 
 import { assertEquals } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";

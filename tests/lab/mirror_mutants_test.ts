@@ -1,6 +1,6 @@
 /**
- * The table of the lab's cases and the faults of clients: a client that keeps every rule passes every case, and each fault is
- * caught by the cases of its rule, and by no others. In the end every case has caught a fault.
+ * The table of lab cases and client faults: a correct client passes every case, and exactly the cases of its rule catch
+ * each fault. In the end every case has caught a fault.
  */
 
 import { assertEquals } from "@std/assert";
@@ -20,20 +20,20 @@ const FAULTS_AT_ONCE = 12;
 /** Concurrent cases of each fault. */
 const CASES_AT_ONCE = 8;
 
-/** Deadlines of the lab that a busy machine keeps. */
+/** Lab deadlines that a busy machine meets. */
 const PATIENT = { maxConnectionMs: 600_000, headTimeoutMs: 60_000 };
 
-/** The silence that a busy machine does not take for that of a client, in milliseconds. */
+/** A silence longer than any pause of a busy machine, in milliseconds. */
 const SILENCE_MS = 10_000;
 
-/** The names of the cases that a client does not pass. */
+/** The ids of the cases that a client fails. */
 async function caughtBy(
   fault: ClientFault,
   cases: readonly ClientCase[],
   isSilent = false,
   casesAtOnce = CASES_AT_ONCE,
 ): Promise<string[]> {
-  // The lab may notice the end of a connection later than the client.
+  // The lab may see the end of a connection later than the client.
   let running = 0;
   let onEnd = Promise.withResolvers<void>();
   const onEvent = ({ type }: EchoEvent) => {
@@ -53,7 +53,7 @@ async function caughtBy(
   return (report?.results ?? []).filter(({ grade }) => GRADES.indexOf(grade) > 0).map(({ test }) => test.id);
 }
 
-/** Works through a list, so many at once. */
+/** Works through a list, `atOnce` items at a time. */
 async function eachOf<T>(items: readonly T[], atOnce: number, work: (item: T) => Promise<void>): Promise<void> {
   const queue = items.values();
   await Promise.all(Array.from({ length: atOnce }, async () => {
@@ -65,7 +65,7 @@ Deno.test("a client that keeps every rule passes every case", async () => {
   assertEquals(await caughtBy({}, RIGHT_CASES, false, 2 * CASES_AT_ONCE), []);
 });
 
-/** Cases that judge how soon a client is back: the tests below give them the times, as a busy machine has its own. */
+/** Cases that judge the backoff of a client: the tests below supply the times, independent of the machine. */
 const RETURN_CASES = ["6455/7.2.3/refused", "6455/7.2.3/dropped"];
 
 for (const id of RETURN_CASES) {
@@ -81,7 +81,7 @@ for (const id of RETURN_CASES) {
 
 Deno.test("each fault of a client is caught by the cases of its rule, and no others; and every case catches one", async (t) => {
   const found = new Map<string, readonly string[]>();
-  // The silent ones take longest, and begin first.
+  // Silent faults take longest: start them first.
   const faults = CLIENT_MUTATIONS.toSorted((a, b) => Number(b.isSilent ?? false) - Number(a.isSilent ?? false));
   await eachOf(faults, FAULTS_AT_ONCE, async ({ name, cases, catches: _, isSilent, ...fault }) => {
     found.set(name, await caughtBy(fault, cases, isSilent));
@@ -104,7 +104,7 @@ Deno.test("each fault of a client is caught by the cases of its rule, and no oth
 
 const ARTEFACTS = new URL("../artefacts/", import.meta.url);
 
-/** Writes the table: a line a case, with the faults that it catches. */
+/** Writes the table: one line a case, with its caught faults. */
 async function writeTable(found: ReadonlyMap<string, readonly string[]>): Promise<void> {
   const lines = MIRROR_CASES.map(({ number, test }) => {
     const faults = [...found].filter(([, ids]) => ids.includes(test.id)).map(([name]) => name).sort();

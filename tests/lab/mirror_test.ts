@@ -177,7 +177,7 @@ Deno.test("Scoreboard keeps 16 MiB of what went over connections, and the grade 
   board.keep(agent, second, resultOf(new Uint8Array(500)));
   assertEquals([first, second].map(({ number }) => agent.result(number)?.seen?.wire.length), [1, 0]);
   assertEquals(agent.result(second.number)?.grade, "fail");
-  // A result takes the place of the one before.
+  // A result replaces the previous one.
   board.keep(agent, first, resultOf(new Uint8Array(10)));
   board.keep(agent, third, resultOf(new Uint8Array(500)));
   assertEquals(agent.result(third.number)?.seen?.wire.length, 1);
@@ -198,7 +198,7 @@ Deno.test("the lab runs 64 cases at once, and refuses one more with 503", async 
 });
 
 Deno.test("the lab counts frames without a byte in what all connections hold, and ends those that hold the most", async () => {
-  // 5 times 120,000 frames count for 219 MiB, and the budget has 128 MiB.
+  // 5 times 120,000 frames count 219 MiB, above the budget of 128 MiB.
   await using lab = await startLab({ silenceMs: 60_000, maxConnectionMs: 30_000 });
   const pongs = new Uint8Array(6 * 1000).map((_, index) => index % 6 === 0 ? 0x8a : index % 6 === 1 ? 0x80 : 0);
   const ended = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-/** An echo client that keeps every rule of the lab's cases, except those that a test removes, one at a time. */
+/** An echo client that keeps every rule of the lab's cases, except for one fault that a test adds. */
 
 import { openConnection } from "../../lib/connection/open.ts";
 import { acceptKeyFor } from "../../lib/protocol/handshake.ts";
@@ -10,9 +10,9 @@ import { type Fault, Session } from "./mutant_server.ts";
 export interface ClientFault extends Fault {
   /** Makes masking keys; random by default. */
   readonly mask?: () => Uint8Array;
-  /** Makes the key of a handshake; random by default. */
+  /** Makes handshake keys; random by default. */
   readonly key?: () => string;
-  /** Changes the fields of the request. */
+  /** Changes the request fields. */
   readonly request?: (fields: [string, string][]) => [string, string][];
 }
 
@@ -26,7 +26,7 @@ export async function visitCase(url: string, number: string, fault: ClientFault)
   connection.setNoDelay(true);
   try {
     const visited = visitOnce(connection, `/runCase${query}`, fault);
-    // A client that keeps TCP open leaves once it is judged.
+    // A client that keeps TCP open leaves after its judgement.
     if (fault.ignores?.includes("their-end")) await Promise.race([visited, judged(`${url}getCaseStatus${query}`)]);
     else await visited;
   } catch {
@@ -78,7 +78,7 @@ async function visitOnce(connection: Deno.Conn, target: string, fault: ClientFau
   );
 }
 
-/** The rule that an answer breaks, also one that there is not. */
+/** The rule that an answer breaks, real or invented. */
 async function problemOf(
   head: HttpHead,
   key: string,
@@ -111,7 +111,7 @@ async function problemOf(
 
 const PARAMETER = /^((server|client)_no_context_takeover|(server|client)_max_window_bits=([89]|1[0-5]))$/;
 
-/** The rule that the parameters of permessage-deflate break. */
+/** The rule that permessage-deflate parameters break. */
 function wrongParameter(extension = ""): string | undefined {
   const [, ...parameters] = extension.split(";").map((part) => part.trim());
   if (new Set(parameters).size < parameters.length) return "doubled";

@@ -1,12 +1,12 @@
-/** The permessage-deflate of a mutant server: it inflates messages and answers uncompressed, as a server may. */
+/** permessage-deflate of a mutant server, which inflates messages and answers uncompressed, as a server may. */
 
 import { constants, inflateRawSync } from "node:zlib";
 import { type HttpHead, valuesOf } from "../../lib/protocol/http_lines.ts";
 import { concatBytes } from "../../lib/protocol/message.ts";
 
-/** Its deviations. */
+/** Deviations. */
 export interface DeflateFault {
-  /** The rules that it breaks, by the names below. */
+  /** Broken rules, by the names below. */
   readonly ignores?: readonly string[];
   /** Extra parameters of the answer. */
   readonly adds?: string;
@@ -53,7 +53,7 @@ export class MutantInflater {
 
   /** Inflates a message; throws if it is invalid. */
   inflate(message: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-    // A final block is like any other: the stream restarts behind it, with the same window.
+    // A final block is like any other: the stream restarts after the block, with the same window.
     const ignores = (rule: string) => this.#fault.ignores?.includes(rule) ?? false;
     const old = ignores("context") ? new Uint8Array(0) : this.#before;
     const skip = this.#inflated(old).byteLength;

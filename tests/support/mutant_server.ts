@@ -1,4 +1,4 @@
-/** A small echo server that keeps every rule of `check`, except those that a test removes, one at a time. */
+/** A small echo server that keeps every rule of `check`, except for one fault that a test adds. */
 
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
 import { RawReader, type SeenFrame } from "../../lib/peer/raw_reader.ts";
@@ -14,7 +14,7 @@ import { type DeflateFault, MutantInflater, negotiate } from "./mutant_deflate.t
 
 /** The deviations of a mutant. */
 export interface Fault {
-  /** The rules that it breaks, by the names below. */
+  /** Broken rules, by the names below. */
   readonly ignores?: readonly string[];
   /** Changes the answer to the handshake. */
   readonly answer?: (startLine: string, fields: [string, string][], request: HttpHead) => [string, [string, string][]];
@@ -34,31 +34,31 @@ export interface Fault {
   readonly maxBytes?: number;
   /** Its compression; none by default. */
   readonly deflate?: DeflateFault;
-  /** Answers nobody any more, over any connection, behind what it cannot bear. */
+  /** Stops answering on every connection after a trigger. */
   readonly stun?: Stun;
   /** Closes with 1001 as soon as the connection is open. */
   readonly isImpatient?: boolean;
   /** Delays pongs until the end of a message. */
   readonly latePongs?: boolean;
-  /** So many pings it answers at most. */
+  /** Maximum number of answered pings. */
   readonly maxPongs?: number;
-  /** So many messages it answers at most; one more ends the connection with 1008. */
+  /** Maximum number of answered messages; one more ends the connection with 1008. */
   readonly maxMessages?: number;
-  /** So many fragments a message has at most; one more ends the connection with 1008. */
+  /** Maximum number of fragments of a message; one more ends the connection with 1008. */
   readonly maxFragments?: number;
-  /** Takes a silence of so many milliseconds for the end. */
+  /** Idle timeout of the connection, in milliseconds. */
   readonly patienceMs?: number;
-  /** So long after the close frames it takes the connection for open again, in milliseconds. */
+  /** Time from the close frames until it treats the connection as open again, in milliseconds. */
   readonly forgetsMs?: number;
 }
 
-/** What a server cannot bear. */
+/** The trigger that stuns a server. */
 export interface Stun {
-  /** Whether that has come. */
+  /** Whether it has occurred. */
   isStunned: boolean;
-  /** Recognises the frame. */
+  /** Recognises a triggering frame. */
   readonly frame?: (frame: SeenFrame) => boolean;
-  /** Whether it is a request that takes more than one read. */
+  /** Whether a request of more than one read triggers. */
   readonly isSlowHead?: boolean;
 }
 
@@ -140,7 +140,7 @@ async function serveOne(connection: Deno.Conn, fault: Fault): Promise<void> {
   await new Session(connection, fault, extension !== undefined).run(complete.rest, buffer);
 }
 
-/** The status that refuses a request; `ignores` names rules. */
+/** The status of a refusal; `ignores` names rules. */
 function refusalFor(head: HttpHead, ignores: (rule: string) => boolean): number | undefined {
   const request = parseRequestLine(head.startLine);
   const hosts = valuesOf(head, "host");
@@ -177,7 +177,7 @@ function refusalFor(head: HttpHead, ignores: (rule: string) => boolean): number 
 
 const NOTHING = new Uint8Array(0);
 
-/** A message for what never came to its end. */
+/** The answer to an unfinished frame or message. */
 const REST: RawFrame = { opcode: 1, payload: new TextEncoder().encode("rest") };
 
 /** Masks a frame with an arbitrary key. */
@@ -203,7 +203,7 @@ export class Session {
   readonly #inflater: MutantInflater | undefined;
   readonly #mask: (() => Uint8Array) | undefined;
 
-  /** Only a client masks. */
+  /** A client passes `mask`. */
   constructor(connection: Deno.Conn, fault: Fault, isDeflated: boolean, mask?: () => Uint8Array) {
     this.#connection = connection;
     this.#mask = mask;
@@ -211,7 +211,7 @@ export class Session {
     this.#inflater = isDeflated ? new MutantInflater(fault.deflate ?? {}) : undefined;
   }
 
-  /** The reserved bits without a meaning here. */
+  /** Reserved bits that have no meaning here. */
   #strange({ opcode, reserved }: SeenFrame): number {
     if (this.#inflater === undefined) return reserved;
     const allowed = this.#ignoresDeflate("rsv2") ? 6 : 4;
@@ -246,7 +246,7 @@ export class Session {
     if (this.#fault.forgetsMs !== undefined) await this.#remember(this.#fault.forgetsMs, buffer);
     if (this.#ignores("their-end")) await new Promise(() => {});
     await this.#connection.closeWrite();
-    // A close with unread bytes would reset the connection.
+    // Closing with unread bytes would reset the connection.
     while (await this.#connection.read(buffer) !== null);
   }
 
@@ -254,7 +254,7 @@ export class Session {
     return this.#fault.ignores?.includes(rule) ?? false;
   }
 
-  /** Reads; gives up after a silence, if it has no patience. */
+  /** Reads until the idle timeout, if there is one. */
   async #read(buffer: Uint8Array): Promise<number | null> {
     const { patienceMs } = this.#fault;
     if (patienceMs === undefined) return await this.#connection.read(buffer);
@@ -263,7 +263,7 @@ export class Session {
     return await Promise.race([this.#connection.read(buffer), end.promise]).finally(() => clearTimeout(timer));
   }
 
-  /** Sends another message, if the other side leaves TCP open for so long. */
+  /** Sends another message if the peer leaves TCP open for this long. */
   async #remember(ms: number, buffer: Uint8Array): Promise<void> {
     const timer = setTimeout(() => {
       this.#send(REST);

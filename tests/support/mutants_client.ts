@@ -1,4 +1,4 @@
-/** The faults of mutant clients, each with the cases of the lab that have to catch it, and no others. */
+/** The faults of mutant clients, each with exactly the lab cases that must catch it. */
 
 import type { ClientFault } from "./mutant_client.ts";
 import type { Case } from "../../lib/check/case.ts";
@@ -8,39 +8,39 @@ import type { ClientCase } from "../../lib/lab/client_case.ts";
 import { CLIENT_CASES } from "../../lib/lab/client_cases.ts";
 import { MIRROR_CASES } from "../../lib/lab/mirror_cases.ts";
 
-/** A fault, and the cases that catch it. */
+/** A fault with the cases that catch it. */
 export interface ClientMutation extends ClientFault {
-  /** What the client does wrong, in a few words. */
+  /** The client's fault, in a few words. */
   readonly name: string;
-  /** Whether the client is silent where it should not be, so that cases wait. */
+  /** Whether the client is wrongly silent, so that cases wait. */
   readonly isSilent?: boolean;
-  /** The cases that run. */
+  /** The cases to run. */
   readonly cases: readonly ClientCase[];
   /** Whether a case catches it. */
   readonly catches: (id: string) => boolean;
 }
 
-/** Cases that fail nobody, whatever comes: they say what a client chose. */
+/** Cases that no client fails: they report its choice. */
 export const INFORMATIVE: ReadonlySet<string> = new Set([
-  // A message whose close frame has come already is answered or not.
+  // A client may answer a message after its close frame, or not.
   "6455/5.5.1/long-message-then-close",
-  // Nobody has defined what codes from 5000 on mean.
+  // Codes from 5000 on are undefined.
   "6455/7.4/undefined-code-5000",
   "6455/7.4/undefined-code-65535",
-  // Who has ended its half of TCP may get no answer.
+  // A peer that half-closed TCP may get no answer.
   "6455/7.1.1/half-close",
 ]);
 
-/** The client of the tests looks at text once its frame is complete. */
+/** The tests' client checks text once its frame is complete. */
 const INSIDE_FRAME = /fail-fast-inside-frame/;
 
-/** Long messages take long. */
+/** Slow cases. */
 const LONG = /\d(mib|kib)|\/1000-of|8\/bomb|text-1mib|empty-flood/;
 
-/** The cases that most faults run through. */
+/** The cases for most faults. */
 const SHORT = MIRROR_CASES.filter(({ test }) => !INSIDE_FRAME.test(test.id) && !LONG.test(test.id));
 
-/** The cases that a client that keeps every rule passes. */
+/** The cases that a correct client passes. */
 export const RIGHT_CASES = MIRROR_CASES.filter(({ test }) => !INSIDE_FRAME.test(test.id));
 
 const OF_CLIENTS = SHORT.filter((place) => CLIENT_CASES.includes(place));
@@ -76,7 +76,7 @@ type Own = Omit<ClientMutation, "cases"> & Partial<Pick<ClientMutation, "cases">
 
 const keys = counted(16, true);
 
-/** Faults in which masks and keys are not random. */
+/** Faults of randomness in masks and keys. */
 const random: readonly Own[] = [
   { name: "masks with zeros", mask: () => new Uint8Array(4), catches: named("random-masks") },
   { name: "counts its masks up", mask: counted(4, false), catches: named("random-masks") },
@@ -132,12 +132,12 @@ const handshakes: readonly Own[] = [
     name: "loses what comes with the answer",
     ignores: ["early"],
     catches: named("frame-behind-answer"),
-    // Elsewhere the first frame may come so soon that it is read together with the answer.
+    // In other cases one read may return both the answer and the first frame.
     cases: casesOf(/frame-behind-answer$|4\.1\/(bad|no)-accept$/),
   },
 ];
 
-/** Faults at the end of a connection, and of what is long. */
+/** Faults at the end of a connection, and with long data. */
 const ends: readonly Own[] = [
   { name: "answers a frame that was cut", ignores: ["cut-frame"], catches: named("end-inside-frame") },
   { name: "answers a message without its end", ignores: ["cut-message"], catches: named("end-inside-message") },
@@ -148,7 +148,7 @@ const ends: readonly Own[] = [
     catches: named("claimed-length", "length-sign-bit"),
     cases: SHORT,
   },
-  // Where time counts, only the case that is about it runs: elsewhere a busy machine takes as long.
+  // A timing fault runs only its own case: in others, a busy machine is as slow.
   {
     name: "takes the connection for open when TCP does not end behind the close frames",
     forgetsMs: 100,
@@ -191,14 +191,14 @@ const ends: readonly Own[] = [
   },
 ];
 
-/** Faults that cases of text inside a frame catch: the client of the tests has it anyway. */
+/** Faults for cases of text inside a frame: the tests' client always has this one. */
 const inside: readonly Own[] = [{
   name: "looks at text once its frame is complete",
   catches: matching(INSIDE_FRAME),
   cases: casesOf(/fail-fast|valid-1$/),
 }];
 
-/** Faults behind the handshake are those of servers: the session of the mutants has either role. */
+/** After the handshake, clients share the servers' faults: a mutant session has either role. */
 const HANDSHAKE =
   /upgrade|connection|head-pieces|blanks|keep-alive|field|cookie|extension|key|version|host|protocol|method|early/;
 
@@ -211,7 +211,7 @@ const SHARED = SHORT.filter((place) =>
   !OF_CLIENTS.includes(place) && !/deflate|stress/.test(place.test.group) && place.test.level !== "info"
 );
 
-/** There are many cases of text and of close codes: some of them run where the fault has nothing to do with them. */
+/** Unrelated faults run only some of the many cases of text and close codes. */
 function isNear({ group, profile }: Case, caughtBy: RegExp, { isCode }: ClientFault): boolean {
   if (isCode) return group === "close";
   return group !== "utf8" || profile === "quick" || caughtBy.test("6455/8.1/valid-1") ||
@@ -236,7 +236,7 @@ const deflated: readonly Own[] = DEFLATE_MUTATIONS.map(({ name, caughtBy, ...fau
   cases: COMPRESSED,
 })).filter(({ catches }) => COMPRESSED.some(({ test }) => catches(test.id)));
 
-/** All of them. */
+/** All mutations. */
 export const CLIENT_MUTATIONS: readonly ClientMutation[] = [
   ...ends,
   ...random,
