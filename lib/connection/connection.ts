@@ -138,7 +138,7 @@ export interface Connection {
    * queued. Send one message at a time. After an error, close: a part of the message may have gone out.
    *
    * @throws {ConnectionClosedError} If the connection has ended.
-   * @throws {TimeoutError} If the queue does not drain in time.
+   * @throws {TimeoutError} If the queue does not drain in time, or a message over 1 MiB is not compressed in time.
    */
   send(message: Message, options?: WaitOptions): Promise<void>;
   /**

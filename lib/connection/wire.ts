@@ -18,7 +18,7 @@ import {
   RSV1,
   writeHeader,
 } from "../protocol/frame.ts";
-import { kindOf, type Message } from "../protocol/message.ts";
+import { kindOf, type Message, type MessageKind } from "../protocol/message.ts";
 import {
   type CloseOptions,
   type Connection,
@@ -33,9 +33,10 @@ import {
 import { BreachFinder } from "./breach.ts";
 import { nextMaskingKey } from "./masking_key.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
-import { dial, refusedByTls, writeAll } from "../net/dial.ts";
+import { closeQuietly, dial, refusedByTls, writeAll } from "../net/dial.ts";
 import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
+import { deflateInSlices, MAX_WHOLE_BYTES, SendOrder } from "./long_message.ts";
 import { routeTo } from "../net/proxy.ts";
 import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
@@ -131,14 +132,6 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
   }
 }
 
-function closeQuietly(tcp: Deno.Conn): void {
-  try {
-    tcp.close();
-  } catch {
-    // Closed already.
-  }
-}
-
 class WireConnection implements Connection {
   readonly transport = "wire";
   readonly protocol: string;
@@ -157,6 +150,7 @@ class WireConnection implements Connection {
   readonly #onBreach: OpenOptions["onBreach"];
   /** Finds the start of a breach, if a listener wants it. */
   readonly #breach: BreachFinder | undefined;
+  readonly #order = new SendOrder();
   readonly #inbox = new Inbox(() => this.#room?.resolve());
   readonly #end = Promise.withResolvers<CloseRecord>();
   readonly #pings = new Map<string, () => void>();
@@ -197,11 +191,18 @@ class WireConnection implements Connection {
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#inbox.fault) throw this.#inbox.fault;
-    const kind = kindOf(message);
     const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    const isLong = this.#codec !== undefined && plain.byteLength > MAX_WHOLE_BYTES;
+    await this.#order.run(isLong, () => this.#sendNow(kindOf(message), plain, options), options);
+  }
+
+  async #sendNow(kind: MessageKind, plain: Uint8Array<ArrayBuffer>, options: WaitOptions): Promise<void> {
     const codec = !this.#record && this.#codec?.isWorth(plain.byteLength) ? this.#codec : undefined;
+    const check = () => {
+      if (this.#record) throw new ConnectionClosedError(this.#record);
+    };
     // Fragmentation comes after compression (RFC 7692 section 6.1).
-    const payload = codec?.deflateWhole(plain) ?? plain;
+    const payload = codec ? await deflateInSlices(codec, plain, { ...options, check }) : plain;
     if (codec) this.#traceMessage("out", OPCODE[kind], plain);
     let at = 0;
     do {

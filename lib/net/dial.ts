@@ -259,3 +259,27 @@ export async function writeAll(
 ): Promise<void> {
   for (let at = 0; at < bytes.byteLength;) at += await connection.write(bytes.subarray(at));
 }
+
+/**
+ * Closes a connection, unless it is closed.
+ *
+ * @param conn The connection.
+ *
+ * @example
+ * ```ts
+ * import { closeQuietly } from "./dial.ts";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const conn = await Deno.connect({ hostname: "127.0.0.1", port: (listener.addr as Deno.NetAddr).port });
+ * closeQuietly(conn);
+ * closeQuietly(conn);
+ * listener.close();
+ * ```
+ */
+export function closeQuietly(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // Closed already.
+  }
+}

@@ -16,6 +16,12 @@ export const MAX_WORK = 1024;
 /** So much work is done before the runtime has to ask the system what has happened: 8,192 frames, or 4 MiB; a few milliseconds. */
 export const MAX_PERIOD_WORK = 8 * MAX_WORK;
 
+/** The same while light connections have others that queue beside them: 2,048 frames, or 1 MiB; about a millisecond. */
+export const SHORT_PERIOD_WORK = 2 * MAX_WORK;
+
+/** Periods stay short for so many behind the last read of a light connection: 64. */
+const SHORT_PERIODS = 64;
+
 /** Whoever does less work than this at once is light, in frames: 64, or 32 KiB. */
 export const LIGHT_WORK = 64;
 
@@ -138,7 +144,7 @@ interface Waiting {
  *
  * The work of all is bounded as well: 1,000 connections whose first bytes inflate to 128 KiB would otherwise be served in a row.
  * Once as much was done as a period has, each waits before its next read is taken. Those who were light for a while may go on until
- * twice as much was done, and come first.
+ * twice as much was done, and come first. Periods are short while such light connections are there and others queue.
  *
  * With more than 64 connections, each is served once a round: who was served waits until all others were that had anything to be
  * served. The runtime would not do this by itself. Of 500 busy connections it serves 128, and then the same 128 again if their next
@@ -174,6 +180,9 @@ export class Turns {
   /** The work that was done since the system was asked last, in frames, and whether it will be asked again. */
   #periodWork = 0;
   #isPeriod = false;
+  /** Most work of this period, and how many periods from now on may be short. */
+  #periodLimit = MAX_PERIOD_WORK;
+  #shortPeriods = 0;
 
   /** One more connection reads. */
   enter(): void {
@@ -197,7 +206,7 @@ export class Turns {
    */
   spend(work: number): void {
     this.#periodWork += work;
-    if (this.#periodWork >= MAX_PERIOD_WORK && !this.#isPeriod) this.#repeatPeriods();
+    if (this.#periodWork >= this.#periodLimit && !this.#isPeriod) this.#repeatPeriods();
   }
 
   /**
@@ -223,7 +232,7 @@ export class Turns {
   }
 
   #isSpent(standing: Standing): boolean {
-    return this.#periodWork >= (standing === "light" ? 2 : 1) * MAX_PERIOD_WORK;
+    return this.#periodWork >= (standing === "light" ? 2 : 1) * this.#periodLimit;
   }
 
   /**
@@ -235,6 +244,7 @@ export class Turns {
    * @returns When it may begin; `undefined` if at once. From {@linkcode MAX_WORK} on it queues.
    */
   next(work: number, standing: Standing = "heavy"): Promise<void> | undefined {
+    if (standing === "light") this.#shortPeriods = SHORT_PERIODS;
     if (work >= MAX_WORK) return this.#queueUp(standing === "light" ? LIGHT_WORK : work, standing);
     if (this.#connections <= FAIR_CONNECTIONS) return undefined;
     this.#served++;
@@ -274,7 +284,7 @@ export class Turns {
 
   /** Gives all that have done much work as much of a period as there is, in turn. */
   #queueUp(work: number, standing: Standing): Promise<void> | undefined {
-    if (this.#waiting === 0 && this.#periodWork < MAX_PERIOD_WORK) return undefined;
+    if (this.#waiting === 0 && this.#periodWork < this.#periodLimit) return undefined;
     return this.#wait(work, standing);
   }
 
@@ -294,9 +304,12 @@ export class Turns {
     do {
       await untilEvents();
       this.#periodWork = 0;
+      const isMixed = newcomers.length + heavy.length > 0;
+      // An ask of the system takes a fifth of a short period: only light connections beside others are worth it.
+      this.#periodLimit = isMixed && this.#shortPeriods-- > 0 ? SHORT_PERIOD_WORK : MAX_PERIOD_WORK;
       // A round would last until all who queue have had their turn: whoever is light has not to wait for so long.
-      if (newcomers.length + heavy.length > 0) this.#endRound();
-      for (let work = 0; work < MAX_PERIOD_WORK && this.#waiting > 0;) {
+      if (isMixed) this.#endRound();
+      for (let work = 0; work < this.#periodLimit && this.#waiting > 0;) {
         // The newest comes first: of too many, those who have waited longest would give up anyway.
         for (const next of light.length > 0 ? [light.shift()] : [newcomers.pop(), heavy.shift()]) {
           work += next?.work ?? 0;

@@ -163,6 +163,9 @@ export function engineCount(): number {
   return Engine.count;
 }
 
+/** Takes bytes that are good only until it returns. */
+type Take = (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void;
+
 /** Engines that wait for a message, by kind. */
 const spare = new Map<string, Engine[]>();
 
@@ -320,11 +323,7 @@ export class MessageDeflate implements MessageInflater {
   }
 
   /** Inflates the next bytes of a message; see {@linkcode MessageInflater.inflate}. */
-  inflate(
-    piece: Uint8Array<ArrayBuffer>,
-    isLast: boolean,
-    take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
-  ): void {
+  inflate(piece: Uint8Array<ArrayBuffer>, isLast: boolean, take: Take): void {
     // An engine that is made now would never be closed.
     if (this.#isReleased) throw broken("the connection is over");
     let kept = piece.byteLength > 0 ? this.#inflatePart(piece, 0, 0, take) : 0;
@@ -343,12 +342,7 @@ export class MessageDeflate implements MessageInflater {
    * @param kept How much has come out before, and was not handed on.
    * @returns The same behind this part.
    */
-  #inflatePart(
-    part: Uint8Array<ArrayBuffer>,
-    spareBytes: number,
-    kept: number,
-    take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
-  ): number {
+  #inflatePart(part: Uint8Array<ArrayBuffer>, spareBytes: number, kept: number, take: Take): number {
     const { maxMessageBytes, maxInflateRatio = Infinity } = this.#options;
     const engine = this.#inflater.use();
     let left = part.byteLength;
@@ -390,11 +384,7 @@ export class MessageDeflate implements MessageInflater {
    * @param final Whether the message ends with them.
    * @param take Takes what comes out, at once: pieces that are good only until it returns, the last piece of a message `final`.
    */
-  deflate(
-    bytes: Uint8Array<ArrayBuffer>,
-    final: boolean,
-    take: (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void,
-  ): void {
+  deflate(bytes: Uint8Array<ArrayBuffer>, final: boolean, take: Take): void {
     const engine = this.#deflater.use();
     const flush = final ? Z_SYNC_FLUSH : Z_NO_FLUSH;
     let left = bytes.byteLength;
@@ -429,11 +419,16 @@ export class MessageDeflate implements MessageInflater {
     return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
   }
 
+  /** Gives up the message that is being compressed, and frees its engine: the next message begins without a context. */
+  abandon(): void {
+    this.#deflating?.release();
+  }
+
   /** Closes the engines: neither direction can go on. */
   release(): void {
     this.#isReleased = true;
     this.#inflating?.release();
-    this.#deflating?.release();
+    this.abandon();
   }
 }
 

@@ -7,6 +7,7 @@ import {
   MAX_PERIOD_WORK,
   MAX_WORK,
   Pace,
+  SHORT_PERIOD_WORK,
   type Standing,
   Turns,
   untilEvents,
@@ -211,6 +212,31 @@ Deno.test("Turns.next() lets nobody wait for a round, while others queue", async
   const queued = Array.from({ length: 100 }, () => turns.before(paceOf("heavy")));
   await within(round ?? Promise.reject(new Error("No round")), "round", WAIT);
   await within(Promise.all(queued), "turns", WAIT);
+});
+
+Deno.test("Turns has short periods from a light read on, while others queue, and long ones 64 periods later", async () => {
+  const periods = async (isLightHere: boolean) => {
+    const turns = new Turns();
+    if (isLightHere) turns.next(1, "light");
+    turns.spend(MAX_PERIOD_WORK);
+    const works: number[] = [];
+    let isOn = false;
+    await within(
+      Promise.all(Array.from({ length: 64 * 2 + 8 }, async () => {
+        await turns.before(paceOf("heavy"));
+        if (!isOn) setImmediate(() => isOn = false);
+        if (!isOn) works.push(0);
+        isOn = true;
+        works.push((works.pop() ?? 0) + MAX_WORK);
+      })),
+      "turns",
+      WAIT,
+    );
+    return works;
+  };
+  assertEquals([SHORT_PERIOD_WORK, MAX_PERIOD_WORK], [2048, 8192]);
+  assertEquals(await periods(false), new Array(17).fill(MAX_PERIOD_WORK));
+  assertEquals(await periods(true), [...new Array(64).fill(SHORT_PERIOD_WORK), MAX_PERIOD_WORK]);
 });
 
 Deno.test("Turns.again() lets who has a turn wait again, when those before have done more than was expected", async () => {
