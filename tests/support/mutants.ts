@@ -52,7 +52,7 @@ const NOT_EMPTY = new RegExp(`^(?!.*(length-0-|empty-text|1000-of-0-)).*(${ECHO.
 const NOT_UTF8 =
   /8\.1\/(surrogate|fail-fast|first-beyond|last-beyond|continuation|lonely|cut|impossible|overlong|border-5)|prefix-(1|3|4|6|8|10)$|close-frame-1007/;
 
-/** Cases that break a rule: a failure is due. */
+/** Cases that require a failed connection. */
 const FAILS =
   /5\.1\/mask|5\.2\/(rsv|opcode|length-(not|sign))|5\.5\/p[io]ng|5\.4\/(fragmented|ping-without|stray|restart)|5\.5\.1\/(one-byte|reason-(124|bad|cut))|bad-code|close-frame-100/;
 
