@@ -94,7 +94,8 @@ function closedFields(event: EchoClosed) {
     error: detail,
     messages,
     bytes,
-    ms,
+    // Whole microseconds: more digits are noise.
+    ms: Math.round(1000 * ms) / 1000,
     initiator,
     end,
     tcp,

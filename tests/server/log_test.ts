@@ -71,6 +71,11 @@ for (
   });
 }
 
+Deno.test("logLine() rounds a duration to microseconds", () => {
+  const line = logLine("json", { ...CLOSED, ms: 5.392335000000003 }, TIME);
+  assertEquals(JSON.parse(line ?? "").ms, 5.392);
+});
+
 /** The fields of an event in the log; at an end, `sent` is the server's close frame if it closed first. */
 function fieldsOf(event: ServerEvent) {
   if (event.type !== "closed") return event;
