@@ -88,7 +88,7 @@ export interface StartLabOptions extends ServeLabOptions {
   silenceMs?: number;
   /** The cases that harnesses count: all by default, or Autobahn's, whose handshakes all succeed. */
   cases?: CaseSet;
-  /** Told of the results when a client asks for reports, which waits for it. It must not throw. */
+  /** Receives the results before a client gets its reports. It must not throw. */
   onReports?: (reports: readonly CheckReport[]) => Promise<void>;
 }
 

@@ -1,38 +1,38 @@
 /**
- * How an end compresses, and the bounds of it, for those who do not need zlib itself.
+ * Options and bounds of compression, apart from zlib itself.
  *
  * @module
  */
 
 import type { DeflateDirection } from "../protocol/deflate.ts";
 
-/** The ratio above which a message is a bomb unless told otherwise: 256 times its compressed size; zlib reaches 1,032. */
+/** Default ratio above which a message is a bomb: 256 times its compressed size; zlib reaches 1,032. */
 export const DEFAULT_MAX_INFLATE_RATIO = 256;
 
 /** Messages below this size, in bytes, are never bombs: 1 MiB. */
 export const MIN_BOMB_BYTES = 1024 * 1024;
 
-/** A message below this size is not compressed without takeover unless told otherwise, in bytes: 1 KiB. */
+/** Default size below which a message is not compressed without takeover, in bytes: 1 KiB. */
 export const DEFAULT_DEFLATE_THRESHOLD_BYTES = 1024;
 
 /**
- * The work of an engine, in bytes that are relayed as they are, which take 1 ns each: measured with zeros, JSON, digits and noise,
- * at level 3, inflated and compressed again. Noise takes the longest for a byte that comes in, zeros for one that comes out.
+ * Work of an engine for an inflated byte, in plainly relayed bytes of 1 ns each: measured with zeros, JSON, digits and noise, at
+ * level 3, inflated and compressed again. Noise costs most per incoming byte, zeros per inflated one.
  */
 export const COST_OF_INFLATED_BYTE = 2;
-/** The same for a byte that comes in, compressed. */
+/** The same for an incoming compressed byte. */
 export const COST_OF_COMPRESSED_BYTE = 24;
 
-/** The work of making an engine, in the same bytes: 7 to 95 microseconds. */
+/** Work of making an engine, in the same bytes: 7 to 95 microseconds. */
 export const COST_OF_ENGINE = 64 * 1024;
 
-/** Has the memory for compressors. */
+/** The memory for compressors. */
 export interface EngineBudget {
-  /** Whether little is left. */
+  /** Whether little memory is left. */
   readonly isTight: boolean;
-  /** Reserves bytes, if they are left. */
+  /** Reserves bytes, if enough are left. */
   reserve(bytes: number): boolean;
-  /** Gives bytes back that were reserved. */
+  /** Returns reserved bytes. */
   giveBack(bytes: number): void;
 }
 
@@ -44,17 +44,17 @@ export interface MessageDeflateOptions {
   readonly memoryLevel?: number | undefined;
   /** A message below this size is not compressed without takeover, in bytes; 1 KiB by default. */
   readonly thresholdBytes?: number | undefined;
-  /** How this end compresses. */
+  /** Parameters of this end's compressor. */
   readonly own: DeflateDirection;
-  /** How the peer compresses. */
+  /** Parameters of the peer's compressor. */
   readonly peer: DeflateDirection;
-  /** Not more than one byte beyond this comes out of a message. */
+  /** Inflating stops one byte beyond this. */
   readonly maxMessageBytes: number;
   /** Above this ratio a message over 1 MiB is a bomb; without limit by default. */
   readonly maxInflateRatio?: number | undefined;
   /**
-   * Has the memory for a compressor that stays between messages. Where it has none, messages do not refer back: nobody has to be
-   * told. Without limit by default.
+   * The memory for a compressor that stays between messages. Without memory, messages do not refer back, which the peer need not
+   * know. No limit by default.
    */
   readonly budget?: EngineBudget | undefined;
 }

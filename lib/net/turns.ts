@@ -1,38 +1,38 @@
 /**
- * Fairness between the connections of a server, and towards its timers and those who come.
+ * Fairness between the connections of a server, its timers and new connections.
  *
  * @module
  */
 
-/** Up to this many connections the runtime serves all in one turn of its event loop, and nobody has to queue: 64. */
+/** Up to this many connections, one turn of the event loop serves all, and none has to queue: 64. */
 const FAIR_CONNECTIONS = 64;
 
-/** So many bytes are as much work as one frame: 512. */
+/** Bytes that cost as much as one frame: 512. */
 const BYTES_OF_WORK = 512;
 
-/** After so much work a connection queues: 1,024 frames, or 512 KiB. */
+/** A connection queues after this much work: 1,024 frames, or 512 KiB. */
 export const MAX_WORK = 1024;
 
-/** So much work is done before the runtime has to ask the system what has happened: 8,192 frames, or 4 MiB; a few milliseconds. */
+/** Work of one period, between two asks of the system for events: 8,192 frames, or 4 MiB; a few milliseconds. */
 export const MAX_PERIOD_WORK = 8 * MAX_WORK;
 
-/** The same while light connections have others that queue beside them: 2,048 frames, or 1 MiB; about a millisecond. */
+/** Work of a short period, while heavy connections queue beside light ones: 2,048 frames, or 1 MiB; about a millisecond. */
 export const SHORT_PERIOD_WORK = 2 * MAX_WORK;
 
-/** Periods stay short for so many behind the last read of a light connection: 64. */
+/** Periods that stay short after the last read of a light connection: 64. */
 const SHORT_PERIODS = 64;
 
-/** Whoever does less work than this at once is light, in frames: 64, or 32 KiB. */
+/** A read with less work than this is light, in frames: 64, or 32 KiB. */
 export const LIGHT_WORK = 64;
 
-/** Whoever was light for so many reads in a row is taken for light until it is not: 8. */
+/** Light reads in a row that make a connection light, until a heavy one: 8. */
 const MIN_LIGHT_READS = 8;
 
-/** How much work a connection does as a rule: `new` ones have not shown it. */
+/** The usual work of a connection; not yet known if `new`. */
 export type Standing = "light" | "new" | "heavy";
 
 /**
- * Follows how much work each read of a connection is.
+ * Tracks the work of each read of a connection.
  *
  * @example
  * ```ts
@@ -55,18 +55,18 @@ export class Pace {
   #work = 0;
   #wasHeavy = false;
 
-  /** How much its next work is taken for, in frames: as much as its last read, or {@linkcode MAX_WORK} before its first. */
+  /** Expected work of the next read, in frames: that of the last one, or {@linkcode MAX_WORK} before the first. */
   expectedWork = MAX_WORK;
 
-  /** How much it does as a rule. */
+  /** The usual work of the connection. */
   get standing(): Standing {
     return this.#lightReads >= MIN_LIGHT_READS ? "light" : this.#wasHeavy ? "heavy" : "new";
   }
 
   /**
-   * Takes account of work that a part of a read was.
+   * Adds work to the present read.
    *
-   * @param work How much, in frames.
+   * @param work The work, in frames.
    */
   onWork(work: number): void {
     this.#work += work;
@@ -76,7 +76,7 @@ export class Pace {
     this.#wasHeavy = true;
   }
 
-  /** The read has ended. */
+  /** Ends the present read. */
   onEnd(): void {
     if (this.#work < LIGHT_WORK) this.#lightReads++;
     this.expectedWork = Math.min(MAX_WORK, Math.max(this.#work, LIGHT_WORK));
@@ -85,18 +85,18 @@ export class Pace {
 }
 
 /**
- * The runtime completes so many reads, or so many writes, in one turn of its event loop: 128. It comes back to the others only
- * when it has asked the system again, and then behind those for whom bytes have arrived since.
+ * The runtime completes at most this many reads, or writes, in one turn of its event loop: 128. The others have to wait until the
+ * runtime has asked the system again, and then come after connections with new bytes.
  */
 const TURN_COMPLETIONS = 128;
 
-/** After so many turns of its event loop the runtime has asked the system what has happened: 61, and some more. */
+/** After this many turns of its event loop the runtime has asked the system for events: 61, and some more. */
 const EVENT_TURNS = 64;
 
 /**
- * Estimates what bytes cost beside their frames.
+ * Estimates the cost of bytes beside their frames.
  *
- * @param bytes How many bytes are read and written.
+ * @param bytes The number of bytes read and written.
  * @returns The work, in frames.
  *
  * @example
@@ -112,9 +112,8 @@ export function workOfBytes(bytes: number): number {
 }
 
 /**
- * Goes through so many turns of the event loop that the runtime has asked the system what has happened: timers that are due,
- * signals, bytes and connections that have arrived. As long as there is anything to do it asks only once in 61 turns, so that
- * one `setImmediate` is not enough. Takes about 200 microseconds.
+ * Yields until the runtime has asked the system for events: due timers, signals, bytes, new connections. A busy runtime asks only
+ * once in 61 turns of its event loop, so one `setImmediate` is not enough. Takes about 200 microseconds.
  *
  * @example
  * ```ts
@@ -131,26 +130,26 @@ export function untilEvents(): Promise<void> {
   return promise;
 }
 
-/** Who waits for a turn. */
+/** A connection in a queue. */
 interface Waiting {
   readonly work: number;
   readonly goOn: () => void;
 }
 
 /**
- * Turns for the reads of a server. A read whose bytes are there already completes at once, so that the loop of one busy
- * connection would keep timers, new connections and everybody else from running. Whoever has done much work therefore
- * queues, and in each turn of the event loop only so much work goes on.
+ * Turns for the reads of a server. A read of bytes that are already there completes at once, so the loop of one busy connection
+ * would starve timers, new connections and all other peers. A connection therefore queues after much work, and one turn of the
+ * event loop does a bounded amount of it.
  *
- * The work of all is bounded as well: 1,000 connections whose first bytes inflate to 128 KiB would otherwise be served in a row.
- * Once as much was done as a period has, each waits before its next read is taken. Those who were light for a while may go on until
- * twice as much was done, and come first. Periods are short while such light connections are there and others queue.
+ * A period bounds the work of all connections together: otherwise 1,000 connections whose first bytes inflate to 128 KiB each
+ * would run in a row. Once the work of a period is done, each connection waits before its next read. Light connections may use
+ * twice a period, and come first. Periods are short while heavy connections queue beside light ones.
  *
- * With more than 64 connections, each is served once a round: who was served waits until all others were that had anything to be
- * served. The runtime would not do this by itself. Of 500 busy connections it serves 128, and then the same 128 again if their next
- * messages have arrived: the round therefore goes on until the runtime has asked the system and nobody is left. The most served of
- * 500 connections then gets 1.02 to 1.1 times as much as the least, instead of 4 to 27 times, and the p99 is 2 times the median
- * instead of 50 (20 B and 1 KiB).
+ * With more than 64 connections, a round serves each connection once: a served connection waits for all others with pending bytes.
+ * The runtime alone is not fair. Of 500 busy connections it serves 128, and then the same 128 again if their next messages have
+ * arrived. A round therefore lasts until the runtime has asked the system and no connection is left. The most served of 500
+ * connections then gets 1.02 to 1.1 times as much as the least, instead of 4 to 27 times, and the p99 is 2 times the median instead
+ * of 50 (20 B and 1 KiB).
  *
  * @example
  * ```ts
@@ -161,7 +160,7 @@ interface Waiting {
  * turns.enter();
  * turns.spend(MAX_WORK);
  * assertEquals(turns.next(MAX_WORK), undefined);
- * // This much is all there is for now.
+ * // The period has no more.
  * turns.spend(MAX_PERIOD_WORK);
  * await turns.next(MAX_WORK);
  * turns.leave();
@@ -169,40 +168,40 @@ interface Waiting {
  */
 export class Turns {
   #connections = 0;
-  /** The end of the round, how many wait for it, and whether it is looked for. */
+  /** The end of the round, the connections that wait for it, and whether a round is under way. */
   #round = Promise.withResolvers<void>();
   #served = 0;
   #isRound = false;
-  /** The reads that have come, and the connections that were served, in this turn of the event loop. */
+  /** Completed reads, and served connections, in this turn of the event loop. */
   #turnReads = 0;
   #turnServed = 0;
   readonly #queues: Record<Standing, Waiting[]> = { light: [], new: [], heavy: [] };
-  /** The work that was done since the system was asked last, in frames, and whether it will be asked again. */
+  /** Work of the present period, in frames, and whether a next period will begin. */
   #periodWork = 0;
   #isPeriod = false;
-  /** Most work of this period, and how many periods from now on may be short. */
+  /** Limit of the present period, and the number of short periods left. */
   #periodLimit = MAX_PERIOD_WORK;
   #shortPeriods = 0;
 
-  /** One more connection reads. */
+  /** Adds a connection. */
   enter(): void {
     this.#connections++;
   }
 
-  /** One connection less reads. */
+  /** Removes a connection. */
   leave(): void {
     this.#connections--;
   }
 
-  /** A read has come. */
+  /** Counts a completed read. */
   onRead(): void {
     this.#turnReads++;
   }
 
   /**
-   * Counts work that was done.
+   * Counts work.
    *
-   * @param work How much, in frames.
+   * @param work The work, in frames.
    */
   spend(work: number): void {
     this.#periodWork += work;
@@ -210,10 +209,10 @@ export class Turns {
   }
 
   /**
-   * Queues for work of which nobody knows how much it is, if much was done by all since the system was asked last.
+   * Queues for work of unknown size, if the period is spent.
    *
-   * @param pace How much work the connection does as a rule.
-   * @returns When it may begin; `undefined` if at once.
+   * @param pace The usual and the expected work of the connection.
+   * @returns Resolves when the work may begin; `undefined` if at once.
    */
   before({ standing, expectedWork }: Pick<Pace, "standing" | "expectedWork">): Promise<void> | undefined {
     const isFree = standing === "light" || this.#waiting === 0;
@@ -221,11 +220,10 @@ export class Turns {
   }
 
   /**
-   * Looks whether a turn that has come is still there, just before the work: those who came before may have done more than was
-   * expected of them.
+   * Checks a turn again just before the work: earlier connections may have done more than expected.
    *
    * @param pace As for {@linkcode Turns.before}.
-   * @returns When it may begin; `undefined` if at once.
+   * @returns Resolves when the work may begin; `undefined` if at once.
    */
   again({ standing, expectedWork }: Pick<Pace, "standing" | "expectedWork">): Promise<void> | undefined {
     return this.#isSpent(standing) ? this.#wait(expectedWork, standing, true) : undefined;
@@ -236,12 +234,12 @@ export class Turns {
   }
 
   /**
-   * Queues for the next read, when all that went out for the last one is written.
+   * Queues for the next read, once the answers to the last one are written.
    *
-   * @param work How much work was done since the connection has last queued, in frames: see {@linkcode workOfBytes}. All of it
-   * has been counted by {@linkcode Turns.spend}.
-   * @param standing How much it does as a rule: those who are light come first.
-   * @returns When it may begin; `undefined` if at once. From {@linkcode MAX_WORK} on it queues.
+   * @param work Work since the connection last queued, in frames: see {@linkcode workOfBytes}. {@linkcode Turns.spend} has already
+   * counted this work. From {@linkcode MAX_WORK} on the connection queues.
+   * @param standing The usual work of the connection: light ones come first.
+   * @returns Resolves when the read may begin; `undefined` if at once.
    */
   next(work: number, standing: Standing = "heavy"): Promise<void> | undefined {
     if (standing === "light") this.#shortPeriods = SHORT_PERIODS;
@@ -255,10 +253,10 @@ export class Turns {
   }
 
   /**
-   * Queues for the work of a connection that begins: in turn with those that have had one, so that neither keep the others out.
+   * Queues for the work of a new connection, in turn with older ones, so that neither kind starves the other.
    *
-   * @param work How much it will be, in frames.
-   * @returns When it may begin; `undefined` if at once.
+   * @param work The expected work, in frames.
+   * @returns Resolves when the work may begin; `undefined` if at once.
    */
   first(work: number): Promise<void> | undefined {
     this.spend(work);
@@ -282,7 +280,7 @@ export class Turns {
     this.#round = Promise.withResolvers();
   }
 
-  /** Gives all that have done much work as much of a period as there is, in turn. */
+  /** Queues if the period is spent, or others queue already. */
   #queueUp(work: number, standing: Standing): Promise<void> | undefined {
     if (this.#waiting === 0 && this.#periodWork < this.#periodLimit) return undefined;
     return this.#wait(work, standing);
@@ -305,12 +303,12 @@ export class Turns {
       await untilEvents();
       this.#periodWork = 0;
       const isMixed = newcomers.length + heavy.length > 0;
-      // An ask of the system takes a fifth of a short period: only light connections beside others are worth it.
+      // Asking the system costs a fifth of a short period, so only light connections justify one.
       this.#periodLimit = isMixed && this.#shortPeriods-- > 0 ? SHORT_PERIOD_WORK : MAX_PERIOD_WORK;
-      // A round would last until all who queue have had their turn: whoever is light has not to wait for so long.
+      // Light connections must not wait for all queued ones, as they would until the end of the round.
       if (isMixed) this.#endRound();
       for (let work = 0; work < this.#periodLimit && this.#waiting > 0;) {
-        // The newest comes first: of too many, those who have waited longest would give up anyway.
+        // The newest comes first: of too many, the oldest would give up anyway.
         for (const next of light.length > 0 ? [light.shift()] : [newcomers.pop(), heavy.shift()]) {
           work += next?.work ?? 0;
           next?.goOn();

@@ -2,7 +2,7 @@
  * Compression of messages (RFC 7692 section 7.2) by the zlib of the runtime. No other file knows zlib.
  *
  * The engines of `node:zlib` run here without their streams: a call compresses or inflates at once, so that messages keep their
- * order, nothing waits, and nothing is left behind when a connection goes. Microseconds for a JSON text of 200 B, 1 KiB and
+ * order, nothing waits, and a closed connection leaves nothing behind. Microseconds for a JSON text of 200 B, 1 KiB and
  * 16 KiB, 12 bits of window, memory level 5, level 6, in Deno 2.9.6, every candidate with takeover:
  *
  * | candidate                              | deflate         | inflate         | output is bounded |
@@ -33,23 +33,23 @@ import { tooBig } from "../protocol/assembler.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import { concatBytes } from "../protocol/message.ts";
 
-/** What comes out of an engine at once, in bytes: 64 KiB. */
+/** Output of one engine call, in bytes: 64 KiB. */
 const OUTPUT_BYTES = 64 * 1024;
 
-/** All engines of a direction share the memory: each call ends before the next. What is inflated may be compressed at once. */
+/** All engines of a direction share the memory: each call ends before the next. Inflated bytes may be compressed at once. */
 const inflated = new Uint8Array(OUTPUT_BYTES);
 const deflated = new Uint8Array(OUTPUT_BYTES);
 
-/** The end of a message that a sender leaves out (RFC 7692 section 7.2.1), and a byte that has to be left over. */
+/** The end of a message that a sender leaves out (RFC 7692 section 7.2.1), and one byte that must remain unread. */
 const TAIL = Uint8Array.of(0x00, 0x00, 0xff, 0xff, 0x00);
 const TAIL_BYTES = 4;
 
-/** Engines without a message are kept for the next one, of each kind so many: 8. */
+/** Idle engines kept for the next message, of each kind: 8. */
 const MAX_SPARE_ENGINES = 8;
 
 let loaded: typeof import("node:zlib") | undefined;
 
-/** Loads zlib at its first use: the first module of Node takes as long as the whole start of a program without one. */
+/** Loads zlib at its first use: the first module of Node doubles the start time of a program. */
 function zlib(): typeof import("node:zlib") {
   return loaded ??= globalThis.process.getBuiltinModule("node:zlib");
 }
@@ -75,15 +75,15 @@ function isHandle(value: unknown): value is ZlibHandle {
     ["writeSync", "reset", "close"].every((name) => typeof Reflect.get(value, name) === "function");
 }
 
-/** One engine: a compressor, or what inflates. */
+/** One engine: a compressor or an inflater. */
 class Engine {
-  /** How many exist. */
+  /** The number of open engines. */
   static count = 0;
-  /** What is wrong with what was put in; empty if nothing is. */
+  /** The fault of the input; empty without one. */
   problem = "";
   readonly #handle: ZlibHandle;
   readonly #output: Uint8Array;
-  /** Where the engine says how much room and how much input is left. */
+  /** The engine's counts of room and input left. */
   readonly #left: Uint32Array;
 
   constructor(stream: object, output: Uint8Array) {
@@ -96,12 +96,12 @@ class Engine {
     Engine.count++;
   }
 
-  /** How much of the room the last write has left. */
+  /** Room that the last write left. */
   get roomLeft(): number {
     return this.#left[0] ?? 0;
   }
 
-  /** How much of the input the last write has left. */
+  /** Input that the last write left. */
   get inputLeft(): number {
     return this.#left[1] ?? 0;
   }
@@ -124,7 +124,7 @@ class Engine {
 /**
  * Says whether the zlib of this runtime can be used.
  *
- * @returns Whether it can; if not, nothing may be offered or accepted.
+ * @returns Whether it can; otherwise neither end may offer or accept compression.
  *
  * @example
  * ```ts
@@ -143,13 +143,13 @@ export function canCompress(): boolean {
   }
 }
 
-/** The streams are never used: their buffers are as small as they can be. */
+/** The streams stay unused, so their buffers are minimal. */
 const MIN_CHUNK_BYTES = 64;
 
 /**
  * Counts the engines that hold memory.
  *
- * @returns How many belong to connections or wait for a message.
+ * @returns The engines of connections, and idle ones.
  *
  * @example
  * ```ts
@@ -163,13 +163,13 @@ export function engineCount(): number {
   return Engine.count;
 }
 
-/** Takes bytes that are good only until it returns. */
+/** Receives bytes that are valid only during the call. */
 type Take = (bytes: Uint8Array<ArrayBuffer>, final: boolean) => void;
 
-/** Engines that wait for a message, by kind. */
+/** Idle engines, by kind. */
 const spare = new Map<string, Engine[]>();
 
-/** Where a connection gets an engine for a message, and what becomes of the engine behind the message. */
+/** One direction of a connection: gets an engine for a message, and keeps or returns the engine afterwards. */
 class EngineSlot {
   readonly #kind: string;
   readonly #takeover: boolean;
@@ -178,7 +178,7 @@ class EngineSlot {
   readonly #budget: EngineBudget | undefined;
   #isReserved = false;
   #engine: Engine | undefined;
-  /** How many were made for it since somebody asked. */
+  /** Engines made since the last count. */
   #made = 0;
 
   constructor(kind: string, takeover: boolean, bytes: number, make: () => Engine, budget?: EngineBudget) {
@@ -189,19 +189,19 @@ class EngineSlot {
     this.#budget = budget;
   }
 
-  /** How much memory the engine takes that is not reserved, in bytes; 0 without one. */
+  /** Unreserved memory of the engine, in bytes; 0 without one. */
   get heldBytes(): number {
     return this.#engine === undefined || this.#isReserved ? 0 : this.#bytes;
   }
 
-  /** Whether the engine stays behind its message: with takeover, as long as there is memory. */
+  /** Whether the engine stays after its message: with takeover, as long as there is memory. */
   get stays(): boolean {
     if (!this.#takeover || this.#budget === undefined || this.#isReserved) return this.#takeover;
     this.#isReserved = !this.#budget.isTight && this.#budget.reserve(this.#bytes);
     return this.#isReserved;
   }
 
-  /** The engine for the message under way. */
+  /** The engine for the present message. */
   use(): Engine {
     this.#engine ??= spare.get(this.#kind)?.pop();
     if (this.#engine) return this.#engine;
@@ -209,14 +209,14 @@ class EngineSlot {
     return this.#engine = this.#make();
   }
 
-  /** How many engines were made since the last call. */
+  /** Engines made since the last call. */
   takeMade(): number {
     const made = this.#made;
     this.#made = 0;
     return made;
   }
 
-  /** The message has ended. An engine that does not stay serves whoever needs one next. */
+  /** Ends the message. An engine that does not stay serves the next message of any connection. */
   rest(): void {
     if (this.#engine === undefined || this.stays) return;
     const engines = spare.get(this.#kind) ?? [];
@@ -237,7 +237,7 @@ class EngineSlot {
 
 /**
  * Compresses and inflates the messages of one connection. Engines are made with the first message of their direction. Without
- * takeover they go when the message ends, and are shared by all connections.
+ * takeover all connections share them, message by message.
  *
  * @example
  * ```ts
@@ -257,26 +257,26 @@ class EngineSlot {
  */
 export class MessageDeflate implements MessageInflater {
   readonly #options: MessageDeflateOptions;
-  // Made when they are needed: many connections are silent.
+  // Made on demand: many connections stay silent.
   #inflating: EngineSlot | undefined;
   #deflating: EngineSlot | undefined;
-  /** What the message under way had on the wire so far, and what has come out of it, in bytes. */
+  /** Bytes of the present message on the wire so far, and bytes inflated from them. */
   #taken = 0;
   #made = 0;
-  /** The work since it was last taken. */
+  /** Work since the last call of `takeCost()`. */
   #cost = 0;
   #isReleased = false;
 
   /**
    * Begins without any engine.
    *
-   * @param options What was negotiated, and the limits.
+   * @param options The negotiated parameters, and the limits.
    */
   constructor(options: MessageDeflateOptions) {
     this.#options = options;
   }
 
-  // As measured: the zlib of the runtime has tables of 15 KiB to inflate, and of 128 KiB to compress, at any memory level.
+  // Measured: the runtime's zlib has tables of 15 KiB to inflate, and of 128 KiB to compress, at any memory level.
   get #inflater(): EngineSlot {
     if (this.#inflating) return this.#inflating;
     const { peer: { takeover, windowBits: bits } } = this.#options;
@@ -295,15 +295,15 @@ export class MessageDeflate implements MessageInflater {
     return this.#deflating = new EngineSlot(kind, takeover, bytes, make, budget);
   }
 
-  /** How much memory the engines take, in bytes, besides what the budget has reserved for them. */
+  /** Memory of the engines, in bytes, beyond the budget's reservation. */
   get heldBytes(): number {
     return (this.#inflating?.heldBytes ?? 0) + (this.#deflating?.heldBytes ?? 0);
   }
 
   /**
-   * Takes account of the work that was done to inflate, and to compress again what came out.
+   * Accounts for the work of inflating, and of compressing the result again.
    *
-   * @returns How much since the last call, as the number of bytes whose relay would take as long.
+   * @returns The work since the last call, as the number of bytes whose relay would take as long.
    */
   takeCost(): number {
     const engines = [this.#inflating, this.#deflating].reduce((sum, slot) => sum + (slot?.takeMade() ?? 0), 0);
@@ -313,7 +313,7 @@ export class MessageDeflate implements MessageInflater {
   }
 
   /**
-   * Says whether a message is worth compressing: with takeover each is, as those behind it may refer to it.
+   * Says whether a message is worth compressing. With takeover each is, as later messages may refer to it.
    *
    * @param bytes The size of the message, in bytes.
    * @returns Whether it is.
@@ -324,11 +324,11 @@ export class MessageDeflate implements MessageInflater {
 
   /** Inflates the next bytes of a message; see {@linkcode MessageInflater.inflate}. */
   inflate(piece: Uint8Array<ArrayBuffer>, isLast: boolean, take: Take): void {
-    // An engine that is made now would never be closed.
+    // Nothing would ever close an engine made now.
     if (this.#isReleased) throw broken("the connection is over");
     let kept = piece.byteLength > 0 ? this.#inflatePart(piece, 0, 0, take) : 0;
     if (!isLast) return kept > 0 ? take(inflated.subarray(0, kept), false) : undefined;
-    // A message without a single byte, which is not even an empty block, is empty.
+    // A message without any byte, not even an empty block, is empty.
     if (this.#taken > 0) kept = this.#inflatePart(TAIL, TAIL.byteLength - TAIL_BYTES, kept, take);
     this.#taken = 0;
     this.#made = 0;
@@ -337,10 +337,10 @@ export class MessageDeflate implements MessageInflater {
   }
 
   /**
-   * Inflates a part. Of the end of a message a byte has to be left over: it is behind the last block.
+   * Inflates a part. At the end of a message one byte must remain unread: it follows the last block.
    *
-   * @param kept How much has come out before, and was not handed on.
-   * @returns The same behind this part.
+   * @param kept Bytes inflated before and not yet passed on.
+   * @returns The same count after this part.
    */
   #inflatePart(part: Uint8Array<ArrayBuffer>, spareBytes: number, kept: number, take: Take): number {
     const { maxMessageBytes, maxInflateRatio = Infinity } = this.#options;
@@ -368,7 +368,7 @@ export class MessageDeflate implements MessageInflater {
         kept = 0;
       } else if (made === 0 && left === wasLeft) {
         if (isAnew) throw broken("no block begins");
-        // The block was marked as the last one: others may follow in the same message (RFC 7692 section 7.2.3.5).
+        // The block was marked as the last one, but others may follow in the same message (RFC 7692 section 7.2.3.5).
         engine.reset();
         isAnew = true;
       } else {
@@ -381,8 +381,8 @@ export class MessageDeflate implements MessageInflater {
    * Compresses the next bytes of a message.
    *
    * @param bytes The bytes.
-   * @param final Whether the message ends with them.
-   * @param take Takes what comes out, at once: pieces that are good only until it returns, the last piece of a message `final`.
+   * @param final Whether they end the message.
+   * @param take Receives the output at once: pieces that are valid only during the call, the last piece of a message `final`.
    */
   deflate(bytes: Uint8Array<ArrayBuffer>, final: boolean, take: Take): void {
     const engine = this.#deflater.use();
@@ -390,7 +390,7 @@ export class MessageDeflate implements MessageInflater {
     let left = bytes.byteLength;
     let end = 0;
     while (true) {
-      // The last bytes of a message are left out, so that as many are held back of all that may be the last.
+      // A sender leaves out the last bytes of a message, so this many bytes are held back until more follow.
       const kept = final ? Math.min(end, TAIL_BYTES) : 0;
       deflated.copyWithin(0, end - kept, end);
       engine.write(flush, bytes, bytes.byteLength - left, left, OUTPUT_BYTES - kept, kept);
@@ -401,7 +401,7 @@ export class MessageDeflate implements MessageInflater {
     }
     if (!final) return end > 0 ? take(deflated.subarray(0, end), false) : undefined;
     this.#deflater.rest();
-    // zlib flushes nothing twice, as for an empty message behind another.
+    // zlib flushes nothing twice: an empty message after another has no output.
     take(end === 0 ? EMPTY_MESSAGE : deflated.subarray(0, end - TAIL_BYTES), true);
   }
 
@@ -409,7 +409,7 @@ export class MessageDeflate implements MessageInflater {
    * Compresses a message.
    *
    * @param message The message.
-   * @returns The same, in memory of its own.
+   * @returns The compressed message, in its own memory.
    */
   deflateWhole(message: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     const parts: Uint8Array[] = [];
@@ -419,12 +419,12 @@ export class MessageDeflate implements MessageInflater {
     return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
   }
 
-  /** Gives up the message that is being compressed, and frees its engine: the next message begins without a context. */
+  /** Abandons the present message and frees the compressor: the next message begins without a context. */
   abandon(): void {
     this.#deflating?.release();
   }
 
-  /** Closes the engines: neither direction can go on. */
+  /** Closes the engines of both directions for good. */
   release(): void {
     this.#isReleased = true;
     this.#inflating?.release();
