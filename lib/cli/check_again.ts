@@ -6,8 +6,7 @@
 
 import { CHECK_OPTIONS } from "./check_settings.ts";
 import type { CommandLine } from "./command_line.ts";
-import { harmlessValue } from "../protocol/message.ts";
-import { withoutPassword, withoutToken } from "../protocol/message.ts";
+import { harmlessValue, withoutPassword, withoutToken } from "../protocol/message.ts";
 
 /** Options that affect the course of a case; the others choose cases and reports. */
 const REPEATED = [
