@@ -7,7 +7,7 @@
 import { messageOf } from "../protocol/error.ts";
 import type { DialOptions } from "./dial_options.ts";
 import { OptionError, type ServerCertificate } from "./open_error.ts";
-import { within } from "./deadline.ts";
+import { TimeoutError, within } from "./deadline.ts";
 import { withoutEnvironmentProxies } from "./proxy.ts";
 
 /** Deadline for a look at a certificate, in milliseconds: 2 s. */
@@ -74,19 +74,17 @@ export async function awaitAlert(
 ): Promise<string> {
   const wait = { timeoutMs: LOOK_TIMEOUT_MS, signal };
   const opening = Deno.connectTls({ ...target, ...(caCerts && { caCerts: [...caCerts] }), ...clientCertificate });
-  opening.catch(() => {});
   try {
     const connection = await within(opening, "TLS connection", wait);
-    try {
-      await within(connection.handshake(), "TLS handshake", wait);
-      await within(connection.read(new Uint8Array(1)), "alert", wait);
-      return "";
-    } finally {
-      connection.close();
-    }
+    await within(connection.handshake(), "TLS handshake", wait);
+    await within(connection.read(new Uint8Array(1)), "alert", wait);
+    return "";
   } catch (error) {
     if (signal?.aborted) throw error;
-    return messageOf(error);
+    return error instanceof TimeoutError ? "" : messageOf(error);
+  } finally {
+    // A connection that opens after the deadline must close as well.
+    opening.then((connection) => connection.close()).catch(() => {});
   }
 }
 
