@@ -4,26 +4,12 @@
  * @module
  */
 
-import { CHECK_OPTIONS } from "./check_settings.ts";
+import { CHECK_OPTIONS, CONNECTION_OPTIONS } from "./check_settings.ts";
 import type { CommandLine } from "./command_line.ts";
 import { harmlessValue, withoutPassword, withoutToken } from "../protocol/message.ts";
 
 /** Options that affect the course of a case; the others choose cases and reports. */
-const REPEATED = [
-  "case-timeout",
-  "no-echo",
-  "reply-match",
-  "skip",
-  "header",
-  "protocol",
-  "origin",
-  "ca",
-  "cert",
-  "key",
-  "proxy",
-  "unix",
-  "connect-timeout",
-];
+const REPEATED = [...CONNECTION_OPTIONS, "case-timeout", "no-echo"];
 
 /**
  * Formats the command that repeats a case; the case id follows.

@@ -68,8 +68,8 @@ const OWN = {
   }),
 };
 
-/** The client's options that check takes too. */
-const SHARED = [
+/** The client's options that decide how check reaches a server, and which replies it expects. */
+export const CONNECTION_OPTIONS: readonly string[] = [
   "reply-match",
   "skip",
   "header",
@@ -81,11 +81,10 @@ const SHARED = [
   "proxy",
   "unix",
   "connect-timeout",
-  "trace",
-  "json",
-  "quiet",
-  "help",
 ];
+
+/** The client's options that check takes too. */
+const SHARED = [...CONNECTION_OPTIONS, "trace", "json", "quiet", "help"];
 
 /** Help texts of options with another meaning for check. */
 const HELP: Record<string, readonly string[]> = {
