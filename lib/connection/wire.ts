@@ -207,7 +207,7 @@ class WireConnection implements Connection {
     let at = 0;
     do {
       // The peer may close inside the message, and no data may follow the close frame (RFC 6455 section 5.5.1).
-      await this.#assertOpen(options);
+      if (this.#record || this.#endpoint.sent) await this.#refuse(options);
       const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
       const former = this.#writing;
       this.#endpoint.sendFragment(kind, payload.subarray(at, end), end === payload.byteLength, codec !== undefined);
@@ -238,7 +238,7 @@ class WireConnection implements Connection {
   }
 
   async ping(options: WaitOptions = {}): Promise<number> {
-    await this.#assertOpen(options);
+    if (this.#record || this.#endpoint.sent) await this.#refuse(options);
     const payload = crypto.getRandomValues(new Uint8Array(8));
     const key = payload.toHex();
     const pong = Promise.withResolvers<void>();
@@ -268,8 +268,8 @@ class WireConnection implements Connection {
     }
   }
 
-  async #assertOpen(options: WaitOptions): Promise<void> {
-    if (this.#record || this.#endpoint.sent) throw new ConnectionClosedError(await within(this.closed, "end", options));
+  async #refuse(options: WaitOptions): Promise<never> {
+    throw this.#inbox.fault ?? new ConnectionClosedError(await within(this.closed, "end", options));
   }
 
   #onHeader(header: FrameHeader): void {
