@@ -41,7 +41,7 @@ const REFUSAL_MS = 2000;
 const CHOP_PAUSE_MS = 1;
 
 /** Overhead of a kept frame, in bytes: 384. Empty frames have it too. */
-export const FRAME_BYTES = 384;
+const FRAME_BYTES = 384;
 
 /** Largest read, in bytes: 16 KiB. Other connections get a turn, and the budget is checked, in between. */
 const READ_BYTES = 16 * 1024;

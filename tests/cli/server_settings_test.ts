@@ -67,6 +67,16 @@ const FULL: ServeEchoOptions = {
   token: "s3cret",
 };
 
+const FULL_SETTINGS: Awaited<ReturnType<typeof settingsOf>> = {
+  serve: FULL,
+  workers: 3,
+  shutdownTimeoutMs: 2500,
+  log: "json",
+  lab: "no",
+  labSettings: { cases: "all" },
+  note: "",
+};
+
 Deno.test("readServerSettings() reads every option", async () => {
   const settings = await settingsOf([
     ...["--transport", "wire", "--host", "[::1]", "--port", "0", "--cert", "cert.pem", "--key", "key.pem"],
@@ -75,15 +85,7 @@ Deno.test("readServerSettings() reads every option", async () => {
     ...["--allow-origin", "https://a.example", "--allow-origin", "https://*.b.example", "--token", "token.txt"],
     ...["--shutdown-timeout", "2.5", "--log", "json", "--workers", "3"],
   ]);
-  assertEquals(settings, {
-    serve: FULL,
-    workers: 3,
-    shutdownTimeoutMs: 2500,
-    log: "json",
-    lab: "no",
-    labSettings: { cases: "all" },
-    note: "",
-  });
+  assertEquals(settings, FULL_SETTINGS);
 });
 
 Deno.test("readServerSettings() reads every option from the environment as well", async () => {
@@ -107,15 +109,7 @@ Deno.test("readServerSettings() reads every option from the environment as well"
     WSPROOF_LOG: "json",
     WSPROOF_WORKERS: "3",
   });
-  assertEquals(settings, {
-    serve: FULL,
-    workers: 3,
-    shutdownTimeoutMs: 2500,
-    log: "json",
-    lab: "no",
-    labSettings: { cases: "all" },
-    note: "",
-  });
+  assertEquals(settings, FULL_SETTINGS);
 });
 
 Deno.test("readServerSettings() takes a worker for each core with auto, 64 at most", async () => {
