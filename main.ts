@@ -83,7 +83,7 @@ const COMMANDS: Commands = {
   },
   help: {
     usage: "[COMMAND | TOPIC]",
-    help: "Show this help, or that of a command or a topic",
+    help: "Show this help, or the help of a command or topic",
     words: async () => [...Object.keys(COMMANDS), ...(await import("./lib/cli/client_help.ts")).HELP_TOPICS],
     run: async ([word]) => {
       const { commandOf } = await import("./lib/cli/commands.ts");
@@ -92,7 +92,7 @@ const COMMANDS: Commands = {
   },
   completions: {
     usage: "bash | zsh | fish",
-    help: "Print the completions for a shell",
+    help: "Print the completions of this shell",
     words: async () => Object.keys((await import("./lib/cli/completions.ts")).SHELLS),
     run: async (args) => print(await (await import("./lib/cli/completions.ts")).completionsFor(args, COMMANDS)),
   },

@@ -46,31 +46,31 @@ import { messageOf } from "./lib/protocol/error.ts";
 /** Writes the help of the server. */
 function serveHelp(columns?: number): string[] {
   return [
-    "wsproof's echo server: every message comes back unchanged, on any path. GET / is a page to try it with, " +
+    "wsproof serve echoes every message unchanged, on any path. GET / is a page to try it with; " +
     "GET /healthz and GET /metrics are for machines (not with --lab).",
     "",
     "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
     "",
     ...describeOptions(SERVER_OPTIONS, columns),
     "",
-    "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-    "Ctrl-C and SIGTERM close every connection with 1001 and end the server; " +
-    "the next one, from 500 ms later on, ends it at once.",
+    "Environment variables set options too: WSPROOF_MAX_MESSAGE=1MiB. The command line wins.",
+    "Ctrl-C and SIGTERM close every connection with 1001 and end the server. " +
+    "A second one, at least 500 ms later, ends it at once.",
   ];
 }
 
 /** Writes the help of the lab. */
 function labHelp(columns?: number): string[] {
   return [
-    "wsproof's lab: a peer that misbehaves on request, to test clients with. The path of a URL says what it does, " +
-    "as in /refuse/403; GET / lists the steps. Harnesses for Autobahn's fuzzing server run against it as they are; " +
-    "GET /reports/ shows what they found.",
+    "wsproof lab misbehaves on request, to test clients. The path of the URL says how, as in /refuse/403; " +
+    "GET / lists the steps. Harnesses for Autobahn's fuzzing server run against it unchanged; " +
+    "GET /reports/ shows their results.",
     "",
     "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
     "",
     ...describeOptions(LAB_OPTIONS, columns),
     "",
-    "Each option can stand in the environment too: WSPROOF_PORT=0.",
+    "Environment variables set options too: WSPROOF_PORT=0. The command line wins.",
     "Ctrl-C and SIGTERM drop every connection and end the lab.",
   ];
 }

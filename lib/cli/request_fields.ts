@@ -28,7 +28,7 @@ export const HEADER: Option<Field> = {
   name: "header",
   short: "H",
   value: "FIELD",
-  help: ['Add "Name: value" to the request; repeatable'],
+  help: ['Add this "Name: value" to the request; repeatable'],
   read: readField,
 };
 
@@ -36,7 +36,7 @@ export const HEADER: Option<Field> = {
 export const ORIGIN: Option<string> = {
   name: "origin",
   value: "URL",
-  help: ["Send this Origin, as a browser would"],
+  help: ["Send this Origin, as a browser does"],
   read: (text, refuse) => {
     if ((URL.parse(text) !== null || text === "null") && /^[!-~]+$/.test(text)) return text;
     throw refuse("give an origin such as https://example.com", withoutSecrets(text));

@@ -28,8 +28,8 @@ Deno.test("clientHelp() tells of each option once", () => {
   assertEquals(namesIn(HELP).sort(), CLIENT_OPTIONS.map(({ name }) => name).sort());
 });
 
-Deno.test("clientHelp() begins with the five commonest options and three examples", () => {
-  const [, first = ""] = HELP.split("The commonest options:\n");
+Deno.test("clientHelp() begins with the five common options and three examples", () => {
+  const [, first = ""] = HELP.split("Common options:\n");
   const [options = "", examples = ""] = first.split("\n\n");
   assertEquals(namesIn(options).length, 5);
   assertEquals(examples.split("\n").filter((line) => line.startsWith("  wsproof ")).length, 3);
@@ -72,6 +72,6 @@ Deno.test("topicHelp() lists commands and topics, when there is no such topic", 
   const { message } = assertThrows(() => topicHelp("clsoe", COMMANDS), UsageError);
   assertEquals(
     message,
-    `Operand "clsoe" is neither a command (serve) nor a topic of the help (${HELP_TOPICS.join(", ")})`,
+    `Operand "clsoe" is neither a command (serve) nor a help topic (${HELP_TOPICS.join(", ")})`,
   );
 });

@@ -1,5 +1,5 @@
 /**
- * The commonest mistakes of new users of the command lines, as data: the action, the process beside it, and the things
+ * The common mistakes of new users of the command lines, as data: the action, the process beside it, and the things
  * that the answer must name. `docs/troubleshooting.md` shows them with the printed lines.
  */
 
@@ -367,7 +367,7 @@ export async function make({ words, env = {}, net, beside }: Mistake): Promise<A
 }
 
 /** The section of docs/troubleshooting.md with the table. */
-export const MISTAKES_HEADING = "## The commonest mistakes";
+export const MISTAKES_HEADING = "## Common mistakes";
 
 /** Writes the table of docs/troubleshooting.md, in the form of `deno fmt`. */
 export function tableOf(answers: readonly (readonly [Mistake, Answer])[]): string {
