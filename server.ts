@@ -131,7 +131,7 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
     errors.write(`wsproof: ${unanswered} ${peers} did not answer the close frame in time`);
   }
   const unread = await log.flush(FLUSH_TIMEOUT_MS);
-  if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost, as nobody reads it`);
+  if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost: nobody reads it`);
   await errors.flush(FLUSH_TIMEOUT_MS);
   if (verdict) print(verdict.lines.flatMap((line) => wrapLine(line, columnsOf(Deno.stdout), HANG)).join("\n"));
   return verdict?.exitCode ?? EXIT_CODES.proven;
@@ -190,11 +190,11 @@ function startEcho(settings: ServerSettings, addresses: readonly string[], log: 
 async function startWorkers(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<Started> {
   const { workers } = settings;
   if (Deno.build.os !== "linux") {
-    throw new UsageError("Option --workers needs Linux, which deals out the connections of a port: leave it out");
+    throw new UsageError("Option --workers needs Linux, which spreads a port's connections over threads: leave it out");
   }
   // Without the flag, the runtime ends the process when a worker listens.
   if (!("listenDatagram" in Deno)) {
-    throw new UsageError("Option --workers needs a flag of Deno: run it with --unstable-net");
+    throw new UsageError("Option --workers needs Deno's flag --unstable-net: run the server with it");
   }
   const { serveOverWorkers } = await import("./lib/server/workers.ts");
   const { room, ...serve } = fitted(settings.serve);
@@ -246,7 +246,7 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   }
   if (hostname !== undefined && !addresses.every(isLoopback) && lab !== "public") {
     throw new UsageError(
-      `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,
+      `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; add --lab-public to allow it`,
     );
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));

@@ -53,7 +53,7 @@ export function breachOf(frames: readonly SeenFrame[], { peer, isDeflated }: Bre
         ? "a frame of the server is masked (section 5.1)"
         : "a frame of the client is not masked (section 5.1)";
     }
-    if (!isMinimal) return "a length takes more bytes than it needs (section 5.2)";
+    if (!isMinimal) return "a length takes more bytes than needed (section 5.2)";
     if (isControl && length > MAX_CONTROL_PAYLOAD_BYTES) return `a control frame has ${length} bytes (section 5.5)`;
     if (isControl && !final) return "a control frame is fragmented (section 5.5)";
     if (!isControl && hasClosed) return "a data frame follows the close frame (section 5.5.1)";
@@ -71,7 +71,7 @@ export function breachOf(frames: readonly SeenFrame[], { peer, isDeflated }: Bre
     if ((opcode === OPCODE.continuation) !== isInside) {
       return isInside
         ? "a message begins inside another (section 5.4)"
-        : "a continuation continues nothing (section 5.4)";
+        : "a continuation has nothing to continue (section 5.4)";
     }
     if (!isInside) text = opcode === OPCODE.text && !isCompressed ? new Utf8Checker() : undefined;
     isInside = !final;

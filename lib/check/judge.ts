@@ -88,11 +88,11 @@ function handshakeProblem({ handshake }: Plan, answer: HandshakeAnswer): Judgeme
     return fail(status === 0 ? noAnswer(answer) : `Server answered with status ${status}, not 101`);
   }
   if (wanted === "refusal") {
-    if (status === 101) return fail("Server answered with 101, and should have refused");
+    if (status === 101) return fail("Server answered with 101 instead of refusing");
     if (status === 0) {
       return { grade: answer.problem === undefined ? "unclean" : "fail", reason: noAnswer(answer) };
     }
-    if (status < 300) return fail(`Server answered with status ${status}, and should have refused`);
+    if (status < 300) return fail(`Server answered with status ${status} instead of refusing`);
   }
   const problem = handshake?.problemOf?.(answer);
   return problem === undefined ? undefined : fail(problem);
@@ -146,7 +146,7 @@ function judgeFailure(
   if (replies.grade === "fail" && !replies.isMissing) {
     return fail(`${who} did not fail the connection: it ${replies.reason}`);
   }
-  if (seen.wentOn) return fail(`${who} did not fail the connection: it answered a ping that came later`);
+  if (seen.wentOn) return fail(`${who} did not fail the connection: it answered a later ping`);
   const code = closeCodeOf(seen);
   if (code === undefined && seen.end === "none") {
     return fail(`${who} did not fail the connection: it neither sent a close frame nor ended TCP`);
@@ -177,7 +177,7 @@ function judgeClose(
   const replies = compare(plan, seen, rules);
   if (replies.grade !== "pass") {
     if (plan.mayRefuse && replies.isMissing && (code === 1009 || code === 1008)) {
-      return { grade: "not-strict", reason: `${who} refused the message with ${describeCode(code)}, as limits may` };
+      return { grade: "not-strict", reason: `${who} refused the message with ${describeCode(code)}, as a limit may` };
     }
     const isOther = code === undefined || !end.codes.includes(code);
     const ended = replies.isMissing && isOther ? `; it ${describeEnd(seen)}` : "";
@@ -220,7 +220,7 @@ function compare(plan: Plan, seen: Seen, rules: Rules): Comparison {
   }
   const isOrdered = wanted.every(({ kind }, index) => (kind === "pong") === (got[index]?.kind === "pong"));
   if (!isOrdered && wanted.length === got.length) {
-    return { grade: "not-strict", reason: "answered a ping after the message behind it", isMissing: false };
+    return { grade: "not-strict", reason: "answered a ping only after the message that followed", isMissing: false };
   }
   return { grade: "pass", reason: "", isMissing: false };
 }
@@ -235,7 +235,7 @@ type Wrong = Pick<Comparison, "reason" | "isMissing"> | undefined;
 function messageDifference(wanted: readonly Reply[], got: readonly Reply[], { pattern }: Rules): Wrong {
   for (const [index, reply] of got.entries()) {
     const sent = wanted[index];
-    if (sent === undefined) return { reason: `sent a message too many, of ${size(reply)}`, isMissing: false };
+    if (sent === undefined) return { reason: `sent an extra message of ${size(reply)}`, isMissing: false };
     const difference = differenceBetween(sent, reply, pattern);
     if (difference !== undefined) return { reason: `answered with ${difference}`, isMissing: false };
   }

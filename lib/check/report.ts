@@ -172,7 +172,7 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
       "",
     ],
     ...comparison.stale.length === 0 ? [] : [
-      title("In the baseline, and passed or gone: take them out"),
+      title("In the baseline, but passed or gone: remove them"),
       ...comparison.stale.map((id) => `  ${printable(id)}`),
       "",
     ],
@@ -201,7 +201,7 @@ export function problemOf({ comparison, results }: Pick<CheckReport, "comparison
 }
 
 function staleInWords(count: number): string {
-  return count === 1 ? "1 known failure is none any more" : `${count} known failures are none any more`;
+  return count === 1 ? "1 known failure no longer fails" : `${count} known failures no longer fail`;
 }
 
 /** Groups whose passes report a finding. */
@@ -274,7 +274,7 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
  */
 export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command: string): string[] {
   if (option !== undefined) return [];
-  const note = command.includes("***") ? ["(*** stands for a secret that you gave: put it in)"] : [];
+  const note = command.includes("***") ? ["(*** stands for a secret: fill it in)"] : [];
   return [printable(`${command}${command.endsWith("=") ? "" : " "}${id}`), ...note];
 }
 

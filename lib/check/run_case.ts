@@ -129,7 +129,7 @@ function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, ta
   const { echoes, pattern, skip } = target;
   const judgement = judge(test, plan, player.seen(), { peer: "server", echoes, pattern, skip });
   if (!isLate || judgement.grade !== "pass") return judgement;
-  return { grade: "fail", reason: `Case was not through within ${target.caseTimeoutMs / 1000} s` };
+  return { grade: "fail", reason: `Case did not finish within ${target.caseTimeoutMs / 1000} s` };
 }
 
 function isDeflated(head: HttpHead | undefined): boolean {

@@ -203,7 +203,7 @@ export async function readCheckSettings(
   const names = list && first !== undefined && !/^\w+:\/\//.test(first) ? line.operands : others;
   const url = names === line.operands ? undefined : first;
   if (url === undefined && !list) {
-    throw new UsageError("There is no URL: give the server to check, as ws://host:port/path");
+    throw new UsageError("There is no URL: give that of the server to check, such as ws://host:port/path");
   }
   const profile = source.value(OWN.profile) ?? "standard";
   const selected = selectCases(cases, names, profile);
@@ -223,7 +223,7 @@ export async function readCheckSettings(
   const { exchange, output, trace, url: checked } = await readClientSettings(asClientLine(line, url), environment);
   const { expectation, skip = 0, ...open } = exchange;
   if (source.has(OWN.noEcho) && expectation?.type === "match") {
-    throw source.error(OWN.noEcho, "does not go with --reply-match: leave one out");
+    throw source.error(OWN.noEcho, "cannot be used with --reply-match: leave one out");
   }
   const [junit, html, autobahn] = [OWN.junit, OWN.html, OWN.autobahn].map((option) => source.value(option));
   return {

@@ -196,7 +196,7 @@ export async function readClientSettings(
   const url = readUrl(source);
   const { username = "", password = "" } = (url && URL.parse(url)) || {};
   if (username + password !== "" && [...open.headers ?? []].some(([name]) => /^authorization$/i.test(name))) {
-    throw new UsageError("Credentials stand in the URL and in --header Authorization: give one of them");
+    throw new UsageError("Credentials are in the URL and in --header Authorization: give one of them");
   }
   const json = source.has(OPTIONS.json);
   return {
@@ -232,7 +232,7 @@ function readUrl(source: Source): string | undefined {
   const [text, extra] = source.operands;
   if (extra !== undefined) {
     const isMessage = source.has(OPTIONS.message) && source.operands.some((word) => !word.includes("://"));
-    throw new UsageError(`There is more than one URL: ${isMessage ? QUOTES_HINT : "leave out all but one"}`);
+    throw new UsageError(`There is more than one URL: ${isMessage ? QUOTES_HINT : "give only one"}`);
   }
   if (text === undefined) return source.has(OPTIONS.unix) ? "ws://localhost/" : undefined;
   const url = URL.parse(text);
@@ -305,7 +305,7 @@ function readProtocols(source: Source): string[] {
     // A subprotocol may carry a token: errors quote only a harmless one.
     const shown = withoutSecrets(name);
     if (!isToken(name)) {
-      throw source.refusal(OPTIONS.protocol, "a name has no spaces or separators", shown);
+      throw source.refusal(OPTIONS.protocol, "give a name without spaces or separators", shown);
     }
     if (protocols.indexOf(name) !== index) {
       throw source.error(OPTIONS.protocol, `names ${shown} twice: leave one out`);
@@ -334,7 +334,10 @@ function assertSends(source: Source): void {
   if (source.value(OPTIONS.count) !== 0) return;
   const expected = [OPTIONS.reply, OPTIONS.replyMatch, OPTIONS.replyAny].find((option) => source.has(option));
   if (expected === undefined) return;
-  throw source.error(expected, "does not go with --count 0, which sends nothing: --skip N expects messages unasked");
+  throw source.error(
+    expected,
+    "cannot be used with --count 0, which sends nothing: use --skip N to expect unasked messages",
+  );
 }
 
 function readPattern(text: string, refuse: Refuse): RegExp {
@@ -366,7 +369,7 @@ function readExpectedCode(text: string, refuse: Refuse): number {
   if (text === "none") return NO_CODE;
   const code = readWhole(text, refuse, 0, 65535);
   if (isSendableCloseCode(code)) return code;
-  throw refuse("a close frame has 1000-1003, 1007-1014, 3000-4999 or none");
+  throw refuse("give 1000-1003, 1007-1014, 3000-4999 or none");
 }
 
 function readExpectedClose(source: Source, close: CloseFrame, transport: TransportName): ExpectedClose {
@@ -378,7 +381,7 @@ function readExpectedClose(source: Source, close: CloseFrame, transport: Transpo
     );
   }
   if (code === NO_CODE && (reason ?? "") !== "") {
-    throw new UsageError('Option --expect-reason goes with a close code: a close frame with "none" has no reason');
+    throw new UsageError('Option --expect-reason needs a close code: an empty close frame ("none") has no reason');
   }
   return { code, ...defined({ reason }) };
 }

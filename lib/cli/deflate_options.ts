@@ -88,7 +88,7 @@ function readPolicy(text: string, refuse: Refuse): DeflatePolicy {
   return settings;
 }
 
-const ADVICE = "give some of bits=9-15, memory=1-9, level=1-9, takeover=yes or no, threshold=BYTES, with commas";
+const ADVICE = "give any of bits=9-15, memory=1-9, level=1-9, takeover=yes or no, threshold=BYTES, separated by commas";
 
 /**
  * Reads the client's offer.
@@ -115,7 +115,7 @@ function readParameters(source: Source): DeflateParameters {
   if (text === undefined) return {};
   const [extension, second] = parseExtensions(`${DEFLATE}; ${text}`) ?? [];
   if (extension === undefined || second !== undefined) {
-    throw source.refusal(option, "give parameters, with semicolons between them");
+    throw source.refusal(option, "give parameters separated by semicolons");
   }
   const parameters = readDeflate(extension, "client");
   if (typeof parameters === "string") throw source.refusal(option, parameters);
@@ -123,7 +123,7 @@ function readParameters(source: Source): DeflateParameters {
     Number(parameters.clientMaxWindowBits ?? MIN_OWN_WINDOW_BITS) < MIN_OWN_WINDOW_BITS &&
     parameters.clientMaxWindowBits !== true
   ) {
-    throw source.refusal(option, `zlib compresses with client_max_window_bits=${MIN_OWN_WINDOW_BITS} at least`);
+    throw source.refusal(option, `zlib needs client_max_window_bits=${MIN_OWN_WINDOW_BITS} or more`);
   }
   return parameters;
 }

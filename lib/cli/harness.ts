@@ -146,7 +146,7 @@ export function concludeHarness(
   );
 }
 
-const FRAMES = "; for the frames add --reports DIR";
+const FRAMES = "; add --reports DIR to see the frames";
 
 function reportLines({ url, counts, results }: CheckReport, total: number): string[] {
   const bad = results.filter(({ grade }) => grade !== "pass" && grade !== "skipped");

@@ -80,7 +80,7 @@ export function readLabSettings(source: Source): LabSettings {
   const command = source.value(LAB_ONLY.run);
   const timeoutMs = source.value(LAB_ONLY.runTimeout);
   if (command === undefined && timeoutMs !== undefined) {
-    throw source.error(LAB_ONLY.runTimeout, "belongs to --run: give both");
+    throw source.error(LAB_ONLY.runTimeout, "needs --run: give both");
   }
   const reports = source.value(LAB_ONLY.reports);
   if (reports === "") throw source.error(LAB_ONLY.reports, "names no folder: give one, as in --reports reports");

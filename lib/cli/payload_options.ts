@@ -77,7 +77,7 @@ export async function readPayload(source: Source, maxMessageBytes: number): Prom
     return { messages: repeat(count, () => [message]), totalBytes: byteLengthOf(message) * count };
   }
   if (source.value(PAYLOAD_OPTIONS.file) === "-" && count > 1) {
-    throw new UsageError("Option --count cannot repeat a standard input that is split: save it to a file first");
+    throw new UsageError("Option --count cannot repeat standard input in parts: save it to a file first");
   }
   const totalBytes = bytes === undefined ? undefined : bytes * count;
   const pool: Uint8Array<ArrayBuffer>[] = [];

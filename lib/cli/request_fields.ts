@@ -79,7 +79,7 @@ function readField(text: string): Field {
   const lowerCase = name.toLowerCase();
   if (!text.includes(":")) throw new UsageError('Option --header has no colon: give "Name: value"');
   if (!isToken(name)) {
-    throw new UsageError('Option --header has a name that is no token: give "Name: value"');
+    throw new UsageError('Option --header has a name that is not a token: give "Name: value"');
   }
   if (HANDSHAKE_FIELD.test(name)) {
     throw new UsageError(
@@ -90,7 +90,7 @@ function readField(text: string): Field {
     throw new UsageError(`Option --header cannot set ${name}: use --proxy http://user:password@host:port`);
   }
   if (!FIELD_VALUE.test(value)) {
-    throw new UsageError(`Option --header cannot set ${name}: its value has characters that no field has`);
+    throw new UsageError(`Option --header cannot set ${name}: its value has characters that a field cannot have`);
   }
   if (lowerCase === "host" && !(isHost(value) && URL.canParse(`http://${value}/`))) {
     throw new UsageError("Option --header cannot set Host: give a host, or host:port");
@@ -106,6 +106,6 @@ function addField(fields: Field[], [name, value]: Field): void {
   // All cookies go in one field (RFC 6265 section 5.4).
   else if (lowerCase === "cookie") fields[at] = [former[0], `${former[1]}; ${value}`];
   else if (SINGLE_FIELD.test(name)) {
-    throw new UsageError(`Option --header sets ${name} twice: it is no list, so give one`);
+    throw new UsageError(`Option --header sets ${name} twice: it takes one value, so give one`);
   } else fields.push([name, value]);
 }

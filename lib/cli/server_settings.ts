@@ -301,19 +301,19 @@ export async function readServerSettings(
 const NOT_BUILTIN = "give --transport wire, or run deno serve --parallel handler.ts for the runtime's WebSocket";
 
 const NO_ENVIRONMENT =
-  "The environment cannot be read, so that no variable counts, WSPROOF_TOKEN neither: give --allow-env=WSPROOF_*";
+  "The environment cannot be read, so no variable counts, not even WSPROOF_TOKEN: give --allow-env=WSPROOF_*";
 
 function readLab(source: Source, environment: Environment): ServerSettings["lab"] {
   const isPublic = source.has(OPTIONS.labPublic);
   if (!source.has(OPTIONS.lab)) {
     for (const option of Object.values(LAB_ONLY)) {
-      if (source.has(option)) throw source.error(option, "belongs to --lab: give both");
+      if (source.has(option)) throw source.error(option, "needs --lab: give both");
     }
     return "no";
   }
   const token = variableOf(OPTIONS.token.name);
   if (environment.variable(token) !== undefined) {
-    throw new UsageError(`Variable ${token} does not go with --lab: leave it out`);
+    throw new UsageError(`Variable ${token} cannot be used with --lab: leave it out`);
   }
   source.assertGoWith(LAB, SERVER_OPTIONS);
   return isPublic ? "public" : "local";
@@ -370,7 +370,7 @@ function readOriginPattern(text: string, refuse: Refuse): string {
 }
 
 function readProtocol(text: string, refuse: Refuse): string {
-  if (isTokenProtocol(text)) throw refuse("names that begin so carry tokens, choose another");
+  if (isTokenProtocol(text)) throw refuse("such names carry tokens, so choose another");
   if (!isToken(text)) throw refuse("give letters, digits or any of !#$%&'*+-.^_`|~");
   return text;
 }
@@ -398,7 +398,7 @@ async function readToken(source: Source, environment: Environment): Promise<stri
   const content = path === undefined ? environment.variable(name) : await readTokenFile(source, path, environment);
   if (content === undefined) return undefined;
   const token = content.replace(/^[ \t\r\n]+/, "").replace(/[ \t\r\n]+$/, "");
-  const problem = "gives an empty token: nobody could be kept out with it";
+  const problem = "gives an empty token, which keeps nobody out: write a token";
   if (token === "" && path === undefined) throw new UsageError(`Variable ${name} ${problem}`);
   if (token === "") throw source.error(OPTIONS.token, problem);
   return token;
@@ -410,12 +410,12 @@ async function readTokenFile(source: Source, path: string, { readFile }: Environ
     const reason = error instanceof Error ? error.name : "it cannot be read";
     throw source.error(
       OPTIONS.token,
-      `names no file that can be read (${reason}): give the path of one with the token`,
+      `names no file that can be read (${reason}): give the path of a file with the token`,
     );
   });
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw source.error(OPTIONS.token, "names a file that is not text in UTF-8: write the token as text");
+    throw source.error(OPTIONS.token, "names a file that is not UTF-8: write the token as text");
   }
 }

@@ -48,7 +48,9 @@ export async function talk(
   const { transport = "builtin", expectation = { type: "echo" } } = options;
   const isTyped = Deno.stdin.isTerminal();
   if (isTyped && /^(text|match)$/.test(expectation.type)) {
-    throw new UsageError("Options --reply and --reply-match need lines from a pipe: in a terminal a person judges");
+    throw new UsageError(
+      "Options --reply and --reply-match need lines from a pipe: in a terminal you judge the replies",
+    );
   }
   // The prompt comes later; from then on, lines appear above it.
   const editing: { editor?: LineEditor } = {};

@@ -316,7 +316,7 @@ class Talk {
     if (first === undefined) return undefined;
     const failure = surplusFailure(first, surplus.length, this.#expectation, this.#previous);
     const isGreeting = this.#sent === 0 && !this.#isTyped;
-    return isGreeting ? { ...failure, hint: `as with a greeting: use --skip ${surplus.length}` } : failure;
+    return isGreeting ? { ...failure, hint: `if they are a greeting, use --skip ${surplus.length}` } : failure;
   }
 
   /** Checks whether the right reply follows an extra message. */

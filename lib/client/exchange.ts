@@ -131,7 +131,7 @@ class Run {
     const onConnected = () => {
       connectedAt = this.#now();
       connect.ms = connectedAt - since;
-      this.#pass(connect, "TCP, and TLS where the URL asks for it");
+      this.#pass(connect, "TCP, and TLS if the URL asks for it");
       this.#emit({ type: "connected" });
     };
     try {
@@ -259,7 +259,7 @@ class Run {
   async #send(connection: Connection, message: Message, bytes: number): Promise<void> {
     // A lone surrogate would go out and come back as U+FFFD.
     if (typeof message === "string" && !message.isWellFormed()) {
-      throw new PayloadError("Text has half of a surrogate pair, which UTF-8 does not have: send it as binary");
+      throw new PayloadError("Text has half a surrogate pair, which UTF-8 cannot encode: send it as binary");
     }
     const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
     await this.#timed(this.#stages.send, () => connection.send(message, wait));
@@ -332,7 +332,7 @@ class Run {
   #misplacedCause(reply: Message): string {
     if (this.#expectation.type !== "echo") return "";
     const later = this.#awaited.findIndex(({ message }) => differenceOf(ECHO, message, reply) === undefined);
-    if (later !== -1) return `it answers the message ${later + 1} later: replies are out of order or one is missing`;
+    if (later !== -1) return `it answers the message ${later + 1} later: replies are out of order, or one is missing`;
     return "";
   }
 

@@ -114,8 +114,8 @@ export type ExchangeEventKind =
 export const VERIFIED_TEXT: Record<Expectation["type"], string> = {
   echo: "the same as sent",
   text: "as expected",
-  match: "as the pattern wants",
-  any: "where any will do",
+  match: "matching the pattern",
+  any: "not compared",
   none: "none expected",
 };
 

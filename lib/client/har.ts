@@ -182,9 +182,11 @@ export class HarRecorder {
   #comment(close: CloseRecord | null | undefined): string {
     const parts = [
       close ? withoutTokens(describeEnd(close)) : "",
-      this.#heads.out ? "" : "The built-in WebSocket hides the handshake: the fields are those that were asked for",
-      this.#omitted === 0 ? "" : `${this.#omitted} messages are left out, as the file holds ${MAX_HAR_BYTES} bytes` +
-        ` and ${MAX_HAR_MESSAGES} messages at most`,
+      this.#heads.out ? "" : "The built-in WebSocket hides the handshake: these are the requested fields",
+      this.#omitted === 0
+        ? ""
+        : `${this.#omitted} messages are left out: the file holds at most ${MAX_HAR_BYTES} bytes` +
+          ` and ${MAX_HAR_MESSAGES} messages`,
     ];
     return parts.filter((part) => part !== "").join("; ");
   }

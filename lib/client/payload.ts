@@ -205,7 +205,7 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBu
  */
 export function unreadable(path: string, error: unknown): PayloadError {
   const advice = error instanceof Deno.errors.NotFound ? "; check the path" : "";
-  const name = path === "-" ? "the standard input" : `"${withoutCredentials(path)}"`;
+  const name = path === "-" ? "standard input" : `"${withoutCredentials(path)}"`;
   return new PayloadError(`Cannot read ${name}: ${whyUnreadable(error)}${advice}`);
 }
 
@@ -267,7 +267,7 @@ export async function collect(
     length += chunk.byteLength;
     if (length > maxBytes) {
       throw new PayloadError(
-        `Input is longer than ${maxBytes} bytes, which is the most for one message: use --split or --max-message`,
+        `Input is longer than ${maxBytes} bytes, the limit of one message: use --split or --max-message`,
       );
     }
     kept.push(chunk);

@@ -160,7 +160,7 @@ class BuiltinConnection implements Connection {
       }
       if (error instanceof TimeoutError) {
         const { proxy } = this.#destination;
-        const silent = proxy ? "no connection, or a proxy or server that stays silent" : SILENT_TEXT;
+        const silent = proxy ? "no connection, or a silent proxy or server" : SILENT_TEXT;
         const message = `${error.message}${placeOf(this.#destination).replace(/^ to/, " from")}: ${silent}`;
         throw new OpenError("no-connection", message, { reason: proxy ? "proxy-or-server" : "silent" });
       }
@@ -293,7 +293,7 @@ class BuiltinConnection implements Connection {
     const selected = this.#socket.protocol;
     const offered = this.#offered.map((name) => quote(withoutToken(name))).join(", ");
     if (selected === "" && offered !== "") {
-      return `Server selected none of the subprotocols that were offered: ${offered}`;
+      return `Server selected none of the offered subprotocols: ${offered}`;
     }
     if (selected === "" || this.#offered.includes(selected)) return undefined;
     if (selected.includes(",")) return `Server selected more than one subprotocol: ${quote(withoutToken(selected))}`;
@@ -316,4 +316,4 @@ const NOT_OPENED = new Error("Not opened");
 /** The same text as over wire. */
 const LONG_CONTROL_TEXT = "Control frame is longer than 125 bytes";
 
-const SILENT_TEXT = "no connection, or a server that stays silent";
+const SILENT_TEXT = "no connection, or a silent server";

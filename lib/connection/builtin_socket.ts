@@ -25,12 +25,12 @@ export function headersFor(url: URL, { headers = [] }: OpenOptions, { proxy }: R
   const has = (wanted: string) => fields.some(([name]) => name.toLowerCase() === wanted);
   if (has("user-agent")) {
     throw new OptionError(
-      "Cannot send a User-Agent of yours over the built-in WebSocket, as it sends its own beside it: use --transport wire",
+      "Cannot set User-Agent over the built-in WebSocket, which sends its own as well: use --transport wire",
     );
   }
   if (has("host") && proxy && url.protocol === "ws:" && proxy.protocol.startsWith("http")) {
     throw new OptionError(
-      "Cannot send a Host of yours through an HTTP proxy over the built-in WebSocket: use --transport wire",
+      "Cannot set Host through an HTTP proxy over the built-in WebSocket: use --transport wire",
     );
   }
   const hasCredentials = url.username + url.password !== "";

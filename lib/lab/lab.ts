@@ -306,7 +306,7 @@ const ONLY_GET: Refusal = {
 const BUSY: Refusal = {
   status: STATUS_CODE.ServiceUnavailable,
   cause: "connections",
-  text: `The lab runs as many cases as it takes: ${MAX_RUNS}.`,
+  text: `The lab has reached its limit of ${MAX_RUNS} running cases.`,
 };
 
 /** One connection, from the answer to its handshake to the end. */
@@ -387,7 +387,7 @@ class Visit implements WireConnection {
 const FULL: HeadRefusal = {
   status: STATUS_CODE.ServiceUnavailable,
   cause: "connections",
-  reason: `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`,
+  reason: `The lab has reached its limit of ${MAX_CONNECTIONS} connections.`,
 };
 
 /**

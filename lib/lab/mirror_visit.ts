@@ -116,7 +116,7 @@ export class MirrorVisit implements WireConnection, Holder {
 
   tick(now: number): void {
     const { maxConnectionMs } = this.#options;
-    if (now - this.#since >= maxConnectionMs) this.destroy(`Case was not through within ${maxConnectionMs / 1000} s`);
+    if (now - this.#since >= maxConnectionMs) this.destroy(`Case did not finish within ${maxConnectionMs / 1000} s`);
   }
 
   close(_code: number, reason: string): void {
@@ -272,7 +272,7 @@ export class MirrorVisit implements WireConnection, Holder {
     const asked = readDeflate(offer, "client");
     if (typeof asked === "string") return { reason: `the offer of the client is wrong: ${asked}` };
     const { serverMaxWindowBits = MAX_WINDOW_BITS, clientMaxWindowBits } = asked;
-    if (serverMaxWindowBits < MAX_WINDOW_BITS) return { reason: "client asks for a smaller window of the server" };
+    if (serverMaxWindowBits < MAX_WINDOW_BITS) return { reason: "client requests a smaller server window" };
     // The case asks something of a server: swap the roles.
     const wished = parseExtensions(handshake?.request.fields?.["Sec-WebSocket-Extensions"]?.[0] ?? "")?.[0];
     const wish = wished && readDeflate(wished, "client");

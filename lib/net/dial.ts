@@ -226,7 +226,7 @@ async function tunnelRefused(
 ): Promise<OpenError> {
   const { status, isTls } = answer;
   // The URL's scheme is the server's, not the proxy's.
-  const problem = isTls ? "it is TLS and not HTTP" : answer.problem;
+  const problem = isTls ? "it is TLS, not HTTP" : answer.problem;
   const isRefusal = status >= 300;
   const problems = [...(isRefusal ? [`status ${status} instead of a tunnel`] : []), ...(problem ? [problem] : [])];
   const message = isRefusal

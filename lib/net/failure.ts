@@ -137,12 +137,12 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
     "unknown host name",
   ],
   // A link-local address (fe80::/10) needs an interface, which no URL names.
-  [/unreachable|no route to host|invalid argument/i, "unreachable", "no way leads there"],
+  [/unreachable|no route to host|invalid argument/i, "unreachable", "there is no route to it"],
   [/unsuccessful tunnel|proxy authentication|while tunneling/, "proxy", "the proxy opened no tunnel"],
   [/socks/i, "proxy", "the SOCKS proxy refused"],
   [/InvalidContentType/, "plain-server", "the server does not speak TLS"],
   [/UnknownIssuer/, "unknown-issuer", "no trusted authority has signed the server's certificate"],
-  [/CaUsedAsEndEntity/, "authority-certificate", "the server's certificate is that of an authority"],
+  [/CaUsedAsEndEntity/, "authority-certificate", "the server's certificate is that of a certificate authority"],
   [/not valid for name|NotValidForName/, "wrong-name", "the server's certificate is for another name"],
   [/certificate expired|Expired/, "expired", "the server's certificate has expired"],
   [/not valid yet|NotValidYet/, "not-yet-valid", "the server's certificate is not valid yet"],
@@ -151,8 +151,8 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
     "bad-certificate",
     "the server's certificate is damaged or of a kind that is not supported",
   ],
-  [/alert: CertificateRequired/, "client-certificate-wanted", "the server wants a client certificate"],
-  [/alert: ProtocolVersion|PeerIncompatible/, "tls-version", "the server speaks other versions of TLS only"],
+  [/alert: CertificateRequired/, "client-certificate-wanted", "the server requires a client certificate"],
+  [/alert: ProtocolVersion|PeerIncompatible/, "tls-version", "the server speaks only other versions of TLS"],
   [/alert: Unrecogni[sz]edName/, "wrong-name", "the server has no certificate for this name"],
   [/received fatal alert/, "tls-handshake", "the server refused the TLS handshake"],
   [
@@ -172,7 +172,7 @@ function explained(words: string, presentsCertificate: boolean): readonly [OpenR
   if (CERTIFICATE_ALERT.test(words)) {
     return presentsCertificate
       ? ["client-certificate-refused", "the server refused the client certificate"]
-      : ["client-certificate-wanted", "the server wants a client certificate"];
+      : ["client-certificate-wanted", "the server requires a client certificate"];
   }
   const found = CAUSES.find(([pattern]) => pattern.test(words));
   if (found === undefined) return ["other", quoted(words)];

@@ -297,7 +297,7 @@ export class Reception {
 const NO_HANDSHAKE: Unreadable = {
   status: 0,
   cause: "bad-handshake",
-  reason: "The TLS handshake is none, or does not come to its end.",
+  reason: "The TLS handshake is invalid or incomplete.",
 };
 
 /** The wording that clients know from other servers. */

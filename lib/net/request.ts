@@ -135,7 +135,7 @@ export function parseRequest(head: HttpHead, isSecure: boolean): ParsedRequest |
     // Methods are case-sensitive (RFC 9110 section 9.1), but `Request` changes the case of some.
     return known === method ? { request, target, version } : { reason: caseFault(method, known) };
   } catch {
-    return { reason: `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which no request here may have.` };
+    return { reason: `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which this server does not allow.` };
   }
 }
 
@@ -143,11 +143,11 @@ function startLineFault(line: string): string {
   const [, version] = /^[^ ]+ [^ ]+ (HTTP\/\d\.\d)$/.exec(line) ?? [];
   return version === undefined || /^HTTP\/1\.[01]$/.test(version)
     ? "Line 1 is not a method, a target and a version, with one space between them."
-    : `Line 1 has the version ${version}: HTTP/1.1 and HTTP/1.0 are spoken here.`;
+    : `Line 1 has the version ${version}: this server speaks HTTP/1.1 and HTTP/1.0.`;
 }
 
 function caseFault(method: string, known: string): string {
-  return `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which is not ${known}: methods have case.`;
+  return `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which is not ${known}: methods are case-sensitive.`;
 }
 
 /** The field Host, optional only in HTTP/1.0 (RFC 9112 section 3.2). A malformed host would become part of the path. */

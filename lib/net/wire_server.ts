@@ -367,7 +367,7 @@ export class WireServer {
 const TOO_MANY: HeadRefusal = {
   status: 0,
   cause: "head-limit",
-  reason: "Too many connections were before their upgrade, and this one had waited longest.",
+  reason: "Too many connections waited for their upgrade, and this one had waited longest.",
 };
 
 function isOfPeer(error: unknown): boolean {

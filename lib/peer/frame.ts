@@ -18,7 +18,7 @@ export interface RawFrame {
   readonly reserved?: number;
   /** Whether to mask the payload, as only a client may; `false` by default. */
   readonly isMasked?: boolean;
-  /** Whether to write the length in more bytes than it needs; `false` by default. */
+  /** Whether to write the length in more bytes than needed; `false` by default. */
   readonly isLengthened?: boolean;
   /** A length of 64 bits to write instead of the payload's, up to 2^64 - 1. */
   readonly claimedLength?: bigint;

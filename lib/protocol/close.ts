@@ -27,11 +27,23 @@ const REGISTRY = "IANA WebSocket Close Code Number Registry";
 /** Every close code with a name of its own, from RFC 6455 and the IANA registry. */
 export const CLOSE_CODES: ReadonlyMap<number, CloseCodeInfo> = new Map<number, CloseCodeInfo>([
   [1000, { name: "normal closure", meaning: "The purpose of the connection is fulfilled.", source: SECTION }],
-  [1001, { name: "going away", meaning: "A server goes down, or a browser leaves the page.", source: SECTION }],
+  [1001, {
+    name: "going away",
+    meaning: "The server is shutting down, or the browser left the page.",
+    source: SECTION,
+  }],
   [1002, { name: "protocol error", meaning: "The other side broke the WebSocket protocol.", source: SECTION }],
-  [1003, { name: "unsupported data", meaning: "A kind of message came that is not accepted.", source: SECTION }],
+  [1003, {
+    name: "unsupported data",
+    meaning: "The other side does not accept this kind of message.",
+    source: SECTION,
+  }],
   [1004, { name: "reserved", meaning: "No meaning is defined; it is never sent.", source: SECTION }],
-  [1005, { name: "no status received", meaning: "The close frame was empty; never sent itself.", source: SECTION }],
+  [1005, {
+    name: "no status received",
+    meaning: "The close frame was empty; the code itself is never sent.",
+    source: SECTION,
+  }],
   [1006, {
     name: "abnormal closure",
     meaning: "The connection ended without a close frame; never sent.",
@@ -39,7 +51,7 @@ export const CLOSE_CODES: ReadonlyMap<number, CloseCodeInfo> = new Map<number, C
   }],
   [1007, {
     name: "invalid payload data",
-    meaning: "A message did not fit its kind, as text that is not UTF-8.",
+    meaning: "A message did not fit its kind, such as text that is not UTF-8.",
     source: SECTION,
   }],
   [1008, { name: "policy violation", meaning: "A message broke a rule of the other side.", source: SECTION }],
@@ -49,7 +61,7 @@ export const CLOSE_CODES: ReadonlyMap<number, CloseCodeInfo> = new Map<number, C
     meaning: "The client needs an extension that the server did not select.",
     source: SECTION,
   }],
-  [1011, { name: "internal error", meaning: "The server met a condition that it did not expect.", source: SECTION }],
+  [1011, { name: "internal error", meaning: "The server met an unexpected condition.", source: SECTION }],
   [1012, { name: "service restart", meaning: "The service restarts; reconnect after a while.", source: REGISTRY }],
   [1013, { name: "try again later", meaning: "The service is overloaded; reconnect later.", source: REGISTRY }],
   [1014, {

@@ -189,7 +189,7 @@ export class Endpoint {
    * @throws {EndpointError} If a close frame has gone either way, or a message of the other kind is under way.
    */
   sendFragment(kind: MessageKind, payload: Uint8Array<ArrayBuffer>, final: boolean, isCompressed = false): void {
-    if (this.#sent !== null) throw new EndpointError("Cannot send data behind the close frame");
+    if (this.#sent !== null) throw new EndpointError("Cannot send data after the close frame");
     if (this.#outgoing !== undefined && this.#outgoing !== kind) {
       throw new EndpointError(`Cannot send ${kind} inside a ${this.#outgoing} message`);
     }
@@ -206,7 +206,7 @@ export class Endpoint {
    * @throws {EndpointError} If a close frame has gone either way.
    */
   ping(payload: Uint8Array<ArrayBuffer>): void {
-    if (this.#sent !== null) throw new EndpointError("Cannot send a ping behind the close frame");
+    if (this.#sent !== null) throw new EndpointError("Cannot send a ping after the close frame");
     this.#handler.onOutput(OPCODE.ping, payload, true, 0);
   }
 

@@ -380,7 +380,7 @@ function checkLength(bytes: Uint8Array, at: number, count: number): void {
   for (let index = 0; index < decisive; index++) start = start * 256 + (bytes[at + 2 + index] ?? 0);
   if (start < (isLong ? 1 : 126)) {
     const length = isLong ? "a length below 65536" : `the length ${start}`;
-    throw new ProtocolError("length-not-minimal", `Frame has ${length} in more bytes than it needs`);
+    throw new ProtocolError("length-not-minimal", `Frame has ${length} in more bytes than needed`);
   }
 }
 

@@ -134,7 +134,7 @@ function assertField([name, value]: readonly [string, string]): void {
   // Never quote the value: it may be a secret.
   if (!isToken(name)) throw new RangeError("Cannot send a header field whose name is not a token");
   if (!FIELD_VALUE.test(value)) {
-    throw new RangeError(`Cannot send the field ${name}: its value is not of ISO 8859-1 on one line`);
+    throw new RangeError(`Cannot send the field ${name}: its value is not one line of ISO 8859-1`);
   }
 }
 
@@ -150,7 +150,7 @@ function assertProtocols(protocols: readonly string[]): void {
   const wrong = protocols.find((protocol, at) => !isToken(protocol) || protocols.indexOf(protocol) < at);
   if (wrong !== undefined) {
     throw new RangeError(
-      `Cannot offer the subprotocol ${quoteLine(withoutToken(wrong))}: each must be a token, and there once`,
+      `Cannot offer the subprotocol ${quoteLine(withoutToken(wrong))}: each must be a token, and appear once`,
     );
   }
 }
@@ -200,7 +200,7 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   const [, version, digits] = /^HTTP\/(\d\.\d) (\d{3})(?: |$)/.exec(head.startLine) ?? [];
   const status = Number(digits ?? 0);
   if (version === undefined) {
-    return { status, protocol: "", problems: ["the first line is not that of an HTTP response"] };
+    return { status, protocol: "", problems: ["the first line is not the status line of an HTTP response"] };
   }
   if (status !== 101) return { status, protocol: "", problems: [`status ${status} instead of 101`] };
   const problems: string[] = [];
@@ -227,8 +227,8 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
 function acceptProblems(head: HttpHead, acceptKey: string): string[] {
   const values = valuesOf(head, "sec-websocket-accept");
   if (values.length === 0) return ["the field Sec-WebSocket-Accept is missing"];
-  if (values.length > 1) return ["the field Sec-WebSocket-Accept is there more than once"];
-  return values[0] === acceptKey ? [] : ["the field Sec-WebSocket-Accept does not fit the key that was sent"];
+  if (values.length > 1) return ["the field Sec-WebSocket-Accept appears more than once"];
+  return values[0] === acceptKey ? [] : ["the field Sec-WebSocket-Accept does not match the key that was sent"];
 }
 
 function protocolProblems(selected: readonly string[], offered: readonly string[]): string[] {
@@ -236,7 +236,7 @@ function protocolProblems(selected: readonly string[], offered: readonly string[
   const [protocol, second] = selected;
   if (second !== undefined) return ["more than one subprotocol is selected"];
   if (protocol === undefined) {
-    return offered.length === 0 ? [] : [`none of the subprotocols that were offered is selected: ${names}`];
+    return offered.length === 0 ? [] : [`none of the offered subprotocols is selected: ${names}`];
   }
   return offered.includes(protocol)
     ? []

@@ -72,11 +72,11 @@ export function verifyRequest(request: RequestView): RequestProblem | undefined 
   if (method !== "GET" && (wantsUpgrade || method !== "HEAD")) {
     return { cause: "method", text: methodProblem(method) };
   }
-  if (!wantsUpgrade) return { cause: "plain-http", text: "The request does not ask for the upgrade to a WebSocket." };
+  if (!wantsUpgrade) return { cause: "plain-http", text: "The request does not ask for an upgrade to WebSocket." };
   const text = versionProblem(version) ?? fieldProblem(request);
   if (text !== undefined) return { cause: "bad-handshake", text };
   if (request.field("sec-websocket-version") !== "13") {
-    return { cause: "version", text: "The only Sec-WebSocket-Version here is 13." };
+    return { cause: "version", text: "The only supported Sec-WebSocket-Version is 13." };
   }
   const lateText = bodyProblem(request) ?? keyProblem(request) ?? offerProblem(request);
   return lateText === undefined ? undefined : { cause: "bad-handshake", text: lateText };
@@ -85,7 +85,7 @@ export function verifyRequest(request: RequestView): RequestProblem | undefined 
 /** Methods are case-sensitive (RFC 9110 section 9.1). */
 function methodProblem(method: string): string {
   return method.toUpperCase() === "GET"
-    ? `The method ${quote(method, MAX_SHOWN_CHARS)} is not GET: methods have case.`
+    ? `The method ${quote(method, MAX_SHOWN_CHARS)} is not GET: methods are case-sensitive.`
     : "A WebSocket begins with the method GET.";
 }
 
@@ -106,7 +106,7 @@ function fieldProblem(request: RequestView): string | undefined {
 
 function bodyProblem(request: RequestView): string | undefined {
   const hasBody = request.field("transfer-encoding") !== null || !/^0+$/.test(request.field("content-length") ?? "0");
-  return hasBody ? "A request for the upgrade has no body." : undefined;
+  return hasBody ? "A request for an upgrade has no body." : undefined;
 }
 
 function keyProblem(request: RequestView): string | undefined {

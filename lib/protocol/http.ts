@@ -301,7 +301,7 @@ export class HeadReader {
     const bytes = this.#bytes.subarray(this.#start);
     // An alert or a handshake of TLS (RFC 8446 section 5.1).
     const isTls = (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
-    return new HttpHeadError("not-http", isTls ? "It is TLS and not HTTP" : "It is not HTTP");
+    return new HttpHeadError("not-http", isTls ? "It is TLS, not HTTP" : "It is not HTTP");
   }
 }
 

@@ -204,7 +204,7 @@ export class Gatekeeper {
    */
   gone({ id, peer, path }: EchoOpened): void {
     this.leave(id);
-    this.refused({ peer, path, status: 0, cause: "gone", reason: "The peer was gone before its upgrade was through." });
+    this.refused({ peer, path, status: 0, cause: "gone", reason: "The peer left before its upgrade was complete." });
   }
 
   /**
@@ -325,13 +325,13 @@ const DRAINING: Refusal = {
 const FULL: Refusal = {
   cause: "connections",
   status: STATUS_CODE.ServiceUnavailable,
-  text: "The server has as many connections as it takes.",
+  text: "The server has reached its limit of connections.",
   fields: RETRY_AFTER,
 };
 const FOREIGN_HOST: Refusal = {
   cause: "host",
   status: STATUS_CODE.MisdirectedRequest,
-  text: "This server does not answer for that host: the option --allow-host names those that it does.",
+  text: "This server does not answer for that host: --allow-host names those that it answers for.",
 };
 const FOREIGN_ORIGIN: Refusal = {
   cause: "origin",
@@ -341,7 +341,7 @@ const FOREIGN_ORIGIN: Refusal = {
 const NO_ORIGIN: Refusal = {
   cause: "origin",
   status: STATUS_CODE.Forbidden,
-  text: "The field Origin is missing, which is wanted here.",
+  text: "The field Origin is missing, and this server requires it.",
 };
 const NO_TOKEN: Refusal = {
   cause: "token",

@@ -179,11 +179,7 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
     }
     case "closed": {
       const { received, sent, error, messages, bytes, ms } = closedFields(event);
-      const end = received
-        ? describeCloseFrame(received)
-        : error === ""
-        ? "no close frame that is known"
-        : quote(error);
+      const end = received ? describeCloseFrame(received) : error === "" ? "no known close frame" : quote(error);
       const began = sent ? `, after our ${describeCloseFrame(sent)}` : "";
       return `#${event.id} closed: ${end}${began}; ${count(messages, "message")}, ${bytes} bytes in ${formatMs(ms)}`;
     }
@@ -206,7 +202,7 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
 }
 
 const TROUBLES: Readonly<Record<TroubleKind, string>> = {
-  accept: "cannot take connections",
+  accept: "cannot accept connections",
   runtime: "uncaught error",
   worker: "a worker has died",
 };

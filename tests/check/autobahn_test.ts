@@ -49,7 +49,7 @@ function withHighBit(frame: RawFrame): RawFrame[] {
   return [{ ...frame, payload: changed }];
 }
 
-const SAME_BYTES = "A message comes back unchanged, every byte of it (an echo; Autobahn compares lengths only)";
+const SAME_BYTES = "A message of any length comes back unchanged (an echo; Autobahn compares only lengths)";
 const NOT_UTF8 = "Text is UTF-8 (RFC 6455 section 8.1; Autobahn takes the echo for one that did not come)";
 
 const COMPARISONS: readonly Comparison[] = [

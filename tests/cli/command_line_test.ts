@@ -121,17 +121,17 @@ const REFUSED = [
     ) => ({
       args,
       message:
-        `Option ${args[0]?.startsWith("--") ? "--message" : "-m"} is not UTF-8, or has U+FFFD, which stands for such ` +
+        `Option ${args[0]?.startsWith("--") ? "--message" : "-m"} is not UTF-8, or has U+FFFD in place of such ` +
         "bytes: give a file",
     }),
   ),
   {
     args: ["--close-reason", "\ufffd"],
-    message: "Option --close-reason is not UTF-8, or has U+FFFD, which stands for such bytes: give UTF-8 without it",
+    message: "Option --close-reason is not UTF-8, or has U+FFFD in place of such bytes: give UTF-8 without U+FFFD",
   },
   ...[["ws://a/\ufffd"], ["--", "ws://a/\ufffd"], ["a", "-q", "\ufffd"]].map((args) => ({
     args,
-    message: "An argument is not UTF-8, or has U+FFFD, which stands for such bytes: in a URL write such bytes " +
+    message: "An argument is not UTF-8, or has U+FFFD in place of such bytes: in a URL write such bytes " +
       "percent-encoded, as %FF",
   })),
 ];
@@ -197,7 +197,7 @@ for (
   ] as const
 ) {
   Deno.test(`unknownVariables() tells of ${JSON.stringify(told)}, when there are ${JSON.stringify(names)}`, () => {
-    const line = `The server ignores variables that stand for no option: ${told}`;
+    const line = `The server ignores variables that match no option: ${told}`;
     assertEquals(unknownVariables(names, SETTABLE), line);
   });
 }

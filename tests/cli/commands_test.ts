@@ -31,9 +31,9 @@ for (
     ["sevre", 'Operand "sevre" is neither a command (serve, help) nor a URL: did you mean serve?'],
     [
       "toString",
-      'Operand "toString" is neither a command (serve, help) nor a URL: a host of that name is ws://toString/',
+      'Operand "toString" is neither a command (serve, help) nor a URL: for a host of that name, write ws://toString/',
     ],
-    ["serve", "Command serve is not the first word: write wsproof serve [OPTIONS]"],
+    ["serve", "Command serve must be the first word: write wsproof serve [OPTIONS]"],
   ] as const
 ) {
   Deno.test(`refuseWords() says in one line what is wrong with ${operand}`, () => {

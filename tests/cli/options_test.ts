@@ -136,7 +136,7 @@ for (
   ]] as const
 ) {
   Deno.test(`assertGoWith() names ${what}, when it does not go with a way to run`, () => {
-    const message = `${what} does not go with --lab: leave it out`;
+    const message = `${what} cannot be used with --lab: leave it out`;
     assertThrows(() => sourceOf(args, variables).assertGoWith("--lab", OPTIONS), UsageError, message);
     sourceOf(args, variables).assertGoWith("deno serve", OPTIONS);
   });

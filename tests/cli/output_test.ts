@@ -25,7 +25,7 @@ Deno.test("tellError() says that the output is full, when a line could not be pr
   const screen = recorder();
   assertEquals(tellError(new Error("No space left on device (os error 28)"), screen), 1);
   assertEquals(screen.lines, [
-    "error: wsproof: Cannot write to the standard output: No space left on device",
+    "error: wsproof: Cannot write to standard output: No space left on device",
   ]);
 });
 

@@ -163,7 +163,7 @@ for (
     [["--protocol", "a b"], 'Option --protocol cannot be "a b": give letters, digits or any of '],
     [
       ["--protocol", "wsproof.bearer.x"],
-      'Option --protocol cannot be "wsproof.bearer.x": names that begin so carry tokens',
+      'Option --protocol cannot be "wsproof.bearer.x": such names carry tokens',
     ],
     [["--cert", "cert.pem"], "Options --cert and --key belong together: give both"],
     [["--key", "key.pem"], "Options --cert and --key belong together: give both"],
@@ -182,10 +182,10 @@ for (
       'Option --key cannot be "old-locked.pem": the key is encrypted',
     ],
     [["--cert", "empty.txt", "--key", "key.pem"], 'Option --cert cannot be "empty.txt": it is empty'],
-    [["--token", "empty.txt"], "Option --token gives an empty token: nobody could be kept out with it"],
-    [["--token", "binary.txt"], "Option --token names a file that is not text in UTF-8: write the token as text"],
-    [["--lab", "--token", "token.txt"], "Option --token does not go with --lab: leave it out"],
-    [["--lab", "--require-origin"], "Option --require-origin does not go with --lab: leave it out"],
+    [["--token", "empty.txt"], "Option --token gives an empty token, which keeps nobody out: write a token"],
+    [["--token", "binary.txt"], "Option --token names a file that is not UTF-8: write the token as text"],
+    [["--lab", "--token", "token.txt"], "Option --token cannot be used with --lab: leave it out"],
+    [["--lab", "--require-origin"], "Option --require-origin cannot be used with --lab: leave it out"],
   ] as const
 ) {
   Deno.test(`readServerSettings() says what is wrong with ${args.join(" ")}`, async () => {
@@ -231,15 +231,15 @@ Deno.test("readServerSettings() names the variable of a certificate that cannot 
 Deno.test("readServerSettings() notes a variable that stands for no option, and starts", async () => {
   const { note, serve } = await settingsOf([], { WSPROOF_MAX_MESAGE: "1KiB", WSPROOF_PORT: "1", HOME: "/" });
   const line =
-    "The server ignores variables that stand for no option: WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)";
+    "The server ignores variables that match no option: WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)";
   assertEquals([note, serve], [line, { transport: "builtin", port: 1 }]);
 });
 
 for (
   const [variables, message] of [
-    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT does not go with deno serve: leave it out"],
-    [{ WSPROOF_KEY: "key.pem" }, "Variable WSPROOF_KEY does not go with deno serve: leave it out"],
-    [{ WSPROOF_LAB: "1" }, "Variable WSPROOF_LAB does not go with deno serve: leave it out"],
+    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT cannot be used with deno serve: leave it out"],
+    [{ WSPROOF_KEY: "key.pem" }, "Variable WSPROOF_KEY cannot be used with deno serve: leave it out"],
+    [{ WSPROOF_LAB: "1" }, "Variable WSPROOF_LAB cannot be used with deno serve: leave it out"],
     [{ WSPROOF_TRANSPORT: "wire" }, 'Variable WSPROOF_TRANSPORT cannot be "wire" with deno serve: use server.ts'],
   ] as const
 ) {
@@ -259,17 +259,17 @@ Deno.test("readServerSettings() lets nobody in by mistake", async () => {
   await assertRejects(
     () => settingsOf([], { WSPROOF_TOKEN: "" }),
     UsageError,
-    "Variable WSPROOF_TOKEN gives an empty token: nobody could be kept out with it",
+    "Variable WSPROOF_TOKEN gives an empty token, which keeps nobody out: write a token",
   );
   await assertRejects(
     () => settingsOf(["--lab"], { WSPROOF_TOKEN: "x" }),
     UsageError,
-    "Variable WSPROOF_TOKEN does not go with --lab: leave it out",
+    "Variable WSPROOF_TOKEN cannot be used with --lab: leave it out",
   );
   const blind = { ...sourceOf(), mayRead: () => false };
   const { note } = await readServerSettings(parseServerLine([], blind), blind);
   assertEquals(
     note,
-    "The environment cannot be read, so that no variable counts, WSPROOF_TOKEN neither: give --allow-env=WSPROOF_*",
+    "The environment cannot be read, so no variable counts, not even WSPROOF_TOKEN: give --allow-env=WSPROOF_*",
   );
 });

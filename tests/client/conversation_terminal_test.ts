@@ -77,7 +77,7 @@ Deno.test({
     await shown.type("hello\r");
     await shown.until("< hello");
     await shown.type(CTRL_D);
-    await shown.until("wrong-reply (exit 6): A message came that nothing asked for");
+    await shown.until("wrong-reply (exit 6): A message came unasked");
     assertEquals(await shown.ended(), 6);
     await server.shutdown();
   },
@@ -161,7 +161,7 @@ Deno.test({
     await shown.until("Commands: /help, /ping, /close [CODE");
     for (
       const [line, answer] of [
-        ["/help", "Send bytes, given in hexadecimal"],
+        ["/help", "Send these bytes, in hexadecimal"],
         ["/ping", "pong after "],
         ["/binary 00 fF", "< binary, 2 bytes: 00 ff"],
         ["/binary 0", "give pairs of hexadecimal digits"],

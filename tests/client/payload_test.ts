@@ -197,7 +197,7 @@ for (const sizes of [[6], [3, 3], [5, 1], [5, 0, 1]]) {
   Deno.test(`collect() throws PayloadError past 5 bytes, when they come as ${sizes.join(" + ")}`, async () => {
     const chunks = sizes.map((size) => new Uint8Array(size));
     assertEquals(await collect(chunks, "binary", 6), new Uint8Array(6));
-    const message = "Input is longer than 5 bytes, which is the most for one message: use --split";
+    const message = "Input is longer than 5 bytes, the limit of one message: use --split";
     await assertRejects(() => collect(chunks, "binary", 5), PayloadError, message);
   });
 }
@@ -289,7 +289,7 @@ const UNREADABLE = [
   { path: "a", error: new Deno.errors.IsADirectory("os error 21"), text: 'Cannot read "a": it is a directory' },
   { path: "a", error: new Error("denied"), text: 'Cannot read "a": denied' },
   { path: "a", error: "gone", text: 'Cannot read "a": gone' },
-  { path: "-", error: new Error("closed"), text: "Cannot read the standard input: closed" },
+  { path: "-", error: new Error("closed"), text: "Cannot read standard input: closed" },
 ];
 for (const { path, error, text } of UNREADABLE) {
   Deno.test(`unreadable() says ${text}, when the error is ${error}`, () => {

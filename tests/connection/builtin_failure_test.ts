@@ -50,14 +50,14 @@ Deno.test("openErrorOf() knows the status of a proxy that wants credentials, so 
 const SOCKS: readonly [string, string][] = [
   ["General SOCKS server failure", "it failed"],
   ["Connection not allowed by ruleset", "its rules forbid the connection"],
-  ["Network unreachable", "no way leads from it to the server"],
-  ["Host unreachable", "no way leads from it to the server"],
+  ["Network unreachable", "it has no route to the server"],
+  ["Host unreachable", "it has no route to the server"],
   ["Connection refused", "nothing listens at the port of the server"],
   ["TTL expired", "the server is too far away"],
   ["Command not supported", "it does not support connections of this kind"],
   ["Address type not supported", "it does not support connections of this kind"],
-  ["No acceptable auth methods", "it wants credentials"],
-  ["Password auth failure, code: 1", "it does not take the credentials"],
+  ["No acceptable auth methods", "it requires credentials"],
+  ["Password auth failure, code: 1", "it rejects the credentials"],
   ["Invalid response version", "it does not speak SOCKS5"],
   ["unexpected end of file", "it ended the connection"],
 ];

@@ -287,7 +287,7 @@ Deno.test("openBuiltin() says where, when a server stays silent, and that no sub
   const none = await assertRejects(() => openBuiltin(silent.url, { connectTimeoutMs: 100 }), OpenError);
   assertEquals(
     [none.message, none.reason],
-    [`No answer within 0.1 s from 127.0.0.1:${silent.port}: no connection, or a server that stays silent`, "silent"],
+    [`No answer within 0.1 s from 127.0.0.1:${silent.port}: no connection, or a silent server`, "silent"],
   );
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();

@@ -259,7 +259,7 @@ for (const transport of ["builtin", "wire"] as const) {
     await assertRejects(
       () => openConnection(peer.url, transport, { protocols: ["chat"] }),
       OpenError,
-      "none of the subprotocols that were offered",
+      "none of the offered subprotocols",
     );
   });
 

@@ -12,7 +12,7 @@ const REFUSALS: readonly [string, string, RegExp, number][] = [
   [
     "another accept key",
     "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: no\r\n\r\n",
-    /Sec-WebSocket-Accept does not fit/,
+    /Sec-WebSocket-Accept does not match/,
     101,
   ],
   [
@@ -145,7 +145,7 @@ Deno.test("openWire() says that a server speaks TLS", async () => {
     await socket.write(Uint8Array.of(21, 3, 1, 0, 2, 2, 10));
     await socket.untilGone();
   });
-  await assertRejects(() => openWire(peer.url), OpenError, "it is TLS and not HTTP: try wss://");
+  await assertRejects(() => openWire(peer.url), OpenError, "it is TLS, not HTTP: try wss://");
 });
 
 Deno.test("openWire() asks an HTTP proxy for a tunnel, with the credentials of its URL", async () => {

@@ -252,7 +252,7 @@ const VIOLATIONS: readonly [string, number[], number, RegExp][] = [
   ["a new message inside another", [0x01, 0, 0x81, 0], 1002, /began inside an unfinished/],
   ["a ping in fragments", [0x09, 0], 1002, /Control frame is fragmented/],
   ["a ping of 126 bytes", [0x89, 126, 0, 126], 1002, /longer than 125/],
-  ["a length that is not minimal", [0x81, 126, 0, 125], 1002, /more bytes than it needs/],
+  ["a length that is not minimal", [0x81, 126, 0, 125], 1002, /more bytes than needed/],
   ["text that is not UTF-8", [0x81, 1, 0xff], 1007, /not UTF-8/],
   ["the first bytes of text that is not UTF-8", [0x01, 2, 0xc0, 0x80], 1007, /not UTF-8/],
   ["a close frame of one byte", [0x88, 1, 3], 1002, /payload of one byte/],

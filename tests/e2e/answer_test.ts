@@ -63,7 +63,7 @@ testBoth("client takes a folded field over wire, and says that builtin cannot", 
   const report = reportOf(outcome);
   if (transport === "wire") return assertEquals(report.verdict, "proven", outcome.stderr);
   assertEquals(report.verdict, "handshake-refused");
-  assertStringIncludes(report.problem, "The built-in WebSocket failed, where the same handshake over wire passes");
+  assertStringIncludes(report.problem, "The built-in WebSocket failed; the same handshake over wire passes");
 });
 
 /** Refusals with unusual heads. */

@@ -136,7 +136,7 @@ Deno.test("check --write-baseline names failures, which then pass; new and stale
     await withMutant({}, async ({ url }) => {
       const { code, stdout } = await check("--baseline", file, url, "fragments");
       assertEquals(code, 9);
-      assertStringIncludes(stdout, "In the baseline, and passed or gone: take them out");
+      assertStringIncludes(stdout, "In the baseline, but passed or gone: remove them");
     });
   } finally {
     await Deno.remove(file);
@@ -209,7 +209,7 @@ Deno.test("check writes JUnit's XML, a page and Autobahn's index", async () => {
       }
       const restart = JSON.parse(await Deno.readTextFile(`${folder}/a/b/${index["5.18"].reportfile}`));
       assertMatch(restart.result, /^Server did not fail the connection/);
-      assertMatch(restart.expectation, /no other message begins\. \(RFC 6455 section 5\.4\)$/);
+      assertMatch(restart.expectation, /before the previous message has ended\. \(RFC 6455 section 5\.4\)$/);
       assertEquals(restart.wire[0], '> text, 9 bytes, masked: "fragment1"');
     });
   } finally {
@@ -289,7 +289,7 @@ Deno.test("check ends within its deadline, where a server says nothing behind th
 
 for (
   const [args, line] of [
-    [[], "There is no URL: give the server to check"],
+    [[], "There is no URL: give that of the server to check"],
     [["ws://127.0.0.1/", "frisbee"], 'Operand "frisbee" is neither a group'],
     [
       ["ws://127.0.0.1/", "idle"],
@@ -299,7 +299,7 @@ for (
     [["--profile", "huge", "ws://127.0.0.1/"], 'Option --profile cannot be "huge": give quick, standard or full'],
     [["--jobs", "0", "ws://127.0.0.1/"], 'Option --jobs cannot be "0": give a whole number from 1 to 256'],
     [["--baseline", "/nowhere/at/all", "ws://127.0.0.1/"], 'Cannot read "/nowhere/at/all"'],
-    [["--no-echo", "--reply-match", "x", "ws://127.0.0.1/"], "Option --no-echo does not go with --reply-match"],
+    [["--no-echo", "--reply-match", "x", "ws://127.0.0.1/"], "Option --no-echo cannot be used with --reply-match"],
     [["--stress", "ws://example.com/"], "Option --stress floods example.com: add --i-own-this-server if it is yours"],
     [["127.0.0.1:80"], 'URL "127.0.0.1:80" does not begin with ws:// or wss://'],
   ] as const
@@ -331,7 +331,7 @@ Deno.test("check calls no case stale that only an option runs, when that option 
     await Deno.writeTextFile(file, "6455/5.4/sweep-4096\n6455/5.5.2/idle\n6455/10.4/stress-pings\n6455/0/gone\x1b\n");
     await withMutant({}, async ({ url }) => {
       const { code, stdout, stderr } = await check("--baseline", file, url, RESTART);
-      assertEquals([code, stderr.split("\n")[0]], [9, "not-conformant (exit 9): 1 known failure is none any more"]);
+      assertEquals([code, stderr.split("\n")[0]], [9, "not-conformant (exit 9): 1 known failure no longer fails"]);
       assertMatch(stdout, /\n {2}6455\/0\/gone\\u001b\n/);
     });
   } finally {
@@ -362,7 +362,7 @@ Deno.test("check hides the values of fields that may be secrets, and quotes the 
       const { stdout } = await check("-H", "X-Api-Key: mine", `${url}?a=1&b=2`, "6455/4.2.2/accept-key");
       const alone =
         `  alone   wsproof check --trace --case-timeout 60 -H 'X-Api-Key: ***' '${url}?a=1&b=2' 6455/4.2.2/accept-key\n` +
-        "          (*** stands for a secret that you gave: put it in)\n";
+        "          (*** stands for a secret: fill it in)\n";
       for (const part of ["> X-Api-Key: ***", "< Set-Cookie: ***", alone]) assertStringIncludes(stdout, part);
       assertEquals(stdout.includes("mine"), false);
     },

@@ -164,7 +164,7 @@ const CASES: readonly Case[] = [
     script: replying(TEXT, "Hello world", "Hello world"),
     verdict: "wrong-reply",
     stage: "verify",
-    problem: /nothing asked for/,
+    problem: /came unasked/,
     hint: /came twice/,
   },
   {
@@ -195,7 +195,7 @@ const CASES: readonly Case[] = [
     script: replying(TEXT, "hi"),
     verdict: "wrong-reply",
     stage: "verify",
-    problem: /nothing asked for/,
+    problem: /came unasked/,
   },
   {
     does: "sends more than --max-message",

@@ -350,7 +350,7 @@ Deno.test({
     }).output();
     await server.shutdown();
     assertEquals(code, 1);
-    assertMatch(new TextDecoder().decode(stderr), /^wsproof: Cannot write to the standard output: No space left.*\n$/);
+    assertMatch(new TextDecoder().decode(stderr), /^wsproof: Cannot write to standard output: No space left.*\n$/);
   },
 });
 

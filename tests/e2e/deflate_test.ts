@@ -104,7 +104,7 @@ const PARAMETERS: [text: string, problem: string][] = [
   ["x", 'the parameter "x" is not known'],
   ["client_max_window_bits=8", "zlib compresses with client_max_window_bits=9 at least"],
   ["server_max_window_bits=16", 'the parameter server_max_window_bits has "16", which is not 8 to 15'],
-  ["a, permessage-deflate", "give parameters, with semicolons between them"],
+  ["a, permessage-deflate", "give parameters separated by semicolons"],
 ];
 for (const [text, problem] of PARAMETERS) {
   Deno.test(`client refuses to offer the parameters "${text}"`, async () => {
@@ -118,8 +118,8 @@ for (const [text, problem] of PARAMETERS) {
 
 const SETTINGS: [args: string[], problem: string][] = [
   [["--deflate", "bits=8"], 'Option --deflate cannot be "bits=8": bits: give a whole number from 9 to 15'],
-  [["--deflate", "takeover=maybe"], 'Option --deflate cannot be "takeover=maybe": give some of bits=9-15'],
-  [["--deflate", "x=1"], 'Option --deflate cannot be "x=1": give some of bits=9-15'],
+  [["--deflate", "takeover=maybe"], 'Option --deflate cannot be "takeover=maybe": give any of bits=9-15'],
+  [["--deflate", "x=1"], 'Option --deflate cannot be "x=1": give any of bits=9-15'],
   [["--deflate", "bits=9", "--no-deflate"], "Options --deflate and --no-deflate exclude each other"],
   [["--max-inflate-ratio", "0"], 'Option --max-inflate-ratio cannot be "0": give a whole number from 1 to 2000'],
 ];
@@ -162,8 +162,8 @@ async function answered(extensions: string, args: string[], script: (socket: Raw
 }
 
 const ANSWERS: [extensions: string, args: string[], problem: string][] = [
-  ["permessage-deflate", [], 'the extension "permessage-deflate" was not asked for'],
-  ["permessage-deflate; client_max_window_bits=10", ["--deflate"], "client_max_window_bits was not asked for"],
+  ["permessage-deflate", [], 'the extension "permessage-deflate" was not requested'],
+  ["permessage-deflate; client_max_window_bits=10", ["--deflate"], "client_max_window_bits was not requested"],
   [
     "permessage-deflate; server_max_window_bits=7",
     ["--deflate"],
@@ -171,12 +171,12 @@ const ANSWERS: [extensions: string, args: string[], problem: string][] = [
   ],
   ["permessage-deflate; server_max_window_bits=", ["--deflate"], "Sec-WebSocket-Extensions is malformed"],
   ["permessage-deflate; foo", ["--deflate"], 'the parameter "foo" is not known'],
-  ["permessage-deflate, permessage-deflate", ["--deflate"], "the extension permessage-deflate is there twice"],
-  ["x-other", ["--deflate"], 'the extension "x-other" was not asked for'],
+  ["permessage-deflate, permessage-deflate", ["--deflate"], "the extension permessage-deflate appears twice"],
+  ["x-other", ["--deflate"], 'the extension "x-other" was not requested'],
   [
     "permessage-deflate",
     ["--deflate-params", "server_no_context_takeover"],
-    "server_no_context_takeover was asked for and is missing",
+    "server_no_context_takeover was requested and is missing",
   ],
 ];
 for (const [extensions, args, problem] of ANSWERS) {

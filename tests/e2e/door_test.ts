@@ -174,7 +174,7 @@ testBoth("server answers and ends though nobody reads its log", async (transport
   // The output on the other stream shows that the log was still full.
   const { code, stderr } = await server.endedUnread();
   assertEquals(code, 0);
-  assertMatch(stderr, /^wsproof: The last \d+ lines of the log are lost, as nobody reads it\n$/);
+  assertMatch(stderr, /^wsproof: The last \d+ lines of the log are lost: nobody reads it\n$/);
 }, notOnWindows);
 
 testBoth("server ends though nobody reads its log and its errors, which are one pipe", async (transport) => {
@@ -254,7 +254,7 @@ testBoth("server takes no more connections than there are descriptors, and says 
   assertEquals(await statusLineOf(url, requestHead(PLAIN, "GET /healthz HTTP/1.1")), "HTTP/1.1 200 OK");
   child.kill("SIGKILL");
   const stderr = await new Response(child.stderr).text();
-  const [, connections] = /^wsproof: There are descriptors for (\d+) connections only: for 10000 raise .*\n$/
+  const [, connections] = /^wsproof: There are descriptors for only (\d+) connections: for 10000, raise .*\n$/
     .exec(stderr) ?? [];
   assertEquals(held.length, Number(connections) + 1);
   for (const socket of held) socket.close();
@@ -269,7 +269,7 @@ Deno.test("server says that it cannot count descriptors without the permission f
   child.kill("SIGKILL");
   assertEquals(
     await new Response(child.stderr).text(),
-    "wsproof: The limit of open files cannot be found out: give --allow-read=/dev/null\n",
+    "wsproof: The limit of open files cannot be determined: give --allow-read=/dev/null\n",
   );
   await child.status;
   await reader.cancel();

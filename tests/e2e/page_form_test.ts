@@ -12,7 +12,7 @@ testPage("the form of the page in Chromium", {
       await tab.untilText("#send-problem", "There is no connection: connect first.");
       await tab.fill("Subprotocols to offer", "a b,c, a");
       await tab.click("button", "Connect");
-      await tab.untilText("#connect-problem", '"a" is there twice.');
+      await tab.untilText("#connect-problem", '"a" appears twice.');
       await tab.fill("Subprotocols to offer", "a/b");
       await tab.click("button", "Connect");
       await tab.untilText("#connect-problem", '"a/b" cannot be a subprotocol');

@@ -51,7 +51,7 @@ for (const [does, script, status, hint = /./] of PROXIES) {
 /** What a SOCKS proxy answers to the greeting and to the request, and what is said of it. */
 const SOCKS: readonly [string, readonly number[] | undefined, RegExp][] = [
   ["drops the connection", undefined, /^Proxy socks5:\S+,? .*ended the connection/],
-  ["takes no way to prove oneself", [5, 255], /opened no tunnel: it wants credentials/],
+  ["takes no way to prove oneself", [5, 255], /opened no tunnel: it requires credentials/],
   ["forbids the connection", [5, 0, 5, 2, 0, 1, 0, 0, 0, 0, 0, 0], /opened no tunnel: its rules forbid the connection/],
   ["speaks HTTP", [72, 84, 84, 80, 47, 49, 46, 49, 32, 52, 48, 48], /opened no tunnel: it does not speak SOCKS5/],
 ];

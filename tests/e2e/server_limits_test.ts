@@ -59,7 +59,7 @@ Deno.test("server --max-buffered-total closes who wants more than is left (built
   const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
   assertEquals((await nextEvent(server, "closed")).sent, {
     code: 1013,
-    reason: "too much waits for all peers, try again later",
+    reason: "too much pending data, try again later",
   });
   socket.close();
   await sending;

@@ -97,7 +97,7 @@ testBoth("server takes the token from WSPROOF_TOKEN, and every option from the e
 });
 
 const MISSPELT = { WSPROOF_TOKN: "s3cret", WSPROOF_QUIET: "1", WSPROOF_SERVICE_HOST: "10.0.0.1" };
-const IGNORED = "The server ignores variables that stand for no option: WSPROOF_SERVICE_HOST, " +
+const IGNORED = "The server ignores variables that match no option: WSPROOF_SERVICE_HOST, " +
   "WSPROOF_TOKN (did you mean WSPROOF_TOKEN?)";
 
 testBoth(

@@ -33,7 +33,7 @@ const CERTIFICATES: readonly [string, { cert: string; key: string }, string[], R
     "is that of an authority, given with --ca",
     authorityAsServer,
     [authorityAsServer.cert],
-    /of an authority/,
+    /of a certificate authority/,
     /CA:FALSE/,
   ],
   [
@@ -50,7 +50,7 @@ const CERTIFICATES: readonly [string, { cert: string; key: string }, string[], R
     /no trusted authority/,
     /signed by "CN=wsproof test authority": .*--ca/,
   ],
-  ["is signed by itself, without --ca", own, [], /no trusted authority/, /by itself: .*--ca/],
+  ["is signed by itself, without --ca", own, [], /no trusted authority/, /self-signed: .*--ca/],
   [
     "has an issuer of the name of another",
     good,
@@ -102,7 +102,7 @@ testBoth("client says usage, when a file of --ca or --cert is junk", async (tran
   const junk = good.cert.replace(/\n.{20}/, "\nAAAAAAAAAAAAAAAAAAAA");
   const args = ["--transport", transport, "wss://localhost:1/"];
   const ca = await clientWith([junk], ["--ca", "0", ...args]);
-  const problem = "wsproof: Cannot use the file of --ca: it has a block that is no valid certificate\n";
+  const problem = "wsproof: Cannot use the file of --ca: it has a block that is not a valid certificate\n";
   assertEquals(ca, { code: 2, stdout: "", stderr: problem });
   const cert = await clientWith([good.cert, "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"], [
     "--cert",
@@ -157,7 +157,7 @@ for (const version of ["TLSv1_2", "TLSv1_3"]) {
       const wanted = await clientWith([authority.cert], args);
       assertEquals([reportOf(wanted).verdict, wanted.code], ["no-connection", 3], wanted.stderr);
       // TLS 1.2 has only the alert for any failed handshake.
-      const problem = version === "TLSv1_3" ? "the server wants a client certificate" : "refused the TLS handshake";
+      const problem = version === "TLSv1_3" ? "the server requires a client certificate" : "refused the TLS handshake";
       assertStringIncludes(reportOf(wanted).problem, problem);
       assertStringIncludes(reportOf(wanted).hint, "--cert and --key");
       const refused = await clientWith([authority.cert, own.cert, own.key], [...args, "--cert", "1", "--key", "2"]);

@@ -52,7 +52,7 @@ for (
   const [what, head, status, cause, says] of [
     ["lines that end with LF alone", LF_ONLY, 400, "bad-handshake", "Line 1 ends with LF alone"],
     ["one line that ends with LF alone", requestHead().replace("13\r\n", "13\n"), 400, "bad-handshake", "Line 5 ends"],
-    ["no head, but TLS", "\x16\x03\x01\x02\x00", 400, "bad-handshake", "It is TLS and not HTTP"],
+    ["no head, but TLS", "\x16\x03\x01\x02\x00", 400, "bad-handshake", "It is TLS, not HTTP"],
     ["a line that is no field", requestHead({ "no field": "" }), 400, "bad-handshake", "Line 7 is not a header field"],
     ["a folded field", requestHead({ Cookie: "a\r\n b" }), 400, "bad-handshake", "Line 8 begins with a blank"],
     ["HTTP/1.0", requestHead({}, "GET / HTTP/1.0"), 400, "bad-handshake", "HTTP/1.0 has no upgrade"],

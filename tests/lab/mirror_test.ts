@@ -245,7 +245,7 @@ Deno.test("maskProblem() finds nothing in random keys, and what repeats, three t
   assertEquals(maskProblem(random, [...random, ...random.slice(0, 2)]), undefined);
   assertEquals(
     maskProblem(random, [...random, ...random.slice(0, 3)]),
-    "3 of 35 masking keys have been there before",
+    "3 of 35 masking keys have appeared before",
   );
   assertEquals(maskProblem([9, 9, 9], []), undefined);
   assertEquals(maskProblem([10, 17, 20, 90], []), "the masking keys count up by at most 70");

@@ -73,7 +73,7 @@ Deno.test("lab answers 503 to a connection that comes while there are 256", asyn
   for (const socket of sockets) await handshake(socket, "/");
   const extra = await connectRaw(lab.url);
   const answer = new TextDecoder().decode(await extra.readToEnd());
-  assertMatch(answer, /^HTTP\/1\.1 503 [^]*The lab has as many connections as it takes: 256\.\n$/);
+  assertMatch(answer, /^HTTP\/1\.1 503 [^]*The lab has reached its limit of 256 connections\.\n$/);
   sockets[0]?.close();
   await lab.closed;
   for (const socket of [extra, ...sockets]) socket.close();
@@ -138,7 +138,7 @@ Deno.test("lab closes the connection that holds the most with 1013 when all hold
     sockets.push(socket);
     socket.write(message).catch(() => {});
   }
-  assertMatch((await shed.promise).sent?.reason ?? "", /^Connections of the lab hold too much together/);
+  assertMatch((await shed.promise).sent?.reason ?? "", /^The lab's connections hold too much data/);
   await lab.shutdown();
   for (const socket of sockets) socket.close();
 });

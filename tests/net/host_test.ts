@@ -68,7 +68,7 @@ Deno.test({
     const error = assertThrows(() => bindable(LOOPBACK_ADDRESSES, port), ListenError);
     assertEquals(
       error.message,
-      `Cannot listen on host "::1", port ${port}: it is taken; use --port with another, or 0`,
+      `Cannot listen on host "::1", port ${port}: the port is in use; give another --port, or 0`,
     );
     // The other address is free again.
     Deno.listen({ hostname: "127.0.0.1", port }).close();
@@ -81,7 +81,7 @@ Deno.test("bindable() leaves an address out, when the machine does not have it",
 
 Deno.test("bindable() throws, when the machine has none of the addresses", () => {
   const error = assertThrows(() => bindable([NOWHERE, "2001:db8::2"], 0), ListenError);
-  assertMatch(error.message, /^Cannot listen on host "2001:db8::2", port 0: .*; use --host with another$/);
+  assertMatch(error.message, /^Cannot listen on host "2001:db8::2", port 0: .*; give another --host$/);
 });
 
 Deno.test({
@@ -188,7 +188,8 @@ for (const args of [["--transport", "builtin"], ["--transport", "wire"], ["--lab
       using other = Deno.listen({ hostname: "::1", port: 0 });
       const { port } = other.addr;
       const outcome = await outcomeOf(start("server.ts", ["--host", "localhost", "--port", `${port}`, ...args]));
-      const line = `wsproof: Cannot listen on host "::1", port ${port}: it is taken; use --port with another, or 0\n`;
+      const line =
+        `wsproof: Cannot listen on host "::1", port ${port}: the port is in use; give another --port, or 0\n`;
       assertEquals(outcome, { code: 1, stdout: "", stderr: line });
     },
   });

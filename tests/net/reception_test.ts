@@ -141,12 +141,16 @@ for (
       `Line 2 ends with LF alone: ${CRLF_WANTED}`,
     ],
     ["lines that end with CR", requestHead().replaceAll("\r\n", "\r"), `Line 1 has CR without LF: ${CRLF_WANTED}`],
-    ["get", requestHead({}, "get / HTTP/1.1"), 'Line 1 has the method "get", which is not GET: methods have case.'],
+    [
+      "get",
+      requestHead({}, "get / HTTP/1.1"),
+      'Line 1 has the method "get", which is not GET: methods are case-sensitive.',
+    ],
     ["HTTP/1.0", requestHead({}, "GET / HTTP/1.0"), "HTTP/1.0 has no upgrade: a WebSocket needs HTTP/1.1."],
     ["a line that is no field", requestHead({ "X": "y\r\nsecret" }), "Line 8 is not a header field."],
     ["a folded field", requestHead({ "X": "y\r\n z" }), "Line 8 begins with a blank."],
     ["two fields Host", requestHead({ "host": "a" }), "Line 7 has a second field Host."],
-    ["TLS", "\x16\x03\x01\x02\x00", "It is TLS and not HTTP."],
+    ["TLS", "\x16\x03\x01\x02\x00", "It is TLS, not HTTP."],
   ] as const
 ) {
   Deno.test(`the server over wire says at once what is wrong, to the peer and in the log, when a head has ${what}`, async () => {

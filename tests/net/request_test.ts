@@ -19,14 +19,14 @@ for (
       "a method in small letters",
       "get / HTTP/1.1",
       [HOST],
-      'Line 1 has the method "get", which is not GET: methods have case.',
+      'Line 1 has the method "get", which is not GET: methods are case-sensitive.',
     ],
-    ["CONNECT", "CONNECT / HTTP/1.1", [HOST], 'Line 1 has the method "CONNECT", which no request here may have.'],
+    ["CONNECT", "CONNECT / HTTP/1.1", [HOST], 'Line 1 has the method "CONNECT", which this server does not allow.'],
     [
       "another version",
       "GET / HTTP/1.2",
       [HOST],
-      "Line 1 has the version HTTP/1.2: HTTP/1.1 and HTTP/1.0 are spoken here.",
+      "Line 1 has the version HTTP/1.2: this server speaks HTTP/1.1 and HTTP/1.0.",
     ],
     [
       "two spaces",

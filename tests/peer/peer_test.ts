@@ -52,7 +52,7 @@ for (
   const [what, frame, bytes] of [
     ["an opcode that is not defined", { opcode: 3, payload: utf8("a") }, "830161"],
     ["reserved bits and no end", { opcode: 1, payload: utf8("a"), reserved: 7, final: false }, "710161"],
-    ["a length in more bytes than it needs", { opcode: 2, payload: utf8("a"), isLengthened: true }, "827e000161"],
+    ["a length in more bytes than needed", { opcode: 2, payload: utf8("a"), isLengthened: true }, "827e000161"],
     ["a control frame that is too long", { opcode: 9, payload: new Uint8Array(126) }, `897e007e${"00".repeat(126)}`],
   ] as const satisfies readonly (readonly [string, RawFrame, string])[]
 ) {

@@ -46,14 +46,14 @@ const ANSWERS: [offer: string, answer: string, wish?: DeflateWish][] = [
   // Our compressor has no 8-bit window, so the next offer is tried.
   [
     `${DEFLATE}; server_max_window_bits=8`,
-    "the parameter server_max_window_bits has 8, and zlib compresses with 9 at least",
+    "the parameter server_max_window_bits has 8, and zlib needs at least 9",
   ],
   [`${DEFLATE}; server_max_window_bits=8, ${DEFLATE}`, DEFLATE],
   [`${DEFLATE}; x`, 'the parameter "x" is not known'],
   [`${DEFLATE}; x, ${DEFLATE}; server_no_context_takeover`, `${DEFLATE}; server_no_context_takeover`],
   [
     `${DEFLATE}; server_no_context_takeover; server_no_context_takeover`,
-    "the parameter server_no_context_takeover is there twice",
+    "the parameter server_no_context_takeover appears twice",
   ],
   [`${DEFLATE}; server_no_context_takeover=1`, "the parameter server_no_context_takeover has a value"],
   [`${DEFLATE}; client_no_context_takeover=true`, "the parameter client_no_context_takeover has a value"],
@@ -88,32 +88,32 @@ const PROBLEMS: [answer: string, offered: DeflateParameters | undefined, problem
   ["", undefined, undefined],
   ["", {}, undefined],
   [DEFLATE, {}, undefined],
-  [DEFLATE, undefined, `the extension "${DEFLATE}" was not asked for`],
-  ["foo; x=1", {}, 'the extension "foo; x=1" was not asked for'],
-  [`${DEFLATE}, foo`, {}, 'the extension "foo" was not asked for'],
-  [`${DEFLATE}, ${DEFLATE}`, {}, `the extension ${DEFLATE} is there twice`],
+  [DEFLATE, undefined, `the extension "${DEFLATE}" was not requested`],
+  ["foo; x=1", {}, 'the extension "foo; x=1" was not requested'],
+  [`${DEFLATE}, foo`, {}, 'the extension "foo" was not requested'],
+  [`${DEFLATE}, ${DEFLATE}`, {}, `the extension ${DEFLATE} appears twice`],
   [`${DEFLATE};`, {}, `the field Sec-WebSocket-Extensions is malformed: "${DEFLATE};"`],
   [`${DEFLATE}; x=1`, {}, 'the parameter "x" is not known'],
   [`${DEFLATE}; server_no_context_takeover=1`, {}, "the parameter server_no_context_takeover has a value"],
   [
     `${DEFLATE}; client_no_context_takeover; client_no_context_takeover`,
     {},
-    "the parameter client_no_context_takeover is there twice",
+    "the parameter client_no_context_takeover appears twice",
   ],
   // Both may come unasked (sections 7.1.1.2 and 7.1.2.1).
   [`${DEFLATE}; server_no_context_takeover; client_no_context_takeover`, {}, undefined],
   [`${DEFLATE}; server_max_window_bits=8`, {}, undefined],
   [`${DEFLATE}; server_max_window_bits`, {}, "the parameter server_max_window_bits has no value"],
   [`${DEFLATE}; server_max_window_bits=16`, {}, 'the parameter server_max_window_bits has "16", which is not 8 to 15'],
-  [DEFLATE, { serverMaxWindowBits: 10 }, "the parameter server_max_window_bits was asked for and is missing"],
+  [DEFLATE, { serverMaxWindowBits: 10 }, "the parameter server_max_window_bits was requested and is missing"],
   [`${DEFLATE}; server_max_window_bits=10`, { serverMaxWindowBits: 10 }, undefined],
   [
     `${DEFLATE}; server_max_window_bits=11`,
     { serverMaxWindowBits: 10 },
-    "the parameter server_max_window_bits has 11, more than the 10 that were asked for",
+    "the parameter server_max_window_bits has 11, more than the requested 10",
   ],
-  [DEFLATE, { serverNoContextTakeover: true }, "the parameter server_no_context_takeover was asked for and is missing"],
-  [`${DEFLATE}; client_max_window_bits=10`, {}, "the parameter client_max_window_bits was not asked for"],
+  [DEFLATE, { serverNoContextTakeover: true }, "the parameter server_no_context_takeover was requested and is missing"],
+  [`${DEFLATE}; client_max_window_bits=10`, {}, "the parameter client_max_window_bits was not requested"],
   [`${DEFLATE}; client_max_window_bits=10`, { clientMaxWindowBits: true }, undefined],
   [
     `${DEFLATE}; client_max_window_bits`,
@@ -123,12 +123,12 @@ const PROBLEMS: [answer: string, offered: DeflateParameters | undefined, problem
   [
     `${DEFLATE}; client_max_window_bits=11`,
     { clientMaxWindowBits: 10 },
-    "the parameter client_max_window_bits has 11, more than the 10 that were offered",
+    "the parameter client_max_window_bits has 11, more than the offered 10",
   ],
   [
     `${DEFLATE}; client_max_window_bits=8`,
     { clientMaxWindowBits: true },
-    "the parameter client_max_window_bits has 8, and zlib compresses with 9 at least",
+    "the parameter client_max_window_bits has 8, and zlib needs at least 9",
   ],
 ];
 

@@ -131,8 +131,8 @@ for (const role of ["client", "server"] as const) {
     const { endpoint, told } = scene(role);
     endpoint.close(1000);
     endpoint.close(1001);
-    assertThrows(() => endpoint.send("late"), EndpointError, "Cannot send data behind the close frame");
-    assertThrows(() => endpoint.ping(utf8("x")), EndpointError, "Cannot send a ping behind the close frame");
+    assertThrows(() => endpoint.send("late"), EndpointError, "Cannot send data after the close frame");
+    assertThrows(() => endpoint.ping(utf8("x")), EndpointError, "Cannot send a ping after the close frame");
     assertEquals(told, ["out close: 1000"]);
   });
 

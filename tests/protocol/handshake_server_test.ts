@@ -30,9 +30,9 @@ function view(fields: Record<string, string | null> = {}, method = "GET", versio
 }
 
 const bad = (text: string): RequestProblem => ({ cause: "bad-handshake", text });
-const VERSION: RequestProblem = { cause: "version", text: "The only Sec-WebSocket-Version here is 13." };
+const VERSION: RequestProblem = { cause: "version", text: "The only supported Sec-WebSocket-Version is 13." };
 const UPGRADE = bad('The field Upgrade is not "websocket" alone.');
-const BODY = bad("A request for the upgrade has no body.");
+const BODY = bad("A request for an upgrade has no body.");
 const KEY_PROBLEM = bad("The field Sec-WebSocket-Key is not 16 bytes in Base64.");
 
 for (
@@ -45,13 +45,13 @@ for (
     [
       "it is a plain GET of HTTP/1.0",
       view({ upgrade: "h2c" }, "GET", "1.0"),
-      { cause: "plain-http", text: "The request does not ask for the upgrade to a WebSocket." },
+      { cause: "plain-http", text: "The request does not ask for an upgrade to WebSocket." },
     ],
     ["its method is POST", view({}, "POST"), { cause: "method", text: "A WebSocket begins with the method GET." }],
     [
       "its method is get",
       view({}, "get"),
-      { cause: "method", text: 'The method "get" is not GET: methods have case.' },
+      { cause: "method", text: 'The method "get" is not GET: methods are case-sensitive.' },
     ],
     ["it upgrades with HEAD", view({}, "HEAD"), { cause: "method", text: "A WebSocket begins with the method GET." }],
     ["another protocol is before websocket", view({ upgrade: "h2c, websocket" }), UPGRADE],

@@ -100,7 +100,7 @@ Deno.test("encodeRequest() offers the subprotocols in one field and their order,
 for (const protocols of [[""], ["a b"], ["a,b"], ["é"], ["a", "b", "a"], ["a\r\nX-Evil: 1"], ["a\nb"], ['"a"']]) {
   Deno.test(`encodeRequest() throws a RangeError, when the subprotocols are ${JSON.stringify(protocols)}`, () => {
     const url = new URL("ws://a/");
-    const message = "each must be a token, and there once";
+    const message = "each must be a token, and appear once";
     assertThrows(() => encodeRequest({ url, key: KEY, protocols }), RangeError, message);
   });
 }
@@ -239,8 +239,8 @@ for (const [what, lines] of GOOD) {
 
 const UPGRADE = 'the field Upgrade is not "websocket"';
 const CONNECTION = 'the field Connection does not have "Upgrade"';
-const NO_FIT = "the field Sec-WebSocket-Accept does not fit the key that was sent";
-const TWICE = "the field Sec-WebSocket-Accept is there more than once";
+const NO_FIT = "the field Sec-WebSocket-Accept does not match the key that was sent";
+const TWICE = "the field Sec-WebSocket-Accept appears more than once";
 const WRONG: readonly (readonly [what: string, lines: Record<string, readonly string[] | null>, problem: string])[] = [
   ["Upgrade is missing", { Upgrade: null }, UPGRADE],
   ["Upgrade is empty", { Upgrade: [""] }, UPGRADE],
@@ -262,17 +262,17 @@ const WRONG: readonly (readonly [what: string, lines: Record<string, readonly st
   [
     "an extension is selected",
     { "Sec-WebSocket-Extensions": ["permessage-deflate; client_max_window_bits=10"] },
-    'the extension "permessage-deflate; client_max_window_bits=10" was not asked for',
+    'the extension "permessage-deflate; client_max_window_bits=10" was not requested',
   ],
   [
     "an extension is selected in a second line",
     { "Sec-WebSocket-Extensions": ["", "x"] },
-    'the extension "x" was not asked for',
+    'the extension "x" was not requested',
   ],
   [
     "an extension steers the terminal",
     { "Sec-WebSocket-Extensions": ["\u009b31m"] },
-    'the extension "\\u009b31m" was not asked for',
+    'the extension "\\u009b31m" was not requested',
   ],
   ["a subprotocol is selected", { "Sec-WebSocket-Protocol": ["chat"] }, 'the subprotocol "chat" was not offered'],
 ];
@@ -296,7 +296,7 @@ Deno.test("verifyResponse() says all that is wrong in the order of RFC 6455 sect
     UPGRADE,
     CONNECTION,
     "the field Sec-WebSocket-Accept is missing",
-    'the extension "x" was not asked for',
+    'the extension "x" was not requested',
     'the subprotocol "chat" was not offered',
   ]);
 });
@@ -311,13 +311,13 @@ for (
     ["HTTP/1.1 100 Continue", 100, ["status 100 instead of 101"]],
     ["HTTP/1.0 101 x", 101, ["HTTP/1.0 instead of HTTP/1.1"]],
     ["HTTP/2.0 101 x", 101, ["HTTP/2.0 instead of HTTP/1.1"]],
-    ["HTTP/1.1 1010 x", 0, ["the first line is not that of an HTTP response"]],
-    ["HTTP/1.1 10", 0, ["the first line is not that of an HTTP response"]],
-    ["HTTP/1.1  101 x", 0, ["the first line is not that of an HTTP response"]],
-    ["http/1.1 101 x", 0, ["the first line is not that of an HTTP response"]],
-    [" HTTP/1.1 101 x", 0, ["the first line is not that of an HTTP response"]],
-    ["SSH-2.0-OpenSSH", 0, ["the first line is not that of an HTTP response"]],
-    ["", 0, ["the first line is not that of an HTTP response"]],
+    ["HTTP/1.1 1010 x", 0, ["the first line is not the status line of an HTTP response"]],
+    ["HTTP/1.1 10", 0, ["the first line is not the status line of an HTTP response"]],
+    ["HTTP/1.1  101 x", 0, ["the first line is not the status line of an HTTP response"]],
+    ["http/1.1 101 x", 0, ["the first line is not the status line of an HTTP response"]],
+    [" HTTP/1.1 101 x", 0, ["the first line is not the status line of an HTTP response"]],
+    ["SSH-2.0-OpenSSH", 0, ["the first line is not the status line of an HTTP response"]],
+    ["", 0, ["the first line is not the status line of an HTTP response"]],
   ] as const
 ) {
   Deno.test(`verifyResponse() gives the status ${status}, when the first line is ${JSON.stringify(startLine)}`, () => {
@@ -330,9 +330,9 @@ for (
     [["chat"], "chat", []],
     [["soap"], "soap", []],
     [[" soap "], "soap", []],
-    [null, "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
-    [[""], "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
-    [["", ""], "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
+    [null, "", ['none of the offered subprotocols is selected: "chat", "soap"']],
+    [[""], "", ['none of the offered subprotocols is selected: "chat", "soap"']],
+    [["", ""], "", ['none of the offered subprotocols is selected: "chat", "soap"']],
     [["", "chat"], "", ["more than one subprotocol is selected"]],
     [["CHAT"], "CHAT", ['the subprotocol "CHAT" was not offered: "chat", "soap"']],
     [["other"], "other", ['the subprotocol "other" was not offered: "chat", "soap"']],

@@ -82,9 +82,9 @@ for (const pieceBytes of [1, 2, 3, 7, Infinity]) {
 
 for (
   const [what, kind, text, problem, message, startLine] of [
-    ["TLS", "response", "\x15\x03\x03", "not-http", "It is TLS and not HTTP", ""],
+    ["TLS", "response", "\x15\x03\x03", "not-http", "It is TLS, not HTTP", ""],
     ["SSH", "response", "SSH-2.0-x\r\n", "not-http", "It is not HTTP", ""],
-    ["a request in TLS", "request", "\x16\x03\x01\x02\x00", "not-http", "It is TLS and not HTTP", ""],
+    ["a request in TLS", "request", "\x16\x03\x01\x02\x00", "not-http", "It is TLS, not HTTP", ""],
     ["too many empty lines", "response", "\r\n".repeat(9), "not-http", "It is not HTTP", ""],
     [
       "LF alone in a request",

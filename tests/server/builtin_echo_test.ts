@@ -254,7 +254,7 @@ testBoth("serveEcho() says that the port is taken", async (transport) => {
   } catch (error) {
     assertEquals(
       String(error),
-      `ListenError: Cannot listen on host "127.0.0.1", port ${port}: it is taken; use --port with another, or 0`,
+      `ListenError: Cannot listen on host "127.0.0.1", port ${port}: the port is in use; give another --port, or 0`,
     );
   }
   await server.shutdown();

@@ -93,7 +93,7 @@ Deno.test("DescriptorRoom keeps what the operator wants, and says that it may be
 });
 
 Deno.test("DescriptorRoom cannot be made where nothing can be counted", () => {
-  assertThrows(() => new DescriptorRoom({ onShort() {}, count: () => undefined }), Error, "cannot be found out");
+  assertThrows(() => new DescriptorRoom({ onShort() {}, count: () => undefined }), Error, "cannot be determined");
 });
 
 for (
@@ -123,7 +123,7 @@ for (
 Deno.test("fitToDescriptors() says what to do, and names the option that wants too much", () => {
   assertMatch(
     fitToDescriptors(1000).note,
-    /^There are descriptors for 702 connections only: for 10000 raise the limit of open files \(.*\) by 10088$/,
+    /^There are descriptors for only 702 connections: for 10000, raise the limit of open files \(.*\) by 10088$/,
   );
   assertMatch(
     fitToDescriptors(1000, 5000).note,

@@ -37,7 +37,7 @@ for (
         initiator: "local",
         messages: 5,
       },
-      "#7 closed: no close frame that is known, after our " +
+      "#7 closed: no known close frame, after our " +
       '1008 (policy violation), reason "at most 5 messages a second"; 5 messages, 2 bytes in 3.00 ms',
     ],
     [
@@ -54,7 +54,7 @@ for (
     ],
     [
       { type: "trouble", kind: "accept", error: "Too many open files" },
-      'cannot take connections: "Too many open files"',
+      'cannot accept connections: "Too many open files"',
     ],
     [{ type: "trouble", kind: "runtime", error: "Request closed" }, 'uncaught error: "Request closed"'],
     [{ type: "dropped", lines: 1 }, "1 line of this log was dropped here"],

@@ -15,7 +15,7 @@ const WAIT = { timeoutMs: 60_000 };
 const PLAIN = { Upgrade: undefined, Connection: undefined };
 
 const UPGRADE = { connection: "Upgrade", "sec-websocket-version": "13", upgrade: "websocket" };
-const MISDIRECTED = "This server does not answer for that host: the option --allow-host names those that it does.\n";
+const MISDIRECTED = "This server does not answer for that host: --allow-host names those that it answers for.\n";
 const CHALLENGE = { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' };
 const ONE_ORIGIN: EchoPolicy = { allowOrigins: ["https://app.example"] };
 const TOKEN: EchoPolicy = { token: "open sesame" };
@@ -55,7 +55,7 @@ const CASES: readonly Case[] = [
     head: requestHead({ "Sec-WebSocket-Version": "8" }),
     status: "426 Upgrade Required",
     fields: UPGRADE,
-    body: "The only Sec-WebSocket-Version here is 13.\n",
+    body: "The only supported Sec-WebSocket-Version is 13.\n",
     cause: "version",
   },
   ...([
@@ -114,7 +114,7 @@ const CASES: readonly Case[] = [
     what: `an upgrade with the Content-Length ${JSON.stringify(length)}`,
     head: requestHead({ "Content-Length": length }),
     status: "400 Bad Request",
-    body: "A request for the upgrade has no body.\n",
+    body: "A request for an upgrade has no body.\n",
     cause: "bad-handshake",
     only: "wire",
   })),
@@ -153,7 +153,7 @@ const CASES: readonly Case[] = [
     head: requestHead(),
     policy: { requireOrigin: true },
     status: "403 Forbidden",
-    body: "The field Origin is missing, which is wanted here.\n",
+    body: "The field Origin is missing, and this server requires it.\n",
     cause: "origin",
   },
   {
@@ -189,7 +189,7 @@ const CASES: readonly Case[] = [
     policy: { maxConnections: 0 },
     status: "503 Service Unavailable",
     fields: { "retry-after": "5" },
-    body: "The server has as many connections as it takes.\n",
+    body: "The server has reached its limit of connections.\n",
     cause: "connections",
   },
 ];
@@ -238,8 +238,8 @@ testBoth("a get in small letters is refused as what it is", async (transport) =>
   const server = serveEcho({ transport, port: 0 });
   // Over the built-in front door the runtime reads the request, and accepts any method.
   const [status, reason] = transport === "wire"
-    ? ["400 Bad Request", 'Line 1 has the method "get", which is not GET: methods have case.']
-    : ["405 Method Not Allowed", 'The method "get" is not GET: methods have case.'];
+    ? ["400 Bad Request", 'Line 1 has the method "get", which is not GET: methods are case-sensitive.']
+    : ["405 Method Not Allowed", 'The method "get" is not GET: methods are case-sensitive.'];
   const shown = await exchangeHeads(server.url, requestHead({}, "get / HTTP/1.1"));
   assertEquals([shown.split("\r\n")[0], shown.split("\r\n\r\n")[1]], [`HTTP/1.1 ${status}`, `${reason}\n`]);
   await server.shutdown();

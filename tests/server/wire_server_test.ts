@@ -28,7 +28,7 @@ for (
       "a length of 125 in two bytes",
       [0x82, 0xfe, 0, 125, 0, 0, 0, 0],
       1002,
-      "Frame has the length 125 in more bytes than it needs",
+      "Frame has the length 125 in more bytes than needed",
     ],
     [
       "a length over 2^63",

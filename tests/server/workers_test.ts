@@ -264,7 +264,7 @@ Deno.test({
         tells: false,
         droppedLogLines: () => 0,
       };
-      await assertRejects(() => serveOverWorkers(options), ListenError, "it is taken");
+      await assertRejects(() => serveOverWorkers(options), ListenError, "the port is in use");
     }
     await alone.shutdown();
   },

@@ -85,7 +85,7 @@ export const MISTAKES: readonly Mistake[] = [
     words: ["ws://127.0.0.1:PORT/"],
     beside: "tls",
     exit: 4,
-    names: ["upgrade", "it is TLS and not HTTP", "try wss://"],
+    names: ["upgrade", "it is TLS, not HTTP", "try wss://"],
   },
   {
     did: "wss:// to a server without TLS",
@@ -95,18 +95,18 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["does not speak TLS", "127.0.0.1:PORT", "try ws://"],
   },
   {
-    did: "a certificate that is signed by itself",
+    did: "a self-signed certificate",
     words: ["wss://127.0.0.1:PORT/"],
     beside: "tls",
     exit: 3,
-    names: ["signed by itself", "127.0.0.1:PORT", "--ca"],
+    names: ["self-signed", "127.0.0.1:PORT", "--ca"],
   },
   {
     did: "a certificate as openssl req -x509 makes it, trusted with --ca",
     words: ["--ca", "FOLDER/cert.pem", "wss://127.0.0.1:PORT/"],
     beside: "authority",
     exit: 3,
-    names: ["certificate is that of an authority", "127.0.0.1:PORT", "make one with CA:FALSE"],
+    names: ["certificate is that of a certificate authority", "127.0.0.1:PORT", "make one with CA:FALSE"],
   },
   {
     did: "a certificate that has expired",
@@ -141,14 +141,14 @@ export const MISTAKES: readonly Mistake[] = [
     words: ["ws://127.0.0.1:PORT/"],
     beside: "token",
     exit: 4,
-    names: ["401", "it wants credentials", "--header"],
+    names: ["401", "it requires credentials", "--header"],
   },
   {
     did: "an Origin that the server does not allow",
     words: ["--origin", "https://a.example", "ws://127.0.0.1:PORT/"],
     beside: "origin",
     exit: 4,
-    names: ["403", '"https://a.example"', "another --origin"],
+    names: ["403", '"https://a.example"', "an --origin other"],
   },
   {
     did: "a firewall that answers in place of the server",

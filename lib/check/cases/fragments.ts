@@ -25,17 +25,17 @@ import {
   WAYS,
 } from "./parts.ts";
 
-const WHOLE_RULE = "The fragments of a message are one message, in the order in which they came.";
-const BETWEEN_RULE = "Control frames may stand between fragments, and are answered at once.";
-const STRAY_RULE = "A continuation frame continues a message that has begun.";
-const RESTART_RULE = "While a message has not ended, no other message begins.";
+const WHOLE_RULE = "The fragments of a message form one message, in the order of their arrival.";
+const BETWEEN_RULE = "Control frames may come between fragments, and are answered at once.";
+const STRAY_RULE = "A continuation frame only continues a message that has begun.";
+const RESTART_RULE = "No message begins before the previous message has ended.";
 
 const whole: readonly Case[] = WAYS.map(([way, word], index) =>
   make({
     id: `6455/5.4/two-fragments-${word}`,
     group: "fragments",
     autobahn: [`5.${index + 3}`],
-    title: `Send a text message in two fragments, ${way}`,
+    title: `Send a text message in two fragments, ${way}; expect one echo`,
     rule: WHOLE_RULE,
     needs: ["echo", "text"],
     profile: index === 0 ? "quick" : "standard",
@@ -51,7 +51,7 @@ const withPing: readonly Case[] = WAYS.map(([way, word], index) =>
     id: `6455/5.4/ping-between-${word}`,
     group: "fragments",
     autobahn: [`5.${index + 6}`],
-    title: `Send a ping between the two fragments of a text message, ${way}`,
+    title: `Send a ping between the two fragments of a text message, ${way}; expect a pong, then the echo`,
     rule: BETWEEN_RULE,
     profile: index === 0 ? "quick" : "standard",
     plan: () =>
@@ -70,7 +70,7 @@ const stray: readonly Case[] = [true, false].flatMap((final, group) =>
       autobahn: [`5.${9 + group * 3 + index}`],
       title: `Send a continuation ${
         final ? "with" : "without"
-      } FIN where nothing has begun, and a text message, ${way}`,
+      } FIN outside a message, then a text message, ${way}; expect a failed connection`,
       rule: STRAY_RULE,
       profile: index === 0 ? "quick" : "standard",
       plan: () => plan(sendIn(way, more("non-continuation payload", final), text(HELLO)), [], FAILED_1002),
@@ -90,7 +90,7 @@ function wrong(
     id: `6455/5.4/${word}`,
     group: "fragments",
     ...(autobahn !== undefined && { autobahn: [autobahn] }),
-    title,
+    title: `${title}; expect a failed connection`,
     rule,
     profile,
     plan: () => plan([send(...frames)], replies, FAILED_1002),
@@ -103,14 +103,14 @@ const twice = (final: boolean) =>
 const faults: readonly Case[] = [
   wrong(
     "stray-after-message",
-    "Send a text message in two fragments, a continuation without FIN, and a text message",
+    "Send a text message in two fragments, a continuation without FIN, then a text message",
     STRAY_RULE,
     [text("fragment1", { final: false }), more("fragment2", true), more("fragment3", false), text("fragment4")],
     { autobahn: "5.15", replies: [reply("text", "fragment1fragment2")] },
   ),
   wrong(
     "stray-open-twice",
-    "Send twice: a continuation without FIN, and a text message in two fragments",
+    "Send a continuation without FIN and a text message in two fragments, twice",
     STRAY_RULE,
     twice(false),
     {
@@ -119,7 +119,7 @@ const faults: readonly Case[] = [
   ),
   wrong(
     "stray-final-twice",
-    "Send twice: a continuation with FIN, and a text message in two fragments",
+    "Send a continuation with FIN and a text message in two fragments, twice",
     STRAY_RULE,
     twice(true),
     {
@@ -139,7 +139,7 @@ const faults: readonly Case[] = [
     more("fragment2", false),
     binary(bytesOf("fragment3")),
   ]),
-  wrong("stray-empty", "Send an empty continuation with FIN where nothing has begun", STRAY_RULE, [more("", true)]),
+  wrong("stray-empty", "Send an empty continuation with FIN outside a message", STRAY_RULE, [more("", true)]),
 ];
 
 const PARTS = ["fragment1", "fragment2", "fragment3", "fragment4", "fragment5"];
@@ -149,7 +149,8 @@ function paused(word: string, autobahn: string, isApart: boolean): Case {
     id: `6455/5.4/pings-and-pause-${word}`,
     group: "fragments",
     autobahn: [autobahn],
-    title: `Send a text message in five fragments with two pings, and wait for the first pong, ${word}`,
+    title:
+      `Send a text message in five fragments with two pings, waiting for the first pong, ${word}; expect pongs and echo`,
     rule: BETWEEN_RULE,
     plan: () => {
       const [one = "", two = "", three = "", four = "", five = ""] = PARTS;
@@ -173,7 +174,7 @@ const others: readonly Case[] = [
     id: "6455/5.4/fragments-of-1300",
     group: "fragments",
     autobahn: ["10.1.1"],
-    title: "Send a text message of 65,536 bytes in fragments of 1,300 bytes",
+    title: "Send a text message of 65,536 bytes in fragments of 1,300 bytes; expect one echo",
     rule: WHOLE_RULE,
     needs: ["echo", "text"],
     plan: () => {
@@ -184,7 +185,7 @@ const others: readonly Case[] = [
   make({
     id: "6455/5.4/empty-last-fragment",
     group: "fragments",
-    title: "Send a binary message whose last fragment is empty",
+    title: "Send a binary message whose last fragment is empty; expect one echo",
     rule: WHOLE_RULE,
     needs: ["echo", "binary"],
     plan: () => {
@@ -197,7 +198,7 @@ const others: readonly Case[] = [
   make({
     id: "6455/5.4/empty-fragments-1000",
     group: "fragments",
-    title: "Send a binary message with 1,000 empty fragments in its middle",
+    title: "Send a binary message with 1,000 empty fragments in the middle; expect one echo",
     rule: WHOLE_RULE,
     needs: ["echo", "binary"],
     profile: "full",
@@ -214,8 +215,8 @@ const others: readonly Case[] = [
   make({
     id: "6455/5.4/messages-in-one-write",
     group: "fragments",
-    title: "Send 20 messages of both kinds in one write",
-    rule: "Messages are answered in the order in which they came, each once.",
+    title: "Send 20 messages of both kinds in one write; expect 20 echoes in order",
+    rule: "An endpoint answers each message once, in the order of arrival.",
     needs: ["echo"],
     profile: "quick",
     plan: () => {

@@ -12,7 +12,7 @@ import { binary, fragmentsOf, make, more, NORMAL, payloadOf, plan, reply, text }
 const KIB = 1024;
 const MIB = 1024 ** 2;
 const KINDS: readonly MessageKind[] = ["text", "binary"];
-const RULE = "A message comes back unchanged, every byte of it, whatever its length.";
+const RULE = "A message of any length comes back unchanged.";
 
 function nameOf(bytes: number): string {
   return bytes >= MIB ? `${bytes / MIB} MiB` : bytes >= KIB ? `${bytes / KIB} KiB` : `${bytes} bytes`;
@@ -37,7 +37,7 @@ function sizeCase(
     id: `6455/5.4/${word}-${kind}`,
     group: "sizes",
     autobahn: [number],
-    title: `Send a ${kind} message of ${nameOf(bytes)}${how}`,
+    title: `Send a ${kind} message of ${nameOf(bytes)}${how}; expect its echo`,
     rule: RULE,
     needs: ["echo", kind],
     profile,
@@ -100,8 +100,8 @@ const many: readonly Case[] = KINDS.flatMap((kind, group) =>
       id: `6455/5.4/1000-of-${bytes}-${kind}`,
       group: "sizes",
       autobahn: [`9.${group + 7}.${index + 1}`],
-      title: `Send 1,000 ${kind} messages of ${bytes} bytes, each when the reply to the last one has come`,
-      rule: "Each message is answered, once and in order.",
+      title: `Send 1,000 ${kind} messages of ${bytes} bytes, each after the echo of the last; expect every echo`,
+      rule: "An endpoint answers each message once, in order.",
       needs: ["echo", kind],
       plan: () => {
         const payload = payloadOf(kind, bytes);

@@ -20,7 +20,7 @@ export interface StressCase {
 }
 
 const MIB = 1024 ** 2;
-const RULE = "A server protects itself: what one peer does keeps it from answering no other.";
+const RULE = "A server protects itself: no peer keeps it from answering another.";
 
 /** 256 MiB of zeros, in compressed blocks of 1 MiB each. */
 function bomb(): Uint8Array<ArrayBuffer> {
@@ -35,7 +35,7 @@ function stress(word: string, title: string, copies: number, makePlan: () => Pla
     id: `6455/10.4/stress-${word}`,
     group: "stress",
     option: "stress",
-    title,
+    title: `${title}; expect replies on another connection`,
     rule: RULE,
     needs,
     plan: makePlan,
@@ -65,7 +65,7 @@ export const STRESS: readonly StressCase[] = [
   ),
   stress(
     "slow-heads",
-    "Open 50 connections that send a byte of the request each 100 ms",
+    "Open 50 connections that send one byte of the request every 100 ms",
     50,
     () =>
       plan([], [], { type: "any" }, {
@@ -74,7 +74,7 @@ export const STRESS: readonly StressCase[] = [
   ),
   stress(
     "not-reading",
-    "Open 4 connections that send 32 MiB each, and read nothing",
+    "Open 4 connections that send 32 MiB each and read nothing",
     4,
     () =>
       plan([{ do: "stop-reading" }, { do: "repeat", frame: binary(payloadOf("binary", MIB)), count: 32 }], [], {

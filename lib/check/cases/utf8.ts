@@ -9,10 +9,10 @@ import type { ScriptFrame, Step } from "../../peer/script.ts";
 import { KOSME, type SequenceGroup, SEQUENCES } from "./utf8_sequences.ts";
 import { bytesOf, FAILED_1007, fragmentsOf, hex, make, more, NORMAL, plan, reply, send, text } from "./parts.ts";
 
-const VALID_RULE = "Text that is UTF-8 is taken, and comes back unchanged.";
-const INVALID_RULE = "A peer fails the connection when the bytes of a text message are not UTF-8.";
+const VALID_RULE = "An endpoint accepts text that is UTF-8, and it comes back unchanged.";
+const INVALID_RULE = "An endpoint fails the connection when a text message is not UTF-8.";
 const FAST_RULE =
-  "Text that is not UTF-8 fails the connection at the first byte that proves it, before the message is complete.";
+  "An endpoint fails the connection at the first byte that proves text not to be UTF-8, before the message ends.";
 
 const UMLAUTS = "Hello-\u00b5@\u00df\u00f6\u00e4\u00fc\u00e0\u00e1-UTF-8!!";
 
@@ -31,7 +31,7 @@ const taken: readonly Case[] = ([
   [
     "6455/5.6/text-in-the-middle",
     "6.1.3",
-    "a text message in three fragments, the first and last of them empty",
+    "a text message in three fragments, the first and the last empty",
     () =>
       sent(
         [text("", { final: false }), more("middle frame payload", false), more("", true)],
@@ -65,7 +65,7 @@ const taken: readonly Case[] = ([
     id,
     group: "utf8",
     autobahn: [number],
-    title: `Send ${what}`,
+    title: `Send ${what}; expect its echo`,
     rule: VALID_RULE,
     needs: ["echo", "text"],
     profile: number === "6.2.3" || number === "6.1.2" ? "quick" : "standard",
@@ -80,7 +80,7 @@ const refused: readonly Case[] = [
     id: "6455/8.1/surrogate-whole",
     group: "utf8",
     autobahn: ["6.3.1"],
-    title: "Send text with a surrogate of UTF-16",
+    title: "Send text with a UTF-16 surrogate; expect a failed connection",
     rule: INVALID_RULE,
     needs: ["text"],
     plan: () => plan([send(text(SURROGATE))], [], FAILED_1007),
@@ -89,7 +89,7 @@ const refused: readonly Case[] = [
     id: "6455/8.1/surrogate-cut-everywhere",
     group: "utf8",
     autobahn: ["6.3.2"],
-    title: "Send text with a surrogate of UTF-16 in fragments of one byte",
+    title: "Send text with a UTF-16 surrogate in fragments of one byte; expect a failed connection",
     rule: INVALID_RULE,
     needs: ["text"],
     profile: "quick",
@@ -118,7 +118,7 @@ function failFast(
     id: `6455/8.1/fail-fast-${word}`,
     group: "utf8",
     autobahn: [number],
-    title,
+    title: `${title}; expect a failed connection before the third`,
     rule: FAST_RULE,
     needs: ["text"],
     profile: isOneFrame ? "standard" : "quick",
@@ -143,18 +143,18 @@ function failFast(
 }
 
 const fast: readonly Case[] = [
-  failFast("fragment", "6.4.1", "Send text in three fragments, of which the second has a code point beyond the last", [
+  failFast("fragment", "6.4.1", "Send text in three fragments, the second with a code point beyond the last", [
     11,
     15,
   ], false),
-  failFast("fragment-at-once", "6.4.2", "Send text in three fragments, of which the second is the byte that is wrong", [
+  failFast("fragment-at-once", "6.4.2", "Send text in three fragments, the second of them the wrong byte", [
     12,
     13,
   ], false),
   failFast(
     "inside-frame",
     "6.4.3",
-    "Send text in one frame in three writes, of which the second has a code point beyond the last",
+    "Send text in one frame in three writes, the second with a code point beyond the last",
     [
       11,
       15,
@@ -164,7 +164,7 @@ const fast: readonly Case[] = [
   failFast(
     "inside-frame-at-once",
     "6.4.4",
-    "Send text in one frame in three writes, of which the second is the byte that is wrong",
+    "Send text in one frame in three writes, the second of them the wrong byte",
     [
       12,
       13,
@@ -179,7 +179,9 @@ function sequenceCases({ word, what, sequences }: SequenceGroup, group: number):
       id: `6455/8.1/${word}-${index + 1}`,
       group: "utf8",
       autobahn: [`6.${group + 5}.${index + 1}`],
-      title: `Send ${what}: ${digits.length > 24 ? `${digits.slice(0, 24)}...` : digits}`,
+      title: `Send ${what}, ${digits.length > 24 ? `${digits.slice(0, 24)}...` : digits}; expect ${
+        isValid ? "its echo" : "a failed connection"
+      }`,
       rule: isValid ? VALID_RULE : INVALID_RULE,
       needs: isValid ? ["echo", "text"] : ["text"],
       profile: index === 0 ? "quick" : "standard",
@@ -196,8 +198,8 @@ function sequenceCases({ word, what, sequences }: SequenceGroup, group: number):
 const binaryIsFree: Case = make({
   id: "6455/5.6/binary-is-not-checked",
   group: "utf8",
-  title: "Send a binary message that is not UTF-8",
-  rule: "Binary data is any bytes.",
+  title: "Send a binary message that is not UTF-8; expect its echo",
+  rule: "Binary data may be any bytes.",
   needs: ["echo", "binary"],
   profile: "quick",
   plan: () => plan([send({ opcode: 2, payload: SURROGATE })], [reply("binary", SURROGATE)], NORMAL),

@@ -82,7 +82,7 @@ export function readChosen() {
         `${quote(name)} cannot be a subprotocol: use letters, digits and !#$%&'*+-.^_\`|~`,
       );
     }
-    if (names.indexOf(name) !== index) throw new Refusal(protocolsInput, `${quote(name)} is there twice.`);
+    if (names.indexOf(name) !== index) throw new Refusal(protocolsInput, `${quote(name)} appears twice.`);
   }
   return names;
 }
