@@ -59,7 +59,7 @@ for (
     ["silent", "fail", /did not answer the handshake/],
   ] as const
 ) {
-  Deno.test(`runCases() does not wait for ever for the lab's ${path}`, async () => {
+  Deno.test(`runCases() does not wait forever for the lab's ${path}`, async () => {
     const [found, words] = await judgementOf(path, 1000);
     assertEquals(found, grade, words);
     assertMatch(words, reason);

@@ -28,7 +28,7 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`runCases() tells of a server that ${what} where it should refuse, in ${id}`, async () => {
+  Deno.test(`runCases() reports a server that ${what} instead of refusing, in ${id}`, async () => {
     const [result] = await resultsOf({ refusal: () => refusal }, [id], refusal === "silence" ? 500 : 20_000);
     assertEquals([result?.grade, result?.reason], [grade, reason]);
   });

@@ -6,14 +6,14 @@ import { runCases } from "../../lib/check/runner.ts";
 import { progressWords } from "../../lib/cli/check_progress.ts";
 import { serveMutant } from "../support/mutant_server.ts";
 
-Deno.test("progressWords() fits beside the bar into 80 columns, whatever case runs", () => {
+Deno.test("progressWords() fits into 80 columns beside the bar, whichever case runs", () => {
   for (const { id } of CASES) {
     const words = progressWords({ done: 425, count: 425, bytes: 999 * 1024 ** 2, id });
     assert(`00:00 [${"#".repeat(14)}] ${words}`.length < 80, words);
   }
 });
 
-Deno.test("runCases() tells of bytes while one long message is under way, and of the case", async () => {
+Deno.test("runCases() reports the case and its bytes while one long message is under way", async () => {
   await using server = serveMutant({});
   const told: string[] = [];
   const running: string[] = [];

@@ -16,7 +16,7 @@ async function headersFor(args: readonly string[]): Promise<string[]> {
   return [...exchange.headers ?? []].map(([name, value]) => `${name}: ${value}`);
 }
 
-Deno.test("readClientSettings() asks for one Hello world and its echo, when the command line is empty", async () => {
+Deno.test("readClientSettings() sends one Hello world and expects its echo, when the command line is empty", async () => {
   const { exchange: { messages: _, headers, ...exchange }, ...settings } = await settingsFor([]);
   const output = {
     interactive: false,
@@ -153,7 +153,7 @@ const PAYLOADS: readonly { args: string[]; messages: Message[] }[] = [
   { args: ["-m", "aaaaaa", "--max-message", "5", "--reply", "ok"], messages: ["aaaaaa"] },
 ];
 for (const { args, messages } of PAYLOADS) {
-  Deno.test(`readClientSettings() sends what is asked for, when told ${args.join(" ")}`, async () => {
+  Deno.test(`readClientSettings() sends the requested payload, when told ${args.join(" ")}`, async () => {
     assertEquals(await messagesFor(args), messages);
   });
 }
@@ -164,7 +164,7 @@ Deno.test("readClientSettings() sends the same random bytes each time, when size
   assertEquals(second, first);
 });
 
-Deno.test("readClientSettings() takes the longest frame, when no limit is given", async () => {
+Deno.test("readClientSettings() accepts the longest frame, when no limit is given", async () => {
   const longest = `${MAX_BUILTIN_FRAME_BYTES}`;
   assertEquals(longest, "67108863");
   assertEquals((await messagesFor(["--size", longest])).map(({ length }) => length), [67_108_863]);
@@ -355,7 +355,7 @@ for (const [args, bytes] of [["-m aaaaaa --max-message 5", 5], ["--size 64MiB", 
   });
 }
 
-Deno.test("CLIENT_OPTIONS gives no name and no letter twice", () => {
+Deno.test("CLIENT_OPTIONS has no name and no letter twice", () => {
   const names = CLIENT_OPTIONS.flatMap(({ name, short }) => short === undefined ? [name] : [name, short]);
   assertEquals(names.length, new Set(names).size);
 });

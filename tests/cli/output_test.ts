@@ -44,7 +44,7 @@ Deno.test("tellFailure() says the verdict, the problem and the hint, and gives t
   assertEquals(screen.lines, ["error: no-reply (exit 5): Nothing came\n  wait longer"]);
 });
 
-Deno.test("tellFailure() prints nothing, when nothing is asked for, and gives the exit code all the same", () => {
+Deno.test("tellFailure() prints nothing with --quiet, and still returns the exit code", () => {
   const screen = recorder();
   assertEquals(tellFailure({ verdict: "no-reply", problem: "Nothing came", hint: "" }, "nothing", screen), 5);
   assertEquals(screen.lines, []);

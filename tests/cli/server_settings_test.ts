@@ -37,7 +37,7 @@ async function settingsOf(args: readonly string[], variables: Record<string, str
   return await readServerSettings(parseServerLine(args, source), source);
 }
 
-Deno.test("readServerSettings() leaves every default to those who have it", async () => {
+Deno.test("readServerSettings() sets no default itself", async () => {
   assertEquals(await settingsOf([]), {
     serve: { transport: "builtin" },
     workers: 1,
@@ -112,7 +112,7 @@ Deno.test("readServerSettings() reads every option from the environment as well"
   assertEquals(settings, FULL_SETTINGS);
 });
 
-Deno.test("readServerSettings() takes a worker for each core with auto, 64 at most", async () => {
+Deno.test("readServerSettings() uses a worker per core with auto, at most 64", async () => {
   const { workers } = await settingsOf(["--workers", "auto", "--transport", "wire"]);
   assertEquals(workers, Math.min(navigator.hardwareConcurrency, 64));
   await assertRejects(() => settingsOf(["--workers", "65", "--transport", "wire"]), UsageError, "from 1 to 64");
@@ -121,7 +121,7 @@ Deno.test("readServerSettings() takes a worker for each core with auto, 64 at mo
   assertEquals((await settingsOf(["--workers", "1"])).workers, 1);
 });
 
-Deno.test("parseServerLine() lets the command line stand over the environment, lists too", () => {
+Deno.test("parseServerLine() prefers the command line to the environment, for lists too", () => {
   const source = sourceOf({ WSPROOF_PORT: "1", WSPROOF_PROTOCOL: "a b", WSPROOF_QUIET: "true", WSPROOF_LAB: "0" });
   const line = parseServerLine(["--port", "2", "-p", "c"], source);
   assertEquals([line.value("port"), line.values("protocol"), line.has("quiet"), line.has("lab")], [
@@ -135,7 +135,7 @@ Deno.test("parseServerLine() lets the command line stand over the environment, l
   assertEquals(parseServerLine(["--log", "json"], source).has("quiet"), false);
 });
 
-Deno.test("variableOf() names a variable for each option, and empty ones count as not there", async () => {
+Deno.test("variableOf() names a variable for each option, and an empty one counts as missing", async () => {
   const options = SERVER_OPTIONS.filter(({ name }) => name !== "token");
   const variables = Object.fromEntries(options.map(({ name }) => [variableOf(name), ""]));
   assertEquals(await settingsOf([], variables), await settingsOf([]));
@@ -228,7 +228,7 @@ Deno.test("readServerSettings() names the variable of a certificate that cannot 
   );
 });
 
-Deno.test("readServerSettings() notes a variable that stands for no option, and starts", async () => {
+Deno.test("readServerSettings() notes a variable that matches no option, and starts", async () => {
   const { note, serve } = await settingsOf([], { WSPROOF_MAX_MESAGE: "1KiB", WSPROOF_PORT: "1", HOME: "/" });
   const line =
     "The server ignores variables that match no option: WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)";
@@ -250,12 +250,12 @@ for (
   });
 }
 
-Deno.test("readServerSettings() takes a token without the white space around it, which no client could send", async () => {
+Deno.test("readServerSettings() strips the white space around a token, which no client could send", async () => {
   assertEquals((await settingsOf(["--token", "spaces.txt"])).serve.token, "s3cret");
   assertEquals((await settingsOf([], { WSPROOF_TOKEN: "s3cret\n" })).serve.token, "s3cret");
 });
 
-Deno.test("readServerSettings() lets nobody in by mistake", async () => {
+Deno.test("readServerSettings() refuses a token that would let anybody in", async () => {
   await assertRejects(
     () => settingsOf([], { WSPROOF_TOKEN: "" }),
     UsageError,

@@ -81,7 +81,7 @@ const WRONG: readonly { what: string; expectation: Expectation; reply: Message; 
   },
 ];
 for (const { what, expectation, reply, text, cause } of WRONG) {
-  Deno.test(`differenceOf() tells how, when ${what}`, () => {
+  Deno.test(`differenceOf() describes the difference, when ${what}`, () => {
     assertEquals(differenceOf(expectation, "ping", reply), { text, cause });
   });
 }
@@ -161,7 +161,7 @@ const WRONG_ECHOES: readonly { what: string; sent: Message; reply: Message; text
   },
 ];
 for (const { what, sent, reply, text, cause } of WRONG_ECHOES) {
-  Deno.test(`differenceOf() tells kinds, sizes and place, when ${what}`, () => {
+  Deno.test(`differenceOf() names kinds, sizes and place, when ${what}`, () => {
     assertEquals(echoDifference(sent, reply), { text, cause });
   });
 }
@@ -234,7 +234,7 @@ Deno.test("differenceOf() shows two texts that look different, when only a byte 
   assertFalse(text.replaceAll("\ufeff", "").endsWith('"a" instead of "a"'), text);
 });
 
-Deno.test("differenceOf() escapes what would steer a terminal, when the reply has it", () => {
+Deno.test("differenceOf() escapes terminal control characters of the reply", () => {
   const text = 'text, 4 bytes, instead of text, 1 byte; the first difference is at byte 0: "\\u001b[2J" instead of "a"';
   assertEquals(echoDifference("a", "\x1b[2J")?.text, text);
 });
@@ -270,7 +270,7 @@ for (let length = 0; length <= 9; length++) {
     }
   });
 
-  Deno.test(`firstDifference() is ${length}, when so many bytes begin a longer string`, () => {
+  Deno.test(`firstDifference() is ${length}, when the bytes are the beginning of a longer string`, () => {
     const [short, long] = [new Uint8Array(length), new Uint8Array(length + 1)];
     assertEquals([firstDifference(short, long), firstDifference(long, short)], [length, length]);
   });

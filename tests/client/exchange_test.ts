@@ -7,7 +7,7 @@ import { serveEcho } from "../../lib/server/serve.ts";
 import { BINARY, rawPeer, type RawSocket } from "../support/raw_peer.ts";
 
 for (const transport of ["builtin", "wire"] as const) {
-  Deno.test(`exchange() keeps its window with messages of no bytes, over ${transport}`, async () => {
+  Deno.test(`exchange() keeps its window with empty messages, over ${transport}`, async () => {
     const server = serveEcho({ port: 0 });
     let [underWay, most] = [0, 0];
     const report = await exchange(server.url, {
@@ -24,7 +24,7 @@ for (const transport of ["builtin", "wire"] as const) {
     assertEquals([report.verdict, most], ["proven", 10]);
   });
 
-  Deno.test(`exchange() compares every reply although the memory of verified ones is used again, over ${transport}`, async () => {
+  Deno.test(`exchange() compares every reply although it reuses the memory of verified ones, over ${transport}`, async () => {
     const server = serveEcho({ port: 0 });
     const verified: Message[] = [];
     const parts = Array.from({ length: 30 }, (_, index) => new Uint8Array(100_000).fill(index));
@@ -70,7 +70,7 @@ for (const transport of ["builtin", "wire"] as const) {
     assertEquals(outcome, { verified: 1, verdict: "connection-lost", failed: "send" });
   });
 
-  Deno.test(`exchange() says wrong-reply, when one came before the peer broke the protocol, while it sends, over ${transport}`, async () => {
+  Deno.test(`exchange() says wrong-reply, when a wrong reply came before the peer broke the protocol, while it sends, over ${transport}`, async () => {
     const outcome = await whileSending((socket) => socket.frame(BINARY, Uint8Array.of(1)));
     assertEquals(outcome, { verified: 0, verdict: "wrong-reply", failed: "verify" });
   });

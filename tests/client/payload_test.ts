@@ -77,21 +77,21 @@ const EMPTY = [{ what: "there are no chunks", chunks: [] }, {
   chunks: [hex(""), hex("")],
 }];
 for (const { what, chunks } of EMPTY) {
-  Deno.test(`cut() gives one empty text, when ${what}`, async () => {
+  Deno.test(`cut() returns one empty text, when ${what}`, async () => {
     assertEquals(await Array.fromAsync(cut(chunks, "text", 4)), [""]);
   });
 
-  Deno.test(`cut() gives one empty binary message, when ${what}`, async () => {
+  Deno.test(`cut() returns one empty binary message, when ${what}`, async () => {
     assertEquals(await Array.fromAsync(cut(chunks, "binary", 4)), [hex("")]);
   });
 }
 
-Deno.test("cut() takes chunks as they come, when they are asynchronous", async () => {
+Deno.test("cut() accepts asynchronous chunks as they come", async () => {
   const chunks = ReadableStream.from([utf8("Hel"), hex(""), utf8("lo world")]);
   assertEquals(await Array.fromAsync(cut(chunks, "text", 4)), ["Hell", "o wo", "rld"]);
 });
 
-Deno.test("cut() gives bytes of their own, when the source uses its buffer again", async () => {
+Deno.test("cut() copies the bytes, when the source reuses its buffer", async () => {
   const buffer = new Uint8Array(1);
   const source = function* () {
     for (let value = 1; value <= 3; value++) yield buffer.fill(value);
@@ -156,7 +156,7 @@ const INVALID_PARTS = [
   { what: "only continuation bytes come", bytes: "8080808080", good: 0, at: 0 },
 ];
 for (const { what, bytes, good, at } of INVALID_PARTS) {
-  Deno.test(`cut() gives the parts before byte ${at} and throws PayloadError there, when ${what}`, async () => {
+  Deno.test(`cut() returns the parts before byte ${at} and throws PayloadError there, when ${what}`, async () => {
     for (let size = 1; size <= 8; size++) {
       const parts = cut(inChunks(hex(bytes), size), "text", 4);
       for (let part = 0; part < good; part++) await parts.next();
@@ -170,26 +170,26 @@ Deno.test("messageFrom() counts from the offset, when it names the byte", () => 
   assertThrows(() => messageFrom(hex("61ff"), "text", 1000), PayloadError, notUtf8(1001));
 });
 
-Deno.test("messageFrom() gives the text with its byte order mark, when text is asked for", () => {
+Deno.test("messageFrom() returns the text with its byte order mark, when the kind is text", () => {
   assertEquals(messageFrom(utf8("\ufeffné"), "text"), "\ufeffné");
 });
 
-Deno.test("messageFrom() gives the bytes themselves, when binary is asked for", () => {
+Deno.test("messageFrom() returns the bytes unchanged, when the kind is binary", () => {
   const bytes = hex("ff00");
   assert(messageFrom(bytes, "binary") === bytes);
 });
 
 for (const [kind, empty] of [["text", ""], ["binary", new Uint8Array(0)]] as const) {
-  Deno.test(`collect() gives one empty message, when there is nothing and ${kind} is asked for`, async () => {
+  Deno.test(`collect() returns one empty message, when there is nothing and the kind is ${kind}`, async () => {
     assertEquals(await collect([], kind, 0), empty);
   });
 }
 
-Deno.test("collect() puts chunks together, when binary is asked for", async () => {
+Deno.test("collect() joins chunks, when the kind is binary", async () => {
   assertEquals(await collect([hex("01"), hex(""), hex("02ff")], "binary", 3), hex("0102ff"));
 });
 
-Deno.test("collect() puts chunks together, when they are asynchronous and cut a character", async () => {
+Deno.test("collect() joins chunks, when they are asynchronous and cut a character", async () => {
   assertEquals(await collect(ReadableStream.from([hex("61e2"), hex("82ac")]), "text", 4), "a€");
 });
 
@@ -215,12 +215,12 @@ const RANDOM = [
   { bytes: 131_072, pieces: [65_536, 65_536] },
 ];
 for (const { bytes, pieces } of RANDOM) {
-  Deno.test(`randomBytes() gives pieces of at most 64 KiB, when asked for ${bytes} bytes`, () => {
+  Deno.test(`randomBytes() returns pieces of at most 64 KiB, when asked for ${bytes} bytes`, () => {
     assertEquals([...randomBytes(bytes)].map((piece) => piece.byteLength), pieces);
   });
 }
 
-Deno.test("randomBytes() gives other bytes, when it is called again", () => {
+Deno.test("randomBytes() returns other bytes at each call", () => {
   const [[first], [second]] = [[...randomBytes(64)], [...randomBytes(64)]];
   assert(first && second && first.toHex() !== second.toHex());
 });
@@ -245,7 +245,7 @@ const FILES = [
   { bytes: 262_145, pieces: [262_144, 1] },
 ];
 for (const { bytes, pieces } of FILES) {
-  Deno.test(`readFile() gives pieces of at most 256 KiB, when the file has ${bytes} bytes`, async () => {
+  Deno.test(`readFile() returns pieces of at most 256 KiB, when the file has ${bytes} bytes`, async () => {
     const content = Uint8Array.from({ length: bytes }, (_, at) => at * 7);
     await withFile(content, async (path) => {
       const read = await Array.fromAsync(readFile(path));

@@ -44,7 +44,7 @@ for (
     ["/file -b ", "give /file PATH"],
   ] as const
 ) {
-  Deno.test(`readLine() says what to give instead of ${JSON.stringify(line)}`, () => {
+  Deno.test(`readLine() says what to write instead of ${JSON.stringify(line)}`, () => {
     assertThrows(() => readLine(line), UsageError, advice);
   });
 }

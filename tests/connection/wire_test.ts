@@ -29,7 +29,7 @@ async function connected(script: Script, test: (connection: Connection) => Promi
   await test(await openWire(peer.url, options));
 }
 
-Deno.test("openWire() takes frames that come right behind the answer", async () => {
+Deno.test("openWire() reads frames that come right after the answer", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await socket.frame(TEXT, "early");
@@ -63,7 +63,7 @@ Deno.test("send() masks each frame with another key, and cuts at fragmentBytes",
   ]);
 });
 
-Deno.test("receive() puts fragments together around pings, which are answered at once", async () => {
+Deno.test("receive() joins fragments around pings, and answers the pings at once", async () => {
   const pong = Promise.withResolvers<Uint8Array>();
   await connected(async (socket) => {
     await socket.frame(TEXT, Uint8Array.of(0xe2, 0x82), 0);
@@ -94,7 +94,7 @@ Deno.test("a connection over wire answers each of ten pings in one write", async
   });
 });
 
-Deno.test("a connection over wire queues 64 pongs, and then the latest takes the last place", async () => {
+Deno.test("a connection over wire queues 64 pongs, then replaces the last one with the latest", async () => {
   assertEquals(MAX_QUEUED_PONGS, 64);
   const pongs = Promise.withResolvers<number[]>();
   await connected(async (socket) => {
@@ -111,7 +111,7 @@ Deno.test("a connection over wire queues 64 pongs, and then the latest takes the
   });
 });
 
-Deno.test("receive() gives a message that was complete before the peer broke the protocol in the same write", async () => {
+Deno.test("receive() returns a message that was complete before the peer broke the protocol in the same write", async () => {
   await connected(async (socket) => {
     await socket.write(Uint8Array.of(0x81, 2, 104, 105, 0x83, 0));
     await socket.readFrame();
@@ -136,7 +136,7 @@ Deno.test("ping() resolves with the round-trip time of its own pong", async () =
   });
 });
 
-Deno.test("send() puts no data behind the close frame when the peer closes in the middle of a message", async () => {
+Deno.test("send() puts no data after the close frame when the peer closes in the middle of a message", async () => {
   const behind = Promise.withResolvers<number>();
   await connected(async (socket) => {
     for (let frame = 0; frame < 100; frame++) await socket.readFrame();
@@ -189,7 +189,7 @@ Deno.test("ping() keeps its deadline when it cannot even be sent", async () => {
   });
 });
 
-Deno.test("a connection goes on when the listener of its frames throws", async () => {
+Deno.test("a connection continues when the listener of its frames throws", async () => {
   await connected(async (socket) => {
     await socket.echoOne();
     await socket.answerClose();
@@ -204,7 +204,7 @@ Deno.test("a connection goes on when the listener of its frames throws", async (
   });
 });
 
-Deno.test("a reader that stops stops the peer, and nothing is lost when it goes on", async () => {
+Deno.test("a paused reader stops the peer, and loses nothing when it continues", async () => {
   const part = new Uint8Array(1024 * 1024);
   const parts = 64;
   let written = 0;
@@ -226,7 +226,7 @@ Deno.test("a reader that stops stops the peer, and nothing is lost when it goes 
   assertEquals(MAX_UNREAD_WIRE_BYTES, 8 * 1024 * 1024);
 });
 
-Deno.test("receive() takes a message of maxMessageBytes in fragments, and closes with 1009 for one byte more", async () => {
+Deno.test("receive() accepts a message of maxMessageBytes in fragments, and closes with 1009 for one byte more", async () => {
   const code = Promise.withResolvers<number>();
   await connected(async (socket) => {
     await socket.frame(BINARY, new Uint8Array(5), 0);
@@ -261,7 +261,7 @@ const VIOLATIONS: readonly [string, number[], number, RegExp][] = [
 ];
 
 for (const [what, bytes, code, detail] of VIOLATIONS) {
-  Deno.test(`a connection over wire is failed with ${code} for ${what}`, async () => {
+  Deno.test(`a connection over wire fails with ${code} for ${what}`, async () => {
     const answered = Promise.withResolvers<number>();
     await connected(async (socket) => {
       await socket.write(Uint8Array.from(bytes));

@@ -88,7 +88,7 @@ for (const [what, answer] of REFUSALS) {
   });
 }
 
-Deno.test("client shows the body of a refusal, when it comes behind the head", async () => {
+Deno.test("client shows the body of a refusal, when it comes after the head", async () => {
   const script: Script = async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nmembers\r\n");
@@ -103,7 +103,7 @@ Deno.test("client shows the body of a refusal, when it comes behind the head", a
   assertStringIncludes(outcome.stderr, 'the answer says "members only"');
 });
 
-Deno.test("client says what a server answered, when its body never comes", async () => {
+Deno.test("client shows a server's answer, when its body never comes", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nhalf");

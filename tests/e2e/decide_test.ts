@@ -98,7 +98,7 @@ function assertJsr({ code, stdout, stderr }: Outcome): void {
   assertFalse(stderr.includes("stand-ins"), stderr);
 }
 
-Deno.test("the task std:flags chooses JSR and asks no more, when its packages match deno.lock", async () => {
+Deno.test("the task std:flags chooses JSR and does not ask again, when its packages match deno.lock", async () => {
   await using checkout = await Checkout.make();
   await using registry = serveRegistry(PAGES);
   assertJsr(await checkout.task(registry.url, "std:flags"));
@@ -136,7 +136,7 @@ Deno.test("the task std:flags names the variable and not its value, when the pro
   assertEquals(registry.requests, 0);
 });
 
-Deno.test("the task std:flags asks a proxy once, and not again when the choice is made", async () => {
+Deno.test("the task std:flags asks a proxy once, and not again after the choice", async () => {
   await using checkout = await Checkout.make();
   await using proxy = serveRegistry(new Map(), 502);
   const env = { HTTP_PROXY: proxy.url };
@@ -234,7 +234,7 @@ Deno.test("the task std:decide keeps the choice, when there is none to replace i
   assertStandIns(await checkout.task(registry.url, "std:flags"), "tcp connect error");
 });
 
-Deno.test("the task std:flags makes one choice, when many run at once", async () => {
+Deno.test("the task std:flags makes one choice, when many tasks run at once", async () => {
   await using checkout = await Checkout.make();
   const outcomes = await Promise.all(Array.from({ length: 8 }, () => checkout.task(NOWHERE, "std:flags")));
   for (const outcome of outcomes) assertStandIns(outcome, "tcp connect error");

@@ -46,7 +46,7 @@ for (const [options, args, extensions] of WS_OPTIONS) {
   });
 }
 
-Deno.test("client says what was saved, and shows compressed frames with what they hold", async () => {
+Deno.test("client says how much was saved, and shows compressed frames with their content", async () => {
   await using server = await serverProcess("--transport", "wire");
   const args = ["--transport", "wire", "--deflate", "-m", "a".repeat(1000), "--trace", server.url];
   const { stdout, stderr, code } = await client(args);
@@ -63,13 +63,13 @@ Deno.test("client says what was saved, and shows compressed frames with what the
   assertStringIncludes(await server.nextLine(), 'for "/" with permessage-deflate');
 });
 
-Deno.test("client says that its messages became longer, where they are too short", async () => {
+Deno.test("client says that compression made its messages longer, when they are too short", async () => {
   await using server = await serverProcess("--transport", "wire");
   const { stdout } = await client(["--transport", "wire", "--deflate", server.url]);
   assertMatch(stdout, /\n {2}compressed: \d+ bytes on the wire for 22, \d+ % more\n$/);
 });
 
-Deno.test("client goes on without compression if the server declines, and fails with exit 4 if it is required", async () => {
+Deno.test("client continues without compression if the server declines, and fails with exit 4 if it is required", async () => {
   await using server = await serverProcess("--transport", "wire", "--no-deflate");
   const declined = await client(["--transport", "wire", "--deflate", server.url]);
   assertEquals(declined.code, 0);
@@ -79,7 +79,7 @@ Deno.test("client goes on without compression if the server declines, and fails 
   assertStringIncludes(required.stderr, "the server has declined permessage-deflate");
 });
 
-Deno.test("client holds a conversation that is compressed", async () => {
+Deno.test("client holds a compressed conversation", async () => {
   await using server = await serverProcess("--transport", "wire");
   const child = start("main.ts", ["-i", "--transport", "wire", "--deflate", server.url], { stdin: "piped" });
   const writer = child.stdin.getWriter();
@@ -230,7 +230,7 @@ for (const [name, script, exit, problem] of FRAMES) {
   });
 }
 
-Deno.test("client stops a bomb of a server at --max-message, with 1009", async () => {
+Deno.test("client stops a server's bomb at --max-message, with 1009", async () => {
   const direction = { takeover: true, windowBits: 15 };
   const codec = new MessageDeflate({ own: direction, peer: direction, maxMessageBytes: 1 });
   const bomb = codec.deflateWhole(new Uint8Array(2 * 1024 * 1024));

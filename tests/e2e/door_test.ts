@@ -77,7 +77,7 @@ testBoth("server outlives a request for another protocol before the upgrade, ove
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("handler outlives a request for another protocol before the upgrade", async () => {
+Deno.test("handler survives a request for another protocol before the upgrade", async () => {
   await using server = await handlerProcess({ WSPROOF_LOG: "json" });
   for (let worker = 0; worker < 8; worker++) {
     assertEquals(await statusLineOf(server.url, TWO_UPGRADES), "HTTP/1.1 400 Bad Request");
@@ -127,7 +127,7 @@ testBoth("server goes on after an error that nobody caught, tells of it and coun
 }, notOnWindows);
 
 Deno.test({
-  name: "server --lab goes on after an error that nobody caught, and tells of it",
+  name: "server --lab continues after an error that nobody caught, and reports it",
   ...notOnWindows,
   fn: async () => {
     await using server = await serverProcessWith(
@@ -143,7 +143,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "handler goes on after an error that nobody caught, and tells of it",
+  name: "handler continues after an error that nobody caught, and reports it",
   ...notOnWindows,
   fn: async () => {
     await using map = await mapThatThrows();
@@ -318,7 +318,7 @@ for (const host of ["http://app.example", "app.example:80", "a b", "", "[::1", "
   });
 }
 
-Deno.test("client without a URL finds the server of this machine, which answers for its own names", async () => {
+Deno.test("client without a URL finds the server of this machine, which answers for the loopback names", async () => {
   for (const transport of TRANSPORTS) {
     await using server = await serverProcess("-q", "--transport", transport);
     for (const host of ["127.0.0.1", "localhost"]) {

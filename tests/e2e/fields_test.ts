@@ -80,7 +80,7 @@ Deno.test("client sends a User-Agent of the user over wire, and says why not ove
   assertMatch(outcome.stderr, /^wsproof: Cannot set User-Agent .*--transport wire\n$/);
 });
 
-Deno.test("client says why a Host does not go through a proxy that builtin asks with the whole URL", async () => {
+Deno.test("client says why it cannot set Host through a proxy over builtin", async () => {
   const outcome = await client(["-H", "Host: a", "--proxy", "http://127.0.0.1:1", "ws://server.test/"]);
   assertEquals([outcome.code, outcome.stdout], [2, ""]);
   assertMatch(outcome.stderr, /^wsproof: Cannot set Host .*--transport wire\n$/);
@@ -112,7 +112,7 @@ testBoth("client shows no token of a subprotocol", async (transport) => {
   assertEquals(`${selected.stdout}${refused.stdout}${refused.stderr}`.includes("c2VjcmV0"), false);
 });
 
-Deno.test("client says that builtin had taken a message that is too long into memory", async () => {
+Deno.test("client says that builtin had read a message over the limit into memory", async () => {
   for (const transport of ["builtin", "wire"]) {
     await using peer = rawPeer(async (socket) => {
       await socket.upgrade();

@@ -65,7 +65,7 @@ for (
     ["pings", "8900", "8900"],
   ] as const
 ) {
-  Deno.test(`client keeps --reply-timeout over wire, when its peer floods ${what}`, async () => {
+  Deno.test(`client keeps --reply-timeout over wire, while its peer floods ${what}`, async () => {
     await onFlood(first, again, async (url) => {
       const { code, stdout } = await outcomeOf(
         start("main.ts", ["--transport", "wire", "--reply-timeout", "1", "--close-timeout", "1", url]),
@@ -75,7 +75,7 @@ for (
     });
   });
 
-  Deno.test(`client ends over wire when it is interrupted, when its peer floods ${what}`, async () => {
+  Deno.test(`client ends over wire when it is interrupted, while its peer floods ${what}`, async () => {
     await onFlood(first, again, async (url, untilFlooding) => {
       const child = start("main.ts", ["--transport", "wire", "--reply-timeout", "3600", "--close-timeout", "1", url]);
       const outcome = outcomeOf(child);
@@ -182,7 +182,7 @@ for (const [byteCost, work] of [[undefined, 4], [1, 4], [8, 32]] as const) {
   });
 }
 
-Deno.test("WireEcho stops to look for the peer's close frame behind 131,072 frames", async () => {
+Deno.test("WireEcho stops looking for the peer's close frame after 131,072 frames", async () => {
   const ping = frame(OPCODE.ping);
   const bytes = repeated(ping);
   let frames = 0;

@@ -64,7 +64,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "handler ends with 1 and says why, when the runtime gives up listening for want of descriptors",
+  name: "handler ends with 1 and says why, when the runtime stops listening for lack of descriptors",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     await using server = await handlerProcess({ WSPROOF_LOG: "none" }, { descriptors: 200 });

@@ -375,7 +375,7 @@ async function check(
 }
 
 for (const transport of ["builtin", "wire"] as const) {
-  Deno.test(`client over ${transport} says of every step of the lab what it should`, async (t) => {
+  Deno.test(`client over ${transport} gives the right verdict on every step of the lab`, async (t) => {
     const lab = await serveLab({ port: 0 });
     const left = [...ROWS];
     const work = async () => {
@@ -398,7 +398,7 @@ Deno.test("the table has every step of the lab", () => {
   for (const { name } of Object.values(LAB_STEPS).flat()) assert(names.has(name), name);
 });
 
-Deno.test("the table says why, wherever the built-in transport comes to another verdict than the wire", () => {
+Deno.test("the table says why, wherever the built-in transport has another verdict than wire", () => {
   for (const { path, wire, builtin = wire } of ROWS) {
     assertEquals("fooled" in builtin && builtin.fooled !== "", builtin.verdict !== wire.verdict, path);
   }

@@ -86,7 +86,7 @@ Deno.test("client says that nothing listens at a SOCKS proxy or at one over TLS"
   }
 });
 
-Deno.test("client goes through a tunnel that any 2xx opens, and says that builtin takes a 200 only", async () => {
+Deno.test("client goes through a tunnel that any 2xx opens, and says that builtin accepts only a 200", async () => {
   await using proxy = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 201 Created\r\n\r\n");

@@ -93,11 +93,11 @@ for (const [host, loopback] of LOOPBACK) {
   Deno.test(`isLoopback() is ${loopback}, when the host is ${host}`, () => assertEquals(isLoopback(host), loopback));
 }
 
-Deno.test("routeTo() goes direct, when the option says none", () => {
+Deno.test("routeTo() is direct, when the option says none", () => {
   assertEquals(routeTo(new URL("ws://a.test/"), { proxy: "none" }, "wire").proxy, undefined);
 });
 
-Deno.test("routeTo() throws without the value, when the proxy is no URL or not one for wire", () => {
+Deno.test("routeTo() throws without showing the value, when the proxy is not a URL or not one for wire", () => {
   const url = new URL("ws://a.test/");
   assertThrows(() => routeTo(url, { proxy: "u:secret@" }, "wire"), OptionError, "Cannot use the proxy: give a URL");
   const error = assertThrows(
@@ -113,7 +113,7 @@ Deno.test("proxyNameFor() names the proxy without its credentials", () => {
   assertEquals(nameOf(new URL("http://u:secret@[::1]:1")), "http://[::1]:1");
 });
 
-Deno.test("wayText() says that it cannot know, when only the runtime does", () => {
+Deno.test("wayText() says that the way is unknown, when only the runtime knows", () => {
   assertStringIncludes(wayText("not-known"), "maybe through a proxy");
 });
 
@@ -210,7 +210,7 @@ testBoth("client says usage without the value, when a variable is no URL of a pr
   assertEquals(outcome, { code: 2, stdout: "", stderr: line });
 });
 
-Deno.test("client says that it cannot know the way over builtin, when it may not read the environment", async () => {
+Deno.test("client says that the way over builtin is unknown, when it may not read the environment", async () => {
   await using peer = rawPeer(echoing);
   for (const [transport, proxy] of [["builtin", "not-known"], ["wire", null]] as const) {
     const outcome = await client(["--json", "--transport", transport, peer.url], "", ["--deny-env=http_proxy"]);
@@ -220,7 +220,7 @@ Deno.test("client says that it cannot know the way over builtin, when it may not
   }
 });
 
-Deno.test("client keeps the password of a loopback URL from a proxy that it cannot know", async () => {
+Deno.test("client keeps the password of a loopback URL from an unknown proxy", async () => {
   let asked = 0;
   await using proxy = rawPeer(async (socket) => {
     asked++;

@@ -38,7 +38,7 @@ async function sendUntilGone(socket: RawSocket, payload: Uint8Array): Promise<vo
   }
 }
 
-Deno.test("server --max-buffered closes who does not read, and forgets it (builtin)", async () => {
+Deno.test("server --max-buffered closes a peer that does not read, and frees its memory (builtin)", async () => {
   await using server = await serverProcess("--log", "json", "--max-buffered", "1MiB");
   const socket = await rawClient(server.url);
   const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
@@ -53,7 +53,7 @@ Deno.test("server --max-buffered closes who does not read, and forgets it (built
   await assertProven(server.url);
 });
 
-Deno.test("server --max-buffered-total closes who wants more than is left (builtin)", async () => {
+Deno.test("server --max-buffered-total closes a peer that needs more than is left (builtin)", async () => {
   await using server = await serverProcess("--log", "json", "--max-buffered-total", "1MiB");
   const socket = await rawClient(server.url);
   const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
@@ -99,7 +99,7 @@ testBoth("server --idle-timeout drops who neither reads nor leaves, with one clo
   assertEquals((await nextEvent(server, "closed")).id, 2);
 });
 
-Deno.test("server answers others while a peer floods it that it has refused for its rate (builtin)", async () => {
+Deno.test("server answers others while a peer that was refused for its rate floods it (builtin)", async () => {
   await using server = await serverProcess("--rate", "10", "--log", "json");
   const flooder = await rawClient(server.url);
   const frames = new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0);

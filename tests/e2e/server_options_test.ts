@@ -122,7 +122,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "server starts without a word, when the permissions let it list no variable",
+  name: "server starts without a note, when the permissions let it list no variable",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     await using server = await serverProcessWith({ env: MISSPELT, isListing: false });
@@ -324,7 +324,7 @@ testBoth(
 );
 
 Deno.test({
-  name: "serveEcho() stays stopped when it is shut down while it cannot take connections (builtin)",
+  name: "serveEcho() stays stopped when it is shut down while it cannot accept connections (builtin)",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     // The script runs into its own limit: it connects to itself until descriptors run out.

@@ -212,7 +212,7 @@ testBoth("client tells what a server answered over TLS, also where builtin hides
   assertEquals(/asked again over wire/.test(report.problem), transport === "builtin");
 });
 
-Deno.test("client blames no peer for an answer that only builtin does not take", async () => {
+Deno.test("client blames no peer for an answer that only builtin refuses", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade("Connection: keep-alive, Upgrade");
     await socket.answerClose();
@@ -222,7 +222,7 @@ Deno.test("client blames no peer for an answer that only builtin does not take",
   assertStringIncludes(report.hint, "--transport wire");
 });
 
-Deno.test("client says that builtin takes a tunnel of 200 only, which wire goes through", async () => {
+Deno.test("client says that builtin accepts only a tunnel with 200, and that wire goes through", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await socket.echoOne();

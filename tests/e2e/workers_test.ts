@@ -172,7 +172,7 @@ for (
 }
 
 Deno.test({
-  name: "server --workers says which flag of Deno it misses",
+  name: "server --workers names the missing flag of Deno",
   ...linuxOnly,
   async fn() {
     const outcome = await outcomeOf(start("server.ts", ["--port", "0", ...WORKERS], { permissions: ["--no-config"] }));
@@ -185,7 +185,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "server --workers does all it does when it may use its own address only",
+  name: "server --workers works with permission for its own address only",
   ...linuxOnly,
   async fn() {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -198,7 +198,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "server --workers is refused where another server with workers listens",
+  name: "server --workers is refused on the port of another server with workers",
   ...linuxOnly,
   async fn() {
     await using server = await serverProcess(...WORKERS, "-q");
@@ -210,7 +210,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "server --workers takes no more connections than there are descriptors for, over all workers",
+  name: "server --workers accepts only as many connections as there are descriptors, over all workers",
   ...linuxOnly,
   async fn() {
     await using server = await serverProcessWith({ descriptors: 200 }, ...WORKERS, "--log", "json");

@@ -80,7 +80,7 @@ for (
     ["66,000 bytes", requestHead({ Cookie: "x".repeat(66_000) }), 431, "head-too-long", "longer than 65536 bytes"],
   ] as const
 ) {
-  Deno.test(`lab answers a request with ${what} with ${status} and the reason, and tells of it`, async () => {
+  Deno.test(`lab answers a request with ${what} with ${status} and the reason, and reports it`, async () => {
     await using lab = await startLab();
     const socket = await connectRaw(lab.url);
     await socket.write(bytesOf(head));
@@ -95,7 +95,7 @@ for (
 }
 
 for (const [what, begun, status] of [["half a head", "GET / HT", 408], ["nothing", "", 0]] as const) {
-  Deno.test(`lab ends a connection that has sent ${what} in time, and tells of it`, async () => {
+  Deno.test(`lab ends a connection that has sent ${what} in time, and reports it`, async () => {
     await using lab = await startLab({ headTimeoutMs: 50 });
     const socket = await connectRaw(lab.url);
     await socket.write(begun);
@@ -108,7 +108,7 @@ for (const [what, begun, status] of [["half a head", "GET / HT", 408], ["nothing
   });
 }
 
-Deno.test("lab tells of a refusal with the peer and the path, cut off", async () => {
+Deno.test("lab reports a refusal with the peer and the path, cut off", async () => {
   await using lab = await startLab();
   const socket = await connectRaw(lab.url);
   const [startLine] = await handshake(socket, `/${"x".repeat(2000)}`);

@@ -78,7 +78,7 @@ Deno.test("lab lists every step with an example that is a path, as text", async 
   }
 });
 
-Deno.test("lab lists every step as JSON where that is wanted, also with 404", async () => {
+Deno.test("lab lists every step as JSON on request, also with 404", async () => {
   await using lab = await startLab();
   const headers = { accept: "application/json" };
   const listed = await (await fetch(httpUrl(lab.url), { headers })).json();

@@ -34,14 +34,14 @@ Deno.test("addressesOf() is the loopback address of both families, when the host
   }
 });
 
-Deno.test("addressesOf() is the host itself, when it is an address or no name of the system", async () => {
+Deno.test("addressesOf() is the host itself, when it is an address or unknown to the system", async () => {
   for (const host of ["0.0.0.0", "::", "::1", "fe80::1%eth0", "no-such-host.invalid"]) {
     assertEquals(await addressesOf(host), [host]);
   }
 });
 
 Deno.test({
-  name: "addressesOf() is what the system says, when the host is another name",
+  name: "addressesOf() is the system's answer, when the host is another name",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     // Not an address in this form, but one for the system.
@@ -50,7 +50,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bindable() finds one port for all addresses, when any will do",
+  name: "bindable() finds one port for all addresses, when the port is free to choose",
   ...needsIpv6,
   fn: () => {
     const { addresses, port } = bindable(LOOPBACK_ADDRESSES, 0);

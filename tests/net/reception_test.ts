@@ -65,7 +65,7 @@ Deno.test("wire server answers HEAD without a body", async () => {
   assertMatch(answer, /^HTTP\/1\.1 426 Upgrade Required\r\n.*content-length: [1-9]\d*\r\n.*\r\n\r\n$/s);
 });
 
-Deno.test("wire server takes a head of exactly 64 KiB", async () => {
+Deno.test("wire server accepts a head of exactly 64 KiB", async () => {
   const rest = MAX_HEAD_BYTES - requestHead({ "X-Long": "" }).length;
   const server = serveEcho({ transport: "wire", port: 0 });
   const socket = await connectRaw(server.url);
@@ -75,7 +75,7 @@ Deno.test("wire server takes a head of exactly 64 KiB", async () => {
   await server.shutdown();
 });
 
-Deno.test("wire server forgets a peer that goes in the middle of its head", async () => {
+Deno.test("wire server forgets a peer that leaves in the middle of its head", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   const socket = await connectRaw(server.url);
   await socket.write("GET / HTTP/1.1\r\nHost");
@@ -87,7 +87,7 @@ Deno.test("wire server forgets a peer that goes in the middle of its head", asyn
   await server.shutdown();
 });
 
-Deno.test("WireServer drops a peer whose head is not there in time", async () => {
+Deno.test("WireServer drops a peer whose head does not come in time", async () => {
   const handler = { decide: () => "", follow: () => ({ onOpen() {}, onEnd() {} }) };
   const options = { hostname: "127.0.0.1", port: 0, headTimeoutMs: 50 };
   const server = new WireServer(options, echoing({ maxMessageBytes: 1, idleTimeoutMs: 0 }, handler));
@@ -158,7 +158,7 @@ for (
   });
 }
 
-Deno.test("the server over wire says what is wrong as JSON, when the client takes that, though its head cannot be read", async () => {
+Deno.test("the server over wire says what is wrong as JSON, when the client accepts that, even if its head is unreadable", async () => {
   const { body, reason } = await refusalOf(requestHead({ Accept: "application/json", X: "y\r\nno field" }));
   assertEquals(JSON.parse(body), { status: 400, error: reason });
 });

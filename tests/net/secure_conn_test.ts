@@ -13,7 +13,7 @@ const authority = await createAuthority();
 const certificate = await authority.sign("wsproof test");
 const caCerts = [authority.cert];
 
-Deno.test("SecureConn.read() throws before the handshake, instead of waiting for what nobody decrypts", async () => {
+Deno.test("SecureConn.read() throws before the handshake, instead of waiting for ever", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key));
@@ -49,7 +49,7 @@ class HeldTurns extends Turns {
   }
 }
 
-Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", async () => {
+Deno.test("SecureConn.handshake() waits for its turn after the ClientHello", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const connecting = TlsPeer.connect(listener.addr.port);
   const turns = new HeldTurns();
@@ -83,7 +83,7 @@ Deno.test("SecureConn.handshake() fails when it is closed before its turn", asyn
   listener.close();
 });
 
-Deno.test("SecureConn.read() decrypts no more than one piece ahead of its reader", async () => {
+Deno.test("SecureConn.read() decrypts at most one piece ahead of its reader", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const connecting = TlsPeer.connect(listener.addr.port);
   const tcp = await listener.accept();

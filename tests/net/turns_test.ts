@@ -22,13 +22,13 @@ Deno.test("workOfBytes() counts 512 bytes as one frame", () => {
   assertEquals([0, 511, 512, 1023, 1024].map(workOfBytes), [0, 0, 1, 1, 2]);
 });
 
-Deno.test("Turns.next() lets a connection go on at once, with little work and few others", () => {
+Deno.test("Turns.next() lets a connection continue at once, with little work and few others", () => {
   const turns = new Turns();
   for (let count = 0; count < 64; count++) turns.enter();
   for (let count = 0; count < 1000; count++) assertEquals(turns.next(MAX_WORK - 1), undefined);
 });
 
-Deno.test("Turns.next() lets nobody go on at once, with more than 64 connections", async () => {
+Deno.test("Turns.next() lets nobody continue at once, with more than 64 connections", async () => {
   const turns = new Turns();
   for (let count = 0; count < 65; count++) turns.enter();
   await within(turns.next(1) ?? Promise.reject(new Error("No turn")), "turn", WAIT);
@@ -45,7 +45,7 @@ function manyTurns(connections: number): Turns {
 
 const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-Deno.test("Turns.next() lets nobody go on as long as others are served, with more than 64 connections", async () => {
+Deno.test("Turns.next() lets nobody continue as long as others are served, with more than 64 connections", async () => {
   const turns = manyTurns(200);
   let isOver = false;
   const round = turns.next(1)?.then(() => isOver = true);
@@ -57,7 +57,7 @@ Deno.test("Turns.next() lets nobody go on as long as others are served, with mor
   await within(round ?? Promise.reject(new Error("No round")), "round", WAIT);
 });
 
-Deno.test("Turns.next() lets all go on when all were served, without looking for more", async () => {
+Deno.test("Turns.next() lets all continue when all were served, without looking for more", async () => {
   const turns = manyTurns(200);
   let isOver = false;
   const rounds = Array.from({ length: 200 }, () => turns.next(1)?.then(() => isOver = true));
@@ -67,7 +67,7 @@ Deno.test("Turns.next() lets all go on when all were served, without looking for
   await Promise.all(rounds);
 });
 
-Deno.test("Turns.next() lets all go on, when some that were served in the last round have nothing more to say", async () => {
+Deno.test("Turns.next() lets all continue, when some that were served in the last round have nothing more to send", async () => {
   const turns = manyTurns(200);
   for (const served of [150, 128, 128]) {
     const rounds = Array.from({ length: served }, () => (turns.onRead(), turns.next(1)));
@@ -75,7 +75,7 @@ Deno.test("Turns.next() lets all go on, when some that were served in the last r
   }
 });
 
-Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind 128 reads in a turn", async () => {
+Deno.test("Turns.next() serves arrived bytes first, after 128 reads in a turn", async () => {
   const turns = manyTurns(200);
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
@@ -103,13 +103,13 @@ async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<numb
   return count;
 }
 
-Deno.test("Turns.next() leaves room for timers, when one connection works without end", async () => {
+Deno.test("Turns.next() leaves room for timers, when one connection works endlessly", async () => {
   let isDue = false;
   setTimeout(() => isDue = true);
   await workUntil(new Turns(), () => isDue);
 });
 
-Deno.test("Turns.next() leaves room for new connections, when many work without end", async () => {
+Deno.test("Turns.next() leaves room for new connections, when many work endlessly", async () => {
   const turns = new Turns();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   let hasCome = false;
@@ -123,7 +123,7 @@ Deno.test("Turns.next() leaves room for new connections, when many work without 
   (await connecting).close();
 });
 
-Deno.test("Turns.next() lets all go on in turn, when they work without end", async () => {
+Deno.test("Turns.next() lets all continue in turn, when they work endlessly", async () => {
   const turns = new Turns();
   const counts = new Array<number>(40).fill(0);
   await Promise.all(counts.map(async (_, index) => {
@@ -137,7 +137,7 @@ Deno.test("Turns.next() lets all go on in turn, when they work without end", asy
   assert(Math.min(...counts) >= 100 - 17, counts.join(" "));
 });
 
-Deno.test("Turns.first() lets a connection that begins go in turn with those that have had one", async () => {
+Deno.test("Turns.first() lets a new connection take turns with those that have had one", async () => {
   const turns = new Turns();
   const order: string[] = [];
   const goOn = (name: string, turn: Promise<void> | undefined) =>
@@ -156,13 +156,13 @@ Deno.test("Turns.first() lets a connection that begins go in turn with those tha
 /** Of a connection that has done no work yet, or as much as may be. */
 const paceOf = (standing: Standing) => ({ standing, expectedWork: standing === "light" ? LIGHT_WORK : MAX_WORK });
 
-Deno.test("Turns.before() lets all go on at once, until as much was done as a period has", () => {
+Deno.test("Turns.before() lets all continue at once, until as much was done as a period has", () => {
   const turns = new Turns();
   turns.spend(MAX_PERIOD_WORK - 1);
   for (const standing of ["light", "new", "heavy"] as const) assertEquals(turns.before(paceOf(standing)), undefined);
 });
 
-Deno.test("Turns.before() lets who is light go on, until twice as much was done", async () => {
+Deno.test("Turns.before() lets light connections continue, until twice as much was done", async () => {
   const turns = new Turns();
   turns.spend(2 * MAX_PERIOD_WORK - 1);
   assertEquals(turns.before(paceOf("light")), undefined);
@@ -173,7 +173,7 @@ Deno.test("Turns.before() lets who is light go on, until twice as much was done"
   await within(Promise.all([heavy, light]), "turns", WAIT);
 });
 
-Deno.test("Turns.before() lets those go on first that are light, then one that is new beside each that is heavy", async () => {
+Deno.test("Turns.before() lets light connections continue first, then one new beside each heavy one", async () => {
   const turns = new Turns();
   turns.spend(2 * MAX_PERIOD_WORK);
   const order: string[] = [];
@@ -187,7 +187,7 @@ Deno.test("Turns.before() lets those go on first that are light, then one that i
   assertEquals(order, ["light 3", "new 2", "heavy 0", "heavy 1"]);
 });
 
-Deno.test("Turns.next() lets who is light go first, and not behind all that queue", async () => {
+Deno.test("Turns.next() lets a light connection go first, and not after the whole queue", async () => {
   const turns = new Turns();
   turns.spend(MAX_PERIOD_WORK);
   const order: string[] = [];
@@ -239,7 +239,7 @@ Deno.test("Turns has short periods from a light read on, while others queue, and
   assertEquals(await periods(true), [...new Array(64).fill(SHORT_PERIOD_WORK), MAX_PERIOD_WORK]);
 });
 
-Deno.test("Turns.again() lets who has a turn wait again, when those before have done more than was expected", async () => {
+Deno.test("Turns.again() makes the next connection wait again, when those before did more than expected", async () => {
   const turns = new Turns();
   turns.spend(MAX_PERIOD_WORK);
   let now = 0;
@@ -266,7 +266,7 @@ Deno.test("Pace expects a read to be as much work as the last one, between 64 an
   }
 });
 
-Deno.test("Pace takes a connection for light behind 8 light reads, and for heavy with the first that is not", () => {
+Deno.test("Pace calls a connection light after 8 light reads, and heavy after one heavy read", () => {
   const pace = new Pace();
   const read = (...parts: number[]) => {
     for (const work of parts) pace.onWork(work);
@@ -282,7 +282,7 @@ Deno.test("Pace takes a connection for light behind 8 light reads, and for heavy
   assertEquals([read(1), pace.standing], ["heavy", "light"]);
 });
 
-Deno.test("untilEvents() lets bytes through that have arrived", async () => {
+Deno.test("untilEvents() lets arrived bytes through", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   using conn = await listener.accept();

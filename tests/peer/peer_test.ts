@@ -61,7 +61,7 @@ for (
   });
 }
 
-Deno.test("RawPeer.receive() inflates 4 KiB of what came at a time, so that it never holds a thousand times a read", async () => {
+Deno.test("RawPeer.receive() inflates 4 KiB of a read at a time, so that it never holds a thousand times a read", async () => {
   const direction = { takeover: true, windowBits: 15 };
   const codec = new MessageDeflate({ own: direction, peer: direction, maxMessageBytes: MIB });
   const bytes = new Uint8Array(MIB).fill(0x61);
@@ -104,7 +104,7 @@ Deno.test("RawPeer says which close frame would be right, and sends another", as
   assertEquals(written, "880203ed");
 });
 
-Deno.test("RawPeer.receive() gives the messages before a breach, then throws it, and the close frame behind it is none", async () => {
+Deno.test("RawPeer.receive() returns the messages before a breach, then throws it, and ignores the close frame after it", async () => {
   const frames = [masked(OPCODE.text, "a"), masked(OPCODE.continuation, "b"), masked(OPCODE.close, NORMAL)];
   await run(frames, async (peer) => {
     assertEquals(await peer.receive(), { kind: "text", payload: utf8("a") });
@@ -114,7 +114,7 @@ Deno.test("RawPeer.receive() gives the messages before a breach, then throws it,
   });
 });
 
-Deno.test("RawPeer reads nothing until a message is wanted, and answers pings then", async () => {
+Deno.test("RawPeer reads nothing until it needs a message, then answers pings", async () => {
   const frames = [masked(OPCODE.ping, "x"), masked(OPCODE.binary, "a"), masked(OPCODE.ping, "y")];
   const written = await run(frames, async (peer) => {
     await peer.sendFrames([{ opcode: OPCODE.text, payload: utf8("b") }]);

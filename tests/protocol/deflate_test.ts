@@ -66,11 +66,11 @@ const ANSWERS: [offer: string, answer: string, wish?: DeflateWish][] = [
   ),
 ];
 
-Deno.test("chooseDeflate() answers what was asked, and says why it declines", () => {
+Deno.test("chooseDeflate() answers the request, or says why it declines", () => {
   for (const [offer, answer, wish] of ANSWERS) assertEquals(answerTo(offer, wish), answer, offer);
 });
 
-Deno.test("chooseDeflate() gives both directions of what it has answered", () => {
+Deno.test("chooseDeflate() returns both directions of what it has answered", () => {
   const offer = `${DEFLATE}; server_max_window_bits=11; client_max_window_bits; client_no_context_takeover`;
   const { agreement } = chooseDeflate(parseExtensions(offer) ?? [], { takeover: true, windowBits: 12 });
   assertEquals([agreement?.client, agreement?.server], [
@@ -79,7 +79,7 @@ Deno.test("chooseDeflate() gives both directions of what it has answered", () =>
   ]);
 });
 
-Deno.test("chooseDeflate() compresses with no more than the wish, without telling", () => {
+Deno.test("chooseDeflate() silently compresses with at most the requested window", () => {
   const { agreement } = chooseDeflate([{ name: DEFLATE, parameters: [] }], { takeover: true, windowBits: 12 });
   assertEquals([agreement?.text, agreement?.server.windowBits, agreement?.client.windowBits], [DEFLATE, 12, 15]);
 });
@@ -132,7 +132,7 @@ const PROBLEMS: [answer: string, offered: DeflateParameters | undefined, problem
   ],
 ];
 
-Deno.test("verifyDeflate() takes a valid answer, and says what is wrong with any other", () => {
+Deno.test("verifyDeflate() accepts a valid answer, and says what is wrong with any other", () => {
   for (const [answer, offered, problem] of PROBLEMS) {
     const found = verifyDeflate(answer, offered);
     assertEquals(found.problem?.replace(`${DEFLATE}: `, ""), problem, `${answer} to ${JSON.stringify(offered)}`);
@@ -140,7 +140,7 @@ Deno.test("verifyDeflate() takes a valid answer, and says what is wrong with any
   }
 });
 
-Deno.test("verifyDeflate() keeps the client to what it has offered of its own side", () => {
+Deno.test("verifyDeflate() keeps the client to its own offer", () => {
   const offered = { clientMaxWindowBits: 10, clientNoContextTakeover: true };
   assertEquals(verifyDeflate(DEFLATE, offered).agreement?.client, { takeover: false, windowBits: 10 });
 });
@@ -153,7 +153,7 @@ const parameters: fc.Arbitrary<DeflateParameters> = fc.record({
   clientMaxWindowBits: fc.oneof(fc.integer({ min: 9, max: 15 }), fc.constant(true as const)),
 }, { requiredKeys: [] });
 
-Deno.test("verifyDeflate() takes whatever chooseDeflate() answers to any offer, and both ends agree", () => {
+Deno.test("verifyDeflate() accepts any answer of chooseDeflate(), and both ends agree", () => {
   const wish = fc.record({ takeover: fc.boolean(), windowBits: fc.integer({ min: 9, max: 15 }) });
   fc.assert(fc.property(parameters, wish, (offered, wanted) => {
     const chosen = chooseDeflate(parseExtensions(formatDeflate(offered)) ?? [], wanted).agreement;

@@ -75,21 +75,21 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`verifyRequest() gives ${problem?.cause ?? "nothing"}, when ${what}`, () => {
+  Deno.test(`verifyRequest() returns ${problem?.cause ?? "nothing"}, when ${what}`, () => {
     assertEquals(verifyRequest(request), problem);
   });
 }
 
-Deno.test("asksForUpgrade() looks for the token and not for the text, when the field has several", () => {
+Deno.test("asksForUpgrade() looks for the token, not for the text, when the field has several", () => {
   const values = ["h2c, WebSocket", "websocket/13", "websockets", null];
   assertEquals(values.map((upgrade) => asksForUpgrade(view({ upgrade }))), [true, false, false, false]);
 });
 
-Deno.test("offeredProtocols() leaves out what is empty, when the list has stray commas", () => {
+Deno.test("offeredProtocols() leaves out empty names, when the list has stray commas", () => {
   assertEquals(offeredProtocols(view({ "sec-websocket-protocol": ",chat ,\t, v2" })), ["chat", "v2"]);
 });
 
-Deno.test("selectProtocol() takes the server's best, or the client's, or none", () => {
+Deno.test("selectProtocol() selects the server's best, the client's first, or none", () => {
   assertEquals(selectProtocol(["a", "b"]), "a");
   assertEquals(selectProtocol(["a", "b"], ["c", "b", "a"]), "b");
   assertEquals([selectProtocol([]), selectProtocol(["a"], ["b"])], ["", ""]);

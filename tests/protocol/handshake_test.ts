@@ -46,7 +46,7 @@ Deno.test("acceptKeyFor() is the answer of RFC 6455 section 1.3, when the key is
   assertEquals(acceptKeyFor(KEY), ACCEPT);
 });
 
-Deno.test("acceptKeyFor() is 28 characters that only fit their key", () => {
+Deno.test("acceptKeyFor() is 28 characters that match only their key", () => {
   const answers = Array.from({ length: 10 }, () => acceptKeyFor(createKey()));
   for (const answer of answers) assertMatch(answer, /^[A-Za-z0-9+/]{27}=$/);
   assertEquals(new Set(answers).size, 10);
@@ -112,7 +112,7 @@ for (const key of ["", "short", `${KEY}\r\nX: y`, KEY.slice(0, -1), `${KEY}\n`, 
   });
 }
 
-Deno.test("encodeRequest() takes each of 1000 keys that createKey() makes", () => {
+Deno.test("encodeRequest() accepts each of 1000 keys of createKey()", () => {
   for (let count = 0; count < 1000; count++) encodeRequest({ url: new URL("ws://a/"), key: createKey() });
 });
 
@@ -175,7 +175,7 @@ for (
   });
 }
 
-Deno.test("encodeRequest() keeps to one byte a character, when a field is not ASCII", () => {
+Deno.test("encodeRequest() writes one byte per character, when a field is not ASCII", () => {
   const text = encodeRequest({ url: new URL("ws://é:ü@ö/ä"), key: KEY, headers: new Headers({ "x-name": "é" }) });
   assert(text.includes("x-name: é\r\n"));
   assert([...text].every((character) => character.charCodeAt(0) < 256));
@@ -283,7 +283,7 @@ for (const [what, lines, problem] of WRONG) {
   });
 }
 
-Deno.test("verifyResponse() says all that is wrong in the order of RFC 6455 section 4.1, when all is", () => {
+Deno.test("verifyResponse() names every problem in the order of RFC 6455 section 4.1, when everything is wrong", () => {
   const lines = {
     Upgrade: null,
     Connection: null,
@@ -320,7 +320,7 @@ for (
     ["", 0, ["the first line is not the status line of an HTTP response"]],
   ] as const
 ) {
-  Deno.test(`verifyResponse() gives the status ${status}, when the first line is ${JSON.stringify(startLine)}`, () => {
+  Deno.test(`verifyResponse() returns the status ${status}, when the first line is ${JSON.stringify(startLine)}`, () => {
     assertEquals(verify(responseOf({}, startLine)), { status, protocol: "", problems: [...problems] });
   });
 }
@@ -341,13 +341,13 @@ for (
     [["chat", ""], "chat", ["more than one subprotocol is selected"]],
   ] as const
 ) {
-  Deno.test(`verifyResponse() tells the subprotocol "${protocol}", when ${JSON.stringify(selected)} is selected`, () => {
+  Deno.test(`verifyResponse() returns the subprotocol "${protocol}", when ${JSON.stringify(selected)} is selected`, () => {
     const head = responseOf({ "Sec-WebSocket-Protocol": selected });
     assertEquals(verify(head, ["chat", "soap"]), { status: 101, protocol, problems: [...problems] });
   });
 }
 
-Deno.test("isHost() takes names, addresses and ports, and nothing else", () => {
+Deno.test("isHost() accepts names, addresses and ports, and nothing else", () => {
   const hosts = [
     ..."a example.org example.org. a_b xn--nxasmq6b a:0 a:80 a:65535 a: 127.0.0.1:1 %41.example a!$&'()*+,;=~-".split(
       " ",

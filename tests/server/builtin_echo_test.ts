@@ -279,7 +279,7 @@ testBoth("EchoConnection leaves messages unanswered that come after its own clos
 });
 
 Deno.test({
-  name: "shutdown() does not wait for peers that were gone before their connection was open",
+  name: "shutdown() does not wait for peers that left before their connection was open",
   // The runtime never completes the upgrade of a connection that is reset earlier.
   sanitizeOps: false,
   sanitizeResources: false,

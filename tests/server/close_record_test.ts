@@ -114,7 +114,7 @@ for (
   });
 }
 
-Deno.test("EchoClosed does not know over wire how much has come of a frame that is relayed", async () => {
+Deno.test("EchoClosed over wire does not count the bytes of a relayed frame", async () => {
   const { incomplete } = await endAfter("wire", {}, async (peer) => {
     await peer.write(Uint8Array.of(0x82, 0x85, 0, 0, 0, 0, 0x48));
     await peer.closeWrite();

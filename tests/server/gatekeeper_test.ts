@@ -84,7 +84,7 @@ Deno.test("handshakeRefusal() and subprotocolOf() judge a request without a serv
   ]);
 });
 
-Deno.test("Gatekeeper keeps 1,024 characters of a path, and outlives a log that cannot be written", () => {
+Deno.test("Gatekeeper keeps 1,024 characters of a path, and survives a log that cannot be written", () => {
   const gate = new Gatekeeper({
     onEvent() {
       throw new Error("The log is broken");

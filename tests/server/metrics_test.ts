@@ -113,7 +113,7 @@ wsproof_troubles_total{kind="worker"} 0
 # TYPE wsproof_log_dropped_lines_total counter
 wsproof_log_dropped_lines_total 6`;
 
-Deno.test("respond() has as many series of refusals and troubles as its documentation says", async () => {
+Deno.test("respond() has the documented series of refusals and troubles", async () => {
   const series = [...samplesOf(await read(NOTHING)).keys()];
   const [refusals, troubles] = ["wsproof_refusals", "wsproof_troubles"].map((name) =>
     series.filter((key) => key.startsWith(name)).length
@@ -132,7 +132,7 @@ Deno.test("respond() writes a snapshot as OpenMetrics, when it is preferred", as
   assert(text.endsWith("\n# EOF\n"));
 });
 
-Deno.test("respond() tells of the process and the version", async () => {
+Deno.test("respond() reports the process and the version", async () => {
   const before = cpuSeconds();
   const text = await read(NOTHING);
   const after = cpuSeconds();
@@ -153,7 +153,7 @@ Deno.test("respond() writes what another parser reads", async () => {
   assertEquals(samples.size, 8 + 12 + 13 + 3 + 4);
 });
 
-Deno.test("respond() gives every metric a name by the rules, and a help", async () => {
+Deno.test("respond() gives every metric a valid name, and a help", async () => {
   for (const { name, help, type } of parsePrometheus(await read(SNAPSHOT))) {
     assert(validateMetricName(name), name);
     assertMatch(name, /^(wsproof|process)(_[a-z]+)+$/);
@@ -254,7 +254,7 @@ function startExporter(endpoint: string, isOn: boolean) {
   });
 }
 
-Deno.test("respond() keeps nothing of 1,000 answers", async () => {
+Deno.test("respond() keeps no memory of 1,000 answers", async () => {
   const measuring = startProcess({}, ["memory"], ["--v8-flags=--expose-gc"]);
   await measuring.stdin.close();
   const { code, stdout, stderr } = await outcomeOf(measuring);

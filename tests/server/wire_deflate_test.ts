@@ -86,7 +86,7 @@ async function onDeflate(
   if (options.deflate === undefined) assert(engineCount() <= before, `${engineCount()} engines, before ${before}`);
 }
 
-Deno.test("wire server accepts permessage-deflate, and echoes compressed what came compressed", async () => {
+Deno.test("wire server accepts permessage-deflate, and echoes compressed messages compressed", async () => {
   await onDeflate(async ({ send, next, socket, extensions, opened }) => {
     assertEquals(extensions, "permessage-deflate");
     assertEquals(opened?.type === "opened" && opened.extensions, "permessage-deflate");
@@ -117,7 +117,7 @@ Deno.test("wire server keeps the order of compressed and plain messages in one r
   });
 });
 
-Deno.test("wire server takes a compressed message in fragments with a ping between them", async () => {
+Deno.test("wire server echoes a compressed message in fragments with a ping between them", async () => {
   await onDeflate(async ({ codec, socket, next }) => {
     const bytes = codec.deflateWhole(utf8("fragments of one message"));
     await socket.write(frame(OPCODE.text, bytes.subarray(0, 5), { reserved: RSV1, final: false }));
@@ -161,7 +161,7 @@ Deno.test("wire server refuses an offer that it cannot read with 400, and the bu
   }
 });
 
-Deno.test("wire server without takeover leaves small messages as they are, and compresses from the threshold on", async () => {
+Deno.test("wire server without takeover leaves small messages uncompressed, and compresses from the threshold up", async () => {
   const deflate = { takeover: false, thresholdBytes: 100 };
   await onDeflate(async ({ next, socket }) => {
     for (const length of [99, 100, 5000]) {
@@ -261,7 +261,7 @@ Deno.test("wire server counts the bytes on the wire, and the connections that co
   });
 });
 
-Deno.test("wire server counts engines for the memory of all, and closes the one that holds the most with 1013", async () => {
+Deno.test("wire server counts engines as memory, and closes the largest holder with 1013", async () => {
   // An inflater takes 47 KiB, with a window of 15 bits.
   await onDeflate(async ({ send, next, closed }) => {
     await send("Hello");
@@ -374,7 +374,7 @@ Deno.test("wire server echoes the message of a light connection, while 100 with 
   assert(workAfter - workBefore < 4 * MAX_PERIOD_WORK, `${workAfter - workBefore} frames of work came first`);
 });
 
-Deno.test("wire server lets others have their turn inside reads that inflate to much", async () => {
+Deno.test("wire server lets others have their turn during reads that inflate to much", async () => {
   class AskedTurns extends CountedTurns {
     asked = 0;
     override again(pace: Pace): Promise<void> | undefined {
