@@ -20,7 +20,7 @@ for (
     ["keeps silent", "silence", "6455/4.2.1/no-key", "fail", "Server did not answer the handshake in time"],
     ["keeps silent", "silence", "6455/4.2.1/no-upgrade", "fail", "Server did not answer the handshake in time"],
     [
-      "answers with what is no HTTP",
+      "answers with bytes that are not HTTP",
       "noise",
       "6455/4.2.1/no-key",
       "fail",

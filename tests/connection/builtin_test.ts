@@ -32,7 +32,7 @@ for (
     ["a URL that is none", "::", {}],
     ["a certificate that is none", "wss://127.0.0.1/", { clientCertificate: { cert: "no", key: "no" } }],
     ["a proxy that is none", "ws://127.0.0.1/", { proxy: "no" }],
-    ["a subprotocol that is no token", "ws://127.0.0.1/", { protocols: ["a b"] }],
+    ["a subprotocol that is not a token", "ws://127.0.0.1/", { protocols: ["a b"] }],
   ] as const
 ) {
   Deno.test(`openBuiltin() rejects with an OptionError for ${what}`, async () => {

@@ -28,7 +28,7 @@ const REFUSALS: readonly [string, string, RegExp, number][] = [
     403,
   ],
   [
-    "a line that is no field",
+    "a line that is not a field",
     "HTTP/1.1 101 S\r\nA: b\r\nno field\r\n\r\n",
     /line 3 is not a header field: "no field"/,
     101,

@@ -57,7 +57,7 @@ for (const [form, edit] of FORMS) {
   });
 }
 
-testBoth("client takes a folded field over wire, and says that builtin cannot", async (transport) => {
+testBoth("client reads a folded field over wire, and says that builtin cannot", async (transport) => {
   await using peer = rawPeer(upgrading((answer) => answer.replace("\r\n", "\r\nServer: a\r\n b\r\n")));
   const outcome = await client(["--json", "--transport", transport, peer.url]);
   const report = reportOf(outcome);

@@ -172,7 +172,7 @@ const NO_CHOICE: readonly { what: string; serve: () => Registry; says: string }[
   { what: "JSR answers 404", serve: () => serveRegistry(new Map(), 404), says: "JSR package not found" },
   { what: "JSR answers 500", serve: () => serveRegistry(new Map(), 500), says: "500 Internal Server Error" },
   {
-    what: "an answer is no JSON",
+    what: "an answer is not JSON",
     serve: () => serveRegistry(changed(() => "<title>Sign in</title>")),
     says: "@std/assert",
   },

@@ -280,7 +280,7 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-testBoth("the server does all it does, when it may use its own address only", async (transport) => {
+testBoth("the server works with permission for its own address only", async (transport) => {
   const port = freePort();
   const options = { net: expanded("${HOST}:${PORT}", { HOST: "127.0.0.1", PORT: `${port}` }) };
   await using server = await serverProcessWith(options, "--port", `${port}`, "--transport", transport);

@@ -48,7 +48,7 @@ async function metricsOf(url: string): Promise<string> {
 
 const TWO_UPGRADES = requestHead({ Upgrade: "h2c\r\nUpgrade: websocket" });
 
-testBoth("server outlives a request for another protocol before the upgrade", async (transport) => {
+testBoth("server survives a request for another protocol before the upgrade", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json");
   assertEquals(await statusLineOf(server.url, TWO_UPGRADES), "HTTP/1.1 400 Bad Request");
   const refused = await nextEvent(server, "refused");
@@ -56,7 +56,7 @@ testBoth("server outlives a request for another protocol before the upgrade", as
   assertEquals(await statusLineOf(server.url, requestHead()), "HTTP/1.1 101 Switching Protocols");
 });
 
-testBoth("server outlives a request for another protocol before the upgrade, over TLS", async (transport) => {
+testBoth("server survives a request for another protocol before the upgrade, over TLS", async (transport) => {
   const authority = await createAuthority();
   const { cert, key } = await authority.sign("localhost");
   const folder = await Deno.makeTempDir();
@@ -109,7 +109,7 @@ async function mapThatThrows(): Promise<{ path: string } & AsyncDisposable> {
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
 }
 
-testBoth("server goes on after an error that nobody caught, tells of it and counts it", async (transport) => {
+testBoth("server continues after an error that nobody caught, reports it and counts it", async (transport) => {
   await using server = await serverProcessWith(
     { permissions: [`--preload=${THROWS_URL}`] },
     ...["--transport", transport, "--log", "json"],
@@ -165,7 +165,7 @@ async function fillLog(url: string, count: number): Promise<void> {
   }
 }
 
-testBoth("server answers and ends though nobody reads its log", async (transport) => {
+testBoth("server answers and ends even if nobody reads its log", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json");
   // A pipe holds 64 KiB, and its reader here as much again.
   await fillLog(server.url, 400);
@@ -177,7 +177,7 @@ testBoth("server answers and ends though nobody reads its log", async (transport
   assertMatch(stderr, /^wsproof: The last \d+ lines of the log are lost: nobody reads it\n$/);
 }, notOnWindows);
 
-testBoth("server ends though nobody reads its log and its errors, which are one pipe", async (transport) => {
+testBoth("server ends even if nobody reads its log and its errors, which share a pipe", async (transport) => {
   // The shell joins both streams in one pipe, which nobody reads after the first line.
   const words = ["-c", 'exec "$0" "$@" 2>&1'];
   await using server = await serverProcessWith({ shell: words }, "--transport", transport, "--log", "json");
@@ -201,7 +201,7 @@ testBoth("server says in its log how much of it is missing, and /metrics counts 
   assertEquals([refused + dropped, dropped], [1400, Number(counted)]);
 });
 
-testBoth("server writes what it has to say at its end, up to the last line", async (transport) => {
+testBoth("server writes its log up to the last line at its end", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json");
   await fillLog(server.url, 40);
   server.child.kill("SIGTERM");
@@ -210,7 +210,7 @@ testBoth("server writes what it has to say at its end, up to the last line", asy
   assertEquals(await server.ended(), { code: 0, stderr: "" });
 }, notOnWindows);
 
-testBoth("server answers pages though no descriptor is left to load them with", async (transport) => {
+testBoth("server answers pages even if no descriptor is left to load them with", async (transport) => {
   await using server = await serverProcessWith(
     { descriptors: 80 },
     ...["--transport", transport, "--log", "json", "--max-connections", "1000"],
@@ -237,30 +237,34 @@ testBoth("server answers pages though no descriptor is left to load them with", 
   for (const socket of held) (await socket)?.close();
 }, notOnWindows);
 
-testBoth("server takes no more connections than there are descriptors, and says so at its start", async (transport) => {
-  const child = start("server.ts", ["--port", "0", "--transport", transport, "--log", "none"], { descriptors: 200 });
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  const line = (await within(reader.read(), "first line", WAIT)).value ?? "";
-  const url = line.slice("Listening on ".length).trim();
-  const held: RawSocket[] = [];
-  let head = "";
-  while (held.length < 300 && !head.includes(" 503 ")) {
-    const socket = await connectRaw(url);
-    held.push(socket);
-    await socket.write(requestHead());
-    head = await within(socket.readHead(), "answer", WAIT);
-  }
-  assertMatch(head, /^HTTP\/1\.1 503 [^]*retry-after: 5/i);
-  assertEquals(await statusLineOf(url, requestHead(PLAIN, "GET /healthz HTTP/1.1")), "HTTP/1.1 200 OK");
-  child.kill("SIGKILL");
-  const stderr = await new Response(child.stderr).text();
-  const [, connections] = /^wsproof: There are descriptors for only (\d+) connections: for 10000, raise .*\n$/
-    .exec(stderr) ?? [];
-  assertEquals(held.length, Number(connections) + 1);
-  for (const socket of held) socket.close();
-  await child.status;
-  await reader.cancel();
-}, notOnWindows);
+testBoth(
+  "server accepts only as many connections as there are descriptors, and says so at its start",
+  async (transport) => {
+    const child = start("server.ts", ["--port", "0", "--transport", transport, "--log", "none"], { descriptors: 200 });
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const line = (await within(reader.read(), "first line", WAIT)).value ?? "";
+    const url = line.slice("Listening on ".length).trim();
+    const held: RawSocket[] = [];
+    let head = "";
+    while (held.length < 300 && !head.includes(" 503 ")) {
+      const socket = await connectRaw(url);
+      held.push(socket);
+      await socket.write(requestHead());
+      head = await within(socket.readHead(), "answer", WAIT);
+    }
+    assertMatch(head, /^HTTP\/1\.1 503 [^]*retry-after: 5/i);
+    assertEquals(await statusLineOf(url, requestHead(PLAIN, "GET /healthz HTTP/1.1")), "HTTP/1.1 200 OK");
+    child.kill("SIGKILL");
+    const stderr = await new Response(child.stderr).text();
+    const [, connections] = /^wsproof: There are descriptors for only (\d+) connections: for 10000, raise .*\n$/
+      .exec(stderr) ?? [];
+    assertEquals(held.length, Number(connections) + 1);
+    for (const socket of held) socket.close();
+    await child.status;
+    await reader.cancel();
+  },
+  notOnWindows,
+);
 
 Deno.test("server says that it cannot count descriptors without the permission for it", async () => {
   const child = start("server.ts", ["--port", "0", "-q"], { permissions: ["--deny-read=/dev/null"] });
@@ -275,7 +279,7 @@ Deno.test("server says that it cannot count descriptors without the permission f
   await reader.cancel();
 });
 
-testBoth("server --allow-host answers for those hosts only, and tells of others", async (transport) => {
+testBoth("server --allow-host answers for those hosts only, and reports others", async (transport) => {
   await using server = await serverProcess(
     ...["--transport", transport, "--log", "json", "--allow-host", "app.example", "--allow-host", "127.0.0.1"],
   );

@@ -25,8 +25,8 @@ testPage("the form of the page in Chromium", {
       await tab.untilText("#connect-problem", "There is a connection already");
 
       const refusals = [
-        ["Text", "Hello worlds!", "The message has 13 bytes: this server takes at most 12."],
-        ["Binary, UTF-8", "€€€€€", "The message has 15 bytes: this server takes at most 12."],
+        ["Text", "Hello worlds!", "The message has 13 bytes: this server accepts at most 12."],
+        ["Binary, UTF-8", "€€€€€", "The message has 15 bytes: this server accepts at most 12."],
         ["Binary, hex digits", "0g", '"g" is not a hexadecimal digit'],
         ["Binary, hex digits", "012", "A digit is missing"],
       ] as const;
@@ -45,7 +45,7 @@ testPage("the form of the page in Chromium", {
       for (const count of ["0", "1001", "x"]) {
         await tab.fill("Times", count);
         await tab.click("button", "Send");
-        await tab.untilText("#send-problem", "Times is a whole number from 1 to 1000.");
+        await tab.untilText("#send-problem", "Times must be a whole number from 1 to 1000.");
       }
       for (const code of ["1001", "2999", "5000", "99999", "-1", ""]) {
         await tab.fill("Code", code);

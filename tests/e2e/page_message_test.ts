@@ -100,10 +100,10 @@ testPage("the messages of the page in Chromium", {
     async run(tab) {
       await tab.fill("Path and query", "/greeting");
       await tab.connect();
-      await tab.untilText("#log", "nothing was sent for it");
+      await tab.untilText("#log", "it came unasked");
       assertEquals(
         (await tab.rows())[1],
-        String.raw`←received text, 22 bytes nothing was sent for it <b>welcome</b>\u001b[31m\u202e`,
+        String.raw`←received text, 22 bytes it came unasked <b>welcome</b>\u001b[31m\u202e`,
       );
       assertEquals(
         await tab.evaluate("[...document.querySelectorAll('#log .escape')].map((node) => node.textContent)"),

@@ -12,7 +12,7 @@ const answering = (answer: string): Script => async (socket) => {
 
 /** The proxy's action, the status in the report, if any, and the other words. */
 const PROXIES: readonly [string, Script, number | undefined, RegExp?][] = [
-  ["wants credentials", answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), 407, /user:password@127/],
+  ["requires credentials", answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), 407, /user:password@127/],
   ["forbids it", answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nnope"), 403],
   ["finds nothing", answering("HTTP/1.1 404 Not Found\r\n\r\n"), 404],
   ["redirects to a login", answering("HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"), 302],

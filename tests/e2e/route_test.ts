@@ -194,14 +194,14 @@ testBoth(
   },
 );
 
-testBoth("client goes direct for the hosts of NO_PROXY", async (transport) => {
+testBoth("client connects directly to the hosts of NO_PROXY", async (transport) => {
   await using proxy = rawPeer(echoing);
   const env = { http_proxy: `http://127.0.0.1:${proxy.port}`, no_proxy: ".invalid" };
   const outcome = await client(["--json", "--transport", transport, "ws://no-such-host.invalid/"], "", [], env);
   assertEquals([reportOf(outcome).verdict, reportOf(outcome).proxy], ["no-connection", null]);
 });
 
-testBoth("client says usage without the value, when a variable is no URL of a proxy", async (transport) => {
+testBoth("client says usage without the value, when a variable is not the URL of a proxy", async (transport) => {
   const outcome = await client(["--transport", transport, "ws://server.test/"], "", [], {
     all_proxy: "foo://u:secret@h",
   });

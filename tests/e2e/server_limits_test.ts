@@ -6,7 +6,7 @@ import { BINARY, CLOSE, rawClient, type RawSocket, TEXT } from "../support/raw_p
 import { testBoth } from "../support/transports.ts";
 import { assertProven, nextEvent } from "../support/server_events.ts";
 
-testBoth("server --rate closes with 1008 who sends too many messages", async (transport) => {
+testBoth("server --rate closes a peer that sends too many messages with 1008", async (transport) => {
   await using server = await serverProcess("-q", "--transport", transport, "--rate", "1");
   await assertProven(server.url);
   // More than one a second on any machine: under the limit these messages would take five minutes.
@@ -80,24 +80,27 @@ Deno.test("server --max-buffered-total closes the one whose unfinished text is l
   other.close();
 });
 
-testBoth("server --idle-timeout drops who neither reads nor leaves, with one close event", async (transport) => {
-  await using server = await serverProcess("--transport", transport, "--log", "json", "--idle-timeout", "1");
-  const socket = await rawClient(server.url);
-  // The socket buffers fill up long before, so that the last write waits; the built-in door takes all of it.
-  const payload = new Uint8Array(256 * 1024);
-  const sending = (async () => {
-    for (let count = 0; count < 60; count++) await socket.frame(BINARY, payload);
-  })().catch(() => {});
-  const closed = await nextEvent(server, "closed");
-  assertEquals([closed.id, closed.received], [1, null]);
-  assertStringIncludes(closed.error, "not read");
-  socket.close();
-  await sending;
-  // The next event belongs to the next connection: this one had no second event.
-  await assertProven(server.url);
-  assertEquals((await nextEvent(server, "opened")).id, 2);
-  assertEquals((await nextEvent(server, "closed")).id, 2);
-});
+testBoth(
+  "server --idle-timeout drops a peer that neither reads nor leaves, with one close event",
+  async (transport) => {
+    await using server = await serverProcess("--transport", transport, "--log", "json", "--idle-timeout", "1");
+    const socket = await rawClient(server.url);
+    // The socket buffers fill up long before, so that the last write waits; the built-in door takes all of it.
+    const payload = new Uint8Array(256 * 1024);
+    const sending = (async () => {
+      for (let count = 0; count < 60; count++) await socket.frame(BINARY, payload);
+    })().catch(() => {});
+    const closed = await nextEvent(server, "closed");
+    assertEquals([closed.id, closed.received], [1, null]);
+    assertStringIncludes(closed.error, "not read");
+    socket.close();
+    await sending;
+    // The next event belongs to the next connection: this one had no second event.
+    await assertProven(server.url);
+    assertEquals((await nextEvent(server, "opened")).id, 2);
+    assertEquals((await nextEvent(server, "closed")).id, 2);
+  },
+);
 
 Deno.test("server answers others while a peer that was refused for its rate floods it (builtin)", async () => {
   await using server = await serverProcess("--rate", "10", "--log", "json");

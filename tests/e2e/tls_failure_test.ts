@@ -199,7 +199,7 @@ for (const body of PLAIN_TO_TLS) {
   });
 }
 
-testBoth("client tells what a server answered over TLS, also where builtin hides it", async (transport) => {
+testBoth("client shows a server's answer over TLS, also if builtin hides it", async (transport) => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 10\r\n\r\nover there");

@@ -122,7 +122,7 @@ testBoth("serveEcho() closes the connections of every address, when it shuts dow
   }
 }, needsIpv6);
 
-testBoth("serveEcho() listens on the addresses that there are, when the machine lacks one", async (transport) => {
+testBoth("serveEcho() listens on the present addresses, when the machine lacks one", async (transport) => {
   const server = serveEcho({ addresses: [NOWHERE, "127.0.0.1"], port: 0, transport });
   assertMatch(server.urls.join(" "), /^ws:\/\/127\.0\.0\.1:\d+\/$/);
   assertEquals(await verdictOf(server.url), "proven");

@@ -36,9 +36,9 @@ async function answerTo(bytes: string | Uint8Array): Promise<string> {
 for (
   const [what, bytes, status] of [
     ["bytes that are no head", Uint8Array.of(0x16, 3, 1, 0, 13, 10, 13, 10), "400 Bad Request"],
-    ["a line that is no field", "GET / HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n", "400 Bad Request"],
+    ["a line that is not a field", "GET / HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n", "400 Bad Request"],
     ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400 Bad Request"],
-    ["a target that is no path", requestHead({}, "GET x HTTP/1.1"), "400 Bad Request"],
+    ["a target that is not a path", requestHead({}, "GET x HTTP/1.1"), "400 Bad Request"],
     ["no host", requestHead({ Host: undefined }), "400 Bad Request"],
     ["a host that is none", requestHead({ Host: "a b" }), "400 Bad Request"],
     ["a method in small letters", requestHead({}, "get / HTTP/1.1"), "400 Bad Request"],
@@ -147,7 +147,7 @@ for (
       'Line 1 has the method "get", which is not GET: methods are case-sensitive.',
     ],
     ["HTTP/1.0", requestHead({}, "GET / HTTP/1.0"), "HTTP/1.0 has no upgrade: a WebSocket needs HTTP/1.1."],
-    ["a line that is no field", requestHead({ "X": "y\r\nsecret" }), "Line 8 is not a header field."],
+    ["a line that is not a field", requestHead({ "X": "y\r\nsecret" }), "Line 8 is not a header field."],
     ["a folded field", requestHead({ "X": "y\r\n z" }), "Line 8 begins with a blank."],
     ["two fields Host", requestHead({ "host": "a" }), "Line 7 has a second field Host."],
     ["TLS", "\x16\x03\x01\x02\x00", "It is TLS, not HTTP."],

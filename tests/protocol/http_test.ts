@@ -111,7 +111,7 @@ for (
       GET,
     ],
     [
-      "a line that is no field",
+      "a line that is not a field",
       "response",
       `${OK}\r\nA: b\r\nno field\r\n\r\n`,
       "bad-line",

@@ -130,7 +130,7 @@ Deno.test("EchoConnection closes after 10,000 discarded messages, as no timer ru
   });
 });
 
-testBoth("serveEcho() keeps the place of a connection until nothing is left of it", async (transport) => {
+testBoth("serveEcho() keeps the place of a connection until it has ended completely", async (transport) => {
   const counts: number[] = [];
   const server: EchoServer = serveEcho({
     transport,

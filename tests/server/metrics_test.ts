@@ -56,26 +56,26 @@ function cpuSeconds(): number {
   return (user + system) / 1_000_000;
 }
 
-const TEXT = `# HELP wsproof_connections Connections that are open now.
+const TEXT = `# HELP wsproof_connections Open connections.
 # TYPE wsproof_connections gauge
 wsproof_connections 2
-# HELP wsproof_connections_accepted_total Connections that were accepted.
+# HELP wsproof_connections_accepted_total Accepted connections.
 # TYPE wsproof_connections_accepted_total counter
 wsproof_connections_accepted_total 12
 # HELP wsproof_messages_total Messages that were echoed.
 # TYPE wsproof_messages_total counter
 wsproof_messages_total 345
-# HELP wsproof_message_bytes_total Payload bytes of the messages that were echoed.
+# HELP wsproof_message_bytes_total Payload bytes of echoed messages.
 # TYPE wsproof_message_bytes_total counter
 wsproof_message_bytes_total 6789
-# HELP wsproof_wire_bytes_total Bytes of all frames on the wire, over our own frames.
+# HELP wsproof_wire_bytes_total Bytes of all frames on the wire (wire transport only).
 # TYPE wsproof_wire_bytes_total counter
 wsproof_wire_bytes_total{direction="receive"} 4321
 wsproof_wire_bytes_total{direction="transmit"} 1234
-# HELP wsproof_deflate_connections_total Connections on which permessage-deflate was negotiated.
+# HELP wsproof_deflate_connections_total Connections that negotiated permessage-deflate.
 # TYPE wsproof_deflate_connections_total counter
 wsproof_deflate_connections_total 3
-# HELP wsproof_closes_total Connections that have ended, by the close code of the side that began.
+# HELP wsproof_closes_total Ended connections, by the close code of the side that began.
 # TYPE wsproof_closes_total counter
 wsproof_closes_total{code="1000",initiator="peer"} 5
 wsproof_closes_total{code="1001",initiator="peer"} 0
@@ -104,12 +104,12 @@ wsproof_refusals_total{cause="gone"} 0
 wsproof_refusals_total{cause="head-too-long"} 0
 wsproof_refusals_total{cause="head-timeout"} 0
 wsproof_refusals_total{cause="head-limit"} 1
-# HELP wsproof_troubles_total What has gone wrong that is no connection's fault, by kind.
+# HELP wsproof_troubles_total Troubles that no connection caused, by kind.
 # TYPE wsproof_troubles_total counter
 wsproof_troubles_total{kind="accept"} 4
 wsproof_troubles_total{kind="runtime"} 0
 wsproof_troubles_total{kind="worker"} 0
-# HELP wsproof_log_dropped_lines_total Lines that the log has dropped.
+# HELP wsproof_log_dropped_lines_total Dropped lines of the log.
 # TYPE wsproof_log_dropped_lines_total counter
 wsproof_log_dropped_lines_total 6`;
 

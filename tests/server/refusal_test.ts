@@ -82,7 +82,7 @@ const CASES: readonly Case[] = [
     cause: "plain-http",
   })),
   {
-    what: "a key that is none",
+    what: "an invalid key",
     head: requestHead({ "Sec-WebSocket-Key": "short" }),
     status: "400 Bad Request",
     body: "The field Sec-WebSocket-Key is not 16 bytes in Base64.\n",
@@ -96,7 +96,7 @@ const CASES: readonly Case[] = [
     cause: "bad-handshake",
   },
   {
-    what: "a subprotocol that is no token",
+    what: "a subprotocol that is not a token",
     head: requestHead({ "Sec-WebSocket-Protocol": "a b" }),
     status: "400 Bad Request",
     body: "The field Sec-WebSocket-Protocol has a name that is not a token.\n",
@@ -149,7 +149,7 @@ const CASES: readonly Case[] = [
     cause: "origin",
   },
   {
-    what: "no origin where one is wanted",
+    what: "no origin where one is required",
     head: requestHead(),
     policy: { requireOrigin: true },
     status: "403 Forbidden",
@@ -234,7 +234,7 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
   await shutdown;
 });
 
-testBoth("a get in small letters is refused as what it is", async (transport) => {
+testBoth("a request with the method get is refused for its case", async (transport) => {
   const server = serveEcho({ transport, port: 0 });
   // Over the built-in front door the runtime reads the request, and accepts any method.
   const [status, reason] = transport === "wire"
@@ -263,7 +263,7 @@ testBoth("Gatekeeper lets the next one in when a place is free again", async (tr
   assertEquals(server.stats().connections, 0);
 });
 
-testBoth("Gatekeeper takes the token as Bearer, password or subprotocol, and never selects it", async (transport) => {
+testBoth("Gatekeeper accepts the token as Bearer, password or subprotocol, and never selects it", async (transport) => {
   const server = serveEcho({ transport, port: 0, token: "s\u00e9same" });
   const offer = `wsproof.bearer.${
     new TextEncoder().encode("s\u00e9same").toBase64({ alphabet: "base64url", omitPadding: true })
@@ -291,7 +291,7 @@ testBoth("Gatekeeper selects by the server's order, and nothing if nothing fits"
   await server.shutdown();
 });
 
-testBoth("Gatekeeper answers 500 when a page cannot be made, and goes on", async (transport) => {
+testBoth("Gatekeeper answers 500 when a page cannot be made, and continues", async (transport) => {
   const routes = {
     "/": () => {
       throw new Error("No page today");

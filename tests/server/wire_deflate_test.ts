@@ -190,7 +190,7 @@ interface Wrong {
 
 const WRONG: Wrong[] = [
   {
-    name: "data that is no DEFLATE",
+    name: "data that is not DEFLATE",
     write: ({ socket }) => socket.write(frame(OPCODE.text, Uint8Array.of(0xff, 0xff), { reserved: RSV1 })),
     code: 1007,
     reason: "Message cannot be inflated: invalid block type",
