@@ -6,7 +6,7 @@
 
 import { constants, inflateRawSync } from "node:zlib";
 import type { DeflateReading, Reply } from "./case.ts";
-import { OPCODE } from "../protocol/frame.ts";
+import { OPCODE, RSV1 } from "../protocol/frame.ts";
 import { messageOf } from "../protocol/error.ts";
 import { concatBytes, quote } from "../protocol/message.ts";
 import type { SeenFrame } from "../peer/raw_reader.ts";
@@ -16,7 +16,6 @@ export type SeenReply = Reply;
 
 /** Bytes that the receiver appends to a compressed message (RFC 7692 section 7.2.2). */
 const TAIL = Uint8Array.of(0, 0, 0xff, 0xff);
-const RSV1 = 4;
 
 /**
  * Assembles messages from frames, drops an incomplete one, and inflates compressed ones over one context.

@@ -187,7 +187,7 @@ async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<De
   }
 }
 
-/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), which RFC 6455 section 4.1 requires for both schemes. */
+/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 recommends for both schemes. */
 async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {

@@ -358,12 +358,11 @@ export class FrameDecoder {
   /** Only the first frame of a message may have RSV1 (RFC 7692 section 6.1). */
   #checkReserved(first: number): void {
     const opcode = first & 15;
-    const isBeginning = opcode === OPCODE.text || opcode === OPCODE.binary;
-    if (this.#allowsCompressed && isBeginning && (first & 0x70) === RSV1 << 4) return;
-    const isMisplaced = this.#allowsCompressed && (first & 0x70) === RSV1 << 4;
+    const isCompressed = this.#allowsCompressed && (first & 0x70) === RSV1 << 4;
+    if (isCompressed && (opcode === OPCODE.text || opcode === OPCODE.binary)) return;
     throw new ProtocolError(
       "reserved-bits",
-      isMisplaced ? "RSV1 is set on a frame that begins no message" : "Frame has a reserved bit set",
+      isCompressed ? "RSV1 is set on a frame that begins no message" : "Frame has a reserved bit set",
     );
   }
 }

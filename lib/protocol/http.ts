@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type HttpHead, latin1, trimBlanks } from "./http_lines.ts";
+import { type HttpHead, latin1, parseStatusLine, trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 
@@ -335,5 +335,6 @@ function countLines(bytes: Uint8Array, from: number, to: number): number {
 
 /** Whether a response is interim (RFC 9110 section 15.2); 101 is the answer itself. */
 function isInterim({ startLine }: HttpHead): boolean {
-  return /^HTTP\/\d\.\d 1(?!01)\d\d(?: |$)/.test(startLine);
+  const { status = 0 } = parseStatusLine(startLine) ?? {};
+  return status >= 100 && status < 200 && status !== 101;
 }
