@@ -7,7 +7,7 @@
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
 import { PayloadError } from "./usage.ts";
 import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
-import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import { byteLengthOf, kindOf, type Message, payloadOf, withoutPassword, withoutToken } from "../protocol/message.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import {
   type Connection,
@@ -332,8 +332,7 @@ class Run {
   #misplacedCause(reply: Message): string {
     if (this.#expectation.type !== "echo") return "";
     const later = this.#awaited.findIndex(({ message }) => differenceOf(ECHO, message, reply) === undefined);
-    if (later !== -1) return `it answers the message ${later + 1} later: replies are out of order or one is missing`;
-    return "";
+    return later === -1 ? "" : `it answers the message ${later + 1} later: replies are out of order or one is missing`;
   }
 
   /** Checks whether the right reply follows an extra message. */
@@ -386,8 +385,7 @@ class Run {
 
   async #digest(message: Message): Promise<string | null> {
     if (!this.#options.digest || this.#records.length >= MAX_MESSAGE_RECORDS) return null;
-    const bytes = typeof message === "string" ? new TextEncoder().encode(message) : message;
-    return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+    return new Uint8Array(await crypto.subtle.digest("SHA-256", payloadOf(message))).toHex();
   }
 
   async #timed<T>(stage: Stage, step: () => Promise<T>): Promise<T> {

@@ -12,13 +12,14 @@ import {
   applyMask,
   type FrameHeader,
   headerBytes,
+  MAX_CONTROL_PAYLOAD_BYTES,
   MAX_HEADER_BYTES,
   OPCODE,
   readMaskingKey,
   RSV1,
   writeHeader,
 } from "../protocol/frame.ts";
-import { kindOf, type Message, type MessageKind } from "../protocol/message.ts";
+import { kindOf, type Message, type MessageKind, payloadOf } from "../protocol/message.ts";
 import {
   type CloseOptions,
   type Connection,
@@ -62,9 +63,6 @@ export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
 
 /** Deadline for the peer's end of TCP after both close frames, in milliseconds: 1 s (RFC 6455 section 7.1.1). */
 const TCP_END_TIMEOUT_MS = 1000;
-
-/** The most bytes of a payload in a trace: all of a control frame. */
-const TRACED_BYTES = 125;
 
 /**
  * Opens a connection with our own frames.
@@ -191,7 +189,7 @@ class WireConnection implements Connection {
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#inbox.fault) throw this.#inbox.fault;
-    const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    const plain = payloadOf(message);
     const isLong = this.#codec !== undefined && plain.byteLength > MAX_WHOLE_BYTES;
     await this.#order.run(isLong, () => this.#sendNow(kindOf(message), plain, options), options);
   }
@@ -281,10 +279,7 @@ class WireConnection implements Connection {
   }
 
   #onMessage(message: Message): void {
-    if (this.#isInflated && this.#onFrame) {
-      const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
-      this.#traceMessage("in", OPCODE[kindOf(message)], plain);
-    }
+    if (this.#isInflated && this.#onFrame) this.#traceMessage("in", OPCODE[kindOf(message)], payloadOf(message));
     if (this.#endpoint.sent) this.#inbox.addSurplus(message);
     else this.#inbox.add(message);
   }
@@ -441,7 +436,7 @@ class WireConnection implements Connection {
 
   #trace(direction: FrameTrace["direction"], header: FrameHeader, payload: Uint8Array, inflatedBytes?: number): void {
     try {
-      const start = payload.slice(0, TRACED_BYTES);
+      const start = payload.slice(0, MAX_CONTROL_PAYLOAD_BYTES);
       this.#onFrame?.({ direction, header, start, ...(inflatedBytes !== undefined && { inflatedBytes }) });
     } catch {
       // An error of a listener does not end the connection.

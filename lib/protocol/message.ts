@@ -29,6 +29,24 @@ export function kindOf(message: Message): MessageKind {
 }
 
 /**
+ * Returns the payload of a message on the wire: UTF-8 for text.
+ *
+ * @param message The message.
+ * @returns The bytes: those of a binary message themselves, else new ones.
+ *
+ * @example
+ * ```ts
+ * import { payloadOf } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(payloadOf("é"), Uint8Array.of(0xc3, 0xa9));
+ * ```
+ */
+export function payloadOf(message: Message): Uint8Array<ArrayBuffer> {
+  return typeof message === "string" ? new TextEncoder().encode(message) : message;
+}
+
+/**
  * Counts the payload bytes of a message on the wire: UTF-8 for text.
  *
  * @param message The message.

@@ -7,23 +7,23 @@
 import type { Case, Ending, Plan, Profile } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 import {
-  bytesOf,
   close,
   closeBytes,
   closePayload,
   FAILED_1002,
+  filler,
   HELLO,
   hex,
   make,
   more,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
   send,
   text,
 } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 import { KOSME } from "./utf8_sequences.ts";
 
 const ANSWER_RULE = "A close frame is answered with a close frame, and the connection ends.";
@@ -74,7 +74,7 @@ const order: readonly Case[] = [
     rule: "Whether messages are answered whose close frame has come already is up to the peer.",
     level: "info",
     plan: () =>
-      plan([send(text(payloadOf("text", 256 * 1024)), text(HELLO), close(), ping())], [], { type: "any" }, ABOUT),
+      plan([send(text(filler("text", 256 * 1024)), text(HELLO), close(), ping())], [], { type: "any" }, ABOUT),
   }),
   make({
     id: "6455/5.5.2/ping-before-close",
@@ -131,14 +131,14 @@ const payloads: readonly Payload[] = [
     word: "reason",
     number: "7.3.4",
     what: "a code and a reason",
-    payload: closePayload(1000, bytesOf("Hello World!")),
+    payload: closePayload(1000, payloadOf("Hello World!")),
     end: NORMAL,
   },
   {
     word: "reason-123",
     number: "7.3.5",
     what: "a reason of 123 bytes",
-    payload: closePayload(1000, bytesOf("*".repeat(123))),
+    payload: closePayload(1000, payloadOf("*".repeat(123))),
     end: NORMAL,
     profile: "quick",
   },
@@ -146,7 +146,7 @@ const payloads: readonly Payload[] = [
     word: "reason-124",
     number: "7.3.6",
     what: "a reason of 124 bytes",
-    payload: closePayload(1000, bytesOf("*".repeat(124))),
+    payload: closePayload(1000, payloadOf("*".repeat(124))),
     end: FAILED_1002,
     profile: "quick",
   },

@@ -8,14 +8,13 @@ import type { Case, Profile, Reply } from "../case.ts";
 import type { ScriptFrame, Step } from "../../peer/script.ts";
 import {
   binary,
-  bytesOf,
   FAILED_1002,
+  filler,
   fragmentsOf,
   HELLO,
   make,
   more,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
@@ -24,6 +23,7 @@ import {
   text,
   WAYS,
 } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 
 const WHOLE_RULE = "The fragments of a message are one message, in the order in which they came.";
 const BETWEEN_RULE = "Control frames may stand between fragments, and are answered at once.";
@@ -132,12 +132,12 @@ const faults: readonly Case[] = [
   ], { autobahn: "5.18", profile: "quick" }),
   wrong("restart-binary", "Send a binary message inside a text message", RESTART_RULE, [
     text("fragment1", { final: false }),
-    binary(bytesOf("fragment2")),
+    binary(payloadOf("fragment2")),
   ]),
   wrong("restart-third", "Send a frame of opcode binary as the third fragment of a binary message", RESTART_RULE, [
-    binary(bytesOf("fragment1"), { final: false }),
+    binary(payloadOf("fragment1"), { final: false }),
     more("fragment2", false),
-    binary(bytesOf("fragment3")),
+    binary(payloadOf("fragment3")),
   ]),
   wrong("stray-empty", "Send an empty continuation with FIN where nothing has begun", STRAY_RULE, [more("", true)]),
 ];
@@ -177,7 +177,7 @@ const others: readonly Case[] = [
     rule: WHOLE_RULE,
     needs: ["echo", "text"],
     plan: () => {
-      const payload = bytesOf("*".repeat(65536));
+      const payload = payloadOf("*".repeat(65536));
       return plan([{ do: "send", frames: fragmentsOf("text", payload, 1300) }], [reply("text", payload)], NORMAL);
     },
   }),
@@ -188,7 +188,7 @@ const others: readonly Case[] = [
     rule: WHOLE_RULE,
     needs: ["echo", "binary"],
     plan: () => {
-      const payload = payloadOf("binary", 200);
+      const payload = filler("binary", 200);
       return plan([send(binary(payload, { final: false }), more("", false), more("", true))], [
         reply("binary", payload),
       ], NORMAL);
@@ -202,7 +202,7 @@ const others: readonly Case[] = [
     needs: ["echo", "binary"],
     profile: "full",
     plan: () => {
-      const payload = payloadOf("binary", 20);
+      const payload = filler("binary", 20);
       const frames = [
         binary(payload.slice(0, 10), { final: false }),
         ...Array.from({ length: 1000 }, () => more("", false)),
@@ -221,7 +221,7 @@ const others: readonly Case[] = [
     plan: () => {
       const replies = Array.from(
         { length: 20 },
-        (_, index) => index % 2 === 0 ? reply("text", `message ${index}`) : reply("binary", payloadOf("binary", index)),
+        (_, index) => index % 2 === 0 ? reply("text", `message ${index}`) : reply("binary", filler("binary", index)),
       );
       const frames = replies.map(({ kind, payload }) => kind === "text" ? text(payload) : binary(payload));
       return plan([send(...frames)], replies, NORMAL);

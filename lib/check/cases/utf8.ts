@@ -7,7 +7,8 @@
 import type { Case, Plan, Reply } from "../case.ts";
 import type { ScriptFrame, Step } from "../../peer/script.ts";
 import { KOSME, type SequenceGroup, SEQUENCES } from "./utf8_sequences.ts";
-import { bytesOf, FAILED_1007, fragmentsOf, hex, make, more, NORMAL, plan, reply, send, text } from "./parts.ts";
+import { FAILED_1007, fragmentsOf, hex, make, more, NORMAL, plan, reply, send, text } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 
 const VALID_RULE = "Text that is UTF-8 is taken, and comes back unchanged.";
 const INVALID_RULE = "A peer fails the connection when the bytes of a text message are not UTF-8.";
@@ -52,7 +53,7 @@ const taken: readonly Case[] = ([
     "6455/8.1/text-cut-everywhere",
     "6.2.3",
     "text in fragments of one byte, cut inside characters",
-    () => sent(fragmentsOf("text", bytesOf(UMLAUTS), 1), reply("text", UMLAUTS)),
+    () => sent(fragmentsOf("text", payloadOf(UMLAUTS), 1), reply("text", UMLAUTS)),
   ],
   [
     "6455/8.1/greek-cut-everywhere",
