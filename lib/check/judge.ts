@@ -19,6 +19,7 @@ import { describeCloseCode } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { closeCodeOf as codeOf } from "../peer/frame.ts";
 import type { Seen } from "../peer/player.ts";
+import { counted } from "../protocol/message.ts";
 
 /** Expected behavior of the peer. */
 export interface Rules {
@@ -55,8 +56,8 @@ const PASS: Judgement = { grade: "pass", reason: "" };
  *   plan: () => plan,
  * };
  * const seen = {
- *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isCutOff: false, isTooLong: false, sentClose: 1000,
- *   wentOn: false, isLate: false,
+ *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isTooLong: false, sentClose: 1000,
+ *   wentOn: false,
  * } as const;
  * assertEquals(judge(test, plan, seen, { peer: "server", echoes: true }), {
  *   grade: "unclean",
@@ -263,8 +264,7 @@ function isSame(wanted: Reply | undefined, { payload }: Reply): boolean {
 }
 
 function size(reply: Reply | undefined): string {
-  const length = reply?.payload.byteLength ?? 0;
-  return `${length} ${length === 1 ? "byte" : "bytes"}`;
+  return counted(reply?.payload.byteLength ?? 0, "byte");
 }
 
 /**

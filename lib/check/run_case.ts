@@ -184,7 +184,7 @@ async function writeRequest(
 ): Promise<void> {
   const frames = behind.flatMap((frame: ScriptFrame) => [...encodeRawFrame({ ...frame, isMasked: true })]);
   const all = [head, ...frames];
-  const bytes = concatBytes(all, all.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  const bytes = concatBytes(all);
   try {
     for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
       await transport.write(bytes.subarray(at, at + chopBytes));

@@ -6,7 +6,7 @@
 
 import { describe, type Expectation } from "./diagnosis.ts";
 import type { CloseFrame, CloseRecord } from "../protocol/close.ts";
-import { formatBytes, type Message, type MessageKind } from "../protocol/message.ts";
+import { counted, formatBytes, type Message, type MessageKind } from "../protocol/message.ts";
 import type { HandshakeRefusal, TransportName, WireTotals } from "../connection/connection.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -122,7 +122,5 @@ export const VERIFIED_TEXT: Record<Expectation["type"], string> = {
 /** Describes the totals of one direction; a single message is shown. */
 export function totalsText({ messages, bytes }: Totals, only: Message | undefined): string {
   if (only !== undefined) return describe(only);
-  return messages === 0
-    ? "no message"
-    : `${messages} ${messages === 1 ? "message" : "messages"}, ${formatBytes(bytes)}`;
+  return messages === 0 ? "no message" : `${counted(messages, "message")}, ${formatBytes(bytes)}`;
 }

@@ -9,8 +9,6 @@ import { byteLengthOf, concatBytes, type Message, type MessageKind, withoutCrede
 import { messageOf } from "../protocol/error.ts";
 import { decodeUtf8 } from "../protocol/utf8.ts";
 
-export { PayloadError } from "./usage.ts";
-
 /** The longest character in bytes of UTF-8: 4. No character is cut. */
 export const LONGEST_CHARACTER_BYTES = 4;
 

@@ -6,7 +6,7 @@
 
 import { describeCloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { OPCODE, RSV1 } from "../protocol/frame.ts";
-import { formatMs, harmlessValue, hexStart, quote } from "../protocol/message.ts";
+import { counted, formatMs, harmlessValue, hexStart, quote } from "../protocol/message.ts";
 import { dumpLines } from "./message_line.ts";
 import { EVENT_COLUMNS, printable } from "./report.ts";
 import type { BreachTrace, FrameTrace, HeadTrace } from "../connection/connection.ts";
@@ -33,7 +33,7 @@ import { messageOf } from "../protocol/error.ts";
 export function formatFrame({ direction, header, start, inflatedBytes }: FrameTrace, atMs: number): string {
   if (inflatedBytes !== undefined) return formatInflated(direction, header.opcode, start, inflatedBytes, atMs);
   const { final, reserved, opcode, isMasked, length } = header;
-  const size = `${length} ${length === 1 ? "byte" : "bytes"}${isMasked ? ", masked" : ""}`;
+  const size = `${counted(length, "byte")}${isMasked ? ", masked" : ""}`;
   // Show compressed text as bytes.
   const shown = reserved & RSV1 ? OPCODE.binary : opcode;
   const payload = length === 0 ? "" : `: ${describePayload(shown, start, length)}`;
@@ -134,7 +134,7 @@ function formatInflated(
   length: number,
   atMs: number,
 ): string {
-  const size = `${length} ${length === 1 ? "byte" : "bytes"}`;
+  const size = counted(length, "byte");
   const payload = length === 0 ? "" : `: ${describePayload(opcode, start, length)}`;
   const verb = direction === "out" ? "compressed" : "inflated";
   return printable(`${timeOf(atMs)}${MARKS[direction]} ${verb} ${OPCODE_NAMES[opcode] ?? ""}, ${size}${payload}`);

@@ -9,16 +9,15 @@ import { Endpoint } from "../protocol/endpoint.ts";
 import type { ConnectionEnd } from "../protocol/endpoint_handler.ts";
 import { messageOf, type ProtocolError } from "../protocol/error.ts";
 import {
-  applyMask,
   type FrameHeader,
   headerBytes,
   MAX_CONTROL_PAYLOAD_BYTES,
   MAX_HEADER_BYTES,
   OPCODE,
-  readMaskingKey,
   RSV1,
   writeHeader,
 } from "../protocol/frame.ts";
+import { applyMask, readMaskingKey } from "../protocol/mask.ts";
 import { kindOf, type Message, type MessageKind, payloadOf } from "../protocol/message.ts";
 import {
   type CloseOptions,
@@ -27,6 +26,7 @@ import {
   DEFAULT_MAX_UNSENT_BYTES,
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
+  MAX_BUILTIN_FRAME_BYTES,
   OpenError,
   type OpenOptions,
   type WireTotals,
@@ -35,16 +35,13 @@ import { BreachFinder } from "./breach.ts";
 import { nextMaskingKey } from "./masking_key.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import { closeQuietly, dial, refusedByTls, writeAll } from "../net/dial.ts";
-import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
+import { destinationOf, endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { deflateInSlices, MAX_WHOLE_BYTES, SendOrder } from "./long_message.ts";
 import { routeTo } from "../net/proxy.ts";
 import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
 import { MessageDeflate } from "../net/zlib.ts";
-
-/** The default limit of a message, in bytes: 64 MiB less 1, as over the built-in transport. */
-export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
 
 /** The size of one read, in bytes: 256 KiB. */
 const READ_BYTES = 256 * 1024;
@@ -92,12 +89,7 @@ const TCP_END_TIMEOUT_MS = 1000;
 export async function openWire(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
   const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
   const target = new URL(url);
-  const destination = {
-    url: target,
-    proxy: routeTo(target, options, "wire").proxy,
-    unixPath: options.unixPath,
-    presentsCertificate: options.clientCertificate !== undefined,
-  };
+  const destination = destinationOf(target, routeTo(target, options, "wire").proxy, options);
   signal?.throwIfAborted();
   const deadline = performance.now() + timeoutMs;
   let latest: Deno.Conn | undefined;
@@ -163,7 +155,8 @@ class WireConnection implements Connection {
   #record: CloseRecord | undefined;
 
   constructor(tcp: Deno.Conn, { protocol, deflate, rest }: Awaited<ReturnType<typeof upgrade>>, options: OpenOptions) {
-    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } = options;
+    // The default limit is the same over both transports.
+    const { maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } = options;
     const { fragmentBytes = Infinity, onFrame, onBreach } = options;
     this.#onBreach = onBreach;
     if (onBreach) this.#breach = new BreachFinder();

@@ -244,9 +244,9 @@ const bombs: readonly ClientCase[] = [
     title: "Send a text message in 10,000 fragments without a byte",
     rule: "Empty fragments are legal, and take no memory; a client may refuse them with 1008 or 1009.",
     plan: () => {
-      const fragments = Array.from({ length: 9998 }, () => more("", false));
+      const fragments = Array.from({ length: 9998 }, () => more("", { final: false }));
       return plan(
-        [{ do: "send", frames: [text("", { final: false }), ...fragments, more(HELLO, true)] }],
+        [{ do: "send", frames: [text("", { final: false }), ...fragments, more(HELLO)] }],
         [reply("text", HELLO)],
         NORMAL,
         { mayRefuse: true },

@@ -157,7 +157,7 @@ function storedBlocks(plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     parts.push(new Uint8Array(header.buffer), bytes);
   }
   parts.push(Uint8Array.of(0));
-  return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  return concatBytes(parts);
 }
 
 function swapHalves(packed: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {

@@ -11,7 +11,7 @@ import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
 import type { DialOptions } from "./dial_options.ts";
 import { OpenError, OptionError } from "./open_error.ts";
-import { connectionError, type Destination, lostError } from "./failure.ts";
+import { connectionError, type Destination, destinationOf, lostError } from "./failure.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
 /** User-Agent of requests over wire. */
@@ -65,7 +65,7 @@ export async function dial(
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(`Cannot open the connection: ${messageOf(error)}`);
     }
-    const destination = { url, proxy, unixPath, presentsCertificate: clientCertificate !== undefined };
+    const destination = destinationOf(url, proxy, options);
     throw await refusedByTls(await failureOf(error, options, destination), options, destination);
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { applyMask, MAX_HEADER_BYTES, OPCODE, writeHeader } from "../protocol/frame.ts";
+import { MAX_HEADER_BYTES, OPCODE, writeHeader } from "../protocol/frame.ts";
+import { applyMask } from "../protocol/mask.ts";
 
 /** A frame to send. */
 export interface RawFrame {

@@ -6,7 +6,7 @@
 
 import type { IncompleteMessage } from "./assembler.ts";
 import { ProtocolError } from "./error.ts";
-import { byteLengthOf, quote } from "./message.ts";
+import { byteLengthOf, counted, quote } from "./message.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
 /** The longest close reason in bytes of UTF-8: a control frame holds 125, the code takes 2 (RFC 6455 section 5.5). */
@@ -334,7 +334,7 @@ export function describeEnd(record: CloseRecord): string {
 function describeIncomplete({ incomplete }: CloseRecord): string {
   if (typeof incomplete !== "object" || incomplete === null) return "";
   const { kind, bytes } = incomplete;
-  return `, inside a ${kind} message after ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  return `, inside a ${kind} message after ${counted(bytes, "byte")}`;
 }
 
 function describeCause(record: CloseRecord): string {

@@ -7,8 +7,6 @@
 import { ProtocolError } from "./error.ts";
 import { applyMask, readMaskingKey } from "./mask.ts";
 
-export { applyMask, readMaskingKey } from "./mask.ts";
-
 /** The opcodes of RFC 6455 section 5.2. */
 export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 

@@ -64,7 +64,7 @@ const order: readonly Case[] = [
     "a close frame between two fragments",
     text("fragment1", { final: false }),
     close(),
-    more("fragment2", true),
+    more("fragment2"),
   ),
   make({
     id: "6455/5.5.1/long-message-then-close",

@@ -73,7 +73,7 @@ const exchanges: readonly Exchange[] = [
     word: "fragments",
     title: "Send a compressed text message in two fragments, with a ping between them",
     rule: "Compression comes before fragments: RSV1 stands at the first frame only.",
-    frames: () => [packed(HELLO.slice(0, 3), { final: false }), ping("between"), more(HELLO.slice(3), true)],
+    frames: () => [packed(HELLO.slice(0, 3), { final: false }), ping("between"), more(HELLO.slice(3))],
     replies: () => [reply("pong", "between"), ...hello()],
     profile: "quick",
   },
@@ -226,7 +226,7 @@ const WRONG_CODES = [1002, 1003, 1007, 1008, 1009, 1011];
 const wrong: readonly Case[] = ([
   ["6.1", "rsv1-continuation", "RSV1 at the second fragment", "RSV1 stands at the first frame of a message only.", [
     packed(HELLO.slice(0, 3), { final: false }),
-    { ...more(HELLO.slice(3), true), reserved: RSV1 },
+    more(HELLO.slice(3), { reserved: RSV1 }),
   ], [1002]],
   ["6.1", "rsv1-ping", "a ping with RSV1", "Control frames are not compressed.", [ping("x", { reserved: RSV1 })], [
     1002,

@@ -29,8 +29,8 @@ export function binary(payload: Uint8Array<ArrayBuffer>, rest: Partial<ScriptFra
 }
 
 /** Continuation frame. */
-export function more(payload: Message, final: boolean): ScriptFrame {
-  return { opcode: OPCODE.continuation, payload: payloadOf(payload), final };
+export function more(payload: Message, rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.continuation, payload: payloadOf(payload), ...rest };
 }
 
 /** Ping frame. */

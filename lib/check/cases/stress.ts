@@ -55,13 +55,13 @@ export const STRESS: readonly StressCase[] = [
     "empty-fragments",
     "Send a message with 1,000,000 empty fragments",
     1,
-    flood(1_000_000, more("", false), text("x", { final: false })),
+    flood(1_000_000, more("", { final: false }), text("x", { final: false })),
   ),
   stress(
     "fragments",
     "Send a message in 1,000,000 fragments of one byte",
     1,
-    flood(1_000_000, more("x", false), text("x", { final: false })),
+    flood(1_000_000, more("x", { final: false }), text("x", { final: false })),
   ),
   stress(
     "slow-heads",

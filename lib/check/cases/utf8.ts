@@ -27,7 +27,7 @@ const taken: readonly Case[] = ([
     "6455/5.6/empty-text-in-three",
     "6.1.2",
     "an empty text message in three fragments",
-    () => sent([text("", { final: false }), more("", false), more("", true)], reply("text", "")),
+    () => sent([text("", { final: false }), more("", { final: false }), more("")], reply("text", "")),
   ],
   [
     "6455/5.6/text-in-the-middle",
@@ -35,7 +35,7 @@ const taken: readonly Case[] = ([
     "a text message in three fragments, the first and last of them empty",
     () =>
       sent(
-        [text("", { final: false }), more("middle frame payload", false), more("", true)],
+        [text("", { final: false }), more("middle frame payload", { final: false }), more("")],
         reply("text", "middle frame payload"),
       ),
   ],
@@ -47,7 +47,7 @@ const taken: readonly Case[] = ([
   ],
   ["6455/8.1/text-cut-between-characters", "6.2.2", "text in two fragments, cut between characters", () => {
     const [first, second] = [UMLAUTS.slice(0, 11), UMLAUTS.slice(11)];
-    return sent([text(first, { final: false }), more(second, true)], reply("text", UMLAUTS));
+    return sent([text(first, { final: false }), more(second)], reply("text", UMLAUTS));
   }],
   [
     "6455/8.1/text-cut-everywhere",
@@ -133,8 +133,8 @@ function failFast(
         ]
         : [
           send(text(BEYOND.slice(0, a), { final: false })),
-          send(more(BEYOND.slice(a, b), false)),
-          send(more(BEYOND.slice(b), true)),
+          send(more(BEYOND.slice(a, b), { final: false })),
+          send(more(BEYOND.slice(b))),
         ];
       if (!first || !second || !third) throw new Error("Three parts are three");
       const steps: Step[] = [first, { do: "settle", ms: CALM_MS }, second, { do: "settle", ms: FAST_MS }, third];
