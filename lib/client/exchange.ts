@@ -24,6 +24,7 @@ import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
 import type { ExchangeOptions } from "./exchange_options.ts";
 import {
+  agreementText,
   type ExchangeEventKind,
   type ExchangeReport,
   type MessageRecord,
@@ -143,10 +144,8 @@ class Run {
         connect.ok = true;
         connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
       }
-      const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
-      const declined = this.#options.deflate && extensions === "" ? ", permessage-deflate declined" : "";
-      const extended = extensions === "" ? declined : `, ${extensions}`;
-      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}${extended}`);
+      const agreement = agreementText(connection, this.#options.deflate);
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${agreement}`);
       this.#emit({ type: "upgraded", protocol: this.#protocol, ...(extensions !== "" && { extensions }) });
       return connection;
     } catch (error) {
