@@ -117,7 +117,7 @@ function fail(reason: string): Judgement {
 }
 
 function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
-  const who = rules.peer === "server" ? "Server" : "Client";
+  const who = nameOf(rules);
   const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.deflate !== undefined });
   if (breach !== undefined) return fail(`${who} broke the protocol: ${breach}`);
   if (seen.isTooLong) {
@@ -130,10 +130,14 @@ function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
     case "any":
       return { grade: "pass", reason: `${who} ${describeEnd(seen)}` };
     case "failure":
-      return judgeFailure(end, plan, seen, rules, who);
+      return judgeFailure(end, plan, seen, rules);
     case "close":
-      return judgeClose(end, plan, seen, rules, who);
+      return judgeClose(end, plan, seen, rules);
   }
+}
+
+function nameOf({ peer }: Rules): string {
+  return peer === "server" ? "Server" : "Client";
 }
 
 function judgeFailure(
@@ -141,8 +145,8 @@ function judgeFailure(
   plan: Plan,
   seen: Seen,
   rules: Rules,
-  who: string,
 ): Judgement {
+  const who = nameOf(rules);
   const replies = compare(plan, seen, rules);
   if (replies.grade === "fail" && !replies.isMissing) {
     return fail(`${who} did not fail the connection: it ${replies.reason}`);
@@ -171,8 +175,8 @@ function judgeClose(
   plan: Plan,
   seen: Seen,
   rules: Rules,
-  who: string,
 ): Judgement {
+  const who = nameOf(rules);
   const bad = plan.isAboutClose ? "fail" : "unclean";
   const code = closeCodeOf(seen);
   const replies = compare(plan, seen, rules);

@@ -67,9 +67,9 @@ export class LabCompression {
   /**
    * Starts a new context, as a sender may at any time.
    *
-   * @param takeover Whether later messages share a context; as negotiated by default.
+   * @param options Whether later messages share a context; as negotiated by default.
    */
-  beginContext(takeover: boolean = this.#agreement.server.takeover): void {
+  beginContext({ takeover = this.#agreement.server.takeover }: { readonly takeover?: boolean } = {}): void {
     this.#writing.release();
     this.#writing = codecOf(this.#agreement, takeover);
   }

@@ -57,14 +57,14 @@ export const DEFLATE_STEPS: readonly LabStep[] = [
     help: "forgets its context behind each message although takeover was agreed on, which is legal (section 7.1.1)",
     example: "/deflate/deflate-reset",
     on: "turn",
-    run: (peer) => peer.compression?.beginContext(false),
+    run: (peer) => peer.compression?.beginContext({ takeover: false }),
   },
   {
     name: "deflate-takeover",
     help: "refers back to messages before although no takeover was agreed on (section 7.1.1.1)",
     example: "/deflate/deflate-takeover",
     on: "turn",
-    run: (peer) => peer.compression?.beginContext(true),
+    run: (peer) => peer.compression?.beginContext({ takeover: true }),
   },
   {
     name: "deflate-final",
@@ -162,7 +162,7 @@ function storedBlocks(plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 
 function swapHalves(packed: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const half = packed.byteLength >> 1;
-  return concatBytes([packed.subarray(half), packed.subarray(0, half)], packed.byteLength);
+  return concatBytes([packed.subarray(half), packed.subarray(0, half)]);
 }
 
 /** Sets RSV1 on both halves of a message's first frame. */

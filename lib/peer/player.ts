@@ -302,8 +302,7 @@ export class Player {
   }
 
   async #sendClose(code: number): Promise<void> {
-    // A code that must not be sent is answered with 1002.
-    await this.#sendFrames([{ opcode: OPCODE.close, payload: closePayload(code) }]);
+    await this.#sendFrames([{ opcode: OPCODE.close, payload: sendableClose(code) }]);
   }
 
   async #sendFrames(frames: Iterable<ScriptFrame>, chopBytes?: number, choppedBytes?: number): Promise<void> {
@@ -419,7 +418,8 @@ export class Player {
   }
 }
 
-function closePayload(code: number): Uint8Array<ArrayBuffer> {
+/** A code that must not be sent becomes 1002. */
+function sendableClose(code: number): Uint8Array<ArrayBuffer> {
   try {
     return encodeClosePayload(code);
   } catch {

@@ -332,7 +332,7 @@ export class Endpoint {
     if (this.#isDiscarded) return;
     if (this.#isCompressed) return this.#inflate(piece, isLast && header.final);
     if (this.#relay === undefined) return this.#assemble(header, piece, isFirst, isLast);
-    if (this.#kind === "text") return this.#relayText(this.#relay, header, piece, isFirst, isLast);
+    if (this.#kind === "text") return this.#relayText(header, piece, isFirst, isLast);
     this.#relay.onPiece(header, piece, isFirst, isLast);
   }
 
@@ -379,13 +379,7 @@ export class Endpoint {
     else this.#handler.onMessage?.(message);
   }
 
-  #relayText(
-    relay: RelayHandler,
-    header: FrameHeader,
-    piece: Uint8Array<ArrayBuffer>,
-    isFirst: boolean,
-    isLast: boolean,
-  ): void {
+  #relayText(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
     let text: Uint8Array<ArrayBuffer> | undefined;
     try {
@@ -393,8 +387,8 @@ export class Endpoint {
     } catch (error) {
       return this.#fail(error);
     }
-    if (text === undefined) relay.onStored(this.#assembler.roomBytes);
-    else relay.onText(header, text, piece);
+    if (text === undefined) this.#relay?.onStored(this.#assembler.roomBytes);
+    else this.#relay?.onText(header, text, piece);
   }
 
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer } from "node:net";
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
-import { closePayload, RawPeer } from "../../lib/peer/peer.ts";
+import { closePayload } from "../../lib/peer/frame.ts";
+import { RawPeer } from "../../lib/peer/peer.ts";
 import { RawSocket } from "../../lib/peer/socket.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { MessageDeflate } from "../../lib/net/zlib.ts";

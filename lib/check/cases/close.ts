@@ -9,7 +9,6 @@ import type { ScriptFrame } from "../../peer/script.ts";
 import {
   close,
   closeBytes,
-  closePayload,
   FAILED_1002,
   filler,
   HELLO,
@@ -23,7 +22,7 @@ import {
   send,
   text,
 } from "./parts.ts";
-import { payloadOf } from "../../protocol/message.ts";
+import { closePayload } from "../../peer/frame.ts";
 import { KOSME } from "./utf8_sequences.ts";
 
 const ANSWER_RULE = "A close frame is answered with a close frame, and the connection ends.";
@@ -131,14 +130,14 @@ const payloads: readonly Payload[] = [
     word: "reason",
     number: "7.3.4",
     what: "a code and a reason",
-    payload: closePayload(1000, payloadOf("Hello World!")),
+    payload: closePayload(1000, "Hello World!"),
     end: NORMAL,
   },
   {
     word: "reason-123",
     number: "7.3.5",
     what: "a reason of 123 bytes",
-    payload: closePayload(1000, payloadOf("*".repeat(123))),
+    payload: closePayload(1000, "*".repeat(123)),
     end: NORMAL,
     profile: "quick",
   },
@@ -146,7 +145,7 @@ const payloads: readonly Payload[] = [
     word: "reason-124",
     number: "7.3.6",
     what: "a reason of 124 bytes",
-    payload: closePayload(1000, payloadOf("*".repeat(124))),
+    payload: closePayload(1000, "*".repeat(124)),
     end: FAILED_1002,
     profile: "quick",
   },

@@ -53,14 +53,6 @@ export function close(code = 1000, reason = ""): ScriptFrame {
   return closeBytes(encodeClosePayload(code, reason));
 }
 
-/** Payload of a close frame with any code. */
-export function closePayload(code: number, reason: Uint8Array = new Uint8Array(0)): Uint8Array<ArrayBuffer> {
-  const payload = new Uint8Array(2 + reason.byteLength);
-  new DataView(payload.buffer).setUint16(0, code);
-  payload.set(reason, 2);
-  return payload;
-}
-
 /** One step that sends frames together. */
 export function send(...frames: ScriptFrame[]): Step {
   return { do: "send", frames };
