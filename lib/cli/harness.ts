@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { CheckReport } from "../check/report.ts";
-import { countsInWords } from "../check/report.ts";
+import { type CheckReport, countsInWords } from "../check/report.ts";
 import { within } from "../net/deadline.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";

@@ -11,9 +11,8 @@ import type { LineEditor } from "./line_editor.ts";
 import { harOf, printLine, type Screen, type Stream, tellFailure, tellProven, tracing } from "./output.ts";
 import type { SignalListener } from "./signals.ts";
 import { canEdit } from "./environment.ts";
-import { type ConversationReport, converse, MAX_TYPED_LINE_BYTES, splitLines } from "../client/conversation.ts";
-import type { Expectation } from "../client/diagnosis.ts";
-import { agreementText, VERIFIED_TEXT } from "../client/exchange_report.ts";
+import { converse, MAX_TYPED_LINE_BYTES, splitLines } from "../client/conversation.ts";
+import { agreementText, claimText, VERIFIED_TEXT } from "../client/exchange_report.ts";
 import { openingFailure } from "../client/failure.ts";
 import { type Direction, dumpLines, messageLine } from "../client/message_line.ts";
 import { EVENT_COLUMNS, formatEvent, printable } from "../client/report.ts";
@@ -106,7 +105,10 @@ export async function talk(
     const { wire } = connection;
     if (connection.extensions && wire) notice(`On the wire: ${wire.sent} bytes sent, ${wire.received} received`);
     if (report.failure) return tellFailure(report.failure, output, screen);
-    const claim = isTyped ? typedClaim(report) : scriptClaim(report, expectation);
+    const { sent, received } = report;
+    const claim = isTyped && sent > 0
+      ? `${counted(sent, "message")} sent, ${received} received`
+      : claimText(sent, VERIFIED_TEXT[expectation.type]);
     return tellProven(`upgraded; ${claim}; close confirmed`, performance.now() - start, output, screen);
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
@@ -143,16 +145,6 @@ async function editorOf(
 
 function linesOf(bytes: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStream<string> {
   return bytes.pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true })).pipeThrough(splitLines());
-}
-
-function typedClaim({ sent, received }: ConversationReport): string {
-  return sent === 0 ? "nothing sent" : `${counted(sent, "message")} sent, ${received} received`;
-}
-
-function scriptClaim({ sent }: ConversationReport, { type }: Expectation): string {
-  if (sent === 0) return "nothing sent";
-  if (type === "none") return "sent, no reply expected";
-  return `${sent === 1 ? "reply" : `${sent} replies`} ${VERIFIED_TEXT[type]}`;
 }
 
 const RESET = "\x1b[0m";

@@ -194,7 +194,7 @@ class Run {
         if (reply === undefined) return;
       }
       this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
-      this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
+      this.#pass(verify, VERIFIED_TEXT[this.#sent.messages === 0 ? "none" : this.#expectation.type]);
     } catch (error) {
       const isEnded = error instanceof ConnectionClosedError || error instanceof ProtocolError;
       // Replies that arrived before the end count: a wrong one failed first.

@@ -120,6 +120,13 @@ export const VERIFIED_TEXT: Record<Expectation["type"], string> = {
   none: "none expected",
 };
 
+/** Describes what was proved of the replies, at their speed where one is given. */
+export function claimText(sent: number, proof: string, speed = ""): string {
+  if (sent === 0) return "nothing sent";
+  if (proof === VERIFIED_TEXT.none) return "sent, no reply expected";
+  return `${sent === 1 ? "reply" : `${sent} replies`} ${proof}${speed}`;
+}
+
 /** Describes what the opening handshake agreed on besides the upgrade: subprotocol and extensions. */
 export function agreementText(
   { protocol, extensions }: Pick<Connection, "protocol" | "extensions">,

@@ -23,7 +23,7 @@ import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
-  DEFAULT_MAX_UNSENT_BYTES,
+  DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   MAX_BUILTIN_FRAME_BYTES,
   OpenError,
@@ -117,7 +117,7 @@ class BuiltinConnection implements Connection {
   #record: CloseRecord | undefined;
 
   constructor(socket: WebSocket, client: Deno.HttpClient | undefined, destination: Destination, options: OpenOptions) {
-    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } =
+    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } =
       options;
     this.closed = this.#end.promise;
     this.#socket = socket;

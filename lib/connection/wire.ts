@@ -14,7 +14,7 @@ import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
-  DEFAULT_MAX_UNSENT_BYTES,
+  DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
   MAX_BUILTIN_FRAME_BYTES,
@@ -163,7 +163,7 @@ class WireConnection implements Connection {
   }
 
   async #sendNow(kind: MessageKind, plain: Uint8Array<ArrayBuffer>, options: WaitOptions): Promise<void> {
-    const { maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES, fragmentBytes = Infinity } = this.#options;
+    const { maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES, fragmentBytes = Infinity } = this.#options;
     const codec = !this.#record && this.#codec?.isWorth(plain.byteLength) ? this.#codec : undefined;
     const check = () => {
       if (this.#record) throw new ConnectionClosedError(this.#record);

@@ -22,8 +22,7 @@ import {
   text,
   type Way,
 } from "./parts.ts";
-import { payloadOf } from "../../protocol/message.ts";
-import type { MessageKind } from "../../protocol/message.ts";
+import { type MessageKind, payloadOf } from "../../protocol/message.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 
 const LENGTHS = [0, 125, 126, 127, 128, 65535, 65536];
