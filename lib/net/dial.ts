@@ -12,6 +12,7 @@ import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate
 import type { DialOptions } from "./dial_options.ts";
 import { OpenError, OptionError } from "./open_error.ts";
 import { connectionError, type Destination, destinationOf, lostError } from "./failure.ts";
+import { inUrl } from "./host.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
 /** User-Agent of requests over wire. */
@@ -192,7 +193,7 @@ async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProg
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
     const { hostname, port } = targetOf(url);
-    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    const host = `${inUrl(hostname)}:${port}`;
     const lines = [`CONNECT ${host} HTTP/1.1`, `Host: ${host}`];
     if (proxy.username + proxy.password !== "") lines.push(`Proxy-Authorization: ${basicCredentials(proxy)}`);
     lines.push(`User-Agent: ${USER_AGENT}`);

@@ -298,11 +298,27 @@ export class HeadReader {
   }
 
   #notHttp(): HttpHeadError {
-    const bytes = this.#bytes.subarray(this.#start);
-    // An alert or a handshake of TLS (RFC 8446 section 5.1).
-    const isTls = (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
+    const isTls = isTlsRecord(this.#bytes.subarray(this.#start));
     return new HttpHeadError("not-http", isTls ? "It is TLS and not HTTP" : "It is not HTTP");
   }
+}
+
+/**
+ * Tells whether bytes begin with an alert or a handshake of TLS (RFC 8446 section 5.1).
+ *
+ * @param bytes The bytes.
+ * @returns Whether they do.
+ *
+ * @example
+ * ```ts
+ * import { isTlsRecord } from "./http.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(isTlsRecord(Uint8Array.of(22, 3, 1)));
+ * ```
+ */
+export function isTlsRecord([type, major]: Uint8Array): boolean {
+  return (type === 21 || type === 22) && major === 3;
 }
 
 const NOTHING = new Uint8Array(0);

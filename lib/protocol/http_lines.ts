@@ -115,25 +115,27 @@ export interface StatusLine {
   readonly version: string;
   /** The status. */
   readonly status: number;
+  /** The reason phrase; may be empty. */
+  readonly reason: string;
 }
 
 /**
  * Reads the first line of a response (RFC 9112 section 4).
  *
  * @param line The line.
- * @returns Version and status; `undefined` for a malformed line.
+ * @returns Its parts; `undefined` for a malformed line.
  *
  * @example
  * ```ts
  * import { parseStatusLine } from "./http_lines.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(parseStatusLine("HTTP/1.1 403 Forbidden"), { version: "1.1", status: 403 });
+ * assertEquals(parseStatusLine("HTTP/1.1 403 Forbidden"), { version: "1.1", status: 403, reason: "Forbidden" });
  * ```
  */
 export function parseStatusLine(line: string): StatusLine | undefined {
-  const [, version, digits] = /^HTTP\/(\d\.\d) (\d{3})(?: |$)/.exec(line) ?? [];
-  return version === undefined ? undefined : { version, status: Number(digits) };
+  const [, version, digits, reason = ""] = /^HTTP\/(\d\.\d) (\d{3})(?: (.*))?$/.exec(line) ?? [];
+  return version === undefined ? undefined : { version, status: Number(digits), reason };
 }
 
 /**
