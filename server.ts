@@ -42,6 +42,7 @@ import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
+import { counted } from "./lib/protocol/message.ts";
 
 /** Writes the help of the server. */
 function serveHelp(columns?: number): string[] {
@@ -82,7 +83,7 @@ function labHelp(columns?: number): string[] {
  * @returns The exit code.
  */
 export async function serve(args: readonly string[]): Promise<number> {
-  return await run(args, serveHelp).catch(fail);
+  return await run(args).catch(fail);
 }
 
 /**
@@ -92,14 +93,14 @@ export async function serve(args: readonly string[]): Promise<number> {
  * @returns The exit code.
  */
 export async function lab(args: readonly string[]): Promise<number> {
-  return await run(["--lab", ...args], labHelp).catch(fail);
+  return await run(["--lab", ...args]).catch(fail);
 }
 
-async function run(args: readonly string[], help: (columns?: number) => string[]): Promise<number> {
+async function run(args: readonly string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
   if (line.has("help")) {
     const columns = columnsOf(Deno.stdout);
-    const lines = line.has("lab") ? labHelp(columns) : help(columns);
+    const lines = line.has("lab") ? labHelp(columns) : serveHelp(columns);
     return print(lines.flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
   }
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
@@ -127,8 +128,7 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
   log.tell({ type: "stopped", unanswered });
   if (unanswered > 0) {
-    const peers = unanswered === 1 ? "peer" : "peers";
-    errors.write(`wsproof: ${unanswered} ${peers} did not answer the close frame in time`);
+    errors.write(`wsproof: ${counted(unanswered, "peer")} did not answer the close frame in time`);
   }
   const unread = await log.flush(FLUSH_TIMEOUT_MS);
   if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost: nobody reads it`);

@@ -5,7 +5,7 @@
  */
 
 import { parseClosePayload } from "../protocol/close.ts";
-import { MAX_CONTROL_PAYLOAD_BYTES, OPCODE } from "../protocol/frame.ts";
+import { MAX_CONTROL_PAYLOAD_BYTES, OPCODE, RSV1 } from "../protocol/frame.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 import { Utf8Checker } from "../protocol/utf8.ts";
 import type { SeenFrame } from "../peer/raw_reader.ts";
@@ -19,7 +19,6 @@ export interface BreachOptions {
 }
 
 const OPCODES: readonly number[] = Object.values(OPCODE);
-const RSV1 = 4;
 
 /**
  * Finds a peer's first breach of the protocol (RFC 6455 sections 5.1 to 5.5 and 8.1).

@@ -19,6 +19,7 @@ import { describeCloseCode } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { closeCodeOf as codeOf } from "../peer/frame.ts";
 import type { Seen } from "../peer/player.ts";
+import { counted } from "../protocol/message.ts";
 
 /** Expected behavior of the peer. */
 export interface Rules {
@@ -55,8 +56,8 @@ const PASS: Judgement = { grade: "pass", reason: "" };
  *   plan: () => plan,
  * };
  * const seen = {
- *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isCutOff: false, isTooLong: false, sentClose: 1000,
- *   wentOn: false, isLate: false,
+ *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isTooLong: false, sentClose: 1000,
+ *   wentOn: false,
  * } as const;
  * assertEquals(judge(test, plan, seen, { peer: "server", echoes: true }), {
  *   grade: "unclean",
@@ -116,7 +117,7 @@ function fail(reason: string): Judgement {
 }
 
 function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
-  const who = rules.peer === "server" ? "Server" : "Client";
+  const who = nameOf(rules);
   const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.deflate !== undefined });
   if (breach !== undefined) return fail(`${who} broke the protocol: ${breach}`);
   if (seen.isTooLong) {
@@ -129,10 +130,14 @@ function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
     case "any":
       return { grade: "pass", reason: `${who} ${describeEnd(seen)}` };
     case "failure":
-      return judgeFailure(end, plan, seen, rules, who);
+      return judgeFailure(end, plan, seen, rules);
     case "close":
-      return judgeClose(end, plan, seen, rules, who);
+      return judgeClose(end, plan, seen, rules);
   }
+}
+
+function nameOf({ peer }: Rules): string {
+  return peer === "server" ? "Server" : "Client";
 }
 
 function judgeFailure(
@@ -140,8 +145,8 @@ function judgeFailure(
   plan: Plan,
   seen: Seen,
   rules: Rules,
-  who: string,
 ): Judgement {
+  const who = nameOf(rules);
   const replies = compare(plan, seen, rules);
   if (replies.grade === "fail" && !replies.isMissing) {
     return fail(`${who} did not fail the connection: it ${replies.reason}`);
@@ -170,8 +175,8 @@ function judgeClose(
   plan: Plan,
   seen: Seen,
   rules: Rules,
-  who: string,
 ): Judgement {
+  const who = nameOf(rules);
   const bad = plan.isAboutClose ? "fail" : "unclean";
   const code = closeCodeOf(seen);
   const replies = compare(plan, seen, rules);
@@ -263,8 +268,7 @@ function isSame(wanted: Reply | undefined, { payload }: Reply): boolean {
 }
 
 function size(reply: Reply | undefined): string {
-  const length = reply?.payload.byteLength ?? 0;
-  return `${length} ${length === 1 ? "byte" : "bytes"}`;
+  return counted(reply?.payload.byteLength ?? 0, "byte");
 }
 
 /**

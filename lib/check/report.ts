@@ -11,7 +11,7 @@ import { formatFrame } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
 import { wrap } from "../client/wrap.ts";
-import { formatMs, harmlessValue } from "../protocol/message.ts";
+import { counted, formatMs, harmlessValue } from "../protocol/message.ts";
 
 /** A run before its first case. */
 export interface CheckStart {
@@ -227,7 +227,7 @@ function indented(text: string, columns: number | undefined): string[] {
 function skippedLines(results: readonly CaseResult[], { columns }: ShowOptions): string[] {
   const skipped = results.filter(({ grade }) => grade === "skipped");
   return [...Map.groupBy(skipped, ({ reason }) => reason)].flatMap(([reason, { length }]) => {
-    const words = `${length} ${length === 1 ? "case" : "cases"}: ${reason}`;
+    const words = `${counted(length, "case")}: ${reason}`;
     return indented(words, columns);
   });
 }

@@ -17,7 +17,7 @@ import type { ScriptFrame, Step } from "../peer/script.ts";
 import { clientTransport, type RawTransport } from "../peer/transport.ts";
 import { encodeRawFrame } from "../peer/frame.ts";
 import { acceptKeyFor, createKey } from "../protocol/handshake.ts";
-import { type HttpHead, listOf } from "../protocol/http_lines.ts";
+import { type HttpHead, latin1, listOf } from "../protocol/http_lines.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
 import { OPCODE } from "../protocol/frame.ts";
@@ -184,7 +184,7 @@ async function writeRequest(
 ): Promise<void> {
   const frames = behind.flatMap((frame: ScriptFrame) => [...encodeRawFrame({ ...frame, isMasked: true })]);
   const all = [head, ...frames];
-  const bytes = concatBytes(all, all.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  const bytes = concatBytes(all);
   try {
     for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
       await transport.write(bytes.subarray(at, at + chopBytes));
@@ -248,10 +248,6 @@ function resultOf(
     answer: lines.join("\r\n"),
     seen: seen && { ...seen, frames: seen.frames.filter(({ opcode }) => opcode === OPCODE.close).slice(0, 1) },
   };
-}
-
-function latin1(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
 }
 
 /**

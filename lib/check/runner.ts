@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { Case, Profile } from "./case.ts";
-import { PROFILES } from "./case.ts";
+import { type Case, type Profile, PROFILES } from "./case.ts";
 import { brokenCase, type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 
 /** Settings of a run. */

@@ -5,7 +5,7 @@
  */
 
 import type { Case } from "./case.ts";
-import { binary, make, NORMAL, payloadOf, plan, reply, send } from "./cases/parts.ts";
+import { binary, filler, make, NORMAL, plan, reply, send } from "./cases/parts.ts";
 import { closeCodeOf } from "./judge.ts";
 import { type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 import { runCases } from "./runner.ts";
@@ -29,7 +29,7 @@ function sizeCase(bytes: number): Case {
     needs: ["echo", "binary"],
     profile: "full",
     plan: () => {
-      const payload = payloadOf("binary", bytes);
+      const payload = filler("binary", bytes);
       return plan([send(binary(payload))], [reply("binary", payload)], NORMAL, { mayRefuse: true });
     },
   });

@@ -23,7 +23,7 @@ import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { OpenError } from "../connection/connection.ts";
 import { openWire } from "../connection/wire.ts";
 import { messageOf } from "../protocol/error.ts";
-import { withoutPassword } from "../protocol/message.ts";
+import { counted, withoutPassword } from "../protocol/message.ts";
 
 /**
  * Runs the command.
@@ -263,13 +263,13 @@ function tellCheck(
   if (output === "lines") {
     const count = report.results.length;
     out.print(
-      `${printable(withoutPassword(url))}: ${count} ${count === 1 ? "case" : "cases"} of the profile ${profile}`,
+      `${printable(withoutPassword(url))}: ${counted(count, "case")} of the profile ${profile}`,
     );
     out.print([...lines.groups, "", ...lines.failures].join("\n"));
   }
   if (output === "json") out.print(formatCheckJson(report));
   const { length } = report.failed;
-  if (writesBaseline) error.print(`Wrote ${length} known ${length === 1 ? "failure" : "failures"} to ${baselinePath}`);
+  if (writesBaseline) error.print(`Wrote ${counted(length, "known failure")} to ${baselinePath}`);
   if (output === "lines" && report.ok) out.print(lines.verdict.join("\n"));
   else if (!report.ok) error.print(formatCheck(report, { color: error.isColored, command }).verdict.join("\n"));
 }

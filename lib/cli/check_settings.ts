@@ -4,15 +4,14 @@
  * @module
  */
 
-import { CLIENT_OPTIONS, readClientSettings } from "./client_settings.ts";
+import { CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "./client_settings.ts";
 import { type CommandLine, describeOptions, UsageError } from "./command_line.ts";
-import type { Environment } from "./environment.ts";
-import { PROCESS } from "./environment.ts";
+import { type Environment, PROCESS } from "./environment.ts";
 import { choice, flag, type Option, path, seconds, Source, whole } from "./options.ts";
-import type { Case, Profile } from "../check/case.ts";
-import { GROUPS, PROFILES } from "../check/case.ts";
+import { type Case, GROUPS, type Profile, PROFILES } from "../check/case.ts";
 import { selectCases } from "../check/runner.ts";
 import type { OpenOptions } from "../connection/connection.ts";
+import { isLoopback } from "../net/proxy.ts";
 import { withoutCredentials } from "../protocol/message.ts";
 
 /** Default deadline of a case, in milliseconds: 10 s. */
@@ -22,7 +21,7 @@ export const DEFAULT_CASE_TIMEOUT_MS = 10_000;
 export const DEFAULT_JOBS = 8;
 
 /** Groups that an operand may name: the others have an option each. */
-export const NAMED_GROUPS: readonly string[] = GROUPS.slice(0, 8);
+export const NAMED_GROUPS: readonly string[] = GROUPS.filter((group) => group !== "idle" && group !== "stress");
 
 /** Most concurrent cases: 256. */
 const MAX_JOBS = 256;
@@ -165,7 +164,7 @@ export interface CheckSettings {
   /** Connection options. */
   readonly open: OpenOptions;
   /** The form of the output. */
-  readonly output: "lines" | "json" | "nothing";
+  readonly output: ClientSettings["output"];
   /** Whether to show each frame. */
   readonly trace: boolean;
 }
@@ -258,8 +257,7 @@ function readStress(source: Source, url: string | undefined): boolean {
   // A list floods nobody.
   if (url === undefined) return true;
   const { hostname } = new URL(url);
-  const isNear = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/i.test(hostname);
-  if (isNear || source.has(OWN.own)) return true;
+  if (isLoopback(hostname) || source.has(OWN.own)) return true;
   throw source.error(OWN.stress, `floods ${hostname}: add --i-own-this-server if it is yours`);
 }
 

@@ -7,6 +7,7 @@
 import { UsageError } from "./command_line.ts";
 import type { Option, Source } from "./options.ts";
 import { isHost } from "../protocol/authority.ts";
+import { trimBlanks } from "../protocol/http_lines.ts";
 import { withoutSecrets } from "../protocol/message.ts";
 import { isToken } from "../protocol/token.ts";
 
@@ -75,7 +76,7 @@ export function readFields(source: Source): readonly Field[] {
 function readField(text: string): Field {
   const [, name = "", rest = ""] = /^([^:]*):(.*)$/s.exec(text) ?? [];
   // Only blanks and tabs surround a value (RFC 9110 section 5.5).
-  const value = rest.replace(/^[ \t]+|[ \t]+$/g, "");
+  const value = trimBlanks(rest);
   const lowerCase = name.toLowerCase();
   if (!text.includes(":")) throw new UsageError('Option --header has no colon: give "Name: value"');
   if (!isToken(name)) {
@@ -92,7 +93,7 @@ function readField(text: string): Field {
   if (!FIELD_VALUE.test(value)) {
     throw new UsageError(`Option --header cannot set ${name}: its value has characters that a field cannot have`);
   }
-  if (lowerCase === "host" && !(isHost(value) && URL.canParse(`http://${value}/`))) {
+  if (lowerCase === "host" && !isHost(value)) {
     throw new UsageError("Option --header cannot set Host: give a host, or host:port");
   }
   return [name, value];

@@ -5,8 +5,7 @@
  */
 
 import type { Option, Source } from "./options.ts";
-import { MAX_BUILTIN_FRAME_BYTES } from "../connection/connection.ts";
-import { MAX_WIRE_MESSAGE_BYTES, type TransportName } from "../connection/connection.ts";
+import { MAX_BUILTIN_FRAME_BYTES, MAX_WIRE_MESSAGE_BYTES, type TransportName } from "../connection/connection.ts";
 
 /** The values of `--transport`. */
 export const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];

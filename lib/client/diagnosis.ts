@@ -4,7 +4,16 @@
  * @module
  */
 
-import { byteLengthOf, formatBytes, hexStart, kindOf, type Message, quote } from "../protocol/message.ts";
+import {
+  byteLengthOf,
+  formatBytes,
+  hexPairs,
+  hexStart,
+  kindOf,
+  type Message,
+  payloadOf,
+  quote,
+} from "../protocol/message.ts";
 import type { TransportName } from "../connection/connection.ts";
 
 /** The expected reply. */
@@ -109,7 +118,7 @@ function matches(pattern: RegExp, text: string): boolean {
 
 function difference(expected: Message, reply: Message): Difference | undefined {
   if (typeof expected === "string" && typeof reply === "string" && expected === reply) return undefined;
-  const [expectedBytes, replyBytes] = [bytesOf(expected), bytesOf(reply)];
+  const [expectedBytes, replyBytes] = [payloadOf(expected), payloadOf(reply)];
   const offset = firstDifference(expectedBytes, replyBytes);
   if (offset === -1 && kindOf(expected) === kindOf(reply)) return undefined;
   const sizes = `${describeSize(reply)}, instead of ${describeSize(expected)}`;
@@ -119,10 +128,6 @@ function difference(expected: Message, reply: Message): Difference | undefined {
   const where = `the first difference is at byte ${offset}`;
   const shown = `${excerpt(replyBytes, reply, offset)} instead of ${excerpt(expectedBytes, expected, offset)}`;
   return { text: `${sizes}; ${where}: ${shown}`, cause: causeOf(expected, expectedBytes, reply, replyBytes, offset) };
-}
-
-function bytesOf(message: Message): Uint8Array {
-  return typeof message === "string" ? new TextEncoder().encode(message) : message;
 }
 
 /**
@@ -161,7 +166,7 @@ function excerpt(bytes: Uint8Array, message: Message, offset: number): string {
   const rest = bytes.subarray(offset);
   if (rest.byteLength === 0) return "the end";
   if (typeof message === "string") return quote(textAround(bytes, offset));
-  return [...rest.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return hexPairs(rest.subarray(0, 4));
 }
 
 /** Decodes up to 16 bytes from the start of the character at an offset. */

@@ -7,7 +7,7 @@
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
 import { PayloadError } from "./usage.ts";
 import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
-import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import { byteLengthOf, kindOf, type Message, payloadOf, withoutPassword, withoutToken } from "../protocol/message.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import {
   type Connection,
@@ -24,6 +24,7 @@ import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
 import type { ExchangeOptions } from "./exchange_options.ts";
 import {
+  agreementText,
   type ExchangeEventKind,
   type ExchangeReport,
   type MessageRecord,
@@ -143,10 +144,8 @@ class Run {
         connect.ok = true;
         connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
       }
-      const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
-      const declined = this.#options.deflate && extensions === "" ? ", permessage-deflate declined" : "";
-      const extended = extensions === "" ? declined : `, ${extensions}`;
-      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}${extended}`);
+      const agreement = agreementText(connection, this.#options.deflate);
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${agreement}`);
       this.#emit({ type: "upgraded", protocol: this.#protocol, ...(extensions !== "" && { extensions }) });
       return connection;
     } catch (error) {
@@ -195,7 +194,7 @@ class Run {
         if (reply === undefined) return;
       }
       this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
-      this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
+      this.#pass(verify, VERIFIED_TEXT[this.#sent.messages === 0 ? "none" : this.#expectation.type]);
     } catch (error) {
       const isEnded = error instanceof ConnectionClosedError || error instanceof ProtocolError;
       // Replies that arrived before the end count: a wrong one failed first.
@@ -332,8 +331,7 @@ class Run {
   #misplacedCause(reply: Message): string {
     if (this.#expectation.type !== "echo") return "";
     const later = this.#awaited.findIndex(({ message }) => differenceOf(ECHO, message, reply) === undefined);
-    if (later !== -1) return `it answers the message ${later + 1} later: replies are out of order, or one is missing`;
-    return "";
+    return later === -1 ? "" : `it answers the message ${later + 1} later: replies are out of order, or one is missing`;
   }
 
   /** Checks whether the right reply follows an extra message. */
@@ -386,8 +384,7 @@ class Run {
 
   async #digest(message: Message): Promise<string | null> {
     if (!this.#options.digest || this.#records.length >= MAX_MESSAGE_RECORDS) return null;
-    const bytes = typeof message === "string" ? new TextEncoder().encode(message) : message;
-    return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+    return new Uint8Array(await crypto.subtle.digest("SHA-256", payloadOf(message))).toHex();
   }
 
   async #timed<T>(stage: Stage, step: () => Promise<T>): Promise<T> {

@@ -4,10 +4,9 @@
  * @module
  */
 
-import { UsageError } from "./usage.ts";
+import { PayloadError, UsageError } from "./usage.ts";
 import { describe, type Difference, differenceOf, type Expectation, hintForLength } from "./diagnosis.ts";
 import { hintForOpening, type OpenAttempt, problemOfOpening } from "./opening.ts";
-import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,
   type CloseOutcome,

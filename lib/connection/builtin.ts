@@ -23,7 +23,7 @@ import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
-  DEFAULT_MAX_UNSENT_BYTES,
+  DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   MAX_BUILTIN_FRAME_BYTES,
   OpenError,
@@ -32,11 +32,9 @@ import {
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import { CLEAN_UP_MS, createClient, createSocket, headersFor, parsed } from "./builtin_socket.ts";
-import { type Destination, endWordsOf, placeOf } from "../net/failure.ts";
+import { type Destination, destinationOf, endWordsOf, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { routeTo } from "../net/proxy.ts";
-
-export { MAX_BUILTIN_FRAME_BYTES } from "./connection.ts";
 
 // A browser-style WebSocket may close with 1000 or 3000-4999 only: 3000 more than the code that it cannot send.
 const PROTOCOL_ERROR = 4002;
@@ -77,12 +75,7 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
   if (options.deflate) throw new OptionError("The built-in WebSocket cannot compress: use the wire transport");
   const target = parsed(url);
   const route = routeTo(target, options, "builtin");
-  const destination: Destination = {
-    url: target,
-    proxy: route.proxy,
-    unixPath: options.unixPath,
-    presentsCertificate: options.clientCertificate !== undefined,
-  };
+  const destination = destinationOf(target, route.proxy, options);
   // Most runs need no certificate: loading the module on demand lets them start sooner.
   if (options.caCerts || options.clientCertificate) (await import("../net/certificate.ts")).assertCertificates(options);
   const headers = headersFor(target, options, route);
@@ -124,7 +117,7 @@ class BuiltinConnection implements Connection {
   #record: CloseRecord | undefined;
 
   constructor(socket: WebSocket, client: Deno.HttpClient | undefined, destination: Destination, options: OpenOptions) {
-    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } =
+    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } =
       options;
     this.closed = this.#end.promise;
     this.#socket = socket;

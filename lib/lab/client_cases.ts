@@ -9,7 +9,7 @@ import { constants, deflateRawSync } from "node:zlib";
 import type { AgentTraits, AnswerEdit, ClientCase } from "./client_case.ts";
 import { keyProblem, maskProblem } from "./randomness.ts";
 import type { Case, Judgement, Plan } from "../check/case.ts";
-import { close, HELLO, make, more, NORMAL, payloadOf, ping, plan, reply, send, text } from "../check/cases/parts.ts";
+import { close, filler, HELLO, make, more, NORMAL, ping, plan, reply, send, text } from "../check/cases/parts.ts";
 import { closeCodeOf } from "../peer/frame.ts";
 import type { Seen } from "../peer/player.ts";
 import { OPCODE } from "../protocol/frame.ts";
@@ -152,7 +152,7 @@ const request = caseOf({
     requestProblem === undefined ? undefined : fail(`Request is wrong: ${requestProblem}`),
 });
 
-const HALF = text(payloadOf("text", 100));
+const HALF = text(filler("text", 100));
 
 function nothingDelivered({ frames }: Seen): Judgement | undefined {
   return frames.some(({ opcode }) => opcode < OPCODE.close)
@@ -216,7 +216,7 @@ const bombs: readonly ClientCase[] = [
     title: "Announce a message of 2^62 bytes, send 1 KiB of it, and end TCP; expect no reply",
     rule: "An announced length takes no memory; a client may refuse it with 1009.",
     plan: () => {
-      const frame = { opcode: OPCODE.binary, payload: payloadOf("binary", 1024), claimedLength: 1n << 62n };
+      const frame = { opcode: OPCODE.binary, payload: filler("binary", 1024), claimedLength: 1n << 62n };
       return plan([{ do: "send", frames: [frame] }, { do: "settle", ms: 250 }, { do: "half-close" }], [], {
         type: "any",
       }, { judge: nothingDelivered });
@@ -243,9 +243,9 @@ const bombs: readonly ClientCase[] = [
     title: "Send a text message in 10,000 empty fragments; expect its echo",
     rule: "Empty fragments are legal, and take no memory; a client may refuse them with 1008 or 1009.",
     plan: () => {
-      const fragments = Array.from({ length: 9998 }, () => more("", false));
+      const fragments = Array.from({ length: 9998 }, () => more("", { final: false }));
       return plan(
-        [{ do: "send", frames: [text("", { final: false }), ...fragments, more(HELLO, true)] }],
+        [{ do: "send", frames: [text("", { final: false }), ...fragments, more(HELLO)] }],
         [reply("text", HELLO)],
         NORMAL,
         { mayRefuse: true },

@@ -57,14 +57,14 @@ export const DEFLATE_STEPS: readonly LabStep[] = [
     help: "forgets its context after each message despite the agreed takeover, which is legal (section 7.1.1)",
     example: "/deflate/deflate-reset",
     on: "turn",
-    run: (peer) => peer.compression?.beginContext(false),
+    run: (peer) => peer.compression?.beginContext({ takeover: false }),
   },
   {
     name: "deflate-takeover",
     help: "refers back to earlier messages although no takeover was agreed (section 7.1.1.1)",
     example: "/deflate/deflate-takeover",
     on: "turn",
-    run: (peer) => peer.compression?.beginContext(true),
+    run: (peer) => peer.compression?.beginContext({ takeover: true }),
   },
   {
     name: "deflate-final",
@@ -157,12 +157,12 @@ function storedBlocks(plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     parts.push(new Uint8Array(header.buffer), bytes);
   }
   parts.push(Uint8Array.of(0));
-  return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  return concatBytes(parts);
 }
 
 function swapHalves(packed: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const half = packed.byteLength >> 1;
-  return concatBytes([packed.subarray(half), packed.subarray(0, half)], packed.byteLength);
+  return concatBytes([packed.subarray(half), packed.subarray(0, half)]);
 }
 
 /** Sets RSV1 on both halves of a message's first frame. */

@@ -13,7 +13,7 @@ import { answerTo, handshakeRefusal, type Refusal, subprotocolOf, viewOf } from 
 import { LabListener } from "./listener.ts";
 import { listing } from "./listing.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
-import { closePayload } from "../peer/peer.ts";
+import { closePayload } from "../peer/frame.ts";
 import type { CaseSet } from "./client_case.ts";
 import { MirrorQueryError, type MirrorRequest, parseMirrorRequest } from "./mirror_request.ts";
 import { DEFAULT_SILENCE_MS, type MirrorEnd, MirrorVisit } from "./mirror_visit.ts";

@@ -251,7 +251,7 @@ export class MirrorVisit implements WireConnection, Holder {
     const all = [...kept, ...added].map(([name, value]) => [isLowerCase ? name.toLowerCase() : name, value] as const);
     const head = encodeHead(startLine, all);
     const pieces = [head, ...behind.flatMap((frame) => [...encodeRawFrame(frame)])];
-    const bytes = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    const bytes = concatBytes(pieces);
     try {
       for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
         await this.#socket.write(bytes.subarray(at, at + chopBytes));

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { quote } from "../protocol/message.ts";
+import { byteLengthOf, quote } from "../protocol/message.ts";
 import { DEFLATE_HANDSHAKE_STEPS, DEFLATE_STEPS } from "./deflate_steps.ts";
 import { END_STEPS } from "./end_steps.ts";
 import { FAULT_STEPS } from "./fault_steps.ts";
@@ -165,7 +165,7 @@ function readText(step: LabStep, segments: readonly string[], at: number): strin
     throw new LabPathError(`The ${parameter.name} of ${usageOf(step)} is missing`);
   }
   const text = decode(segments, at);
-  const bytes = new TextEncoder().encode(text).byteLength;
+  const bytes = byteLengthOf(text);
   if (bytes <= parameter.maxBytes) return text;
   throw wrongSegment(segments, at, `has ${bytes} bytes: ${parameter.name} has at most ${parameter.maxBytes}`);
 }

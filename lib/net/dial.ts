@@ -11,7 +11,8 @@ import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
 import type { DialOptions } from "./dial_options.ts";
 import { OpenError, OptionError } from "./open_error.ts";
-import { connectionError, type Destination, lostError } from "./failure.ts";
+import { connectionError, type Destination, destinationOf, lostError } from "./failure.ts";
+import { inUrl } from "./host.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
 /** User-Agent of requests over wire. */
@@ -65,7 +66,7 @@ export async function dial(
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(`Cannot open the connection: ${messageOf(error)}`);
     }
-    const destination = { url, proxy, unixPath, presentsCertificate: clientCertificate !== undefined };
+    const destination = destinationOf(url, proxy, options);
     throw await refusedByTls(await failureOf(error, options, destination), options, destination);
   }
 }
@@ -187,12 +188,12 @@ async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<De
   }
 }
 
-/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), which RFC 6455 section 4.1 requires for both schemes. */
+/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 recommends for both schemes. */
 async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
     const { hostname, port } = targetOf(url);
-    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    const host = `${inUrl(hostname)}:${port}`;
     const lines = [`CONNECT ${host} HTTP/1.1`, `Host: ${host}`];
     if (proxy.username + proxy.password !== "") lines.push(`Proxy-Authorization: ${basicCredentials(proxy)}`);
     lines.push(`User-Agent: ${USER_AGENT}`);

@@ -5,6 +5,7 @@
  */
 
 import { quote, withoutCredentials } from "../protocol/message.ts";
+import type { DialOptions } from "./dial_options.ts";
 import { OpenError, type OpenErrorDetails, type OpenFailure, type OpenReason } from "./open_error.ts";
 import { nameOf } from "./proxy.ts";
 
@@ -18,6 +19,28 @@ export interface Destination {
   readonly unixPath?: string | undefined;
   /** Whether the client presents a certificate. */
   readonly presentsCertificate?: boolean;
+}
+
+/**
+ * Describes the destination of a connection.
+ *
+ * @param url The URL.
+ * @param proxy The proxy on the way, if any.
+ * @param options The options of the connection.
+ * @returns The destination.
+ *
+ * @example
+ * ```ts
+ * import { destinationOf } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const url = new URL("ws://127.0.0.1/");
+ * assertEquals(destinationOf(url, undefined, { unixPath: "/run/ws" }).unixPath, "/run/ws");
+ * ```
+ */
+export function destinationOf(url: URL, proxy: URL | undefined, options: DialOptions): Destination {
+  const { unixPath, clientCertificate } = options;
+  return { url, proxy, unixPath, presentsCertificate: clientCertificate !== undefined };
 }
 
 /**

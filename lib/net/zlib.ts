@@ -416,7 +416,7 @@ export class MessageDeflate implements MessageInflater {
     this.deflate(message, true, (piece) => {
       parts.push(piece.slice());
     });
-    return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    return concatBytes(parts);
   }
 
   /** Abandons the present message and frees the compressor: the next message begins without a context. */

@@ -6,7 +6,8 @@
 
 import type { IncompleteMessage } from "./assembler.ts";
 import { ProtocolError } from "./error.ts";
-import { quote } from "./message.ts";
+import { byteLengthOf, counted, quote } from "./message.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
 /** The longest close reason in bytes of UTF-8: a control frame holds 125, the code takes 2 (RFC 6455 section 5.5). */
 export const MAX_CLOSE_REASON_BYTES = 123;
@@ -175,7 +176,7 @@ export function assertSendableClose(code: number, reason: string): void {
   if (!isSendableCloseCode(code)) {
     throw new RangeError(`Cannot close with code ${code}: use 1000-1003, 1007-1014 or 3000-4999`);
   }
-  const bytes = new TextEncoder().encode(reason).byteLength;
+  const bytes = byteLengthOf(reason);
   if (bytes > MAX_CLOSE_REASON_BYTES) {
     throw new RangeError(
       `Cannot close with a reason of ${bytes} bytes: at most ${MAX_CLOSE_REASON_BYTES} bytes of UTF-8 fit`,
@@ -211,12 +212,9 @@ export function parseClosePayload(payload: Uint8Array): CloseFrame {
   }
   // Most have no reason, and a decoder takes longer than all the rest.
   if (payload.byteLength === 2) return { code, reason: "" };
-  try {
-    const reason = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload.subarray(2));
-    return { code, reason };
-  } catch {
-    throw new ProtocolError("invalid-utf8", "Close reason is not UTF-8");
-  }
+  const reason = decodeUtf8(payload.subarray(2));
+  if (reason === undefined) throw new ProtocolError("invalid-utf8", "Close reason is not UTF-8");
+  return { code, reason };
 }
 
 /** The end of a connection, as far as it is known. */
@@ -348,7 +346,7 @@ export function describeEnd(record: CloseRecord): string {
 function describeIncomplete({ incomplete }: CloseRecord): string {
   if (typeof incomplete !== "object" || incomplete === null) return "";
   const { kind, bytes } = incomplete;
-  return `, inside a ${kind} message after ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  return `, inside a ${kind} message after ${counted(bytes, "byte")}`;
 }
 
 function describeCause(record: CloseRecord): string {

@@ -12,6 +12,9 @@ import { quote } from "./message.ts";
 /** The name of the extension. */
 export const DEFLATE = "permessage-deflate";
 
+/** The end of a message, which its sender drops and its receiver appends (RFC 7692 sections 7.2.1 and 7.2.2). */
+export const DEFLATE_TAIL: Uint8Array<ArrayBuffer> = Uint8Array.of(0x00, 0x00, 0xff, 0xff);
+
 /** The smallest window of zlib's compressor, in bits: 9. zlib raises 8 to 9, which a peer with 8 cannot inflate. */
 export const MIN_OWN_WINDOW_BITS = 9;
 

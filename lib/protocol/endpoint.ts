@@ -15,7 +15,7 @@
  */
 
 import { type Fragment, MessageAssembler } from "./assembler.ts";
-import { type CloseFrame, type CloseRecord, encodeClosePayload, parseClosePayload } from "./close.ts";
+import { type CloseEnd, type CloseFrame, type CloseRecord, encodeClosePayload, parseClosePayload } from "./close.ts";
 import { asciiReason, closeFrameAtEnd } from "./close_frame.ts";
 import {
   type ConnectionEnd,
@@ -29,7 +29,7 @@ import {
 } from "./endpoint_handler.ts";
 import { ProtocolError } from "./error.ts";
 import { FrameDecoder, type FrameHeader, OPCODE, RSV1 } from "./frame.ts";
-import type { Message, MessageKind } from "./message.ts";
+import { kindOf, type Message, type MessageKind, payloadOf } from "./message.ts";
 
 /**
  * One end of a connection, after the opening handshake.
@@ -175,8 +175,7 @@ export class Endpoint {
    * @throws {EndpointError} If a close frame has gone either way, or another message is under way.
    */
   send(message: Message): void {
-    const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
-    this.sendFragment(typeof message === "string" ? "text" : "binary", payload, true);
+    this.sendFragment(kindOf(message), payloadOf(message), true);
   }
 
   /**
@@ -268,11 +267,17 @@ export class Endpoint {
       sent: this.#sent,
       received: this.#received,
       initiator: this.#initiator,
-      end: this.#error ? "protocol-error" : this.#received ? "close-frame" : isLate ? "no-answer" : "no-close-frame",
+      end: this.#endOf(isLate),
       tcp,
       detail: this.#error?.message ?? detail,
       incomplete: this.incomplete ?? null,
     };
+  }
+
+  #endOf(isLate: boolean): CloseEnd {
+    if (this.#error) return "protocol-error";
+    if (this.#received) return "close-frame";
+    return isLate ? "no-answer" : "no-close-frame";
   }
 
   /** Whether a binary frame is being relayed and has not ended. */
@@ -327,7 +332,7 @@ export class Endpoint {
     if (this.#isDiscarded) return;
     if (this.#isCompressed) return this.#inflate(piece, isLast && header.final);
     if (this.#relay === undefined) return this.#assemble(header, piece, isFirst, isLast);
-    if (this.#kind === "text") return this.#relayText(this.#relay, header, piece, isFirst, isLast);
+    if (this.#kind === "text") return this.#relayText(header, piece, isFirst, isLast);
     this.#relay.onPiece(header, piece, isFirst, isLast);
   }
 
@@ -337,43 +342,44 @@ export class Endpoint {
     // Copy: the assembler would return a view of the read buffer.
     const payload = isFirst && final && (kind === "binary" || this.#handler.onMessageBytes) ? piece.slice() : piece;
     let message: Message | undefined;
-    let bytes: Uint8Array<ArrayBuffer> | undefined;
     try {
-      if (this.#handler.onMessageBytes) bytes = this.#assembler.pushBytes(kind, payload, final);
-      else message = this.#assembler.push({ kind, payload, final });
+      message = this.#push(kind, payload, final);
     } catch (error) {
       return this.#fail(error);
     }
-    if (bytes !== undefined) this.#handler.onMessageBytes?.(this.#kind, bytes);
-    if (message !== undefined) this.#handler.onMessage?.(message);
+    this.#deliver(message);
   }
 
   #inflate(piece: Uint8Array<ArrayBuffer>, isLast: boolean): void {
-    const { relay, onMessageBytes } = this.#handler;
+    const relay = this.#relay;
     let message: Message | undefined;
-    let whole: Uint8Array<ArrayBuffer> | undefined;
     try {
       this.#inflater?.inflate(piece, isLast, (payload, final) => {
         if (relay) {
           this.#assembler.scan(payload, final);
           relay.onInflated?.(this.#kind, payload, final, piece);
-        } else if (onMessageBytes) whole = this.#assembler.pushBytes("continuation", payload, final);
-        else message = this.#assembler.push({ kind: "continuation", payload, final });
+        } else message = this.#push("continuation", payload, final);
       });
     } catch (error) {
       return this.#fail(error);
     }
-    if (whole !== undefined) this.#handler.onMessageBytes?.(this.#kind, whole);
-    if (message !== undefined) this.#handler.onMessage?.(message);
+    this.#deliver(message);
   }
 
-  #relayText(
-    relay: RelayHandler,
-    header: FrameHeader,
-    piece: Uint8Array<ArrayBuffer>,
-    isFirst: boolean,
-    isLast: boolean,
-  ): void {
+  /** Adds a fragment to the message under way; returns the message if it is complete. */
+  #push(kind: Fragment["kind"], payload: Uint8Array<ArrayBuffer>, final: boolean): Message | undefined {
+    return this.#handler.onMessageBytes
+      ? this.#assembler.pushBytes(kind, payload, final)
+      : this.#assembler.push({ kind, payload, final });
+  }
+
+  #deliver(message: Message | undefined): void {
+    if (message === undefined) return;
+    if (this.#handler.onMessageBytes) this.#handler.onMessageBytes(this.#kind, payloadOf(message));
+    else this.#handler.onMessage?.(message);
+  }
+
+  #relayText(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
     let text: Uint8Array<ArrayBuffer> | undefined;
     try {
@@ -381,8 +387,8 @@ export class Endpoint {
     } catch (error) {
       return this.#fail(error);
     }
-    if (text === undefined) relay.onStored(this.#assembler.roomBytes);
-    else relay.onText(header, text, piece);
+    if (text === undefined) this.#relay?.onStored(this.#assembler.roomBytes);
+    else this.#relay?.onText(header, text, piece);
   }
 
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
@@ -402,7 +408,7 @@ export class Endpoint {
     this.#received = frame;
     this.#initiator ??= "peer";
     if (this.#phase !== "failed") this.#phase = "closed";
-    // The answer echoes code and reason (RFC 6455 section 5.5.1).
+    // The answer echoes the code, as is usual (RFC 6455 section 5.5.1), and the reason.
     if (this.#sent === null) this.#sendClose(frame, payload, "peer");
     this.#handler.onClose?.(frame);
   }

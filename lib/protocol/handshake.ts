@@ -7,7 +7,7 @@
 
 import { base64, basicCredentials } from "./authority.ts";
 import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
-import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
+import { type HttpHead, isLine, listOf, parseStatusLine, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
 import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
@@ -133,12 +133,10 @@ export function encodeRequest(request: UpgradeRequest): string {
 function assertField([name, value]: readonly [string, string]): void {
   // Never quote the value: it may be a secret.
   if (!isToken(name)) throw new RangeError("Cannot send a header field whose name is not a token");
-  if (!FIELD_VALUE.test(value)) {
+  if (!isLine(value)) {
     throw new RangeError(`Cannot send the field ${name}: its value is not one line of ISO 8859-1`);
   }
 }
-
-const FIELD_VALUE = /^[^\0\r\n\u0100-\uffff]*$/;
 
 function assertKey(key: string): void {
   if (!isKey(key)) {
@@ -197,11 +195,11 @@ export interface UpgradeResponse {
  * ```
  */
 export function verifyResponse(head: HttpHead, expected: ExpectedResponse): UpgradeResponse {
-  const [, version, digits] = /^HTTP\/(\d\.\d) (\d{3})(?: |$)/.exec(head.startLine) ?? [];
-  const status = Number(digits ?? 0);
-  if (version === undefined) {
-    return { status, protocol: "", problems: ["the first line is not the status line of an HTTP response"] };
+  const line = parseStatusLine(head.startLine);
+  if (line === undefined) {
+    return { status: 0, protocol: "", problems: ["the first line is not the status line of an HTTP response"] };
   }
+  const { version, status } = line;
   if (status !== 101) return { status, protocol: "", problems: [`status ${status} instead of 101`] };
   const problems: string[] = [];
   if (version !== "1.1") problems.push(`HTTP/${version} instead of HTTP/1.1`);

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type HttpHead, latin1, trimBlanks } from "./http_lines.ts";
+import { type HttpHead, latin1, parseStatusLine, trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 
@@ -298,11 +298,27 @@ export class HeadReader {
   }
 
   #notHttp(): HttpHeadError {
-    const bytes = this.#bytes.subarray(this.#start);
-    // An alert or a handshake of TLS (RFC 8446 section 5.1).
-    const isTls = (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
+    const isTls = isTlsRecord(this.#bytes.subarray(this.#start));
     return new HttpHeadError("not-http", isTls ? "It is TLS, not HTTP" : "It is not HTTP");
   }
+}
+
+/**
+ * Tells whether bytes begin with an alert or a handshake of TLS (RFC 8446 section 5.1).
+ *
+ * @param bytes The bytes.
+ * @returns Whether they do.
+ *
+ * @example
+ * ```ts
+ * import { isTlsRecord } from "./http.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(isTlsRecord(Uint8Array.of(22, 3, 1)));
+ * ```
+ */
+export function isTlsRecord([type, major]: Uint8Array): boolean {
+  return (type === 21 || type === 22) && major === 3;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -335,5 +351,6 @@ function countLines(bytes: Uint8Array, from: number, to: number): number {
 
 /** Whether a response is interim (RFC 9110 section 15.2); 101 is the answer itself. */
 function isInterim({ startLine }: HttpHead): boolean {
-  return /^HTTP\/\d\.\d 1(?!01)\d\d(?: |$)/.test(startLine);
+  const { status = 0 } = parseStatusLine(startLine) ?? {};
+  return status >= 100 && status < 200 && status !== 101;
 }

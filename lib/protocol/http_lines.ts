@@ -115,8 +115,8 @@ export interface StatusLine {
   readonly version: string;
   /** The status. */
   readonly status: number;
-  /** The text behind the status; may be empty. */
-  readonly text: string;
+  /** The reason phrase; may be empty. */
+  readonly reason: string;
 }
 
 /**
@@ -124,17 +124,36 @@ export interface StatusLine {
  *
  * @param line The line.
  * @returns Its parts; `undefined` for a malformed line.
+ *
  * @example
  * ```ts
  * import { parseStatusLine } from "./http_lines.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(parseStatusLine("HTTP/1.1 403 Forbidden"), { version: "1.1", status: 403, text: "Forbidden" });
+ * assertEquals(parseStatusLine("HTTP/1.1 403 Forbidden"), { version: "1.1", status: 403, reason: "Forbidden" });
  * ```
  */
 export function parseStatusLine(line: string): StatusLine | undefined {
-  const [, version, digits, text = ""] = /^HTTP\/(\d\.\d) (\d{3})(?: (.*))?$/.exec(line) ?? [];
-  return version === undefined ? undefined : { version, status: Number(digits), text };
+  const [, version, digits, reason = ""] = /^HTTP\/(\d\.\d) (\d{3})(?: (.*))?$/.exec(line) ?? [];
+  return version === undefined ? undefined : { version, status: Number(digits), reason };
+}
+
+/**
+ * Tells whether text can be sent as one line, one byte a character.
+ *
+ * @param text The text.
+ * @returns Whether it has no line end, no NUL, and no character above U+00FF.
+ *
+ * @example
+ * ```ts
+ * import { isLine } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["\u00e4", "a\nb", "\u20ac"].map(isLine), [true, false, false]);
+ * ```
+ */
+export function isLine(text: string): boolean {
+  return /^[^\0\r\n\u0100-\uffff]*$/.test(text);
 }
 
 /**
@@ -160,7 +179,7 @@ export function encodeHead(
   const lines = [startLine, ...Array.from(fields, ([name, value]) => `${name}: ${value}`)];
   for (const line of lines) {
     // The message names the field only: its value may be a secret.
-    if (!LINE.test(line)) {
+    if (!isLine(line)) {
       throw new RangeError(`Cannot write the line "${line.split(":", 1)[0]}": it is not one line of bytes`);
     }
   }
@@ -213,5 +232,3 @@ export function latin1(bytes: Uint8Array): string {
 
 const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
 const ASCII = /^[\0-\x7f]*$/;
-
-const LINE = /^[^\0\r\n\u0100-\uffff]*$/;

@@ -4,9 +4,9 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { CLIENT_OPTIONS, type ClientSettings } from "../../lib/cli/client_settings.ts";
 import { UsageError } from "../../lib/cli/command_line.ts";
 import type { ExchangeOptions } from "../../lib/client/exchange_options.ts";
-import { PayloadError } from "../../lib/client/payload.ts";
+import { PayloadError } from "../../lib/client/usage.ts";
 import type { Message } from "../../lib/protocol/message.ts";
-import { MAX_BUILTIN_FRAME_BYTES } from "../../lib/connection/builtin.ts";
+import { MAX_BUILTIN_FRAME_BYTES } from "../../lib/connection/connection.ts";
 import { messagesFor, sameProperties, settingsFor } from "../support/settings.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits);

@@ -3,7 +3,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { type Screen, tellError, tellFailure } from "../../lib/cli/output.ts";
 import { UsageError } from "../../lib/cli/command_line.ts";
-import { PayloadError } from "../../lib/client/payload.ts";
+import { PayloadError } from "../../lib/client/usage.ts";
 import { OptionError } from "../../lib/connection/connection.ts";
 
 /** A screen that records the printed lines. */

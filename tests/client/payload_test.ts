@@ -5,12 +5,12 @@ import {
   collect,
   cut,
   messageFrom,
-  PayloadError,
   randomBytes,
   readFile,
   SPLIT_WINDOW_BYTES,
   unreadable,
 } from "../../lib/client/payload.ts";
+import { PayloadError } from "../../lib/client/usage.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits);
 const utf8 = (text: string) => new TextEncoder().encode(text);

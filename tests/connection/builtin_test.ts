@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type CloseRecord, encodeClosePayload } from "../../lib/protocol/close.ts";
 import { ProtocolError } from "../../lib/protocol/error.ts";
-import { MAX_BUILTIN_FRAME_BYTES, openBuiltin } from "../../lib/connection/builtin.ts";
+import { openBuiltin } from "../../lib/connection/builtin.ts";
+import { MAX_BUILTIN_FRAME_BYTES } from "../../lib/connection/connection.ts";
 import { MAX_UNREAD_BYTES } from "../../lib/connection/inbox.ts";
 import {
   type Connection,

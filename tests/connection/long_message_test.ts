@@ -35,7 +35,7 @@ function inflate(codec: MessageDeflate, packed: Uint8Array<ArrayBuffer>): Uint8A
   codec.inflate(packed, true, (piece) => {
     pieces.push(piece.slice());
   });
-  return concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  return concatBytes(pieces);
 }
 
 /** An abort in the first turn of the event loop. */

@@ -10,7 +10,8 @@ import {
   type OpenOptions,
 } from "../../lib/connection/connection.ts";
 import { TimeoutError } from "../../lib/net/deadline.ts";
-import { MAX_QUEUED_PONGS, MAX_UNREAD_WIRE_BYTES, openWire } from "../../lib/connection/wire.ts";
+import { MAX_QUEUED_PONGS } from "../../lib/connection/frame_writer.ts";
+import { MAX_UNREAD_WIRE_BYTES, openWire } from "../../lib/connection/wire.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { outcomeOf, start } from "../support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";

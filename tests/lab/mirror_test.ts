@@ -159,11 +159,9 @@ function resultOf(start: Uint8Array<ArrayBuffer>): CaseResult {
     end: "fin",
     endStep: 0,
     endMs: 0,
-    isCutOff: false,
     isTooLong: false,
     sentClose: null,
     wentOn: false,
-    isLate: false,
   };
   return { test, grade: "fail", reason: "wrong", ms: 1, request: "", answer: "", seen };
 }

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer } from "node:net";
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
-import { closePayload, RawPeer } from "../../lib/peer/peer.ts";
+import { closePayload } from "../../lib/peer/frame.ts";
+import { RawPeer } from "../../lib/peer/peer.ts";
 import { RawSocket } from "../../lib/peer/socket.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { MessageDeflate } from "../../lib/net/zlib.ts";
@@ -40,7 +41,7 @@ async function run(
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
   const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const bytes = concatBytes(frames, frames.reduce((sum, frame) => sum + frame.byteLength, 0));
+  const bytes = concatBytes(frames);
   for (let at = 0; at < bytes.byteLength;) at += await connection.write(bytes.subarray(at));
   const done = Promise.all([new Response(connection.readable).bytes(), ended.promise]);
   const [written] = await within(done, "script", { timeoutMs: 60_000 });

@@ -3,7 +3,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ProtocolError, type ProtocolErrorCode } from "../../lib/protocol/error.ts";
 import {
-  applyMask,
   encodeFrame,
   FrameDecoder,
   type FrameHeader,
@@ -14,6 +13,7 @@ import {
   OPCODE,
   writeHeader,
 } from "../../lib/protocol/frame.ts";
+import { applyMask } from "../../lib/protocol/mask.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits.replaceAll(" ", ""));
 const utf8 = (text: string) => new TextEncoder().encode(text);

@@ -271,8 +271,8 @@ Deno.test("parseRequestLine() keeps the case of the method, and accepts only HTT
   }
 });
 
-Deno.test("parseStatusLine() accepts a status without a text", () => {
-  assertEquals(parseStatusLine("HTTP/1.1 200"), { version: "1.1", status: 200, text: "" });
+Deno.test("parseStatusLine() accepts a status without a reason", () => {
+  assertEquals(parseStatusLine("HTTP/1.1 200"), { version: "1.1", status: 200, reason: "" });
   assertEquals(parseStatusLine("HTTP/1.0 404 Not Found")?.version, "1.0");
   for (const line of ["HTTP/1.1 20", "HTTP/1.1 2000", "HTTP/1 200", "ICY 200 OK"]) {
     assertEquals(parseStatusLine(line), undefined);

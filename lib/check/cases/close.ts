@@ -7,23 +7,22 @@
 import type { Case, Ending, Plan, Profile } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 import {
-  bytesOf,
   close,
   closeBytes,
-  closePayload,
   FAILED_1002,
+  filler,
   HELLO,
   hex,
   make,
   more,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
   send,
   text,
 } from "./parts.ts";
+import { closePayload } from "../../peer/frame.ts";
 import { KOSME } from "./utf8_sequences.ts";
 
 const ANSWER_RULE = "An endpoint answers a close frame with a close frame, and the connection ends.";
@@ -64,7 +63,7 @@ const order: readonly Case[] = [
     "a close frame between two fragments",
     text("fragment1", { final: false }),
     close(),
-    more("fragment2", true),
+    more("fragment2"),
   ),
   make({
     id: "6455/5.5.1/long-message-then-close",
@@ -74,7 +73,7 @@ const order: readonly Case[] = [
     rule: "A peer may leave messages unanswered once the close frame after them has arrived.",
     level: "info",
     plan: () =>
-      plan([send(text(payloadOf("text", 256 * 1024)), text(HELLO), close(), ping())], [], { type: "any" }, ABOUT),
+      plan([send(text(filler("text", 256 * 1024)), text(HELLO), close(), ping())], [], { type: "any" }, ABOUT),
   }),
   make({
     id: "6455/5.5.2/ping-before-close",
@@ -131,14 +130,14 @@ const payloads: readonly Payload[] = [
     word: "reason",
     number: "7.3.4",
     what: "a code and a reason",
-    payload: closePayload(1000, bytesOf("Hello World!")),
+    payload: closePayload(1000, "Hello World!"),
     end: NORMAL,
   },
   {
     word: "reason-123",
     number: "7.3.5",
     what: "a reason of 123 bytes",
-    payload: closePayload(1000, bytesOf("*".repeat(123))),
+    payload: closePayload(1000, "*".repeat(123)),
     end: NORMAL,
     profile: "quick",
   },
@@ -146,7 +145,7 @@ const payloads: readonly Payload[] = [
     word: "reason-124",
     number: "7.3.6",
     what: "a reason of 124 bytes",
-    payload: closePayload(1000, bytesOf("*".repeat(124))),
+    payload: closePayload(1000, "*".repeat(124)),
     end: FAILED_1002,
     profile: "quick",
   },

@@ -74,11 +74,11 @@ const wrong: readonly Case[] = ([
   ["5.5", "ping-65536", undefined, "a ping of 65,536 bytes", LENGTH_RULE, [ping(new Uint8Array(65536))], "standard"],
   ["5.4", "fragmented-ping", "5.1", "a ping in two fragments", FRAGMENT_RULE, [
     ping("fragment1", { final: false }),
-    more("fragment2", true),
+    more("fragment2"),
   ], "quick"],
   ["5.4", "fragmented-pong", "5.2", "a pong in two fragments", FRAGMENT_RULE, [
     pong("fragment1", { final: false }),
-    more("fragment2", true),
+    more("fragment2"),
   ], "standard"],
   [
     "5.4",
@@ -92,7 +92,7 @@ const wrong: readonly Case[] = ([
   ["5.4", "fragmented-ping-inside", undefined, "a ping without FIN inside a message", FRAGMENT_RULE, [
     text("fragment1", { final: false }),
     ping("ping", { final: false }),
-    more("fragment2", true),
+    more("fragment2"),
   ], "standard"],
 ] as const).map(([section, word, number, what, rule, frames, profile]) =>
   make({

@@ -7,11 +7,11 @@
 import { constants, deflateRawSync } from "node:zlib";
 import type { Case, DeflateReading, HandshakeAnswer, Profile, Reply } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
+import { DEFLATE as OFFER } from "../../protocol/deflate.ts";
+import { RSV1 } from "../../protocol/frame.ts";
 import { listOf } from "../../protocol/http_lines.ts";
-import { bytesOf, fragmentsOf, hex, make, more, NORMAL, payloadOf, ping, plan, reply, send, text } from "./parts.ts";
-
-const RSV1 = 4;
-const OFFER = "permessage-deflate";
+import { filler, fragmentsOf, hex, make, more, NORMAL, ping, plan, reply, send, text } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 
 /** "Hello" in the forms of RFC 7692 section 7.2.3. */
 const HELLO = hex("f248cdc9c90700");
@@ -73,7 +73,7 @@ const exchanges: readonly Exchange[] = [
     word: "fragments",
     title: "Send a compressed text message in two fragments, with a ping between them",
     rule: "A message is compressed first and fragmented then: only its first frame has RSV1.",
-    frames: () => [packed(HELLO.slice(0, 3), { final: false }), ping("between"), more(HELLO.slice(3), true)],
+    frames: () => [packed(HELLO.slice(0, 3), { final: false }), ping("between"), more(HELLO.slice(3))],
     replies: () => [reply("pong", "between"), ...hello()],
     profile: "quick",
   },
@@ -145,23 +145,23 @@ const exchanges: readonly Exchange[] = [
     word: "binary",
     title: "Send a compressed binary message of 64 KiB",
     rule: RULE,
-    frames: () => [{ opcode: 2, payload: deflated(payloadOf("binary", 65536)), reserved: RSV1 }],
-    replies: () => [reply("binary", payloadOf("binary", 65536))],
+    frames: () => [{ opcode: 2, payload: deflated(filler("binary", 65536)), reserved: RSV1 }],
+    replies: () => [reply("binary", filler("binary", 65536))],
   },
   {
     section: "6",
     word: "text-1mib",
     title: "Send a compressed text message of 1 MiB",
     rule: RULE,
-    frames: () => [packed(deflated(payloadOf("text", 1024 ** 2)))],
-    replies: () => [reply("text", payloadOf("text", 1024 ** 2))],
+    frames: () => [packed(deflated(filler("text", 1024 ** 2)))],
+    replies: () => [reply("text", filler("text", 1024 ** 2))],
   },
   {
     section: "6",
     word: "hundred",
     title: "Send 100 compressed text messages",
     rule: RULE,
-    frames: () => Array.from({ length: 100 }, (_, index) => packed(deflated(bytesOf(`message ${index}`)))),
+    frames: () => Array.from({ length: 100 }, (_, index) => packed(deflated(payloadOf(`message ${index}`)))),
     replies: () => Array.from({ length: 100 }, (_, index) => reply("text", `message ${index}`)),
   },
   {
@@ -226,7 +226,7 @@ const WRONG_CODES = [1002, 1003, 1007, 1008, 1009, 1011];
 const wrong: readonly Case[] = ([
   ["6.1", "rsv1-continuation", "RSV1 on the second fragment", "Only the first frame of a message has RSV1.", [
     packed(HELLO.slice(0, 3), { final: false }),
-    { ...more(HELLO.slice(3), true), reserved: RSV1 },
+    more(HELLO.slice(3), { reserved: RSV1 }),
   ], [1002]],
   ["6.1", "rsv1-ping", "a ping with RSV1", "Control frames are never compressed.", [ping("x", { reserved: RSV1 })], [
     1002,

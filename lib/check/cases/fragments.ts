@@ -8,14 +8,13 @@ import type { Case, Profile, Reply } from "../case.ts";
 import type { ScriptFrame, Step } from "../../peer/script.ts";
 import {
   binary,
-  bytesOf,
   FAILED_1002,
+  filler,
   fragmentsOf,
   HELLO,
   make,
   more,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
@@ -24,6 +23,7 @@ import {
   text,
   WAYS,
 } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 
 const WHOLE_RULE = "The fragments of a message form one message, in the order of their arrival.";
 const BETWEEN_RULE = "Control frames may come between fragments, and are answered at once.";
@@ -40,7 +40,7 @@ const whole: readonly Case[] = WAYS.map(([way, word], index) =>
     needs: ["echo", "text"],
     profile: index === 0 ? "quick" : "standard",
     plan: () =>
-      plan(sendIn(way, text("fragment1", { final: false }), more("fragment2", true)), [
+      plan(sendIn(way, text("fragment1", { final: false }), more("fragment2")), [
         reply("text", "fragment1fragment2"),
       ], NORMAL),
   })
@@ -55,7 +55,7 @@ const withPing: readonly Case[] = WAYS.map(([way, word], index) =>
     rule: BETWEEN_RULE,
     profile: index === 0 ? "quick" : "standard",
     plan: () =>
-      plan(sendIn(way, text("fragment1", { final: false }), ping("ping payload"), more("fragment2", true)), [
+      plan(sendIn(way, text("fragment1", { final: false }), ping("ping payload"), more("fragment2")), [
         reply("pong", "ping payload"),
         reply("text", "fragment1fragment2"),
       ], NORMAL),
@@ -73,7 +73,7 @@ const stray: readonly Case[] = [true, false].flatMap((final, group) =>
       } FIN outside a message, then a text message, ${way}; expect a failed connection`,
       rule: STRAY_RULE,
       profile: index === 0 ? "quick" : "standard",
-      plan: () => plan(sendIn(way, more("non-continuation payload", final), text(HELLO)), [], FAILED_1002),
+      plan: () => plan(sendIn(way, more("non-continuation payload", { final }), text(HELLO)), [], FAILED_1002),
     })
   )
 );
@@ -98,14 +98,14 @@ function wrong(
 }
 
 const twice = (final: boolean) =>
-  [1, 2].flatMap(() => [more("fragment1", final), text("fragment2", { final: false }), more("fragment3", true)]);
+  [1, 2].flatMap(() => [more("fragment1", { final }), text("fragment2", { final: false }), more("fragment3")]);
 
 const faults: readonly Case[] = [
   wrong(
     "stray-after-message",
     "Send a text message in two fragments, a continuation without FIN, then a text message",
     STRAY_RULE,
-    [text("fragment1", { final: false }), more("fragment2", true), more("fragment3", false), text("fragment4")],
+    [text("fragment1", { final: false }), more("fragment2"), more("fragment3", { final: false }), text("fragment4")],
     { autobahn: "5.15", replies: [reply("text", "fragment1fragment2")] },
   ),
   wrong(
@@ -132,14 +132,14 @@ const faults: readonly Case[] = [
   ], { autobahn: "5.18", profile: "quick" }),
   wrong("restart-binary", "Send a binary message inside a text message", RESTART_RULE, [
     text("fragment1", { final: false }),
-    binary(bytesOf("fragment2")),
+    binary(payloadOf("fragment2")),
   ]),
   wrong("restart-third", "Send a frame of opcode binary as the third fragment of a binary message", RESTART_RULE, [
-    binary(bytesOf("fragment1"), { final: false }),
-    more("fragment2", false),
-    binary(bytesOf("fragment3")),
+    binary(payloadOf("fragment1"), { final: false }),
+    more("fragment2", { final: false }),
+    binary(payloadOf("fragment3")),
   ]),
-  wrong("stray-empty", "Send an empty continuation with FIN outside a message", STRAY_RULE, [more("", true)]),
+  wrong("stray-empty", "Send an empty continuation with FIN outside a message", STRAY_RULE, [more("")]),
 ];
 
 const PARTS = ["fragment1", "fragment2", "fragment3", "fragment4", "fragment5"];
@@ -154,8 +154,8 @@ function paused(word: string, autobahn: string, isApart: boolean): Case {
     rule: BETWEEN_RULE,
     plan: () => {
       const [one = "", two = "", three = "", four = "", five = ""] = PARTS;
-      const first = [text(one, { final: false }), more(two, false), ping("pongme 1!")];
-      const second = [more(three, false), more(four, false), ping("pongme 2!"), more(five, true)];
+      const first = [text(one, { final: false }), more(two, { final: false }), ping("pongme 1!")];
+      const second = [more(three, { final: false }), more(four, { final: false }), ping("pongme 2!"), more(five)];
       const way = isApart ? "apart" : "together";
       const steps: Step[] = [...sendIn(way, ...first), { do: "await", pongs: 1 }, ...sendIn(way, ...second)];
       return plan(
@@ -178,7 +178,7 @@ const others: readonly Case[] = [
     rule: WHOLE_RULE,
     needs: ["echo", "text"],
     plan: () => {
-      const payload = bytesOf("*".repeat(65536));
+      const payload = payloadOf("*".repeat(65536));
       return plan([{ do: "send", frames: fragmentsOf("text", payload, 1300) }], [reply("text", payload)], NORMAL);
     },
   }),
@@ -189,8 +189,8 @@ const others: readonly Case[] = [
     rule: WHOLE_RULE,
     needs: ["echo", "binary"],
     plan: () => {
-      const payload = payloadOf("binary", 200);
-      return plan([send(binary(payload, { final: false }), more("", false), more("", true))], [
+      const payload = filler("binary", 200);
+      return plan([send(binary(payload, { final: false }), more("", { final: false }), more(""))], [
         reply("binary", payload),
       ], NORMAL);
     },
@@ -203,11 +203,11 @@ const others: readonly Case[] = [
     needs: ["echo", "binary"],
     profile: "full",
     plan: () => {
-      const payload = payloadOf("binary", 20);
+      const payload = filler("binary", 20);
       const frames = [
         binary(payload.slice(0, 10), { final: false }),
-        ...Array.from({ length: 1000 }, () => more("", false)),
-        more(payload.slice(10), true),
+        ...Array.from({ length: 1000 }, () => more("", { final: false })),
+        more(payload.slice(10)),
       ];
       return plan([send(...frames)], [reply("binary", payload)], NORMAL, { mayRefuse: true });
     },
@@ -222,7 +222,7 @@ const others: readonly Case[] = [
     plan: () => {
       const replies = Array.from(
         { length: 20 },
-        (_, index) => index % 2 === 0 ? reply("text", `message ${index}`) : reply("binary", payloadOf("binary", index)),
+        (_, index) => index % 2 === 0 ? reply("text", `message ${index}`) : reply("binary", filler("binary", index)),
       );
       const frames = replies.map(({ kind, payload }) => kind === "text" ? text(payload) : binary(payload));
       return plan([send(...frames)], replies, NORMAL);

@@ -7,14 +7,13 @@
 import type { Case } from "../case.ts";
 import {
   binary,
-  bytesOf,
   closeBytes,
   FAILED_1002,
+  filler,
   HELLO,
   hex,
   make,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
@@ -23,7 +22,7 @@ import {
   text,
   type Way,
 } from "./parts.ts";
-import type { MessageKind } from "../../protocol/message.ts";
+import { type MessageKind, payloadOf } from "../../protocol/message.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 
 const LENGTHS = [0, 125, 126, 127, 128, 65535, 65536];
@@ -41,7 +40,7 @@ const lengths = KINDS.flatMap((kind, group) =>
       needs: ["echo", kind],
       profile: bytes === 0 || bytes === 126 || bytes === 65536 ? "quick" : "standard",
       plan: () => {
-        const payload = kind === "text" ? bytesOf("*".repeat(bytes)) : new Uint8Array(bytes).fill(0xfe);
+        const payload = kind === "text" ? payloadOf("*".repeat(bytes)) : new Uint8Array(bytes).fill(0xfe);
         const frame = kind === "text" ? text(payload) : binary(payload);
         return plan([send(frame)], [reply(kind, payload)], NORMAL);
       },
@@ -59,7 +58,7 @@ const pieces = KINDS.flatMap((kind, group) => [
     rule: "TCP is a stream: the boundaries of writes and segments have no meaning.",
     needs: ["echo", kind],
     plan: () => {
-      const payload = payloadOf(kind, 65536);
+      const payload = filler(kind, 65536);
       const frame = kind === "text" ? text(payload) : binary(payload);
       return plan([{ do: "send", frames: [frame], chopBytes: 997 }], [reply(kind, payload)], NORMAL);
     },
@@ -72,7 +71,7 @@ const pieces = KINDS.flatMap((kind, group) => [
       rule: "TCP is a stream: a header may arrive in pieces.",
       needs: ["echo", kind],
       plan: () => {
-        const payload = payloadOf(kind, bytes);
+        const payload = filler(kind, bytes);
         const frame = kind === "text" ? text(payload) : binary(payload);
         const step = { do: "send", frames: [frame], chopBytes: 1, choppedBytes: 14 } as const;
         return plan([step], [reply(kind, payload)], NORMAL);
@@ -241,7 +240,7 @@ const numbers: readonly Case[] = [
   ...([
     ["16-for-5", "5 bytes in 16 bits", text("hello", { isLengthened: true }), "quick"],
     ["64-for-5", "5 bytes in 64 bits", text("hello", { claimedLength: 5n }), "standard"],
-    ["64-for-300", "300 bytes in 64 bits", binary(payloadOf("binary", 300), { isLengthened: true }), "standard"],
+    ["64-for-300", "300 bytes in 64 bits", binary(filler("binary", 300), { isLengthened: true }), "standard"],
     ["16-for-0", "no bytes in 16 bits", text("", { isLengthened: true }), "standard"],
     ["16-for-ping", "a ping of 4 bytes in 16 bits", ping("ping", { isLengthened: true }), "standard"],
   ] as const).map(([word, what, frame, profile]) =>

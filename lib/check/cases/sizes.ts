@@ -7,7 +7,7 @@
 import type { Case, Profile } from "../case.ts";
 import type { Step } from "../../peer/script.ts";
 import type { MessageKind } from "../../protocol/message.ts";
-import { binary, fragmentsOf, make, more, NORMAL, payloadOf, plan, reply, text } from "./parts.ts";
+import { binary, filler, fragmentsOf, make, more, NORMAL, plan, reply, text } from "./parts.ts";
 
 const KIB = 1024;
 const MIB = 1024 ** 2;
@@ -42,7 +42,7 @@ function sizeCase(
     needs: ["echo", kind],
     profile,
     plan: () => {
-      const payload = payloadOf(kind, bytes);
+      const payload = filler(kind, bytes);
       return plan(steps(payload), [reply(kind, payload)], NORMAL, { mayRefuse: true });
     },
   });
@@ -74,7 +74,7 @@ const fragmented: readonly Case[] = KINDS.flatMap((kind, group) =>
       word: `4mib-in-fragments-of-${wordOf(fragment)}`,
       number: `9.${group + 3}.${index + 1}`,
       how: ` in fragments of ${nameOf(fragment)} and an empty one`,
-      steps: (payload) => [{ do: "send", frames: [...fragmentsOf(kind, payload, fragment, false), more("", true)] }],
+      steps: (payload) => [{ do: "send", frames: [...fragmentsOf(kind, payload, fragment, false), more("")] }],
     })
   )
 );
@@ -104,7 +104,7 @@ const many: readonly Case[] = KINDS.flatMap((kind, group) =>
       rule: "An endpoint answers each message once, in order.",
       needs: ["echo", kind],
       plan: () => {
-        const payload = payloadOf(kind, bytes);
+        const payload = filler(kind, bytes);
         const replies = Array.from({ length: COUNT }, () => reply(kind, payload));
         return plan([{ do: "take-turns", frame: frameOf(kind, payload), count: COUNT }], replies, NORMAL);
       },

@@ -9,7 +9,7 @@ import { constants, deflateRawSync } from "node:zlib";
 import type { Case, Plan } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 import { concatBytes } from "../../protocol/message.ts";
-import { binary, make, more, payloadOf, ping, plan, send, text } from "./parts.ts";
+import { binary, filler, make, more, ping, plan, send, text } from "./parts.ts";
 
 /** A stress case, and its number of simultaneous connections. */
 export interface StressCase {
@@ -55,13 +55,13 @@ export const STRESS: readonly StressCase[] = [
     "empty-fragments",
     "Send a message with 1,000,000 empty fragments",
     1,
-    flood(1_000_000, more("", false), text("x", { final: false })),
+    flood(1_000_000, more("", { final: false }), text("x", { final: false })),
   ),
   stress(
     "fragments",
     "Send a message in 1,000,000 fragments of one byte",
     1,
-    flood(1_000_000, more("x", false), text("x", { final: false })),
+    flood(1_000_000, more("x", { final: false }), text("x", { final: false })),
   ),
   stress(
     "slow-heads",
@@ -77,7 +77,7 @@ export const STRESS: readonly StressCase[] = [
     "Open 4 connections that send 32 MiB each and read nothing",
     4,
     () =>
-      plan([{ do: "stop-reading" }, { do: "repeat", frame: binary(payloadOf("binary", MIB)), count: 32 }], [], {
+      plan([{ do: "stop-reading" }, { do: "repeat", frame: binary(filler("binary", MIB)), count: 32 }], [], {
         type: "any",
       }),
   ),

@@ -7,7 +7,8 @@
 import type { Case, Plan, Reply } from "../case.ts";
 import type { ScriptFrame, Step } from "../../peer/script.ts";
 import { KOSME, type SequenceGroup, SEQUENCES } from "./utf8_sequences.ts";
-import { bytesOf, FAILED_1007, fragmentsOf, hex, make, more, NORMAL, plan, reply, send, text } from "./parts.ts";
+import { FAILED_1007, fragmentsOf, hex, make, more, NORMAL, plan, reply, send, text } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 
 const VALID_RULE = "An endpoint accepts text that is UTF-8, and it comes back unchanged.";
 const INVALID_RULE = "An endpoint fails the connection when a text message is not UTF-8.";
@@ -26,7 +27,7 @@ const taken: readonly Case[] = ([
     "6455/5.6/empty-text-in-three",
     "6.1.2",
     "an empty text message in three fragments",
-    () => sent([text("", { final: false }), more("", false), more("", true)], reply("text", "")),
+    () => sent([text("", { final: false }), more("", { final: false }), more("")], reply("text", "")),
   ],
   [
     "6455/5.6/text-in-the-middle",
@@ -34,7 +35,7 @@ const taken: readonly Case[] = ([
     "a text message in three fragments, the first and the last empty",
     () =>
       sent(
-        [text("", { final: false }), more("middle frame payload", false), more("", true)],
+        [text("", { final: false }), more("middle frame payload", { final: false }), more("")],
         reply("text", "middle frame payload"),
       ),
   ],
@@ -46,13 +47,13 @@ const taken: readonly Case[] = ([
   ],
   ["6455/8.1/text-cut-between-characters", "6.2.2", "text in two fragments, cut between characters", () => {
     const [first, second] = [UMLAUTS.slice(0, 11), UMLAUTS.slice(11)];
-    return sent([text(first, { final: false }), more(second, true)], reply("text", UMLAUTS));
+    return sent([text(first, { final: false }), more(second)], reply("text", UMLAUTS));
   }],
   [
     "6455/8.1/text-cut-everywhere",
     "6.2.3",
     "text in fragments of one byte, cut inside characters",
-    () => sent(fragmentsOf("text", bytesOf(UMLAUTS), 1), reply("text", UMLAUTS)),
+    () => sent(fragmentsOf("text", payloadOf(UMLAUTS), 1), reply("text", UMLAUTS)),
   ],
   [
     "6455/8.1/greek-cut-everywhere",
@@ -132,8 +133,8 @@ function failFast(
         ]
         : [
           send(text(BEYOND.slice(0, a), { final: false })),
-          send(more(BEYOND.slice(a, b), false)),
-          send(more(BEYOND.slice(b), true)),
+          send(more(BEYOND.slice(a, b), { final: false })),
+          send(more(BEYOND.slice(b))),
         ];
       if (!first || !second || !third) throw new Error("Three parts are three");
       const steps: Step[] = [first, { do: "settle", ms: CALM_MS }, second, { do: "settle", ms: FAST_MS }, third];
