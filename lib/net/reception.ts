@@ -180,8 +180,7 @@ export class Reception {
     try {
       const complete = this.#reader.push(bytes);
       // A peer that keeps the event loop busy must not delay its own deadline.
-      this.tick(performance.now());
-      if (complete === undefined) return;
+      if (complete === undefined) return this.tick(performance.now());
       const parsed = parseRequest(complete.head, this.#secure !== undefined);
       this.#settle(
         "reason" in parsed ? this.#unreadable("bad-handshake", parsed.reason) : { ...parsed, early: complete.rest },

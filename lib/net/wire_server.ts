@@ -13,6 +13,7 @@ import { plainResponse } from "./plain_response.ts";
 import type { HeadRequest } from "./request.ts";
 import { failed, HEAD_TIMEOUT_MS, type HeadRefusal, type Received, Reception, type Unreadable } from "./reception.ts";
 import { type AcceptedStream, contextOf, SecureConn, type StreamListener } from "./tls.ts";
+import { Standstill } from "./standstill.ts";
 import { Turns, untilEvents } from "./turns.ts";
 import type { Decision, WireConnection, WireHandler } from "./wire_handler.ts";
 
@@ -203,13 +204,18 @@ export class WireServer {
 
   /** Keeps the clock running while anything has a deadline. */
   #watch(timed: Reception | WireConnection): number {
-    this.#clock ??= setInterval(() => {
-      const now = performance.now();
-      for (const each of this.#running) each.tick(now);
-      this.#patience.tick();
-      this.#change?.resolve();
-    }, TICK_MS);
+    if (this.#clock === undefined) {
+      const standstill = new Standstill(performance.now());
+      this.#clock = setInterval(() => this.#tick(standstill), TICK_MS);
+    }
     return this.#running.add(timed);
+  }
+
+  #tick(standstill: Standstill): void {
+    const now = performance.now();
+    if (standstill.isOver(now)) { for (const each of this.#running) each.tick(now); }
+    this.#patience.tick();
+    this.#change?.resolve();
   }
 
   #forget(timed: Reception | WireConnection, place: number): void {

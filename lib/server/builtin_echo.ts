@@ -17,6 +17,7 @@ import { Gatekeeper } from "./gatekeeper.ts";
 import { Members } from "../net/members.ts";
 import { messageOf } from "../protocol/error.ts";
 import { MemoryBudget } from "./budget.ts";
+import { Standstill } from "../net/standstill.ts";
 
 /** Interval of the clock that looks at all deadlines, in milliseconds: a deadline is up to this much late. */
 const TICK_MS = 250;
@@ -70,10 +71,13 @@ export function createEcho(policy: EchoPolicy = {}): Echo {
   /** One clock for all connections, while there are any. */
   function watch(connection: EchoConnection): void {
     connection.place = connections.add(connection);
-    clock ??= setInterval(() => {
-      const now = performance.now();
-      for (const each of connections) each.tick(now);
-    }, TICK_MS);
+    if (clock === undefined) {
+      const standstill = new Standstill(performance.now());
+      clock = setInterval(() => {
+        const now = performance.now();
+        if (standstill.isOver(now)) { for (const each of connections) each.tick(now); }
+      }, TICK_MS);
+    }
     // A connection that the runtime still holds must not keep a finished process alive.
     Deno.unrefTimer(clock);
   }

@@ -32,8 +32,8 @@ export interface GuardLimits {
 }
 
 /**
- * The deadline that has passed: `ping` at half of the idle timeout, `silent` at its end, `late` when opening or closing
- * takes too long.
+ * The deadline that has passed: `ping` at half of the idle timeout, `silent` as long again behind the ping, `late` when
+ * opening or closing takes too long.
  */
 export type Overdue = "ping" | "silent" | "late";
 
@@ -63,7 +63,8 @@ export class Guard {
   #isClosing = false;
   #hasMoved = false;
   #movedAt: number;
-  #isPinged = false;
+  /** Time of the ping in the present silence. */
+  #pingedAt: number | undefined;
   #isSilent = false;
   /** Bytes that the budget knows of. */
   #toldBytes = 0;
@@ -152,16 +153,18 @@ export class Guard {
     if (now >= this.#dueAt) return "late";
     if (this.#hasMoved) {
       this.#hasMoved = false;
-      this.#isPinged = false;
+      this.#pingedAt = undefined;
       this.#movedAt = now;
     }
     const { idleTimeoutMs, pings = true } = this.#limits;
     const silentMs = now - this.#movedAt;
     this.#isSilent = silentMs >= SILENCE_MS;
     if (idleTimeoutMs === 0 || this.#isClosing) return undefined;
-    if (this.#isPinged || !pings) return silentMs >= idleTimeoutMs ? "silent" : undefined;
+    if (!pings) return silentMs >= idleTimeoutMs ? "silent" : undefined;
+    // A late look, as after a stop of the process, must not shorten the time for the answer.
+    if (this.#pingedAt !== undefined) return now - this.#pingedAt >= idleTimeoutMs / 2 ? "silent" : undefined;
     if (silentMs < idleTimeoutMs / 2) return undefined;
-    this.#isPinged = true;
+    this.#pingedAt = now;
     return "ping";
   }
 

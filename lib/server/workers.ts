@@ -208,6 +208,8 @@ class Workers {
       const stopped = within(member.stopped.promise, "end of a worker", { timeoutMs: timeoutMs + LAST_WORDS_MS });
       return await stopped.catch(() => this.#limits.connectionsOf(member.index));
     }));
+    // Those of a worker that hangs.
+    for (const member of this.#members.values()) this.#tellLost(member);
     this.end();
     return unanswered.reduce((sum, peers) => sum + peers, 0);
   }
@@ -320,20 +322,22 @@ class Workers {
     const reason = member.reason || `It has ended with ${code}`;
     member.listening.reject(new Error(reason));
     member.stopped.resolve(lost);
-    if (!this.#isStarted || this.#isEnding) return;
-    this.#countLost(member.counted, lost);
+    if (!this.#isStarted) return;
     this.#tellLost(member);
+    if (this.#isEnding) return;
+    this.#countLost(member.counted, lost);
     const connections = `${lost} ${lost === 1 ? "connection" : "connections"}`;
     this.troubled("worker", `Worker ${member.index + 1} with ${connections}: ${reason}`);
     this.#replace(member);
   }
 
-  /** Connections that ended since the last count are not known: accepted is at least the number of ends. */
+  /** How connections ended since the last count is not known: each that was open then has lost its worker too. */
   #countLost(counted: EchoStats, lost: number): void {
-    const closes = [...counted.closes, { code: 1006, initiator: "none", count: lost } as const];
-    const ended = closes.reduce((sum, { count }) => sum + count, 0);
-    const accepted = Math.max(counted.accepted, ended);
-    this.#former = sumOf([this.#former, { ...counted, connections: 0, accepted, closes }]);
+    const gone = counted.refusals.find(({ cause }) => cause === "gone")?.count ?? 0;
+    const ended = counted.closes.reduce((sum, { count }) => sum + count, gone);
+    const count = Math.max(counted.accepted - ended, lost);
+    const closes = [...counted.closes, { code: 1006, initiator: "none", count } as const];
+    this.#former = sumOf([this.#former, { ...counted, connections: 0, accepted: ended + count, closes }]);
   }
 
   #tellLost({ open }: Member): void {
@@ -342,6 +346,7 @@ class Workers {
       const ms = performance.now() - at;
       this.#options.tell({ type: "closed", id, peer, ...record, detail: WORKER_DIED, messages: 0, bytes: 0, ms });
     }
+    open.clear();
   }
 
   #replace({ index, startedAt }: Member): void {

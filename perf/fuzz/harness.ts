@@ -42,6 +42,8 @@ export interface Target {
   isAlive(): boolean;
   /** Resident memory, in MiB. */
   residentMib(): Promise<number>;
+  /** How many descriptors it has open. */
+  descriptors(): number;
   /** Ends the server; returns the faults of its end: its exit code, or its standard error output. */
   stop(): Promise<string[]>;
 }
@@ -71,6 +73,8 @@ export async function makePair(): Promise<{ args: string[]; caCert: string; remo
 export interface TargetOptions {
   /** The authority of its certificate, as PEM text, if it speaks TLS. */
   readonly caCert?: string;
+  /** More of its environment. */
+  readonly env?: Record<string, string>;
   /** Receives each line of its standard output. */
   readonly onLine?: (line: string) => void;
 }
@@ -80,17 +84,17 @@ export interface TargetOptions {
  *
  * @param name Its name.
  * @param args The arguments of Deno.
- * @param options The authority of its certificate, and a listener for its output.
+ * @param options The authority of its certificate, its environment, and a listener for its output.
  */
 export async function startTarget(
   name: string,
   args: readonly string[],
-  { caCert, onLine = () => {} }: TargetOptions = {},
+  { caCert, env = {}, onLine = () => {} }: TargetOptions = {},
 ): Promise<Target> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
     cwd: ROOT,
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -111,6 +115,7 @@ export async function startTarget(
     caCert,
     isAlive: () => isAlive,
     residentMib: () => readMebibytes(child.pid, "VmRSS"),
+    descriptors: () => [...Deno.readDirSync(`/proc/${child.pid}/fd`)].length,
     async stop() {
       const found: string[] = [];
       if (!isAlive) found.push(`${name} ended by itself`);

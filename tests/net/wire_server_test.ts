@@ -155,3 +155,23 @@ Deno.test("WireServer drops the connection and abandons the request, when serve(
   assertEquals(await within(abandoned.promise, "news", WAIT), "http://127.0.0.1/x");
   await within(socket.untilGone().catch(() => {}), "end", WAIT);
 });
+
+Deno.test("WireServer reads what came in time before it drops, when its process stood still past the deadline", async () => {
+  const server = new WireServer({ hostname: "127.0.0.1", port: 0, headTimeoutMs: 2000 }, {
+    decide: () => new Response("no\n", { status: 403 }),
+    serve: () => {
+      throw new Error("Nobody is let through");
+    },
+  });
+  const socket = await connectRaw(`ws://127.0.0.1:${server.port}/`);
+  const head = requestHead();
+  await socket.write(head.slice(0, 20));
+  // The server has begun to read.
+  while (server.connections === 0) await new Promise((resolve) => setTimeout(resolve));
+  const written = socket.write(head.slice(20));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3000);
+  await written;
+  assertMatch(await within(socket.readHead(), "answer", WAIT), /^HTTP\/1\.1 403 /);
+  socket.close();
+  await server.stop();
+});

@@ -26,8 +26,8 @@ Deno.test("Guard.look() asks for one ping at half of the idle timeout, and says 
   ]);
 });
 
-Deno.test("Guard.look() asks for a ping first, however late it looks", () => {
-  assertEquals(looks(guardOf(), 9000, 9001), ["ping", "silent"]);
+Deno.test("Guard.look() asks for a ping first, and gives half of the idle timeout to answer it, however late it looks", () => {
+  assertEquals(looks(guardOf(), 9000, 9001, 9499, 9500), ["ping", undefined, undefined, "silent"]);
 });
 
 Deno.test("Guard.look() starts again when something has moved, and pings again", () => {

@@ -127,6 +127,53 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name:
+    "serveOverWorkers() counts an end for each accepted connection, when a worker dies before it could tell of the last",
+  ...linuxOnly,
+  async fn() {
+    await using scene = await mortalServer(1);
+    const { server, until } = scene;
+    const ended = await connectMany(server.url, 3);
+    assertEquals((await server.stats()).accepted, 3);
+    for (const socket of ended) {
+      await socket.frame(CLOSE, Uint8Array.of(0x03, 0xe8));
+      await within(socket.readFrame(), "close", WAIT);
+      socket.close();
+    }
+    scene.kill({ index: 0, way: "exit" });
+    await until((events) => events.find(({ type }) => type === "trouble"));
+    const { connections, accepted, closes } = await server.stats();
+    assertEquals([connections, accepted, closes.reduce((sum, { count }) => sum + count, 0)], [0, 3, 3]);
+  },
+});
+
+for (const way of ["exit", "hang"] as const) {
+  Deno.test({
+    name:
+      `serveOverWorkers() tells of the end of each connection, when a worker gets the order to ${way} in a shutdown`,
+    ...linuxOnly,
+    async fn() {
+      await using scene = await mortalServer(2);
+      const { server, events, until } = scene;
+      // Peers that do not answer the close frame.
+      const sockets = await connectMany(server.url, 20);
+      await until((events) => events.filter(({ type }) => type === "opened").length === 20 || undefined);
+      scene.kill({ index: 0, way });
+      assertEquals(await server.shutdown({ timeoutMs: 500 }), 20);
+      assertEquals(endsOf(events), endsOf(events).map(([id]) => [id, 1]));
+      for (const socket of sockets) socket.close();
+    },
+  });
+}
+
+/** Number of ends of each opened connection. */
+function endsOf(events: readonly ServerEvent[]): [id: number, ends: number][] {
+  const opened = events.filter((event) => event.type === "opened");
+  const closed = events.filter((event) => event.type === "closed");
+  return opened.map(({ id }) => [id, closed.filter((each) => each.id === id).length]);
+}
+
 /** A peer of any live worker: pending connections of the dead one are reset. */
 async function connectWhenever(url: string): Promise<RawSocket> {
   const deadline = AbortSignal.timeout(WAIT.timeoutMs);

@@ -1,4 +1,4 @@
-/** A worker that dies on command from a channel: it throws an uncaught error, or fills its heap. */
+/** A worker that dies on command from a channel: it throws an uncaught error, ends, fills its heap, or hangs. */
 
 import { workerData } from "node:worker_threads";
 import { work } from "../../lib/server/workers_thread.ts";
@@ -10,7 +10,7 @@ export const CHANNEL = "mortal workers";
 /** The worker to kill, from 0, and its death. */
 export interface Death {
   readonly index: number;
-  readonly way: "throw" | "fill" | "exit";
+  readonly way: "throw" | "fill" | "exit" | "hang";
 }
 
 if (workerData !== null) {
@@ -18,6 +18,8 @@ if (workerData !== null) {
   new BroadcastChannel(CHANNEL).onmessage = ({ data }: MessageEvent<Death>) => {
     if (data.index !== index) return;
     if (data.way === "exit") Deno.exit(3);
+    // An endless loop, as seen from outside.
+    if (data.way === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     setTimeout(() => {
       if (data.way === "throw") throw new Error("Thrown as told");
       const all: unknown[] = [];
