@@ -7,13 +7,19 @@
 
 import { base64, basicCredentials } from "./authority.ts";
 import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
-import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
+import { bytesOf, type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
 import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
 
 /** The suffix of a key that makes the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** The length of a key: 16 bytes in Base64. */
+const KEY_CHARS = 24;
+
+/** Scratch memory: a key, and the GUID. */
+const KEY_INPUT = bytesOf(" ".repeat(KEY_CHARS) + GUID);
 
 function quoteLine(line: string): string {
   return quote(line, 80);
@@ -69,7 +75,10 @@ export function isKey(text: string): boolean {
  * ```
  */
 export function acceptKeyFor(key: string): string {
-  return base64(sha1(key + GUID));
+  if (key.length !== KEY_CHARS) return base64(sha1(bytesOf(key + GUID)));
+  // Joined strings take as long as a third of the digest.
+  for (let at = 0; at < KEY_CHARS; at++) KEY_INPUT[at] = key.charCodeAt(at);
+  return base64(sha1(KEY_INPUT));
 }
 
 /** The request of a client. */
@@ -218,7 +227,7 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   // An empty field selects nothing, like a missing one.
   const lines = valuesOf(head, "sec-websocket-protocol");
   const isNone = lines.every((value) => value === "");
-  const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map(trimBlanks);
+  const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map((each) => trimBlanks(each));
   problems.push(...protocolProblems(selected, expected.protocols));
   const { agreement } = deflate;
   return { status, protocol: selected[0] ?? "", ...(agreement && { deflate: agreement }), problems };
