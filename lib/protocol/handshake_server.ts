@@ -105,7 +105,8 @@ function fieldProblem(request: RequestView): string | undefined {
 }
 
 function bodyProblem(request: RequestView): string | undefined {
-  const hasBody = request.field("transfer-encoding") !== null || !/^0+$/.test(request.field("content-length") ?? "0");
+  const length = request.field("content-length");
+  const hasBody = request.field("transfer-encoding") !== null || (length !== null && !/^0+$/.test(length));
   return hasBody ? "A request for the upgrade has no body." : undefined;
 }
 

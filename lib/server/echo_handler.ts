@@ -9,6 +9,8 @@ import { canCompress, MessageDeflate } from "../net/zlib.ts";
 import { chooseDeflate, type DeflateAgreement } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
 import type { HeadRequest } from "../net/request.ts";
+import type { ByteStream } from "../net/tls.ts";
+import type { Turns } from "../net/turns.ts";
 import { offeredExtensions } from "../protocol/handshake_server.ts";
 import type { WireHandler } from "../net/wire_handler.ts";
 import { viewOf } from "./handshake_refusal.ts";
@@ -83,7 +85,7 @@ export function echoing(
   const accepts = deflate !== false && canCompress();
   return {
     extensions(request) {
-      if (!accepts) return "";
+      if (!accepts || request.headers.get("sec-websocket-extensions") === null) return "";
       const { windowBits = DEFAULT_DEFLATE_WINDOW_BITS, takeover = true } = deflate;
       const { agreement } = chooseDeflate(offeredExtensions(viewOf(request)) ?? [], { windowBits, takeover });
       if (agreement) agreements.set(request, agreement);
@@ -91,7 +93,7 @@ export function echoing(
     },
     decide: (request, addr, target, version) => handler.decide(request, addr, target, version),
     serve({ stream, request, protocol, addr, turns }) {
-      const agreement = agreements.get(request);
+      const agreement = accepts ? agreements.get(request) : undefined;
       const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
       const shared = agreement && deflate && (codecs.get(agreement.text) ?? codecOptions(agreement, deflate, limits));
       if (agreement && shared) codecs.set(agreement.text, shared);
@@ -124,8 +126,8 @@ function codecOptions(agreement: DeflateAgreement, policy: DeflatePolicy, limits
 class FollowedEcho extends WireEcho {
   readonly #follower: WireFollower;
 
-  constructor(follower: WireFollower, ...args: ConstructorParameters<typeof WireEcho>) {
-    super(...args);
+  constructor(follower: WireFollower, stream: ByteStream, limits: WireLimits, turns: Turns, codec?: MessageDeflate) {
+    super(stream, limits, turns, codec);
     this.#follower = follower;
   }
 
