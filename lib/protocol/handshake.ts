@@ -5,7 +5,7 @@
  * @module
  */
 
-import { base64, basicCredentials } from "./authority.ts";
+import { base64, basicCredentials, writeBase64 } from "./authority.ts";
 import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
 import { bytesOf, type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
@@ -75,10 +75,25 @@ export function isKey(text: string): boolean {
  * ```
  */
 export function acceptKeyFor(key: string): string {
-  if (key.length !== KEY_CHARS) return base64(sha1(bytesOf(key + GUID)));
+  return base64(digestOf(key));
+}
+
+/**
+ * Writes the accept key to memory that is there.
+ *
+ * @param key The key of the request.
+ * @param into Takes the 28 characters of the accept key.
+ * @param at The offset in `into`.
+ */
+export function writeAcceptKey(key: string, into: Uint8Array, at: number): void {
+  writeBase64(digestOf(key), into, at);
+}
+
+function digestOf(key: string): Uint8Array {
+  if (key.length !== KEY_CHARS) return sha1(bytesOf(key + GUID));
   // Joined strings take as long as a third of the digest.
   for (let at = 0; at < KEY_CHARS; at++) KEY_INPUT[at] = key.charCodeAt(at);
-  return base64(sha1(KEY_INPUT));
+  return sha1(KEY_INPUT);
 }
 
 /** The request of a client. */

@@ -6,7 +6,7 @@
  */
 
 import { type Extension, parseExtensions } from "./extension.ts";
-import { acceptKeyFor, isKey } from "./handshake.ts";
+import { acceptKeyFor, isKey, writeAcceptKey } from "./handshake.ts";
 import { encodeHead, trimBlanks } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
@@ -264,8 +264,7 @@ export function writeSwitching(
   const { byteLength } = former.answer;
   const answer = byteLength > into.byteLength ? new Uint8Array(byteLength) : into.subarray(0, byteLength);
   answer.set(former.answer);
-  const acceptKey = acceptKeyFor(key);
-  for (let at = 0; at < acceptKey.length; at++) answer[ACCEPT_KEY_AT + at] = acceptKey.charCodeAt(at);
+  writeAcceptKey(key, answer, ACCEPT_KEY_AT);
   return answer;
 }
 

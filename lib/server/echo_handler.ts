@@ -42,9 +42,10 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
    * @param protocol The subprotocol.
    * @param addr The address of the peer.
    * @param extensions The accepted extensions, as in the answer; empty for none.
+   * @param now The time of the request, in milliseconds as of `performance.now()`.
    * @returns The follower.
    */
-  follow(request: HeadRequest, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
+  follow(request: HeadRequest, protocol: string, addr: Deno.Addr, extensions: string, now: number): WireFollower;
 }
 
 /**
@@ -92,13 +93,13 @@ export function echoing(
       return agreement?.text ?? "";
     },
     decide: (request, addr, target, version) => handler.decide(request, addr, target, version),
-    serve({ stream, request, protocol, addr, turns }) {
+    serve({ stream, request, protocol, addr, now, turns }) {
       const agreement = accepts ? agreements.get(request) : undefined;
-      const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
+      const follower = handler.follow(request, protocol, addr, agreement?.text ?? "", now);
       const shared = agreement && deflate && (codecs.get(agreement.text) ?? codecOptions(agreement, deflate, limits));
       if (agreement && shared) codecs.set(agreement.text, shared);
       const codec = shared && new MessageDeflate(shared);
-      const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
+      const echo = new FollowedEcho(follower, now, stream, limits, turns, codec || undefined);
       try {
         follower.onOpen(echo);
       } catch (error) {
@@ -126,8 +127,15 @@ function codecOptions(agreement: DeflateAgreement, policy: DeflatePolicy, limits
 class FollowedEcho extends WireEcho {
   readonly #follower: WireFollower;
 
-  constructor(follower: WireFollower, stream: ByteStream, limits: WireLimits, turns: Turns, codec?: MessageDeflate) {
-    super(stream, limits, turns, codec);
+  constructor(
+    follower: WireFollower,
+    now: number,
+    stream: ByteStream,
+    limits: WireLimits,
+    turns: Turns,
+    codec?: MessageDeflate,
+  ) {
+    super(stream, limits, turns, codec, now);
     this.#follower = follower;
   }
 

@@ -283,9 +283,9 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
       request.note = new Visit(gate, admission.opened);
       return admission.opened.protocol;
     },
-    follow(request, _protocol, _addr, extensions) {
+    follow(request, _protocol, _addr, extensions, now) {
       if (!(request.note instanceof Visit)) throw new Error("Not admitted");
-      return request.note.upgraded(extensions);
+      return request.note.upgraded(extensions, now);
     },
     onTrouble: (error) => gate.troubled("accept", error),
     abandoned(request) {
@@ -332,8 +332,8 @@ class Visit implements WireFollower {
     this.opened = opened;
   }
 
-  upgraded(extensions: string): this {
-    this.#since = performance.now();
+  upgraded(extensions: string, now: number): this {
+    this.#since = now;
     if (extensions !== "") this.opened = { ...this.opened, extensions };
     return this;
   }
