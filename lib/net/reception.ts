@@ -71,6 +71,8 @@ export interface HeadRefusal {
 export interface Received extends ParsedRequest {
   /** Bytes after the head. */
   readonly early: Uint8Array;
+  /** The time of the last of it, as of `performance.now()`. */
+  readonly now: number;
 }
 
 /** Refusal of bytes that are no request. */
@@ -180,10 +182,13 @@ export class Reception {
     try {
       const complete = this.#reader.push(bytes);
       // A peer that keeps the event loop busy must not delay its own deadline.
-      if (complete === undefined) return this.tick(performance.now());
+      const now = performance.now();
+      if (complete === undefined) return this.tick(now);
       const parsed = parseRequest(complete.head, this.#secure !== undefined);
       this.#settle(
-        "reason" in parsed ? this.#unreadable("bad-handshake", parsed.reason) : { ...parsed, early: complete.rest },
+        "reason" in parsed
+          ? this.#unreadable("bad-handshake", parsed.reason)
+          : { ...parsed, early: complete.rest, now },
       );
     } catch (error) {
       if (!(error instanceof HttpHeadError)) throw error;

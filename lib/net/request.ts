@@ -60,13 +60,7 @@ export class HeadRequest implements RequestLike {
     this.method = method;
     this.#url = url;
     this.#fields = fields;
-    const values = new Map<string, string>();
-    for (const [name, value] of fields) {
-      const key = name.toLowerCase();
-      const former = values.get(key);
-      values.set(key, former === undefined ? value : `${former}, ${value}`);
-    }
-    this.headers = { get: (name) => values.get(name) ?? null };
+    this.headers = new HeadFields(fields);
   }
 
   /** The normalized URL. */
@@ -82,6 +76,26 @@ export class HeadRequest implements RequestLike {
    */
   toRequest(): Request {
     return new Request(this.#url, { method: this.method, headers: this.#fields.map(([...field]) => field) });
+  }
+}
+
+/** Fields by name. For a dozen of them, a `Map` takes twice the time of a list. */
+class HeadFields implements RequestFields {
+  readonly #fields: HttpHead["fields"];
+  readonly #names: string[] = [];
+
+  constructor(fields: HttpHead["fields"]) {
+    this.#fields = fields;
+    for (const [name] of fields) this.#names.push(name.toLowerCase());
+  }
+
+  get(name: string): string | null {
+    let joined: string | null = null;
+    for (let at = this.#names.indexOf(name); at !== -1; at = this.#names.indexOf(name, at + 1)) {
+      const value = this.#fields[at]?.[1] ?? "";
+      joined = joined === null ? value : `${joined}, ${value}`;
+    }
+    return joined;
   }
 }
 

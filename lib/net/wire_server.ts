@@ -358,10 +358,10 @@ export class WireServer {
   }
 
   /** Starts the connection in the place of its reception; throws on failure. */
-  #upgrade(reception: Reception, { request, target, early }: Received, protocol: string, place: number): void {
+  #upgrade(reception: Reception, { request, target, early, now }: Received, protocol: string, place: number): void {
     if (this.#isStopped) throw new Error("Server has stopped");
     const { stream, addr } = reception;
-    const connection = this.#handler.serve({ stream, request, target, protocol, addr, turns: this.#turns });
+    const connection = this.#handler.serve({ stream, request, target, protocol, addr, now, turns: this.#turns });
     // The upgrade was pending during closeAll().
     if (this.#closing) connection.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
     const running = connection.run(early);

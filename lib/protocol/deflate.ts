@@ -242,7 +242,7 @@ function tooSmall(own: "client" | "server"): string {
  */
 export function verifyDeflate(value: string, offered: DeflateParameters | undefined): DeflateVerification {
   if (offered === undefined) {
-    const first = value.split(",").map(trimBlanks).find((element) => element !== "");
+    const first = value.split(",").map((each) => trimBlanks(each)).find((element) => element !== "");
     return first === undefined ? NONE : wrong(`the extension ${quoteShort(first)} was not requested`);
   }
   const extensions = parseExtensions(value);

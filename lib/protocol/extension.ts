@@ -38,7 +38,7 @@ export function parseExtensions(value: string): Extension[] | undefined {
   const extensions: Extension[] = [];
   // A quoted value has no comma or semicolon: it is a token.
   for (const element of value.split(",")) {
-    const [name = "", ...rest] = element.split(";").map(trimBlanks);
+    const [name = "", ...rest] = element.split(";").map((each) => trimBlanks(each));
     if (name === "" && rest.length === 0) continue;
     const parameters = rest.map(parseParameter).filter((parameter) => parameter !== undefined);
     if (!isToken(name) || parameters.length < rest.length) return undefined;

@@ -5,15 +5,21 @@
  * @module
  */
 
-import { base64, basicCredentials } from "./authority.ts";
+import { base64, basicCredentials, writeBase64 } from "./authority.ts";
 import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
-import { type HttpHead, isLine, listOf, parseStatusLine, trimBlanks, valuesOf } from "./http_lines.ts";
+import { bytesOf, type HttpHead, isLine, listOf, parseStatusLine, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
 import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
 
 /** The suffix of a key that makes the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** The length of a key: 16 bytes in Base64. */
+const KEY_CHARS = 24;
+
+/** Scratch memory: a key, and the GUID. */
+const KEY_INPUT = bytesOf(" ".repeat(KEY_CHARS) + GUID);
 
 function quoteLine(line: string): string {
   return quote(line, 80);
@@ -69,7 +75,25 @@ export function isKey(text: string): boolean {
  * ```
  */
 export function acceptKeyFor(key: string): string {
-  return base64(sha1(key + GUID));
+  return base64(digestOf(key));
+}
+
+/**
+ * Writes the accept key to memory that is there.
+ *
+ * @param key The key of the request.
+ * @param into Takes the 28 characters of the accept key.
+ * @param at The offset in `into`.
+ */
+export function writeAcceptKey(key: string, into: Uint8Array, at: number): void {
+  writeBase64(digestOf(key), into, at);
+}
+
+function digestOf(key: string): Uint8Array {
+  if (key.length !== KEY_CHARS) return sha1(bytesOf(key + GUID));
+  // Joined strings take as long as a third of the digest.
+  for (let at = 0; at < KEY_CHARS; at++) KEY_INPUT[at] = key.charCodeAt(at);
+  return sha1(KEY_INPUT);
 }
 
 /** The request of a client. */
@@ -216,7 +240,7 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   // An empty field selects nothing, like a missing one.
   const lines = valuesOf(head, "sec-websocket-protocol");
   const isNone = lines.every((value) => value === "");
-  const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map(trimBlanks);
+  const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map((each) => trimBlanks(each));
   problems.push(...protocolProblems(selected, expected.protocols));
   const { agreement } = deflate;
   return { status, protocol: selected[0] ?? "", ...(agreement && { deflate: agreement }), problems };

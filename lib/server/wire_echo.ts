@@ -102,13 +102,20 @@ export class WireEcho implements Holder {
    * @param limits Its limits.
    * @param turns The queue of its server.
    * @param codec Inflates and compresses, if permessage-deflate was negotiated; freed with the connection.
+   * @param now The time, in milliseconds as of `performance.now()`.
    */
-  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
+  constructor(
+    conn: ByteStream,
+    limits: WireLimits,
+    turns: Turns = new Turns(),
+    codec?: MessageDeflate,
+    now: number = performance.now(),
+  ) {
     const { maxMessageBytes, budget } = limits;
     this.#turns = turns;
     this.#conn = conn;
     this.#byteCost = conn.byteCost ?? 1;
-    this.#guard = new Guard(this, limits, performance.now());
+    this.#guard = new Guard(this, limits, now);
     this.#buffer = new EchoBuffer(budget);
     this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
     this.#codec = codec;
@@ -146,10 +153,10 @@ export class WireEcho implements Holder {
     let tcp: TcpEnd = "local";
     this.#turns.enter();
     try {
-      const former = this.#takeEarly(early);
-      // Otherwise the bytes live as long as the connection.
+      // Usually nothing is early; otherwise the bytes would live as long as the connection.
+      const former = early.byteLength > 0 ? this.#takeEarly(early) : undefined;
       early = NOTHING;
-      await former;
+      if (former) await former;
       while (!this.#isOver) {
         // A large read is work of its own.
         const turn = this.#buffer.room.byteLength > MIN_READ_BYTES && this.#turns.before(this.#pace);
@@ -178,7 +185,9 @@ export class WireEcho implements Holder {
           if (written < echoes.byteLength) await this.#write(echoes.subarray(written));
           this.#step = "read";
         }
-        if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
+        const isThrough = this.#isThrough;
+        if (!this.#buffer.isEmpty || (isThrough && this.#aside)) await this.#flush();
+        else if (isThrough) this.#report("local");
         this.#buffer.fit(count, frames, this.#guard.wasSilent);
         const next = this.#nextTurn();
         if (next) await next;
@@ -335,7 +344,7 @@ export class WireEcho implements Holder {
     this.#guard.release();
     this.#buffer.resize(MIN_READ_BYTES);
     this.#guard.endBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
-    await this.#aside;
+    if (this.#aside) await this.#aside;
     await this.#conn.closeWrite();
     // One read a turn: a peer that keeps sending delays nobody.
     while (await this.#conn.read(this.#buffer.room) !== null) {
