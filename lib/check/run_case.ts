@@ -60,6 +60,8 @@ export interface CaseResult extends Judgement {
   readonly isClient?: boolean;
   /** Whether dialing failed; `false` by default. */
   readonly isUnreachable?: boolean;
+  /** The deadline that passed: that of the case, by a slow server, or that of a silence. `false` by default. */
+  readonly late?: "slow" | "silent" | false;
   /** The recorded connection. `frames` keeps only the first close frame: the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
 }
@@ -127,9 +129,13 @@ function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, ta
   if (skipped !== undefined) return { grade: "skipped", reason: skipped };
   if (player === undefined) return { grade: "pass", reason: "" };
   const { echoes, pattern, skip } = target;
-  const judgement = judge(test, plan, player.seen(), { peer: "server", echoes, pattern, skip });
-  if (!isLate || judgement.grade !== "pass") return judgement;
-  return { grade: "fail", reason: `Case was not through within ${target.caseTimeoutMs / 1000} s` };
+  const seen = player.seen();
+  const judgement = judge(test, plan, seen, { peer: "server", echoes, pattern, skip });
+  if (!isLate) return judgement;
+  const overdue = `Case was not through within ${target.caseTimeoutMs / 1000} s (--case-timeout)`;
+  if (judgement.grade === "pass") return { grade: "fail", reason: overdue };
+  // A server that was not silent until the end is slow: what is missing may still have come.
+  return seen.isLate ? judgement : { ...judgement, reason: `${overdue}: ${judgement.reason}` };
 }
 
 function isDeflated(head: HttpHead | undefined): boolean {
@@ -235,7 +241,7 @@ function resultOf(
   test: Case,
   start: number,
   judgement: Judgement,
-  { request, answer, player }: Progress = {},
+  { request, answer, player, isLate }: Progress = {},
 ): CaseResult {
   const head = answer?.head;
   const seen = player?.seen();
@@ -246,6 +252,7 @@ function resultOf(
     ms: performance.now() - start,
     request: request ?? "",
     answer: lines.join("\r\n"),
+    late: seen?.isLate || (isLate && !seen) ? "silent" : isLate ? "slow" : false,
     seen: seen && { ...seen, frames: seen.frames.filter(({ opcode }) => opcode === OPCODE.close).slice(0, 1) },
   };
 }

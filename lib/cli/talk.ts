@@ -75,8 +75,11 @@ export async function talk(
     keepAlive(connection);
     let echoed: string | undefined;
     // A message is data: unbroken, a terminal copies it whole.
-    const show = (message: Message, direction: Direction) =>
+    const show = (message: Message, direction: Direction) => {
+      // A person judges by what the terminal shows; a script has the exit code.
+      if (output === "nothing" && !isTyped) return;
       colored(out, isTyped ? COLORS[direction] : undefined).print(messageLine(message, direction));
+    };
     const dump = (message: Message) => {
       if (settings.hex && !settings.trace) dumpLines(message).forEach((line) => error.print(line));
     };
@@ -91,7 +94,7 @@ export async function talk(
       const color = screen.out.isColored ? COLORS.out : undefined;
       editing.editor = new LineEditor({
         ...(color !== undefined && { color }),
-        words: Object.keys(TALK_COMMANDS).filter((name) => name !== "//text"),
+        words: Object.keys(TALK_COMMANDS).filter((name) => !name.startsWith("//")),
         echo: (line) => `${color ?? ""}${messageLine(echoed = line, "out")}${color === undefined ? "" : RESET}`,
         onInterrupt: interrupt,
       });

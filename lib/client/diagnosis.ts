@@ -232,5 +232,5 @@ export function hintForLength(transport: TransportName): string {
   const hint = "to accept longer ones use --max-message";
   return transport === "wire"
     ? hint
-    : `${hint}; the built-in WebSocket had taken all of it into memory by then: --transport wire does not`;
+    : `${hint}, from 64 MiB on with --transport wire; the built-in WebSocket had taken all of it into memory by then: --transport wire does not`;
 }

@@ -92,7 +92,11 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
     return { verdict: "no-reply", problem: error.message, hint: isReply ? NO_REPLY_HINT : "" };
   }
   if (error instanceof ProtocolError) {
-    const hint = error.code === "message-too-big" ? hintForLength(transport) : "";
+    const hint = error.code === "message-too-big"
+      ? hintForLength(transport)
+      : error.code === "length-too-large"
+      ? "to accept longer ones use --transport wire, with --max-message"
+      : "";
     return { verdict: "wrong-reply", problem: error.message, hint };
   }
   if (error instanceof PayloadError || error instanceof UsageError) {
@@ -109,6 +113,7 @@ const REPLY = "complete message";
 const NO_REPLY_HINT = "for a server that does not reply use --reply-none, and for a slow one --reply-timeout";
 
 function hintForCode(code: number): string {
+  if (code === 1000) return "the server closed before it replied: for one that need not reply use --reply-none";
   if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
   return CLOSE_CODES.get(code)?.meaning ?? "";
 }

@@ -24,7 +24,7 @@ export const TALK_COMMANDS: Readonly<Record<`/${string}`, { readonly usage: stri
   "/close": { usage: "[CODE [REASON]]", help: "Close with this code (default 1000) and reason, and end" },
   "/binary": { usage: "HEX", help: "Send bytes, given in hexadecimal, as a binary message" },
   "/file": { usage: "[-b] PATH", help: "Send a file as a text message; with -b as a binary one" },
-  "//text": { usage: "", help: "Send /text: a doubled slash makes text of a line that looks like a command" },
+  "//ping": { usage: "", help: "Send /ping as text: only the line of a command needs its slash doubled" },
 };
 
 /** The reader of each command, for the words behind the command. */
