@@ -60,8 +60,8 @@ export interface CaseResult extends Judgement {
   readonly isClient?: boolean;
   /** Whether dialing failed; `false` by default. */
   readonly isUnreachable?: boolean;
-  /** The deadline that passed: that of the case, by a slow server, or that of a silence. `false` by default. */
-  readonly late?: "slow" | "silent" | false;
+  /** How the server missed a deadline of work that it may have been too busy for; `undefined` if it did not. */
+  readonly late?: "slow" | "silent" | undefined;
   /** The recorded connection. `frames` keeps only the first close frame: the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
 }
@@ -107,7 +107,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
     transport?.close();
     onEnd?.();
   }
-  return resultOf(test, start, judged(test, plan, progress, target), progress);
+  return { ...resultOf(test, start, judged(test, plan, progress, target), progress), late: lateness(plan, progress) };
 }
 
 interface Progress {
@@ -136,6 +136,13 @@ function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, ta
   if (judgement.grade === "pass") return { grade: "fail", reason: overdue };
   // A server that was not silent until the end is slow: what is missing may still have come.
   return seen.isLate ? judgement : { ...judgement, reason: `${overdue}: ${judgement.reason}` };
+}
+
+/** A server that only has to fail the connection has no work that could take it so long. */
+function lateness({ end }: Plan, { player, isLate = false }: Progress): "slow" | "silent" | undefined {
+  const isSilent = player ? player.seen().isLate : isLate;
+  if (isSilent) return end.type === "failure" ? undefined : "silent";
+  return isLate ? "slow" : undefined;
 }
 
 function isDeflated(head: HttpHead | undefined): boolean {
@@ -241,7 +248,7 @@ function resultOf(
   test: Case,
   start: number,
   judgement: Judgement,
-  { request, answer, player, isLate }: Progress = {},
+  { request, answer, player }: Progress = {},
 ): CaseResult {
   const head = answer?.head;
   const seen = player?.seen();
@@ -252,7 +259,6 @@ function resultOf(
     ms: performance.now() - start,
     request: request ?? "",
     answer: lines.join("\r\n"),
-    late: seen?.isLate || (isLate && !seen) ? "silent" : isLate ? "slow" : false,
     seen: seen && { ...seen, frames: seen.frames.filter(({ opcode }) => opcode === OPCODE.close).slice(0, 1) },
   };
 }

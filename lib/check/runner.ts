@@ -86,8 +86,8 @@ async function runOne(test: Case, target: CheckTarget): Promise<CaseResult> {
 }
 
 /** Some cases pass by a silence. */
-function isFailedByDeadline({ late = false, grade }: CaseResult): boolean {
-  return late !== false && grade !== "pass" && grade !== "skipped";
+function isFailedByDeadline({ late, grade }: CaseResult): boolean {
+  return late !== undefined && grade !== "pass" && grade !== "skipped";
 }
 
 /**

@@ -8,8 +8,8 @@ import { rawPeer, type RawSocket, TEXT } from "../support/raw_peer.ts";
 const PING = 9;
 const PAYLOAD = new TextEncoder().encode("Hello");
 
-/** Cases of one message and its echo. */
-function casesOf(count: number): Case[] {
+/** Cases of one message and its echo, or of one that fails the connection. */
+function casesOf(count: number, end: "close" | "failure" = "close"): Case[] {
   return Array.from({ length: count }, (_, index) => ({
     id: `6455/5.6/echo-${index}`,
     group: "framing",
@@ -21,8 +21,8 @@ function casesOf(count: number): Case[] {
     profile: "quick",
     plan: () => ({
       steps: [{ do: "send", frames: [{ opcode: TEXT, payload: PAYLOAD }] }],
-      replies: [{ kind: "text", payload: PAYLOAD }],
-      end: { type: "close", codes: [1000] },
+      replies: end === "close" ? [{ kind: "text", payload: PAYLOAD }] : [],
+      end: { type: end, codes: [1000] },
     }),
   }));
 }
@@ -84,14 +84,16 @@ for (
   });
 }
 
-Deno.test("runCases() does not repeat what ran alone", async () => {
+Deno.test("runCases() does not repeat what ran alone, nor a silence where a server fails a connection", async () => {
   let connections = 0;
   await using peer = rawPeer(async (socket) => {
     connections++;
     await socket.upgrade();
-    await stayBusy(socket);
+    await (connections === 1 ? stayBusy(socket) : socket.untilGone());
   });
   const target = { url: new URL(peer.url), caseTimeoutMs: 500, echoes: true };
   await runCases(casesOf(1), target, { jobs: 1 });
   assertEquals(connections, 1);
+  await runCases(casesOf(2, "failure"), { ...target, caseTimeoutMs: 2000 }, { jobs: 2 });
+  assertEquals(connections, 3);
 });
