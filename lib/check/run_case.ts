@@ -60,6 +60,8 @@ export interface CaseResult extends Judgement {
   readonly isClient?: boolean;
   /** Whether dialing failed; `false` by default. */
   readonly isUnreachable?: boolean;
+  /** How the server missed a deadline of work that it may have been too busy for; `undefined` if it did not. */
+  readonly late?: "slow" | "silent" | undefined;
   /** The recorded connection. `frames` keeps only the first close frame: the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
 }
@@ -105,7 +107,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
     transport?.close();
     onEnd?.();
   }
-  return resultOf(test, start, judged(test, plan, progress, target), progress);
+  return { ...resultOf(test, start, judged(test, plan, progress, target), progress), late: lateness(plan, progress) };
 }
 
 interface Progress {
@@ -127,9 +129,20 @@ function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, ta
   if (skipped !== undefined) return { grade: "skipped", reason: skipped };
   if (player === undefined) return { grade: "pass", reason: "" };
   const { echoes, pattern, skip } = target;
-  const judgement = judge(test, plan, player.seen(), { peer: "server", echoes, pattern, skip });
-  if (!isLate || judgement.grade !== "pass") return judgement;
-  return { grade: "fail", reason: `Case did not finish within ${target.caseTimeoutMs / 1000} s` };
+  const seen = player.seen();
+  const judgement = judge(test, plan, seen, { peer: "server", echoes, pattern, skip });
+  if (!isLate) return judgement;
+  const overdue = `Case did not finish within ${target.caseTimeoutMs / 1000} s (--case-timeout)`;
+  if (judgement.grade === "pass") return { grade: "fail", reason: overdue };
+  // A server that was not silent until the end is slow: what is missing may still have come.
+  return seen.isLate ? judgement : { ...judgement, reason: `${overdue}: ${judgement.reason}` };
+}
+
+/** A server that only has to fail the connection has no work that could take it so long. */
+function lateness({ end }: Plan, { player, isLate = false }: Progress): "slow" | "silent" | undefined {
+  const isSilent = player ? player.seen().isLate : isLate;
+  if (isSilent) return end.type === "failure" ? undefined : "silent";
+  return isLate ? "slow" : undefined;
 }
 
 function isDeflated(head: HttpHead | undefined): boolean {

@@ -73,8 +73,11 @@ export async function talk(
     keepAlive(connection);
     let echoed: string | undefined;
     // A message is data: unbroken, a terminal copies it whole.
-    const show = (message: Message, direction: Direction) =>
+    const show = (message: Message, direction: Direction) => {
+      // A person judges by what the terminal shows; a script has the exit code.
+      if (output === "nothing" && !isTyped) return;
       colored(out, isTyped ? COLORS[direction] : undefined).print(messageLine(message, direction));
+    };
     const dump = (message: Message) => {
       if (settings.hex && !settings.trace) dumpLines(message).forEach((line) => error.print(line));
     };
@@ -136,7 +139,7 @@ async function editorOf(
   const { LineEditor } = await import("./line_editor.ts");
   return new LineEditor({
     ...(isColored && { color: COLORS.out }),
-    words: Object.keys(TALK_COMMANDS).filter((name) => name !== "//text"),
+    words: Object.keys(TALK_COMMANDS).filter((name) => !name.startsWith("//")),
     echo(line) {
       onEcho(line);
       return isColored ? `${COLORS.out}${messageLine(line, "out")}${RESET}` : messageLine(line, "out");

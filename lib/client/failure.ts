@@ -91,7 +91,11 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
     return { verdict: "no-reply", problem: error.message, hint: isReply ? NO_REPLY_HINT : "" };
   }
   if (error instanceof ProtocolError) {
-    const hint = error.code === "message-too-big" ? hintForLength(transport) : "";
+    const hint = error.code === "message-too-big"
+      ? hintForLength(transport)
+      : error.code === "length-too-large"
+      ? "to accept longer ones use --transport wire, with --max-message"
+      : "";
     return { verdict: "wrong-reply", problem: error.message, hint };
   }
   if (error instanceof PayloadError || error instanceof UsageError) {
@@ -108,6 +112,7 @@ const REPLY = "complete message";
 const NO_REPLY_HINT = "use --reply-none for a server that does not reply, --reply-timeout for a slow one";
 
 function hintForCode(code: number): string {
+  if (code === 1000) return "the server closed before it replied: use --reply-none for a server that need not reply";
   if (code === 1009) return "the server accepts only shorter messages: send less, or use --split";
   return CLOSE_CODES.get(code)?.meaning ?? "";
 }

@@ -58,6 +58,7 @@ export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
       : hintForStatus(status, refusal, attempt),
     refusal && reason !== "tls-server" ? hintForRest(refusal) : "",
     mayBePlainToTls(error, attempt) ? "if this port is for TLS, try wss:// instead of ws://" : "",
+    mayBeTlsToPlain(error, attempt) ? "if this port is not for TLS, try ws:// instead of wss://" : "",
     status !== undefined && refusal === undefined && attempt.transport === "builtin" && reason === "other"
       ? "--transport wire shows the whole answer"
       : "",
@@ -96,6 +97,11 @@ export function problemOfOpening({ message, stage, reason }: OpenError, { proxy 
 /** Whether we may have sent plain HTTP to a TLS port, if the failure itself does not say so. */
 function mayBePlainToTls({ failure, status, refusal }: OpenError, { isSecure = false }: OpenAttempt): boolean {
   return !isSecure && (failure === "connection-lost" || (status === 400 && refusal === undefined));
+}
+
+/** Whether we may have sent TLS to a port of plain HTTP, where a server waits for the end of a line. */
+function mayBeTlsToPlain({ reason, stage }: OpenError, { isSecure = false }: OpenAttempt): boolean {
+  return isSecure && reason === "silent" && stage === "connect";
 }
 
 const UNKNOWN_PROXY_HINT =

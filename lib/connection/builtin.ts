@@ -230,7 +230,11 @@ class BuiltinConnection implements Connection {
   #onClose({ code, reason }: CloseEvent): void {
     // The runtime reports every abnormal end with code 0, also a failed handshake.
     this.#open.reject(NOT_OPENED);
-    if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, endWordsOf(this.#error)));
+    if (code === 0 && this.#error === LONG_FRAME_WORDS) {
+      // The runtime's limit, and no breach by the peer.
+      this.#inbox.fail(new ProtocolError("length-too-large", LONG_FRAME_TEXT));
+      this.#settle(this.#recordOf("no-close-frame", null, LONG_FRAME_TEXT));
+    } else if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, endWordsOf(this.#error)));
     else if (code === 1005 && this.#sent) this.#settle(this.#recordOf("not-known", null, ""));
     // The runtime accepts a control frame of more than 125 bytes (RFC 6455 section 5.5).
     else if (exceeds(reason, MAX_CLOSE_REASON_BYTES)) {
@@ -305,6 +309,10 @@ function endOf(error: string): CloseEnd {
 
 /** The end came before the opening; `opened()` finds the cause. */
 const NOT_OPENED = new Error("Not opened");
+
+/** The runtime's words for a data frame over its limit, and ours. */
+const LONG_FRAME_WORDS = "Frame too large";
+const LONG_FRAME_TEXT = `Frame is longer than ${MAX_BUILTIN_FRAME_BYTES} bytes, the limit of the built-in WebSocket`;
 
 /** The same text as over wire. */
 const LONG_CONTROL_TEXT = "Control frame is longer than 125 bytes";

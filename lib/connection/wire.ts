@@ -26,7 +26,7 @@ import { BreachFinder } from "./breach.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import { closeQuietly, dial, refusedByTls } from "../net/dial.ts";
-import { destinationOf, endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
+import { destinationOf, endWordsOf, isEndWithoutNotice, placeOf, unfinishedText } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { deflateInSlices, MAX_WHOLE_BYTES, SendOrder } from "./long_message.ts";
 import { routeTo } from "../net/proxy.ts";
@@ -84,10 +84,9 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     if (latest) closeQuietly(latest);
     dialing.then(closeQuietly, () => {});
     if (!(error instanceof TimeoutError)) throw error;
-    const { proxy } = destination;
-    const message = `No connection${placeOf(destination)} within ${timeoutMs / 1000} s`;
+    const message = `${unfinishedText(destination, latest !== undefined)} within ${timeoutMs / 1000} s`;
     // A connection to a proxy waits for its tunnel, or for TLS through it.
-    throw new OpenError("no-connection", message, { reason: proxy && latest ? "proxy" : "silent" });
+    throw new OpenError("no-connection", message, { reason: destination.proxy && latest ? "proxy" : "silent" });
   }
   try {
     onConnected();

@@ -66,6 +66,30 @@ export function placeOf({ url, proxy, unixPath }: Destination): string {
 }
 
 /**
+ * Describes a connection that was not ready in time.
+ *
+ * @param destination Destination of the connection.
+ * @param isConnected Whether TCP was connected: without a proxy, the answer to TLS is missing then.
+ * @returns Words to precede "within 10 s".
+ *
+ * @example
+ * ```ts
+ * import { unfinishedText } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const url = new URL("wss://host/");
+ * assertEquals(unfinishedText({ url }, true), "Connected to host:443, but no answer to the TLS handshake");
+ * assertEquals(unfinishedText({ url }, false), "No connection to host:443");
+ * ```
+ */
+export function unfinishedText(destination: Destination, isConnected: boolean): string {
+  const isTls = isConnected && destination.proxy === undefined;
+  return isTls
+    ? `Connected${placeOf(destination)}, but no answer to the TLS handshake`
+    : `No connection${placeOf(destination)}`;
+}
+
+/**
  * Makes the error for a failed connection.
  *
  * @param words The runtime's words.

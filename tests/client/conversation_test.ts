@@ -107,6 +107,15 @@ Deno.test("client -i says that a message is too long", async () => {
   assertStringIncludes(stderr, "wrong-reply (exit 6): Message is longer than the limit of 4 bytes");
 });
 
+Deno.test("client -i -q prints nothing of a script: the exit code says it", async () => {
+  const server = serveEcho({ port: 0 });
+  const right = await client(["-i", "-q", server.url], "one\n/binary ff\n");
+  const wrong = await client(["-i", "-q", "--reply", "two", server.url], "one\n");
+  await server.shutdown();
+  assertEquals([right.code, right.stdout, right.stderr], [0, "", ""]);
+  assertEquals([wrong.code, wrong.stdout, wrong.stderr], [6, "", ""]);
+});
+
 Deno.test("client -i does not show a password", async () => {
   const server = serveEcho({ port: 0 });
   const { stderr } = await client(["-i", server.url.replace("ws://", "ws://user:secret@")]);

@@ -204,6 +204,30 @@ const CASES: readonly Case[] = [
     verdict: "wrong-reply",
     problem: /longer than the limit of 11 bytes/,
   },
+  {
+    does: "announces a frame of 128 MiB, which is legal",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.write(Uint8Array.of(0x82, 127, 0, 0, 0, 0, 8, 0, 0, 0));
+      await socket.untilGone();
+    },
+    verdict: "wrong-reply",
+    problem: /longer than (the limit of )?67108863 bytes/,
+    hint: /--max-message/,
+  },
+  {
+    does: "closes with 1000 instead of a reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.closeFrame(1000);
+      await socket.readFrame();
+    },
+    verdict: "connection-lost",
+    problem: /closed with 1000/,
+    hint: /before it replied.*--reply-none/,
+  },
 
   // Connection lost.
   {

@@ -263,3 +263,14 @@ testBoth(
     assertEquals([verdict, close.tcp], ["proven", transport === "wire" ? "peer" : "not-known"], outcome.stderr);
   },
 );
+
+testBoth("client says that TLS may be the mistake at a port that does not answer to it", async (transport) => {
+  await using peer = rawPeer(untilGone);
+  const url = peer.url.replace("ws:", "wss:");
+  const report = reportOf(await client(["--json", "--transport", transport, "--connect-timeout", "1", url]));
+  assertEquals([report.verdict, report.exitCode], ["no-connection", 3]);
+  assertMatch(report.hint, /if this port is not for TLS, try ws:\/\/ instead of wss:\/\//);
+  if (transport === "wire") {
+    assertMatch(report.problem, /^Connected to .*, but no answer to the TLS handshake within 1 s$/);
+  }
+});
