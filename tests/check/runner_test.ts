@@ -60,7 +60,7 @@ for (
     [
       "is slow",
       stayBusy,
-      "Case was not through within 1 s (--case-timeout): Server did not answer the message of 5 bytes; it kept the connection",
+      "Case did not finish within 1 s (--case-timeout): Server did not answer the message of 5 bytes; it kept the connection",
     ],
     [
       "is silent",

@@ -65,7 +65,7 @@ for (const transport of ["builtin", "wire"] as const) {
       return [verdict, received.messages, ...details];
     };
     assertEquals(await detailsOf([]), ["proven", 1, 'text, 4 bytes: "news"', "not judged"]);
-    const judged = ["proven", 2, 'text, 4 bytes: "news"', "where any will do; 1 more, not judged"];
+    const judged = ["proven", 2, 'text, 4 bytes: "news"', "not compared; 1 more, not judged"];
     assertEquals(await detailsOf(["any news?"]), judged);
   });
 
