@@ -363,7 +363,7 @@ export class FrameDecoder {
     const isMisplaced = this.#allowsCompressed && (first & 0x70) === RSV1 << 4;
     throw new ProtocolError(
       "reserved-bits",
-      isMisplaced ? "RSV1 is set on a frame that begins no message" : "Frame has a reserved bit set",
+      isMisplaced ? "RSV1 is set on a frame that does not begin a message" : "Frame has a reserved bit set",
     );
   }
 }
