@@ -109,7 +109,7 @@ class Inflater {
  *
  * const reply = (text: string) => ({ kind: "text" as const, payload: new TextEncoder().encode(text) });
  * const [a, b] = [reply("Hello"), reply("Hallo")] as const;
- * assertEquals(differenceBetween(a, b), 'text of 5 bytes that differs from byte 1 on: "allo" instead of "ello"');
+ * assertEquals(differenceBetween(a, b), 'text of 5 bytes that differs at byte 1: "allo" instead of "ello"');
  * assertEquals(differenceBetween(a, b, /^H/), undefined);
  * ```
  */
@@ -129,7 +129,7 @@ export function differenceBetween(wanted: Reply, got: Reply, pattern?: RegExp): 
   ) {
     return `${shown} instead of ${wanted.payload.byteLength}`;
   }
-  return `${shown} that differs from byte ${at} on: ${excerpt(got, at)} instead of ${excerpt(wanted, at)}`;
+  return `${shown} that differs at byte ${at}: ${excerpt(got, at)} instead of ${excerpt(wanted, at)}`;
 }
 
 const EXCERPT_BYTES = 12;

@@ -188,7 +188,7 @@ function causeOf(
   if (offset === length && length < expectedLength) {
     if (length === 0) return "the reply is empty";
     if (isPowerOfTwo(length) && length >= 64) {
-      return `cut at ${length} bytes, a power of two, as a full buffer of the server does`;
+      return `cut at ${length} bytes, a power of two: probably a full buffer in the server`;
     }
     if (isLineEnd(expectedBytes.subarray(length))) return "the server removed the line end of the message";
     return "the reply is cut off";

@@ -68,10 +68,10 @@ export function createClient(
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(
-        `Cannot use the unix socket without permission to read and write: use "deno task -q client:unix"`,
+        `Cannot use the Unix socket without permission to read and write: use "deno task -q client:unix"`,
       );
     }
-    throw new OptionError("Cannot use the TLS, proxy or unix socket options", { cause: error });
+    throw new OptionError("Cannot use the TLS, proxy or Unix socket options", { cause: error });
   }
 }
 

@@ -109,7 +109,7 @@ function labPage(url: string, board: Scoreboard, path: string, problem: string):
     "</section>",
     ...[...groups].flatMap(([group, steps]) => [
       `<h2>${text(GROUP_TITLES[group])}</h2>`,
-      "<table><thead><tr><th>Step</th><th>The effect</th><th>Add it to your path</th></tr></thead><tbody>",
+      "<table><thead><tr><th>Step</th><th>Effect</th><th>Add it to your path</th></tr></thead><tbody>",
       ...steps.map((step) => rowOf(step, url, path)),
       "</tbody></table>",
     ]),

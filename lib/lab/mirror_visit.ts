@@ -134,7 +134,7 @@ export class MirrorVisit implements WireConnection, Holder {
 
   shed(): boolean {
     this.#bytes = 0;
-    this.destroy("Connections hold more than the lab has");
+    this.destroy("Connections hold more than the lab's budget");
     return true;
   }
 

@@ -51,9 +51,9 @@ export async function dial(
   const { proxy } = routeTo(url, options, "wire");
   const isSecure = url.protocol === "wss:";
   if (clientCertificate && isSecure && (proxy !== undefined || unixPath !== undefined)) {
-    throw new OptionError("Cannot present a client certificate through a proxy or a unix socket over wire");
+    throw new OptionError("Cannot present a client certificate through a proxy or a Unix socket over wire");
   }
-  if (unixPath !== undefined && isSecure) throw new OptionError("Cannot use TLS over a unix socket over wire");
+  if (unixPath !== undefined && isSecure) throw new OptionError("Cannot use TLS over a Unix socket over wire");
   assertCertificates(options);
   const target = targetOf(url);
   try {

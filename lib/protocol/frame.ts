@@ -360,7 +360,7 @@ export class FrameDecoder {
     if (isCompressed && (opcode === OPCODE.text || opcode === OPCODE.binary)) return;
     throw new ProtocolError(
       "reserved-bits",
-      isCompressed ? "RSV1 is set on a frame that begins no message" : "Frame has a reserved bit set",
+      isCompressed ? "RSV1 is set on a frame that does not begin a message" : "Frame has a reserved bit set",
     );
   }
 }

@@ -175,13 +175,13 @@ const CAUSES: readonly { what: string; sent: Message; reply: Message; cause: str
     what: "64 of 100 bytes came back",
     sent: "a".repeat(100),
     reply: "a".repeat(64),
-    cause: "cut at 64 bytes, a power of two, as a full buffer of the server does",
+    cause: "cut at 64 bytes, a power of two: probably a full buffer in the server",
   },
   {
     what: "65536 of 70000 bytes came back",
     sent: new Uint8Array(70_000),
     reply: new Uint8Array(65_536),
-    cause: "cut at 65536 bytes, a power of two, as a full buffer of the server does",
+    cause: "cut at 65536 bytes, a power of two: probably a full buffer in the server",
   },
   { what: "a line feed is missing", sent: "a\n", reply: "a", cause: "the server removed the line end of the message" },
   {

@@ -195,7 +195,7 @@ const FRAMES: [name: string, script: (socket: RawSocket) => Promise<void>, exit:
     7,
     /ends inside a block/,
   ],
-  ["RSV1 on a ping", (socket) => socket.frame(9, "", 0xc0), 7, /RSV1 is set on a frame that begins no message/],
+  ["RSV1 on a ping", (socket) => socket.frame(9, "", 0xc0), 7, /RSV1 is set on a frame that does not begin a message/],
   ["RSV2", (socket) => socket.frame(TEXT, "", 0xa0), 7, /reserved bit/],
   [
     "a plain message",

@@ -171,13 +171,13 @@ const COMPRESSION_ROWS: readonly Row[] = [
   {
     path: "/deflate/rsv1-continuation",
     wireArgs: DEFLATE,
-    wire: lost(/broke the protocol \(RSV1 is set on a frame that begins no message\)/),
+    wire: lost(/broke the protocol \(RSV1 is set on a frame that does not begin a message\)/),
     builtin: RESERVED,
   },
   {
     path: "/deflate/rsv1-control",
     wireArgs: DEFLATE,
-    wire: lost(/broke the protocol \(RSV1 is set on a frame that begins no message\)/),
+    wire: lost(/broke the protocol \(RSV1 is set on a frame that does not begin a message\)/),
     builtin: RESERVED,
   },
 ];

@@ -42,7 +42,7 @@ testPage("the connections of the page in Chromium", {
     async run(tab) {
       await tab.fill("Path and query", "/bye");
       await tab.click("button", "Connect");
-      await tab.untilText("#state", String.raw`4321 (private use), reason "see \"you\"": sent by the server.`);
+      await tab.untilText("#state", String.raw`4321 (private use), reason "see \"you\"": from the server.`);
       assertMatch(await tab.text("#end-facts"), /Who began\s+The server\s/);
     },
   },
@@ -60,7 +60,7 @@ testPage("the connections of the page in Chromium", {
       await tab.fill("Path and query", "/empty");
       await tab.connect();
       await tab.click("button", "Send");
-      await tab.untilText("#state", "1005 (no status received): sent by the server.");
+      await tab.untilText("#state", "1005 (no status received): from the server.");
       assertMatch(await tab.text("#end-facts"), /Not echoed\s+1 of the messages sent/);
       assertEquals((await tab.rows())[1], "→sent text, 11 bytes no echo came Hello world");
     },

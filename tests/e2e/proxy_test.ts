@@ -1,4 +1,4 @@
-/** The client through a proxy, and over a unix socket. */
+/** The client through a proxy, and over a Unix socket. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createEcho } from "../../lib/server/builtin_echo.ts";

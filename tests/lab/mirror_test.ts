@@ -213,7 +213,7 @@ Deno.test("the lab counts empty frames as memory of the connections, and ends th
   await ended.promise;
   for (const socket of sockets) socket.close();
   const [report] = await lab.reports();
-  const shed = report?.results.filter(({ reason }) => reason === "Connections hold more than the lab has");
+  const shed = report?.results.filter(({ reason }) => reason === "Connections hold more than the lab's budget");
   assert(shed && shed.length > 0);
 });
 

@@ -62,7 +62,7 @@ wsproof_connections 2
 # HELP wsproof_connections_accepted_total Accepted connections.
 # TYPE wsproof_connections_accepted_total counter
 wsproof_connections_accepted_total 12
-# HELP wsproof_messages_total Messages that were echoed.
+# HELP wsproof_messages_total Echoed messages.
 # TYPE wsproof_messages_total counter
 wsproof_messages_total 345
 # HELP wsproof_message_bytes_total Payload bytes of echoed messages.

@@ -227,7 +227,7 @@ const WRONG: Wrong[] = [
       await socket.write(frame(OPCODE.continuation, "", { reserved: RSV1 }));
     },
     code: 1002,
-    reason: "RSV1 is set on a frame that begins no message",
+    reason: "RSV1 is set on a frame that does not begin a message",
   },
   {
     name: "RSV1 on a ping",

@@ -43,7 +43,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["URL", '"ftp://127.0.0.1:PORT/"', 'try "ws://127.0.0.1:PORT/"'],
   },
   {
-    did: "the URL of a page, which is taken as ws://",
+    did: "the URL of a page, which counts as ws://",
     words: ["http://127.0.0.1:PORT/"],
     beside: "echo",
     exit: 0,
@@ -186,7 +186,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["Wrong reply", "welcome", "--reply-any"],
   },
   {
-    did: "a message that is longer than the server takes",
+    did: "a message that is longer than the server accepts",
     words: ["--size", "2KiB", "ws://127.0.0.1:PORT/"],
     beside: "small",
     exit: 7,
@@ -243,7 +243,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["net access", "127.0.0.1:PORT", "--allow-net"],
   },
   {
-    did: "a server at a port that is taken",
+    did: "a server on a port in use",
     words: ["serve", "--port", "PORT"],
     beside: "echo",
     exit: 1,
@@ -256,7 +256,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["--cert", "--key", "give both"],
   },
   {
-    did: "a step of the lab that is misspelt",
+    did: "a misspelt step of the lab",
     words: ["ws://127.0.0.1:PORT/corupt"],
     beside: "lab",
     exit: 4,

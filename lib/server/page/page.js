@@ -129,7 +129,7 @@ function showEnd({ asked, waiting }, { code, reason, wasClean }) {
   const { name, meaning, source } = explainCode(code);
   const isConfirmed = wasClean && asked?.code === code;
   const said = reason === "" ? "" : `, reason ${quote(reason)}`;
-  const by = isConfirmed ? "confirmed by the server" : wasClean ? "sent by the server" : "without a close frame";
+  const by = isConfirmed ? "confirmed by the server" : wasClean ? "from the server" : "without a close frame";
   showState(wasClean ? "closed" : "failed", "Closed", `${code} (${name})${said}: ${by}.`);
   addEvent("closed", `closed: ${code} (${name})${said}`, wasClean ? "" : "bad");
   const began = asked
