@@ -34,7 +34,7 @@ for (
     ["corrupt", /answered with text of 13 bytes that differs at byte 12/],
     ["truncate/3", /answered with text of 3 bytes instead of 13/],
     ["extend/3", /answered with text of 16 bytes instead of 13/],
-    ["duplicate", /sent a message too many, of 13 bytes/],
+    ["duplicate", /sent an extra message of 13 bytes/],
     ["swap-kind", /answered with binary of 13 bytes instead of text/],
     ["greet/hello", /answered with text of 5 bytes instead of 13|differs at byte 0/],
     ["answer-close/1001", /closed with 1001 \(going away\) instead of 1000/],

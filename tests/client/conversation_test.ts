@@ -57,7 +57,7 @@ Deno.test("client -i shows the peer's close with code and reason, and exits with
   assertEquals(stderr.match(/Peer closed with 1001 \(going away\), reason "restart"/g)?.length, 1);
   assertMatch(
     stderr,
-    /connection-lost \(exit 7\): Peer closed .*, after 1 reply to \d lines?\n {2}A server goes down/,
+    /connection-lost \(exit 7\): Peer closed .*, after 1 reply to \d lines?\n {2}The server is shutting down/,
   );
 });
 
