@@ -269,7 +269,7 @@ Deno.test("client prints nothing with --quiet, and the exit code is the same", a
   assertEquals(await client(["-q", peer.url]), { code: 6, stdout: "", stderr: "" });
 });
 
-Deno.test("client starts a server of its own, or uses the one on the usual port, without a URL", async () => {
+Deno.test("client starts its own server, or uses the one on the usual port, without a URL", async () => {
   const outcome = await client(["--json"]);
   assertEquals(outcome.code, 0, outcome.stderr);
   assertMatch(reportOf(outcome).url, /^ws:\/\/127\.0\.0\.1:\d+\/$/);

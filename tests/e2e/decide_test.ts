@@ -251,7 +251,7 @@ Deno.test("the choice counts for one run and says why, when it cannot be written
   assertEquals(await checkout.remembered(), undefined);
 });
 
-Deno.test("the task client takes the stand-ins and says so each time, when nothing listens", async () => {
+Deno.test("the task client uses the stand-ins and says so each time, when nothing listens", async () => {
   await using checkout = await Checkout.make();
   for (let run = 0; run < 2; run++) {
     const { code, stdout, stderr } = await checkout.task(NOWHERE, "client", "-q", "a b");
@@ -261,7 +261,7 @@ Deno.test("the task client takes the stand-ins and says so each time, when nothi
   }
 });
 
-Deno.test("the task client takes the packages of JSR and says nothing, when they match deno.lock", async () => {
+Deno.test("the task client uses the packages of JSR and says nothing, when they match deno.lock", async () => {
   await using checkout = await Checkout.make();
   await using registry = serveRegistry(PAGES);
   await checkout.task(registry.url, "std:flags");

@@ -102,7 +102,7 @@ for (const option of [["--deflate"], ["--deflate-params", "client_max_window_bit
 
 const PARAMETERS: [text: string, problem: string][] = [
   ["x", 'the parameter "x" is not known'],
-  ["client_max_window_bits=8", "zlib compresses with client_max_window_bits=9 at least"],
+  ["client_max_window_bits=8", "zlib needs client_max_window_bits=9 or more"],
   ["server_max_window_bits=16", 'the parameter server_max_window_bits has "16", which is not 8 to 15'],
   ["a, permessage-deflate", "give parameters separated by semicolons"],
 ];

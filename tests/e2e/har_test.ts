@@ -122,7 +122,7 @@ Deno.test("HarRecorder leaves messages out above 64 MiB, and says how many", () 
   for (let sent = 0; sent < 4; sent++) recorder.onMessage(message, "out");
   const [entry] = JSON.parse(recorder.toJson({})).log.entries;
   assertEquals(entry._webSocketMessages.length, 2);
-  assertStringIncludes(entry.comment, "2 messages are left out, as the file holds 67108864 bytes");
+  assertStringIncludes(entry.comment, "2 messages are left out: the file holds at most 67108864 bytes");
 });
 
 Deno.test({

@@ -46,7 +46,7 @@ testPage("the connections of the page in Chromium", {
       assertMatch(await tab.text("#end-facts"), /Who began\s+The server\s/);
     },
   },
-  "it says that the connection was lost when there was no close frame that is valid": {
+  "it says that the connection was lost when there was no valid close frame": {
     logs: /illegal.*failed/,
     async run(tab) {
       await tab.fill("Path and query", "/illegal");
@@ -65,7 +65,7 @@ testPage("the connections of the page in Chromium", {
       assertEquals((await tab.rows())[1], "→sent text, 11 bytes no echo came Hello world");
     },
   },
-  "it says what can be known of a refusal, and can connect again": {
+  "it says what a page can know of a refusal, and can connect again": {
     logs: /refused.*403/,
     async run(tab) {
       await tab.fill("Path and query", "/refused");

@@ -5,7 +5,7 @@ import { type Answer, within } from "../support/browser.ts";
 import { shell, testPage } from "../support/page_server.ts";
 
 testPage("the form of the page in Chromium", {
-  "it refuses fields that cannot be used, marks and focuses them, and says what would do": {
+  "it refuses unusable fields, marks and focuses them, and says what to enter": {
     options: { maxMessageBytes: 12 },
     async run(tab) {
       await tab.click("button", "Send");
@@ -74,7 +74,7 @@ testPage("the form of the page in Chromium", {
       assertStringIncludes(await tab.text("#command"), " -p chat -p superchat ws://");
     },
   },
-  "it offers the token behind another subprotocol, and shows it nowhere": {
+  "it offers the token after another subprotocol, and shows it nowhere": {
     options: { needsToken: true },
     async run(tab, host) {
       const token = "sécret?>~ÿ";
@@ -98,7 +98,7 @@ testPage("the form of the page in Chromium", {
       assertEquals((await shell(command, { env: { WSPROOF_TOKEN: "abc" } })).protocol, "chat");
     },
   },
-  "it wants a subprotocol beside the token, as the browser would drop the connection": {
+  "it requires a subprotocol beside the token, as the browser would drop the connection": {
     options: { needsToken: true, protocols: ["chat"] },
     async run(tab) {
       await tab.fill("Token", "abc");

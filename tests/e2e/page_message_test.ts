@@ -79,7 +79,7 @@ testPage("the messages of the page in Chromium", {
       assertEquals(await tab.evaluate("document.querySelectorAll('#log li, #plot .bar').length"), 0);
     },
   },
-  "it says that the reply is not what was sent": {
+  "it says that the reply differs from the message": {
     async run(tab) {
       await tab.fill("Path and query", "/wrong");
       await tab.connect();
@@ -122,7 +122,7 @@ testPage("the messages of the page in Chromium", {
       assertMatch(await tab.text("#log-empty"), /^None yet\./);
     },
   },
-  "it shows text as it is, and JSON in lines when asked": {
+  "it shows text unchanged, and JSON in lines on demand": {
     async run(tab) {
       await tab.connect();
       await tab.fill("Message", '{"a":["x\u202e"],"b":"\\n"}');

@@ -30,7 +30,7 @@ const untilGone: Script = (socket) => socket.untilGone();
 /** The server's certificate, the files of --ca, and the expected report. */
 const CERTIFICATES: readonly [string, { cert: string; key: string }, string[], RegExp, RegExp][] = [
   [
-    "is that of an authority, given with --ca",
+    "is that of a certificate authority, given with --ca",
     authorityAsServer,
     [authorityAsServer.cert],
     /of a certificate authority/,
@@ -50,7 +50,7 @@ const CERTIFICATES: readonly [string, { cert: string; key: string }, string[], R
     /no trusted authority/,
     /signed by "CN=wsproof test authority": .*--ca/,
   ],
-  ["is signed by itself, without --ca", own, [], /no trusted authority/, /self-signed: .*--ca/],
+  ["is self-signed, without --ca", own, [], /no trusted authority/, /self-signed: .*--ca/],
   [
     "has an issuer of the name of another",
     good,

@@ -114,7 +114,7 @@ Deno.test("reports have the agent's name escaped, its grades, and Autobahn's ind
   assertEquals([json.schema, json.cases.length, json.cases[0].grade], ["wsproof.check/1", 1, "pass"]);
 });
 
-Deno.test("reports answer 404 for what is not there, and 403 for who is not local", async () => {
+Deno.test("reports answer 404 for a missing report, and 403 to other machines", async () => {
   await using lab = await startLab();
   const statusOf = async (path: string, headers = {}, method = "GET") => {
     const answer = await fetch(httpUrl(lab.url, path), { headers, method });

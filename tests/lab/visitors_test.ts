@@ -42,7 +42,7 @@ for (
   });
 }
 
-Deno.test("lab with isPublic takes any Host and Origin", async () => {
+Deno.test("lab with isPublic accepts any Host and Origin", async () => {
   await using lab = await startLab({ isPublic: true });
   const socket = await connectRaw(lab.url);
   const [startLine] = await handshake(socket, "/", { Host: "lab.example", Origin: "https://app.example" });

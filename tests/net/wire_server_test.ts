@@ -84,7 +84,7 @@ function scene(greeting: string, handler: Partial<WireHandler> = {}): Scene {
   };
 }
 
-Deno.test("WireServer gives the upgraded connection to its handler, with what came early, the target and the subprotocol", async () => {
+Deno.test("WireServer gives the upgraded connection to its handler, with the early bytes, the target and the subprotocol", async () => {
   await using it = scene("hello", { decide: () => "chat" });
   const socket = await it.send(`${requestHead({ "Sec-WebSocket-Protocol": "chat" }, "GET /a/../b HTTP/1.1")}early`);
   const head = await within(socket.readHead(), "upgrade", WAIT);

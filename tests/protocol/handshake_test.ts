@@ -90,7 +90,7 @@ for (
   });
 }
 
-Deno.test("encodeRequest() offers the subprotocols in one field and their order, when there are some", () => {
+Deno.test("encodeRequest() offers the subprotocols in one field, in their order", () => {
   const lines = linesOf("ws://a/", { protocols: ["soap", "chat.v2"] });
   assertEquals(lines.filter((line) => line.startsWith("Sec-WebSocket-Protocol")), [
     "Sec-WebSocket-Protocol: soap, chat.v2",

@@ -171,7 +171,7 @@ testBoth("Gatekeeper upgrades on any path, in its normal form or not", async (tr
 });
 
 // The runtime itself answers any Content-Length beside an upgrade with a 400.
-Deno.test("Gatekeeper takes a Content-Length of 0 with an upgrade (wire)", async () => {
+Deno.test("Gatekeeper accepts a Content-Length of 0 with an upgrade (wire)", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   assertMatch(await exchangeHeads(server.url, requestHead({ "Content-Length": "0" })), /^HTTP\/1\.1 101 /);
   await server.shutdown();

@@ -209,7 +209,7 @@ for (
   });
 }
 
-Deno.test("respond() reads the server anew each time, and the same however many ask at once", async () => {
+Deno.test("respond() reads the server at each request, also for 100 at once", async () => {
   let asked = 0;
   using metrics = createMetrics(() => ({ ...NOTHING, accepted: ++asked, messages: asked }), "1.2.3");
   assertEquals(asked, 0);

@@ -3,7 +3,7 @@ import { describeRate, RateMeter } from "../../lib/server/rate.ts";
 
 const limitOf = (messagesPerSecond: number, bytesPerSecond: number) => ({ messagesPerSecond, bytesPerSecond });
 
-Deno.test("RateMeter.take() allows the messages of one second at once, and not one more", () => {
+Deno.test("RateMeter.take() allows the messages of one second at once, and no more", () => {
   const meter = new RateMeter(limitOf(3, Infinity), 1000);
   assertEquals([1, 2, 3, 4].map(() => meter.take(1, 10, 1000)), [true, true, true, false]);
   assertEquals(meter.passed, "messagesPerSecond");
