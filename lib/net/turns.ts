@@ -179,8 +179,7 @@ export class Turns {
   #round = Promise.withResolvers<void>();
   #served = 0;
   #isRound = false;
-  /** Completed reads, and served connections, in this turn of the event loop. */
-  #turnReads = 0;
+  /** Connections served in this turn of the event loop. */
   #turnServed = 0;
   /** Connections that wait for a turn, by standing, and whether a new one is next. */
   readonly #queues: Record<Standing, Waiting[]> = { light: [], new: [], heavy: [] };
@@ -200,11 +199,6 @@ export class Turns {
   /** Removes a connection. */
   leave(): void {
     this.#connections--;
-  }
-
-  /** Counts a completed read. */
-  onRead(): void {
-    this.#turnReads++;
   }
 
   /**
@@ -251,11 +245,11 @@ export class Turns {
   }
 
   readonly #onTurn = (): void => {
-    const completions = Math.max(this.#turnReads, this.#turnServed);
-    this.#turnReads = this.#turnServed = 0;
+    const served = this.#turnServed;
+    this.#turnServed = 0;
     if (this.#served < this.#connections) {
-      if (completions >= TURN_COMPLETIONS) return void untilEvents().then(this.#onTurn);
-      if (completions > 0) return void setImmediate(this.#onTurn);
+      if (served >= TURN_COMPLETIONS) return void untilEvents().then(this.#onTurn);
+      if (served > 0) return void setImmediate(this.#onTurn);
     }
     this.#isRound = false;
     this.#served = 0;

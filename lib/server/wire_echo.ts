@@ -164,7 +164,6 @@ export class WireEcho implements Holder {
           throw new Error("Unexpected EOF");
         }
         this.#guard.moved();
-        this.#turns.onRead();
         // The bytes may have come long after the turn, with those of many others.
         const taking = isLarge && count > MIN_READ_BYTES && this.#turns.turn(this.#pace, true);
         if (taking) {

@@ -43,6 +43,12 @@ class HeldTurns extends Turns {
   readonly asked = Promise.withResolvers<number>();
   readonly held = Promise.withResolvers<void>();
 
+  spent = 0;
+
+  override spend(work: number): void {
+    this.spent += work;
+  }
+
   override turn({ expectedWork }: Demand): Promise<void> {
     this.asked.resolve(expectedWork);
     return this.held.promise;
@@ -59,7 +65,7 @@ Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", as
   assertEquals(secure.hasBegun, false);
   // Two fit one period.
   assertEquals(await within(turns.asked.promise, "ClientHello", WAIT), 4096);
-  assertEquals(secure.hasBegun, true);
+  assertEquals([secure.hasBegun, turns.spent], [true, 4096]);
   await untilEvents();
   assertEquals(hasEnded, false);
   turns.held.resolve();
