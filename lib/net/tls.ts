@@ -12,7 +12,7 @@ import type { SecureContext, TLSSocket } from "node:tls";
 import { ClientHelloReader, MAX_HANDSHAKE_BYTES, TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { Members } from "./members.ts";
-import { MAX_WORK, Turns } from "./turns.ts";
+import { Turns } from "./turns.ts";
 
 /** Size of each read from TCP, and of each write to TLS, in bytes: 32 KiB, two records. */
 const PIECE_BYTES = 32 * 1024;
@@ -26,8 +26,8 @@ export const MAX_BARREN_BYTES = 64 * 1024;
 /** Initial buffer for a ClientHello, in bytes; usually all of it fits. */
 const MIN_HELLO_BYTES = 2048;
 
-/** Work of a handshake for its turn, in frames: 4,096. A signature takes as long, some milliseconds. */
-const HANDSHAKE_WORK = 4 * MAX_WORK;
+/** A handshake, in frames: 4,096. A signature takes as long, some milliseconds. */
+const HANDSHAKE = { standing: "new", expectedWork: 4096 } as const;
 
 /** Work of a byte over TLS, in bytes over TCP: 8. */
 const BYTE_COST = 8;
@@ -145,7 +145,8 @@ export class SecureConn implements ByteStream {
   async handshake(): Promise<void> {
     try {
       const hello = await this.#readHello();
-      await this.#turns.first(HANDSHAKE_WORK);
+      this.#turns.spend(HANDSHAKE.expectedWork);
+      await this.#turns.turn(HANDSHAKE);
       if (this.#error) throw this.#error;
       this.#begin();
       // The runtime's TLS starts in the next tick: a ClientHello that fails earlier would end the process.

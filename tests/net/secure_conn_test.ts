@@ -4,7 +4,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { within } from "../../lib/net/deadline.ts";
 import { contextOf, SecureConn } from "../../lib/net/tls.ts";
-import { Turns, untilEvents } from "../../lib/net/turns.ts";
+import { type Demand, Turns, untilEvents } from "../../lib/net/turns.ts";
 import { createAuthority } from "../support/certificates.ts";
 import { TlsPeer } from "../support/tls_peer.ts";
 import { WAIT } from "../support/wire.ts";
@@ -41,11 +41,17 @@ Deno.test("SecureConn.write() writes at most 32 KiB, and fails once it is closed
 
 class HeldTurns extends Turns {
   readonly asked = Promise.withResolvers<number>();
-  readonly turn = Promise.withResolvers<void>();
+  readonly held = Promise.withResolvers<void>();
 
-  override first(work: number): Promise<void> {
-    this.asked.resolve(work);
-    return this.turn.promise;
+  spent = 0;
+
+  override spend(work: number): void {
+    this.spent += work;
+  }
+
+  override turn({ expectedWork }: Demand): Promise<void> {
+    this.asked.resolve(expectedWork);
+    return this.held.promise;
   }
 }
 
@@ -57,12 +63,12 @@ Deno.test("SecureConn.handshake() waits for its turn after the ClientHello", asy
   let hasEnded = false;
   const handshake = secure.handshake().then(() => hasEnded = true);
   assertEquals(secure.hasBegun, false);
-  // Four fit one period.
+  // Two fit one period.
   assertEquals(await within(turns.asked.promise, "ClientHello", WAIT), 4096);
-  assertEquals(secure.hasBegun, true);
+  assertEquals([secure.hasBegun, turns.spent], [true, 4096]);
   await untilEvents();
   assertEquals(hasEnded, false);
-  turns.turn.resolve();
+  turns.held.resolve();
   await within(handshake, "handshake", WAIT);
   (await within(connecting, "handshake", WAIT)).close();
   secure.close();
@@ -77,7 +83,7 @@ Deno.test("SecureConn.handshake() fails when it is closed before its turn", asyn
   const handshake = secure.handshake();
   await within(turns.asked.promise, "ClientHello", WAIT);
   secure.close();
-  turns.turn.resolve();
+  turns.held.resolve();
   await assertRejects(() => within(handshake, "handshake", WAIT), Error, "Connection closed");
   await connecting.catch(() => {});
   listener.close();
