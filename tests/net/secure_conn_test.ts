@@ -6,7 +6,7 @@ import { within } from "../../lib/net/deadline.ts";
 import { contextOf, SecureConn } from "../../lib/net/tls.ts";
 import { type Demand, Turns, untilEvents } from "../../lib/net/turns.ts";
 import { createAuthority } from "../support/certificates.ts";
-import { TlsPeer } from "../support/tls_peer.ts";
+import { RECORD, TlsPeer } from "../support/tls_peer.ts";
 import { WAIT } from "../support/wire.ts";
 
 const authority = await createAuthority();
@@ -42,6 +42,7 @@ Deno.test("SecureConn.write() writes at most 32 KiB, and fails once it is closed
 class HeldTurns extends Turns {
   readonly asked = Promise.withResolvers<number>();
   readonly held = Promise.withResolvers<void>();
+  readonly demands: number[] = [];
 
   spent = 0;
 
@@ -50,6 +51,7 @@ class HeldTurns extends Turns {
   }
 
   override turn({ expectedWork }: Demand): Promise<void> {
+    this.demands.push(expectedWork);
     this.asked.resolve(expectedWork);
     return this.held.promise;
   }
@@ -120,4 +122,53 @@ Deno.test("SecureConn.read() decrypts at most one piece ahead of its reader", as
   secure.close();
   peer.close();
   listener.close();
+});
+
+/** Sends records of a peer, with as many bytes of plaintext, and reads them; returns the turns with what they have counted. */
+async function turnsFor(
+  plainBytes: number,
+  seal: (peer: TlsPeer) => Promise<readonly Uint8Array<ArrayBuffer>[]>,
+): Promise<Pick<HeldTurns, "spent" | "demands">> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const connecting = TlsPeer.connect(listener.addr.port);
+  const turns = new HeldTurns();
+  turns.held.resolve();
+  const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key), turns);
+  await within(secure.handshake(), "handshake", WAIT);
+  const peer = await within(connecting, "handshake", WAIT);
+  const writing = peer.writeRaw(new Uint8Array(await new Blob([...await seal(peer)]).arrayBuffer()));
+  for (let left = plainBytes; left > 0;) {
+    left -= await within(secure.read(new Uint8Array(32_768)), "bytes", WAIT) ?? left;
+  }
+  await writing;
+  secure.close();
+  peer.close();
+  listener.close();
+  // The first was for the handshake.
+  const [handshake = 0, ...demands] = turns.demands;
+  return { spent: turns.spent - handshake, demands };
+}
+
+Deno.test("SecureConn.read() takes turns for updates of the keys, which carry nothing", async () => {
+  const turns = await turnsFor(48, async (peer) => {
+    const records: Uint8Array<ArrayBuffer>[] = [];
+    for (let count = 0; count < 48; count++) {
+      for (let update = 0; update < 31; update++) records.push(await peer.sealUpdate());
+      records.push(await peer.seal(RECORD.data, new Uint8Array(1)));
+    }
+    return records;
+  });
+  // 150 for each of 27 bytes of an update, and 21 of a byte of data; the rest of a division is lost with each read.
+  assert(turns.spent > 11_000 && turns.spent <= 12_065, `${turns.spent} frames`);
+  assert(turns.demands.length > 0 && turns.demands.every((work) => work >= 1024), `turns of ${turns.demands}`);
+});
+
+Deno.test("SecureConn.read() leaves the turns for plaintext to its reader", async () => {
+  const turns = await turnsFor(100 * 28, async (peer) => {
+    const records: Uint8Array<ArrayBuffer>[] = [];
+    // Messages of 20 bytes are the least that are usual.
+    for (let count = 0; count < 100; count++) records.push(await peer.seal(RECORD.data, new Uint8Array(28)));
+    return records;
+  });
+  assertEquals(turns, { spent: 0, demands: [] });
 });
