@@ -311,9 +311,7 @@ export class WireServer {
         const { request } = received;
         const deciding = this.#decide(reception, received);
         const decision = deciding instanceof Promise ? await this.#decided(reception, request, deciding) : deciding;
-        if (decision instanceof Response) {
-          await reception.refuse(decision, request.method === "HEAD");
-        } else if (decision !== undefined) {
+        if (typeof decision === "string") {
           try {
             if (!this.#handler.answersItself) {
               await reception.accept(request, decision, this.#handler.extensions?.(request));
@@ -323,6 +321,8 @@ export class WireServer {
           } catch {
             this.#tellAbandoned(reception, request);
           }
+        } else if (decision !== undefined) {
+          await reception.refuse(decision, request.method === "HEAD");
         }
       }
     } catch {

@@ -107,8 +107,12 @@ export interface RequestLine {
  * ```
  */
 export function parseRequestLine(line: string): RequestLine | undefined {
-  const [, method = "", target = "", version = ""] = /^([^ ]+) ([^ \t]+) HTTP\/(1\.[01])$/.exec(line) ?? [];
-  return isToken(method) ? { method, target, version } : undefined;
+  const [first, last] = [line.indexOf(" "), line.lastIndexOf(" ")];
+  const protocol = line.slice(last + 1);
+  if (first === last || (protocol !== "HTTP/1.1" && protocol !== "HTTP/1.0")) return undefined;
+  const method = line.slice(0, first);
+  const target = line.slice(first + 1, last);
+  return isToken(method) && /^[^ \t]+$/.test(target) ? { method, target, version: protocol.slice(5) } : undefined;
 }
 
 /** The first line of a response. */

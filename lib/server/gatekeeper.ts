@@ -142,7 +142,7 @@ export class Gatekeeper {
     const view = viewOf(request, version);
     // A proxy that guards a page compares the path as sent, so no other spelling finds the page.
     const page = place?.isAsWritten && !asksForUpgrade(view) ? this.#pageFor(request, place) : undefined;
-    if (page instanceof Response || page instanceof Promise) return { type: "answered", response: page };
+    if (page !== undefined && !("cause" in page)) return { type: "answered", response: page };
     const refusal = page ?? (place && this.#refusalOfHost(place)) ??
       (this.#isDraining ? DRAINING : place === undefined ? NO_ROUTE : handshakeRefusal(view)) ??
       this.#refusalOfStranger(request);
