@@ -244,7 +244,7 @@ async function writeReports(
   }
   if (reports.autobahn !== undefined) {
     const { autobahnIndex, autobahnReports } = await import("../check/autobahn.ts");
-    const index = autobahnIndex(report.results, report.url, true);
+    const index = autobahnIndex(report.results, report.url, { hasFiles: true });
     for (const [name, content] of [["index.json", index] as const, ...autobahnReports(report)]) {
       await write(`${reports.autobahn}/${name}`, () => Promise.resolve(`${JSON.stringify(content, null, 3)}\n`));
     }

@@ -31,7 +31,7 @@ export interface FrameWriterOptions {
 
 /** Masks the frames of a client (RFC 6455 section 5.3), and writes them one after the other. */
 export class FrameWriter {
-  readonly #tcp: Deno.Conn;
+  readonly #tcp: Pick<Deno.Conn, "write">;
   readonly #options: FrameWriterOptions;
   readonly #pongs: Uint8Array[] = [];
   #written: Promise<unknown> = Promise.resolve();
@@ -46,7 +46,7 @@ export class FrameWriter {
    * @param tcp The connection.
    * @param options The listeners.
    */
-  constructor(tcp: Deno.Conn, options: FrameWriterOptions) {
+  constructor(tcp: Pick<Deno.Conn, "write">, options: FrameWriterOptions) {
     this.#tcp = tcp;
     this.#options = options;
   }

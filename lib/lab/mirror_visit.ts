@@ -161,7 +161,7 @@ export class MirrorVisit implements WireConnection, Holder {
   /** Sends one message, and closes. */
   async #say(asked: Exclude<MirrorRequest, { do: "runCase" }>, early: Uint8Array): Promise<void> {
     const said = await this.#answerTo(asked);
-    await this.#greet(early, undefined, "");
+    await this.#greet(early);
     const frames: ScriptFrame[] = [{ opcode: OPCODE.close, payload: encodeClosePayload(1000) }];
     if (said !== "") frames.unshift({ opcode: OPCODE.text, payload: new TextEncoder().encode(said) });
     await this.#player.play([{ do: "send", frames }]);
@@ -203,7 +203,7 @@ export class MirrorVisit implements WireConnection, Holder {
       const plan = test.plan();
       const extensions = plan.deflate ? this.#deflateFor(plan) : "";
       const skipped = typeof extensions === "string" ? this.#skipReason(plan, extensions) : extensions.reason;
-      const sent = await this.#greet(early, answer, typeof extensions === "string" ? extensions : "");
+      const sent = await this.#greet(early, typeof extensions === "string" ? extensions : "", answer);
       if (skipped !== undefined) await this.#player.finish(1000);
       else if (answer?.isRefusal) await this.#player.play([{ do: "half-close" }, { do: "settle", ms: REFUSAL_MS }]);
       else await this.#play(plan);
@@ -237,10 +237,10 @@ export class MirrorVisit implements WireConnection, Holder {
   }
 
   /** Answers the handshake, then starts to read. */
-  async #greet(early: Uint8Array, edit: AnswerEdit = {}, extensions: string): Promise<string> {
+  async #greet(early: Uint8Array, extensions = "", edit: AnswerEdit = {}): Promise<string> {
     const { request, protocol } = this.#upgrade;
     const { startLine = SWITCHING, fields = {}, isLowerCase = false, chopBytes = Infinity, behind = [] } = edit;
-    const own = await responseFields(request.headers.get("sec-websocket-key") ?? "", protocol, extensions);
+    const own = responseFields(request.headers.get("sec-websocket-key") ?? "", protocol, extensions);
     const replaced = Object.entries(fields).map(([name, values]) => ({
       name: name.toLowerCase(),
       field: name,

@@ -12,7 +12,7 @@ import type { SecureContext, TLSSocket } from "node:tls";
 import { ClientHelloReader, MAX_HANDSHAKE_BYTES, TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { Members } from "./members.ts";
-import { MAX_WORK, Turns, workOfBytes } from "./turns.ts";
+import { Turns, workOfBytes } from "./turns.ts";
 
 /** Size of each read from TCP, and of each write to TLS, in bytes: 32 KiB, two records. */
 const PIECE_BYTES = 32 * 1024;
@@ -34,6 +34,9 @@ const BYTE_COST = 8;
 
 /** Work of a byte beyond two for each byte of plaintext, in bytes over TCP: 150. A KeyUpdate of 27 takes 4 microseconds. */
 const BARREN_BYTE_COST = 150;
+
+/** Work without plaintext from which the connection queues, in frames: 1,024, or 129 updates of keys. */
+const MAX_BARREN_WORK = 1024;
 
 /** A byte stream for our own frames. */
 export interface ByteStream extends Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close"> {
@@ -185,7 +188,7 @@ export class SecureConn implements ByteStream {
       if (tls.readableLength > 0) this.#rest = tls.read();
       else if (this.#hasEnded) return null;
       else if (this.#error) throw this.#error;
-      else if (this.#barrenWork >= MAX_WORK) await this.#queueUp();
+      else if (this.#barrenWork >= MAX_BARREN_WORK) await this.#queueUp();
       else await this.#pull();
     }
     const piece = this.#rest.subarray(0, into.byteLength);

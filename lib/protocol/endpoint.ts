@@ -24,7 +24,6 @@ import {
   type EndpointOptions,
   type EndpointPhase,
   type EndpointRole,
-  type MessageInflater,
   type RelayHandler,
 } from "./endpoint_handler.ts";
 import { ProtocolError } from "./error.ts";
@@ -64,7 +63,6 @@ export class Endpoint {
   readonly #handler: EndpointHandler;
   readonly #relay: RelayHandler | undefined;
   readonly #options: EndpointOptions;
-  readonly #inflater: MessageInflater | undefined;
   readonly #decoder: FrameDecoder;
   #assembler: MessageAssembler;
 
@@ -98,7 +96,6 @@ export class Endpoint {
     this.#handler = handler;
     this.#relay = handler.relay;
     this.#options = options;
-    this.#inflater = options.inflater;
     this.#assembler = new MessageAssembler(options);
     this.#decoder = new FrameDecoder(role === "client" ? "server" : "client", {
       onHeader: (header) => this.#onHeader(header),
@@ -354,7 +351,7 @@ export class Endpoint {
     const relay = this.#relay;
     let message: Message | undefined;
     try {
-      this.#inflater?.inflate(piece, isLast, (payload, final) => {
+      this.#options.inflater?.inflate(piece, isLast, (payload, final) => {
         if (relay) {
           this.#assembler.scan(payload, final);
           relay.onInflated?.(this.#kind, payload, final, piece);

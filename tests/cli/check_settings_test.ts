@@ -78,7 +78,7 @@ Deno.test("readCheckSettings() accepts no part of a word as a name", async () =>
   await assertRejects(() => settingsOf(URL_TEXT, "6455/5"), UsageError, 'Operand "6455/5" is neither a group');
 });
 
-for (const url of ["ws://localhost/", "ws://127.8.9.10:80/", "ws://[::1]/", "ws://a.localhost/"]) {
+for (const url of ["ws://localhost/", "ws://127.8.9.10:80/", "ws://[::1]/", "ws://a.localhost/", "ws://0.0.0.0/"]) {
   Deno.test(`readCheckSettings() allows --stress at ${url} without another option`, async () => {
     assertEquals((await settingsOf("--stress", url)).extras.stress, true);
   });

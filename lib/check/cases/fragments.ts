@@ -21,6 +21,7 @@ import {
   send,
   sendIn,
   text,
+  type Way,
   WAYS,
 } from "./parts.ts";
 import { payloadOf } from "../../protocol/message.ts";
@@ -97,8 +98,8 @@ function wrong(
   });
 }
 
-const twice = (final: boolean) =>
-  [1, 2].flatMap(() => [more("fragment1", { final }), text("fragment2", { final: false }), more("fragment3")]);
+const twice = (stray: ScriptFrame) =>
+  [1, 2].flatMap(() => [stray, text("fragment2", { final: false }), more("fragment3")]);
 
 const faults: readonly Case[] = [
   wrong(
@@ -112,19 +113,15 @@ const faults: readonly Case[] = [
     "stray-open-twice",
     "Send a continuation without FIN and a text message in two fragments, twice",
     STRAY_RULE,
-    twice(false),
-    {
-      autobahn: "5.16",
-    },
+    twice(more("fragment1", { final: false })),
+    { autobahn: "5.16" },
   ),
   wrong(
     "stray-final-twice",
     "Send a continuation with FIN and a text message in two fragments, twice",
     STRAY_RULE,
-    twice(true),
-    {
-      autobahn: "5.17",
-    },
+    twice(more("fragment1")),
+    { autobahn: "5.17" },
   ),
   wrong("restart", "Send two frames of opcode text, the first without FIN", RESTART_RULE, [
     text("fragment1", { final: false }),
@@ -144,19 +141,18 @@ const faults: readonly Case[] = [
 
 const PARTS = ["fragment1", "fragment2", "fragment3", "fragment4", "fragment5"];
 
-function paused(word: string, autobahn: string, isApart: boolean): Case {
+function paused(way: Way, autobahn: string): Case {
   return make({
-    id: `6455/5.4/pings-and-pause-${word}`,
+    id: `6455/5.4/pings-and-pause-${way}`,
     group: "fragments",
     autobahn: [autobahn],
     title:
-      `Send a text message in five fragments with two pings, waiting for the first pong, ${word}; expect pongs and echo`,
+      `Send a text message in five fragments with two pings, waiting for the first pong, ${way}; expect pongs and echo`,
     rule: BETWEEN_RULE,
     plan: () => {
       const [one = "", two = "", three = "", four = "", five = ""] = PARTS;
       const first = [text(one, { final: false }), more(two, { final: false }), ping("pongme 1!")];
       const second = [more(three, { final: false }), more(four, { final: false }), ping("pongme 2!"), more(five)];
-      const way = isApart ? "apart" : "together";
       const steps: Step[] = [...sendIn(way, ...first), { do: "await", pongs: 1 }, ...sendIn(way, ...second)];
       return plan(
         steps,
@@ -168,8 +164,8 @@ function paused(word: string, autobahn: string, isApart: boolean): Case {
 }
 
 const others: readonly Case[] = [
-  paused("together", "5.19", false),
-  paused("apart", "5.20", true),
+  paused("together", "5.19"),
+  paused("apart", "5.20"),
   make({
     id: "6455/5.4/fragments-of-1300",
     group: "fragments",

@@ -118,7 +118,7 @@ export function* fragmentsOf(
   kind: MessageKind,
   payload: Uint8Array<ArrayBuffer>,
   bytes: number,
-  isWhole = true,
+  { isWhole = true }: { readonly isWhole?: boolean } = {},
 ): Iterable<ScriptFrame> {
   for (let at = 0; at === 0 || at < payload.byteLength; at += bytes) {
     yield {

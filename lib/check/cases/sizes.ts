@@ -74,7 +74,9 @@ const fragmented: readonly Case[] = KINDS.flatMap((kind, group) =>
       word: `4mib-in-fragments-of-${wordOf(fragment)}`,
       number: `9.${group + 3}.${index + 1}`,
       how: ` in fragments of ${nameOf(fragment)} and an empty one`,
-      steps: (payload) => [{ do: "send", frames: [...fragmentsOf(kind, payload, fragment, false), more("")] }],
+      steps: (
+        payload,
+      ) => [{ do: "send", frames: [...fragmentsOf(kind, payload, fragment, { isWhole: false }), more("")] }],
     })
   )
 );

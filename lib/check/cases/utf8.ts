@@ -107,14 +107,17 @@ const FAST_MS = 1000;
 /** Pause after the valid part, in milliseconds: 50. */
 const CALM_MS = 50;
 
-function failFast(
-  word: string,
-  number: string,
-  title: string,
-  cuts: readonly [number, number],
-  isOneFrame: boolean,
-): Case {
-  const [a, b] = cuts;
+interface FailFast {
+  readonly word: string;
+  readonly number: string;
+  readonly title: string;
+  /** The ends of the first and the second part, in bytes. */
+  readonly cuts: readonly [number, number];
+  /** Whether the parts are writes of one frame, not fragments. */
+  readonly isOneFrame: boolean;
+}
+
+function failFast({ word, number, title, cuts: [a, b], isOneFrame }: FailFast): Case {
   return make({
     id: `6455/8.1/fail-fast-${word}`,
     group: "utf8",
@@ -125,7 +128,7 @@ function failFast(
     profile: isOneFrame ? "standard" : "quick",
     plan: () => {
       const frame = text(BEYOND);
-      const [first, second, third]: readonly Step[] = isOneFrame
+      const [first, second, third]: readonly [Step, Step, Step] = isOneFrame
         ? [
           { do: "send-part", frame, from: 0, to: a },
           { do: "send-part", frame, from: a, to: b },
@@ -136,42 +139,41 @@ function failFast(
           send(more(BEYOND.slice(a, b), { final: false })),
           send(more(BEYOND.slice(b))),
         ];
-      if (!first || !second || !third) throw new Error("Three parts are three");
       const steps: Step[] = [first, { do: "settle", ms: CALM_MS }, second, { do: "settle", ms: FAST_MS }, third];
       return plan(steps, [], { type: "failure", codes: [1007], fromStep: 2, byStep: 3 });
     },
   });
 }
 
-const fast: readonly Case[] = [
-  failFast("fragment", "6.4.1", "Send text in three fragments, the second with a code point beyond the last", [
-    11,
-    15,
-  ], false),
-  failFast("fragment-at-once", "6.4.2", "Send text in three fragments, the second of them the wrong byte", [
-    12,
-    13,
-  ], false),
-  failFast(
-    "inside-frame",
-    "6.4.3",
-    "Send text in one frame in three writes, the second with a code point beyond the last",
-    [
-      11,
-      15,
-    ],
-    true,
-  ),
-  failFast(
-    "inside-frame-at-once",
-    "6.4.4",
-    "Send text in one frame in three writes, the second of them the wrong byte",
-    [
-      12,
-      13,
-    ],
-    true,
-  ),
+const FAIL_FAST: readonly FailFast[] = [
+  {
+    word: "fragment",
+    number: "6.4.1",
+    title: "Send text in three fragments, the second with a code point beyond the last",
+    cuts: [11, 15],
+    isOneFrame: false,
+  },
+  {
+    word: "fragment-at-once",
+    number: "6.4.2",
+    title: "Send text in three fragments, the second of them the wrong byte",
+    cuts: [12, 13],
+    isOneFrame: false,
+  },
+  {
+    word: "inside-frame",
+    number: "6.4.3",
+    title: "Send text in one frame in three writes, the second with a code point beyond the last",
+    cuts: [11, 15],
+    isOneFrame: true,
+  },
+  {
+    word: "inside-frame-at-once",
+    number: "6.4.4",
+    title: "Send text in one frame in three writes, the second of them the wrong byte",
+    cuts: [12, 13],
+    isOneFrame: true,
+  },
 ];
 
 function sequenceCases({ word, what, sequences }: SequenceGroup, group: number): Case[] {
@@ -207,4 +209,10 @@ const binaryIsFree: Case = make({
 });
 
 /** All cases about UTF-8. */
-export const UTF8: readonly Case[] = [...taken, ...refused, ...fast, ...SEQUENCES.flatMap(sequenceCases), binaryIsFree];
+export const UTF8: readonly Case[] = [
+  ...taken,
+  ...refused,
+  ...FAIL_FAST.map(failFast),
+  ...SEQUENCES.flatMap(sequenceCases),
+  binaryIsFree,
+];
