@@ -55,6 +55,7 @@ export function openingFailure(error: OpenError, url: string, options: OpenOptio
     isSecure: /^wss:/i.test(url),
     url: URL.parse(url),
     origin: [...options.headers ?? []].find(([name]) => /^origin$/i.test(name))?.[1],
+    isUnix: options.unixPath !== undefined,
     isProxyGiven: options.proxy !== undefined,
     hasAuthorities: options.caCerts !== undefined,
   };
