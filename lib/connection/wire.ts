@@ -37,7 +37,7 @@ import { closeQuietly, dial, refusedByTls, writeAll } from "../net/dial.ts";
 import { endWordsOf, isEndWithoutNotice, placeOf, unfinishedText } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { deflateInSlices, MAX_WHOLE_BYTES, SendOrder } from "./long_message.ts";
-import { routeTo } from "../net/proxy.ts";
+import { routeTo, serverUrlOf } from "../net/proxy.ts";
 import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
 import { MessageDeflate } from "../net/zlib.ts";
@@ -69,7 +69,8 @@ const TRACED_BYTES = 125;
 /**
  * Opens a connection with our own frames.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place; a user name and password become Basic
+ * authentication.
  * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
  * @throws {OpenError} If there is no connection, the upgrade was refused or is not valid in every field (RFC 6455
@@ -93,7 +94,7 @@ const TRACED_BYTES = 125;
  */
 export async function openWire(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
   const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
-  const target = new URL(url);
+  const target = serverUrlOf(url);
   const destination = {
     url: target,
     proxy: routeTo(target, options, "wire").proxy,
