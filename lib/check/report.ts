@@ -182,7 +182,7 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
   return {
     groups: GROUPS.flatMap((group) => groupLine(group, results, options)),
     failures,
-    verdict: [`${words}: ${ok ? summary : problemOf(report)}`, ...ok ? [] : [summary]],
+    verdict: ok ? [`${words}: ${summary}`] : [`${words}: ${problemOf(report)}`, ...hintLines(report, options), summary],
   };
 }
 
@@ -198,6 +198,34 @@ export function problemOf({ comparison, results }: Pick<CheckReport, "comparison
     ...unexpected.length === 0 ? [] : [`${unexpected.length} of ${results.length} cases failed`],
     ...stale.length === 0 ? [] : [staleInWords(stale.length)],
   ].join(", and ");
+}
+
+/**
+ * Tells what the options should have said about a server that does not just echo.
+ *
+ * @param report The report.
+ * @returns One clause or two; empty if the failures do not look like it.
+ */
+export function hintOf({ results, failed }: Pick<CheckReport, "results" | "failed">): string {
+  const needsEcho = ({ test, grade }: CaseResult) => test.needs.includes("echo") && grade !== "skipped";
+  const echoing = results.filter(needsEcho);
+  const unechoed = failed.filter(needsEcho);
+  // Some cases that need an echo pass by a close frame alone.
+  const hasNoEcho = unechoed.length > 1 && 4 * unechoed.length > 3 * echoing.length;
+  const others = failed.filter((result) => !needsEcho(result));
+  const speaking = others.filter(({ reason }) => reason.includes("sent a message too many"));
+  const speaks = speaking.length > 1 && 2 * speaking.length > others.length;
+  return [
+    ...hasNoEcho
+      ? [`${unechoed.length} of the ${echoing.length} cases that need an echo failed: without one use --no-echo`]
+      : [],
+    ...speaks ? ["the server speaks without being asked: if it greets use --skip 1"] : [],
+  ].join("; ");
+}
+
+function hintLines(report: CheckReport, { columns }: ShowOptions): string[] {
+  const hint = hintOf(report);
+  return hint === "" ? [] : indented(hint, columns);
 }
 
 function staleInWords(count: number): string {

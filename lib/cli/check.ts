@@ -271,5 +271,8 @@ function tellCheck(
   const { length } = report.failed;
   if (writesBaseline) error.print(`Wrote ${counted(length, "known failure")} to ${baselinePath}`);
   if (output === "lines" && report.ok) out.print(lines.verdict.join("\n"));
-  else if (!report.ok) error.print(formatCheck(report, { color: error.isColored, command }).verdict.join("\n"));
+  else if (!report.ok) {
+    const { isColored: color, columns } = error;
+    error.print(formatCheck(report, { color, command, columns }).verdict.join("\n"));
+  }
 }

@@ -49,10 +49,10 @@ const RELEASED_BYTES = 64 * 1024;
  * Runs one exchange, which never throws for what a peer does, ends within the sum of its deadlines, and closes the
  * connection after a failure too.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place.
  * @param options The messages, the expectations and the deadlines.
  * @returns The proof, or the failed stage and the cause.
- * @throws {OptionError} If an option of the connection cannot be used, before anything is sent.
+ * @throws {OptionError} If the URL or an option of the connection cannot be used, before anything is sent.
  *
  * @example
  * ```ts

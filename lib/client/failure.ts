@@ -51,9 +51,10 @@ export function openingFailure(error: OpenError, url: string, options: OpenOptio
   const attempt: OpenAttempt = {
     transport,
     proxy: proxyNameFor(url, options, transport),
-    isSecure: /^wss:/i.test(url),
+    isSecure: /^(wss|https):/i.test(url),
     url: URL.parse(url),
     origin: [...options.headers ?? []].find(([name]) => /^origin$/i.test(name))?.[1],
+    isUnix: options.unixPath !== undefined,
     isProxyGiven: options.proxy !== undefined,
     hasAuthorities: options.caCerts !== undefined,
   };

@@ -25,6 +25,8 @@ export interface OpenAttempt {
   readonly url?: URL | null;
   /** The Origin field of the request. */
   readonly origin?: string | undefined;
+  /** Whether the way is a unix socket. */
+  readonly isUnix?: boolean;
   /** Whether an option, not the environment, named the proxy. */
   readonly isProxyGiven?: boolean;
   /** Whether an option added authorities to those of the system. */
@@ -59,6 +61,7 @@ export function hintForOpening(error: OpenError, attempt: OpenAttempt): string {
     refusal && reason !== "tls-server" ? hintForRest(refusal) : "",
     mayBePlainToTls(error, attempt) ? "if this port is for TLS, try wss:// instead of ws://" : "",
     mayBeTlsToPlain(error, attempt) ? "if this port is not for TLS, try ws:// instead of wss://" : "",
+    attempt.isUnix && attempt.transport === "builtin" && error.stage === "upgrade" ? ABSOLUTE_URL_HINT : "",
     status !== undefined && refusal === undefined && attempt.transport === "builtin" && reason === "other"
       ? "--transport wire shows the whole answer"
       : "",
@@ -95,14 +98,18 @@ export function problemOfOpening({ message, stage, reason }: OpenError, { proxy 
 }
 
 /** Whether we may have sent plain HTTP to a TLS port, if the failure itself does not say so. */
-function mayBePlainToTls({ failure, status, refusal }: OpenError, { isSecure = false }: OpenAttempt): boolean {
-  return !isSecure && (failure === "connection-lost" || (status === 400 && refusal === undefined));
+function mayBePlainToTls({ failure, status, refusal }: OpenError, attempt: OpenAttempt): boolean {
+  const { isSecure = false, isUnix = false } = attempt;
+  return !isSecure && !isUnix && (failure === "connection-lost" || (status === 400 && refusal === undefined));
 }
 
 /** Whether we may have sent TLS to a port of plain HTTP, where a server waits for the end of a line. */
 function mayBeTlsToPlain({ reason, stage }: OpenError, { isSecure = false }: OpenAttempt): boolean {
   return isSecure && reason === "silent" && stage === "connect";
 }
+
+const ABSOLUTE_URL_HINT =
+  "the built-in WebSocket asks a unix socket for an absolute URL, which not every server takes: --transport wire asks for the path";
 
 const UNKNOWN_PROXY_HINT =
   "the built-in WebSocket may have used a proxy of the environment, which cannot be read without --allow-env";
@@ -172,6 +179,10 @@ function hintForStatus(status: number, refusal: HandshakeRefusal | undefined, { 
   const location = fieldOf(refusal, "location");
   if (isPlainToTls(refusal?.body ?? "")) return "the server speaks TLS at this port: try wss:// instead of ws://";
   switch (status) {
+    case 426:
+      return isVersion13(refusal)
+        ? "the server saw no request for an upgrade: a proxy in between may not pass on the fields Upgrade and Connection"
+        : "";
     case 301:
     case 302:
     case 303:
@@ -216,10 +227,18 @@ function hintForRest(refusal: HandshakeRefusal): string {
   const words = refusal.body.replace(/<(style|script|title)\b.*?(<\/\1>|$)|<[^>]*(>|$)/gis, " ").replace(/\s+/g, " ")
     .trim();
   return [
-    versions === undefined ? "" : `the server speaks version ${quote(versions)} of the protocol, this client 13`,
+    versions === undefined || isVersion13(refusal)
+      ? ""
+      : `the server speaks version ${quote(versions)} of the protocol, this client 13`,
     after === undefined ? "" : `it asks to try again after ${/^\d+$/.test(after) ? `${after} s` : quote(after)}`,
     words === "" ? "" : `the answer says ${quote(words, MAX_BODY_CHARS)}`,
   ].filter((part) => part !== "").join("; ");
+}
+
+/** Whether the versions that the server asks for, if any, have ours among them: then another thing was wrong. */
+function isVersion13(refusal: HandshakeRefusal | undefined): boolean {
+  const versions = fieldOf(refusal, "sec-websocket-version");
+  return versions === undefined || versions.split(",").some((version) => version.trim() === "13");
 }
 
 function fieldOf(refusal: HandshakeRefusal | undefined, name: string): string | undefined {

@@ -31,10 +31,10 @@ import {
   OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
-import { CLEAN_UP_MS, createClient, createSocket, headersFor, parsed } from "./builtin_socket.ts";
+import { CLEAN_UP_MS, createClient, createSocket, headersFor } from "./builtin_socket.ts";
 import { type Destination, destinationOf, endWordsOf, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
-import { routeTo } from "../net/proxy.ts";
+import { routeTo, serverUrlOf } from "../net/proxy.ts";
 
 // A browser-style WebSocket may close with 1000 or 3000-4999 only: 3000 more than the code that it cannot send.
 const PROTOCOL_ERROR = 4002;
@@ -47,7 +47,8 @@ const MAX_POLL_MS = 16;
 /**
  * Opens a connection with the runtime's `WebSocket`.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place; a user name and password become Basic
+ * authentication.
  * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
  * @throws {OpenError} If there is no connection, the upgrade was refused, or `connectTimeoutMs` has passed; also if the
@@ -73,7 +74,7 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
   options.signal?.throwIfAborted();
   const { connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
   if (options.deflate) throw new OptionError("The built-in WebSocket cannot compress: use the wire transport");
-  const target = parsed(url);
+  const target = serverUrlOf(url);
   const route = routeTo(target, options, "builtin");
   const destination = destinationOf(target, route.proxy, options);
   // Most runs need no certificate: loading the module on demand lets them start sooner.

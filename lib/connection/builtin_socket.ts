@@ -12,13 +12,6 @@ import { type OpenOptions, OptionError } from "./connection.ts";
 /** Deadline for a failed or cancelled connection to end, in milliseconds. */
 export const CLEAN_UP_MS = 1000;
 
-/** Parses a URL before the runtime does, whose error would quote a password. */
-export function parsed(url: string | URL): URL {
-  const target = URL.parse(url);
-  if (target === null) throw new OptionError("Cannot open the connection: the URL is not valid");
-  return target;
-}
-
 /** The fields to add, with the credentials: the runtime rejects some characters of those in a URL. */
 export function headersFor(url: URL, { headers = [] }: OpenOptions, { proxy }: Route): [string, string][] {
   const fields = [...headers].map(([name, value]): [string, string] => [name, value]);

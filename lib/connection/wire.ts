@@ -29,7 +29,7 @@ import { closeQuietly, dial, refusedByTls } from "../net/dial.ts";
 import { destinationOf, endWordsOf, isEndWithoutNotice, placeOf, unfinishedText } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { deflateInSlices, MAX_WHOLE_BYTES, SendOrder } from "./long_message.ts";
-import { routeTo } from "../net/proxy.ts";
+import { routeTo, serverUrlOf } from "../net/proxy.ts";
 import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
 import { MessageDeflate } from "../net/zlib.ts";
@@ -46,7 +46,8 @@ const TCP_END_TIMEOUT_MS = 1000;
 /**
  * Opens a connection with our own frames.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place; a user name and password become Basic
+ * authentication.
  * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
  * @throws {OpenError} If there is no connection, the upgrade was refused or is not valid in every field (RFC 6455
@@ -70,7 +71,7 @@ const TCP_END_TIMEOUT_MS = 1000;
  */
 export async function openWire(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
   const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
-  const target = new URL(url);
+  const target = serverUrlOf(url);
   const destination = destinationOf(target, routeTo(target, options, "wire").proxy, options);
   signal?.throwIfAborted();
   const deadline = performance.now() + timeoutMs;

@@ -26,6 +26,37 @@ export const PROXY_VARIABLES = [
   "NO_PROXY",
 ] as const;
 
+/** The schemes of a server, and those that stand for them (WebSockets Standard, `new WebSocket(url)`). */
+const SCHEMES: Readonly<Record<string, string>> = { "ws:": "ws:", "wss:": "wss:", "http:": "ws:", "https:": "wss:" };
+
+/**
+ * Parses the URL of a server, as the runtime's own errors would quote a password.
+ *
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place.
+ * @returns The URL, always with the scheme `ws:` or `wss:`.
+ * @throws {OptionError} If the URL is not valid, or has another scheme.
+ *
+ * @example
+ * ```ts
+ * import { serverUrlOf } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(serverUrlOf("https://example.com/socket").href, "wss://example.com/socket");
+ * ```
+ */
+export function serverUrlOf(url: string | URL): URL {
+  const server = URL.parse(url);
+  if (server === null) throw new OptionError("Cannot open the connection: the URL is not valid");
+  const scheme = SCHEMES[server.protocol];
+  if (scheme === undefined) {
+    throw new OptionError(
+      `Cannot open the connection: the scheme of the URL is ${server.protocol} instead of ws: or wss:`,
+    );
+  }
+  server.protocol = scheme;
+  return server;
+}
+
 /** One of these variables. */
 export type ProxyVariable = typeof PROXY_VARIABLES[number];
 
@@ -101,7 +132,7 @@ export function proxyNameFor(
   options: Pick<DialOptions, "proxy" | "unixPath">,
   transport: TransportName,
 ): string | null {
-  const { proxy, isKnown } = routeTo(new URL(url), options, transport);
+  const { proxy, isKnown } = routeTo(serverUrlOf(url), options, transport);
   return proxy ? nameOf(proxy) : isKnown || options.unixPath !== undefined ? null : "not-known";
 }
 

@@ -4,6 +4,10 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { hintForOpening } from "../../lib/client/opening.ts";
 import { type HandshakeRefusal, OpenError } from "../../lib/connection/connection.ts";
 
+/** The hint for a server that sees no upgrade, as behind nginx without the two fields. */
+const NO_UPGRADE =
+  "the server saw no request for an upgrade: a proxy in between may not pass on the fields Upgrade and Connection";
+
 /** An answer of a server, and its hint. */
 const ANSWERS: readonly [number, [string, string][], string, string][] = [
   [301, [["Location", "https://a.example/x"]], "", 'redirects are not followed: use "wss://a.example/x"'],
@@ -17,6 +21,10 @@ const ANSWERS: readonly [number, [string, string][], string, string][] = [
     "",
     'the server speaks version "8, 7" of the protocol, this client 13',
   ],
+  [426, [["Sec-WebSocket-Version", "13"]], "", NO_UPGRADE],
+  [426, [["Sec-WebSocket-Version", "8, 13"]], "", NO_UPGRADE],
+  [426, [], "", NO_UPGRADE],
+  [400, [["Sec-WebSocket-Version", "13"]], "bad key", 'the answer says "bad key"'],
   [503, [["Retry-After", "120"]], "", "it asks to try again after 120 s"],
   [429, [["Retry-After", "Thu, 01 Jan 1970"]], "", 'it asks to try again after "Thu, 01 Jan 1970"'],
   [500, [], "<h1>Out\n of  order</h1>", 'the answer says "Out of order"'],
@@ -76,4 +84,18 @@ Deno.test("hintForOpening() names the path of a 404, and the Origin of a 403", (
     hint(403, "https://a.example"),
     'it refuses this client: it may require an --origin other than "https://a.example", a --header or credentials',
   );
+});
+
+Deno.test("hintForOpening() says what builtin asks a unix socket for, and does not suggest wss:// there", () => {
+  const attempt = { transport: "builtin", proxy: null, isUnix: true } as const;
+  for (const failure of ["connection-lost", "handshake-refused"] as const) {
+    const error = new OpenError(failure, "no", failure === "connection-lost" ? {} : { status: 404 });
+    const hint = hintForOpening(error, attempt);
+    assertStringIncludes(
+      hint,
+      "asks a unix socket for an absolute URL, which not every server takes: --transport wire",
+    );
+    assertEquals(hint.includes("wss://"), false);
+    assertEquals(hintForOpening(error, { ...attempt, transport: "wire" }).includes("absolute"), false);
+  }
 });

@@ -7,8 +7,10 @@ import {
   ConnectionClosedError,
   OpenError,
   type OpenOptions,
+  OptionError,
   type TransportName,
 } from "../../lib/connection/connection.ts";
+import { exchange } from "../../lib/client/exchange.ts";
 import { TimeoutError } from "../../lib/net/deadline.ts";
 import { openConnection } from "../../lib/connection/open.ts";
 import { BINARY, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
@@ -41,6 +43,35 @@ for (const transport of ["builtin", "wire"] as const) {
       "within 0.1 s",
     );
     assertEquals([error.failure, error.status], ["no-connection", undefined]);
+  });
+
+  Deno.test(`openConnection() takes http: for ws: and https: for wss:, over ${transport}`, async () => {
+    const first = Promise.withResolvers<number>();
+    await using plain = rawPeer((socket) => socket.upgrade().then(() => socket.answerClose()).then(() => {}));
+    await using secure = rawPeer(async (socket) => first.resolve((await socket.readBytes(1))[0] ?? 0));
+    const connection = await openConnection(plain.url.replace("ws:", "http:"), transport);
+    assertEquals((await connection.close(WAIT)).received?.code, 1000);
+    // No byte of the request, with its credentials, goes out in plain text: a record of TLS begins with 22.
+    const url = secure.url.replace("ws://", "https://me:secret@");
+    await assertRejects(() => openConnection(url, transport), OpenError);
+    assertEquals(await first.promise, 22);
+  });
+
+  Deno.test(`openConnection() and exchange() refuse other URLs, and quote no password, over ${transport}`, async () => {
+    await using peer = rawPeer((socket) => socket.upgrade().then(() => {}));
+    for (
+      const [url, problem] of [
+        [peer.url.replace("ws:", "ftp:"), "the scheme of the URL is ftp: instead of ws: or wss:"],
+        ["mailto:me@a.example", "the scheme of the URL is mailto: instead of ws: or wss:"],
+        ["ws://me:secret@[", "the URL is not valid"],
+        ["", "the URL is not valid"],
+      ] as const
+    ) {
+      for (const open of [openConnection(url, transport), exchange(url, { transport })]) {
+        const error = await assertRejects(() => open, OptionError);
+        assertEquals(error.message, `Cannot open the connection: ${problem}`);
+      }
+    }
   });
 
   Deno.test(`openConnection() rejects with the status of the answer, over ${transport}`, async () => {
