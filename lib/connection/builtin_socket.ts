@@ -40,13 +40,14 @@ export function createClient(
 ): Deno.HttpClient | undefined {
   const { caCerts, clientCertificate, unixPath } = options;
   const allowHost = headers.some(([name]) => name.toLowerCase() === "host");
-  // A secret for this machine must not go to a proxy that only the runtime knows.
-  const isPrivate = !isKnown && isLoopback(url.hostname) &&
+  // A secret for this machine must not go to a proxy that only the runtime knows. TLS hides it from every proxy, and the
+  // runtime would leave TLS out on the way that it is told here.
+  const isPrivate = !isKnown && url.protocol === "ws:" && isLoopback(url.hostname) &&
     headers.some(([name]) => name.toLowerCase() === "authorization");
   const isSpecial = caCerts || clientCertificate || proxy || unixPath !== undefined || allowHost || isPrivate;
   if (!isSpecial && !(isKnown && isProxyNamed())) return undefined;
   const hostname = url.hostname;
-  const port = Number(url.port || (url.protocol === "wss:" ? 443 : 80));
+  const port = Number(url.port || 80);
   try {
     return withoutEnvironmentProxies(() =>
       Deno.createHttpClient({

@@ -16,6 +16,7 @@ import {
   type TroubleKind,
 } from "./policy.ts";
 import { describeAddr, type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
+import { NO_ANSWER } from "./guard.ts";
 import { isLoopback, LOOPBACK_HOSTS } from "./allowed_host.ts";
 import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "../net/host.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
@@ -24,7 +25,6 @@ import { MemoryBudget } from "./budget.ts";
 import { DEFAULT_PORT, type TransportName } from "../connection/connection.ts";
 import { pairProblem } from "../net/certificate.ts";
 import { within } from "../net/deadline.ts";
-import { NO_ANSWER } from "./wire_echo.ts";
 import { type EchoHandler, echoing, type WireFollower } from "./echo_handler.ts";
 import type { WireEnd } from "./wire_limits.ts";
 import { WireServer } from "../net/wire_server.ts";

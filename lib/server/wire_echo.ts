@@ -19,9 +19,6 @@ import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.
 import type { WireTotals } from "../connection/connection.ts";
 import type { WireEnd, WireLimits } from "./wire_limits.ts";
 
-export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
-export { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./guard.ts";
-
 /**
  * Most that is read behind the server's close frame to find the peer's: this many frames, or 64 MiB. A peer that sends
  * more counts as not answering.

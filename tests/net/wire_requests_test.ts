@@ -6,7 +6,7 @@ import type { Decision } from "../../lib/net/wire_handler.ts";
 import { DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES } from "../../lib/net/wire_server.ts";
 import { OPCODE } from "../../lib/protocol/frame.ts";
 import type { EchoHandler } from "../../lib/server/echo_handler.ts";
-import { MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/wire_echo.ts";
+import { MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/echo_buffer.ts";
 import { CLOSE, connectRaw, type RawSocket, requestHead } from "../support/raw_peer.ts";
 import { frame, framesToClose, until, WAIT, wireScene } from "../support/wire.ts";
 

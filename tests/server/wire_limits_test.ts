@@ -6,7 +6,8 @@ import { serveEcho } from "../../lib/server/serve.ts";
 import { MemoryBudget, SHED_REASON } from "../../lib/server/budget.ts";
 import { within } from "../../lib/net/deadline.ts";
 import type { WireLimits } from "../../lib/server/wire_limits.ts";
-import { MAX_READ_BYTES, WireEcho } from "../../lib/server/wire_echo.ts";
+import { MAX_READ_BYTES } from "../../lib/server/echo_buffer.ts";
+import { WireEcho } from "../../lib/server/wire_echo.ts";
 import { CLOSE, connectRaw, rawClient, type RawSocket, requestHead } from "../support/raw_peer.ts";
 import { frame, framesToClose, joined, type Told, until, WAIT, wireScene } from "../support/wire.ts";
 
