@@ -50,10 +50,9 @@ export async function dial(
   const deadline = performance.now() + connectTimeoutMs;
   const { proxy } = routeTo(url, options, "wire");
   const isSecure = url.protocol === "wss:";
-  if (clientCertificate && isSecure && (proxy !== undefined || unixPath !== undefined)) {
-    throw new OptionError("Cannot present a client certificate through a proxy or a Unix socket over wire");
+  if (clientCertificate && isSecure && proxy !== undefined) {
+    throw new OptionError("Cannot present a client certificate through a proxy over wire");
   }
-  if (unixPath !== undefined && isSecure) throw new OptionError("Cannot use TLS over a Unix socket over wire");
   assertCertificates(options);
   const target = targetOf(url);
   try {

@@ -83,7 +83,8 @@ export interface Route {
  * @param options Proxy or unix socket.
  * @param transport The transport; `builtin` may follow the runtime's rules if the environment is closed to us.
  * @returns The route.
- * @throws {OptionError} If the proxy is no URL, or of a scheme that the transport does not support.
+ * @throws {OptionError} If the proxy is no URL, or of a scheme that the transport does not support, or if the server on a
+ * unix socket is to speak TLS.
  *
  * @example
  * ```ts
@@ -99,6 +100,10 @@ export function routeTo(
   { proxy, unixPath }: Pick<DialOptions, "proxy" | "unixPath">,
   transport: TransportName,
 ): Route {
+  // The runtime would leave TLS out without a word.
+  if (unixPath !== undefined && url.protocol === "wss:") {
+    throw new OptionError("Cannot use TLS over a Unix socket: give the URL as ws://");
+  }
   const isOpen = isEnvironmentOpen();
   const isKnown = transport === "wire" || isOpen;
   if (unixPath !== undefined || proxy === NO_PROXY) return { proxy: undefined, source: "option", isKnown };

@@ -97,6 +97,17 @@ Deno.test("routeTo() is direct, when the option says none", () => {
   assertEquals(routeTo(new URL("ws://a.test/"), { proxy: "none" }, "wire").proxy, undefined);
 });
 
+Deno.test("routeTo() refuses TLS over a unix socket, which the runtime would leave out", () => {
+  const url = new URL("wss://me:secret@a.test/");
+  for (const transport of ["builtin", "wire"] as const) {
+    assertThrows(
+      () => routeTo(url, { unixPath: "/tmp/a" }, transport),
+      OptionError,
+      "Cannot use TLS over a Unix socket",
+    );
+  }
+});
+
 Deno.test("routeTo() throws without showing the value, when the proxy is not a URL or not one for wire", () => {
   const url = new URL("ws://a.test/");
   assertThrows(() => routeTo(url, { proxy: "u:secret@" }, "wire"), OptionError, "Cannot use the proxy: give a URL");
