@@ -39,6 +39,8 @@ export interface Seen {
   readonly sentClose: number | null;
   /** Whether the other side goes on: it answered the ping at the end. */
   readonly wentOn: boolean;
+  /** Whether the other side missed a deadline. */
+  readonly isLate: boolean;
 }
 
 /** Options of a {@linkcode Player}. */
@@ -115,6 +117,7 @@ export class Player {
   #hasClosed = false;
   #sentClose: number | null = null;
   #wentOn = false;
+  #isLate = false;
   #isBroken = false;
   #isTooLong = false;
   #wake: (() => void) | undefined;
@@ -205,6 +208,7 @@ export class Player {
       isTooLong: this.#isTooLong || this.#reader.isSpent,
       sentClose: this.#sentClose,
       wentOn: this.#wentOn,
+      isLate: this.#isLate,
     };
   }
 
@@ -410,7 +414,9 @@ export class Player {
         this.#wake = resolve;
         await promise;
       }
-      return isSo();
+      const is = isSo();
+      if (!is && fixedMs === undefined && this.#end === "none") this.#isLate = true;
+      return is;
     } finally {
       clearTimeout(timer);
       this.#wake = undefined;

@@ -162,6 +162,7 @@ function resultOf(start: Uint8Array<ArrayBuffer>): CaseResult {
     isTooLong: false,
     sentClose: null,
     wentOn: false,
+    isLate: false,
   };
   return { test, grade: "fail", reason: "wrong", ms: 1, request: "", answer: "", seen };
 }

@@ -96,7 +96,7 @@ Deno.test("Player stops at a close frame of the other side, answers it, and know
   const seen = player.seen();
   // The end comes during the second ping, or right after.
   assert(seen.endStep === 1 || seen.endStep === 2, `${seen.endStep}`);
-  assertEquals([seen.end, seen.sentClose], ["fin", 1002]);
+  assertEquals([seen.end, seen.sentClose, seen.isLate], ["fin", 1002, false]);
   assertEquals(pipe.frames.map(({ opcode }) => opcode), [OPCODE.ping, OPCODE.ping, OPCODE.close]);
 });
 
@@ -114,12 +114,12 @@ Deno.test("Player asks with a ping whether the other side goes on, when no failu
   assertEquals([player.seen().wentOn, player.seen().end], [true, "fin"]);
 });
 
-Deno.test("Player gives up on a reply, when nothing comes for the silence", async () => {
+Deno.test("Player says that the other side is late, when nothing comes for the silence", async () => {
   const pipe = new Pipe();
   const player = new Player(pipe, { role: "client", silenceMs: 20 });
   player.begin(new Uint8Array(0));
   await player.play([{ do: "await", pongs: 1 }]);
-  assertEquals([player.seen().end, player.seen().endStep], ["none", Infinity]);
+  assertEquals([player.seen().isLate, player.seen().end, player.seen().endStep], [true, "none", Infinity]);
   pipe.close();
 });
 
