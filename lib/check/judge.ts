@@ -57,7 +57,7 @@ const PASS: Judgement = { grade: "pass", reason: "" };
  * };
  * const seen = {
  *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isTooLong: false, sentClose: 1000,
- *   wentOn: false,
+ *   wentOn: false, isLate: false,
  * } as const;
  * assertEquals(judge(test, plan, seen, { peer: "server", echoes: true }), {
  *   grade: "unclean",
