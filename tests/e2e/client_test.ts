@@ -311,7 +311,7 @@ for (
       ["-H", "Content-Length: 5"],
       "Option --header cannot set Content-Length: the handshake does that; for subprotocols use --protocol",
     ],
-    [["--max-message", "64MiB"], 'Option --max-message cannot be "64MiB": at most 67108863 bytes over builtin'],
+    [["--max-message", "64MiB"], 'Option --max-message cannot be "64MiB": give at most 67108863 bytes over builtin'],
     [["-m", "a", "-f", "b"], "Options --message and --file exclude each other: give one of them"],
     [
       ["-f", "/no/such/file"],

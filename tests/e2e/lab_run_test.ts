@@ -135,7 +135,7 @@ for (
 Deno.test("server --lab --help is the help of the lab, without the options of the echo", async () => {
   const { code, stdout } = await outcomeOf(start("server.ts", ["--lab", "--help"]));
   assertEquals(code, 0);
-  assertMatch(stdout, /^wsproof's lab: /);
+  assertMatch(stdout, /^wsproof lab misbehaves /);
   assertStringIncludes(stdout, "--reports DIR");
   assertEquals(stdout.includes("--max-message"), false);
 });

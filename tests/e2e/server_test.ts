@@ -111,11 +111,11 @@ testBoth(
 for (
   const [args, code, line] of [
     [["--port", "99999"], 2, 'Option --port cannot be "99999": give a whole number from 0 to 65535'],
-    [["--max-message", "64MiB"], 2, 'Option --max-message cannot be "64MiB": at most 67108863 bytes over builtin'],
+    [["--max-message", "64MiB"], 2, 'Option --max-message cannot be "64MiB": give at most 67108863 bytes over builtin'],
     [
       ["--transport", "wire", "--max-message", "2GiB"],
       2,
-      'Option --max-message cannot be "2GiB": at most 1073741824 bytes over wire',
+      'Option --max-message cannot be "2GiB": give at most 1073741824 bytes over wire',
     ],
     [["--transport", "tcp"], 2, 'Option --transport cannot be "tcp": give builtin or wire'],
     [
