@@ -226,7 +226,7 @@ const CASES: readonly Case[] = [
     },
     verdict: "connection-lost",
     problem: /closed with 1000/,
-    hint: /before it replied.*--reply-none/,
+    hint: /before all replies came.*--reply-none/,
   },
 
   // Connection lost.
