@@ -100,6 +100,7 @@ export class Reception {
   #ticked: PromiseWithResolvers<void> | undefined;
   readonly #reader = new HeadReader("request");
   #isWaiting = true;
+  #isAnswered = false;
   #isGone = false;
 
   constructor(conn: AcceptedStream, secure: SecureConn | undefined, timeoutMs: number) {
@@ -119,6 +120,11 @@ export class Reception {
   /** Whether the head is incomplete. */
   get isWaiting(): boolean {
     return this.#isWaiting;
+  }
+
+  /** Whether the head is complete, and its answer not yet written. */
+  get isAnswering(): boolean {
+    return !this.#isWaiting && !this.#isAnswered;
   }
 
   /** Whether the server waits only for the peer. */
@@ -248,6 +254,7 @@ export class Reception {
     await writeAll(this.stream, isHead ? head : answer);
     // Closing a socket with unread bytes would discard the answer.
     await this.stream.closeWrite();
+    this.#isAnswered = true;
     await this.#forget();
   }
 

@@ -160,8 +160,14 @@ export class WireServer {
    * Stops listening, and drops every remaining connection.
    *
    * @param error The reason, for the ends of the dropped connections.
+   * @param graceMs How long to answer the requests that have come, those in the system's queue too, in milliseconds.
    */
-  async stop(error = ""): Promise<void> {
+  async stop(error = "", graceMs = 0): Promise<void> {
+    const until = performance.now() + graceMs;
+    while (!this.#isStopped && performance.now() < until) {
+      await untilEvents();
+      if (![...this.#receptions].some(({ isAnswering }) => isAnswering)) break;
+    }
     if (!this.#isStopped) this.#listener.close();
     this.#isStopped = true;
     this.#change?.resolve();

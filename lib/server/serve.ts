@@ -27,6 +27,7 @@ import { pairProblem } from "../net/certificate.ts";
 import { within } from "../net/deadline.ts";
 import { type EchoHandler, echoing, type WireFollower } from "./echo_handler.ts";
 import type { WireEnd } from "./wire_limits.ts";
+import { untilEvents } from "../net/turns.ts";
 import { WireServer } from "../net/wire_server.ts";
 
 export { addressesOf, ListenError } from "../net/host.ts";
@@ -207,7 +208,9 @@ function openBuiltin(place: Place, options: ServeEchoOptions): Door {
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop(graceMs) {
       echo.giveUp();
-      // The runtime's own shutdown waits for ever for a peer that does not read.
+      // The runtime's own shutdown answers only requests whose handler it has called.
+      await untilEvents();
+      // It also waits for ever for a peer that does not read.
       const stopped = Promise.all(listeners.map((listener) => listener.stop()));
       await within<unknown>(stopped, "shutdown", { timeoutMs: graceMs }).catch(() => {});
     },
@@ -315,8 +318,8 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
       gate.drain();
       return servers.flatMap((server) => server.closeAll(code, reason)).map(({ ended }) => ended);
     },
-    async stop() {
-      await Promise.all(servers.map((server) => server.stop(NO_ANSWER)));
+    async stop(graceMs) {
+      await Promise.all(servers.map((server) => server.stop(NO_ANSWER, graceMs)));
     },
   };
 }

@@ -347,7 +347,7 @@ export class WireEcho implements Holder {
     }
   }
 
-  /** Takes compressed bytes in slices, so that dense ones never block others; returns the work in frames. */
+  /** Takes compressed bytes in slices, so that dense ones never block others; none once dropped. Returns the work in frames. */
   async #takeSlices(count: number): Promise<number> {
     const bytes = this.#buffer.begin(count);
     let frames = 0;
@@ -358,6 +358,7 @@ export class WireEcho implements Holder {
         this.#step = "take";
         await turn;
       }
+      if (this.#isGone) break;
       const piece = bytes.subarray(at, at + this.#sliceBytes);
       const work = this.#take(piece);
       at += piece.byteLength;

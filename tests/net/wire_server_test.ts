@@ -175,3 +175,28 @@ Deno.test("WireServer reads what came in time before it drops, when its process 
   socket.close();
   await server.stop();
 });
+
+Deno.test("WireServer.stop() answers a request that has come before it drops the rest, within its grace", async () => {
+  const decision = Promise.withResolvers<Response>();
+  const decided = Promise.withResolvers<void>();
+  const server = new WireServer({ hostname: "127.0.0.1", port: 0 }, {
+    decide() {
+      decided.resolve();
+      return decision.promise;
+    },
+    serve: () => {
+      throw new Error("Nobody is let through");
+    },
+  });
+  const url = `ws://127.0.0.1:${server.port}/`;
+  const [asking, silent] = [await connectRaw(url), await connectRaw(url)];
+  await asking.write(requestHead());
+  await within(decided.promise, "request", WAIT);
+  const stopping = server.stop("", WAIT.timeoutMs);
+  decision.resolve(new Response("late\n", { status: 403 }));
+  assertMatch(await within(asking.readHead(), "answer", WAIT), /^HTTP\/1\.1 403 /);
+  // The peer that has sent nothing is not waited for.
+  await within(stopping, "stop", WAIT);
+  asking.close();
+  silent.close();
+});

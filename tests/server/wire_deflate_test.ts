@@ -8,6 +8,7 @@ import type { ByteStream } from "../../lib/net/tls.ts";
 import { engineCount, MessageDeflate } from "../../lib/net/zlib.ts";
 import { encodeFrame, type EncodeFrameOptions, OPCODE, RSV1 } from "../../lib/protocol/frame.ts";
 import type { DeflatePolicy, EchoClosed, EchoEvent } from "../../lib/server/policy.ts";
+import { SHED_REASON } from "../../lib/server/budget.ts";
 import { serveEcho, type ServeEchoOptions } from "../../lib/server/serve.ts";
 import { WireEcho } from "../../lib/server/wire_echo.ts";
 import { connectRaw, type RawFrame, type RawSocket, requestHead } from "../support/raw_peer.ts";
@@ -329,6 +330,27 @@ Deno.test("wire server inflates only so much in one turn of its event loop, of o
     assert(turns.sum >= connections * 12_288, `${turns.sum}`);
     assert(turns.most < MAX_PERIOD_WORK + 2048, `${turns.most} in one turn`);
   }
+});
+
+Deno.test("WireEcho blames no peer whose connection it dropped inside a read, as too much was held", async () => {
+  class SheddingTurns extends Turns {
+    override again(): undefined {
+      // Echoes of this read wait already: no close frame can go out before them.
+      echo.shed();
+    }
+  }
+  // Repeated noise is short from the peer, and long from a server without context.
+  const codec = (takeover: boolean) =>
+    new MessageDeflate({ own: { takeover, windowBits: 15 }, peer: DIRECTION, level: 9, maxMessageBytes: MIB });
+  const [own, peer] = [codec(false), codec(true)];
+  const noise = crypto.getRandomValues(new Uint8Array(40));
+  const packed = () => frame(OPCODE.binary, peer.deflateWhole(noise), { reserved: RSV1 });
+  const stream = streamOf(Uint8Array.from(Array.from({ length: 20 }, () => [...packed()]).flat()));
+  const echo = new WireEcho(stream, { maxMessageBytes: MIB, idleTimeoutMs: 0 }, new SheddingTurns(), own);
+  await within(echo.run(), "end", WAIT);
+  peer.release();
+  const { sent, detail } = await echo.ended;
+  assertEquals([sent, detail], [null, SHED_REASON]);
 });
 
 Deno.test("wire server echoes the message of a light connection, while 100 with bombs wait", async () => {
