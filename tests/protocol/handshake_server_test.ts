@@ -16,6 +16,7 @@ import { verifyResponse } from "../../lib/protocol/handshake.ts";
 import { encodeHead } from "../../lib/protocol/http_lines.ts";
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
+const OTHER_KEY = "AQIDBAUGBwgJCgsMDQ4PEA==";
 const FIELDS: Readonly<Record<string, string | null>> = {
   "host": "a",
   "upgrade": "websocket",
@@ -116,6 +117,14 @@ for (
     assertEquals(writeSwitching(new Uint8Array(room), KEY, protocol, extensions), expected);
   });
 }
+
+Deno.test("writeSwitching() writes the accept key of each request, when all else is as in the answer before", () => {
+  const room = new Uint8Array(1024);
+  for (const [key, protocol] of [[KEY, "chat"], [OTHER_KEY, "chat"], [KEY, ""], [OTHER_KEY, ""], ["", ""]] as const) {
+    const expected = encodeHead(SWITCHING, responseFields(key, protocol));
+    assertEquals(writeSwitching(room, key, protocol), expected);
+  }
+});
 
 Deno.test("writeSwitching() throws, when the subprotocol is more than one line", () => {
   assertThrows(() => writeSwitching(new Uint8Array(1024), KEY, "a\r\nb"), RangeError);

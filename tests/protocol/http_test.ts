@@ -66,6 +66,14 @@ for (const pieceBytes of [1, 2, 3, 7, Infinity]) {
         "",
       ],
       ["a request", "request", `${GET}\r\nHost:a\r\n\r\nmore`, GET, [["Host", "a"]], "more"],
+      [
+        "a request before a frame",
+        "request",
+        `${GET}\r\nHost: a\r\n\r\n\x82\xfe\xef\xbb`,
+        GET,
+        [["Host", "a"]],
+        "\x82\xfe\xef\xbb",
+      ],
       ["empty lines before a request", "request", `\r\n\r\n${GET}\r\n\r\n`, GET, [], ""],
       ["bytes above ASCII", "request", "GET /\xc3\xa9 HTTP/1.1\r\nA: \xff\r\n\r\n", "GET /\xc3\xa9 HTTP/1.1", [[
         "A",
@@ -266,6 +274,10 @@ Deno.test("HeadReader() takes linear time", () => {
   // 15,000 folds and 60,000 blanks: a backtracking pattern would not end.
   for (const text of [`${OK}\r\nA: b${"\r\n c".repeat(15_000)}\r\n\r\n`, `${OK}\r\nA:${" ".repeat(60_000)}b\r\n\r\n`]) {
     assert(read("response", text, 1000) !== undefined);
+  }
+  // The same of a request in one piece, whose last field is wrong.
+  for (const fields of ["A: b\r\n".repeat(10_000), `${"A".repeat(60_000)}: b\r\n`, `A:${" b:".repeat(20_000)}\r\n`]) {
+    assertEquals(problemOf("request", `${GET}\r\n${fields}A: \x01\r\n\r\n`)[0], "bad-line");
   }
 });
 
