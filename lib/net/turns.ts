@@ -25,7 +25,7 @@ const SHORT_PERIODS = 64;
 
 /**
  * Light connections may use this many times a period before they queue: 2. With 1 they would share the periods of heavy ones: beside
- * 1,000 of these, light connections would get 0.6 times as much done, and 30,000 frames of work would precede a new one's, not 5,000.
+ * 1,000 of these, light connections would get 0.6 times as much done, and 25,000 frames of work would precede a new one's, not 5,000.
  */
 const LIGHT_SHARE = 2;
 
