@@ -177,7 +177,7 @@ for (const [byteCost, work] of [[undefined, 4], [1, 4], [8, 32]] as const) {
     const turns = new NotedTurns();
     const echo = new WireEcho(stream, { maxMessageBytes: 2 ** 24, idleTimeoutMs: 0 }, turns);
     await within(echo.run(), "end", WAIT);
-    // One more for the frame that spans two reads.
+    // One more for the frame itself, which spans two reads.
     assertEquals([turns.works.length, turns.works.reduce((sum, each) => sum + each)], [2, work + 1]);
   });
 }

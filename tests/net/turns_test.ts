@@ -92,6 +92,21 @@ Deno.test("Turns.round() lets nobody continue before bytes that have arrived, af
 const demandOf = (standing: Standing) => ({ standing, expectedWork: standing === "light" ? LIGHT_WORK : 1024 });
 const HEAVY = demandOf("heavy");
 
+Deno.test("Turns.round() lets nobody continue while light connections queue, but does not wait for heavy ones", async () => {
+  const turns = manyTurns(200);
+  turns.spend(2 * MAX_PERIOD_WORK);
+  const order: string[] = [];
+  const waiting = [
+    turns.turn(demandOf("light"))?.then(() => order.push("light")),
+    turns.round("light")?.then(() => order.push("round")),
+    // The first spends the next period, so that the second queues for longer.
+    turns.turn(HEAVY)?.then(() => turns.spend(MAX_PERIOD_WORK)),
+    turns.turn(HEAVY)?.then(() => order.push("heavy")),
+  ];
+  await within(Promise.all(waiting), "turns", WAIT);
+  assertEquals(order, ["light", "round", "heavy"]);
+});
+
 /** Works like one busy connection until an event has happened. */
 async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<void> {
   for (let count = 0; !hasHappened(); count++) {
@@ -149,7 +164,7 @@ Deno.test("Turns.turn() lets all continue at once, until the period is spent, an
   await within(Promise.all([heavy, light]), "turns", WAIT);
 });
 
-Deno.test("Turns.turn() lets light connections continue first and in order, then heavy ones in order beside new ones, newest first", async () => {
+Deno.test("Turns.turn() lets a new connection continue every second time, newest first, and otherwise light ones before heavy ones", async () => {
   const turns = new Turns();
   turns.spend(2 * MAX_PERIOD_WORK);
   const order: string[] = [];
@@ -161,7 +176,7 @@ Deno.test("Turns.turn() lets light connections continue first and in order, then
     order.push(`${standing} ${index}`);
   });
   await within(Promise.all(waiting), "turns", WAIT);
-  assertEquals(order, ["light 5", "light 6", "heavy 0", "new 4", "heavy 1", "new 3", "heavy 2"]);
+  assertEquals(order, ["light 5", "new 4", "light 6", "new 3", "heavy 0", "heavy 1", "heavy 2"]);
 });
 
 Deno.test("Turns.turn() lets nobody pass those that queue, except light connections and those that have had their turn", async () => {
