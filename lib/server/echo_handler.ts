@@ -99,7 +99,7 @@ export function echoing(
       const shared = agreement && deflate && (codecs.get(agreement.text) ?? codecOptions(agreement, deflate, limits));
       if (agreement && shared) codecs.set(agreement.text, shared);
       const codec = shared && new MessageDeflate(shared);
-      const echo = new FollowedEcho(follower, now, stream, limits, turns, codec || undefined);
+      const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
       try {
         follower.onOpen(echo);
       } catch (error) {
@@ -127,15 +127,8 @@ function codecOptions(agreement: DeflateAgreement, policy: DeflatePolicy, limits
 class FollowedEcho extends WireEcho {
   readonly #follower: WireFollower;
 
-  constructor(
-    follower: WireFollower,
-    now: number,
-    stream: ByteStream,
-    limits: WireLimits,
-    turns: Turns,
-    codec?: MessageDeflate,
-  ) {
-    super(stream, limits, turns, codec, now);
+  constructor(follower: WireFollower, stream: ByteStream, limits: WireLimits, turns: Turns, codec?: MessageDeflate) {
+    super(stream, limits, turns, codec);
     this.#follower = follower;
   }
 

@@ -102,20 +102,13 @@ export class WireEcho implements Holder {
    * @param limits Its limits.
    * @param turns The queue of its server.
    * @param codec Inflates and compresses, if permessage-deflate was negotiated; freed with the connection.
-   * @param now The time, in milliseconds as of `performance.now()`.
    */
-  constructor(
-    conn: ByteStream,
-    limits: WireLimits,
-    turns: Turns = new Turns(),
-    codec?: MessageDeflate,
-    now: number = performance.now(),
-  ) {
+  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
     const { maxMessageBytes, budget } = limits;
     this.#turns = turns;
     this.#conn = conn;
     this.#byteCost = conn.byteCost ?? 1;
-    this.#guard = new Guard(this, limits, now);
+    this.#guard = new Guard(this, limits, performance.now());
     this.#buffer = new EchoBuffer(budget);
     this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
     this.#codec = codec;
@@ -185,9 +178,8 @@ export class WireEcho implements Holder {
           if (written < echoes.byteLength) await this.#write(echoes.subarray(written));
           this.#step = "read";
         }
-        const isThrough = this.#isThrough;
-        if (!this.#buffer.isEmpty || (isThrough && this.#aside)) await this.#flush();
-        else if (isThrough) this.#report("local");
+        if (!this.#buffer.isEmpty || (this.#isThrough && this.#aside)) await this.#flush();
+        else if (this.#isThrough) this.#report("local");
         this.#buffer.fit(count, frames, this.#guard.wasSilent);
         this.#pace.onEnd();
         const round = this.#turns.round(this.#pace.standing);
