@@ -38,7 +38,9 @@ async function createHandler(): Promise<Deno.ServeDefaultExport> {
   const [word] = isMain ? Deno.args : [];
   if (word !== undefined) {
     const shown = withoutCredentials(word);
-    throw new UsageError(`deno serve passes "${shown}" on, which the handler does not take: set variables WSPROOF_...`);
+    throw new UsageError(
+      `deno serve passes "${shown}" on, which the handler does not accept: set WSPROOF_... variables`,
+    );
   }
   const { serve, log, note } = await readServerSettings(parseServerLine([], PROCESS), PROCESS, "deno serve");
   if (note) console.error(`wsproof: ${note}`);
@@ -79,7 +81,7 @@ function watchOverEnd(): void {
   }, { once: true });
   globalThis.addEventListener("unload", () => {
     if (signal.aborted) return;
-    console.error("wsproof: The runtime has stopped listening, as it does without free descriptors (ulimit -n)");
+    console.error("wsproof: The runtime has stopped listening, for lack of free descriptors (ulimit -n)");
     Deno.exitCode = EXIT_CODES["internal-error"];
   });
 }

@@ -10,7 +10,7 @@
 
 import type { ClientSettings } from "./lib/cli/client_settings.ts";
 import type { Commands } from "./lib/cli/commands.ts";
-import { printLine, type Screen, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
+import { printLine, type Screen, type Stream, tellError, tellReport, viewOf } from "./lib/cli/output.ts";
 import { plainRun } from "./lib/cli/plain_run.ts";
 import { listenForSignals } from "./lib/cli/signals.ts";
 import { isWorker } from "./lib/cli/survival.ts";
@@ -83,7 +83,7 @@ const COMMANDS: Commands = {
   },
   help: {
     usage: "[COMMAND | TOPIC]",
-    help: "Show this help, or that of a command or a topic",
+    help: "Show this help, or the help of a command or topic",
     words: async () => [...Object.keys(COMMANDS), ...(await import("./lib/cli/client_help.ts")).HELP_TOPICS],
     run: async ([word]) => {
       const { commandOf } = await import("./lib/cli/commands.ts");
@@ -92,7 +92,7 @@ const COMMANDS: Commands = {
   },
   completions: {
     usage: "bash | zsh | fish",
-    help: "Print the completions for a shell",
+    help: "Print the completions of this shell",
     words: async () => Object.keys((await import("./lib/cli/completions.ts")).SHELLS),
     run: async (args) => print(await (await import("./lib/cli/completions.ts")).completionsFor(args, COMMANDS)),
   },
@@ -108,21 +108,19 @@ async function help(topic?: string): Promise<number> {
 }
 
 const SCREEN: Screen = {
-  out: {
-    isColored: Deno.stdout.isTerminal() && !Deno.noColor,
-    get columns() {
-      return columnsOf(Deno.stdout);
-    },
-    print: (text) => console.log(text),
-  },
-  error: {
-    isColored: Deno.stderr.isTerminal() && !Deno.noColor,
-    get columns() {
-      return columnsOf(Deno.stderr);
-    },
-    print: (text) => console.error(text),
-  },
+  out: streamOf(Deno.stdout, (text) => console.log(text)),
+  error: streamOf(Deno.stderr, (text) => console.error(text)),
 };
+
+function streamOf(output: { isTerminal(): boolean }, print: Stream["print"]): Stream {
+  return {
+    isColored: output.isTerminal() && !Deno.noColor,
+    get columns() {
+      return columnsOf(output);
+    },
+    print,
+  };
+}
 
 function print(text: string): number {
   SCREEN.out.print(text);

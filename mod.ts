@@ -44,6 +44,7 @@ export {
   type FrameTrace,
   type HandshakeRefusal,
   type HeadTrace,
+  MAX_BUILTIN_FRAME_BYTES,
   MAX_WIRE_MESSAGE_BYTES,
   OpenError,
   type OpenErrorDetails,
@@ -55,7 +56,6 @@ export {
   type TransportName,
   type WireTotals,
 } from "./lib/connection/connection.ts";
-export { MAX_BUILTIN_FRAME_BYTES } from "./lib/connection/builtin.ts";
 export { TimeoutError, type WaitOptions } from "./lib/net/deadline.ts";
 export type { DialOptions } from "./lib/net/dial_options.ts";
 

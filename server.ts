@@ -42,35 +42,36 @@ import { isWorker, surviveErrors } from "./lib/cli/survival.ts";
 import { EXIT_CODES } from "./lib/client/verdict.ts";
 import { VERSION } from "./lib/net/version.ts";
 import { messageOf } from "./lib/protocol/error.ts";
+import { counted } from "./lib/protocol/message.ts";
 
 /** Writes the help of the server. */
 function serveHelp(columns?: number): string[] {
   return [
-    "wsproof's echo server: every message comes back unchanged, on any path. GET / is a page to try it with, " +
+    "wsproof serve echoes every message unchanged, on any path. GET / is a page to try it with; " +
     "GET /healthz and GET /metrics are for machines (not with --lab).",
     "",
     "Usage: wsproof serve [OPTIONS], or deno task server [OPTIONS]",
     "",
     ...describeOptions(SERVER_OPTIONS, columns),
     "",
-    "Each option can stand in the environment too: WSPROOF_MAX_MESSAGE=1MiB.",
-    "Ctrl-C and SIGTERM close every connection with 1001 and end the server; " +
-    "the next one, from 500 ms later on, ends it at once.",
+    "Environment variables set options too: WSPROOF_MAX_MESSAGE=1MiB. The command line wins.",
+    "Ctrl-C and SIGTERM close every connection with 1001 and end the server. " +
+    "A second one, at least 500 ms later, ends it at once.",
   ];
 }
 
 /** Writes the help of the lab. */
 function labHelp(columns?: number): string[] {
   return [
-    "wsproof's lab: a peer that misbehaves on request, to test clients with. The path of a URL says what it does, " +
-    "as in /refuse/403; GET / lists the steps. Harnesses for Autobahn's fuzzing server run against it as they are; " +
-    "GET /reports/ shows what they found.",
+    "wsproof lab misbehaves on request, to test clients. The path of the URL says how, as in /refuse/403; " +
+    "GET / lists the steps. Harnesses for Autobahn's fuzzing server run against it unchanged; " +
+    "GET /reports/ shows their results.",
     "",
     "Usage: wsproof lab [OPTIONS], or deno task lab [OPTIONS]",
     "",
     ...describeOptions(LAB_OPTIONS, columns),
     "",
-    "Each option can stand in the environment too: WSPROOF_PORT=0.",
+    "Environment variables set options too: WSPROOF_PORT=0. The command line wins.",
     "Ctrl-C and SIGTERM drop every connection and end the lab.",
   ];
 }
@@ -82,7 +83,7 @@ function labHelp(columns?: number): string[] {
  * @returns The exit code.
  */
 export async function serve(args: readonly string[]): Promise<number> {
-  return await run(args, serveHelp).catch(fail);
+  return await run(args).catch(fail);
 }
 
 /**
@@ -92,14 +93,14 @@ export async function serve(args: readonly string[]): Promise<number> {
  * @returns The exit code.
  */
 export async function lab(args: readonly string[]): Promise<number> {
-  return await run(["--lab", ...args], labHelp).catch(fail);
+  return await run(["--lab", ...args]).catch(fail);
 }
 
-async function run(args: readonly string[], help: (columns?: number) => string[]): Promise<number> {
+async function run(args: readonly string[]): Promise<number> {
   const line = parseServerLine(args, PROCESS);
   if (line.has("help")) {
     const columns = columnsOf(Deno.stdout);
-    const lines = line.has("lab") ? labHelp(columns) : help(columns);
+    const lines = line.has("lab") ? labHelp(columns) : serveHelp(columns);
     return print(lines.flatMap((each) => wrapLine(each, columns ?? DEFAULT_COLUMNS, 0)).join("\n"));
   }
   if (line.has("version")) return print(`wsproof ${VERSION} (Deno ${Deno.version.deno})`);
@@ -127,11 +128,10 @@ async function run(args: readonly string[], help: (columns?: number) => string[]
   const unanswered = await server.shutdown(shutdownTimeoutMs === undefined ? {} : { timeoutMs: shutdownTimeoutMs });
   log.tell({ type: "stopped", unanswered });
   if (unanswered > 0) {
-    const peers = unanswered === 1 ? "peer" : "peers";
-    errors.write(`wsproof: ${unanswered} ${peers} did not answer the close frame in time`);
+    errors.write(`wsproof: ${counted(unanswered, "peer")} did not answer the close frame in time`);
   }
   const unread = await log.flush(FLUSH_TIMEOUT_MS);
-  if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost, as nobody reads it`);
+  if (unread > 0) errors.write(`wsproof: The last ${unread} lines of the log are lost: nobody reads it`);
   await errors.flush(FLUSH_TIMEOUT_MS);
   if (verdict) print(verdict.lines.flatMap((line) => wrapLine(line, columnsOf(Deno.stdout), HANG)).join("\n"));
   return verdict?.exitCode ?? EXIT_CODES.proven;
@@ -190,11 +190,11 @@ function startEcho(settings: ServerSettings, addresses: readonly string[], log: 
 async function startWorkers(settings: ServerSettings, addresses: readonly string[], log: EventLog): Promise<Started> {
   const { workers } = settings;
   if (Deno.build.os !== "linux") {
-    throw new UsageError("Option --workers needs Linux, which deals out the connections of a port: leave it out");
+    throw new UsageError("Option --workers needs Linux, which spreads a port's connections over threads: leave it out");
   }
   // Without the flag, the runtime ends the process when a worker listens.
   if (!("listenDatagram" in Deno)) {
-    throw new UsageError("Option --workers needs a flag of Deno: run it with --unstable-net");
+    throw new UsageError("Option --workers needs Deno's flag --unstable-net: run the server with it");
   }
   const { serveOverWorkers } = await import("./lib/server/workers.ts");
   const { room, ...serve } = fitted(settings.serve);
@@ -246,7 +246,7 @@ async function startLab(settings: ServerSettings, addresses: readonly string[], 
   }
   if (hostname !== undefined && !addresses.every(isLoopback) && lab !== "public") {
     throw new UsageError(
-      `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; to insist add --lab-public`,
+      `Option --host cannot be "${hostname}" with --lab: it is not a loopback address; add --lab-public to allow it`,
     );
   }
   surviveErrors((error) => tell({ type: "trouble", kind: "runtime", error }));

@@ -1,7 +1,7 @@
 /**
  * Runs the commands that a newcomer pastes: those of all `console` blocks in the README and the documents, top to
  * bottom, in a terminal of 80 columns. It compares the screen with the document, and draws the recording of the README.
- * It also makes the commonest mistakes of `tests/support/mistakes.ts`, for their table in docs/troubleshooting.md.
+ * It also makes the common mistakes of `tests/support/mistakes.ts`, for their table in docs/troubleshooting.md.
  *
  * With `--write` the documents and the recording get the actual output. A comment above a block names a command to run
  * beside it: `<!-- beside: deno task -q lab -->`. The default port 6455 must be free.
@@ -116,7 +116,7 @@ const troubleshooting = await Deno.readTextFile(mistakesPath);
 const answers = [];
 for (const mistake of MISTAKES) answers.push([mistake, await make(mistake)] as const);
 const [table, formerTable] = [tableOf(answers), tableIn(troubleshooting)];
-console.log(`${table === formerTable ? "the same" : "ANOTHER"}: docs/troubleshooting.md: the commonest mistakes`);
+console.log(`${table === formerTable ? "the same" : "ANOTHER"}: docs/troubleshooting.md: the common mistakes`);
 if (table !== formerTable && isWriting) {
   await Deno.writeTextFile(mistakesPath, troubleshooting.replace(formerTable, () => table));
 }

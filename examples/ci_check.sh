@@ -1,5 +1,5 @@
 #!/bin/sh
-# Proves an endpoint in CI and says who has to act: 1 ends the pipeline, 75 asks for another try.
+# Proves an endpoint in CI and says who must act: exit 1 stops the pipeline, 75 asks for a retry.
 #
 #   WSPROOF="deno task -q client" sh examples/ci_check.sh wss://staging.example/socket
 set -u

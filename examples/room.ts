@@ -1,5 +1,5 @@
 /**
- * A handler of your own behind the policy of the built-in front door: a room, where each text goes to everybody else.
+ * A room: your own handler behind the policy of the built-in front door, where each text goes to everybody else.
  *
  * ```sh
  * deno run $(deno task -q std:flags) --allow-net examples/room.ts 6455

@@ -35,7 +35,7 @@ function bombOf(inflatedBytes: number): Uint8Array<ArrayBuffer> {
   for (let left = inflatedBytes; left > 0; left -= zeros.byteLength) {
     codec.deflate(zeros, left <= zeros.byteLength, (piece) => void parts.push(piece.slice()));
   }
-  const packed = concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  const packed = concatBytes(parts);
   return encodeFrame(OPCODE.binary, packed, { reserved: RSV1, maskingKey: new Uint8Array(4) });
 }
 

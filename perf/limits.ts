@@ -194,7 +194,7 @@ async function fill({ name, env, limitMib, connections }: Shipped, kind: string,
       for (const line of lines) {
         const event = JSON.parse(line);
         if (event.type === "listening") url = event.url;
-        if (event.type === "closed" && /too much waits/.test(event.error + event.sent?.reason)) shed++;
+        if (event.type === "closed" && /too much pending/.test(event.error + event.sent?.reason)) shed++;
         listening.resolve();
       }
     }

@@ -82,11 +82,11 @@ const EDGES = ALL.flatMap((source) =>
   })
 );
 
-Deno.test("every file of lib/ stands in a room whose height is known", () => {
+Deno.test("every file of lib/ belongs to a room of known height", () => {
   assertEquals(LIB.map(({ path }) => path).filter((path) => !HEIGHTS.has(roomOf(path))), []);
 });
 
-Deno.test("the import graph holds every file but the shells, so that nothing escapes the rule", () => {
+Deno.test("the import graph has every file but the shells, so that none escapes the rule", () => {
   const files = new Set(ALL.map(({ path }) => path));
   assertEquals(EDGES.filter(({ to }) => !files.has(to)), []);
   const imported = new Set(EDGES.map(({ to }) => to));
@@ -95,7 +95,7 @@ Deno.test("the import graph holds every file but the shells, so that nothing esc
   assert(entries.length <= LIB.length / 10, `nobody imports ${entries.join(", ")}`);
 });
 
-Deno.test("imports point down, and neither up nor sideways", () => {
+Deno.test("imports point down, never up or sideways", () => {
   const wrong = EDGES.filter(({ from, to }) => {
     const [above, below] = [HEIGHTS.get(roomOf(from)) ?? -1, HEIGHTS.get(roomOf(to)) ?? Infinity];
     return roomOf(from) !== roomOf(to) && above <= below;
@@ -103,7 +103,7 @@ Deno.test("imports point down, and neither up nor sideways", () => {
   assertEquals(wrong.map(({ from, to }) => `${from} imports ${to}`), []);
 });
 
-Deno.test("lib/protocol/ imports nothing from outside of itself", () => {
+Deno.test("lib/protocol/ imports nothing from outside", () => {
   const wrong = LIB.filter(({ path }) => roomOf(path) === "protocol").flatMap((source) =>
     importsOf(source).filter((specifier) => !/^\.\/[a-z0-9_]+\.ts$/.test(specifier)).map((specifier) =>
       `${source.path} imports ${specifier}`
@@ -120,7 +120,7 @@ for (const name of ["Deno", "console", "performance", "setTimeout", "setInterval
   });
 }
 
-Deno.test("no two files of lib/ import each other, by whatever detour", () => {
+Deno.test("no import cycle exists in lib/", () => {
   const targets = Map.groupBy(EDGES, ({ from }) => from);
   const done = new Set<string>();
   const cycles: string[] = [];

@@ -37,7 +37,7 @@ export interface AutobahnEntry {
  *
  * @param results The results.
  * @param agent The name of the peer.
- * @param hasFiles Whether each case has a file beside the index; `false` by default.
+ * @param options Whether each case has a file beside the index; `false` by default.
  * @returns The content of `index.json`.
  *
  * @example
@@ -51,7 +51,7 @@ export interface AutobahnEntry {
 export function autobahnIndex(
   results: readonly CaseResult[],
   agent: string,
-  hasFiles = false,
+  { hasFiles = false }: { readonly hasFiles?: boolean } = {},
 ): Record<string, Record<string, AutobahnEntry>> {
   const entries = numbered(results).map(({ number, result }) => {
     const entry = { ...entryOf(result), reportfile: hasFiles ? reportFileOf(agent, number) : "" };

@@ -46,14 +46,14 @@ export function parseBaseline(text: string): string[] {
  * import { formatBaseline } from "./baseline.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(formatBaseline([]), "# Known failures, one case a line: wsproof check --baseline FILE\n");
+ * assertEquals(formatBaseline([]), "# Known failures, one case per line: wsproof check --baseline FILE\n");
  * ```
  */
 export function formatBaseline(failed: readonly CaseResult[]): string {
   const lines = failed.map(({ test, grade, reason }) =>
     `${test.id} # ${grade}: ${printable(reason.replaceAll(/\s+/g, " "))}`
   );
-  return ["# Known failures, one case a line: wsproof check --baseline FILE", ...lines, ""].join("\n");
+  return ["# Known failures, one case per line: wsproof check --baseline FILE", ...lines, ""].join("\n");
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import { parseClosePayload } from "../protocol/close.ts";
-import { MAX_CONTROL_PAYLOAD_BYTES, OPCODE } from "../protocol/frame.ts";
+import { MAX_CONTROL_PAYLOAD_BYTES, OPCODE, RSV1 } from "../protocol/frame.ts";
 import { messageOf, ProtocolError } from "../protocol/error.ts";
 import { Utf8Checker } from "../protocol/utf8.ts";
 import type { SeenFrame } from "../peer/raw_reader.ts";
@@ -19,7 +19,6 @@ export interface BreachOptions {
 }
 
 const OPCODES: readonly number[] = Object.values(OPCODE);
-const RSV1 = 4;
 
 /**
  * Finds a peer's first breach of the protocol (RFC 6455 sections 5.1 to 5.5 and 8.1).
@@ -53,7 +52,7 @@ export function breachOf(frames: readonly SeenFrame[], { peer, isDeflated }: Bre
         ? "a frame of the server is masked (section 5.1)"
         : "a frame of the client is not masked (section 5.1)";
     }
-    if (!isMinimal) return "a length takes more bytes than it needs (section 5.2)";
+    if (!isMinimal) return "a length takes more bytes than needed (section 5.2)";
     if (isControl && length > MAX_CONTROL_PAYLOAD_BYTES) return `a control frame has ${length} bytes (section 5.5)`;
     if (isControl && !final) return "a control frame is fragmented (section 5.5)";
     if (!isControl && hasClosed) return "a data frame follows the close frame (section 5.5.1)";
@@ -71,7 +70,7 @@ export function breachOf(frames: readonly SeenFrame[], { peer, isDeflated }: Bre
     if ((opcode === OPCODE.continuation) !== isInside) {
       return isInside
         ? "a message begins inside another (section 5.4)"
-        : "a continuation continues nothing (section 5.4)";
+        : "a continuation has nothing to continue (section 5.4)";
     }
     if (!isInside) text = opcode === OPCODE.text && !isCompressed ? new Utf8Checker() : undefined;
     isInside = !final;

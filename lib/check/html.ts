@@ -49,7 +49,7 @@ export function formatHtml(report: CheckReport, command: string, links: readonly
     `<p class="soft">${countsInWords(counts)}, profile ${profile}, in ${text(formatMs(ms))}, ${text(startedAt)}</p>`,
     ...comparison.stale.length === 0
       ? []
-      : [`<p>In the baseline, and passed or gone: ${comparison.stale.map(text).join(", ")}</p>`],
+      : [`<p>In the baseline, but passed or gone: ${comparison.stale.map(text).join(", ")}</p>`],
     '<div class="tools" hidden><input type="search" id="words" placeholder="Filter: words of a case" aria-label="Filter">',
     ...boxes,
     '<span id="shown" class="soft" role="status"></span></div>',

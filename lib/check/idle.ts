@@ -22,7 +22,7 @@ function idleCase(word: string, title: string, steps: readonly Step[]): Case {
     group: "idle",
     option: "idle",
     title,
-    rule: "How long a silent connection is kept is up to the peer.",
+    rule: "A peer decides how long it keeps a silent connection.",
     level: "info",
     profile: "full",
     plan: () => plan(steps, [], { type: "any" }, { judge: (seen) => describeIdle(seen, steps.length) }),
@@ -45,7 +45,7 @@ function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`;
 }
 
-const SILENT: Case = idleCase("idle", "Say nothing, and answer no ping", [{ do: "settle", ms: MAX_IDLE_MS }]);
+const SILENT: Case = idleCase("idle", "Stay silent, and answer no ping", [{ do: "settle", ms: MAX_IDLE_MS }]);
 
 /** The cases of `--idle`. */
 export const IDLE: readonly Case[] = [SILENT, pinging(MAX_IDLE_MS)];
@@ -56,7 +56,7 @@ function pinging(keptMs: number): Case {
     { do: "send", frames: [ping("idle")] },
     { do: "settle", ms: keptMs / 3 },
   ]);
-  return idleCase("idle-with-pings", "Send a ping now and then, and answer none", steps.flat());
+  return idleCase("idle-with-pings", "Send pings at intervals, and answer none", steps.flat());
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import { sectionOf } from "./case.ts";
-import { type CheckReport, type CheckStart, countsOf, problemOf, wireLines } from "./report.ts";
+import { type CheckReport, type CheckStart, countsOf, hintOf, problemOf, wireLines } from "./report.ts";
 import type { CaseResult } from "./run_case.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES, type Failure } from "../client/verdict.ts";
@@ -17,9 +17,9 @@ import { EXIT_CODES, type Failure } from "../client/verdict.ts";
  * @returns JSON without a line break; times are rounded to microseconds.
  */
 export function formatCheckJson(report: CheckReport): string {
-  const { verdict, exitCode, counts, comparison, results, ms } = report;
+  const { ok, verdict, exitCode, counts, comparison, results, ms } = report;
   const { unexpected, known, stale } = comparison;
-  const ending = { verdict, exitCode, problem: problemOf(report), hint: "" };
+  const ending = { verdict, exitCode, problem: problemOf(report), hint: ok ? "" : hintOf(report) };
   return jsonOf(report, ending, { counts, unexpected, known, stale, cases: results.map(caseOf), ms });
 }
 

@@ -19,6 +19,7 @@ import { describeCloseCode } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { closeCodeOf as codeOf } from "../peer/frame.ts";
 import type { Seen } from "../peer/player.ts";
+import { counted } from "../protocol/message.ts";
 
 /** Expected behavior of the peer. */
 export interface Rules {
@@ -55,8 +56,8 @@ const PASS: Judgement = { grade: "pass", reason: "" };
  *   plan: () => plan,
  * };
  * const seen = {
- *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isCutOff: false, isTooLong: false, sentClose: 1000,
- *   wentOn: false, isLate: false,
+ *   frames: [], wire: [], omitted: 0, end: "fin", endStep: 0, endMs: 0, isTooLong: false, sentClose: 1000,
+ *   wentOn: false,
  * } as const;
  * assertEquals(judge(test, plan, seen, { peer: "server", echoes: true }), {
  *   grade: "unclean",
@@ -88,11 +89,11 @@ function handshakeProblem({ handshake }: Plan, answer: HandshakeAnswer): Judgeme
     return fail(status === 0 ? noAnswer(answer) : `Server answered with status ${status}, not 101`);
   }
   if (wanted === "refusal") {
-    if (status === 101) return fail("Server answered with 101, and should have refused");
+    if (status === 101) return fail("Server answered with 101 instead of refusing");
     if (status === 0) {
       return { grade: answer.problem === undefined ? "unclean" : "fail", reason: noAnswer(answer) };
     }
-    if (status < 300) return fail(`Server answered with status ${status}, and should have refused`);
+    if (status < 300) return fail(`Server answered with status ${status} instead of refusing`);
   }
   const problem = handshake?.problemOf?.(answer);
   return problem === undefined ? undefined : fail(problem);
@@ -116,7 +117,7 @@ function fail(reason: string): Judgement {
 }
 
 function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
-  const who = rules.peer === "server" ? "Server" : "Client";
+  const who = nameOf(rules);
   const breach = breachOf(seen.frames, { peer: rules.peer, isDeflated: plan.deflate !== undefined });
   if (breach !== undefined) return fail(`${who} broke the protocol: ${breach}`);
   if (seen.isTooLong) {
@@ -129,10 +130,14 @@ function judgeFrames(plan: Plan, seen: Seen, rules: Rules): Judgement {
     case "any":
       return { grade: "pass", reason: `${who} ${describeEnd(seen)}` };
     case "failure":
-      return judgeFailure(end, plan, seen, rules, who);
+      return judgeFailure(end, plan, seen, rules);
     case "close":
-      return judgeClose(end, plan, seen, rules, who);
+      return judgeClose(end, plan, seen, rules);
   }
+}
+
+function nameOf({ peer }: Rules): string {
+  return peer === "server" ? "Server" : "Client";
 }
 
 function judgeFailure(
@@ -140,13 +145,13 @@ function judgeFailure(
   plan: Plan,
   seen: Seen,
   rules: Rules,
-  who: string,
 ): Judgement {
+  const who = nameOf(rules);
   const replies = compare(plan, seen, rules);
   if (replies.grade === "fail" && !replies.isMissing) {
     return fail(`${who} did not fail the connection: it ${replies.reason}`);
   }
-  if (seen.wentOn) return fail(`${who} did not fail the connection: it answered a ping that came later`);
+  if (seen.wentOn) return fail(`${who} did not fail the connection: it answered a later ping`);
   const code = closeCodeOf(seen);
   if (code === undefined && seen.end === "none") {
     return fail(`${who} did not fail the connection: it neither sent a close frame nor ended TCP`);
@@ -170,14 +175,14 @@ function judgeClose(
   plan: Plan,
   seen: Seen,
   rules: Rules,
-  who: string,
 ): Judgement {
+  const who = nameOf(rules);
   const bad = plan.isAboutClose ? "fail" : "unclean";
   const code = closeCodeOf(seen);
   const replies = compare(plan, seen, rules);
   if (replies.grade !== "pass") {
     if (plan.mayRefuse && replies.isMissing && (code === 1009 || code === 1008)) {
-      return { grade: "not-strict", reason: `${who} refused the message with ${describeCode(code)}, as limits may` };
+      return { grade: "not-strict", reason: `${who} refused the message with ${describeCode(code)}, as a limit may` };
     }
     const isOther = code === undefined || !end.codes.includes(code);
     const ended = replies.isMissing && isOther ? `; it ${describeEnd(seen)}` : "";
@@ -220,7 +225,7 @@ function compare(plan: Plan, seen: Seen, rules: Rules): Comparison {
   }
   const isOrdered = wanted.every(({ kind }, index) => (kind === "pong") === (got[index]?.kind === "pong"));
   if (!isOrdered && wanted.length === got.length) {
-    return { grade: "not-strict", reason: "answered a ping after the message behind it", isMissing: false };
+    return { grade: "not-strict", reason: "answered a ping only after the message that followed", isMissing: false };
   }
   return { grade: "pass", reason: "", isMissing: false };
 }
@@ -235,7 +240,7 @@ type Wrong = Pick<Comparison, "reason" | "isMissing"> | undefined;
 function messageDifference(wanted: readonly Reply[], got: readonly Reply[], { pattern }: Rules): Wrong {
   for (const [index, reply] of got.entries()) {
     const sent = wanted[index];
-    if (sent === undefined) return { reason: `sent a message too many, of ${size(reply)}`, isMissing: false };
+    if (sent === undefined) return { reason: `sent an extra message of ${size(reply)}`, isMissing: false };
     const difference = differenceBetween(sent, reply, pattern);
     if (difference !== undefined) return { reason: `answered with ${difference}`, isMissing: false };
   }
@@ -263,8 +268,7 @@ function isSame(wanted: Reply | undefined, { payload }: Reply): boolean {
 }
 
 function size(reply: Reply | undefined): string {
-  const length = reply?.payload.byteLength ?? 0;
-  return `${length} ${length === 1 ? "byte" : "bytes"}`;
+  return counted(reply?.payload.byteLength ?? 0, "byte");
 }
 
 /**

@@ -6,17 +6,15 @@
 
 import { constants, inflateRawSync } from "node:zlib";
 import type { DeflateReading, Reply } from "./case.ts";
-import { OPCODE } from "../protocol/frame.ts";
+import { firstDifference } from "../client/diagnosis.ts";
+import { DEFLATE_TAIL } from "../protocol/deflate.ts";
+import { OPCODE, RSV1 } from "../protocol/frame.ts";
 import { messageOf } from "../protocol/error.ts";
-import { concatBytes, quote } from "../protocol/message.ts";
+import { concatBytes, counted, quote } from "../protocol/message.ts";
 import type { SeenFrame } from "../peer/raw_reader.ts";
 
 /** A received reply. */
 export type SeenReply = Reply;
-
-/** Bytes that the receiver appends to a compressed message (RFC 7692 section 7.2.2). */
-const TAIL = Uint8Array.of(0, 0, 0xff, 0xff);
-const RSV1 = 4;
 
 /**
  * Assembles messages from frames, drops an incomplete one, and inflates compressed ones over one context.
@@ -47,9 +45,7 @@ export function messagesOf(frames: readonly SeenFrame[], deflate?: DeflateReadin
     first ??= frame;
     parts.push(payload);
     if (!final) continue;
-    const whole = parts.length === 1
-      ? payload
-      : concatBytes(parts, parts.reduce((sum, part) => sum + part.byteLength, 0));
+    const whole = parts.length === 1 ? payload : concatBytes(parts);
     const kind = first.opcode === OPCODE.text ? "text" : "binary";
     try {
       const isCompressed = deflate !== undefined && (first.reserved & RSV1) !== 0;
@@ -80,8 +76,7 @@ class Inflater {
   }
 
   inflate(message: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-    const { byteLength } = this.#before;
-    const all = concatBytes([this.#before, message, TAIL], byteLength + message.byteLength + TAIL.byteLength);
+    const all = concatBytes([this.#before, message, DEFLATE_TAIL]);
     const inflated = new Uint8Array(
       inflateRawSync(all, {
         finishFlush: constants.Z_SYNC_FLUSH,
@@ -114,12 +109,12 @@ class Inflater {
  *
  * const reply = (text: string) => ({ kind: "text" as const, payload: new TextEncoder().encode(text) });
  * const [a, b] = [reply("Hello"), reply("Hallo")] as const;
- * assertEquals(differenceBetween(a, b), 'text of 5 bytes that differs from byte 1 on: "allo" instead of "ello"');
+ * assertEquals(differenceBetween(a, b), 'text of 5 bytes that differs at byte 1: "allo" instead of "ello"');
  * assertEquals(differenceBetween(a, b, /^H/), undefined);
  * ```
  */
 export function differenceBetween(wanted: Reply, got: Reply, pattern?: RegExp): string | undefined {
-  const shown = `${got.kind} of ${got.payload.byteLength} ${got.payload.byteLength === 1 ? "byte" : "bytes"}`;
+  const shown = `${got.kind} of ${counted(got.payload.byteLength, "byte")}`;
   if (pattern) {
     const text = got.kind === "text" ? new TextDecoder().decode(got.payload) : undefined;
     if (text !== undefined && pattern.test(text)) return undefined;
@@ -134,7 +129,7 @@ export function differenceBetween(wanted: Reply, got: Reply, pattern?: RegExp): 
   ) {
     return `${shown} instead of ${wanted.payload.byteLength}`;
   }
-  return `${shown} that differs from byte ${at} on: ${excerpt(got, at)} instead of ${excerpt(wanted, at)}`;
+  return `${shown} that differs at byte ${at}: ${excerpt(got, at)} instead of ${excerpt(wanted, at)}`;
 }
 
 const EXCERPT_BYTES = 12;
@@ -143,19 +138,4 @@ function excerpt({ kind, payload }: Reply, at: number): string {
   const piece = payload.subarray(at, at + EXCERPT_BYTES);
   const text = new TextDecoder("utf-8").decode(piece);
   return kind === "text" && !text.includes("\ufffd") ? quote(text) : piece.toHex();
-}
-
-/** Finds the first byte that differs, or the shorter end; -1 if both are equal. */
-function firstDifference(a: Uint8Array<ArrayBuffer>, b: Uint8Array<ArrayBuffer>): number {
-  const length = Math.min(a.byteLength, b.byteLength);
-  let at = 0;
-  if (a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0) {
-    const words = length >> 2;
-    const x = new Int32Array(a.buffer, a.byteOffset, words);
-    const y = new Int32Array(b.buffer, b.byteOffset, words);
-    while (at < words && x[at] === y[at]) at++;
-    at *= 4;
-  }
-  while (at < length && a[at] === b[at]) at++;
-  return at === length && a.byteLength === b.byteLength ? -1 : at;
 }

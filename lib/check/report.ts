@@ -11,7 +11,7 @@ import { formatFrame } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
 import { wrap } from "../client/wrap.ts";
-import { formatMs, harmlessValue } from "../protocol/message.ts";
+import { counted, formatMs, harmlessValue } from "../protocol/message.ts";
 
 /** A run before its first case. */
 export interface CheckStart {
@@ -172,7 +172,7 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
       "",
     ],
     ...comparison.stale.length === 0 ? [] : [
-      title("In the baseline, and passed or gone: take them out"),
+      title("In the baseline, but passed or gone: remove them"),
       ...comparison.stale.map((id) => `  ${printable(id)}`),
       "",
     ],
@@ -182,7 +182,7 @@ export function formatCheck(report: CheckReport, options: ShowOptions): CheckLin
   return {
     groups: GROUPS.flatMap((group) => groupLine(group, results, options)),
     failures,
-    verdict: [`${words}: ${ok ? summary : problemOf(report)}`, ...ok ? [] : [summary]],
+    verdict: ok ? [`${words}: ${summary}`] : [`${words}: ${problemOf(report)}`, ...hintLines(report, options), summary],
   };
 }
 
@@ -200,8 +200,36 @@ export function problemOf({ comparison, results }: Pick<CheckReport, "comparison
   ].join(", and ");
 }
 
+/**
+ * Tells what the options should have said about a server that does not just echo.
+ *
+ * @param report The report.
+ * @returns One clause or two; empty if the failures do not look like it.
+ */
+export function hintOf({ results, failed }: Pick<CheckReport, "results" | "failed">): string {
+  const needsEcho = ({ test, grade }: CaseResult) => test.needs.includes("echo") && grade !== "skipped";
+  const echoing = results.filter(needsEcho);
+  const unechoed = failed.filter(needsEcho);
+  // Some cases that need an echo pass by a close frame alone.
+  const hasNoEcho = unechoed.length > 1 && 4 * unechoed.length > 3 * echoing.length;
+  const others = failed.filter((result) => !needsEcho(result));
+  const speaking = others.filter(({ reason }) => reason.includes("sent a message too many"));
+  const speaks = speaking.length > 1 && 2 * speaking.length > others.length;
+  return [
+    ...hasNoEcho
+      ? [`${unechoed.length} of the ${echoing.length} cases that need an echo failed: without one use --no-echo`]
+      : [],
+    ...speaks ? ["the server speaks without being asked: if it greets use --skip 1"] : [],
+  ].join("; ");
+}
+
+function hintLines(report: CheckReport, { columns }: ShowOptions): string[] {
+  const hint = hintOf(report);
+  return hint === "" ? [] : indented(hint, columns);
+}
+
 function staleInWords(count: number): string {
-  return count === 1 ? "1 known failure is none any more" : `${count} known failures are none any more`;
+  return count === 1 ? "1 known failure no longer fails" : `${count} known failures no longer fail`;
 }
 
 /** Groups whose passes report a finding. */
@@ -227,7 +255,7 @@ function indented(text: string, columns: number | undefined): string[] {
 function skippedLines(results: readonly CaseResult[], { columns }: ShowOptions): string[] {
   const skipped = results.filter(({ grade }) => grade === "skipped");
   return [...Map.groupBy(skipped, ({ reason }) => reason)].flatMap(([reason, { length }]) => {
-    const words = `${length} ${length === 1 ? "case" : "cases"}: ${reason}`;
+    const words = `${counted(length, "case")}: ${reason}`;
     return indented(words, columns);
   });
 }
@@ -274,7 +302,7 @@ function formatFailure(result: CaseResult, { color, command, columns }: ShowOpti
  */
 export function aloneLines({ option, id }: Pick<Case, "option" | "id">, command: string): string[] {
   if (option !== undefined) return [];
-  const note = command.includes("***") ? ["(*** stands for a secret that you gave: put it in)"] : [];
+  const note = command.includes("***") ? ["(*** stands for a secret: fill it in)"] : [];
   return [printable(`${command}${command.endsWith("=") ? "" : " "}${id}`), ...note];
 }
 

@@ -17,7 +17,7 @@ import type { ScriptFrame, Step } from "../peer/script.ts";
 import { clientTransport, type RawTransport } from "../peer/transport.ts";
 import { encodeRawFrame } from "../peer/frame.ts";
 import { acceptKeyFor, createKey } from "../protocol/handshake.ts";
-import { type HttpHead, listOf } from "../protocol/http_lines.ts";
+import { type HttpHead, latin1, listOf } from "../protocol/http_lines.ts";
 import { concatBytes } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
 import { OPCODE } from "../protocol/frame.ts";
@@ -60,6 +60,8 @@ export interface CaseResult extends Judgement {
   readonly isClient?: boolean;
   /** Whether dialing failed; `false` by default. */
   readonly isUnreachable?: boolean;
+  /** How the server missed a deadline of work that it may have been too busy for; `undefined` if it did not. */
+  readonly late?: "slow" | "silent" | undefined;
   /** The recorded connection. `frames` keeps only the first close frame: the payloads of all cases would pile up. */
   readonly seen: Seen | undefined;
 }
@@ -105,7 +107,7 @@ export async function runCase(test: Case, target: CheckTarget): Promise<CaseResu
     transport?.close();
     onEnd?.();
   }
-  return resultOf(test, start, judged(test, plan, progress, target), progress);
+  return { ...resultOf(test, start, judged(test, plan, progress, target), progress), late: lateness(plan, progress) };
 }
 
 interface Progress {
@@ -127,9 +129,20 @@ function judged(test: Case, plan: Plan, { answer, player, isLate }: Progress, ta
   if (skipped !== undefined) return { grade: "skipped", reason: skipped };
   if (player === undefined) return { grade: "pass", reason: "" };
   const { echoes, pattern, skip } = target;
-  const judgement = judge(test, plan, player.seen(), { peer: "server", echoes, pattern, skip });
-  if (!isLate || judgement.grade !== "pass") return judgement;
-  return { grade: "fail", reason: `Case was not through within ${target.caseTimeoutMs / 1000} s` };
+  const seen = player.seen();
+  const judgement = judge(test, plan, seen, { peer: "server", echoes, pattern, skip });
+  if (!isLate) return judgement;
+  const overdue = `Case did not finish within ${target.caseTimeoutMs / 1000} s (--case-timeout)`;
+  if (judgement.grade === "pass") return { grade: "fail", reason: overdue };
+  // A server that was not silent until the end is slow: what is missing may still have come.
+  return seen.isLate ? judgement : { ...judgement, reason: `${overdue}: ${judgement.reason}` };
+}
+
+/** A server that only has to fail the connection has no work that could take it so long. */
+function lateness({ end }: Plan, { player, isLate = false }: Progress): "slow" | "silent" | undefined {
+  const isSilent = player ? player.seen().isLate : isLate;
+  if (isSilent) return end.type === "failure" ? undefined : "silent";
+  return isLate ? "slow" : undefined;
 }
 
 function isDeflated(head: HttpHead | undefined): boolean {
@@ -184,7 +197,7 @@ async function writeRequest(
 ): Promise<void> {
   const frames = behind.flatMap((frame: ScriptFrame) => [...encodeRawFrame({ ...frame, isMasked: true })]);
   const all = [head, ...frames];
-  const bytes = concatBytes(all, all.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  const bytes = concatBytes(all);
   try {
     for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
       await transport.write(bytes.subarray(at, at + chopBytes));
@@ -248,10 +261,6 @@ function resultOf(
     answer: lines.join("\r\n"),
     seen: seen && { ...seen, frames: seen.frames.filter(({ opcode }) => opcode === OPCODE.close).slice(0, 1) },
   };
-}
-
-function latin1(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
 }
 
 /**

@@ -4,9 +4,11 @@
  * @module
  */
 
-import type { Case, Profile } from "./case.ts";
-import { PROFILES } from "./case.ts";
+import { type Case, type Profile, PROFILES } from "./case.ts";
 import { brokenCase, type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
+
+/** Most cases to repeat alone that are late again: 3. Beyond, the server is slow, or silent, whatever runs beside. */
+const MAX_LATE_ALONE = 3;
 
 /** Settings of a run. */
 export interface RunOptions {
@@ -17,7 +19,8 @@ export interface RunOptions {
 }
 
 /**
- * Runs cases.
+ * Runs cases. A case that failed by a deadline beside others runs again alone, as a busy server or machine is no fault:
+ * the second result counts.
  *
  * @param cases The cases.
  * @param target The server.
@@ -46,22 +49,44 @@ export async function runCases(
   { jobs, onResult }: RunOptions,
 ): Promise<CaseResult[]> {
   const results: (CaseResult | undefined)[] = cases.map(() => undefined);
+  const late: { readonly index: number; readonly result: CaseResult }[] = [];
+  const finish = (index: number, result: CaseResult) => {
+    results[index] = result;
+    onResult?.(result);
+  };
   const queue = cases.entries();
   const work = async () => {
     for (const [index, test] of queue) {
-      target.signal?.throwIfAborted();
-      try {
-        const result = await runCase(test, target);
-        results[index] = result;
-        onResult?.(result);
-      } catch (error) {
-        target.signal?.throwIfAborted();
-        throw brokenCase(test, error);
-      }
+      const result = await runOne(test, target);
+      if (jobs > 1 && isFailedByDeadline(result)) late.push({ index, result });
+      else finish(index, result);
     }
   };
   await Promise.all(Array.from({ length: Math.min(jobs, cases.length) }, work));
+  // A slow server is likelier to be busy with the other cases than a silent one.
+  late.sort((a, b) => Number(b.result.late === "slow") - Number(a.result.late === "slow"));
+  let lateAlone = 0;
+  for (const { index, result } of late) {
+    const again = lateAlone < MAX_LATE_ALONE ? await runOne(result.test, target) : result;
+    if (again.late) lateAlone++;
+    finish(index, again);
+  }
   return results.filter((result) => result !== undefined);
+}
+
+async function runOne(test: Case, target: CheckTarget): Promise<CaseResult> {
+  target.signal?.throwIfAborted();
+  try {
+    return await runCase(test, target);
+  } catch (error) {
+    target.signal?.throwIfAborted();
+    throw brokenCase(test, error);
+  }
+}
+
+/** Some cases pass by a silence. */
+function isFailedByDeadline({ late, grade }: CaseResult): boolean {
+  return late !== undefined && grade !== "pass" && grade !== "skipped";
 }
 
 /**

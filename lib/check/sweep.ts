@@ -5,7 +5,7 @@
  */
 
 import type { Case } from "./case.ts";
-import { binary, make, NORMAL, payloadOf, plan, reply, send } from "./cases/parts.ts";
+import { binary, filler, make, NORMAL, plan, reply, send } from "./cases/parts.ts";
 import { closeCodeOf } from "./judge.ts";
 import { type CaseResult, type CheckTarget, runCase } from "./run_case.ts";
 import { runCases } from "./runner.ts";
@@ -24,12 +24,12 @@ function sizeCase(bytes: number): Case {
     id: `6455/5.4/sweep-${bytes}`,
     group: "sizes",
     option: "sweep",
-    title: `Send a binary message of ${bytes} bytes`,
-    rule: "A message comes back unchanged, every byte of it, whatever its length.",
+    title: `Send a binary message of ${bytes} bytes; expect its echo`,
+    rule: "A message of any length comes back unchanged.",
     needs: ["echo", "binary"],
     profile: "full",
     plan: () => {
-      const payload = payloadOf("binary", bytes);
+      const payload = filler("binary", bytes);
       return plan([send(binary(payload))], [reply("binary", payload)], NORMAL, { mayRefuse: true });
     },
   });
@@ -39,8 +39,8 @@ const LARGEST: Case = make({
   id: "6455/10.4/largest-message",
   group: "sizes",
   option: "sweep",
-  title: "Look for the longest message that comes back, and how the next one is refused",
-  rule: "A limit is told with the close code 1009.",
+  title: "Find the longest message that comes back, and how the server refuses the next",
+  rule: "A peer reports a limit of length with the close code 1009.",
   level: "should",
   needs: ["echo", "binary"],
   profile: "full",

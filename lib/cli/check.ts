@@ -23,7 +23,7 @@ import { EXIT_CODES, type Failure } from "../client/verdict.ts";
 import { OpenError } from "../connection/connection.ts";
 import { openWire } from "../connection/wire.ts";
 import { messageOf } from "../protocol/error.ts";
-import { withoutPassword } from "../protocol/message.ts";
+import { counted, withoutPassword } from "../protocol/message.ts";
 
 /**
  * Runs the command.
@@ -244,7 +244,7 @@ async function writeReports(
   }
   if (reports.autobahn !== undefined) {
     const { autobahnIndex, autobahnReports } = await import("../check/autobahn.ts");
-    const index = autobahnIndex(report.results, report.url, true);
+    const index = autobahnIndex(report.results, report.url, { hasFiles: true });
     for (const [name, content] of [["index.json", index] as const, ...autobahnReports(report)]) {
       await write(`${reports.autobahn}/${name}`, () => Promise.resolve(`${JSON.stringify(content, null, 3)}\n`));
     }
@@ -263,13 +263,16 @@ function tellCheck(
   if (output === "lines") {
     const count = report.results.length;
     out.print(
-      `${printable(withoutPassword(url))}: ${count} ${count === 1 ? "case" : "cases"} of the profile ${profile}`,
+      `${printable(withoutPassword(url))}: ${counted(count, "case")} of the profile ${profile}`,
     );
     out.print([...lines.groups, "", ...lines.failures].join("\n"));
   }
   if (output === "json") out.print(formatCheckJson(report));
   const { length } = report.failed;
-  if (writesBaseline) error.print(`Wrote ${length} known ${length === 1 ? "failure" : "failures"} to ${baselinePath}`);
+  if (writesBaseline) error.print(`Wrote ${counted(length, "known failure")} to ${baselinePath}`);
   if (output === "lines" && report.ok) out.print(lines.verdict.join("\n"));
-  else if (!report.ok) error.print(formatCheck(report, { color: error.isColored, command }).verdict.join("\n"));
+  else if (!report.ok) {
+    const { isColored: color, columns } = error;
+    error.print(formatCheck(report, { color, command, columns }).verdict.join("\n"));
+  }
 }

@@ -45,7 +45,7 @@ export class CheckProgress {
       clear: true,
       formatter: ({ styledTime, progressBar, value: done }) => {
         const [first] = this.#running;
-        const words = progressWords({ done, count, bytes: this.#bytes, id: first?.id });
+        const words = progressText({ done, count, bytes: this.#bytes, id: first?.id });
         // A longer line would wrap, and stay.
         return `${styledTime} [${progressBar}] ${words}`.slice(0, Math.max(1, columns - 1));
       },
@@ -92,13 +92,13 @@ export class CheckProgress {
  *
  * @example
  * ```ts
- * import { progressWords } from "./check_progress.ts";
+ * import { progressText } from "./check_progress.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const state = { done: 3, count: 9, bytes: 2 * 1024 ** 2, id: "6455/5.4/whole-16mib-text" };
- * assertEquals(progressWords(state), "3 of 9, 2 MiB: whole-16mib-text");
+ * assertEquals(progressText(state), "3 of 9, 2 MiB: whole-16mib-text");
  * ```
  */
-export function progressWords({ done, count, bytes, id }: CheckState): string {
+export function progressText({ done, count, bytes, id }: CheckState): string {
   return `${done} of ${count}, ${formatSize(bytes)}${id === undefined ? "" : `: ${id.split("/").at(-1)}`}`;
 }

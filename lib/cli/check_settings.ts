@@ -4,15 +4,14 @@
  * @module
  */
 
-import { CLIENT_OPTIONS, readClientSettings } from "./client_settings.ts";
+import { CLIENT_OPTIONS, type ClientSettings, readClientSettings } from "./client_settings.ts";
 import { type CommandLine, describeOptions, UsageError } from "./command_line.ts";
-import type { Environment } from "./environment.ts";
-import { PROCESS } from "./environment.ts";
+import { type Environment, PROCESS } from "./environment.ts";
 import { choice, flag, type Option, path, seconds, Source, whole } from "./options.ts";
-import type { Case, Profile } from "../check/case.ts";
-import { GROUPS, PROFILES } from "../check/case.ts";
+import { type Case, GROUPS, type Profile, PROFILES } from "../check/case.ts";
 import { selectCases } from "../check/runner.ts";
 import type { OpenOptions } from "../connection/connection.ts";
+import { isLoopback } from "../net/proxy.ts";
 import { withoutCredentials } from "../protocol/message.ts";
 
 /** Default deadline of a case, in milliseconds: 10 s. */
@@ -22,20 +21,20 @@ export const DEFAULT_CASE_TIMEOUT_MS = 10_000;
 export const DEFAULT_JOBS = 8;
 
 /** Groups that an operand may name: the others have an option each. */
-export const NAMED_GROUPS: readonly string[] = GROUPS.slice(0, 8);
+export const NAMED_GROUPS: readonly string[] = GROUPS.filter((group) => group !== "idle" && group !== "stress");
 
 /** Most concurrent cases: 256. */
 const MAX_JOBS = 256;
 
 const OWN = {
-  list: flag({ name: "list", help: ["Show the cases, and run none"] }),
+  list: flag({ name: "list", help: ["List the cases, run none"] }),
   profile: choice({
     name: "profile",
     value: "NAME",
-    help: ["quick, standard (default) or full"],
+    help: ["Cases to run: quick, standard (default) or full"],
     choices: PROFILES,
   }),
-  strict: flag({ name: "strict", help: ["Count what a server should do as what it must"] }),
+  strict: flag({ name: "strict", help: ["Treat SHOULD as MUST"] }),
   jobs: whole({
     name: "jobs",
     short: "j",
@@ -47,24 +46,24 @@ const OWN = {
   caseTimeout: seconds({
     name: "case-timeout",
     value: "S",
-    help: ["Seconds for a case (default 10); half of it for", "a silence of the server"],
+    help: ["Seconds for a case (default 10), half of them for", "a silent server"],
   }),
-  baseline: path({ name: "baseline", value: "FILE", help: ["Known failures: only others count"] }),
-  writeBaseline: flag({ name: "write-baseline", help: ["Write the failures to the file of --baseline"] }),
-  noEcho: flag({ name: "no-echo", help: ["The server does not echo: leave out what needs it"] }),
-  sweep: flag({ name: "sweep", help: ["Look for sizes at which messages break, and for", "the longest one"] }),
-  idle: flag({ name: "idle", help: ["Find out how long a silent connection is kept", "(takes minutes)"] }),
+  baseline: path({ name: "baseline", value: "FILE", help: ["Known failures: only other failures count"] }),
+  writeBaseline: flag({ name: "write-baseline", help: ["Write the failures to the --baseline file"] }),
+  noEcho: flag({ name: "no-echo", help: ["Skip the cases that need an echo"] }),
+  sweep: flag({ name: "sweep", help: ["Find sizes at which messages break, and the", "longest message"] }),
+  idle: flag({ name: "idle", help: ["Measure how long a silent connection stays open", "(takes minutes)"] }),
   stress: flag({
     name: "stress",
-    help: ["Floods, bombs and peers that do not read: ask", "whether the server answers others meanwhile"],
+    help: ["Test whether the server answers others during", "floods, bombs and peers that do not read"],
   }),
-  own: flag({ name: "i-own-this-server", help: ["Allow --stress beyond this machine"] }),
-  junit: path({ name: "junit", value: "FILE", help: ["Write a report as JUnit's XML"] }),
-  html: path({ name: "html", value: "FILE", help: ["Write a report as a page of HTML"] }),
+  own: flag({ name: "i-own-this-server", help: ["Allow --stress against another machine"] }),
+  junit: path({ name: "junit", value: "FILE", help: ["Write a JUnit XML report"] }),
+  html: path({ name: "html", value: "FILE", help: ["Write an HTML report"] }),
   autobahn: path({
     name: "autobahn",
     value: "DIR",
-    help: ["Write reports as Autobahn's test suite does:", "index.json, and one of each case"],
+    help: ["Write reports in the format of Autobahn's test suite:", "index.json, and one for each case"],
   }),
 };
 
@@ -88,9 +87,9 @@ const SHARED = [...CONNECTION_OPTIONS, "trace", "json", "quiet", "help"];
 
 /** Help texts of options with another meaning for check. */
 const HELP: Record<string, readonly string[]> = {
-  "reply-match": ["Expect replies of text that match, not the echo"],
+  "reply-match": ["Expect text replies that match, not the echo"],
   "json": ["Print the report as one JSON object"],
-  "trace": ["Show every frame, on stderr; one case at a time"],
+  "trace": ["Show every frame on stderr; run one case at a time"],
 };
 
 /** The options of check. */
@@ -121,14 +120,14 @@ export function checkHelp(): string {
     "",
     "Usage: wsproof check [OPTIONS] URL [GROUP|CASE ...]",
     "",
-    "Without groups and cases, all those of the profile run. A case may be named by",
-    "Autobahn's number, several by the beginning of their name: 6455/5.4",
+    "Without GROUP and CASE, all cases of the profile run. CASE is an id, the start",
+    "of several ids (6455/5.4), or Autobahn's number (5.18).",
     `Groups: ${NAMED_GROUPS.join(", ")}.`,
     "",
     ...describeOptions(CHECK_OPTIONS),
     "",
-    "Exit codes: 0 proven, 1 internal error, 2 usage, 3 no connection, 4 handshake",
-    "refused, 9 not conformant, 130 interrupted.",
+    "Exit codes: 0 proven, 1 internal-error, 2 usage, 3 no-connection,",
+    "4 handshake-refused, 9 not-conformant, 130 interrupted.",
   ].join("\n");
 }
 
@@ -165,7 +164,7 @@ export interface CheckSettings {
   /** Connection options. */
   readonly open: OpenOptions;
   /** The form of the output. */
-  readonly output: "lines" | "json" | "nothing";
+  readonly output: ClientSettings["output"];
   /** Whether to show each frame. */
   readonly trace: boolean;
 }
@@ -203,7 +202,7 @@ export async function readCheckSettings(
   const names = list && first !== undefined && !/^\w+:\/\//.test(first) ? line.operands : others;
   const url = names === line.operands ? undefined : first;
   if (url === undefined && !list) {
-    throw new UsageError("There is no URL: give the server to check, as ws://host:port/path");
+    throw new UsageError("There is no URL: give that of the server to check, such as ws://host:port/path");
   }
   const profile = source.value(OWN.profile) ?? "standard";
   const selected = selectCases(cases, names, profile);
@@ -223,7 +222,7 @@ export async function readCheckSettings(
   const { exchange, output, trace, url: checked } = await readClientSettings(asClientLine(line, url), environment);
   const { expectation, skip = 0, ...open } = exchange;
   if (source.has(OWN.noEcho) && expectation?.type === "match") {
-    throw source.error(OWN.noEcho, "does not go with --reply-match: leave one out");
+    throw source.error(OWN.noEcho, "cannot be used with --reply-match: leave one out");
   }
   const [junit, html, autobahn] = [OWN.junit, OWN.html, OWN.autobahn].map((option) => source.value(option));
   return {
@@ -258,8 +257,7 @@ function readStress(source: Source, url: string | undefined): boolean {
   // A list floods nobody.
   if (url === undefined) return true;
   const { hostname } = new URL(url);
-  const isNear = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/i.test(hostname);
-  if (isNear || source.has(OWN.own)) return true;
+  if (isLoopback(hostname) || source.has(OWN.own)) return true;
   throw source.error(OWN.stress, `floods ${hostname}: add --i-own-this-server if it is yours`);
 }
 

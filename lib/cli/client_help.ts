@@ -23,7 +23,7 @@ interface Group {
 
 const GROUPS: Readonly<Record<string, Group>> = {
   message: { title: "Message", names: ["message", "file", "size", "binary", "count", "split", "interactive"] },
-  expectation: { title: "Expectation", names: ["reply", "reply-match", "reply-any", "reply-none", "skip"] },
+  expectation: { title: "Expected reply", names: ["reply", "reply-match", "reply-any", "reply-none", "skip"] },
   connection: { title: "Connection", names: [] },
   tls: { title: "TLS and proxy", names: ["ca", "cert", "key", "proxy"] },
   close: { title: "Close", names: ["close-code", "close-reason", "close-timeout", "expect-close", "expect-reason"] },
@@ -72,9 +72,9 @@ export function clientHelp(commands: Commands, columns?: number): string {
     "",
     "Usage: wsproof [OPTIONS] [URL], or deno task -q client [OPTIONS] [URL]",
     "",
-    "Without a URL it talks to ws://127.0.0.1:6455/, or to an echo server of its own if nothing listens there.",
+    "Without a URL, it connects to ws://127.0.0.1:6455/, or to its own echo server if nothing listens there.",
     "",
-    "The commonest options:",
+    "Common options:",
     ...describeOptions(
       COMMONEST.flatMap((name) => CLIENT_OPTIONS.filter((option) => option.name === name)),
       fit(columns),
@@ -84,10 +84,10 @@ export function clientHelp(commands: Commands, columns?: number): string {
     ...EXAMPLES,
     ...groups,
     "",
-    "Commands, as the first word:",
+    "Commands (the first word):",
     ...describeCommands(commands, fit(columns)),
     "",
-    `Topics of wsproof help TOPIC: ${HELP_TOPICS.join(", ")}.`,
+    `Topics for wsproof help TOPIC: ${HELP_TOPICS.join(", ")}.`,
     "",
     `Exit codes: ${Object.entries(EXIT_CODES).map(([verdict, code]) => `${code}\u00a0${verdict}`).join(", ")}.`,
   ], columns);
@@ -112,12 +112,12 @@ export function clientHelp(commands: Commands, columns?: number): string {
  */
 export function topicHelp(topic: string, commands: Commands, columns?: number): string {
   if (topic === CONVERSATION) {
-    return lay(["Lines of a conversation (-i):", ...describeCommands(TALK_COMMANDS, fit(columns))], columns);
+    return lay(["Commands of a conversation (-i):", ...describeCommands(TALK_COMMANDS, fit(columns))], columns);
   }
   if (!Object.hasOwn(GROUPS, topic)) {
     const names = Object.keys(commands).join(", ");
     throw new UsageError(
-      `Operand "${withoutCredentials(topic)}" is neither a command (${names}) nor a topic of the help (${
+      `Operand "${withoutCredentials(topic)}" is neither a command (${names}) nor a help topic (${
         HELP_TOPICS.join(", ")
       })`,
     );

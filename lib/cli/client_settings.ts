@@ -39,71 +39,79 @@ import { messageOf } from "../protocol/error.ts";
 const OPTIONS = {
   ...PAYLOAD_OPTIONS,
   reply: text({ name: "reply", value: "TEXT", help: ["Expect this text instead of the echo"] }),
-  replyMatch: { name: "reply-match", value: "REGEX", help: ["Expect text that matches"], read: readPattern },
-  replyAny: flag({ name: "reply-any", help: ["Expect a message, whatever it says"] }),
-  replyNone: flag({ name: "reply-none", help: ["Expect no message until the close is confirmed"] }),
+  replyMatch: { name: "reply-match", value: "REGEX", help: ["Expect a text message that matches"], read: readPattern },
+  replyAny: flag({ name: "reply-any", help: ["Expect any message"] }),
+  replyNone: flag({ name: "reply-none", help: ["Expect no message before the close is confirmed"] }),
   skip: whole({
     name: "skip",
     value: "N",
-    help: ["Skip N messages that come first (a greeting)"],
+    help: ["Skip the first N messages, such as a greeting"],
     min: 0,
     max: MAX_COUNT,
   }),
   header: HEADER,
-  protocol: text({ name: "protocol", short: "p", value: "NAME", help: ["Offer a subprotocol; repeatable"] }),
+  protocol: text({ name: "protocol", short: "p", value: "NAME", help: ["Offer this subprotocol; repeatable"] }),
   origin: ORIGIN,
-  ca: path({ name: "ca", value: "FILE", help: ["Trust this certificate authority too (PEM)"] }),
-  cert: path({ name: "cert", value: "FILE", help: ["Present this certificate (PEM), with --key"] }),
-  key: path({ name: "key", value: "FILE", help: ["The private key of --cert (PEM)"] }),
+  ca: path({ name: "ca", value: "FILE", help: ["Also trust this certificate authority (PEM); repeatable"] }),
+  cert: path({ name: "cert", value: "FILE", help: ["Present this client certificate (PEM); needs --key"] }),
+  key: path({ name: "key", value: "FILE", help: ["Private key of --cert (PEM)"] }),
   proxy: {
     name: "proxy",
     value: "URL",
-    help: ["Go through this HTTP or SOCKS5 proxy, or none", "(default: as http_proxy and its kin say)"],
+    help: ["Connect through this HTTP or SOCKS5 proxy, or none", "(default: from http_proxy and similar variables)"],
     read: readProxy,
   },
-  unix: path({ name: "unix", value: "PATH", help: ["Connect to a unix socket"] }),
+  unix: path({ name: "unix", value: "PATH", help: ["Connect to this Unix socket"] }),
   transport: choice({
     name: "transport",
     value: "NAME",
-    help: ["builtin (default) or wire: our own frames,", "which see and check all that is on the wire"],
+    help: ["builtin (default): the runtime's WebSocket;", "wire: own frames, which show and check everything"],
     choices: TRANSPORTS,
   }),
-  fragment: size({ name: "fragment", value: "BYTES", help: ["Cut messages into frames of this size (wire)"], min: 1 }),
+  fragment: size({ name: "fragment", value: "BYTES", help: ["Send messages in frames of this size (wire)"], min: 1 }),
   ...CLIENT_DEFLATE_OPTIONS,
-  trace: flag({ name: "trace", help: ["Show the handshake and every frame, on stderr (wire)"] }),
-  hex: flag({ name: "hex", help: ["Dump each message in hexadecimal, on stderr; with --trace each frame"] }),
-  connectTimeout: seconds({ name: "connect-timeout", value: "S", help: ["Seconds until connected (default 10)"] }),
-  replyTimeout: seconds({ name: "reply-timeout", value: "S", help: ["Seconds for each reply (default 10)"] }),
-  closeTimeout: seconds({ name: "close-timeout", value: "S", help: ["Seconds for the close (default 10)"] }),
+  trace: flag({ name: "trace", help: ["Show the handshake and every frame on stderr (wire)"] }),
+  hex: flag({ name: "hex", help: ["Dump each message as hexadecimal on stderr; with --trace, each frame"] }),
+  connectTimeout: seconds({
+    name: "connect-timeout",
+    value: "S",
+    help: ["Seconds to connect and upgrade (default 10)"],
+  }),
+  replyTimeout: seconds({ name: "reply-timeout", value: "S", help: ["Seconds to wait for each reply (default 10)"] }),
+  closeTimeout: seconds({
+    name: "close-timeout",
+    value: "S",
+    help: ["Seconds to wait for the close frame (default 10)"],
+  }),
   maxMessage: size({
     name: "max-message",
     value: "BYTES",
-    help: ["Longest reply to accept (default 64MiB less 1);", "bounds memory over wire only"],
+    help: ["Longest reply to accept (default 64MiB less 1);", "bounds memory only over wire"],
   }),
   closeCode: whole({
     name: "close-code",
     value: "CODE",
-    help: ["Close with 1000 (default) or 3000-4999"],
+    help: ["Close with this code, 1000 (default) or 3000-4999", "(wire: any that may be sent)"],
     min: 0,
     max: 65535,
   }),
-  closeReason: text({ name: "close-reason", value: "TEXT", help: ["Close with this reason"] }),
+  closeReason: text({ name: "close-reason", value: "TEXT", help: ["Close with this reason, at most 123 bytes"] }),
   expectClose: {
     name: "expect-close",
     value: "CODE",
-    help: ["Expect this code from the peer (default: the one that was sent), or none (wire)"],
+    help: ["Expect this close code (default: the code sent), or none (wire)"],
     read: readExpectedCode,
   },
   expectReason: text({ name: "expect-reason", value: "TEXT", help: ["Expect this close reason (default: any)"] }),
   interactive: flag({
     name: "interactive",
     short: "i",
-    help: ["Send each line of stdin, show what comes back"],
+    help: ["Send each line of stdin, show received messages"],
   }),
   json: flag({ name: "json", help: ["Print the report as one JSON object"] }),
-  har: path({ name: "har", value: "PATH", help: ["Write the exchange to this file, as HAR 1.2"] }),
-  quiet: flag({ name: "quiet", short: "q", help: ["Print nothing: the exit code says it"] }),
-  verbose: flag({ name: "verbose", short: "v", help: ["Show each event with its time, on stderr"] }),
+  har: path({ name: "har", value: "PATH", help: ["Write the exchange to this file as HAR 1.2"] }),
+  quiet: flag({ name: "quiet", short: "q", help: ["Print nothing; the exit code is the verdict"] }),
+  verbose: flag({ name: "verbose", short: "v", help: ["Show each event with its time on stderr"] }),
   help: flag({ name: "help", short: "h", help: ["Show this help"] }),
   version: flag({ name: "version", short: "V", help: ["Show the version"] }),
 };
@@ -188,7 +196,7 @@ export async function readClientSettings(
   const url = readUrl(source);
   const { username = "", password = "" } = (url && URL.parse(url)) || {};
   if (username + password !== "" && [...open.headers ?? []].some(([name]) => /^authorization$/i.test(name))) {
-    throw new UsageError("Credentials stand in the URL and in --header Authorization: give one of them");
+    throw new UsageError("Credentials are in the URL and in --header Authorization: give one of them");
   }
   const json = source.has(OPTIONS.json);
   return {
@@ -224,7 +232,7 @@ function readUrl(source: Source): string | undefined {
   const [text, extra] = source.operands;
   if (extra !== undefined) {
     const isMessage = source.has(OPTIONS.message) && source.operands.some((word) => !word.includes("://"));
-    throw new UsageError(`There is more than one URL: ${isMessage ? QUOTES_HINT : "leave out all but one"}`);
+    throw new UsageError(`There is more than one URL: ${isMessage ? QUOTES_HINT : "give only one"}`);
   }
   if (text === undefined) return source.has(OPTIONS.unix) ? "ws://localhost/" : undefined;
   const url = URL.parse(text);
@@ -297,7 +305,7 @@ function readProtocols(source: Source): string[] {
     // A subprotocol may carry a token: errors quote only a harmless one.
     const shown = withoutSecrets(name);
     if (!isToken(name)) {
-      throw source.refusal(OPTIONS.protocol, "a name has no spaces or separators", shown);
+      throw source.refusal(OPTIONS.protocol, "give a name without spaces or separators", shown);
     }
     if (protocols.indexOf(name) !== index) {
       throw source.error(OPTIONS.protocol, `names ${shown} twice: leave one out`);
@@ -326,7 +334,10 @@ function assertSends(source: Source): void {
   if (source.value(OPTIONS.count) !== 0) return;
   const expected = [OPTIONS.reply, OPTIONS.replyMatch, OPTIONS.replyAny].find((option) => source.has(option));
   if (expected === undefined) return;
-  throw source.error(expected, "does not go with --count 0, which sends nothing: --skip N expects messages unasked");
+  throw source.error(
+    expected,
+    "cannot be used with --count 0, which sends nothing: use --skip N to expect unasked messages",
+  );
 }
 
 function readPattern(text: string, refuse: Refuse): RegExp {
@@ -358,7 +369,7 @@ function readExpectedCode(text: string, refuse: Refuse): number {
   if (text === "none") return NO_CODE;
   const code = readWhole(text, refuse, 0, 65535);
   if (isSendableCloseCode(code)) return code;
-  throw refuse("a close frame has 1000-1003, 1007-1014, 3000-4999 or none");
+  throw refuse("give 1000-1003, 1007-1014, 3000-4999 or none");
 }
 
 function readExpectedClose(source: Source, close: CloseFrame, transport: TransportName): ExpectedClose {
@@ -370,7 +381,7 @@ function readExpectedClose(source: Source, close: CloseFrame, transport: Transpo
     );
   }
   if (code === NO_CODE && (reason ?? "") !== "") {
-    throw new UsageError('Option --expect-reason goes with a close code: a close frame with "none" has no reason');
+    throw new UsageError('Option --expect-reason needs a close code: an empty close frame ("none") has no reason');
   }
   return { code, ...defined({ reason }) };
 }

@@ -183,7 +183,7 @@ function optionWord(spec: OptionSpec, shown: string, joined: string | undefined,
   }
   const value = joined ?? rest.shift();
   if (value === undefined) throw new UsageError(`Option ${shown} needs a value: ${shown} ${spec.value}`);
-  assertUtf8(`Option ${shown}`, value, spec.otherBytes ?? "give UTF-8 without it");
+  assertUtf8(`Option ${shown}`, value, spec.otherBytes ?? "give UTF-8 without U+FFFD");
   return `--${spec.name}=${value}`;
 }
 
@@ -212,7 +212,7 @@ function specFor(shown: string, specs: readonly OptionSpec[]): OptionSpec {
  * const specs = [{ name: "port", value: "PORT", help: [] }];
  * assertEquals(
  *   unknownVariables(["HOME", "WSPROOF_PROT"], specs),
- *   "The server ignores variables that stand for no option: WSPROOF_PROT (did you mean WSPROOF_PORT?)",
+ *   "The server ignores variables that match no option: WSPROOF_PROT (did you mean WSPROOF_PORT?)",
  * );
  * ```
  */
@@ -225,7 +225,7 @@ export function unknownVariables(names: readonly string[], specs: readonly Optio
     const nearest = nearestOf(option, options.map((name) => `--${name}`));
     return escapeUnprintable(name) + (nearest === undefined ? "" : ` (did you mean ${variableOf(nearest.slice(2))}?)`);
   });
-  return unknown.length === 0 ? "" : `The server ignores variables that stand for no option: ${unknown.join(", ")}`;
+  return unknown.length === 0 ? "" : `The server ignores variables that match no option: ${unknown.join(", ")}`;
 }
 
 /**

@@ -69,14 +69,14 @@ export function refuseWords(line: CommandLine, commands: Commands): void {
   const word = line.operands.find((operand) => /^[a-zA-Z]+$/.test(operand));
   if (word === undefined) return;
   if (Object.hasOwn(commands, word)) {
-    throw new UsageError(`Command ${word} is not the first word: write wsproof ${word} ${commands[word]?.usage}`);
+    throw new UsageError(`Command ${word} must be the first word: write wsproof ${word} ${commands[word]?.usage}`);
   }
   const names = Object.keys(commands);
   const nearest = nearestOf(word, names);
   const advice = line.value("message") !== undefined
     ? QUOTES_HINT
     : nearest === undefined
-    ? `a host of that name is ws://${word}/`
+    ? `for a host of that name, write ws://${word}/`
     : `did you mean ${nearest}?`;
   throw new UsageError(`Operand "${word}" is neither a command (${names.join(", ")}) nor a URL: ${advice}`);
 }

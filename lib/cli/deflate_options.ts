@@ -16,20 +16,19 @@ export const SERVER_DEFLATE_OPTIONS = {
     name: "deflate",
     value: "SETTINGS",
     help: [
-      "How to compress for clients that offer it",
-      "(wire): bits=12,memory=5,level=3,takeover=yes,",
-      "threshold=1KiB is the default of each",
+      "Settings of permessage-deflate (wire); default:",
+      "bits=12, memory=5, level=3, takeover=yes, threshold=1KiB",
     ],
     read: readPolicy,
   },
-  noDeflate: flag({ name: "no-deflate", help: ["Compress for nobody (wire)"] }),
+  noDeflate: flag({ name: "no-deflate", help: ["Never compress (wire)"] }),
   maxInflateRatio: whole({
     name: "max-inflate-ratio",
     value: "N",
     help: [
-      "A message over 1 MiB is at most N times its",
-      "compressed size (wire, default 256); more",
-      "closes it with 1008",
+      "Largest ratio of a message over 1 MiB to its",
+      "compressed size (wire, default 256); more closes",
+      "the connection with 1008",
     ],
     min: 1,
     max: 2000,
@@ -38,13 +37,13 @@ export const SERVER_DEFLATE_OPTIONS = {
 
 /** The options of the client. */
 export const CLIENT_DEFLATE_OPTIONS = {
-  deflate: flag({ name: "deflate", help: ["Offer to compress messages (wire)"] }),
+  deflate: flag({ name: "deflate", help: ["Offer permessage-deflate (wire)"] }),
   deflateParams: text({
     name: "deflate-params",
     value: "TEXT",
-    help: ["Offer it with these parameters, as", '"server_no_context_takeover; ..."'],
+    help: ["Offer it with these parameters, such as", '"server_no_context_takeover; ..."'],
   }),
-  requireDeflate: flag({ name: "require-deflate", help: ["Offer it, and fail if the server declines"] }),
+  requireDeflate: flag({ name: "require-deflate", help: ["Offer it; fail if the server declines"] }),
 };
 
 /**
@@ -89,7 +88,7 @@ function readPolicy(text: string, refuse: Refuse): DeflatePolicy {
   return settings;
 }
 
-const ADVICE = "give some of bits=9-15, memory=1-9, level=1-9, takeover=yes or no, threshold=BYTES, with commas";
+const ADVICE = "give any of bits=9-15, memory=1-9, level=1-9, takeover=yes or no, threshold=BYTES, separated by commas";
 
 /**
  * Reads the client's offer.
@@ -116,7 +115,7 @@ function readParameters(source: Source): DeflateParameters {
   if (text === undefined) return {};
   const [extension, second] = parseExtensions(`${DEFLATE}; ${text}`) ?? [];
   if (extension === undefined || second !== undefined) {
-    throw source.refusal(option, "give parameters, with semicolons between them");
+    throw source.refusal(option, "give parameters separated by semicolons");
   }
   const parameters = readDeflate(extension, "client");
   if (typeof parameters === "string") throw source.refusal(option, parameters);
@@ -124,7 +123,7 @@ function readParameters(source: Source): DeflateParameters {
     Number(parameters.clientMaxWindowBits ?? MIN_OWN_WINDOW_BITS) < MIN_OWN_WINDOW_BITS &&
     parameters.clientMaxWindowBits !== true
   ) {
-    throw source.refusal(option, `zlib compresses with client_max_window_bits=${MIN_OWN_WINDOW_BITS} at least`);
+    throw source.refusal(option, `zlib needs client_max_window_bits=${MIN_OWN_WINDOW_BITS} or more`);
   }
   return parameters;
 }

@@ -32,7 +32,7 @@ export const PROCESS: Environment = {
 function readVariable(name: string): string | undefined {
   try {
     const value = Deno.env.get(name);
-    if (value !== undefined) assertUtf8(`Variable ${name}`, value, "give UTF-8 without it");
+    if (value !== undefined) assertUtf8(`Variable ${name}`, value, "give UTF-8 without U+FFFD");
     return value;
   } catch (error) {
     if (!(error instanceof Deno.errors.InvalidData)) throw error;

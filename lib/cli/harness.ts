@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { CheckReport } from "../check/report.ts";
-import { countsInWords } from "../check/report.ts";
+import { type CheckReport, countsInWords } from "../check/report.ts";
 import { within } from "../net/deadline.ts";
 import { printable } from "../client/report.ts";
 import { EXIT_CODES } from "../client/verdict.ts";
+import { counted } from "../protocol/message.ts";
 
 /** Environment variable with the lab's WebSocket URL, which ends with a slash. */
 export const LAB_URL_VARIABLE = "WSPROOF_LAB_URL";
@@ -142,11 +142,11 @@ export function concludeHarness(
   if (failed === 0) return done(EXIT_CODES.proven, "proven (exit 0)");
   return done(
     EXIT_CODES["not-conformant"],
-    `not-conformant (exit 9): ${failed} ${failed === 1 ? "case" : "cases"} failed${folder === undefined ? FRAMES : ""}`,
+    `not-conformant (exit 9): ${counted(failed, "case")} failed${folder === undefined ? FRAMES : ""}`,
   );
 }
 
-const FRAMES = "; for the frames add --reports DIR";
+const FRAMES = "; add --reports DIR to see the frames";
 
 function reportLines({ url, counts, results }: CheckReport, total: number): string[] {
   const bad = results.filter(({ grade }) => grade !== "pass" && grade !== "skipped");

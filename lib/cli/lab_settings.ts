@@ -15,18 +15,18 @@ const PLACE = { notWith: ["deno serve"] };
 export const LAB_ONLY = {
   lab: flag({
     name: "lab",
-    help: ["Be a peer that misbehaves on request, to test", "clients with; GET / lists what its paths do"],
+    help: ["Run as the lab: a peer that misbehaves on request,", "to test clients; GET / lists its steps"],
     ...PLACE,
   }),
   labPublic: flag({
     name: "lab-public",
-    help: ["Let --lab listen on an address that is not", "a loopback address"],
+    help: ["Let the lab listen beyond loopback addresses"],
     ...PLACE,
   }),
   cases: choice({
     name: "cases",
     value: "SET",
-    help: ["Cases for harnesses: all (default), or autobahn:", "its 301, whose handshakes all succeed"],
+    help: ["Cases for harnesses: all (default), or autobahn for", "its 301, whose handshakes all succeed"],
     choices: CASE_SETS,
     ...PLACE,
   }),
@@ -34,9 +34,9 @@ export const LAB_ONLY = {
     name: "reports",
     value: "DIR",
     help: [
-      "Write reports on clients: index.json, and one of",
-      "HTML, JSON and JUnit's XML for each; when a client",
-      "asks for updateReports, and when --run ends",
+      "Write reports on clients when one asks for",
+      "updateReports, and when --run ends: index.json, and",
+      "HTML, JSON and JUnit XML for each client",
     ],
     ...PLACE,
   }),
@@ -44,9 +44,9 @@ export const LAB_ONLY = {
     name: "run",
     value: "COMMAND",
     help: [
-      "Start a client's harness against the lab, with",
-      "the lab's URL in WSPROOF_LAB_URL; exit with its",
-      "code, or 9 if a case failed",
+      "Run a client's harness against the lab, with the",
+      "lab's URL in WSPROOF_LAB_URL; exit with its code, or",
+      "9 if a case failed",
     ],
     variable: "none",
     ...PLACE,
@@ -54,7 +54,7 @@ export const LAB_ONLY = {
   runTimeout: seconds({
     name: "run-timeout",
     value: "S",
-    help: ["Seconds that the harness may take (default 600)"],
+    help: ["Seconds for the harness (default 600)"],
     ...PLACE,
   }),
 };
@@ -80,7 +80,7 @@ export function readLabSettings(source: Source): LabSettings {
   const command = source.value(LAB_ONLY.run);
   const timeoutMs = source.value(LAB_ONLY.runTimeout);
   if (command === undefined && timeoutMs !== undefined) {
-    throw source.error(LAB_ONLY.runTimeout, "belongs to --run: give both");
+    throw source.error(LAB_ONLY.runTimeout, "needs --run: give both");
   }
   const reports = source.value(LAB_ONLY.reports);
   if (reports === "") throw source.error(LAB_ONLY.reports, "names no folder: give one, as in --reports reports");

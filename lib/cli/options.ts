@@ -236,7 +236,7 @@ export class Source {
    */
   assertGoWith(way: string, options: readonly Option[]): void {
     const wrong = options.find((option) => option.notWith?.includes(way) && this.has(option));
-    if (wrong !== undefined) throw this.error(wrong, `does not go with ${way}: leave it out`);
+    if (wrong !== undefined) throw this.error(wrong, `cannot be used with ${way}: leave it out`);
   }
 
   /**

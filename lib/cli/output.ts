@@ -276,7 +276,7 @@ export function tellError(thrown: unknown, { error }: Screen): number {
   if (isOutputError(thrown)) {
     // A full error output swallows this line too.
     const reason = thrown.message.replace(/ \(os error \d+\).*$/s, "");
-    printLine(error, `wsproof: Cannot write to the standard output: ${reason}`);
+    printLine(error, `wsproof: Cannot write to standard output: ${reason}`);
     return EXIT_CODES["internal-error"];
   }
   error.print(Deno.inspect(thrown).split("\n").map(printable).join("\n"));

@@ -21,18 +21,18 @@ export const PAYLOAD_OPTIONS = {
     help: ['Send this text (default "Hello world")'],
     otherBytes: "send such bytes with --binary --file",
   }),
-  file: path({ name: "file", short: "f", value: "PATH", help: ["Send a file as one message, - for stdin"] }),
-  size: size({ name: "size", value: "BYTES", help: ["Send random bytes; KiB, MiB, GiB as suffix"] }),
-  binary: flag({ name: "binary", short: "b", help: ["Send as binary instead of text"] }),
+  file: path({ name: "file", short: "f", value: "PATH", help: ["Send this file as one message; - reads stdin"] }),
+  size: size({ name: "size", value: "BYTES", help: ["Send random bytes; suffixes KiB, MiB, GiB"] }),
+  binary: flag({ name: "binary", short: "b", help: ["Send a binary message instead of text"] }),
   count: whole({
     name: "count",
     short: "n",
     value: "N",
-    help: ["Send it N times, each after the last reply;", "0 only connects and closes"],
+    help: ["Send the message N times (default 1), each after", "the reply to the last; 0 only connects and closes"],
     min: 0,
     max: MAX_COUNT,
   }),
-  split: size({ name: "split", value: "BYTES", help: ["Send it as several messages of this size"] }),
+  split: size({ name: "split", value: "BYTES", help: ["Split the payload into messages of this size"] }),
 };
 
 /** The messages of an exchange. */
@@ -77,7 +77,7 @@ export async function readPayload(source: Source, maxMessageBytes: number): Prom
     return { messages: repeat(count, () => [message]), totalBytes: byteLengthOf(message) * count };
   }
   if (source.value(PAYLOAD_OPTIONS.file) === "-" && count > 1) {
-    throw new UsageError("Option --count cannot repeat a standard input that is split: save it to a file first");
+    throw new UsageError("Option --count cannot repeat standard input in parts: save it to a file first");
   }
   const totalBytes = bytes === undefined ? undefined : bytes * count;
   const pool: Uint8Array<ArrayBuffer>[] = [];

@@ -7,6 +7,7 @@
 import { UsageError } from "./command_line.ts";
 import type { Option, Source } from "./options.ts";
 import { isHost } from "../protocol/authority.ts";
+import { trimBlanks } from "../protocol/http_lines.ts";
 import { withoutSecrets } from "../protocol/message.ts";
 import { isToken } from "../protocol/token.ts";
 
@@ -28,7 +29,7 @@ export const HEADER: Option<Field> = {
   name: "header",
   short: "H",
   value: "FIELD",
-  help: ['Add "Name: value" to the request; repeatable'],
+  help: ['Add this "Name: value" to the request; repeatable'],
   read: readField,
 };
 
@@ -36,7 +37,7 @@ export const HEADER: Option<Field> = {
 export const ORIGIN: Option<string> = {
   name: "origin",
   value: "URL",
-  help: ["Send this Origin, as a browser would"],
+  help: ["Send this Origin, as a browser does"],
   read: (text, refuse) => {
     if ((URL.parse(text) !== null || text === "null") && /^[!-~]+$/.test(text)) return text;
     throw refuse("give an origin such as https://example.com", withoutSecrets(text));
@@ -75,11 +76,11 @@ export function readFields(source: Source): readonly Field[] {
 function readField(text: string): Field {
   const [, name = "", rest = ""] = /^([^:]*):(.*)$/s.exec(text) ?? [];
   // Only blanks and tabs surround a value (RFC 9110 section 5.5).
-  const value = rest.replace(/^[ \t]+|[ \t]+$/g, "");
+  const value = trimBlanks(rest);
   const lowerCase = name.toLowerCase();
   if (!text.includes(":")) throw new UsageError('Option --header has no colon: give "Name: value"');
   if (!isToken(name)) {
-    throw new UsageError('Option --header has a name that is no token: give "Name: value"');
+    throw new UsageError('Option --header has a name that is not a token: give "Name: value"');
   }
   if (HANDSHAKE_FIELD.test(name)) {
     throw new UsageError(
@@ -90,9 +91,9 @@ function readField(text: string): Field {
     throw new UsageError(`Option --header cannot set ${name}: use --proxy http://user:password@host:port`);
   }
   if (!FIELD_VALUE.test(value)) {
-    throw new UsageError(`Option --header cannot set ${name}: its value has characters that no field has`);
+    throw new UsageError(`Option --header cannot set ${name}: its value has characters that a field cannot have`);
   }
-  if (lowerCase === "host" && !(isHost(value) && URL.canParse(`http://${value}/`))) {
+  if (lowerCase === "host" && !isHost(value)) {
     throw new UsageError("Option --header cannot set Host: give a host, or host:port");
   }
   return [name, value];
@@ -106,6 +107,6 @@ function addField(fields: Field[], [name, value]: Field): void {
   // All cookies go in one field (RFC 6265 section 5.4).
   else if (lowerCase === "cookie") fields[at] = [former[0], `${former[1]}; ${value}`];
   else if (SINGLE_FIELD.test(name)) {
-    throw new UsageError(`Option --header sets ${name} twice: it is no list, so give one`);
+    throw new UsageError(`Option --header sets ${name} twice: it takes one value, so give one`);
   } else fields.push([name, value]);
 }

@@ -51,7 +51,7 @@ const OPTIONS = {
   port: whole({
     name: "port",
     value: "PORT",
-    help: ["Port to listen on, 0 for a free one", "(default 6455)"],
+    help: ["Port to listen on (default 6455); 0 for a free one"],
     min: 0,
     max: 65535,
     ...PLACE,
@@ -59,7 +59,7 @@ const OPTIONS = {
   host: {
     name: "host",
     value: "HOST",
-    help: ["Address to listen on (default 127.0.0.1), or", "a name: on all its addresses"],
+    help: ["Address to listen on (default 127.0.0.1), or", "a name, for all its addresses"],
     read: readHost,
     ...PLACE,
   },
@@ -73,22 +73,22 @@ const OPTIONS = {
   workers: {
     name: "workers",
     value: "N",
-    help: ["Threads that share the port and all limits, with", "--transport wire (default 1); auto: one a core"],
+    help: ["Threads that share the port and all limits (wire,", "default 1); auto for one per core"],
     read: readWorkerCount,
     ...ECHO_PLACE,
   },
   cert: path({
     name: "cert",
     value: "FILE",
-    help: ["Be a wss: server with this certificate (PEM);", "needs --key"],
+    help: ["Serve wss: with this certificate (PEM) and --key"],
     ...ECHO_PLACE,
   }),
-  key: path({ name: "key", value: "FILE", help: ["The certificate's private key (PEM)"], ...ECHO_PLACE }),
+  key: path({ name: "key", value: "FILE", help: ["Private key of --cert (PEM)"], ...ECHO_PLACE }),
   protocol: {
     name: "protocol",
     short: "p",
     value: "NAME",
-    help: ["Select this subprotocol if it is offered;", "repeatable, best first"],
+    help: ["Select this subprotocol if offered; repeatable,", "best first (default: the client's first)"],
     isList: true,
     read: readProtocol,
     ...ECHO,
@@ -97,9 +97,9 @@ const OPTIONS = {
     name: "max-message",
     value: "BYTES",
     help: [
-      "Longest message; KiB, MiB as suffix",
-      "(default 16MiB, at most 64MiB less 1;",
-      "with --transport wire 1GiB)",
+      "Longest message to accept (default 16MiB, at most",
+      "64MiB less 1, or 1GiB over wire); suffixes KiB, MiB,",
+      "GiB; a longer one closes the connection with 1009",
     ],
     min: 1,
     ...ECHO,
@@ -107,7 +107,7 @@ const OPTIONS = {
   maxConnections: whole({
     name: "max-connections",
     value: "N",
-    help: ["Most connections at once (default 10000), fewer", "where descriptors are short; more get 503"],
+    help: ["Most concurrent connections (default 10000, or as", "the descriptors allow); more get 503"],
     min: 1,
     max: 1_000_000,
     ...ECHO,
@@ -115,21 +115,21 @@ const OPTIONS = {
   maxBuffered: size({
     name: "max-buffered",
     value: "BYTES",
-    help: ["Most that may wait for one peer that does", "not read (default 16MiB); more closes it"],
+    help: ["Most pending bytes for one peer that does not read", "(default 16MiB); more closes its connection"],
     min: 1,
     ...ECHO,
   }),
   maxBufferedTotal: size({
     name: "max-buffered-total",
     value: "BYTES",
-    help: ["Most that may wait for all peers together", "(default 512MiB); more closes one"],
+    help: ["Most pending bytes for all peers together", "(default 512MiB); more closes one connection"],
     min: 1,
     ...ECHO,
   }),
   rate: {
     name: "rate",
     value: "N[,BYTES]",
-    help: ["Most messages and bytes a second from one", "peer (default any); more closes it with 1008"],
+    help: ["Most messages, and bytes, per second from one peer", "(default: any); more closes it with 1008"],
     read: readRate,
     ...ECHO,
   },
@@ -140,9 +140,9 @@ const OPTIONS = {
     name: "idle-timeout",
     value: "S",
     help: [
-      "Whole seconds without traffic before a peer",
-      "is dropped, with a ping at half of them; 0 for",
-      "never (default 60)",
+      "Drop a peer after S whole seconds without traffic",
+      "(default 60), with a ping at half of them; 0 for",
+      "never",
     ],
     min: 0,
     max: 86400,
@@ -152,9 +152,9 @@ const OPTIONS = {
     name: "allow-host",
     value: "HOST",
     help: [
-      "Answer requests for this host only, such as",
-      "*.app.example, or * for all; repeatable",
-      "(default: on a loopback address its names)",
+      "Answer requests only for this host, such as",
+      "*.app.example, or * for any; repeatable (default on",
+      "a loopback address: its names)",
     ],
     isList: true,
     read: readHostPattern,
@@ -163,19 +163,19 @@ const OPTIONS = {
   allowOrigin: {
     name: "allow-origin",
     value: "ORIGIN",
-    help: ["Let in pages of this origin only, such as", "https://*.app.example; repeatable"],
+    help: ["Let in only pages of this origin, such as", "https://*.app.example; repeatable"],
     isList: true,
     read: readOriginPattern,
     ...ECHO,
   },
-  requireOrigin: flag({ name: "require-origin", help: ["Let in nobody without an Origin"], ...ECHO }),
+  requireOrigin: flag({ name: "require-origin", help: ["Refuse requests without an Origin"], ...ECHO }),
   token: text({
     name: "token",
     value: "FILE",
     help: [
-      "Let in who has the token in this file, as",
-      "Bearer, password or subprotocol; or set",
-      "WSPROOF_TOKEN to the token itself",
+      "Require the token in this file, sent as Bearer,",
+      "password or subprotocol; WSPROOF_TOKEN holds the",
+      "token itself",
     ],
     variable: "content",
     ...ECHO,
@@ -183,12 +183,17 @@ const OPTIONS = {
   shutdownTimeout: seconds({
     name: "shutdown-timeout",
     value: "S",
-    help: ["Seconds that the end of the server may take,", "for which peers can answer (default 5)"],
+    help: ["Seconds for a shutdown, in which peers may answer", "the close frame (default 5)"],
     ...ECHO_PLACE,
   }),
   ...LAB_ONLY,
-  log: choice({ name: "log", value: "FORM", help: ["text (default), json or none"], choices: LOG_FORMS }),
-  quiet: flag({ name: "quiet", short: "q", help: ["The same as --log none"], overruledBy: "log" }),
+  log: choice({
+    name: "log",
+    value: "FORM",
+    help: ["Form of the log: text (default), json or none"],
+    choices: LOG_FORMS,
+  }),
+  quiet: flag({ name: "quiet", short: "q", help: ["Same as --log none"], overruledBy: "log" }),
   help: flag({ name: "help", short: "h", help: ["Show this help"], variable: "none" }),
   version: flag({ name: "version", short: "V", help: ["Show the version"], variable: "none" }),
 };
@@ -296,19 +301,19 @@ export async function readServerSettings(
 const NOT_BUILTIN = "give --transport wire, or run deno serve --parallel handler.ts for the runtime's WebSocket";
 
 const NO_ENVIRONMENT =
-  "The environment cannot be read, so that no variable counts, WSPROOF_TOKEN neither: give --allow-env=WSPROOF_*";
+  "The environment cannot be read, so no variable counts, not even WSPROOF_TOKEN: give --allow-env=WSPROOF_*";
 
 function readLab(source: Source, environment: Environment): ServerSettings["lab"] {
   const isPublic = source.has(OPTIONS.labPublic);
   if (!source.has(OPTIONS.lab)) {
     for (const option of Object.values(LAB_ONLY)) {
-      if (source.has(option)) throw source.error(option, "belongs to --lab: give both");
+      if (source.has(option)) throw source.error(option, "needs --lab: give both");
     }
     return "no";
   }
   const token = variableOf(OPTIONS.token.name);
   if (environment.variable(token) !== undefined) {
-    throw new UsageError(`Variable ${token} does not go with --lab: leave it out`);
+    throw new UsageError(`Variable ${token} cannot be used with --lab: leave it out`);
   }
   source.assertGoWith(LAB, SERVER_OPTIONS);
   return isPublic ? "public" : "local";
@@ -365,7 +370,7 @@ function readOriginPattern(text: string, refuse: Refuse): string {
 }
 
 function readProtocol(text: string, refuse: Refuse): string {
-  if (isTokenProtocol(text)) throw refuse("names that begin so carry tokens, choose another");
+  if (isTokenProtocol(text)) throw refuse("such names carry tokens, so choose another");
   if (!isToken(text)) throw refuse("give letters, digits or any of !#$%&'*+-.^_`|~");
   return text;
 }
@@ -393,7 +398,7 @@ async function readToken(source: Source, environment: Environment): Promise<stri
   const content = path === undefined ? environment.variable(name) : await readTokenFile(source, path, environment);
   if (content === undefined) return undefined;
   const token = content.replace(/^[ \t\r\n]+/, "").replace(/[ \t\r\n]+$/, "");
-  const problem = "gives an empty token: nobody could be kept out with it";
+  const problem = "gives an empty token, which keeps nobody out: write a token";
   if (token === "" && path === undefined) throw new UsageError(`Variable ${name} ${problem}`);
   if (token === "") throw source.error(OPTIONS.token, problem);
   return token;
@@ -405,12 +410,12 @@ async function readTokenFile(source: Source, path: string, { readFile }: Environ
     const reason = error instanceof Error ? error.name : "it cannot be read";
     throw source.error(
       OPTIONS.token,
-      `names no file that can be read (${reason}): give the path of one with the token`,
+      `names no file that can be read (${reason}): give the path of a file with the token`,
     );
   });
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw source.error(OPTIONS.token, "names a file that is not text in UTF-8: write the token as text");
+    throw source.error(OPTIONS.token, "names a file that is not UTF-8: write the token as text");
   }
 }

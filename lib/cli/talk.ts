@@ -12,7 +12,7 @@ import { harOf, printLine, type Screen, type Stream, tellFailure, tellProven, tr
 import type { SignalListener } from "./signals.ts";
 import { canEdit } from "./environment.ts";
 import { converse, MAX_TYPED_LINE_BYTES, splitLines } from "../client/conversation.ts";
-import { VERIFIED_TEXT } from "../client/exchange_report.ts";
+import { agreementText, claimText, VERIFIED_TEXT } from "../client/exchange_report.ts";
 import { openingFailure } from "../client/failure.ts";
 import { type Direction, dumpLines, messageLine } from "../client/message_line.ts";
 import { EVENT_COLUMNS, formatEvent, printable } from "../client/report.ts";
@@ -23,7 +23,7 @@ import { keepAlive } from "../connection/keep_alive.ts";
 import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
 import type { CloseRecord } from "../protocol/close.ts";
-import { formatMs, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import { counted, formatMs, type Message, withoutPassword } from "../protocol/message.ts";
 
 /** The colours of sent messages, received messages, and notices. */
 const COLORS = { out: "\x1b[36m", in: "\x1b[32m", notice: "\x1b[90m" };
@@ -48,7 +48,9 @@ export async function talk(
   const { transport = "builtin", expectation = { type: "echo" } } = options;
   const isTyped = Deno.stdin.isTerminal();
   if (isTyped && /^(text|match)$/.test(expectation.type)) {
-    throw new UsageError("Options --reply and --reply-match need lines from a pipe: in a terminal a person judges");
+    throw new UsageError(
+      "Options --reply and --reply-match need lines from a pipe: in a terminal you judge the replies",
+    );
   }
   // The prompt comes later; from then on, lines appear above it.
   const editing: { editor?: LineEditor } = {};
@@ -65,18 +67,17 @@ export async function talk(
     const connection = await openConnection(url, transport, { ...options, ...traced, signal });
     har?.onUpgraded();
     connection.closed.then((record) => ending.close = record);
-    const protocol = connection.protocol === "" ? "" : `, subprotocol ${withoutToken(connection.protocol)}`;
-    const way = wayText(proxyNameFor(url, options, transport));
-    const declined = options.deflate ? ", permessage-deflate declined" : "";
-    const extensions = connection.extensions ? `, ${connection.extensions}` : declined;
-    notice(
-      `Connected to ${withoutPassword(url)}${way} in ${formatMs(performance.now() - start)}${protocol}${extensions}`,
-    );
+    const place = `${withoutPassword(url)}${wayText(proxyNameFor(url, options, transport))}`;
+    const ms = formatMs(performance.now() - start);
+    notice(`Connected to ${place} in ${ms}${agreementText(connection, options.deflate)}`);
     keepAlive(connection);
     let echoed: string | undefined;
     // A message is data: unbroken, a terminal copies it whole.
-    const show = (message: Message, direction: Direction) =>
+    const show = (message: Message, direction: Direction) => {
+      // A person judges by what the terminal shows; a script has the exit code.
+      if (output === "nothing" && !isTyped) return;
       colored(out, isTyped ? COLORS[direction] : undefined).print(messageLine(message, direction));
+    };
     const dump = (message: Message) => {
       if (settings.hex && !settings.trace) dumpLines(message).forEach((line) => error.print(line));
     };
@@ -87,25 +88,11 @@ export async function talk(
       told.catch(() => {});
     }
     if (isTyped && canEdit()) {
-      const { LineEditor } = await import("./line_editor.ts");
-      const color = screen.out.isColored ? COLORS.out : undefined;
-      editing.editor = new LineEditor({
-        ...(color !== undefined && { color }),
-        words: Object.keys(TALK_COMMANDS).filter((name) => name !== "//text"),
-        echo: (line) => `${color ?? ""}${messageLine(echoed = line, "out")}${color === undefined ? "" : RESET}`,
-        onInterrupt: interrupt,
-      });
+      editing.editor = await editorOf(screen.out, { onEcho: (line) => echoed = line, onInterrupt: interrupt });
       signal.addEventListener("abort", () => editing.editor?.close(), { once: true });
     }
-    if (isTyped) {
-      const commands = Object.entries(TALK_COMMANDS).filter(([name]) => /^\/[a-z]/.test(name))
-        .map(([name, { usage }]) => `${name} ${usage}`.trim());
-      notice(`Each line is sent as a text message. Commands: ${commands.join(", ")}. Ctrl-D closes the connection.`);
-    }
-    const lines = editing.editor?.lines ?? Deno.stdin.readable
-      .pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true }))
-      .pipeThrough(splitLines());
-    const { failure, sent, received } = await converse(connection, lines, {
+    if (isTyped) notice(TYPING_HINT);
+    const report = await converse(connection, editing.editor?.lines ?? linesOf(Deno.stdin.readable), {
       ...options,
       isTyped,
       ...(isTyped && editing.editor === undefined && { cutLineBytes: MAX_TYPED_LINE_BYTES }),
@@ -122,15 +109,11 @@ export async function talk(
     editing.editor?.close();
     const { wire } = connection;
     if (connection.extensions && wire) notice(`On the wire: ${wire.sent} bytes sent, ${wire.received} received`);
-    if (failure) return tellFailure(failure, output, screen);
-    const replies = `${sent === 1 ? "reply" : `${sent} replies`} ${VERIFIED_TEXT[expectation.type]}`;
-    const claim = sent === 0
-      ? "nothing sent"
-      : isTyped
-      ? `${sent} ${sent === 1 ? "message" : "messages"} sent, ${received} received`
-      : expectation.type === "none"
-      ? "sent, no reply expected"
-      : replies;
+    if (report.failure) return tellFailure(report.failure, output, screen);
+    const { sent, received } = report;
+    const claim = isTyped && sent > 0
+      ? `${counted(sent, "message")} sent, ${received} received`
+      : claimText(sent, VERIFIED_TEXT[expectation.type]);
     return tellProven(`upgraded; ${claim}; close confirmed`, performance.now() - start, output, screen);
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
@@ -141,6 +124,32 @@ export async function talk(
     editing.editor?.close();
     await har?.write(ending);
   }
+}
+
+const TYPING_HINT = `Each line is sent as a text message. Commands: ${
+  Object.entries(TALK_COMMANDS).filter(([name]) => /^\/[a-z]/.test(name))
+    .map(([name, { usage }]) => `${name} ${usage}`.trim()).join(", ")
+}. Ctrl-D closes the connection.`;
+
+/** Starts the editor of a terminal, whose lines appear as messages once they are entered. */
+async function editorOf(
+  { isColored }: Stream,
+  { onEcho, onInterrupt }: { readonly onEcho: (line: string) => void; readonly onInterrupt: () => void },
+): Promise<LineEditor> {
+  const { LineEditor } = await import("./line_editor.ts");
+  return new LineEditor({
+    ...(isColored && { color: COLORS.out }),
+    words: Object.keys(TALK_COMMANDS).filter((name) => !name.startsWith("//")),
+    echo(line) {
+      onEcho(line);
+      return isColored ? `${COLORS.out}${messageLine(line, "out")}${RESET}` : messageLine(line, "out");
+    },
+    onInterrupt,
+  });
+}
+
+function linesOf(bytes: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStream<string> {
+  return bytes.pipeThrough(new TextDecoderStream("utf-8", { fatal: true, ignoreBOM: true })).pipeThrough(splitLines());
 }
 
 const RESET = "\x1b[0m";

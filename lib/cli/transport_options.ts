@@ -5,8 +5,7 @@
  */
 
 import type { Option, Source } from "./options.ts";
-import { MAX_BUILTIN_FRAME_BYTES } from "../connection/connection.ts";
-import { MAX_WIRE_MESSAGE_BYTES, type TransportName } from "../connection/connection.ts";
+import { MAX_BUILTIN_FRAME_BYTES, MAX_WIRE_MESSAGE_BYTES, type TransportName } from "../connection/connection.ts";
 
 /** The values of `--transport`. */
 export const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
@@ -23,6 +22,6 @@ export const TRANSPORTS: readonly TransportName[] = ["builtin", "wire"];
 export function readMaxMessage(source: Source, option: Option<number>, transport: TransportName): number | undefined {
   const bytes = source.value(option);
   const most = transport === "wire" ? MAX_WIRE_MESSAGE_BYTES : MAX_BUILTIN_FRAME_BYTES;
-  if (bytes !== undefined && bytes > most) throw source.refusal(option, `at most ${most} bytes over ${transport}`);
+  if (bytes !== undefined && bytes > most) throw source.refusal(option, `give at most ${most} bytes over ${transport}`);
   return bytes;
 }

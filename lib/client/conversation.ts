@@ -4,13 +4,13 @@
  * @module
  */
 
-import { UsageError } from "./usage.ts";
+import { PayloadError, UsageError } from "./usage.ts";
 import { differenceOf, type Expectation } from "./diagnosis.ts";
 import { closeFailure, failureOf, interruption, lateReplyHint, replyFailure, surplusFailure } from "./failure.ts";
 import { SECOND_LOOK_MS } from "./exchange.ts";
 import { Incoming } from "./incoming.ts";
 import { clock, type Direction } from "./message_line.ts";
-import { collect, PayloadError, readFile } from "./payload.ts";
+import { collect, readFile } from "./payload.ts";
 import { readLine, type TalkLine } from "./talk_command.ts";
 import {
   type CloseFrame,
@@ -21,13 +21,13 @@ import {
   verifyClose,
 } from "../protocol/close.ts";
 import { messageOf } from "../protocol/error.ts";
-import { byteLengthOf, type Message, type MessageKind } from "../protocol/message.ts";
-import { MAX_BUILTIN_FRAME_BYTES } from "../connection/builtin.ts";
+import { byteLengthOf, counted, type Message, type MessageKind } from "../protocol/message.ts";
 import {
   type Connection,
   ConnectionClosedError,
   DEFAULT_TIMEOUT_MS,
   INTERRUPTED_CLOSE_TIMEOUT_MS,
+  MAX_BUILTIN_FRAME_BYTES,
 } from "../connection/connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
 import type { Failure } from "./verdict.ts";
@@ -316,7 +316,7 @@ class Talk {
     if (first === undefined) return undefined;
     const failure = surplusFailure(first, surplus.length, this.#expectation, this.#previous);
     const isGreeting = this.#sent === 0 && !this.#isTyped;
-    return isGreeting ? { ...failure, hint: `as with a greeting: use --skip ${surplus.length}` } : failure;
+    return isGreeting ? { ...failure, hint: `if they are a greeting, use --skip ${surplus.length}` } : failure;
   }
 
   /** Checks whether the right reply follows an extra message. */
@@ -348,8 +348,8 @@ class Talk {
     if (error instanceof WrongReplyError) return error.failure;
     const failure = failureOf(error, this.#connection.transport);
     if (this.#isTyped || !(error instanceof ConnectionClosedError)) return failure;
-    const lines = `${this.#sent} ${this.#sent === 1 ? "line" : "lines"}`;
-    const replies = `${this.#replies} ${this.#replies === 1 ? "reply" : "replies"} to ${lines}`;
+    const lines = counted(this.#sent, "line");
+    const replies = `${counted(this.#replies, "reply", "replies")} to ${lines}`;
     const done = this.#expectation.type === "none" ? lines : replies;
     return { ...failure, problem: `${failure.problem}, after ${done}` };
   }

@@ -4,7 +4,16 @@
  * @module
  */
 
-import { byteLengthOf, formatBytes, hexStart, kindOf, type Message, quote } from "../protocol/message.ts";
+import {
+  byteLengthOf,
+  formatBytes,
+  hexPairs,
+  hexStart,
+  kindOf,
+  type Message,
+  payloadOf,
+  quote,
+} from "../protocol/message.ts";
 import type { TransportName } from "../connection/connection.ts";
 
 /** The expected reply. */
@@ -109,20 +118,16 @@ function matches(pattern: RegExp, text: string): boolean {
 
 function difference(expected: Message, reply: Message): Difference | undefined {
   if (typeof expected === "string" && typeof reply === "string" && expected === reply) return undefined;
-  const [expectedBytes, replyBytes] = [bytesOf(expected), bytesOf(reply)];
+  const [expectedBytes, replyBytes] = [payloadOf(expected), payloadOf(reply)];
   const offset = firstDifference(expectedBytes, replyBytes);
   if (offset === -1 && kindOf(expected) === kindOf(reply)) return undefined;
   const sizes = `${describeSize(reply)}, instead of ${describeSize(expected)}`;
   if (offset === -1) {
-    return { text: sizes, cause: `the same bytes came back as ${kindOf(reply)}: the kind was not kept` };
+    return { text: sizes, cause: `the same bytes came back as ${kindOf(reply)}: the server changed the kind` };
   }
   const where = `the first difference is at byte ${offset}`;
   const shown = `${excerpt(replyBytes, reply, offset)} instead of ${excerpt(expectedBytes, expected, offset)}`;
   return { text: `${sizes}; ${where}: ${shown}`, cause: causeOf(expected, expectedBytes, reply, replyBytes, offset) };
-}
-
-function bytesOf(message: Message): Uint8Array {
-  return typeof message === "string" ? new TextEncoder().encode(message) : message;
 }
 
 /**
@@ -161,7 +166,7 @@ function excerpt(bytes: Uint8Array, message: Message, offset: number): string {
   const rest = bytes.subarray(offset);
   if (rest.byteLength === 0) return "the end";
   if (typeof message === "string") return quote(textAround(bytes, offset));
-  return [...rest.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return hexPairs(rest.subarray(0, 4));
 }
 
 /** Decodes up to 16 bytes from the start of the character at an offset. */
@@ -183,9 +188,9 @@ function causeOf(
   if (offset === length && length < expectedLength) {
     if (length === 0) return "the reply is empty";
     if (isPowerOfTwo(length) && length >= 64) {
-      return `cut at ${length} bytes, a power of two: a buffer of the server is full`;
+      return `cut at ${length} bytes, a power of two: probably a full buffer in the server`;
     }
-    if (isLineEnd(expectedBytes.subarray(length))) return "the line end of the message was removed";
+    if (isLineEnd(expectedBytes.subarray(length))) return "the server removed the line end of the message";
     return "the reply is cut off";
   }
   if (offset === expectedLength && length > expectedLength) {
@@ -193,16 +198,16 @@ function causeOf(
     return "the server added something to the message";
   }
   if (typeof expected === "string" && typeof reply === "string" && expected !== "" && reply.includes(expected)) {
-    return "the reply has the message in it: for a server that does not echo use --reply or --reply-match";
+    return "the reply contains the message: for a server that does not echo, use --reply or --reply-match";
   }
   if (kindOf(expected) === "text" && kindOf(reply) === "binary") return binaryCause(reply);
   // A reply of the same length with the right start is a damaged echo.
   const isOther = offset === 0 || length !== expectedLength;
-  return isOther ? "for a server that does not echo use --reply, --reply-match or --reply-any" : "";
+  return isOther ? "for a server that does not echo, use --reply, --reply-match or --reply-any" : "";
 }
 
 function binaryCause(reply: Message): string {
-  return kindOf(reply) === "binary" ? "text was expected and binary came" : "";
+  return kindOf(reply) === "binary" ? "binary came instead of text" : "";
 }
 
 function isLineEnd(bytes: Uint8Array): boolean {
@@ -225,12 +230,12 @@ function isPowerOfTwo(value: number): boolean {
  * import { hintForLength } from "./diagnosis.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(hintForLength("wire"), "to accept longer ones use --max-message");
+ * assertEquals(hintForLength("wire"), "use --max-message to accept longer messages");
  * ```
  */
 export function hintForLength(transport: TransportName): string {
-  const hint = "to accept longer ones use --max-message";
+  const hint = "use --max-message to accept longer messages";
   return transport === "wire"
     ? hint
-    : `${hint}; the built-in WebSocket had taken all of it into memory by then: --transport wire does not`;
+    : `${hint}, from 64 MiB on with --transport wire; the built-in WebSocket had read the whole message by then, which --transport wire does not`;
 }

@@ -7,7 +7,7 @@
 import { type Difference, differenceOf, type Expectation } from "./diagnosis.ts";
 import { PayloadError } from "./usage.ts";
 import { type CloseRecord, describeConfirmation, verifyClose } from "../protocol/close.ts";
-import { byteLengthOf, kindOf, type Message, withoutPassword, withoutToken } from "../protocol/message.ts";
+import { byteLengthOf, kindOf, type Message, payloadOf, withoutPassword, withoutToken } from "../protocol/message.ts";
 import { ProtocolError } from "../protocol/error.ts";
 import {
   type Connection,
@@ -24,6 +24,7 @@ import { openConnection } from "../connection/open.ts";
 import { proxyNameFor, wayText } from "../net/proxy.ts";
 import type { ExchangeOptions } from "./exchange_options.ts";
 import {
+  agreementText,
   type ExchangeEventKind,
   type ExchangeReport,
   type MessageRecord,
@@ -48,10 +49,10 @@ const RELEASED_BYTES = 64 * 1024;
  * Runs one exchange, which never throws for what a peer does, ends within the sum of its deadlines, and closes the
  * connection after a failure too.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place.
  * @param options The messages, the expectations and the deadlines.
  * @returns The proof, or the failed stage and the cause.
- * @throws {OptionError} If an option of the connection cannot be used, before anything is sent.
+ * @throws {OptionError} If the URL or an option of the connection cannot be used, before anything is sent.
  *
  * @example
  * ```ts
@@ -131,7 +132,7 @@ class Run {
     const onConnected = () => {
       connectedAt = this.#now();
       connect.ms = connectedAt - since;
-      this.#pass(connect, "TCP, and TLS where the URL asks for it");
+      this.#pass(connect, "TCP, and TLS if the URL asks for it");
       this.#emit({ type: "connected" });
     };
     try {
@@ -143,10 +144,8 @@ class Run {
         connect.ok = true;
         connect.detail = "part of the upgrade: the built-in WebSocket does both in one step";
       }
-      const protocol = this.#protocol === "" ? "" : `, subprotocol ${this.#protocol}`;
-      const declined = this.#options.deflate && extensions === "" ? ", permessage-deflate declined" : "";
-      const extended = extensions === "" ? declined : `, ${extensions}`;
-      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${protocol}${extended}`);
+      const agreement = agreementText(connection, this.#options.deflate);
+      this.#pass(upgrade, `${this.#shownUrl}${wayText(this.#proxy)}${agreement}`);
       this.#emit({ type: "upgraded", protocol: this.#protocol, ...(extensions !== "" && { extensions }) });
       return connection;
     } catch (error) {
@@ -195,7 +194,7 @@ class Run {
         if (reply === undefined) return;
       }
       this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? reply : undefined));
-      this.#pass(verify, this.#sent.messages === 0 ? "none expected" : VERIFIED_TEXT[this.#expectation.type]);
+      this.#pass(verify, VERIFIED_TEXT[this.#sent.messages === 0 ? "none" : this.#expectation.type]);
     } catch (error) {
       const isEnded = error instanceof ConnectionClosedError || error instanceof ProtocolError;
       // Replies that arrived before the end count: a wrong one failed first.
@@ -259,7 +258,7 @@ class Run {
   async #send(connection: Connection, message: Message, bytes: number): Promise<void> {
     // A lone surrogate would go out and come back as U+FFFD.
     if (typeof message === "string" && !message.isWellFormed()) {
-      throw new PayloadError("Text has half of a surrogate pair, which UTF-8 does not have: send it as binary");
+      throw new PayloadError("Text has half a surrogate pair, which UTF-8 cannot encode: send it as binary");
     }
     const wait = { timeoutMs: this.#replyTimeoutMs, signal: this.#options.signal };
     await this.#timed(this.#stages.send, () => connection.send(message, wait));
@@ -332,8 +331,7 @@ class Run {
   #misplacedCause(reply: Message): string {
     if (this.#expectation.type !== "echo") return "";
     const later = this.#awaited.findIndex(({ message }) => differenceOf(ECHO, message, reply) === undefined);
-    if (later !== -1) return `it answers the message ${later + 1} later: replies are out of order or one is missing`;
-    return "";
+    return later === -1 ? "" : `it answers the message ${later + 1} later: replies are out of order, or one is missing`;
   }
 
   /** Checks whether the right reply follows an extra message. */
@@ -355,8 +353,13 @@ class Run {
     for (const message of surplus) await this.#recordReceived(message, undefined);
     if (first === undefined || this.#failure) return;
     const { type } = this.#expectation;
-    if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) return;
     const { receive, verify } = this.#stages;
+    if (type !== "none" && (type !== "echo" || this.#sent.messages === 0)) {
+      const isAll = this.#received.messages === surplus.length;
+      if (isAll) this.#pass(receive, totalsText(this.#received, surplus.length === 1 ? first : undefined));
+      this.#pass(verify, isAll ? UNJUDGED_TEXT : `${verify.detail}; ${surplus.length} more, ${UNJUDGED_TEXT}`);
+      return;
+    }
     this.#pass(receive, totalsText(this.#received, this.#received.messages === 1 ? first : undefined));
     const { surplusFailure } = await failures();
     this.#failWith(verify, surplusFailure(first, surplus.length, this.#expectation, this.#previous));
@@ -386,8 +389,7 @@ class Run {
 
   async #digest(message: Message): Promise<string | null> {
     if (!this.#options.digest || this.#records.length >= MAX_MESSAGE_RECORDS) return null;
-    const bytes = typeof message === "string" ? new TextEncoder().encode(message) : message;
-    return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+    return new Uint8Array(await crypto.subtle.digest("SHA-256", payloadOf(message))).toHex();
   }
 
   async #timed<T>(stage: Stage, step: () => Promise<T>): Promise<T> {
@@ -425,5 +427,8 @@ class Run {
 function failures(): Promise<typeof import("./failure.ts")> {
   return import("./failure.ts");
 }
+
+/** Messages that nothing was said about: a greeting, or news of a server that does not only reply. */
+const UNJUDGED_TEXT = "not judged";
 
 const ECHO: Expectation = { type: "echo" };

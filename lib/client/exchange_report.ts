@@ -6,8 +6,9 @@
 
 import { describe, type Expectation } from "./diagnosis.ts";
 import type { CloseFrame, CloseRecord } from "../protocol/close.ts";
-import { formatBytes, type Message, type MessageKind } from "../protocol/message.ts";
-import type { HandshakeRefusal, TransportName, WireTotals } from "../connection/connection.ts";
+import type { DeflateParameters } from "../protocol/deflate.ts";
+import { counted, formatBytes, type Message, type MessageKind, withoutToken } from "../protocol/message.ts";
+import type { Connection, HandshakeRefusal, TransportName, WireTotals } from "../connection/connection.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** The stages of an exchange, in order. */
@@ -114,15 +115,30 @@ export type ExchangeEventKind =
 export const VERIFIED_TEXT: Record<Expectation["type"], string> = {
   echo: "the same as sent",
   text: "as expected",
-  match: "as the pattern wants",
-  any: "where any will do",
+  match: "matching the pattern",
+  any: "not compared",
   none: "none expected",
 };
+
+/** Describes what was proved of the replies, at their speed where one is given. */
+export function claimText(sent: number, proof: string, speed = ""): string {
+  if (sent === 0) return "nothing sent";
+  if (proof === VERIFIED_TEXT.none) return "sent, no reply expected";
+  return `${sent === 1 ? "reply" : `${sent} replies`} ${proof}${speed}`;
+}
+
+/** Describes what the opening handshake agreed on besides the upgrade: subprotocol and extensions. */
+export function agreementText(
+  { protocol, extensions }: Pick<Connection, "protocol" | "extensions">,
+  offer: DeflateParameters | undefined,
+): string {
+  const subprotocol = protocol === "" ? "" : `, subprotocol ${withoutToken(protocol)}`;
+  const declined = offer ? ", permessage-deflate declined" : "";
+  return `${subprotocol}${extensions ? `, ${extensions}` : declined}`;
+}
 
 /** Describes the totals of one direction; a single message is shown. */
 export function totalsText({ messages, bytes }: Totals, only: Message | undefined): string {
   if (only !== undefined) return describe(only);
-  return messages === 0
-    ? "no message"
-    : `${messages} ${messages === 1 ? "message" : "messages"}, ${formatBytes(bytes)}`;
+  return messages === 0 ? "no message" : `${counted(messages, "message")}, ${formatBytes(bytes)}`;
 }

@@ -4,10 +4,9 @@
  * @module
  */
 
-import { UsageError } from "./usage.ts";
+import { PayloadError, UsageError } from "./usage.ts";
 import { describe, type Difference, differenceOf, type Expectation, hintForLength } from "./diagnosis.ts";
 import { hintForOpening, type OpenAttempt, problemOfOpening } from "./opening.ts";
-import { PayloadError } from "./payload.ts";
 import {
   CLOSE_CODES,
   type CloseOutcome,
@@ -52,9 +51,10 @@ export function openingFailure(error: OpenError, url: string, options: OpenOptio
   const attempt: OpenAttempt = {
     transport,
     proxy: proxyNameFor(url, options, transport),
-    isSecure: /^wss:/i.test(url),
+    isSecure: /^(wss|https):/i.test(url),
     url: URL.parse(url),
     origin: [...options.headers ?? []].find(([name]) => /^origin$/i.test(name))?.[1],
+    isUnix: options.unixPath !== undefined,
     isProxyGiven: options.proxy !== undefined,
     hasAuthorities: options.caCerts !== undefined,
   };
@@ -92,7 +92,11 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
     return { verdict: "no-reply", problem: error.message, hint: isReply ? NO_REPLY_HINT : "" };
   }
   if (error instanceof ProtocolError) {
-    const hint = error.code === "message-too-big" ? hintForLength(transport) : "";
+    const hint = error.code === "message-too-big"
+      ? hintForLength(transport)
+      : error.code === "length-too-large"
+      ? "to accept longer ones use --transport wire, with --max-message"
+      : "";
     return { verdict: "wrong-reply", problem: error.message, hint };
   }
   if (error instanceof PayloadError || error instanceof UsageError) {
@@ -106,10 +110,11 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
 /** The name of the wait for a reply, as both inboxes use it. */
 const REPLY = "complete message";
 
-const NO_REPLY_HINT = "for a server that does not reply use --reply-none, and for a slow one --reply-timeout";
+const NO_REPLY_HINT = "use --reply-none for a server that does not reply, --reply-timeout for a slow one";
 
 function hintForCode(code: number): string {
-  if (code === 1009) return "the server takes shorter messages only: send less, or use --split";
+  if (code === 1000) return "the server closed before it replied: use --reply-none for a server that need not reply";
+  if (code === 1009) return "the server accepts only shorter messages: send less, or use --split";
   return CLOSE_CODES.get(code)?.meaning ?? "";
 }
 
@@ -125,8 +130,8 @@ function hintForCode(code: number): string {
  * import { replyFailure } from "./failure.ts";
  * import { assertEquals } from "@std/assert";
  *
- * const { problem, hint } = replyFailure({ text: "binary, 3 bytes", cause: "the kind was not kept" });
- * assertEquals([problem, hint], ["Wrong reply: binary, 3 bytes", "the kind was not kept"]);
+ * const { problem, hint } = replyFailure({ text: "binary, 3 bytes", cause: "the server changed the kind" });
+ * assertEquals([problem, hint], ["Wrong reply: binary, 3 bytes", "the server changed the kind"]);
  * ```
  */
 export function replyFailure({ text, cause: plain }: Difference, cause = ""): Failure {
@@ -166,7 +171,7 @@ export function interruption(when = ""): Failure {
  * import { assertEquals } from "@std/assert";
  *
  * const { problem, hint } = surplusFailure("one", 1, { type: "echo" }, "one");
- * assertEquals(problem, 'A message came that nothing asked for: text, 3 bytes: "one"');
+ * assertEquals(problem, 'A message came unasked: text, 3 bytes: "one"');
  * assertEquals(hint, "the reply came twice");
  * ```
  */
@@ -177,7 +182,7 @@ export function surplusFailure(
   previous: Message | undefined,
 ): Failure {
   const number = count === 1 ? "A message" : `${count} messages`;
-  const problem = `${number} came that nothing asked for: ${describe(first)}`;
+  const problem = `${number} came unasked: ${describe(first)}`;
   const isTwin = expectation.type === "echo" && previous !== undefined &&
     differenceOf(expectation, previous, first) === undefined;
   return { verdict: "wrong-reply", problem, hint: isTwin ? "the reply came twice" : "" };
@@ -199,7 +204,7 @@ export function surplusFailure(
  */
 export function lateReplyHint(received: number): string {
   return received === 2
-    ? "an extra message came first and the right one is next, as with a greeting: use --skip 1"
+    ? "an extra message came before the right one: if it is a greeting, use --skip 1"
     : "an extra message came before the right one";
 }
 
@@ -233,7 +238,7 @@ export function closeFailure(outcome: CloseOutcome, record: CloseRecord, expecte
   };
 }
 
-const EMPTY_HINT = "an empty close frame is legal: to accept it use --expect-close none";
+const EMPTY_HINT = "an empty close frame is legal: use --expect-close none to accept it";
 
 const NOT_KNOWN_HINT =
-  "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed; --transport wire would know";
+  "the built-in WebSocket cannot tell an empty or invalid close frame from a drop, so nothing is confirmed: --transport wire can";

@@ -9,6 +9,7 @@ import type { HandshakeRefusal, HeadTrace } from "../connection/connection.ts";
 import { VERSION } from "../net/version.ts";
 import { type CloseRecord, describeEnd } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
+import { parseStatusLine } from "../protocol/http_lines.ts";
 import {
   byteLengthOf,
   escapeUnprintable,
@@ -163,11 +164,11 @@ export class HarRecorder {
   /** The answer; over the built-in WebSocket only the success of the opening is known. */
   #response(refusal: HandshakeRefusal | null | undefined) {
     const head = this.#heads.in;
-    const [, status = 0, statusText = ""] = /^HTTP\/\S+ (\d{3}) ?(.*)$/.exec(head?.startLine ?? "") ??
-      ["", refusal?.status ?? (this.#upgradedAt === undefined ? 0 : 101), ""];
+    const known = refusal?.status ?? (this.#upgradedAt === undefined ? 0 : 101);
+    const { status = known, reason: statusText = "" } = parseStatusLine(head?.startLine ?? "") ?? {};
     const body = withoutTokens(refusal?.body ?? "");
     return {
-      status: Number(status),
+      status,
       statusText,
       httpVersion: "HTTP/1.1",
       cookies: [],
@@ -182,9 +183,11 @@ export class HarRecorder {
   #comment(close: CloseRecord | null | undefined): string {
     const parts = [
       close ? withoutTokens(describeEnd(close)) : "",
-      this.#heads.out ? "" : "The built-in WebSocket hides the handshake: the fields are those that were asked for",
-      this.#omitted === 0 ? "" : `${this.#omitted} messages are left out, as the file holds ${MAX_HAR_BYTES} bytes` +
-        ` and ${MAX_HAR_MESSAGES} messages at most`,
+      this.#heads.out ? "" : "The built-in WebSocket hides the handshake: these are the requested fields",
+      this.#omitted === 0
+        ? ""
+        : `${this.#omitted} messages are left out: the file holds at most ${MAX_HAR_BYTES} bytes` +
+          ` and ${MAX_HAR_MESSAGES} messages`,
     ];
     return parts.filter((part) => part !== "").join("; ");
   }

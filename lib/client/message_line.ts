@@ -4,7 +4,7 @@
  * @module
  */
 
-import { formatBytes, hexPairs, hexStart, type Message, quote } from "../protocol/message.ts";
+import { formatBytes, hexPairs, hexStart, type Message, payloadOf, quote } from "../protocol/message.ts";
 
 /** The direction of a message, seen from here. */
 export type Direction = "out" | "in";
@@ -65,7 +65,7 @@ export function clock(time: Date = new Date()): string {
  * ```
  */
 export function dumpLines(payload: Message, length?: number): string[] {
-  const all = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+  const all = payloadOf(payload);
   const shown = all.subarray(0, MAX_DUMPED_BYTES);
   const lines: string[] = [];
   for (let at = 0; at < shown.byteLength; at += 16) {

@@ -5,10 +5,9 @@
  */
 
 import { PayloadError } from "./usage.ts";
-import { byteLengthOf, type Message, type MessageKind, withoutCredentials } from "../protocol/message.ts";
+import { byteLengthOf, concatBytes, type Message, type MessageKind, withoutCredentials } from "../protocol/message.ts";
 import { messageOf } from "../protocol/error.ts";
-
-export { PayloadError } from "./usage.ts";
+import { decodeUtf8 } from "../protocol/utf8.ts";
 
 /** The longest character in bytes of UTF-8: 4. No character is cut. */
 export const LONGEST_CHARACTER_BYTES = 4;
@@ -86,12 +85,10 @@ export async function* cut(
  */
 export function messageFrom(bytes: Uint8Array<ArrayBuffer>, kind: MessageKind, offset = 0): Message {
   if (kind === "binary") return bytes;
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    const at = offset + validPrefix(bytes);
-    throw new PayloadError(`Input is not UTF-8 at byte ${at}, so it cannot be sent as text: use --binary`);
-  }
+  const text = decodeUtf8(bytes);
+  if (text !== undefined) return text;
+  const at = offset + validPrefix(bytes);
+  throw new PayloadError(`Input is not UTF-8 at byte ${at}, so it cannot be sent as text: use --binary`);
 }
 
 /** Counts the bytes of UTF-8 before the first error. */
@@ -205,7 +202,7 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array<ArrayBu
  */
 export function unreadable(path: string, error: unknown): PayloadError {
   const advice = error instanceof Deno.errors.NotFound ? "; check the path" : "";
-  const name = path === "-" ? "the standard input" : `"${withoutCredentials(path)}"`;
+  const name = path === "-" ? "standard input" : `"${withoutCredentials(path)}"`;
   return new PayloadError(`Cannot read ${name}: ${whyUnreadable(error)}${advice}`);
 }
 
@@ -267,16 +264,10 @@ export async function collect(
     length += chunk.byteLength;
     if (length > maxBytes) {
       throw new PayloadError(
-        `Input is longer than ${maxBytes} bytes, which is the most for one message: use --split or --max-message`,
+        `Input is longer than ${maxBytes} bytes, the limit of one message: use --split or --max-message`,
       );
     }
     kept.push(chunk);
   }
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of kept) {
-    bytes.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return messageFrom(bytes, kind);
+  return messageFrom(concatBytes(kept, length), kind);
 }

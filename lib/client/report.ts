@@ -5,7 +5,7 @@
  */
 
 import { describe } from "./diagnosis.ts";
-import type { ExchangeEvent, ExchangeReport, Stage } from "./exchange_report.ts";
+import { claimText, type ExchangeEvent, type ExchangeReport, type Stage } from "./exchange_report.ts";
 import { type CloseRecord, describeCloseFrame, describeEnd } from "../protocol/close.ts";
 import { escapeUnprintable, formatMs, formatSize, harmlessValue, withoutTokens } from "../protocol/message.ts";
 import { EXIT_CODES, type Failure, type Verdict } from "./verdict.ts";
@@ -337,11 +337,7 @@ function failureLines({ verdict, problem, hint }: Failure, paint: (mark: Mark) =
 
 function provenText(report: ExchangeReport): string {
   const verify = report.stages.find((stage) => stage.name === "verify")?.detail ?? "";
-  const { messages } = report.sent;
-  if (messages === 0) return "upgraded; nothing sent; close confirmed";
-  if (verify === "none expected") return "upgraded; sent, no reply expected; close confirmed";
-  const replies = messages === 1 ? "reply" : `${messages} replies`;
-  return `upgraded; ${replies} ${verify}${rateText(report)}; close confirmed`;
+  return `upgraded; ${claimText(report.sent.messages, verify, rateText(report))}; close confirmed`;
 }
 
 /** The speed of a payload of at least 1 MiB, in the direction that moved more. */

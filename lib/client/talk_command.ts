@@ -20,11 +20,11 @@ export type TalkLine =
 /** The commands of a conversation, for the help. */
 export const TALK_COMMANDS: Readonly<Record<`/${string}`, { readonly usage: string; readonly help: string }>> = {
   "/help": { usage: "", help: "Show these commands" },
-  "/ping": { usage: "", help: "Ping, and show the round-trip time (wire)" },
-  "/close": { usage: "[CODE [REASON]]", help: "Close with this code (default 1000) and reason, and end" },
-  "/binary": { usage: "HEX", help: "Send bytes, given in hexadecimal, as a binary message" },
-  "/file": { usage: "[-b] PATH", help: "Send a file as a text message; with -b as a binary one" },
-  "//text": { usage: "", help: "Send /text: a doubled slash makes text of a line that looks like a command" },
+  "/ping": { usage: "", help: "Send a ping, show the round-trip time (wire)" },
+  "/close": { usage: "[CODE [REASON]]", help: "Close with this code (default 1000) and reason, then end" },
+  "/binary": { usage: "HEX", help: "Send these bytes, in hexadecimal, as a binary message" },
+  "/file": { usage: "[-b] PATH", help: "Send a file as a text message; with -b, as a binary one" },
+  "//ping": { usage: "", help: "Send /ping as text: only a command line needs a doubled slash" },
 };
 
 /** The reader of each command, for the words behind the command. */

@@ -6,7 +6,7 @@
 
 import { describeCloseFrame, parseClosePayload } from "../protocol/close.ts";
 import { OPCODE, RSV1 } from "../protocol/frame.ts";
-import { formatMs, harmlessValue, hexStart, quote } from "../protocol/message.ts";
+import { counted, formatMs, harmlessValue, hexStart, quote } from "../protocol/message.ts";
 import { dumpLines } from "./message_line.ts";
 import { EVENT_COLUMNS, printable } from "./report.ts";
 import type { BreachTrace, FrameTrace, HeadTrace } from "../connection/connection.ts";
@@ -31,13 +31,16 @@ import { messageOf } from "../protocol/error.ts";
  * ```
  */
 export function formatFrame({ direction, header, start, inflatedBytes }: FrameTrace, atMs: number): string {
-  if (inflatedBytes !== undefined) return formatInflated(direction, header.opcode, start, inflatedBytes, atMs);
-  const { final, reserved, opcode, isMasked, length } = header;
-  const size = `${length} ${length === 1 ? "byte" : "bytes"}${isMasked ? ", masked" : ""}`;
+  const { final, reserved, opcode, isMasked } = header;
+  const isFrame = inflatedBytes === undefined;
+  const length = inflatedBytes ?? header.length;
+  const verb = direction === "out" ? "compressed" : "inflated";
+  const name = isFrame ? nameOf(opcode, final, reserved) : `${verb} ${OPCODE_NAMES[opcode] ?? ""}`;
+  const size = `${counted(length, "byte")}${isMasked ? ", masked" : ""}`;
   // Show compressed text as bytes.
-  const shown = reserved & RSV1 ? OPCODE.binary : opcode;
+  const shown = isFrame && reserved & RSV1 ? OPCODE.binary : opcode;
   const payload = length === 0 ? "" : `: ${describePayload(shown, start, length)}`;
-  return printable(`${timeOf(atMs)}${MARKS[direction]} ${nameOf(opcode, final, reserved)}, ${size}${payload}`);
+  return printable(`${timeOf(atMs)}${MARKS[direction]} ${name}, ${size}${payload}`);
 }
 
 const MARKS = { out: ">", in: "<" };
@@ -124,20 +127,6 @@ export function dumpFrame({ header, start, inflatedBytes }: FrameTrace): string[
 function nameOf(opcode: number, final: boolean, reserved: number): string {
   const bits = [4, 2, 1].map((bit, index) => reserved & bit ? ` RSV${index + 1}` : "").join("");
   return `${OPCODE_NAMES[opcode] ?? `opcode ${opcode}`}${final ? " FIN" : ""}${bits}`;
-}
-
-/** Formats the message of compressed frames. */
-function formatInflated(
-  direction: FrameTrace["direction"],
-  opcode: number,
-  start: Uint8Array,
-  length: number,
-  atMs: number,
-): string {
-  const size = `${length} ${length === 1 ? "byte" : "bytes"}`;
-  const payload = length === 0 ? "" : `: ${describePayload(opcode, start, length)}`;
-  const verb = direction === "out" ? "compressed" : "inflated";
-  return printable(`${timeOf(atMs)}${MARKS[direction]} ${verb} ${OPCODE_NAMES[opcode] ?? ""}, ${size}${payload}`);
 }
 
 const OPCODE_NAMES: Record<number, string> = Object.fromEntries(

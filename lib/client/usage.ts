@@ -38,6 +38,6 @@ const REPLACEMENT = "\ufffd";
  */
 export function assertUtf8(what: string, word: string, advice: string): void {
   if (word.includes(REPLACEMENT)) {
-    throw new UsageError(`${what} is not UTF-8, or has U+FFFD, which stands for such bytes: ${advice}`);
+    throw new UsageError(`${what} is not UTF-8, or has U+FFFD in place of such bytes: ${advice}`);
   }
 }

@@ -23,7 +23,7 @@ import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
-  DEFAULT_MAX_UNSENT_BYTES,
+  DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   MAX_BUILTIN_FRAME_BYTES,
   OpenError,
@@ -31,12 +31,10 @@ import {
   OptionError,
 } from "./connection.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
-import { CLEAN_UP_MS, createClient, createSocket, headersFor, parsed } from "./builtin_socket.ts";
-import { type Destination, endWordsOf, placeOf } from "../net/failure.ts";
+import { CLEAN_UP_MS, createClient, createSocket, headersFor } from "./builtin_socket.ts";
+import { type Destination, destinationOf, endWordsOf, placeOf } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
-import { routeTo } from "../net/proxy.ts";
-
-export { MAX_BUILTIN_FRAME_BYTES } from "./connection.ts";
+import { routeTo, serverUrlOf } from "../net/proxy.ts";
 
 // A browser-style WebSocket may close with 1000 or 3000-4999 only: 3000 more than the code that it cannot send.
 const PROTOCOL_ERROR = 4002;
@@ -49,7 +47,8 @@ const MAX_POLL_MS = 16;
 /**
  * Opens a connection with the runtime's `WebSocket`.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place; a user name and password become Basic
+ * authentication.
  * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
  * @throws {OpenError} If there is no connection, the upgrade was refused, or `connectTimeoutMs` has passed; also if the
@@ -75,14 +74,9 @@ export async function openBuiltin(url: string | URL, options: OpenOptions = {}):
   options.signal?.throwIfAborted();
   const { connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
   if (options.deflate) throw new OptionError("The built-in WebSocket cannot compress: use the wire transport");
-  const target = parsed(url);
+  const target = serverUrlOf(url);
   const route = routeTo(target, options, "builtin");
-  const destination: Destination = {
-    url: target,
-    proxy: route.proxy,
-    unixPath: options.unixPath,
-    presentsCertificate: options.clientCertificate !== undefined,
-  };
+  const destination = destinationOf(target, route.proxy, options);
   // Most runs need no certificate: loading the module on demand lets them start sooner.
   if (options.caCerts || options.clientCertificate) (await import("../net/certificate.ts")).assertCertificates(options);
   const headers = headersFor(target, options, route);
@@ -124,7 +118,7 @@ class BuiltinConnection implements Connection {
   #record: CloseRecord | undefined;
 
   constructor(socket: WebSocket, client: Deno.HttpClient | undefined, destination: Destination, options: OpenOptions) {
-    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } =
+    const { protocols = [], maxMessageBytes = MAX_BUILTIN_FRAME_BYTES, maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES } =
       options;
     this.closed = this.#end.promise;
     this.#socket = socket;
@@ -160,7 +154,7 @@ class BuiltinConnection implements Connection {
       }
       if (error instanceof TimeoutError) {
         const { proxy } = this.#destination;
-        const silent = proxy ? "no connection, or a proxy or server that stays silent" : SILENT_TEXT;
+        const silent = proxy ? "no connection, or a silent proxy or server" : SILENT_TEXT;
         const message = `${error.message}${placeOf(this.#destination).replace(/^ to/, " from")}: ${silent}`;
         throw new OpenError("no-connection", message, { reason: proxy ? "proxy-or-server" : "silent" });
       }
@@ -237,7 +231,11 @@ class BuiltinConnection implements Connection {
   #onClose({ code, reason }: CloseEvent): void {
     // The runtime reports every abnormal end with code 0, also a failed handshake.
     this.#open.reject(NOT_OPENED);
-    if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, endWordsOf(this.#error)));
+    if (code === 0 && this.#error === LONG_FRAME_WORDS) {
+      // The runtime's limit, and no breach by the peer.
+      this.#inbox.fail(new ProtocolError("length-too-large", LONG_FRAME_TEXT));
+      this.#settle(this.#recordOf("no-close-frame", null, LONG_FRAME_TEXT));
+    } else if (code === 0) this.#settle(this.#recordOf(endOf(this.#error), null, endWordsOf(this.#error)));
     else if (code === 1005 && this.#sent) this.#settle(this.#recordOf("not-known", null, ""));
     // The runtime accepts a control frame of more than 125 bytes (RFC 6455 section 5.5).
     else if (exceeds(reason, MAX_CLOSE_REASON_BYTES)) {
@@ -293,7 +291,7 @@ class BuiltinConnection implements Connection {
     const selected = this.#socket.protocol;
     const offered = this.#offered.map((name) => quote(withoutToken(name))).join(", ");
     if (selected === "" && offered !== "") {
-      return `Server selected none of the subprotocols that were offered: ${offered}`;
+      return `Server selected none of the offered subprotocols: ${offered}`;
     }
     if (selected === "" || this.#offered.includes(selected)) return undefined;
     if (selected.includes(",")) return `Server selected more than one subprotocol: ${quote(withoutToken(selected))}`;
@@ -313,7 +311,11 @@ function endOf(error: string): CloseEnd {
 /** The end came before the opening; `opened()` finds the cause. */
 const NOT_OPENED = new Error("Not opened");
 
+/** The runtime's words for a data frame over its limit, and ours. */
+const LONG_FRAME_WORDS = "Frame too large";
+const LONG_FRAME_TEXT = `Frame is longer than ${MAX_BUILTIN_FRAME_BYTES} bytes, the limit of the built-in WebSocket`;
+
 /** The same text as over wire. */
 const LONG_CONTROL_TEXT = "Control frame is longer than 125 bytes";
 
-const SILENT_TEXT = "no connection, or a server that stays silent";
+const SILENT_TEXT = "no connection, or a silent server";

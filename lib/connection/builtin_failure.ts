@@ -93,12 +93,12 @@ function proxyError(
 const SOCKS_REFUSALS: readonly (readonly [RegExp, string])[] = [
   [/^General SOCKS server failure/i, "it failed"],
   [/^Connection not allowed/i, "its rules forbid the connection"],
-  [/^(Network|Host) unreachable/i, "no way leads from it to the server"],
+  [/^(Network|Host) unreachable/i, "it has no route to the server"],
   [/^Connection refused/i, "nothing listens at the port of the server"],
   [/^TTL expired/i, "the server is too far away"],
   [/^(Command|Address type) not supported/i, "it does not support connections of this kind"],
-  [/^No acceptable auth/i, "it wants credentials"],
-  [/^Password auth/i, "it does not take the credentials"],
+  [/^No acceptable auth/i, "it requires credentials"],
+  [/^Password auth/i, "it rejects the credentials"],
   [/^Invalid response version|^Invalid (reserved|address)/i, "it does not speak SOCKS5"],
   [/^unexpected end of file/i, "it ended the connection"],
 ];
@@ -186,6 +186,6 @@ function isAsked(status = 0): boolean {
 
 const HIDDEN_REASONS: readonly OpenReason[] = ["hidden", "not-http", "connection-field"];
 
-const ASKED_AGAIN_TEXT = "asked again over wire, as over TLS the built-in WebSocket hides the answer";
+const ASKED_AGAIN_TEXT = "asked again over wire: over TLS the built-in WebSocket hides the answer";
 
-const RUNTIME_TEXT = "The built-in WebSocket failed, where the same handshake over wire passes";
+const RUNTIME_TEXT = "The built-in WebSocket failed; the same handshake over wire passes";

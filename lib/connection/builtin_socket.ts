@@ -12,25 +12,18 @@ import { type OpenOptions, OptionError } from "./connection.ts";
 /** Deadline for a failed or cancelled connection to end, in milliseconds. */
 export const CLEAN_UP_MS = 1000;
 
-/** Parses a URL before the runtime does, whose error would quote a password. */
-export function parsed(url: string | URL): URL {
-  const target = URL.parse(url);
-  if (target === null) throw new OptionError("Cannot open the connection: the URL is not valid");
-  return target;
-}
-
 /** The fields to add, with the credentials: the runtime rejects some characters of those in a URL. */
 export function headersFor(url: URL, { headers = [] }: OpenOptions, { proxy }: Route): [string, string][] {
   const fields = [...headers].map(([name, value]): [string, string] => [name, value]);
   const has = (wanted: string) => fields.some(([name]) => name.toLowerCase() === wanted);
   if (has("user-agent")) {
     throw new OptionError(
-      "Cannot send a User-Agent of yours over the built-in WebSocket, as it sends its own beside it: use --transport wire",
+      "Cannot set User-Agent over the built-in WebSocket, which sends its own as well: use --transport wire",
     );
   }
   if (has("host") && proxy && url.protocol === "ws:" && proxy.protocol.startsWith("http")) {
     throw new OptionError(
-      "Cannot send a Host of yours through an HTTP proxy over the built-in WebSocket: use --transport wire",
+      "Cannot set Host through an HTTP proxy over the built-in WebSocket: use --transport wire",
     );
   }
   const hasCredentials = url.username + url.password !== "";
@@ -47,13 +40,14 @@ export function createClient(
 ): Deno.HttpClient | undefined {
   const { caCerts, clientCertificate, unixPath } = options;
   const allowHost = headers.some(([name]) => name.toLowerCase() === "host");
-  // A secret for this machine must not go to a proxy that only the runtime knows.
-  const isPrivate = !isKnown && isLoopback(url.hostname) &&
+  // A secret for this machine must not go to a proxy that only the runtime knows. TLS hides it from every proxy, and the
+  // runtime would leave TLS out on the way that it is told here.
+  const isPrivate = !isKnown && url.protocol === "ws:" && isLoopback(url.hostname) &&
     headers.some(([name]) => name.toLowerCase() === "authorization");
   const isSpecial = caCerts || clientCertificate || proxy || unixPath !== undefined || allowHost || isPrivate;
   if (!isSpecial && !(isKnown && isProxyNamed())) return undefined;
   const hostname = url.hostname;
-  const port = Number(url.port || (url.protocol === "wss:" ? 443 : 80));
+  const port = Number(url.port || 80);
   try {
     return withoutEnvironmentProxies(() =>
       Deno.createHttpClient({
@@ -68,10 +62,10 @@ export function createClient(
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(
-        `Cannot use the unix socket without permission to read and write: use "deno task -q client:unix"`,
+        `Cannot use the Unix socket without permission to read and write: use "deno task -q client:unix"`,
       );
     }
-    throw new OptionError("Cannot use the TLS, proxy or unix socket options", { cause: error });
+    throw new OptionError("Cannot use the TLS, proxy or Unix socket options", { cause: error });
   }
 }
 

@@ -38,7 +38,7 @@ export const INTERRUPTED_CLOSE_TIMEOUT_MS = 2000;
 export const MAX_WIRE_MESSAGE_BYTES = 1024 ** 3;
 
 /** The default limit of queued bytes above which `send` waits, in bytes: 1 MiB. */
-export const DEFAULT_MAX_UNSENT_BYTES = 1024 * 1024;
+export const DEFAULT_MAX_BUFFERED_BYTES = 1024 * 1024;
 
 /** Options of opening a connection. */
 export interface OpenOptions extends DialOptions {

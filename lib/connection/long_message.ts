@@ -69,7 +69,7 @@ export async function deflateInSlices(
     codec.abandon();
     throw error;
   }
-  return concatBytes(parts, parts.reduce((sum, part) => sum + part.byteLength, 0));
+  return concatBytes(parts);
 }
 
 /**

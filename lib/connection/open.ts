@@ -10,7 +10,7 @@ import type { Connection, OpenOptions, TransportName } from "./connection.ts";
 /**
  * Opens a connection over one of the transports.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place.
  * @param transport The transport.
  * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.

@@ -8,54 +8,34 @@ import type { CloseRecord, TcpEnd } from "../protocol/close.ts";
 import { Endpoint } from "../protocol/endpoint.ts";
 import type { ConnectionEnd } from "../protocol/endpoint_handler.ts";
 import { messageOf, type ProtocolError } from "../protocol/error.ts";
-import {
-  applyMask,
-  type FrameHeader,
-  headerBytes,
-  MAX_HEADER_BYTES,
-  OPCODE,
-  readMaskingKey,
-  RSV1,
-  writeHeader,
-} from "../protocol/frame.ts";
-import { kindOf, type Message, type MessageKind } from "../protocol/message.ts";
+import { type FrameHeader, headerBytes, MAX_CONTROL_PAYLOAD_BYTES, OPCODE, RSV1 } from "../protocol/frame.ts";
+import { kindOf, type Message, type MessageKind, payloadOf } from "../protocol/message.ts";
 import {
   type CloseOptions,
   type Connection,
   ConnectionClosedError,
-  DEFAULT_MAX_UNSENT_BYTES,
+  DEFAULT_MAX_BUFFERED_BYTES,
   DEFAULT_TIMEOUT_MS,
   type FrameTrace,
+  MAX_BUILTIN_FRAME_BYTES,
   OpenError,
   type OpenOptions,
   type WireTotals,
 } from "./connection.ts";
 import { BreachFinder } from "./breach.ts";
-import { nextMaskingKey } from "./masking_key.ts";
+import { FrameWriter } from "./frame_writer.ts";
 import { TimeoutError, type WaitOptions, within } from "../net/deadline.ts";
-import { closeQuietly, dial, refusedByTls, writeAll } from "../net/dial.ts";
-import { endWordsOf, isEndWithoutNotice, placeOf } from "../net/failure.ts";
+import { closeQuietly, dial, refusedByTls } from "../net/dial.ts";
+import { destinationOf, endWordsOf, isEndWithoutNotice, placeOf, unfinishedText } from "../net/failure.ts";
 import { Inbox } from "./inbox.ts";
 import { deflateInSlices, MAX_WHOLE_BYTES, SendOrder } from "./long_message.ts";
-import { routeTo } from "../net/proxy.ts";
+import { routeTo, serverUrlOf } from "../net/proxy.ts";
 import { upgrade } from "./wire_handshake.ts";
 import { MAX_PERIOD_WORK, untilEvents, workOfBytes } from "../net/turns.ts";
 import { MessageDeflate } from "../net/zlib.ts";
 
-/** The default limit of a message, in bytes: 64 MiB less 1, as over the built-in transport. */
-export const DEFAULT_MAX_WIRE_MESSAGE_BYTES = 64 * 1024 * 1024 - 1;
-
 /** The size of one read, in bytes: 256 KiB. */
 const READ_BYTES = 256 * 1024;
-
-/** The size of one write, in bytes: 256 KiB and the longest header. */
-const WRITE_BYTES = 256 * 1024 + MAX_HEADER_BYTES;
-
-/** The cost of a queued frame besides its payload, in bytes, which bounds small ones as well: 512. */
-const FRAME_OVERHEAD_BYTES = 512;
-
-/** The most queued pongs: 64. Beyond, the latest replaces the one before it. */
-export const MAX_QUEUED_PONGS = 64;
 
 /** Above this many unread bytes, reading stops until messages are received: 8 MiB. */
 export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
@@ -63,13 +43,11 @@ export const MAX_UNREAD_WIRE_BYTES = 8 * 1024 * 1024;
 /** Deadline for the peer's end of TCP after both close frames, in milliseconds: 1 s (RFC 6455 section 7.1.1). */
 const TCP_END_TIMEOUT_MS = 1000;
 
-/** The most bytes of a payload in a trace: all of a control frame. */
-const TRACED_BYTES = 125;
-
 /**
  * Opens a connection with our own frames.
  *
- * @param url The URL, with the scheme `ws:` or `wss:`; a user name and password in it become Basic authentication.
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place; a user name and password become Basic
+ * authentication.
  * @param options Subprotocols, fields, TLS, proxy and deadlines.
  * @returns The open connection.
  * @throws {OpenError} If there is no connection, the upgrade was refused or is not valid in every field (RFC 6455
@@ -93,13 +71,8 @@ const TRACED_BYTES = 125;
  */
 export async function openWire(url: string | URL, options: OpenOptions = {}): Promise<Connection> {
   const { connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS, signal, onConnected = () => {} } = options;
-  const target = new URL(url);
-  const destination = {
-    url: target,
-    proxy: routeTo(target, options, "wire").proxy,
-    unixPath: options.unixPath,
-    presentsCertificate: options.clientCertificate !== undefined,
-  };
+  const target = serverUrlOf(url);
+  const destination = destinationOf(target, routeTo(target, options, "wire").proxy, options);
   signal?.throwIfAborted();
   const deadline = performance.now() + timeoutMs;
   let latest: Deno.Conn | undefined;
@@ -112,10 +85,9 @@ export async function openWire(url: string | URL, options: OpenOptions = {}): Pr
     if (latest) closeQuietly(latest);
     dialing.then(closeQuietly, () => {});
     if (!(error instanceof TimeoutError)) throw error;
-    const { proxy } = destination;
-    const message = `No connection${placeOf(destination)} within ${timeoutMs / 1000} s`;
+    const message = `${unfinishedText(destination, latest !== undefined)} within ${timeoutMs / 1000} s`;
     // A connection to a proxy waits for its tunnel, or for TLS through it.
-    throw new OpenError("no-connection", message, { reason: proxy && latest ? "proxy" : "silent" });
+    throw new OpenError("no-connection", message, { reason: destination.proxy && latest ? "proxy" : "silent" });
   }
   try {
     onConnected();
@@ -139,42 +111,39 @@ class WireConnection implements Connection {
   readonly closed: Promise<CloseRecord>;
 
   readonly #tcp: Deno.Conn;
+  readonly #options: OpenOptions;
   readonly #endpoint: Endpoint;
   readonly #codec: MessageDeflate | undefined;
   /** Whether the peer's message is compressed. */
   #isInflated = false;
-  readonly #wire = { sent: 0, received: 0 };
-  readonly #maxBufferedBytes: number;
-  readonly #fragmentBytes: number;
-  readonly #onFrame: ((frame: FrameTrace) => void) | undefined;
-  readonly #onBreach: OpenOptions["onBreach"];
+  readonly #writer: FrameWriter;
   /** Finds the start of a breach, if a listener wants it. */
   readonly #breach: BreachFinder | undefined;
   readonly #order = new SendOrder();
   readonly #inbox = new Inbox(() => this.#room?.resolve());
   readonly #end = Promise.withResolvers<CloseRecord>();
   readonly #pings = new Map<string, () => void>();
-  #pongs: Uint8Array<ArrayBuffer>[] = [];
+  #receivedBytes = 0;
   #room: PromiseWithResolvers<void> | undefined;
-  #writing: Promise<unknown> = Promise.resolve();
-  #queuedBytes = 0;
   #isBroken = false;
   /** The work since timers and signals last ran, in frames. */
   #work = 0;
-  #outgoing: Uint8Array | undefined;
   #record: CloseRecord | undefined;
 
   constructor(tcp: Deno.Conn, { protocol, deflate, rest }: Awaited<ReturnType<typeof upgrade>>, options: OpenOptions) {
-    const { maxMessageBytes = DEFAULT_MAX_WIRE_MESSAGE_BYTES, maxBufferedBytes = DEFAULT_MAX_UNSENT_BYTES } = options;
-    const { fragmentBytes = Infinity, onFrame, onBreach } = options;
-    this.#onBreach = onBreach;
-    if (onBreach) this.#breach = new BreachFinder();
+    // The default limit is the same over both transports.
+    const { maxMessageBytes = MAX_BUILTIN_FRAME_BYTES } = options;
+    if (options.onBreach) this.#breach = new BreachFinder();
     this.protocol = protocol;
     this.extensions = deflate?.text ?? "";
-    this.#codec = deflate &&
-      new MessageDeflate({ own: deflate.client, peer: deflate.server, maxMessageBytes });
+    this.#codec = deflate && new MessageDeflate({ own: deflate.client, peer: deflate.server, maxMessageBytes });
     this.closed = this.#end.promise;
     this.#tcp = tcp;
+    this.#options = options;
+    this.#writer = new FrameWriter(tcp, {
+      onFrame: (header, payload) => this.#trace("out", header, payload),
+      onBroken: () => this.#onBroken(),
+    });
     this.#endpoint = new Endpoint("client", {
       onOutput: (opcode, payload, final, reserved) => this.#onOutput(opcode, payload, final, reserved),
       onHeader: (header) => this.#onHeader(header),
@@ -183,20 +152,18 @@ class WireConnection implements Connection {
       onPong: (payload) => this.#pings.get(payload.toHex())?.(),
       onFailure: (error) => this.#onFailure(error),
     }, { maxMessageBytes, inflater: this.#codec });
-    this.#maxBufferedBytes = maxBufferedBytes;
-    this.#fragmentBytes = fragmentBytes;
-    this.#onFrame = onFrame;
     this.#readAll(rest);
   }
 
   async send(message: Message, options: WaitOptions = {}): Promise<void> {
     if (this.#inbox.fault) throw this.#inbox.fault;
-    const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
+    const plain = payloadOf(message);
     const isLong = this.#codec !== undefined && plain.byteLength > MAX_WHOLE_BYTES;
     await this.#order.run(isLong, () => this.#sendNow(kindOf(message), plain, options), options);
   }
 
   async #sendNow(kind: MessageKind, plain: Uint8Array<ArrayBuffer>, options: WaitOptions): Promise<void> {
+    const { maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES, fragmentBytes = Infinity } = this.#options;
     const codec = !this.#record && this.#codec?.isWorth(plain.byteLength) ? this.#codec : undefined;
     const check = () => {
       if (this.#record) throw new ConnectionClosedError(this.#record);
@@ -208,17 +175,17 @@ class WireConnection implements Connection {
     do {
       // The peer may close inside the message, and no data may follow the close frame (RFC 6455 section 5.5.1).
       if (this.#record || this.#endpoint.sent) await this.#refuse(options);
-      const end = Math.min(payload.byteLength, at + this.#fragmentBytes);
-      const former = this.#writing;
+      const end = Math.min(payload.byteLength, at + fragmentBytes);
+      const former = this.#writer.written;
       this.#endpoint.sendFragment(kind, payload.subarray(at, end), end === payload.byteLength, codec !== undefined);
       // Above the limit, the next fragment waits for the write before this one.
-      if (this.#queuedBytes > this.#maxBufferedBytes) await within(former, "room to send", options);
+      if (this.#writer.queuedBytes > maxBufferedBytes) await within(former, "room to send", options);
       at = end;
     } while (at < payload.byteLength);
   }
 
   get wire(): WireTotals {
-    return { ...this.#wire };
+    return { sent: this.#writer.dataBytes, received: this.#receivedBytes };
   }
 
   receive(options: WaitOptions = {}): Promise<Message> {
@@ -245,9 +212,9 @@ class WireConnection implements Connection {
     this.#pings.set(key, pong.resolve);
     // The clock starts when the ping goes out, not while the ping is queued.
     let since = performance.now();
-    const going = this.#writing.then(() => since = performance.now());
+    const going = this.#writer.written.then(() => since = performance.now());
     this.#endpoint.ping(payload);
-    const answered = Promise.all([going, this.#writing]).then(() => pong.promise);
+    const answered = Promise.all([going, this.#writer.written]).then(() => pong.promise);
     const ended = this.closed.then((record) => Promise.reject(new ConnectionClosedError(record)));
     try {
       await within(Promise.race([answered, ended]), "pong", options);
@@ -276,14 +243,13 @@ class WireConnection implements Connection {
     this.#work++;
     this.#breach?.onHeader(header);
     if (header.opcode >= OPCODE.close) return;
-    this.#wire.received += headerBytes(header.length, header.isMasked) + header.length;
+    this.#receivedBytes += headerBytes(header.length, header.isMasked) + header.length;
     if (header.opcode !== OPCODE.continuation) this.#isInflated = header.reserved !== 0;
   }
 
   #onMessage(message: Message): void {
-    if (this.#isInflated && this.#onFrame) {
-      const plain = typeof message === "string" ? new TextEncoder().encode(message) : message;
-      this.#traceMessage("in", OPCODE[kindOf(message)], plain);
+    if (this.#isInflated && this.#options.onFrame) {
+      this.#traceMessage("in", OPCODE[kindOf(message)], payloadOf(message));
     }
     if (this.#endpoint.sent) this.#inbox.addSurplus(message);
     else this.#inbox.add(message);
@@ -291,69 +257,20 @@ class WireConnection implements Connection {
 
   /** Fails a wait for a message at once: the connection may take long to end. */
   #onFailure(error: ProtocolError): void {
-    if (this.#breach) this.#onBreach?.({ problem: error.message, start: this.#breach.bytes() });
+    if (this.#breach) this.#options.onBreach?.({ problem: error.message, start: this.#breach.bytes() });
     if (error.code === "message-too-big" || error.code === "too-much-unread") this.#inbox.fail(error);
   }
 
-  /** Queues a frame of the endpoint. The payload of a control frame is valid only during this call. */
   #onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>, final: boolean, reserved: number): void {
-    if (opcode === OPCODE.pong) return this.#queuePong(payload.slice());
     if (opcode === OPCODE.close) this.#room?.resolve();
-    this.#write(opcode, opcode < OPCODE.close ? payload : payload.slice(), final, reserved);
+    this.#writer.queue({ opcode, payload, final, reserved });
   }
 
-  /** Bounds the pongs for a slow peer: only its latest ping needs an answer (RFC 6455 section 5.5.3). */
-  #queuePong(payload: Uint8Array<ArrayBuffer>): void {
-    if (this.#pongs.length >= MAX_QUEUED_PONGS) this.#pongs.pop();
-    if (this.#pongs.push(payload) > 1) return;
-    this.#writing = this.#writing.then(async () => {
-      for (let pong = this.#pongs[0]; pong !== undefined; pong = this.#pongs[0]) {
-        await this.#writeNow(OPCODE.pong, pong, true, 0);
-        this.#pongs.shift();
-      }
-    }).catch(() => {});
-  }
-
-  /** Queues a frame for writing; the end of the connection reports a failed write. */
-  #write(opcode: number, payload: Uint8Array, final: boolean, reserved: number): void {
-    const cost = payload.byteLength + FRAME_OVERHEAD_BYTES;
-    this.#queuedBytes += cost;
-    this.#writing = this.#writing
-      .then(() => this.#writeNow(opcode, payload, final, reserved))
-      .catch(() => {})
-      .finally(() => this.#queuedBytes -= cost);
-  }
-
-  /**
-   * Writes a masked frame. Header and payload go out in one write; a payload over 256 KiB goes through the same buffer
-   * in pieces, which is faster than one copy.
-   */
-  async #writeNow(opcode: number, payload: Uint8Array, final: boolean, reserved: number): Promise<void> {
-    if (this.#record) throw new ConnectionClosedError(this.#record);
-    const header = { final, reserved, opcode, isMasked: true, length: payload.byteLength };
-    this.#trace("out", header, payload);
-    const maskingKey = nextMaskingKey();
-    const key = readMaskingKey(maskingKey, 0);
-    this.#outgoing ??= new Uint8Array(WRITE_BYTES);
-    let at = writeHeader(this.#outgoing, 0, header, maskingKey);
-    let taken = 0;
-    if (opcode < OPCODE.close) this.#wire.sent += at + payload.byteLength;
-    try {
-      do {
-        const piece = payload.subarray(taken, taken + this.#outgoing.byteLength - at);
-        const end = at + piece.byteLength;
-        this.#outgoing.set(piece, at);
-        applyMask(this.#outgoing.subarray(at, end), key, taken);
-        await writeAll(this.#tcp, this.#outgoing.subarray(0, end));
-        taken += piece.byteLength;
-        at = 0;
-      } while (taken < payload.byteLength);
-    } catch {
-      // The reader finds the cause, and may still find a close frame: it must not pause now.
-      this.#isBroken = true;
-      this.#room?.resolve();
-      throw new ConnectionClosedError(await this.closed);
-    }
+  /** The reader finds the cause of a failed write, and may still find a close frame: it must not pause now. */
+  #onBroken(): Promise<unknown> {
+    this.#isBroken = true;
+    this.#room?.resolve();
+    return this.closed;
   }
 
   async #readAll(rest: Uint8Array<ArrayBuffer>): Promise<void> {
@@ -404,7 +321,7 @@ class WireConnection implements Connection {
   /** After both close frames the server ends TCP (RFC 6455 section 7.1.1); until then only data is wrong. */
   async #peerEnds(buffer: Uint8Array<ArrayBuffer>): Promise<TcpEnd> {
     const deadline = performance.now() + TCP_END_TIMEOUT_MS;
-    await within(this.#writing, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
+    await within(this.#writer.written, "room to send", { timeoutMs: TCP_END_TIMEOUT_MS }).catch(() => {});
     try {
       while (this.#endpoint.phase === "closed") {
         const timeoutMs = Math.max(1, deadline - performance.now());
@@ -427,6 +344,7 @@ class WireConnection implements Connection {
   #settle(end: ConnectionEnd): void {
     if (this.#record) return;
     this.#record = this.#endpoint.closeRecord(end);
+    this.#writer.stop();
     closeQuietly(this.#tcp);
     this.#codec?.release();
     this.#room?.resolve();
@@ -440,9 +358,11 @@ class WireConnection implements Connection {
   }
 
   #trace(direction: FrameTrace["direction"], header: FrameHeader, payload: Uint8Array, inflatedBytes?: number): void {
+    const { onFrame } = this.#options;
+    if (!onFrame) return;
     try {
-      const start = payload.slice(0, TRACED_BYTES);
-      this.#onFrame?.({ direction, header, start, ...(inflatedBytes !== undefined && { inflatedBytes }) });
+      const start = payload.slice(0, MAX_CONTROL_PAYLOAD_BYTES);
+      onFrame({ direction, header, start, ...(inflatedBytes !== undefined && { inflatedBytes }) });
     } catch {
       // An error of a listener does not end the connection.
     }

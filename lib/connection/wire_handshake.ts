@@ -8,6 +8,7 @@ import { canCompress } from "../net/zlib.ts";
 import { DEFLATE, type DeflateAgreement, formatDeflate } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
 import { acceptKeyFor, createKey, encodeRequest, type UpgradeRequest, verifyResponse } from "../protocol/handshake.ts";
+import { bytesOf } from "../protocol/http_lines.ts";
 import { type Answer, readAnswer, refusalOf, statusText } from "../net/answer.ts";
 import { USER_AGENT, writeAll } from "../net/dial.ts";
 import { OPEN_FAILURE_TEXT } from "../net/failure.ts";
@@ -39,7 +40,7 @@ export async function upgrade(
   const request = requestFor({ url, key, protocols, headers: fields, extensions: deflate && formatDeflate(deflate) });
   onHead?.({ direction: "out", ...linesOf(request) });
   try {
-    await writeAll(tcp, request);
+    await writeAll(tcp, bytesOf(request));
   } catch {
     // The answer or the end of the connection shows the cause.
   }
@@ -54,18 +55,17 @@ export async function upgrade(
   return { protocol, deflate: agreement, rest: answer.rest };
 }
 
-/** Encodes the head, one byte a character. */
-function requestFor(request: UpgradeRequest): Uint8Array {
+function requestFor(request: UpgradeRequest): string {
   try {
-    return Uint8Array.from(encodeRequest(request), (char) => char.charCodeAt(0));
+    return encodeRequest(request);
   } catch (error) {
     throw new OptionError(`Cannot ask for the upgrade: ${messageOf(error)}`);
   }
 }
 
 /** Splits our own head into request line and fields. */
-function linesOf(request: Uint8Array): Pick<HeadTrace, "startLine" | "fields"> {
-  const [startLine = "", ...lines] = String.fromCharCode(...request).split("\r\n").filter((line) => line !== "");
+function linesOf(request: string): Pick<HeadTrace, "startLine" | "fields"> {
+  const [startLine = "", ...lines] = request.split("\r\n").filter((line) => line !== "");
   return { startLine, fields: lines.map((line) => [line.replace(/:.*/s, ""), line.replace(/^[^:]*:\s*/, "")]) };
 }
 

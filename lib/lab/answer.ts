@@ -5,6 +5,7 @@
  */
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
+import { bytesOf } from "../protocol/http_lines.ts";
 import type { RawSocket } from "../peer/socket.ts";
 import type { HandshakeAnswer } from "./step.ts";
 
@@ -42,7 +43,7 @@ export async function sendAnswer(socket: RawSocket, answer: HandshakeAnswer): Pr
   for (const piece of pieces.filter((one) => one !== "")) {
     if (answer.linePauseMs > 0) await socket.pause(answer.linePauseMs);
     // Sends a byte for each character, even in an invalid head.
-    await socket.write(Uint8Array.from(piece, (char) => char.charCodeAt(0)));
+    await socket.write(bytesOf(piece));
   }
 }
 

@@ -9,7 +9,7 @@ import { constants, deflateRawSync } from "node:zlib";
 import type { AgentTraits, AnswerEdit, ClientCase } from "./client_case.ts";
 import { keyProblem, maskProblem } from "./randomness.ts";
 import type { Case, Judgement, Plan } from "../check/case.ts";
-import { close, HELLO, make, more, NORMAL, payloadOf, ping, plan, reply, send, text } from "../check/cases/parts.ts";
+import { close, filler, HELLO, make, more, NORMAL, ping, plan, reply, send, text } from "../check/cases/parts.ts";
 import { closeCodeOf } from "../peer/frame.ts";
 import type { Seen } from "../peer/player.ts";
 import { OPCODE } from "../protocol/frame.ts";
@@ -36,7 +36,7 @@ function judgeRefusal({ frames, end }: Seen): Judgement {
   const isOpen = other !== undefined || frames.some(({ payload }) => closeCodeOf(payload) === 1000);
   if (isOpen) {
     const what = other === undefined ? "a close frame with 1000" : `a frame of opcode ${other.opcode}`;
-    return { grade: "fail", reason: `Client took the connection for open: it sent ${what}` };
+    return { grade: "fail", reason: `Client treated the connection as open: it sent ${what}` };
   }
   if (end === "none") return { grade: "unclean", reason: "Client refused the answer, and left TCP open" };
   if (frames.length > 0) {
@@ -45,16 +45,16 @@ function judgeRefusal({ frames, end }: Seen): Judgement {
   return { grade: "pass", reason: "" };
 }
 
-const REFUSE_RULE = "A client fails the connection if the answer is no valid upgrade.";
+const REFUSE_RULE = "A client fails the connection if the answer is not a valid upgrade.";
 
 const refused: readonly ClientCase[] = ([
-  ["4.1", "bad-accept", "an accept key that does not fit", {
+  ["4.1", "bad-accept", "an accept key that does not match", {
     "Sec-WebSocket-Accept": ["AAAAAAAAAAAAAAAAAAAAAAAAAAA="],
   }],
   ["4.1", "no-accept", "no accept key", { "Sec-WebSocket-Accept": [] }],
-  ["4.1", "no-upgrade-field", "no field Upgrade", { "Upgrade": [] }],
+  ["4.1", "no-upgrade-field", "no Upgrade field", { "Upgrade": [] }],
   ["4.1", "other-upgrade", "another protocol in Upgrade", { "Upgrade": ["h2c"] }],
-  ["4.1", "no-connection-field", "no field Connection", { "Connection": [] }],
+  ["4.1", "no-connection-field", "no Connection field", { "Connection": [] }],
   ["4.1", "other-connection", "another word in Connection", { "Connection": ["keep-alive"] }],
   ["4.1", "unasked-protocol", "a subprotocol that was not offered", { "Sec-WebSocket-Protocol": ["x-unasked"] }],
   ["4.1", "unasked-extension", "an extension that was not offered", { "Sec-WebSocket-Extensions": ["x-unasked"] }],
@@ -70,7 +70,7 @@ const refused: readonly ClientCase[] = ([
 );
 
 const DEFLATE_RULE =
-  "A client fails the connection if permessage-deflate is answered with parameters that are unknown, doubled or out of range.";
+  "A client fails the connection if permessage-deflate comes with unknown, repeated or out-of-range parameters.";
 
 const misdeflated: readonly ClientCase[] = ([
   ["7.1", "unknown-parameter", "x-unknown=1"],
@@ -82,7 +82,7 @@ const misdeflated: readonly ClientCase[] = ([
   caseOf({
     id: `7692/${section}/refuses-${word}`,
     group: "deflate",
-    title: `Answer the handshake with permessage-deflate; ${parameters}`,
+    title: `Answer the handshake with "permessage-deflate; ${parameters}"; expect a refusal`,
     rule: DEFLATE_RULE,
     plan: probe,
   }, { answer: { fields: { "Sec-WebSocket-Extensions": [`permessage-deflate; ${parameters}`] } } })
@@ -96,7 +96,7 @@ const statuses: readonly ClientCase[] = ([
   caseOf({
     id: `6455/4.1/${word}`,
     group: "handshake",
-    title: `Answer the handshake with "${startLine}"`,
+    title: `Answer the handshake with "${startLine}"; expect a refusal`,
     rule: REFUSE_RULE,
     level,
     plan: probe,
@@ -104,18 +104,18 @@ const statuses: readonly ClientCase[] = ([
 );
 
 const taken: readonly ClientCase[] = ([
-  ["small-letters", "names of fields in small letters", { isLowerCase: true }, "must"],
+  ["small-letters", "field names in lower case", { isLowerCase: true }, "must"],
   ["upgrade-case", '"WebSocket" in the field Upgrade', { fields: { "Upgrade": ["WebSocket"] } }, "must"],
   ["connection-case", '"upgrade" in the field Connection', { fields: { "Connection": ["upgrade"] } }, "must"],
   ["connection-list", '"keep-alive, Upgrade" in the field Connection', {
     fields: { "Connection": ["keep-alive, Upgrade"] },
   }, "must"],
-  ["single-bytes", "a head in single bytes", { chopBytes: 1 }, "must"],
-  ["unknown-fields", "40 fields that nobody knows", {
+  ["single-bytes", "a head sent byte by byte", { chopBytes: 1 }, "must"],
+  ["unknown-fields", "40 unknown fields", {
     fields: Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`X-Field-${index}`, ["value"]])),
   }, "must"],
   ["cookies-of-8-kib", "8 KiB of cookies", { fields: { "Set-Cookie": [`a=${"x".repeat(8190)}`] } }, "should"],
-  ["no-reason", "no words behind the status", { startLine: "HTTP/1.1 101 " }, "should"],
+  ["no-reason", "no reason phrase after the status", { startLine: "HTTP/1.1 101 " }, "should"],
 ] as const satisfies readonly (readonly [string, string, AnswerEdit, Case["level"]])[]).map((
   [word, what, answer, level],
 ) =>
@@ -123,7 +123,7 @@ const taken: readonly ClientCase[] = ([
     id: `6455/4.2.2/takes-${word}`,
     group: "handshake",
     title: `Answer the handshake with ${what}`,
-    rule: "Names of fields and the words of Upgrade and Connection have no case; other fields do not count.",
+    rule: "Field names and the words of Upgrade and Connection are case-insensitive; a client ignores other fields.",
     level,
     plan: echo,
   }, { answer })
@@ -132,19 +132,18 @@ const taken: readonly ClientCase[] = ([
 const behind = caseOf({
   id: "6455/4.2.2/frame-behind-answer",
   group: "handshake",
-  title: "Send a text message in the same write as the answer to the handshake",
-  rule: "A server may send at once.",
+  title: "Send a text message in the same write as the answer to the handshake; expect its echo",
+  rule: "A server may send right after its answer.",
   profile: "quick",
   plan: () => plan([], [reply("text", HELLO)], NORMAL),
 }, { answer: { behind: [text(HELLO)] } });
 
-const REQUEST_RULE =
-  "A client asks with GET, HTTP/1.1, Host, Upgrade, Connection, a key of 16 bytes and the version 13.";
+const REQUEST_RULE = "A client requests with GET, HTTP/1.1, Host, Upgrade, Connection, a 16-byte key and version 13.";
 
 const request = caseOf({
   id: "6455/4.1/request",
   group: "handshake",
-  title: "Look at the request of the handshake",
+  title: "Read the request of the handshake",
   rule: REQUEST_RULE,
   profile: "quick",
   plan: echo,
@@ -153,11 +152,11 @@ const request = caseOf({
     requestProblem === undefined ? undefined : fail(`Request is wrong: ${requestProblem}`),
 });
 
-const HALF = text(payloadOf("text", 100));
+const HALF = text(filler("text", 100));
 
 function nothingDelivered({ frames }: Seen): Judgement | undefined {
   return frames.some(({ opcode }) => opcode < OPCODE.close)
-    ? fail("Client answered a message that never came to its end")
+    ? fail("Client answered a message that never ended")
     : undefined;
 }
 
@@ -165,8 +164,8 @@ const ends: readonly ClientCase[] = [
   caseOf({
     id: "6455/7.1.5/end-inside-frame",
     group: "close",
-    title: "End TCP inside a frame",
-    rule: "A message whose end has not come is none.",
+    title: "End TCP inside a frame; expect no reply",
+    rule: "A client never acts on a message that has not ended.",
     plan: () =>
       plan([{ do: "send-part", frame: HALF, from: 0, to: 40 }, { do: "half-close" }], [], { type: "any" }, {
         judge: nothingDelivered,
@@ -175,8 +174,8 @@ const ends: readonly ClientCase[] = [
   caseOf({
     id: "6455/7.1.5/end-inside-message",
     group: "close",
-    title: "End TCP between two fragments",
-    rule: "A message whose end has not come is none.",
+    title: "End TCP between two fragments; expect no reply",
+    rule: "A client never acts on a message that has not ended.",
     plan: () =>
       plan([send(text(HELLO, { final: false })), { do: "half-close" }], [], { type: "any" }, {
         judge: nothingDelivered,
@@ -185,8 +184,8 @@ const ends: readonly ClientCase[] = [
   caseOf({
     id: "6455/7.1.1/late-end",
     group: "close",
-    title: "Close, and leave TCP open for half a second behind the answer",
-    rule: "A close frame is answered, and the server ends TCP.",
+    title: "Close, and leave TCP open for half a second after the answer",
+    rule: "A client answers a close frame, and the server ends TCP.",
     plan: () =>
       plan([send(close()), { do: "settle", ms: REFUSE_MS }, { do: "pause", ms: 500 }], [], NORMAL, {
         isAboutClose: true,
@@ -195,8 +194,8 @@ const ends: readonly ClientCase[] = [
   caseOf({
     id: "6455/7.1.1/late-close",
     group: "close",
-    title: "Be silent for a second and a half, then send a ping and close",
-    rule: "Silence ends no connection.",
+    title: "Stay silent for 1.5 s, then send a ping and close; expect a pong",
+    rule: "Silence does not end a connection.",
     level: "should",
     plan: () =>
       plan([{ do: "pause", ms: 1500 }, send(ping("late")), { do: "await", pongs: 1 }], [reply("pong", "late")], NORMAL),
@@ -214,10 +213,10 @@ const bombs: readonly ClientCase[] = [
   caseOf({
     id: "6455/10.4/claimed-length",
     group: "stress",
-    title: "Begin a message that says it has 2^62 bytes, send 1 KiB of it, and end TCP",
-    rule: "A length that is only said takes no memory; a client may refuse it with 1009.",
+    title: "Announce a message of 2^62 bytes, send 1 KiB of it, and end TCP; expect no reply",
+    rule: "An announced length takes no memory; a client may refuse it with 1009.",
     plan: () => {
-      const frame = { opcode: OPCODE.binary, payload: payloadOf("binary", 1024), claimedLength: 1n << 62n };
+      const frame = { opcode: OPCODE.binary, payload: filler("binary", 1024), claimedLength: 1n << 62n };
       return plan([{ do: "send", frames: [frame] }, { do: "settle", ms: 250 }, { do: "half-close" }], [], {
         type: "any",
       }, { judge: nothingDelivered });
@@ -226,8 +225,8 @@ const bombs: readonly ClientCase[] = [
   caseOf({
     id: "6455/5.5.3/ping-flood",
     group: "stress",
-    title: "Send 1,000 pings and a text message together",
-    rule: "Of pings that came together, the last one is answered at least; a client may bound them.",
+    title: "Send 1,000 pings and a text message, together; expect the last pong and the echo",
+    rule: "A client answers at least the last of the pings that arrive together; it may limit them.",
     level: "should",
     plan: () => {
       const pings = Array.from({ length: 1000 }, (_, index) => `ping ${index}`);
@@ -241,12 +240,12 @@ const bombs: readonly ClientCase[] = [
   caseOf({
     id: "6455/5.4/empty-flood",
     group: "stress",
-    title: "Send a text message in 10,000 fragments without a byte",
+    title: "Send a text message in 10,000 empty fragments; expect its echo",
     rule: "Empty fragments are legal, and take no memory; a client may refuse them with 1008 or 1009.",
     plan: () => {
-      const fragments = Array.from({ length: 9998 }, () => more("", false));
+      const fragments = Array.from({ length: 9998 }, () => more("", { final: false }));
       return plan(
-        [{ do: "send", frames: [text("", { final: false }), ...fragments, more(HELLO, true)] }],
+        [{ do: "send", frames: [text("", { final: false }), ...fragments, more(HELLO)] }],
         [reply("text", HELLO)],
         NORMAL,
         { mayRefuse: true },
@@ -257,7 +256,7 @@ const bombs: readonly ClientCase[] = [
     id: "7692/8/bomb",
     group: "stress",
     title: "Send 16 MiB of one letter, compressed to 16 KiB",
-    rule: "A client bounds what it inflates: it takes the message, or refuses it with 1009.",
+    rule: "A client limits what it inflates: it accepts the message, or refuses it with 1009.",
     needs: ["deflate"],
     plan: () =>
       plan(
@@ -280,16 +279,16 @@ function judgeReturns({ visits }: AgentTraits): Judgement | undefined {
   const soon = pauses.filter((pause) => pause < SOON_MS);
   if (soon.length <= MAX_SOON) return undefined;
   const shown = soon.slice(-5).map((pause) => pause.toFixed(0)).join(", ");
-  return fail(`Client came back ${soon.length} times within ${SOON_MS} ms: after ${shown} ms`);
+  return fail(`Client reconnected ${soon.length} times within ${SOON_MS} ms: after ${shown} ms`);
 }
 
-const RETURN_RULE = "A client that comes back after the connection failed waits first, longer each time.";
+const RETURN_RULE = "A client that reconnects after a failed connection waits first, longer each time.";
 
 const returns: readonly ClientCase[] = [
   caseOf({
     id: "6455/7.2.3/refused",
     group: "close",
-    title: "Refuse the handshake with 503, as often as the client comes back",
+    title: "Refuse the handshake with 503, as often as the client reconnects",
     rule: RETURN_RULE,
     level: "should",
     plan: () => plan([], [], { type: "any" }),
@@ -311,7 +310,7 @@ const returns: readonly ClientCase[] = [
   caseOf({
     id: "6455/7.2.3/dropped",
     group: "close",
-    title: "End TCP behind the handshake, as often as the client comes back",
+    title: "End TCP after the handshake, as often as the client reconnects",
     rule: RETURN_RULE,
     level: "should",
     plan: () => plan([{ do: "half-close" }], [], { type: "any" }),
@@ -322,8 +321,8 @@ const random: readonly ClientCase[] = [
   caseOf({
     id: "6455/5.3/random-masks",
     group: "framing",
-    title: "Take turns with 32 text messages, and compare the masking keys",
-    rule: "Each frame has a masking key of its own that nobody can predict.",
+    title: "Exchange 32 text messages, and compare the masking keys",
+    rule: "Each frame has a new, unpredictable masking key.",
     profile: "quick",
     plan: () =>
       plan(
@@ -341,7 +340,7 @@ const random: readonly ClientCase[] = [
     id: "6455/4.1/random-keys",
     group: "handshake",
     title: "Compare the keys of all handshakes so far",
-    rule: "Each handshake has a key of its own that nobody can predict.",
+    rule: "Each handshake has a new, unpredictable key.",
     profile: "quick",
     plan: echo,
   }, {

@@ -6,14 +6,11 @@
 
 import { MessageDeflate } from "../net/zlib.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
-import { type DeflateAgreement, MAX_WINDOW_BITS } from "../protocol/deflate.ts";
+import { DEFLATE_TAIL, type DeflateAgreement, MAX_WINDOW_BITS } from "../protocol/deflate.ts";
 import type { MessageInflater } from "../protocol/endpoint_handler.ts";
 import { concatBytes } from "../protocol/message.ts";
 
 const MIB = 1024 * 1024;
-
-/** The four bytes that a sender drops from the end of a message (RFC 7692 section 7.2.1). */
-const TAIL = Uint8Array.of(0x00, 0x00, 0xff, 0xff);
 
 /**
  * The compression of one lab connection. A step may start a new context at any time, even takeover that was not
@@ -70,9 +67,9 @@ export class LabCompression {
   /**
    * Starts a new context, as a sender may at any time.
    *
-   * @param takeover Whether later messages share a context; as negotiated by default.
+   * @param options Whether later messages share a context; as negotiated by default.
    */
-  beginContext(takeover: boolean = this.#agreement.server.takeover): void {
+  beginContext({ takeover = this.#agreement.server.takeover }: { readonly takeover?: boolean } = {}): void {
     this.#writing.release();
     this.#writing = codecOf(this.#agreement, takeover);
   }
@@ -112,9 +109,9 @@ export function makeBomb(bytes: number): Uint8Array<ArrayBuffer> {
     // Equal input after equal input gives equal bytes: only the first three pieces and the last are compressed.
     const made = left >= MIB && repeated ? repeated : codec.deflateWhole(piece.subarray(0, left));
     if (parts.length >= 4) repeated = made;
-    parts.push(made, TAIL);
+    parts.push(made, DEFLATE_TAIL);
   }
   parts.pop();
   codec.release();
-  return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  return concatBytes(parts);
 }

@@ -20,7 +20,7 @@ const BOMB_RATIO = 1000;
 export const DEFLATE_HANDSHAKE_STEPS: readonly LabStep[] = [
   {
     name: "deflate",
-    help: "accepts permessage-deflate where it is offered, and compresses what the other steps make",
+    help: "accepts permessage-deflate if offered, and compresses what the other steps send",
     example: "/deflate/fragment/3",
     on: "handshake",
     run: (answer) => {
@@ -33,7 +33,7 @@ export const DEFLATE_HANDSHAKE_STEPS: readonly LabStep[] = [
   {
     name: "deflate-answer",
     text: { name: "PARAMETERS", maxBytes: 200, isOptional: true },
-    help: "selects permessage-deflate with these parameters, legal and asked for or not",
+    help: "selects permessage-deflate with these parameters, legal and requested or not",
     example: "/deflate-answer/server_max_window_bits=7",
     on: "handshake",
     run: (answer, { text }) => {
@@ -54,17 +54,17 @@ const FIELD = "Sec-WebSocket-Extensions";
 export const DEFLATE_STEPS: readonly LabStep[] = [
   {
     name: "deflate-reset",
-    help: "forgets its context behind each message although takeover was agreed on, which is legal (section 7.1.1)",
+    help: "forgets its context after each message despite the agreed takeover, which is legal (section 7.1.1)",
     example: "/deflate/deflate-reset",
     on: "turn",
-    run: (peer) => peer.compression?.beginContext(false),
+    run: (peer) => peer.compression?.beginContext({ takeover: false }),
   },
   {
     name: "deflate-takeover",
-    help: "refers back to messages before although no takeover was agreed on (section 7.1.1.1)",
+    help: "refers back to earlier messages although no takeover was agreed (section 7.1.1.1)",
     example: "/deflate/deflate-takeover",
     on: "turn",
-    run: (peer) => peer.compression?.beginContext(true),
+    run: (peer) => peer.compression?.beginContext({ takeover: true }),
   },
   {
     name: "deflate-final",
@@ -75,7 +75,7 @@ export const DEFLATE_STEPS: readonly LabStep[] = [
   },
   {
     name: "deflate-empty",
-    help: "sends an empty message, compressed to one byte 00, without being asked (section 7.2.3.6)",
+    help: "sends an unsolicited empty message, compressed to the byte 00 (section 7.2.3.6)",
     example: "/deflate/deflate-empty",
     on: "turn",
     load: (load) => void load.unaskedFrames++,
@@ -84,7 +84,7 @@ export const DEFLATE_STEPS: readonly LabStep[] = [
   {
     name: "deflate-bomb",
     number: { name: "BYTES", min: 1, max: 1024 * MIB },
-    help: "sends a text that inflates to so many bytes (at most 1 GiB), without being asked",
+    help: "sends an unsolicited text that inflates to this many bytes (at most 1 GiB)",
     example: "/deflate/deflate-bomb/1073741824",
     on: "turn",
     load: (load, { number }) => {
@@ -99,14 +99,14 @@ export const DEFLATE_STEPS: readonly LabStep[] = [
   },
   {
     name: "deflate-garbage",
-    help: "sends bytes that no compressor makes as compressed messages (section 7.2.2)",
+    help: "sends bytes that no compressor produces as compressed messages (section 7.2.2)",
     example: "/deflate/deflate-garbage",
     on: "turn",
     run: (peer) => void peer.packings.push(() => GARBAGE),
   },
   {
     name: "deflate-truncate",
-    help: "sends only the first half of what a message is compressed to",
+    help: "sends only the first half of a compressed message",
     example: "/deflate/deflate-truncate",
     on: "turn",
     run: (peer) => void peer.packings.push((packed) => packed.subarray(0, packed.byteLength >> 1)),
@@ -157,12 +157,12 @@ function storedBlocks(plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     parts.push(new Uint8Array(header.buffer), bytes);
   }
   parts.push(Uint8Array.of(0));
-  return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  return concatBytes(parts);
 }
 
 function swapHalves(packed: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const half = packed.byteLength >> 1;
-  return concatBytes([packed.subarray(half), packed.subarray(0, half)], packed.byteLength);
+  return concatBytes([packed.subarray(half), packed.subarray(0, half)]);
 }
 
 /** Sets RSV1 on both halves of a message's first frame. */

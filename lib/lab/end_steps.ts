@@ -6,7 +6,7 @@
 
 import { MAX_CLOSE_REASON_BYTES } from "../protocol/close.ts";
 import { OPCODE } from "../protocol/frame.ts";
-import { closePayload } from "../peer/peer.ts";
+import { closePayload } from "../peer/frame.ts";
 import type { LabPeer } from "./peer.ts";
 import type { LabStep, NumberParameter, TextParameter } from "./step.ts";
 

@@ -38,14 +38,14 @@ export const FAULT_STEPS: readonly LabStep[] = [
   },
   {
     name: "non-minimal",
-    help: "writes lengths in more bytes than they need (section 5.2)",
+    help: "writes lengths in more bytes than needed (section 5.2)",
     example: "/non-minimal",
     on: "turn",
     run: (peer) => refit(peer, (frame) => ({ ...frame, isLengthened: true })),
   },
   {
     name: "bad-utf8",
-    help: "sends text that ends with the byte ff, which UTF-8 does not have (section 8.1)",
+    help: "sends text that ends with the byte ff, which never occurs in UTF-8 (section 8.1)",
     example: "/bad-utf8",
     on: "turn",
     load: ({ lengths }) => void lengths.push((bytes) => bytes + 1),
@@ -87,7 +87,7 @@ export const FAULT_STEPS: readonly LabStep[] = [
   {
     name: "ping-flood",
     number: { name: "N", min: 1, max: 100_000 },
-    help: "sends N pings (at most 100000) without being asked, and does not wait for the pongs",
+    help: "sends N unsolicited pings (at most 100000), and does not wait for the pongs",
     example: "/ping-flood/1000/echo",
     on: "turn",
     load: (load, { number }) => void (load.unaskedFrames += number),

@@ -23,7 +23,7 @@ export const HANDSHAKE_STEPS: readonly LabStep[] = [
   },
   {
     name: "silent",
-    help: "takes the request and never answers",
+    help: "reads the request and never answers",
     example: "/silent",
     last: "connection",
     on: "handshake",
@@ -50,7 +50,7 @@ export const HANDSHAKE_STEPS: readonly LabStep[] = [
   },
   {
     name: "bad-accept",
-    help: "answers with an accept key that does not fit the request",
+    help: "answers with an accept key that does not match the request",
     example: "/bad-accept",
     on: "handshake",
     run: ({ fields }) => void fields.set("Sec-WebSocket-Accept", BAD_ACCEPT_KEY),
@@ -64,7 +64,7 @@ export const HANDSHAKE_STEPS: readonly LabStep[] = [
   },
   {
     name: "wrong-protocol",
-    help: 'selects the subprotocol "wrong" instead of one that was offered',
+    help: 'selects the subprotocol "wrong" instead of an offered one',
     example: "/wrong-protocol",
     on: "handshake",
     run: ({ fields }) => void fields.set("Sec-WebSocket-Protocol", "wrong"),

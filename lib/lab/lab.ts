@@ -13,7 +13,7 @@ import { answerTo, handshakeRefusal, type Refusal, subprotocolOf, viewOf } from 
 import { LabListener } from "./listener.ts";
 import { listing } from "./listing.ts";
 import { LAB_BUDGET_BYTES, LabLimitError } from "./load.ts";
-import { closePayload } from "../peer/peer.ts";
+import { closePayload } from "../peer/frame.ts";
 import type { CaseSet } from "./client_case.ts";
 import { MirrorQueryError, type MirrorRequest, parseMirrorRequest } from "./mirror_request.ts";
 import { DEFAULT_SILENCE_MS, type MirrorEnd, MirrorVisit } from "./mirror_visit.ts";
@@ -306,7 +306,7 @@ const ONLY_GET: Refusal = {
 const BUSY: Refusal = {
   status: STATUS_CODE.ServiceUnavailable,
   cause: "connections",
-  text: `The lab runs as many cases as it takes: ${MAX_RUNS}.`,
+  text: `The lab has reached its limit of ${MAX_RUNS} running cases.`,
 };
 
 /** One connection, from the answer to its handshake to the end. */
@@ -387,7 +387,7 @@ class Visit implements WireConnection {
 const FULL: HeadRefusal = {
   status: STATUS_CODE.ServiceUnavailable,
   cause: "connections",
-  reason: `The lab has as many connections as it takes: ${MAX_CONNECTIONS}.`,
+  reason: `The lab has reached its limit of ${MAX_CONNECTIONS} connections.`,
 };
 
 /**

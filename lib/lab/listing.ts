@@ -91,8 +91,8 @@ function labPage(url: string, board: Scoreboard, path: string, problem: string):
   return [
     ...pageStart("The lab: a WebSocket peer that misbehaves on request", STYLE),
     "<h1>The lab: a WebSocket peer that misbehaves on request</h1>",
-    '<p class="soft">The path of a URL says, step by step from left to right, what the lab does. Behind the last step it',
-    "echoes every message, and answers the close frame.</p>",
+    '<p class="soft">The path of a URL says what the lab does, step by step from left to right. After the last step it',
+    "echoes every message and answers the close frame.</p>",
     "<section>",
     "<h2>Your path</h2>",
     '<form action="/"><label for="path">Path</label>',
@@ -109,7 +109,7 @@ function labPage(url: string, board: Scoreboard, path: string, problem: string):
     "</section>",
     ...[...groups].flatMap(([group, steps]) => [
       `<h2>${text(GROUP_TITLES[group])}</h2>`,
-      "<table><thead><tr><th>Step</th><th>The effect</th><th>Add it to your path</th></tr></thead><tbody>",
+      "<table><thead><tr><th>Step</th><th>Effect</th><th>Add it to your path</th></tr></thead><tbody>",
       ...steps.map((step) => rowOf(step, url, path)),
       "</tbody></table>",
     ]),
@@ -135,7 +135,7 @@ function commandLines(url: string, path: string): string[] {
   const command = `deno task -q client --transport wire ${isCompressed ? "--deflate " : ""}${quoted(target)}`;
   return [
     `<p>The URL for your client:</p><pre>${text(target)}</pre>`,
-    `<p>What the client of wsproof says of it:</p><pre>${text(command)}</pre>`,
+    `<p>What wsproof's client says about it:</p><pre>${text(command)}</pre>`,
   ];
 }
 

@@ -22,7 +22,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
   {
     name: "echo",
     number: { name: "N", min: 1, max: 1_000_000, isOptional: true },
-    help: "echoes N messages, or all until the close; the end of every path that does not end otherwise",
+    help: "echoes N messages, or all until the close; every path ends with it unless it ends otherwise",
     example: "/echo/2/close/1001",
     last: "messages",
     on: "turn",
@@ -31,7 +31,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
   {
     name: "greet",
     text: { name: "TEXT", maxBytes: MAX_TEXT_BYTES },
-    help: "sends this text (at most 4096 bytes) without being asked",
+    help: "sends this unsolicited text (at most 4096 bytes)",
     example: "/greet/welcome",
     on: "turn",
     load: (load, { text }) => load.greet(new TextEncoder().encode(text).byteLength),
@@ -72,7 +72,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
   },
   {
     name: "split-utf8",
-    help: "sends text in fragments that end inside each character of several bytes",
+    help: "sends text in fragments that end inside each multi-byte character",
     example: "/split-utf8",
     on: "turn",
     run: (peer) => void peer.frameShapes.push(cutInsideCharacters),
@@ -101,7 +101,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
   {
     name: "truncate",
     number: { name: "BYTES", min: 0, max: 16 * MIB },
-    help: "sends only the first so many bytes of a message",
+    help: "sends only this many bytes of a message",
     example: "/truncate/5",
     on: "turn",
     load: ({ lengths }, { number }) => void lengths.push((bytes) => Math.min(bytes, number)),
@@ -110,7 +110,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
   {
     name: "extend",
     number: { name: "BYTES", min: 1, max: MIB },
-    help: 'adds so many bytes "x" to a message, at most 1 MiB in a path',
+    help: 'adds this many bytes "x" to a message, at most 1 MiB in a path',
     example: "/extend/1",
     on: "turn",
     load: (load, { number }) => {
@@ -144,7 +144,7 @@ export const MESSAGE_STEPS: readonly LabStep[] = [
   {
     name: "flood",
     number: { name: "N", min: 1, max: 1_000_000 },
-    help: "sends N binary messages of 1 KiB, as fast as they are taken, and reads nothing meanwhile",
+    help: "sends N binary messages of 1 KiB as fast as the client takes them, and reads nothing meanwhile",
     example: "/flood/1000",
     on: "turn",
     load: (load, { number }) => {

@@ -12,12 +12,12 @@ import { CASES } from "../check/cases/mod.ts";
 /** Titles and rules that differ for clients. */
 const CLIENT_WORDS: Readonly<Record<string, Pick<Case, "title" | "rule">>> = {
   "7692/7.1.1.1/server-no-context": {
-    title: "Ask the client to begin anew for each message, and send one twice",
-    rule: "A client that was told client_no_context_takeover refers to no message before.",
+    title: "Request client_no_context_takeover, and send a message twice; expect the echo",
+    rule: "A client that got client_no_context_takeover refers to no earlier message.",
   },
   "7692/7.1.2.1/server-window-9": {
-    title: "Ask the client for a window of 512 bytes, and send 2 KiB that repeat after 1 KiB",
-    rule: "A client that was told client_max_window_bits refers no further back.",
+    title: "Request a client window of 512 bytes, and send 2 KiB that repeat after 1 KiB; expect the echo",
+    rule: "A client that got client_max_window_bits refers no further back than its window.",
   },
 };
 

@@ -70,13 +70,11 @@ function placeIn(query: URLSearchParams): ClientCase {
     ? MIRROR_CASES[/^\d{1,6}$/.test(place ?? "") ? Number(place) - 1 : -1]
     : MIRROR_CASES.find(({ number, test }) => number === tuple || test.id === tuple);
   if (found) return found;
-  throw new MirrorQueryError(
-    tuple === undefined
-      ? place === null
-        ? "The query names no case: add case=1"
-        : `There is no case ${quote(place, 20)}: give 1 to ${MIRROR_CASES.length}`
-      : `There is no case ${quote(tuple, 40)}: /getCaseInfo?case=1 gives names`,
-  );
+  if (tuple !== undefined) {
+    throw new MirrorQueryError(`There is no case ${quote(tuple, 40)}: /getCaseInfo?case=1 gives names`);
+  }
+  if (place === null) throw new MirrorQueryError("The query names no case: add case=1");
+  throw new MirrorQueryError(`There is no case ${quote(place, 20)}: give 1 to ${MIRROR_CASES.length}`);
 }
 
 function agentIn(query: URLSearchParams): string {

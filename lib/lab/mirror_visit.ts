@@ -116,7 +116,7 @@ export class MirrorVisit implements WireConnection, Holder {
 
   tick(now: number): void {
     const { maxConnectionMs } = this.#options;
-    if (now - this.#since >= maxConnectionMs) this.destroy(`Case was not through within ${maxConnectionMs / 1000} s`);
+    if (now - this.#since >= maxConnectionMs) this.destroy(`Case did not finish within ${maxConnectionMs / 1000} s`);
   }
 
   close(_code: number, reason: string): void {
@@ -134,7 +134,7 @@ export class MirrorVisit implements WireConnection, Holder {
 
   shed(): boolean {
     this.#bytes = 0;
-    this.destroy("Connections hold more than the lab has");
+    this.destroy("Connections hold more than the lab's budget");
     return true;
   }
 
@@ -161,7 +161,7 @@ export class MirrorVisit implements WireConnection, Holder {
   /** Sends one message, and closes. */
   async #say(asked: Exclude<MirrorRequest, { do: "runCase" }>, early: Uint8Array): Promise<void> {
     const said = await this.#answerTo(asked);
-    await this.#greet(early, undefined, "");
+    await this.#greet(early);
     const frames: ScriptFrame[] = [{ opcode: OPCODE.close, payload: encodeClosePayload(1000) }];
     if (said !== "") frames.unshift({ opcode: OPCODE.text, payload: new TextEncoder().encode(said) });
     await this.#player.play([{ do: "send", frames }]);
@@ -203,7 +203,7 @@ export class MirrorVisit implements WireConnection, Holder {
       const plan = test.plan();
       const extensions = plan.deflate ? this.#deflateFor(plan) : "";
       const skipped = typeof extensions === "string" ? this.#skipReason(plan, extensions) : extensions.reason;
-      const sent = await this.#greet(early, answer, typeof extensions === "string" ? extensions : "");
+      const sent = await this.#greet(early, typeof extensions === "string" ? extensions : "", answer);
       if (skipped !== undefined) await this.#player.finish(1000);
       else if (answer?.isRefusal) await this.#player.play([{ do: "half-close" }, { do: "settle", ms: REFUSAL_MS }]);
       else await this.#play(plan);
@@ -237,10 +237,10 @@ export class MirrorVisit implements WireConnection, Holder {
   }
 
   /** Answers the handshake, then starts to read. */
-  async #greet(early: Uint8Array, edit: AnswerEdit = {}, extensions: string): Promise<string> {
+  async #greet(early: Uint8Array, extensions = "", edit: AnswerEdit = {}): Promise<string> {
     const { request, protocol } = this.#upgrade;
     const { startLine = SWITCHING, fields = {}, isLowerCase = false, chopBytes = Infinity, behind = [] } = edit;
-    const own = await responseFields(request.headers.get("sec-websocket-key") ?? "", protocol, extensions);
+    const own = responseFields(request.headers.get("sec-websocket-key") ?? "", protocol, extensions);
     const replaced = Object.entries(fields).map(([name, values]) => ({
       name: name.toLowerCase(),
       field: name,
@@ -251,7 +251,7 @@ export class MirrorVisit implements WireConnection, Holder {
     const all = [...kept, ...added].map(([name, value]) => [isLowerCase ? name.toLowerCase() : name, value] as const);
     const head = encodeHead(startLine, all);
     const pieces = [head, ...behind.flatMap((frame) => [...encodeRawFrame(frame)])];
-    const bytes = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    const bytes = concatBytes(pieces);
     try {
       for (let at = 0; at < bytes.byteLength; at += Math.min(chopBytes, bytes.byteLength)) {
         await this.#socket.write(bytes.subarray(at, at + chopBytes));
@@ -272,7 +272,7 @@ export class MirrorVisit implements WireConnection, Holder {
     const asked = readDeflate(offer, "client");
     if (typeof asked === "string") return { reason: `the offer of the client is wrong: ${asked}` };
     const { serverMaxWindowBits = MAX_WINDOW_BITS, clientMaxWindowBits } = asked;
-    if (serverMaxWindowBits < MAX_WINDOW_BITS) return { reason: "client asks for a smaller window of the server" };
+    if (serverMaxWindowBits < MAX_WINDOW_BITS) return { reason: "client requests a smaller server window" };
     // The case asks something of a server: swap the roles.
     const wished = parseExtensions(handshake?.request.fields?.["Sec-WebSocket-Extensions"]?.[0] ?? "")?.[0];
     const wish = wished && readDeflate(wished, "client");

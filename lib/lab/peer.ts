@@ -215,7 +215,7 @@ export class LabPeer extends RawPeer implements Holder {
 }
 
 function tooMuch(): LabLimitError {
-  return new LabLimitError(1013, "Connections of the lab hold too much together: try again later");
+  return new LabLimitError(1013, "The lab's connections hold too much data: try again later");
 }
 
 function* eachShaped(messages: Iterable<RawMessage>, shape: MessageShape): Iterable<RawMessage> {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { quote } from "../protocol/message.ts";
+import { byteLengthOf, quote } from "../protocol/message.ts";
 import { DEFLATE_HANDSHAKE_STEPS, DEFLATE_STEPS } from "./deflate_steps.ts";
 import { END_STEPS } from "./end_steps.ts";
 import { FAULT_STEPS } from "./fault_steps.ts";
@@ -30,7 +30,7 @@ export const GROUP_TITLES: Readonly<Record<StepGroup, string>> = {
   handshake: "The handshake (these come first in a path)",
   messages: "Messages",
   faults: "Faults in the frames of the messages that follow",
-  compression: "Compression (RFC 7692), behind the step deflate",
+  compression: "Compression (RFC 7692), after the step deflate",
   end: "The end",
 };
 
@@ -126,11 +126,11 @@ function assertPlace(step: LabStep, before: readonly PlannedStep[], segments: re
     throw refuse("is a step of the handshake: those come first");
   }
   if (step.on === "close" && before.some((one) => one.step.on === "close")) {
-    throw refuse("is the second step that meets the close frame: only one can");
+    throw refuse("is the second step for the close frame: a path has at most one");
   }
   const last = before.find(endsSomething);
   if (last === undefined || (last.step.last === "messages" && step.on === "close")) return;
-  throw refuse(`is never reached: it comes after ${usageOf(last.step)}, which does not let anything follow`);
+  throw refuse(`is never reached: it comes after ${usageOf(last.step)}, after which nothing can follow`);
 }
 
 /** An optional number, if given, says when the step is done. */
@@ -165,7 +165,7 @@ function readText(step: LabStep, segments: readonly string[], at: number): strin
     throw new LabPathError(`The ${parameter.name} of ${usageOf(step)} is missing`);
   }
   const text = decode(segments, at);
-  const bytes = new TextEncoder().encode(text).byteLength;
+  const bytes = byteLengthOf(text);
   if (bytes <= parameter.maxBytes) return text;
   throw wrongSegment(segments, at, `has ${bytes} bytes: ${parameter.name} has at most ${parameter.maxBytes}`);
 }
@@ -204,10 +204,9 @@ const USAGE_COLUMNS = 29;
 const INTRODUCTION = [
   "wsproof's lab: a WebSocket peer that misbehaves on request.",
   "",
-  "The path of the URL says, step by step from left to right, what it does. A step that",
-  "shapes messages holds for all that are sent after it; once the steps are through, every",
-  "message is echoed and the close frame is answered. A connection ends 60 seconds behind",
-  "its request.",
+  "The path of the URL says what it does, step by step from left to right. A step that",
+  "shapes messages holds for all messages sent after it. After the last step the lab echoes",
+  "every message and answers the close frame. A connection ends 60 seconds after its request.",
 ];
 
 /**

@@ -37,7 +37,7 @@ export function maskProblem(own: readonly number[], all: readonly number[]): str
     if (step !== undefined) return `the masking keys count up ${step}`;
   }
   const repeated = all.length - new Set(all).size;
-  return repeated > MAX_REPEATED ? `${repeated} of ${all.length} masking keys have been there before` : undefined;
+  return repeated > MAX_REPEATED ? `${repeated} of ${all.length} masking keys have appeared before` : undefined;
 }
 
 /**
@@ -52,7 +52,7 @@ export function maskProblem(own: readonly number[], all: readonly number[]): str
  * import { assertEquals } from "@std/assert";
  *
  * const key = "dGhlIHNhbXBsZSBub25jZQ==";
- * assertEquals(keyProblem([key, key]), `1 of 2 keys has been there before: ${key}`);
+ * assertEquals(keyProblem([key, key]), `1 of 2 keys has appeared before: ${key}`);
  * assertEquals(keyProblem([key]), undefined);
  * ```
  */
@@ -61,7 +61,7 @@ export function keyProblem(keys: readonly string[]): string | undefined {
   const repeated = keys.filter((key) => seen.has(key) || !seen.add(key));
   if (repeated.length > 0) {
     const has = repeated.length === 1 ? "has" : "have";
-    return `${repeated.length} of ${keys.length} keys ${has} been there before: ${repeated[0]}`;
+    return `${repeated.length} of ${keys.length} keys ${has} appeared before: ${repeated[0]}`;
   }
   if (keys.length < MIN_KEYS) return undefined;
   const numbers = keys.map(numberOf);

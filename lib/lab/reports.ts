@@ -100,7 +100,7 @@ function overviewPage(board: Scoreboard, host: string): string {
  */
 export function scoreTable(board: Scoreboard, host: string): string[] {
   const rows = board.agents.toReversed().map((agent) => rowOf(agent, agent.report()));
-  const none = `<p>No agent has run a case. Let a harness for Autobahn's fuzzing server run against ` +
+  const none = `<p>No agent has run a case. Run a harness for Autobahn's fuzzing server against ` +
     `<code>${text(`ws://${host}`)}</code>: one connection to <code>/getCaseCount</code>, one to ` +
     `<code>/runCase?case=N&amp;agent=NAME</code> for each case, where it echoes messages.</p>`;
   const index = linkOf({ href: "/reports/index.json", words: "Autobahn's index" });

@@ -6,7 +6,7 @@
 
 import { isStatus, STATUS_TEXT } from "@std/http/status";
 import { messageOf } from "../protocol/error.ts";
-import { HeadReader, HttpHeadError } from "../protocol/http.ts";
+import { HeadReader, HttpHeadError, isTlsRecord } from "../protocol/http.ts";
 import { bodyLengthOf, BodyReader } from "../protocol/http_body.ts";
 import { type HttpHead, listOf, parseStatusLine, valuesOf } from "../protocol/http_lines.ts";
 import { concatBytes, withoutToken } from "../protocol/message.ts";
@@ -82,8 +82,7 @@ function statusOf(startLine: string): number {
 
 /** A malformed field does not hide the status of a refusal. */
 function unreadable({ message, startLine }: HttpHeadError, bytes: Uint8Array<ArrayBuffer>): Answer {
-  // An alert or a handshake of TLS (RFC 8446 section 5.1).
-  const isTls = (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
+  const isTls = isTlsRecord(bytes);
   const status = statusOf(startLine);
   return {
     head: { startLine, fields: [] },

@@ -118,7 +118,7 @@ export function assertCertificates({ caCerts = [], clientCertificate }: DialOpti
     const which = caCerts.length === 1 ? "" : `, number ${index + 1} of ${caCerts.length},`;
     const cause = unusable({ caCerts: [pem] });
     if (cause === undefined) continue;
-    throw new OptionError(`Cannot use the file of --ca${which}: it has a block that is no valid certificate`, {
+    throw new OptionError(`Cannot use the file of --ca${which}: it has a block that is not a valid certificate`, {
       cause,
     });
   }

@@ -11,7 +11,8 @@ import { VERSION } from "./version.ts";
 import { assertCertificates, awaitAlert, lookAtCertificate } from "./certificate.ts";
 import type { DialOptions } from "./dial_options.ts";
 import { OpenError, OptionError } from "./open_error.ts";
-import { connectionError, type Destination, lostError } from "./failure.ts";
+import { connectionError, type Destination, destinationOf, lostError } from "./failure.ts";
+import { inUrl } from "./host.ts";
 import { nameOf, routeTo } from "./proxy.ts";
 
 /** User-Agent of requests over wire. */
@@ -49,10 +50,9 @@ export async function dial(
   const deadline = performance.now() + connectTimeoutMs;
   const { proxy } = routeTo(url, options, "wire");
   const isSecure = url.protocol === "wss:";
-  if (clientCertificate && isSecure && (proxy !== undefined || unixPath !== undefined)) {
-    throw new OptionError("Cannot present a client certificate through a proxy or a unix socket over wire");
+  if (clientCertificate && isSecure && proxy !== undefined) {
+    throw new OptionError("Cannot present a client certificate through a proxy over wire");
   }
-  if (unixPath !== undefined && isSecure) throw new OptionError("Cannot use TLS over a unix socket over wire");
   assertCertificates(options);
   const target = targetOf(url);
   try {
@@ -65,7 +65,7 @@ export async function dial(
     if (error instanceof Deno.errors.NotCapable) {
       throw new OptionError(`Cannot open the connection: ${messageOf(error)}`);
     }
-    const destination = { url, proxy, unixPath, presentsCertificate: clientCertificate !== undefined };
+    const destination = destinationOf(url, proxy, options);
     throw await refusedByTls(await failureOf(error, options, destination), options, destination);
   }
 }
@@ -187,12 +187,12 @@ async function handshaken(tls: Deno.TlsConn, onProgress: OnProgress): Promise<De
   }
 }
 
-/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), which RFC 6455 section 4.1 requires for both schemes. */
+/** Asks a proxy for a tunnel (RFC 9110 section 9.3.6), as RFC 6455 section 4.1 recommends for both schemes. */
 async function tunnel(proxy: URL, url: URL, deadline: number, onProgress: OnProgress): Promise<Deno.TcpConn> {
   const connection = await connectTcp(targetOf(proxy), onProgress);
   try {
     const { hostname, port } = targetOf(url);
-    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    const host = `${inUrl(hostname)}:${port}`;
     const lines = [`CONNECT ${host} HTTP/1.1`, `Host: ${host}`];
     if (proxy.username + proxy.password !== "") lines.push(`Proxy-Authorization: ${basicCredentials(proxy)}`);
     lines.push(`User-Agent: ${USER_AGENT}`);
@@ -226,7 +226,7 @@ async function tunnelRefused(
 ): Promise<OpenError> {
   const { status, isTls } = answer;
   // The URL's scheme is the server's, not the proxy's.
-  const problem = isTls ? "it is TLS and not HTTP" : answer.problem;
+  const problem = isTls ? "it is TLS, not HTTP" : answer.problem;
   const isRefusal = status >= 300;
   const problems = [...(isRefusal ? [`status ${status} instead of a tunnel`] : []), ...(problem ? [problem] : [])];
   const message = isRefusal

@@ -5,6 +5,7 @@
  */
 
 import { quote, withoutCredentials } from "../protocol/message.ts";
+import type { DialOptions } from "./dial_options.ts";
 import { OpenError, type OpenErrorDetails, type OpenFailure, type OpenReason } from "./open_error.ts";
 import { nameOf } from "./proxy.ts";
 
@@ -18,6 +19,28 @@ export interface Destination {
   readonly unixPath?: string | undefined;
   /** Whether the client presents a certificate. */
   readonly presentsCertificate?: boolean;
+}
+
+/**
+ * Describes the destination of a connection.
+ *
+ * @param url The URL.
+ * @param proxy The proxy on the way, if any.
+ * @param options The options of the connection.
+ * @returns The destination.
+ *
+ * @example
+ * ```ts
+ * import { destinationOf } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const url = new URL("ws://127.0.0.1/");
+ * assertEquals(destinationOf(url, undefined, { unixPath: "/run/ws" }).unixPath, "/run/ws");
+ * ```
+ */
+export function destinationOf(url: URL, proxy: URL | undefined, options: DialOptions): Destination {
+  const { unixPath, clientCertificate } = options;
+  return { url, proxy, unixPath, presentsCertificate: clientCertificate !== undefined };
 }
 
 /**
@@ -40,6 +63,30 @@ export function placeOf({ url, proxy, unixPath }: Destination): string {
   if (unixPath !== undefined) return ` to ${withoutCredentials(unixPath)}`;
   const port = url.port || (url.protocol === "wss:" ? "443" : "80");
   return ` to ${url.hostname}:${port}${proxy ? ` through ${nameOf(proxy)}` : ""}`;
+}
+
+/**
+ * Describes a connection that was not ready in time.
+ *
+ * @param destination Destination of the connection.
+ * @param isConnected Whether TCP was connected: without a proxy, the answer to TLS is missing then.
+ * @returns Words to precede "within 10 s".
+ *
+ * @example
+ * ```ts
+ * import { unfinishedText } from "./failure.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const url = new URL("wss://host/");
+ * assertEquals(unfinishedText({ url }, true), "Connected to host:443, but no answer to the TLS handshake");
+ * assertEquals(unfinishedText({ url }, false), "No connection to host:443");
+ * ```
+ */
+export function unfinishedText(destination: Destination, isConnected: boolean): string {
+  const isTls = isConnected && destination.proxy === undefined;
+  return isTls
+    ? `Connected${placeOf(destination)}, but no answer to the TLS handshake`
+    : `No connection${placeOf(destination)}`;
 }
 
 /**
@@ -137,12 +184,12 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
     "unknown host name",
   ],
   // A link-local address (fe80::/10) needs an interface, which no URL names.
-  [/unreachable|no route to host|invalid argument/i, "unreachable", "no way leads there"],
+  [/unreachable|no route to host|invalid argument/i, "unreachable", "there is no route to it"],
   [/unsuccessful tunnel|proxy authentication|while tunneling/, "proxy", "the proxy opened no tunnel"],
   [/socks/i, "proxy", "the SOCKS proxy refused"],
   [/InvalidContentType/, "plain-server", "the server does not speak TLS"],
   [/UnknownIssuer/, "unknown-issuer", "no trusted authority has signed the server's certificate"],
-  [/CaUsedAsEndEntity/, "authority-certificate", "the server's certificate is that of an authority"],
+  [/CaUsedAsEndEntity/, "authority-certificate", "the server's certificate is that of a certificate authority"],
   [/not valid for name|NotValidForName/, "wrong-name", "the server's certificate is for another name"],
   [/certificate expired|Expired/, "expired", "the server's certificate has expired"],
   [/not valid yet|NotValidYet/, "not-yet-valid", "the server's certificate is not valid yet"],
@@ -151,8 +198,8 @@ const CAUSES: readonly (readonly [RegExp, OpenReason, string])[] = [
     "bad-certificate",
     "the server's certificate is damaged or of a kind that is not supported",
   ],
-  [/alert: CertificateRequired/, "client-certificate-wanted", "the server wants a client certificate"],
-  [/alert: ProtocolVersion|PeerIncompatible/, "tls-version", "the server speaks other versions of TLS only"],
+  [/alert: CertificateRequired/, "client-certificate-wanted", "the server requires a client certificate"],
+  [/alert: ProtocolVersion|PeerIncompatible/, "tls-version", "the server speaks only other versions of TLS"],
   [/alert: Unrecogni[sz]edName/, "wrong-name", "the server has no certificate for this name"],
   [/received fatal alert/, "tls-handshake", "the server refused the TLS handshake"],
   [
@@ -172,7 +219,7 @@ function explained(words: string, presentsCertificate: boolean): readonly [OpenR
   if (CERTIFICATE_ALERT.test(words)) {
     return presentsCertificate
       ? ["client-certificate-refused", "the server refused the client certificate"]
-      : ["client-certificate-wanted", "the server wants a client certificate"];
+      : ["client-certificate-wanted", "the server requires a client certificate"];
   }
   const found = CAUSES.find(([pattern]) => pattern.test(words));
   if (found === undefined) return ["other", quoted(words)];

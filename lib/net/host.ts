@@ -167,7 +167,7 @@ export class ListenError extends Error {
   constructor(hostname: string, port: number, cause: unknown) {
     const message = messageOf(cause);
     const isTaken = cause instanceof Deno.errors.AddrInUse || /EADDRINUSE|address already in use/i.test(message);
-    const reason = isTaken ? "it is taken; use --port with another, or 0" : `${message}; use --host with another`;
+    const reason = isTaken ? "the port is in use; give another --port, or 0" : `${message}; give another --host`;
     super(`Cannot listen on host "${hostname}", port ${port}: ${reason}`, { cause });
   }
 }

@@ -26,6 +26,37 @@ export const PROXY_VARIABLES = [
   "NO_PROXY",
 ] as const;
 
+/** The schemes of a server, and those that stand for them (WebSockets Standard, `new WebSocket(url)`). */
+const SCHEMES: Readonly<Record<string, string>> = { "ws:": "ws:", "wss:": "wss:", "http:": "ws:", "https:": "wss:" };
+
+/**
+ * Parses the URL of a server, as the runtime's own errors would quote a password.
+ *
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place.
+ * @returns The URL, always with the scheme `ws:` or `wss:`.
+ * @throws {OptionError} If the URL is not valid, or has another scheme.
+ *
+ * @example
+ * ```ts
+ * import { serverUrlOf } from "./proxy.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(serverUrlOf("https://example.com/socket").href, "wss://example.com/socket");
+ * ```
+ */
+export function serverUrlOf(url: string | URL): URL {
+  const server = URL.parse(url);
+  if (server === null) throw new OptionError("Cannot open the connection: the URL is not valid");
+  const scheme = SCHEMES[server.protocol];
+  if (scheme === undefined) {
+    throw new OptionError(
+      `Cannot open the connection: the scheme of the URL is ${server.protocol} instead of ws: or wss:`,
+    );
+  }
+  server.protocol = scheme;
+  return server;
+}
+
 /** One of these variables. */
 export type ProxyVariable = typeof PROXY_VARIABLES[number];
 
@@ -52,7 +83,8 @@ export interface Route {
  * @param options Proxy or unix socket.
  * @param transport The transport; `builtin` may follow the runtime's rules if the environment is closed to us.
  * @returns The route.
- * @throws {OptionError} If the proxy is no URL, or of a scheme that the transport does not support.
+ * @throws {OptionError} If the proxy is no URL, or of a scheme that the transport does not support, or if the server on a
+ * unix socket is to speak TLS.
  *
  * @example
  * ```ts
@@ -68,6 +100,10 @@ export function routeTo(
   { proxy, unixPath }: Pick<DialOptions, "proxy" | "unixPath">,
   transport: TransportName,
 ): Route {
+  // The runtime would leave TLS out without a word.
+  if (unixPath !== undefined && url.protocol === "wss:") {
+    throw new OptionError("Cannot use TLS over a Unix socket: give the URL as ws://");
+  }
   const isOpen = isEnvironmentOpen();
   const isKnown = transport === "wire" || isOpen;
   if (unixPath !== undefined || proxy === NO_PROXY) return { proxy: undefined, source: "option", isKnown };
@@ -101,7 +137,7 @@ export function proxyNameFor(
   options: Pick<DialOptions, "proxy" | "unixPath">,
   transport: TransportName,
 ): string | null {
-  const { proxy, isKnown } = routeTo(new URL(url), options, transport);
+  const { proxy, isKnown } = routeTo(serverUrlOf(url), options, transport);
   return proxy ? nameOf(proxy) : isKnown || options.unixPath !== undefined ? null : "not-known";
 }
 

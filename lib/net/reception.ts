@@ -71,6 +71,8 @@ export interface HeadRefusal {
 export interface Received extends ParsedRequest {
   /** Bytes after the head. */
   readonly early: Uint8Array;
+  /** The time of the last of it, as of `performance.now()`. */
+  readonly now: number;
 }
 
 /** Refusal of bytes that are no request. */
@@ -186,10 +188,13 @@ export class Reception {
     try {
       const complete = this.#reader.push(bytes);
       // A peer that keeps the event loop busy must not delay its own deadline.
-      if (complete === undefined) return this.tick(performance.now());
+      const now = performance.now();
+      if (complete === undefined) return this.tick(now);
       const parsed = parseRequest(complete.head, this.#secure !== undefined);
       this.#settle(
-        "reason" in parsed ? this.#unreadable("bad-handshake", parsed.reason) : { ...parsed, early: complete.rest },
+        "reason" in parsed
+          ? this.#unreadable("bad-handshake", parsed.reason)
+          : { ...parsed, early: complete.rest, now },
       );
     } catch (error) {
       if (!(error instanceof HttpHeadError)) throw error;
@@ -303,7 +308,7 @@ export class Reception {
 const NO_HANDSHAKE: Unreadable = {
   status: 0,
   cause: "bad-handshake",
-  reason: "The TLS handshake is none, or does not come to its end.",
+  reason: "The TLS handshake is invalid or incomplete.",
 };
 
 /** The wording that clients know from other servers. */

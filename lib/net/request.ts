@@ -60,13 +60,7 @@ export class HeadRequest implements RequestLike {
     this.method = method;
     this.#url = url;
     this.#fields = fields;
-    const values = new Map<string, string>();
-    for (const [name, value] of fields) {
-      const key = name.toLowerCase();
-      const former = values.get(key);
-      values.set(key, former === undefined ? value : `${former}, ${value}`);
-    }
-    this.headers = { get: (name) => values.get(name) ?? null };
+    this.headers = new HeadFields(fields);
   }
 
   /** The normalized URL. */
@@ -82,6 +76,26 @@ export class HeadRequest implements RequestLike {
    */
   toRequest(): Request {
     return new Request(this.#url, { method: this.method, headers: this.#fields.map(([...field]) => field) });
+  }
+}
+
+/** Fields by name. For a dozen of them, a `Map` takes twice the time of a list. */
+class HeadFields implements RequestFields {
+  readonly #fields: HttpHead["fields"];
+  readonly #names: string[] = [];
+
+  constructor(fields: HttpHead["fields"]) {
+    this.#fields = fields;
+    for (const [name] of fields) this.#names.push(name.toLowerCase());
+  }
+
+  get(name: string): string | null {
+    let joined: string | null = null;
+    for (let at = this.#names.indexOf(name); at !== -1; at = this.#names.indexOf(name, at + 1)) {
+      const value = this.#fields[at]?.[1] ?? "";
+      joined = joined === null ? value : `${joined}, ${value}`;
+    }
+    return joined;
   }
 }
 
@@ -135,7 +149,7 @@ export function parseRequest(head: HttpHead, isSecure: boolean): ParsedRequest |
     // Methods are case-sensitive (RFC 9110 section 9.1), but `Request` changes the case of some.
     return known === method ? { request, target, version } : { reason: caseFault(method, known) };
   } catch {
-    return { reason: `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which no request here may have.` };
+    return { reason: `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which this server does not allow.` };
   }
 }
 
@@ -143,11 +157,11 @@ function startLineFault(line: string): string {
   const [, version] = /^[^ ]+ [^ ]+ (HTTP\/\d\.\d)$/.exec(line) ?? [];
   return version === undefined || /^HTTP\/1\.[01]$/.test(version)
     ? "Line 1 is not a method, a target and a version, with one space between them."
-    : `Line 1 has the version ${version}: HTTP/1.1 and HTTP/1.0 are spoken here.`;
+    : `Line 1 has the version ${version}: this server speaks HTTP/1.1 and HTTP/1.0.`;
 }
 
 function caseFault(method: string, known: string): string {
-  return `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which is not ${known}: methods have case.`;
+  return `Line 1 has the method ${quote(method, MAX_SHOWN_CHARS)}, which is not ${known}: methods are case-sensitive.`;
 }
 
 /** The field Host, optional only in HTTP/1.0 (RFC 9112 section 3.2). A malformed host would become part of the path. */

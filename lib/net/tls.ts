@@ -12,7 +12,7 @@ import type { SecureContext, TLSSocket } from "node:tls";
 import { ClientHelloReader, MAX_HANDSHAKE_BYTES, TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { Members } from "./members.ts";
-import { MAX_WORK, Turns, workOfBytes } from "./turns.ts";
+import { Turns, workOfBytes } from "./turns.ts";
 
 /** Size of each read from TCP, and of each write to TLS, in bytes: 32 KiB, two records. */
 const PIECE_BYTES = 32 * 1024;
@@ -26,14 +26,17 @@ export const MAX_BARREN_BYTES = 64 * 1024;
 /** Initial buffer for a ClientHello, in bytes; usually all of it fits. */
 const MIN_HELLO_BYTES = 2048;
 
-/** Work of a handshake for its turn, in frames: 4,096. A signature takes as long, some milliseconds. */
-const HANDSHAKE_WORK = 4 * MAX_WORK;
+/** A handshake, in frames: 4,096. A signature takes as long, some milliseconds. */
+const HANDSHAKE = { standing: "new", expectedWork: 4096 } as const;
 
 /** Work of a byte over TLS, in bytes over TCP: 8. */
 const BYTE_COST = 8;
 
 /** Work of a byte beyond two for each byte of plaintext, in bytes over TCP: 150. A KeyUpdate of 27 takes 4 microseconds. */
 const BARREN_BYTE_COST = 150;
+
+/** Work without plaintext from which the connection queues, in frames: 1,024, or 129 updates of keys. */
+const MAX_BARREN_WORK = 1024;
 
 /** A byte stream for our own frames. */
 export interface ByteStream extends Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close"> {
@@ -150,7 +153,8 @@ export class SecureConn implements ByteStream {
   async handshake(): Promise<void> {
     try {
       const hello = await this.#readHello();
-      await this.#turns.first(HANDSHAKE_WORK);
+      this.#turns.spend(HANDSHAKE.expectedWork);
+      await this.#turns.turn(HANDSHAKE);
       if (this.#error) throw this.#error;
       this.#begin();
       // The runtime's TLS starts in the next tick: a ClientHello that fails earlier would end the process.
@@ -184,7 +188,7 @@ export class SecureConn implements ByteStream {
       if (tls.readableLength > 0) this.#rest = tls.read();
       else if (this.#hasEnded) return null;
       else if (this.#error) throw this.#error;
-      else if (this.#barrenWork >= MAX_WORK) await this.#queueUp();
+      else if (this.#barrenWork >= MAX_BARREN_WORK) await this.#queueUp();
       else await this.#pull();
     }
     const piece = this.#rest.subarray(0, into.byteLength);
@@ -279,9 +283,9 @@ export class SecureConn implements ByteStream {
 
   /** Queues behind records that nobody else counts, as they carry nothing. */
   async #queueUp(): Promise<void> {
-    const work = this.#barrenWork;
+    const expectedWork = this.#barrenWork;
     this.#barrenWork = 0;
-    await this.#turns.next(work);
+    await this.#turns.turn({ standing: "heavy", expectedWork });
   }
 
   /** Reads TCP once, and waits for any change. */

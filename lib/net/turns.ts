@@ -4,23 +4,23 @@
  * @module
  */
 
-/** Up to this many connections, one turn of the event loop serves all, and none has to queue: 64. */
+/** Up to this many connections, one turn of the event loop serves all, and none waits for a round: 64. */
 const FAIR_CONNECTIONS = 64;
 
 /** Bytes that cost as much as one frame: 512. */
 const BYTES_OF_WORK = 512;
 
-/** A connection queues after this much work: 1,024 frames, or 512 KiB. */
-export const MAX_WORK = 1024;
-
 /** Work of one period, between two asks of the system for events: 8,192 frames, or 4 MiB; a few milliseconds. */
-export const MAX_PERIOD_WORK = 8 * MAX_WORK;
+export const MAX_PERIOD_WORK = 8192;
 
-/** Work of a short period, while heavy connections queue beside light ones: 2,048 frames, or 1 MiB; about a millisecond. */
-export const SHORT_PERIOD_WORK = 2 * MAX_WORK;
+/** Work of a short period, while others queue beside light connections: 2,048 frames, or 1 MiB; about a millisecond. */
+export const SHORT_PERIOD_WORK = 2048;
 
-/** Periods that stay short after the last read of a light connection: 64. */
+/** Periods that stay short after the last turn of a light connection: 64, so that one light turn in 64 ms is enough. */
 const SHORT_PERIODS = 64;
+
+/** Light connections may spend this many times a period before they queue: 2. */
+const LIGHT_SHARE = 2;
 
 /** A read with less work than this is light, in frames: 64, or 32 KiB. */
 export const LIGHT_WORK = 64;
@@ -28,11 +28,14 @@ export const LIGHT_WORK = 64;
 /** Light reads in a row that make a connection light, until a heavy one: 8. */
 const MIN_LIGHT_READS = 8;
 
+/** Expected work of a first read, in frames: 1,024, so that a period begins with 8 new connections. */
+const FIRST_WORK = 1024;
+
 /** The usual work of a connection; not yet known if `new`. */
 export type Standing = "light" | "new" | "heavy";
 
 /**
- * Tracks the work of each read of a connection.
+ * Tracks the work of each read of a connection: the usual and the expected work.
  *
  * @example
  * ```ts
@@ -50,13 +53,13 @@ export type Standing = "light" | "new" | "heavy";
  * assertEquals(pace.standing, "heavy");
  * ```
  */
-export class Pace {
+export class Pace implements Demand {
   #lightReads = 0;
   #work = 0;
   #wasHeavy = false;
 
-  /** Expected work of the next read, in frames: that of the last one, or {@linkcode MAX_WORK} before the first. */
-  expectedWork = MAX_WORK;
+  /** Expected work of the next read, in frames: as much as the last one; 1,024 before the first. */
+  expectedWork = FIRST_WORK;
 
   /** The usual work of the connection. */
   get standing(): Standing {
@@ -70,7 +73,6 @@ export class Pace {
    */
   onWork(work: number): void {
     this.#work += work;
-    this.expectedWork = Math.min(MAX_WORK, Math.max(this.#work, this.expectedWork));
     if (this.#work < LIGHT_WORK) return;
     this.#lightReads = 0;
     this.#wasHeavy = true;
@@ -78,8 +80,8 @@ export class Pace {
 
   /** Ends the present read. */
   onEnd(): void {
+    this.expectedWork = this.#work;
     if (this.#work < LIGHT_WORK) this.#lightReads++;
-    this.expectedWork = Math.min(MAX_WORK, Math.max(this.#work, LIGHT_WORK));
     this.#work = 0;
   }
 }
@@ -130,40 +132,45 @@ export function untilEvents(): Promise<void> {
   return promise;
 }
 
+/** A demand for a turn: a {@linkcode Pace}, or literals where the work is known. */
+export interface Demand {
+  /** The usual work of the connection. */
+  readonly standing: Standing;
+  /** Expected work, in frames. */
+  readonly expectedWork: number;
+}
+
 /** A connection in a queue. */
 interface Waiting {
-  readonly work: number;
+  readonly expectedWork: number;
   readonly goOn: () => void;
 }
 
 /**
- * Turns for the reads of a server. A read of bytes that are already there completes at once, so the loop of one busy connection
- * would starve timers, new connections and all other peers. A connection therefore queues after much work, and one turn of the
- * event loop does a bounded amount of it.
+ * Turns for the reads of a server: a read of bytes that are already there completes at once, so the loop of one busy connection
+ * would starve timers, new connections and all other peers. Each connection waits for two things:
  *
- * A period bounds the work of all connections together: otherwise 1,000 connections whose first bytes inflate to 128 KiB each
- * would run in a row. Once the work of a period is done, each connection waits before its next read. Light connections may use
- * twice a period, and come first. Periods are short while heavy connections queue beside light ones.
- *
- * With more than 64 connections, a round serves each connection once: a served connection waits for all others with pending bytes.
- * The runtime alone is not fair. Of 500 busy connections it serves 128, and then the same 128 again if their next messages have
- * arrived. A round therefore lasts until the runtime has asked the system and no connection is left. The most served of 500
- * connections then gets 1.02 to 1.1 times as much as the least, instead of 4 to 27 times, and the p99 is 2 times the median instead
- * of 50 (20 B and 1 KiB).
+ * - **A turn** before work. All connections together do a bounded amount of work in a period, which ends when the runtime has asked
+ *   the system for events; otherwise 1,000 connections whose first bytes inflate to 128 KiB each would run in a row. Once the period
+ *   is spent, connections queue for the next one. Light connections may use twice a period, and come first; then new and heavy ones
+ *   alternate. Periods are short while new or heavy connections queue beside light ones.
+ * - **A round** after answers, with more than 64 connections. A served connection waits for all others with pending bytes. The
+ *   runtime alone is not fair: of 500 busy connections it serves 128, and then the same 128 again if their next messages have
+ *   arrived. A round therefore lasts until the runtime has asked the system and no connection is left. The most served of 500
+ *   connections then gets 1.02 to 1.1 times as much as the least, instead of 4 to 27 times, and the p99 is 2 times the median
+ *   instead of 50 (20 B and 1 KiB).
  *
  * @example
  * ```ts
- * import { MAX_PERIOD_WORK, MAX_WORK, Turns } from "./turns.ts";
+ * import { MAX_PERIOD_WORK, Turns } from "./turns.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const turns = new Turns();
- * turns.enter();
- * turns.spend(MAX_WORK);
- * assertEquals(turns.next(MAX_WORK), undefined);
- * // The period has no more.
+ * const demand = { standing: "heavy", expectedWork: 1024 } as const;
+ * assertEquals(turns.turn(demand), undefined);
  * turns.spend(MAX_PERIOD_WORK);
- * await turns.next(MAX_WORK);
- * turns.leave();
+ * // The period has no more.
+ * await turns.turn(demand);
  * ```
  */
 export class Turns {
@@ -172,10 +179,11 @@ export class Turns {
   #round = Promise.withResolvers<void>();
   #served = 0;
   #isRound = false;
-  /** Completed reads, and served connections, in this turn of the event loop. */
-  #turnReads = 0;
+  /** Connections served in this turn of the event loop. */
   #turnServed = 0;
+  /** Connections that wait for a turn, by standing, and whether a new one is next. */
   readonly #queues: Record<Standing, Waiting[]> = { light: [], new: [], heavy: [] };
+  #isNewNext = true;
   /** Work of the present period, in frames, and whether a next period will begin. */
   #periodWork = 0;
   #isPeriod = false;
@@ -193,11 +201,6 @@ export class Turns {
     this.#connections--;
   }
 
-  /** Counts a completed read. */
-  onRead(): void {
-    this.#turnReads++;
-  }
-
   /**
    * Counts work.
    *
@@ -209,41 +212,30 @@ export class Turns {
   }
 
   /**
-   * Queues for work of unknown size, if the period is spent.
+   * Queues for work, if the period is spent, or others queue. Light connections pass others, and may spend twice a period.
    *
-   * @param pace The usual and the expected work of the connection.
+   * @param demand The usual and the expected work of the connection. {@linkcode Turns.spend} counts the work done.
+   * @param isAgain Whether the connection has had a turn for this work. If so, it queues only if the period is spent.
    * @returns Resolves when the work may begin; `undefined` if at once.
    */
-  before({ standing, expectedWork }: Pick<Pace, "standing" | "expectedWork">): Promise<void> | undefined {
-    const isFree = standing === "light" || this.#waiting === 0;
-    return isFree && !this.#isSpent(standing) ? undefined : this.#wait(expectedWork, standing);
+  turn({ standing, expectedWork }: Demand, isAgain = false): Promise<void> | undefined {
+    const isLight = standing === "light";
+    const isFree = isLight || isAgain || this.#waiting === 0;
+    if (isFree && this.#periodWork < (isLight ? LIGHT_SHARE : 1) * this.#periodLimit) return undefined;
+    if (!this.#isPeriod) this.#repeatPeriods();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#queues[standing].push({ expectedWork, goOn: resolve });
+    return promise;
   }
 
   /**
-   * Checks a turn again just before the work: earlier connections may have done more than expected.
+   * Waits for the end of the round, once the answers to a read are written.
    *
-   * @param pace As for {@linkcode Turns.before}.
-   * @returns Resolves when the work may begin; `undefined` if at once.
+   * @param standing The usual work of the connection: a light one makes periods short.
+   * @returns Resolves when the next read may begin; `undefined` if at once.
    */
-  again({ standing, expectedWork }: Pick<Pace, "standing" | "expectedWork">): Promise<void> | undefined {
-    return this.#isSpent(standing) ? this.#wait(expectedWork, standing, true) : undefined;
-  }
-
-  #isSpent(standing: Standing): boolean {
-    return this.#periodWork >= (standing === "light" ? 2 : 1) * this.#periodLimit;
-  }
-
-  /**
-   * Queues for the next read, once the answers to the last one are written.
-   *
-   * @param work Work since the connection last queued, in frames: see {@linkcode workOfBytes}. {@linkcode Turns.spend} has already
-   * counted this work. From {@linkcode MAX_WORK} on the connection queues.
-   * @param standing The usual work of the connection: light ones come first.
-   * @returns Resolves when the read may begin; `undefined` if at once.
-   */
-  next(work: number, standing: Standing = "heavy"): Promise<void> | undefined {
+  round(standing: Standing): Promise<void> | undefined {
     if (standing === "light") this.#shortPeriods = SHORT_PERIODS;
-    if (work >= MAX_WORK) return this.#queueUp(standing === "light" ? LIGHT_WORK : work, standing);
     if (this.#connections <= FAIR_CONNECTIONS) return undefined;
     this.#served++;
     this.#turnServed++;
@@ -252,70 +244,44 @@ export class Turns {
     return this.#round.promise;
   }
 
-  /**
-   * Queues for the work of a new connection, in turn with older ones, so that neither kind starves the other.
-   *
-   * @param work The expected work, in frames.
-   * @returns Resolves when the work may begin; `undefined` if at once.
-   */
-  first(work: number): Promise<void> | undefined {
-    this.spend(work);
-    return this.#queueUp(work, "new");
-  }
-
   readonly #onTurn = (): void => {
-    const completions = Math.max(this.#turnReads, this.#turnServed);
-    this.#turnReads = this.#turnServed = 0;
+    const served = this.#turnServed;
+    this.#turnServed = 0;
     if (this.#served < this.#connections) {
-      if (completions >= TURN_COMPLETIONS) return void untilEvents().then(this.#onTurn);
-      if (completions > 0) return void setImmediate(this.#onTurn);
+      if (served >= TURN_COMPLETIONS) return void untilEvents().then(this.#onTurn);
+      if (served > 0) return void setImmediate(this.#onTurn);
     }
     this.#isRound = false;
-    this.#endRound();
-  };
-
-  #endRound(): void {
     this.#served = 0;
     this.#round.resolve();
     this.#round = Promise.withResolvers();
-  }
-
-  /** Queues if the period is spent, or others queue already. */
-  #queueUp(work: number, standing: Standing): Promise<void> | undefined {
-    if (this.#waiting === 0 && this.#periodWork < this.#periodLimit) return undefined;
-    return this.#wait(work, standing);
-  }
-
-  #wait(work: number, standing: Standing, isNext = false): Promise<void> {
-    if (!this.#isPeriod) this.#repeatPeriods();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const queue = this.#queues[standing];
-    const waiting = { work, goOn: resolve };
-    if (isNext && standing !== "new") queue.unshift(waiting);
-    else queue.push(waiting);
-    return promise;
-  }
+  };
 
   async #repeatPeriods(): Promise<void> {
-    const { light, new: newcomers, heavy } = this.#queues;
     this.#isPeriod = true;
     do {
       await untilEvents();
       this.#periodWork = 0;
-      const isMixed = newcomers.length + heavy.length > 0;
+      const isMixed = this.#waiting > this.#queues.light.length;
       // Asking the system costs a fifth of a short period, so only light connections justify one.
       this.#periodLimit = isMixed && this.#shortPeriods-- > 0 ? SHORT_PERIOD_WORK : MAX_PERIOD_WORK;
-      // Light connections must not wait for all queued ones, as they would until the end of the round.
-      if (isMixed) this.#endRound();
-      for (let work = 0; work < this.#periodLimit && this.#waiting > 0;) {
-        // The newest comes first: of too many, the oldest would give up anyway.
-        for (const next of light.length > 0 ? [light.shift()] : [newcomers.pop(), heavy.shift()]) {
-          work += next?.work ?? 0;
-          next?.goOn();
-        }
+      for (let expected = 0; Math.max(expected, this.#periodWork) < this.#periodLimit && this.#waiting > 0;) {
+        const next = this.#takeNext();
+        expected += next?.expectedWork ?? 0;
+        next?.goOn();
+        // Work that begins at once is done and counted before the next turn, however much was expected.
+        await undefined;
       }
     } while (this.#waiting > 0);
     this.#isPeriod = false;
+  }
+
+  #takeNext(): Waiting | undefined {
+    const { light, new: newcomers, heavy } = this.#queues;
+    if (light.length > 0) return light.shift();
+    this.#isNewNext = !this.#isNewNext;
+    // The newest comes first: of too many, the oldest would give up anyway.
+    return this.#isNewNext ? newcomers.pop() ?? heavy.shift() : heavy.shift() ?? newcomers.pop();
   }
 
   get #waiting(): number {

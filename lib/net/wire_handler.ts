@@ -21,6 +21,8 @@ export interface WireUpgrade {
   readonly protocol: string;
   /** The address of the peer. */
   readonly addr: Deno.Addr;
+  /** The time of the request, in milliseconds as of `performance.now()`. */
+  readonly now: number;
   /** Queue of all connections of the server: heavy readers take turns. */
   readonly turns: Turns;
 }

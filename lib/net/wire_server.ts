@@ -317,9 +317,7 @@ export class WireServer {
         const { request } = received;
         const deciding = this.#decide(reception, received);
         const decision = deciding instanceof Promise ? await this.#decided(reception, request, deciding) : deciding;
-        if (decision instanceof Response) {
-          await reception.refuse(decision, request.method === "HEAD");
-        } else if (decision !== undefined) {
+        if (typeof decision === "string") {
           try {
             if (!this.#handler.answersItself) {
               await reception.accept(request, decision, this.#handler.extensions?.(request));
@@ -329,6 +327,8 @@ export class WireServer {
           } catch {
             this.#tellAbandoned(reception, request);
           }
+        } else if (decision !== undefined) {
+          await reception.refuse(decision, request.method === "HEAD");
         }
       }
     } catch {
@@ -364,10 +364,10 @@ export class WireServer {
   }
 
   /** Starts the connection in the place of its reception; throws on failure. */
-  #upgrade(reception: Reception, { request, target, early }: Received, protocol: string, place: number): void {
+  #upgrade(reception: Reception, { request, target, early, now }: Received, protocol: string, place: number): void {
     if (this.#isStopped) throw new Error("Server has stopped");
     const { stream, addr } = reception;
-    const connection = this.#handler.serve({ stream, request, target, protocol, addr, turns: this.#turns });
+    const connection = this.#handler.serve({ stream, request, target, protocol, addr, now, turns: this.#turns });
     // The upgrade was pending during closeAll().
     if (this.#closing) connection.close(this.#closing.code, this.#closing.reason, { timeoutMs: Infinity });
     const running = connection.run(early);
@@ -379,7 +379,7 @@ export class WireServer {
 const TOO_MANY: HeadRefusal = {
   status: 0,
   cause: "head-limit",
-  reason: "Too many connections were before their upgrade, and this one had waited longest.",
+  reason: "Too many connections waited for their upgrade, and this one had waited longest.",
 };
 
 function isOfPeer(error: unknown): boolean {

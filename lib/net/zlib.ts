@@ -367,7 +367,7 @@ export class MessageDeflate implements MessageInflater {
         take(inflated.subarray(0, kept), false);
         kept = 0;
       } else if (made === 0 && left === wasLeft) {
-        if (isAnew) throw broken("no block begins");
+        if (isAnew) throw broken("no block starts");
         // The block was marked as the last one, but others may follow in the same message (RFC 7692 section 7.2.3.5).
         engine.reset();
         isAnew = true;
@@ -416,7 +416,7 @@ export class MessageDeflate implements MessageInflater {
     this.deflate(message, true, (piece) => {
       parts.push(piece.slice());
     });
-    return concatBytes(parts, parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    return concatBytes(parts);
   }
 
   /** Abandons the present message and frees the compressor: the next message begins without a context. */

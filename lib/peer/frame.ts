@@ -4,7 +4,9 @@
  * @module
  */
 
-import { applyMask, MAX_HEADER_BYTES, OPCODE, writeHeader } from "../protocol/frame.ts";
+import { MAX_HEADER_BYTES, OPCODE, writeHeader } from "../protocol/frame.ts";
+import { applyMask, readMaskingKey } from "../protocol/mask.ts";
+import { type Message, payloadOf } from "../protocol/message.ts";
 
 /** A frame to send. */
 export interface RawFrame {
@@ -18,7 +20,7 @@ export interface RawFrame {
   readonly reserved?: number;
   /** Whether to mask the payload, as only a client may; `false` by default. */
   readonly isMasked?: boolean;
-  /** Whether to write the length in more bytes than it needs; `false` by default. */
+  /** Whether to write the length in more bytes than needed; `false` by default. */
   readonly isLengthened?: boolean;
   /** A length of 64 bits to write instead of the payload's, up to 2^64 - 1. */
   readonly claimedLength?: bigint;
@@ -47,7 +49,7 @@ export function* encodeRawFrame(frame: RawFrame): Iterable<Uint8Array<ArrayBuffe
   const { payload, isMasked = false } = frame;
   const maskingKey = isMasked ? crypto.getRandomValues(new Uint8Array(4)) : undefined;
   const header = headerOf(frame, maskingKey);
-  const key = maskingKey && new DataView(maskingKey.buffer).getInt32(0, true);
+  const key = maskingKey && readMaskingKey(maskingKey, 0);
   if (payload.byteLength <= PIECE_BYTES) {
     const whole = new Uint8Array(header.byteLength + payload.byteLength);
     whole.set(header);
@@ -124,4 +126,27 @@ export function isData(frame: RawFrame): boolean {
  */
 export function closeCodeOf(payload: Uint8Array): number {
   return payload.byteLength < 2 ? 1005 : (payload[0] ?? 0) * 256 + (payload[1] ?? 0);
+}
+
+/**
+ * Encodes the payload of a close frame with any code, legal or not.
+ *
+ * @param code The close code, 0 to 65535.
+ * @param reason The reason, as text or as any bytes; empty by default. More than 123 bytes make the frame too long.
+ * @returns The payload.
+ *
+ * @example
+ * ```ts
+ * import { closePayload } from "./frame.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(closePayload(1006).toHex(), "03ee");
+ * ```
+ */
+export function closePayload(code: number, reason: Message = ""): Uint8Array<ArrayBuffer> {
+  const bytes = payloadOf(reason);
+  const payload = new Uint8Array(2 + bytes.byteLength);
+  new DataView(payload.buffer).setUint16(0, code);
+  payload.set(bytes, 2);
+  return payload;
 }

@@ -10,7 +10,7 @@ import { Endpoint } from "../protocol/endpoint.ts";
 import type { MessageInflater } from "../protocol/endpoint_handler.ts";
 import { OPCODE } from "../protocol/frame.ts";
 import { concatBytes } from "../protocol/message.ts";
-import { encodeRawFrame, PIECE_BYTES, type RawFrame } from "./frame.ts";
+import { closeCodeOf, encodeRawFrame, PIECE_BYTES, type RawFrame } from "./frame.ts";
 import type { RawMessage } from "./shape.ts";
 import type { RawSocket } from "./socket.ts";
 
@@ -274,11 +274,7 @@ export class RawPeer {
  * ```
  */
 export function closeFrameOf(payload: Uint8Array<ArrayBuffer>): CloseFrame {
-  if (payload.byteLength < 2) return { code: 1005, reason: "" };
-  return {
-    code: new DataView(payload.buffer, payload.byteOffset).getUint16(0),
-    reason: new TextDecoder().decode(payload.subarray(2)),
-  };
+  return { code: closeCodeOf(payload), reason: new TextDecoder().decode(payload.subarray(2)) };
 }
 
 /** Yields items until the first error, and reports the error. */
@@ -298,27 +294,4 @@ function* firstHalf(pieces: readonly Uint8Array[]): Iterable<Uint8Array> {
     yield piece.subarray(0, left);
     left -= piece.byteLength;
   }
-}
-
-/**
- * Encodes the payload of a close frame with any code, legal or not.
- *
- * @param code The close code, 0 to 65535.
- * @param reason The reason; more than 123 bytes of UTF-8 make the frame too long.
- * @returns The payload.
- *
- * @example
- * ```ts
- * import { closePayload } from "./peer.ts";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(closePayload(1006, "").toHex(), "03ee");
- * ```
- */
-export function closePayload(code: number, reason: string): Uint8Array<ArrayBuffer> {
-  const text = new TextEncoder().encode(reason);
-  const payload = new Uint8Array(2 + text.byteLength);
-  new DataView(payload.buffer).setUint16(0, code);
-  payload.set(text, 2);
-  return payload;
 }

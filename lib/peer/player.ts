@@ -13,10 +13,8 @@ import type { ScriptFrame, Step } from "./script.ts";
 import type { RawTransport } from "./transport.ts";
 import { type WireEntry, WireLog } from "./wire_log.ts";
 
-/** A frame of the other side, with its place in the script. */
+/** A frame of the other side, with its time. */
 export interface ReceivedFrame extends SeenFrame {
-  /** The step during which it arrived, from 0; the number of steps after the last one. */
-  readonly step: number;
   /** Its time of arrival, in milliseconds since the start. */
   readonly atMs: number;
 }
@@ -35,15 +33,13 @@ export interface Seen {
   readonly endStep: number;
   /** Time of the close frame or the end, in milliseconds since the start; `Infinity` without either. */
   readonly endMs: number;
-  /** Whether the end cut a frame of the other side. */
-  readonly isCutOff: boolean;
   /** Whether a frame, or all together, passed the limit of a player, which then closed the connection. */
   readonly isTooLong: boolean;
   /** Our close code; `null` if no close frame of ours went out. */
   readonly sentClose: number | null;
   /** Whether the other side goes on: it answered the ping at the end. */
   readonly wentOn: boolean;
-  /** Whether the other side missed a deadline. */
+  /** Whether the other side missed a deadline: a whole silence passed. */
   readonly isLate: boolean;
 }
 
@@ -183,7 +179,7 @@ export class Player {
 
   /** Waits for the other side to fail the connection; otherwise a ping asks whether it goes on. */
   async awaitFailure(): Promise<void> {
-    await this.#until(() => this.isOver, FAILURE_GRACE_MS, false);
+    await this.#until(() => this.isOver, FAILURE_GRACE_MS);
     if (!this.isOver && this.#sentClose === null) {
       const before = this.#pongs;
       await this.#sendFrames([{ opcode: OPCODE.ping, payload: PROBE }]);
@@ -209,7 +205,6 @@ export class Player {
       end: this.#end,
       endStep: this.#endStep,
       endMs: this.#endMs,
-      isCutOff: this.#reader.isInsideFrame,
       isTooLong: this.#isTooLong || this.#reader.isSpent,
       sentClose: this.#sentClose,
       wentOn: this.#wentOn,
@@ -251,10 +246,10 @@ export class Player {
         return;
       }
       case "settle":
-        await this.#until(() => this.isOver, step.ms, false);
+        await this.#until(() => this.isOver, step.ms);
         return;
       case "pause":
-        await this.#until(() => false, step.ms, false);
+        await this.#until(() => false, step.ms);
         return;
       case "discard":
         this.#isLooking = false;
@@ -285,7 +280,7 @@ export class Player {
     const known = this.#wholes.get(frame);
     if (known) return known;
     const pieces = [...this.#encode(frame)];
-    const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    const whole = concatBytes(pieces);
     this.#wholes.set(frame, whole);
     return whole;
   }
@@ -311,8 +306,7 @@ export class Player {
   }
 
   async #sendClose(code: number): Promise<void> {
-    // A code that must not be sent is answered with 1002.
-    await this.#sendFrames([{ opcode: OPCODE.close, payload: closePayload(code) }]);
+    await this.#sendFrames([{ opcode: OPCODE.close, payload: sendableClose(code) }]);
   }
 
   async #sendFrames(frames: Iterable<ScriptFrame>, chopBytes?: number, choppedBytes?: number): Promise<void> {
@@ -384,7 +378,7 @@ export class Player {
   #take(frame: SeenFrame): void {
     this.#isTooLong ||= this.#frames.length >= MAX_SEEN_FRAMES;
     if (this.#isTooLong) return;
-    this.#frames.push({ ...frame, step: this.#step, atMs: performance.now() - this.#start });
+    this.#frames.push({ ...frame, atMs: performance.now() - this.#start });
     this.#log.add("in", frame, frame.payload);
     if (frame.opcode === OPCODE.pong) this.#pongs++;
     if (frame.opcode < OPCODE.close && frame.final) this.#messages++;
@@ -399,12 +393,13 @@ export class Player {
     this.#endMs = Math.min(this.#endMs, performance.now() - this.#start);
   }
 
-  /** Waits for a condition; gives up after a silence, or a fixed time. */
-  async #until(isSo: () => boolean, ms = this.#options.silenceMs, isSilence = true): Promise<boolean> {
+  /** Waits for a condition; gives up after a fixed time if one is given, else after a silence. */
+  async #until(isSo: () => boolean, fixedMs?: number): Promise<boolean> {
+    const ms = fixedMs ?? this.#options.silenceMs;
     let isTimeUp = false;
     let heard = this.#heard;
     const ring = () => {
-      if (isSilence && this.#heard !== heard) {
+      if (fixedMs === undefined && this.#heard !== heard) {
         heard = this.#heard;
         timer = setTimeout(ring, ms);
         return;
@@ -420,7 +415,7 @@ export class Player {
         await promise;
       }
       const is = isSo();
-      if (!is && isSilence && this.#end === "none") this.#isLate = true;
+      if (!is && fixedMs === undefined && this.#end === "none") this.#isLate = true;
       return is;
     } finally {
       clearTimeout(timer);
@@ -429,7 +424,8 @@ export class Player {
   }
 }
 
-function closePayload(code: number): Uint8Array<ArrayBuffer> {
+/** A code that must not be sent becomes 1002. */
+function sendableClose(code: number): Uint8Array<ArrayBuffer> {
   try {
     return encodeClosePayload(code);
   } catch {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { applyMask, type FrameHeader, MAX_HEADER_BYTES, readMaskingKey } from "../protocol/frame.ts";
+import { type FrameHeader, MAX_HEADER_BYTES } from "../protocol/frame.ts";
+import { applyMask, readMaskingKey } from "../protocol/mask.ts";
 
 /** A frame that arrived. */
 export interface SeenFrame extends FrameHeader {

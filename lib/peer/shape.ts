@@ -4,12 +4,13 @@
  * @module
  */
 
+import type { MessageKind } from "../protocol/message.ts";
 import type { RawFrame } from "./frame.ts";
 
 /** A message to send. A shape may make several of it, and its text need not be UTF-8. */
 export interface RawMessage {
   /** Its kind. */
-  readonly kind: "text" | "binary";
+  readonly kind: MessageKind;
   /** Its bytes. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }

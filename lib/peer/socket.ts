@@ -8,7 +8,7 @@
 import type { Socket } from "node:net";
 import { within } from "../net/deadline.ts";
 import type { AcceptedStream } from "../net/tls.ts";
-import { MAX_WORK, Turns } from "../net/turns.ts";
+import { Turns } from "../net/turns.ts";
 import { messageOf } from "../protocol/error.ts";
 
 /** Deadline for the other side's FIN after ours, in milliseconds: 2 s. */
@@ -20,8 +20,8 @@ const READ_BYTES = 16 * 1024;
 /** The length of a turn, in milliseconds: 2. */
 const TURN_MS = 2;
 
-/** The frames that a turn counts for: 4,096, so that timers and new connections run after two turns. */
-const TURN_WORK = 4 * MAX_WORK;
+/** A turn, in frames: 4,096, so that timers and new connections run after two turns. */
+const TURN = { standing: "heavy", expectedWork: 4096 } as const;
 
 /**
  * Thrown when a connection has ended and cannot read or write.
@@ -149,8 +149,8 @@ export class RawSocket implements AcceptedStream {
    */
   async turn(): Promise<void> {
     if (performance.now() < this.#turnEnd) return;
-    this.#turns.spend(TURN_WORK);
-    const turn = this.#turns.next(TURN_WORK);
+    this.#turns.spend(TURN.expectedWork);
+    const turn = this.#turns.turn(TURN);
     if (turn) await this.#wait(turn);
     this.#turnEnd = performance.now() + TURN_MS;
   }

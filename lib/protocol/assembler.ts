@@ -6,7 +6,7 @@
  */
 
 import { ProtocolError } from "./error.ts";
-import { exceeds, type Message, type MessageKind } from "./message.ts";
+import { exceeds, type Message, type MessageKind, payloadOf } from "./message.ts";
 import { decodeUtf8, isUtf8, Utf8Checker } from "./utf8.ts";
 
 /** The default limit of a message, in bytes: 16 MiB. */
@@ -151,7 +151,7 @@ export class MessageAssembler {
     const kind = this.#kindFor(fragment.kind);
     if (exceeds(payload, this.#maxMessageBytes - this.#length)) throw tooBig(this.#maxMessageBytes);
     if (this.#kind === undefined && final) return whole(kind, payload);
-    const message = this.#store(kind, typeof payload === "string" ? new TextEncoder().encode(payload) : payload, final);
+    const message = this.#store(kind, payloadOf(payload), final);
     if (message === undefined || kind === "binary") return message;
     this.reuse(message);
     return whole(kind, message);
@@ -284,8 +284,8 @@ export class MessageAssembler {
 }
 
 /** Makes a message from the bytes or the text of all its fragments. */
-function whole(kind: MessageKind, payload: Uint8Array<ArrayBuffer> | string): Message {
-  if (kind === "binary") return typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+function whole(kind: MessageKind, payload: Message): Message {
+  if (kind === "binary") return payloadOf(payload);
   if (typeof payload === "string") return payload;
   const text = decodeUtf8(payload);
   if (text === undefined) throw notUtf8();

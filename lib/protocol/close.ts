@@ -6,7 +6,8 @@
 
 import type { IncompleteMessage } from "./assembler.ts";
 import { ProtocolError } from "./error.ts";
-import { quote } from "./message.ts";
+import { byteLengthOf, counted, quote } from "./message.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
 /** The longest close reason in bytes of UTF-8: a control frame holds 125, the code takes 2 (RFC 6455 section 5.5). */
 export const MAX_CLOSE_REASON_BYTES = 123;
@@ -27,11 +28,23 @@ const REGISTRY = "IANA WebSocket Close Code Number Registry";
 /** Every close code with a name of its own, from RFC 6455 and the IANA registry. */
 export const CLOSE_CODES: ReadonlyMap<number, CloseCodeInfo> = new Map<number, CloseCodeInfo>([
   [1000, { name: "normal closure", meaning: "The purpose of the connection is fulfilled.", source: SECTION }],
-  [1001, { name: "going away", meaning: "A server goes down, or a browser leaves the page.", source: SECTION }],
+  [1001, {
+    name: "going away",
+    meaning: "The server is shutting down, or the browser left the page.",
+    source: SECTION,
+  }],
   [1002, { name: "protocol error", meaning: "The other side broke the WebSocket protocol.", source: SECTION }],
-  [1003, { name: "unsupported data", meaning: "A kind of message came that is not accepted.", source: SECTION }],
+  [1003, {
+    name: "unsupported data",
+    meaning: "The other side does not accept this kind of message.",
+    source: SECTION,
+  }],
   [1004, { name: "reserved", meaning: "No meaning is defined; it is never sent.", source: SECTION }],
-  [1005, { name: "no status received", meaning: "The close frame was empty; never sent itself.", source: SECTION }],
+  [1005, {
+    name: "no status received",
+    meaning: "The close frame was empty; the code itself is never sent.",
+    source: SECTION,
+  }],
   [1006, {
     name: "abnormal closure",
     meaning: "The connection ended without a close frame; never sent.",
@@ -39,7 +52,7 @@ export const CLOSE_CODES: ReadonlyMap<number, CloseCodeInfo> = new Map<number, C
   }],
   [1007, {
     name: "invalid payload data",
-    meaning: "A message did not fit its kind, as text that is not UTF-8.",
+    meaning: "A message did not fit its kind, such as text that is not UTF-8.",
     source: SECTION,
   }],
   [1008, { name: "policy violation", meaning: "A message broke a rule of the other side.", source: SECTION }],
@@ -49,7 +62,7 @@ export const CLOSE_CODES: ReadonlyMap<number, CloseCodeInfo> = new Map<number, C
     meaning: "The client needs an extension that the server did not select.",
     source: SECTION,
   }],
-  [1011, { name: "internal error", meaning: "The server met a condition that it did not expect.", source: SECTION }],
+  [1011, { name: "internal error", meaning: "The server met an unexpected condition.", source: SECTION }],
   [1012, { name: "service restart", meaning: "The service restarts; reconnect after a while.", source: REGISTRY }],
   [1013, { name: "try again later", meaning: "The service is overloaded; reconnect later.", source: REGISTRY }],
   [1014, {
@@ -163,7 +176,7 @@ export function assertSendableClose(code: number, reason: string): void {
   if (!isSendableCloseCode(code)) {
     throw new RangeError(`Cannot close with code ${code}: use 1000-1003, 1007-1014 or 3000-4999`);
   }
-  const bytes = new TextEncoder().encode(reason).byteLength;
+  const bytes = byteLengthOf(reason);
   if (bytes > MAX_CLOSE_REASON_BYTES) {
     throw new RangeError(
       `Cannot close with a reason of ${bytes} bytes: at most ${MAX_CLOSE_REASON_BYTES} bytes of UTF-8 fit`,
@@ -199,12 +212,9 @@ export function parseClosePayload(payload: Uint8Array): CloseFrame {
   }
   // Most have no reason, and a decoder takes longer than all the rest.
   if (payload.byteLength === 2) return { code, reason: "" };
-  try {
-    const reason = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload.subarray(2));
-    return { code, reason };
-  } catch {
-    throw new ProtocolError("invalid-utf8", "Close reason is not UTF-8");
-  }
+  const reason = decodeUtf8(payload.subarray(2));
+  if (reason === undefined) throw new ProtocolError("invalid-utf8", "Close reason is not UTF-8");
+  return { code, reason };
 }
 
 /** The end of a connection, as far as it is known. */
@@ -336,7 +346,7 @@ export function describeEnd(record: CloseRecord): string {
 function describeIncomplete({ incomplete }: CloseRecord): string {
   if (typeof incomplete !== "object" || incomplete === null) return "";
   const { kind, bytes } = incomplete;
-  return `, inside a ${kind} message after ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  return `, inside a ${kind} message after ${counted(bytes, "byte")}`;
 }
 
 function describeCause(record: CloseRecord): string {

@@ -12,6 +12,9 @@ import { quote } from "./message.ts";
 /** The name of the extension. */
 export const DEFLATE = "permessage-deflate";
 
+/** The end of a message, which its sender drops and its receiver appends (RFC 7692 sections 7.2.1 and 7.2.2). */
+export const DEFLATE_TAIL: Uint8Array<ArrayBuffer> = Uint8Array.of(0x00, 0x00, 0xff, 0xff);
+
 /** The smallest window of zlib's compressor, in bits: 9. zlib raises 8 to 9, which a peer with 8 cannot inflate. */
 export const MIN_OWN_WINDOW_BITS = 9;
 
@@ -121,7 +124,7 @@ export function readDeflate({ parameters }: Extension, from: "client" | "server"
   const seen = new Map<string, string | undefined>();
   for (const [name, value] of parameters) {
     if (!PARAMETERS.has(name)) return `the parameter ${quote(name, MAX_SHOWN_CHARS)} is not known`;
-    if (seen.has(name)) return `the parameter ${name} is there twice`;
+    if (seen.has(name)) return `the parameter ${name} appears twice`;
     const isBits = name.endsWith("_bits");
     if (!isBits && value !== undefined) return `the parameter ${name} has a value`;
     if (isBits && value === undefined && (from === "server" || name.startsWith("server"))) {
@@ -217,7 +220,7 @@ function agreementOf(answer: AnswerParameters, ownBits: number, text = formatDef
 
 function tooSmall(own: "client" | "server"): string {
   const bits = MIN_OWN_WINDOW_BITS - 1;
-  return `the parameter ${own}_max_window_bits has ${bits}, and zlib compresses with ${MIN_OWN_WINDOW_BITS} at least`;
+  return `the parameter ${own}_max_window_bits has ${bits}, and zlib needs at least ${MIN_OWN_WINDOW_BITS}`;
 }
 
 /**
@@ -233,22 +236,22 @@ function tooSmall(own: "client" | "server"): string {
  * import { assertEquals } from "@std/assert";
  *
  * const { problem } = verifyDeflate("permessage-deflate; client_max_window_bits=10", {});
- * assertEquals(problem, "permessage-deflate: the parameter client_max_window_bits was not asked for");
+ * assertEquals(problem, "permessage-deflate: the parameter client_max_window_bits was not requested");
  * assertEquals(verifyDeflate("", {}), { agreement: undefined, problem: undefined });
  * ```
  */
 export function verifyDeflate(value: string, offered: DeflateParameters | undefined): DeflateVerification {
   if (offered === undefined) {
-    const first = value.split(",").map(trimBlanks).find((element) => element !== "");
-    return first === undefined ? NONE : wrong(`the extension ${quoteShort(first)} was not asked for`);
+    const first = value.split(",").map((each) => trimBlanks(each)).find((element) => element !== "");
+    return first === undefined ? NONE : wrong(`the extension ${quoteShort(first)} was not requested`);
   }
   const extensions = parseExtensions(value);
   if (extensions === undefined) return wrong(`the field Sec-WebSocket-Extensions is malformed: ${quoteShort(value)}`);
   const other = extensions.find(({ name }) => name !== DEFLATE);
-  if (other !== undefined) return wrong(`the extension ${quoteShort(formatExtensions([other]))} was not asked for`);
+  if (other !== undefined) return wrong(`the extension ${quoteShort(formatExtensions([other]))} was not requested`);
   const [extension, second] = extensions;
   if (extension === undefined) return NONE;
-  if (second !== undefined) return wrong(`the extension ${DEFLATE} is there twice`);
+  if (second !== undefined) return wrong(`the extension ${DEFLATE} appears twice`);
   const answer = readDeflate(extension, "server");
   const problem = typeof answer === "string" ? answer : answerProblem(answer, offered);
   if (typeof answer === "string" || problem !== undefined) return wrong(`${DEFLATE}: ${problem}`);
@@ -268,12 +271,12 @@ function answerProblem(answer: DeflateParameters, offered: DeflateParameters): s
   if (offered.serverNoContextTakeover && !answer.serverNoContextTakeover) return missing("server_no_context_takeover");
   if (askedBits !== undefined && serverBits === undefined) return missing("server_max_window_bits");
   if (askedBits !== undefined && serverBits !== undefined && serverBits > askedBits) {
-    return `the parameter server_max_window_bits has ${serverBits}, more than the ${askedBits} that were asked for`;
+    return `the parameter server_max_window_bits has ${serverBits}, more than the requested ${askedBits}`;
   }
   if (clientBits === undefined) return undefined;
-  if (offeredBits === undefined) return "the parameter client_max_window_bits was not asked for";
+  if (offeredBits === undefined) return "the parameter client_max_window_bits was not requested";
   if (typeof offeredBits === "number" && Number(clientBits) > offeredBits) {
-    return `the parameter client_max_window_bits has ${clientBits}, more than the ${offeredBits} that were offered`;
+    return `the parameter client_max_window_bits has ${clientBits}, more than the offered ${offeredBits}`;
   }
   return Number(clientBits) < MIN_OWN_WINDOW_BITS ? tooSmall("client") : undefined;
 }
@@ -281,7 +284,7 @@ function answerProblem(answer: DeflateParameters, offered: DeflateParameters): s
 const NONE: DeflateVerification = { agreement: undefined, problem: undefined };
 
 function missing(name: string): string {
-  return `the parameter ${name} was asked for and is missing`;
+  return `the parameter ${name} was requested and is missing`;
 }
 
 function wrong(problem: string): DeflateVerification {

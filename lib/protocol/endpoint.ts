@@ -15,7 +15,7 @@
  */
 
 import { type Fragment, MessageAssembler } from "./assembler.ts";
-import { type CloseFrame, type CloseRecord, encodeClosePayload, parseClosePayload } from "./close.ts";
+import { type CloseEnd, type CloseFrame, type CloseRecord, encodeClosePayload, parseClosePayload } from "./close.ts";
 import { asciiReason, closeFrameAtEnd } from "./close_frame.ts";
 import {
   type ConnectionEnd,
@@ -24,12 +24,11 @@ import {
   type EndpointOptions,
   type EndpointPhase,
   type EndpointRole,
-  type MessageInflater,
   type RelayHandler,
 } from "./endpoint_handler.ts";
 import { ProtocolError } from "./error.ts";
 import { FrameDecoder, type FrameHeader, OPCODE, RSV1 } from "./frame.ts";
-import type { Message, MessageKind } from "./message.ts";
+import { kindOf, type Message, type MessageKind, payloadOf } from "./message.ts";
 
 /**
  * One end of a connection, after the opening handshake.
@@ -64,7 +63,6 @@ export class Endpoint {
   readonly #handler: EndpointHandler;
   readonly #relay: RelayHandler | undefined;
   readonly #options: EndpointOptions;
-  readonly #inflater: MessageInflater | undefined;
   readonly #decoder: FrameDecoder;
   #assembler: MessageAssembler;
 
@@ -98,7 +96,6 @@ export class Endpoint {
     this.#handler = handler;
     this.#relay = handler.relay;
     this.#options = options;
-    this.#inflater = options.inflater;
     this.#assembler = new MessageAssembler(options);
     this.#decoder = new FrameDecoder(role === "client" ? "server" : "client", {
       onHeader: (header) => this.#onHeader(header),
@@ -175,8 +172,7 @@ export class Endpoint {
    * @throws {EndpointError} If a close frame has gone either way, or another message is under way.
    */
   send(message: Message): void {
-    const payload = typeof message === "string" ? new TextEncoder().encode(message) : message;
-    this.sendFragment(typeof message === "string" ? "text" : "binary", payload, true);
+    this.sendFragment(kindOf(message), payloadOf(message), true);
   }
 
   /**
@@ -189,7 +185,7 @@ export class Endpoint {
    * @throws {EndpointError} If a close frame has gone either way, or a message of the other kind is under way.
    */
   sendFragment(kind: MessageKind, payload: Uint8Array<ArrayBuffer>, final: boolean, isCompressed = false): void {
-    if (this.#sent !== null) throw new EndpointError("Cannot send data behind the close frame");
+    if (this.#sent !== null) throw new EndpointError("Cannot send data after the close frame");
     if (this.#outgoing !== undefined && this.#outgoing !== kind) {
       throw new EndpointError(`Cannot send ${kind} inside a ${this.#outgoing} message`);
     }
@@ -206,7 +202,7 @@ export class Endpoint {
    * @throws {EndpointError} If a close frame has gone either way.
    */
   ping(payload: Uint8Array<ArrayBuffer>): void {
-    if (this.#sent !== null) throw new EndpointError("Cannot send a ping behind the close frame");
+    if (this.#sent !== null) throw new EndpointError("Cannot send a ping after the close frame");
     this.#handler.onOutput(OPCODE.ping, payload, true, 0);
   }
 
@@ -268,11 +264,17 @@ export class Endpoint {
       sent: this.#sent,
       received: this.#received,
       initiator: this.#initiator,
-      end: this.#error ? "protocol-error" : this.#received ? "close-frame" : isLate ? "no-answer" : "no-close-frame",
+      end: this.#endOf(isLate),
       tcp,
       detail: this.#error?.message ?? detail,
       incomplete: this.incomplete ?? null,
     };
+  }
+
+  #endOf(isLate: boolean): CloseEnd {
+    if (this.#error) return "protocol-error";
+    if (this.#received) return "close-frame";
+    return isLate ? "no-answer" : "no-close-frame";
   }
 
   /** Whether a binary frame is being relayed and has not ended. */
@@ -327,7 +329,7 @@ export class Endpoint {
     if (this.#isDiscarded) return;
     if (this.#isCompressed) return this.#inflate(piece, isLast && header.final);
     if (this.#relay === undefined) return this.#assemble(header, piece, isFirst, isLast);
-    if (this.#kind === "text") return this.#relayText(this.#relay, header, piece, isFirst, isLast);
+    if (this.#kind === "text") return this.#relayText(header, piece, isFirst, isLast);
     this.#relay.onPiece(header, piece, isFirst, isLast);
   }
 
@@ -337,43 +339,44 @@ export class Endpoint {
     // Copy: the assembler would return a view of the read buffer.
     const payload = isFirst && final && (kind === "binary" || this.#handler.onMessageBytes) ? piece.slice() : piece;
     let message: Message | undefined;
-    let bytes: Uint8Array<ArrayBuffer> | undefined;
     try {
-      if (this.#handler.onMessageBytes) bytes = this.#assembler.pushBytes(kind, payload, final);
-      else message = this.#assembler.push({ kind, payload, final });
+      message = this.#push(kind, payload, final);
     } catch (error) {
       return this.#fail(error);
     }
-    if (bytes !== undefined) this.#handler.onMessageBytes?.(this.#kind, bytes);
-    if (message !== undefined) this.#handler.onMessage?.(message);
+    this.#deliver(message);
   }
 
   #inflate(piece: Uint8Array<ArrayBuffer>, isLast: boolean): void {
-    const { relay, onMessageBytes } = this.#handler;
+    const relay = this.#relay;
     let message: Message | undefined;
-    let whole: Uint8Array<ArrayBuffer> | undefined;
     try {
-      this.#inflater?.inflate(piece, isLast, (payload, final) => {
+      this.#options.inflater?.inflate(piece, isLast, (payload, final) => {
         if (relay) {
           this.#assembler.scan(payload, final);
           relay.onInflated?.(this.#kind, payload, final, piece);
-        } else if (onMessageBytes) whole = this.#assembler.pushBytes("continuation", payload, final);
-        else message = this.#assembler.push({ kind: "continuation", payload, final });
+        } else message = this.#push("continuation", payload, final);
       });
     } catch (error) {
       return this.#fail(error);
     }
-    if (whole !== undefined) this.#handler.onMessageBytes?.(this.#kind, whole);
-    if (message !== undefined) this.#handler.onMessage?.(message);
+    this.#deliver(message);
   }
 
-  #relayText(
-    relay: RelayHandler,
-    header: FrameHeader,
-    piece: Uint8Array<ArrayBuffer>,
-    isFirst: boolean,
-    isLast: boolean,
-  ): void {
+  /** Adds a fragment to the message under way; returns the message if it is complete. */
+  #push(kind: Fragment["kind"], payload: Uint8Array<ArrayBuffer>, final: boolean): Message | undefined {
+    return this.#handler.onMessageBytes
+      ? this.#assembler.pushBytes(kind, payload, final)
+      : this.#assembler.push({ kind, payload, final });
+  }
+
+  #deliver(message: Message | undefined): void {
+    if (message === undefined) return;
+    if (this.#handler.onMessageBytes) this.#handler.onMessageBytes(this.#kind, payloadOf(message));
+    else this.#handler.onMessage?.(message);
+  }
+
+  #relayText(header: FrameHeader, piece: Uint8Array<ArrayBuffer>, isFirst: boolean, isLast: boolean): void {
     const kind = isFirst ? fragmentKindOf(header.opcode) : "continuation";
     let text: Uint8Array<ArrayBuffer> | undefined;
     try {
@@ -381,8 +384,8 @@ export class Endpoint {
     } catch (error) {
       return this.#fail(error);
     }
-    if (text === undefined) relay.onStored(this.#assembler.roomBytes);
-    else relay.onText(header, text, piece);
+    if (text === undefined) this.#relay?.onStored(this.#assembler.roomBytes);
+    else this.#relay?.onText(header, text, piece);
   }
 
   #onControl(header: FrameHeader, payload: Uint8Array<ArrayBuffer>): void {
@@ -402,7 +405,7 @@ export class Endpoint {
     this.#received = frame;
     this.#initiator ??= "peer";
     if (this.#phase !== "failed") this.#phase = "closed";
-    // The answer echoes code and reason (RFC 6455 section 5.5.1).
+    // The answer echoes the code, as is usual (RFC 6455 section 5.5.1), and the reason.
     if (this.#sent === null) this.#sendClose(frame, payload, "peer");
     this.#handler.onClose?.(frame);
   }

@@ -178,7 +178,7 @@ export interface ConnectionEnd {
  * import { EndpointError } from "./endpoint_handler.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(new EndpointError("Cannot send data behind the close frame").name, "EndpointError");
+ * assertEquals(new EndpointError("Cannot send data after the close frame").name, "EndpointError");
  * ```
  */
 export class EndpointError extends Error {

@@ -5,7 +5,7 @@
  */
 
 /** The breaches with another close code than 1002 (RFC 6455 section 7.4.1). */
-const CLOSE_CODES = new Map<ProtocolErrorCode, 1007 | 1008 | 1009>([
+const OTHER_CLOSE_CODES = new Map<ProtocolErrorCode, 1007 | 1008 | 1009>([
   ["invalid-utf8", 1007],
   ["invalid-deflate", 1007],
   ["too-much-unread", 1008],
@@ -63,7 +63,7 @@ export class ProtocolError extends Error {
     super(message);
     this.name = "ProtocolError";
     this.code = code;
-    this.closeCode = CLOSE_CODES.get(code) ?? 1002;
+    this.closeCode = OTHER_CLOSE_CODES.get(code) ?? 1002;
   }
 }
 

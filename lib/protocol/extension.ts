@@ -5,6 +5,7 @@
  */
 
 import { trimBlanks } from "./http_lines.ts";
+import { isToken } from "./token.ts";
 
 /** One extension of an offer or an answer. */
 export interface Extension {
@@ -37,17 +38,16 @@ export function parseExtensions(value: string): Extension[] | undefined {
   const extensions: Extension[] = [];
   // A quoted value has no comma or semicolon: it is a token.
   for (const element of value.split(",")) {
-    const [name = "", ...rest] = element.split(";").map(trimBlanks);
+    const [name = "", ...rest] = element.split(";").map((each) => trimBlanks(each));
     if (name === "" && rest.length === 0) continue;
     const parameters = rest.map(parseParameter).filter((parameter) => parameter !== undefined);
-    if (!WHOLE_TOKEN.test(name) || parameters.length < rest.length) return undefined;
+    if (!isToken(name) || parameters.length < rest.length) return undefined;
     extensions.push({ name, parameters });
   }
   return extensions;
 }
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]";
-const WHOLE_TOKEN = new RegExp(`^${TOKEN}+$`);
 
 /** Blanks may surround the equals sign (RFC 2616 section 2.1, implied *LWS). */
 const PARAMETER = new RegExp(`^(${TOKEN}+)(?:[ \\t]*=[ \\t]*(?:(${TOKEN}+)|"((?:\\\\?${TOKEN})+)"))?$`);

@@ -7,8 +7,6 @@
 import { ProtocolError } from "./error.ts";
 import { applyMask, readMaskingKey } from "./mask.ts";
 
-export { applyMask, readMaskingKey } from "./mask.ts";
-
 /** The opcodes of RFC 6455 section 5.2. */
 export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 
@@ -358,12 +356,11 @@ export class FrameDecoder {
   /** Only the first frame of a message may have RSV1 (RFC 7692 section 6.1). */
   #checkReserved(first: number): void {
     const opcode = first & 15;
-    const isBeginning = opcode === OPCODE.text || opcode === OPCODE.binary;
-    if (this.#allowsCompressed && isBeginning && (first & 0x70) === RSV1 << 4) return;
-    const isMisplaced = this.#allowsCompressed && (first & 0x70) === RSV1 << 4;
+    const isCompressed = this.#allowsCompressed && (first & 0x70) === RSV1 << 4;
+    if (isCompressed && (opcode === OPCODE.text || opcode === OPCODE.binary)) return;
     throw new ProtocolError(
       "reserved-bits",
-      isMisplaced ? "RSV1 is set on a frame that begins no message" : "Frame has a reserved bit set",
+      isCompressed ? "RSV1 is set on a frame that does not begin a message" : "Frame has a reserved bit set",
     );
   }
 }
@@ -380,7 +377,7 @@ function checkLength(bytes: Uint8Array, at: number, count: number): void {
   for (let index = 0; index < decisive; index++) start = start * 256 + (bytes[at + 2 + index] ?? 0);
   if (start < (isLong ? 1 : 126)) {
     const length = isLong ? "a length below 65536" : `the length ${start}`;
-    throw new ProtocolError("length-not-minimal", `Frame has ${length} in more bytes than it needs`);
+    throw new ProtocolError("length-not-minimal", `Frame has ${length} in more bytes than needed`);
   }
 }
 

@@ -5,15 +5,21 @@
  * @module
  */
 
-import { base64, basicCredentials } from "./authority.ts";
+import { base64, basicCredentials, writeBase64 } from "./authority.ts";
 import { type DeflateAgreement, type DeflateParameters, verifyDeflate } from "./deflate.ts";
-import { type HttpHead, listOf, trimBlanks, valuesOf } from "./http_lines.ts";
+import { bytesOf, type HttpHead, isLine, listOf, parseStatusLine, trimBlanks, valuesOf } from "./http_lines.ts";
 import { quote, withoutToken } from "./message.ts";
 import { sha1 } from "./sha1.ts";
 import { isToken } from "./token.ts";
 
 /** The suffix of a key that makes the accept key (RFC 6455 section 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** The length of a key: 16 bytes in Base64. */
+const KEY_CHARS = 24;
+
+/** Scratch memory: a key, and the GUID. */
+const KEY_INPUT = bytesOf(" ".repeat(KEY_CHARS) + GUID);
 
 function quoteLine(line: string): string {
   return quote(line, 80);
@@ -69,7 +75,25 @@ export function isKey(text: string): boolean {
  * ```
  */
 export function acceptKeyFor(key: string): string {
-  return base64(sha1(key + GUID));
+  return base64(digestOf(key));
+}
+
+/**
+ * Writes the accept key to memory that is there.
+ *
+ * @param key The key of the request.
+ * @param into Takes the 28 characters of the accept key.
+ * @param at The offset in `into`.
+ */
+export function writeAcceptKey(key: string, into: Uint8Array, at: number): void {
+  writeBase64(digestOf(key), into, at);
+}
+
+function digestOf(key: string): Uint8Array {
+  if (key.length !== KEY_CHARS) return sha1(bytesOf(key + GUID));
+  // Joined strings take as long as a third of the digest.
+  for (let at = 0; at < KEY_CHARS; at++) KEY_INPUT[at] = key.charCodeAt(at);
+  return sha1(KEY_INPUT);
 }
 
 /** The request of a client. */
@@ -133,12 +157,10 @@ export function encodeRequest(request: UpgradeRequest): string {
 function assertField([name, value]: readonly [string, string]): void {
   // Never quote the value: it may be a secret.
   if (!isToken(name)) throw new RangeError("Cannot send a header field whose name is not a token");
-  if (!FIELD_VALUE.test(value)) {
-    throw new RangeError(`Cannot send the field ${name}: its value is not of ISO 8859-1 on one line`);
+  if (!isLine(value)) {
+    throw new RangeError(`Cannot send the field ${name}: its value is not one line of ISO 8859-1`);
   }
 }
-
-const FIELD_VALUE = /^[^\0\r\n\u0100-\uffff]*$/;
 
 function assertKey(key: string): void {
   if (!isKey(key)) {
@@ -150,7 +172,7 @@ function assertProtocols(protocols: readonly string[]): void {
   const wrong = protocols.find((protocol, at) => !isToken(protocol) || protocols.indexOf(protocol) < at);
   if (wrong !== undefined) {
     throw new RangeError(
-      `Cannot offer the subprotocol ${quoteLine(withoutToken(wrong))}: each must be a token, and there once`,
+      `Cannot offer the subprotocol ${quoteLine(withoutToken(wrong))}: each must be a token, and appear once`,
     );
   }
 }
@@ -197,11 +219,11 @@ export interface UpgradeResponse {
  * ```
  */
 export function verifyResponse(head: HttpHead, expected: ExpectedResponse): UpgradeResponse {
-  const [, version, digits] = /^HTTP\/(\d\.\d) (\d{3})(?: |$)/.exec(head.startLine) ?? [];
-  const status = Number(digits ?? 0);
-  if (version === undefined) {
-    return { status, protocol: "", problems: ["the first line is not that of an HTTP response"] };
+  const line = parseStatusLine(head.startLine);
+  if (line === undefined) {
+    return { status: 0, protocol: "", problems: ["the first line is not the status line of an HTTP response"] };
   }
+  const { version, status } = line;
   if (status !== 101) return { status, protocol: "", problems: [`status ${status} instead of 101`] };
   const problems: string[] = [];
   if (version !== "1.1") problems.push(`HTTP/${version} instead of HTTP/1.1`);
@@ -218,7 +240,7 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
   // An empty field selects nothing, like a missing one.
   const lines = valuesOf(head, "sec-websocket-protocol");
   const isNone = lines.every((value) => value === "");
-  const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map(trimBlanks);
+  const selected = isNone ? [] : lines.flatMap((value) => value.split(",")).map((each) => trimBlanks(each));
   problems.push(...protocolProblems(selected, expected.protocols));
   const { agreement } = deflate;
   return { status, protocol: selected[0] ?? "", ...(agreement && { deflate: agreement }), problems };
@@ -227,8 +249,8 @@ export function verifyResponse(head: HttpHead, expected: ExpectedResponse): Upgr
 function acceptProblems(head: HttpHead, acceptKey: string): string[] {
   const values = valuesOf(head, "sec-websocket-accept");
   if (values.length === 0) return ["the field Sec-WebSocket-Accept is missing"];
-  if (values.length > 1) return ["the field Sec-WebSocket-Accept is there more than once"];
-  return values[0] === acceptKey ? [] : ["the field Sec-WebSocket-Accept does not fit the key that was sent"];
+  if (values.length > 1) return ["the field Sec-WebSocket-Accept appears more than once"];
+  return values[0] === acceptKey ? [] : ["the field Sec-WebSocket-Accept does not match the key that was sent"];
 }
 
 function protocolProblems(selected: readonly string[], offered: readonly string[]): string[] {
@@ -236,7 +258,7 @@ function protocolProblems(selected: readonly string[], offered: readonly string[
   const [protocol, second] = selected;
   if (second !== undefined) return ["more than one subprotocol is selected"];
   if (protocol === undefined) {
-    return offered.length === 0 ? [] : [`none of the subprotocols that were offered is selected: ${names}`];
+    return offered.length === 0 ? [] : [`none of the offered subprotocols is selected: ${names}`];
   }
   return offered.includes(protocol)
     ? []

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type HttpHead, latin1, trimBlanks } from "./http_lines.ts";
+import { type HttpHead, latin1, parseStatusLine, trimBlanks, UTF8 } from "./http_lines.ts";
 import { quote } from "./message.ts";
 import { isToken } from "./token.ts";
 
@@ -147,6 +147,8 @@ export class HeadReader {
       // Nearly every head arrives in one piece.
       this.#bytes = chunk;
       this.#length = chunk.byteLength;
+      const whole = this.#kind === "request" ? requestIn(chunk, this.#maxBytes) : undefined;
+      if (whole) return whole;
     } else {
       this.#append(chunk);
     }
@@ -298,11 +300,27 @@ export class HeadReader {
   }
 
   #notHttp(): HttpHeadError {
-    const bytes = this.#bytes.subarray(this.#start);
-    // An alert or a handshake of TLS (RFC 8446 section 5.1).
-    const isTls = (bytes[0] === 21 || bytes[0] === 22) && bytes[1] === 3;
-    return new HttpHeadError("not-http", isTls ? "It is TLS and not HTTP" : "It is not HTTP");
+    const isTls = isTlsRecord(this.#bytes.subarray(this.#start));
+    return new HttpHeadError("not-http", isTls ? "It is TLS, not HTTP" : "It is not HTTP");
   }
+}
+
+/**
+ * Tells whether bytes begin with an alert or a handshake of TLS (RFC 8446 section 5.1).
+ *
+ * @param bytes The bytes.
+ * @returns Whether they do.
+ *
+ * @example
+ * ```ts
+ * import { isTlsRecord } from "./http.ts";
+ * import { assert } from "@std/assert";
+ *
+ * assert(isTlsRecord(Uint8Array.of(22, 3, 1)));
+ * ```
+ */
+export function isTlsRecord([type, major]: Uint8Array): boolean {
+  return (type === 21 || type === 22) && major === 3;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -315,6 +333,34 @@ const MAX_SHOWN_CHARS = 80;
 
 // deno-lint-ignore no-control-regex -- the pattern looks for them; a tab is allowed
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
+
+/**
+ * A valid request of ASCII, as all but a few are: a first line, fields, an empty line. A failure takes linear time: no
+ * part can match what follows it.
+ */
+const REQUEST = /[!#$%&'*+.^_`|~\dA-Za-z-][\t -~]*\r\n(?:[!#$%&'*+.^_`|~\dA-Za-z-]+:[\t -~]*\r\n)*\r\n/y;
+
+/**
+ * Reads a valid request that is there as a whole, in a third of the time that the checks of each byte and line take.
+ * `undefined` says nothing: these checks decide.
+ */
+function requestIn(bytes: Uint8Array, maxBytes: number): CompleteHead | undefined {
+  // Bytes behind the head need not be UTF-8: up to the end of the head, each character is a byte.
+  const text = UTF8.decode(bytes);
+  REQUEST.lastIndex = 0;
+  if (!REQUEST.test(text) || REQUEST.lastIndex > maxBytes) return undefined;
+  const end = REQUEST.lastIndex;
+  const start = text.indexOf("\r");
+  const fields: [name: string, value: string][] = [];
+  for (let at = start + 2; at < end - 2;) {
+    const colon = text.indexOf(":", at);
+    const next = text.indexOf("\r", colon);
+    fields.push([text.slice(at, colon), trimBlanks(text, colon + 1, next)]);
+    at = next + 2;
+  }
+  const rest = end === bytes.byteLength ? NOTHING : new Uint8Array(bytes.subarray(end));
+  return { head: { startLine: text.slice(0, start), fields }, rest };
+}
 
 function parseField(line: string, number: number, startLine: string): [name: string, value: string] {
   const colon = line.indexOf(":");
@@ -335,5 +381,6 @@ function countLines(bytes: Uint8Array, from: number, to: number): number {
 
 /** Whether a response is interim (RFC 9110 section 15.2); 101 is the answer itself. */
 function isInterim({ startLine }: HttpHead): boolean {
-  return /^HTTP\/\d\.\d 1(?!01)\d\d(?: |$)/.test(startLine);
+  const { status = 0 } = parseStatusLine(startLine) ?? {};
+  return status >= 100 && status < 200 && status !== 101;
 }

@@ -18,7 +18,9 @@ export interface HttpHead {
  * Trims spaces and tabs from both ends, nothing else. No regular expression does so in linear time.
  *
  * @param text The text.
- * @returns The trimmed text.
+ * @param from The start of the part to trim; all of the text by default.
+ * @param to The end of that part.
+ * @returns The trimmed part.
  *
  * @example
  * ```ts
@@ -28,9 +30,7 @@ export interface HttpHead {
  * assertEquals(trimBlanks(" a\u00a0\t"), "a\u00a0");
  * ```
  */
-export function trimBlanks(text: string): string {
-  let from = 0;
-  let to = text.length;
+export function trimBlanks(text: string, from = 0, to: number = text.length): string {
   while (from < to && isBlank(text.charCodeAt(from))) from++;
   while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
   return text.slice(from, to);
@@ -76,7 +76,9 @@ export function valuesOf(head: HttpHead, name: string): string[] {
  * ```
  */
 export function listOf(head: HttpHead, name: string): string[] {
-  return valuesOf(head, name).flatMap((value) => value.split(",")).map(trimBlanks).filter((value) => value !== "");
+  return valuesOf(head, name).flatMap((value) => value.split(",")).map((value) => trimBlanks(value)).filter((value) =>
+    value !== ""
+  );
 }
 
 /** The first line of a request. */
@@ -105,8 +107,12 @@ export interface RequestLine {
  * ```
  */
 export function parseRequestLine(line: string): RequestLine | undefined {
-  const [, method = "", target = "", version = ""] = /^([^ ]+) ([^ \t]+) HTTP\/(1\.[01])$/.exec(line) ?? [];
-  return isToken(method) ? { method, target, version } : undefined;
+  const [first, last] = [line.indexOf(" "), line.lastIndexOf(" ")];
+  const protocol = line.slice(last + 1);
+  if (first === last || (protocol !== "HTTP/1.1" && protocol !== "HTTP/1.0")) return undefined;
+  const method = line.slice(0, first);
+  const target = line.slice(first + 1, last);
+  return isToken(method) && /^[^ \t]+$/.test(target) ? { method, target, version: protocol.slice(5) } : undefined;
 }
 
 /** The first line of a response. */
@@ -115,8 +121,8 @@ export interface StatusLine {
   readonly version: string;
   /** The status. */
   readonly status: number;
-  /** The text behind the status; may be empty. */
-  readonly text: string;
+  /** The reason phrase; may be empty. */
+  readonly reason: string;
 }
 
 /**
@@ -124,17 +130,36 @@ export interface StatusLine {
  *
  * @param line The line.
  * @returns Its parts; `undefined` for a malformed line.
+ *
  * @example
  * ```ts
  * import { parseStatusLine } from "./http_lines.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(parseStatusLine("HTTP/1.1 403 Forbidden"), { version: "1.1", status: 403, text: "Forbidden" });
+ * assertEquals(parseStatusLine("HTTP/1.1 403 Forbidden"), { version: "1.1", status: 403, reason: "Forbidden" });
  * ```
  */
 export function parseStatusLine(line: string): StatusLine | undefined {
-  const [, version, digits, text = ""] = /^HTTP\/(\d\.\d) (\d{3})(?: (.*))?$/.exec(line) ?? [];
-  return version === undefined ? undefined : { version, status: Number(digits), text };
+  const [, version, digits, reason = ""] = /^HTTP\/(\d\.\d) (\d{3})(?: (.*))?$/.exec(line) ?? [];
+  return version === undefined ? undefined : { version, status: Number(digits), reason };
+}
+
+/**
+ * Tells whether text can be sent as one line, one byte a character.
+ *
+ * @param text The text.
+ * @returns Whether it has no line end, no NUL, and no character above U+00FF.
+ *
+ * @example
+ * ```ts
+ * import { isLine } from "./http_lines.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(["\u00e4", "a\nb", "\u20ac"].map(isLine), [true, false, false]);
+ * ```
+ */
+export function isLine(text: string): boolean {
+  return /^[^\0\r\n\u0100-\uffff]*$/.test(text);
 }
 
 /**
@@ -160,7 +185,7 @@ export function encodeHead(
   const lines = [startLine, ...Array.from(fields, ([name, value]) => `${name}: ${value}`)];
   for (const line of lines) {
     // The message names the field only: its value may be a secret.
-    if (!LINE.test(line)) {
+    if (!isLine(line)) {
       throw new RangeError(`Cannot write the line "${line.split(":", 1)[0]}": it is not one line of bytes`);
     }
   }
@@ -211,7 +236,6 @@ export function latin1(bytes: Uint8Array): string {
   return text;
 }
 
-const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
+/** Decodes UTF-8, and ASCII faster than any other decoder; keeps a byte order mark. */
+export const UTF8: TextDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const ASCII = /^[\0-\x7f]*$/;
-
-const LINE = /^[^\0\r\n\u0100-\uffff]*$/;

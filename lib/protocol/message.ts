@@ -29,6 +29,24 @@ export function kindOf(message: Message): MessageKind {
 }
 
 /**
+ * Returns the payload of a message on the wire: UTF-8 for text.
+ *
+ * @param message The message.
+ * @returns The bytes: those of a binary message themselves, else new ones.
+ *
+ * @example
+ * ```ts
+ * import { payloadOf } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(payloadOf("é"), Uint8Array.of(0xc3, 0xa9));
+ * ```
+ */
+export function payloadOf(message: Message): Uint8Array<ArrayBuffer> {
+  return typeof message === "string" ? new TextEncoder().encode(message) : message;
+}
+
+/**
  * Counts the payload bytes of a message on the wire: UTF-8 for text.
  *
  * @param message The message.
@@ -84,7 +102,7 @@ export function exceeds(message: Message, maxBytes: number): boolean {
  * Joins bytes.
  *
  * @param parts The bytes, in order.
- * @param length Their total length.
+ * @param length Their total length, if it is known.
  * @returns All of them, copied.
  *
  * @example
@@ -92,10 +110,13 @@ export function exceeds(message: Message, maxBytes: number): boolean {
  * import { concatBytes } from "./message.ts";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(concatBytes([Uint8Array.of(1), Uint8Array.of(2, 3)], 3), Uint8Array.of(1, 2, 3));
+ * assertEquals(concatBytes([Uint8Array.of(1), Uint8Array.of(2, 3)]), Uint8Array.of(1, 2, 3));
  * ```
  */
-export function concatBytes(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
+export function concatBytes(
+  parts: readonly Uint8Array[],
+  length: number = parts.reduce((sum, { byteLength }) => sum + byteLength, 0),
+): Uint8Array<ArrayBuffer> {
   const joined = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
@@ -355,6 +376,26 @@ export function hexPairs(bytes: Uint8Array): string {
 }
 
 /**
+ * Formats a number of things.
+ *
+ * @param count The number.
+ * @param noun The word for one of them.
+ * @param plural The word for several; with an s by default.
+ * @returns Number and word.
+ *
+ * @example
+ * ```ts
+ * import { counted } from "./message.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([counted(1, "byte"), counted(2, "reply", "replies")], ["1 byte", "2 replies"]);
+ * ```
+ */
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}
+
+/**
  * Formats a number of bytes; from 1 MiB on with the size in MiB or GiB beside it.
  *
  * @param bytes The number of bytes.
@@ -369,7 +410,7 @@ export function hexPairs(bytes: Uint8Array): string {
  * ```
  */
 export function formatBytes(bytes: number): string {
-  const words = `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  const words = counted(bytes, "byte");
   return bytes < MIB ? words : `${words} (${formatSize(bytes)})`;
 }
 

@@ -57,7 +57,6 @@ export {
 export { type Extension, formatExtensions, parseExtensions } from "./extension.ts";
 export { ProtocolError, type ProtocolErrorCode } from "./error.ts";
 export {
-  applyMask,
   encodeFrame,
   type EncodeFrameOptions,
   FrameDecoder,
@@ -68,6 +67,7 @@ export {
   MAX_CONTROL_PAYLOAD_BYTES,
   OPCODE,
 } from "./frame.ts";
+export { applyMask } from "./mask.ts";
 export { basicCredentials } from "./authority.ts";
 export {
   acceptKeyFor,

@@ -27,7 +27,7 @@ const MIN_BULK_BYTES = 64;
  * assertEquals(decodeUtf8(Uint8Array.of(0xc3)), undefined);
  * ```
  */
-export function decodeUtf8(bytes: Uint8Array<ArrayBuffer>): string | undefined {
+export function decodeUtf8(bytes: Uint8Array): string | undefined {
   // ASCII has no errors, and a lenient decoder takes a sixth of the time.
   if (isAscii(bytes)) return (asciiDecoder ??= new TextDecoder("utf-8", { ignoreBOM: true })).decode(bytes);
   try {
@@ -128,7 +128,7 @@ function startOfLastCharacter(bytes: Uint8Array): number {
   return at;
 }
 
-function isAscii(bytes: Uint8Array<ArrayBuffer>): boolean {
+function isAscii(bytes: Uint8Array): boolean {
   const { buffer, byteOffset, byteLength } = bytes;
   let bits = 0;
   let at = 0;

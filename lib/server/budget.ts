@@ -23,7 +23,7 @@ const BUFFERS_SHARE = 1 / 4;
 const OVERDRAFT_SHARE = 1 / 8;
 
 /** Close reason, with the code 1013, for the holder of the most. */
-export const SHED_REASON = "too much waits for all peers, try again later";
+export const SHED_REASON = "too much pending data, try again later";
 
 /** Holder of one peer's memory. */
 export interface Holder {

@@ -106,9 +106,9 @@ export function fitToDescriptors(descriptors: number, maxConnections?: number): 
   const maxHeads = Math.max(1, Math.min(DEFAULT_MAX_HEADS, Math.floor(free / 4)));
   const fitting = Math.min(wanted, free - maxHeads);
   if (fitting === wanted) return { maxConnections: wanted, maxHeads, note: "" };
-  const advice = `for ${wanted} raise the limit of open files (ulimit -n, LimitNOFILE) by ${needed - descriptors}`;
+  const advice = `for ${wanted}, raise the limit of open files (ulimit -n, LimitNOFILE) by ${needed - descriptors}`;
   return maxConnections === undefined
-    ? { maxConnections: fitting, maxHeads, note: `There are descriptors for ${fitting} connections only: ${advice}` }
+    ? { maxConnections: fitting, maxHeads, note: `There are descriptors for only ${fitting} connections: ${advice}` }
     : {
       maxConnections,
       maxHeads,
@@ -158,7 +158,7 @@ export class DescriptorRoom {
   constructor(options: DescriptorRoomOptions) {
     this.#options = options;
     this.#fit = this.#fitTo(descriptorsFor(options.maxConnections));
-    if (!this.#count(FIRST_DESCRIPTORS)) throw new Error("The limit of open files cannot be found out");
+    if (!this.#count(FIRST_DESCRIPTORS)) throw new Error("The limit of open files cannot be determined");
   }
 
   /**

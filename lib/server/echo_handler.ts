@@ -9,6 +9,8 @@ import { canCompress, MessageDeflate } from "../net/zlib.ts";
 import { chooseDeflate, type DeflateAgreement } from "../protocol/deflate.ts";
 import { messageOf } from "../protocol/error.ts";
 import type { HeadRequest } from "../net/request.ts";
+import type { ByteStream } from "../net/tls.ts";
+import type { Turns } from "../net/turns.ts";
 import { offeredExtensions } from "../protocol/handshake_server.ts";
 import type { WireHandler } from "../net/wire_handler.ts";
 import { viewOf } from "./handshake_refusal.ts";
@@ -40,9 +42,10 @@ export interface EchoHandler extends Omit<WireHandler, "serve" | "answersItself"
    * @param protocol The subprotocol.
    * @param addr The address of the peer.
    * @param extensions The accepted extensions, as in the answer; empty for none.
+   * @param now The time of the request, in milliseconds as of `performance.now()`.
    * @returns The follower.
    */
-  follow(request: HeadRequest, protocol: string, addr: Deno.Addr, extensions: string): WireFollower;
+  follow(request: HeadRequest, protocol: string, addr: Deno.Addr, extensions: string, now: number): WireFollower;
 }
 
 /**
@@ -83,20 +86,20 @@ export function echoing(
   const accepts = deflate !== false && canCompress();
   return {
     extensions(request) {
-      if (!accepts) return "";
+      if (!accepts || request.headers.get("sec-websocket-extensions") === null) return "";
       const { windowBits = DEFAULT_DEFLATE_WINDOW_BITS, takeover = true } = deflate;
       const { agreement } = chooseDeflate(offeredExtensions(viewOf(request)) ?? [], { windowBits, takeover });
       if (agreement) agreements.set(request, agreement);
       return agreement?.text ?? "";
     },
     decide: (request, addr, target, version) => handler.decide(request, addr, target, version),
-    serve({ stream, request, protocol, addr, turns }) {
-      const agreement = agreements.get(request);
-      const follower = handler.follow(request, protocol, addr, agreement?.text ?? "");
+    serve({ stream, request, protocol, addr, now, turns }) {
+      const agreement = accepts ? agreements.get(request) : undefined;
+      const follower = handler.follow(request, protocol, addr, agreement?.text ?? "", now);
       const shared = agreement && deflate && (codecs.get(agreement.text) ?? codecOptions(agreement, deflate, limits));
       if (agreement && shared) codecs.set(agreement.text, shared);
       const codec = shared && new MessageDeflate(shared);
-      const echo = new FollowedEcho(follower, stream, limits, turns, codec || undefined);
+      const echo = new FollowedEcho(follower, now, stream, limits, turns, codec || undefined);
       try {
         follower.onOpen(echo);
       } catch (error) {
@@ -124,8 +127,15 @@ function codecOptions(agreement: DeflateAgreement, policy: DeflatePolicy, limits
 class FollowedEcho extends WireEcho {
   readonly #follower: WireFollower;
 
-  constructor(follower: WireFollower, ...args: ConstructorParameters<typeof WireEcho>) {
-    super(...args);
+  constructor(
+    follower: WireFollower,
+    now: number,
+    stream: ByteStream,
+    limits: WireLimits,
+    turns: Turns,
+    codec?: MessageDeflate,
+  ) {
+    super(stream, limits, turns, codec, now);
     this.#follower = follower;
   }
 

@@ -44,6 +44,9 @@ export const RETRY_AFTER_SECONDS = 5;
 /** Longest path that is kept and logged, in characters: 1,024. */
 export const MAX_PATH_CHARS = 1024;
 
+/** Sides that begin a close. */
+const INITIATORS = ["peer", "server", "none"] as const;
+
 /** Close code of an end without a close frame (RFC 6455 section 7.4.1). */
 const ABNORMAL = 1006;
 
@@ -91,7 +94,12 @@ export class Gatekeeper {
   readonly #places = new Map<number, { counts: EchoCounts | undefined }>();
   readonly #refusals = new Map<RefusalCause, number>();
   readonly #troubles = new Map<TroubleKind, number>();
-  readonly #closes = new Map<string, number>();
+  /** Counts of the close codes, by the side that began. */
+  readonly #closes = {
+    peer: new Map<number, number>(),
+    server: new Map<number, number>(),
+    none: new Map<number, number>(),
+  };
   #accepted = 0;
   #messages = 0;
   #bytes = 0;
@@ -129,24 +137,25 @@ export class Gatekeeper {
   admit(request: Request | AskedRequest, addr: Deno.Addr, target = request.url, version?: string): Admission {
     const place = placeOf(request, target);
     const path = place ? place.path + place.search : "";
-    const who = { peer: describeAddr(addr), path: path.slice(0, MAX_PATH_CHARS) };
+    const peer = describeAddr(addr);
+    const shownPath = path.length > MAX_PATH_CHARS ? path.slice(0, MAX_PATH_CHARS) : path;
     const view = viewOf(request, version);
     // A proxy that guards a page compares the path as sent, so no other spelling finds the page.
     const page = place?.isAsWritten && !asksForUpgrade(view) ? this.#pageFor(request, place) : undefined;
-    if (page instanceof Response || page instanceof Promise) return { type: "answered", response: page };
+    if (page !== undefined && !("cause" in page)) return { type: "answered", response: page };
     const refusal = page ?? (place && this.#refusalOfHost(place)) ??
       (this.#isDraining ? DRAINING : place === undefined ? NO_ROUTE : handshakeRefusal(view)) ??
       this.#refusalOfStranger(request);
     const id = refusal ? undefined : this.#takePlace();
     if (id === undefined) {
       const { status, cause, text } = refusal ?? FULL;
-      this.refused({ ...who, status, cause, reason: text });
+      this.refused({ peer, path: shownPath, status, cause, reason: text });
       return { type: "answered", response: answerTo(request, refusal ?? FULL) };
     }
     this.#accepted++;
     this.#places.set(id, { counts: undefined });
     const protocol = subprotocolOf(request, this.#policy.protocols);
-    return { type: "admitted", opened: { type: "opened", id, ...who, protocol } };
+    return { type: "admitted", opened: { type: "opened", id, peer, path: shownPath, protocol } };
   }
 
   /**
@@ -173,8 +182,8 @@ export class Gatekeeper {
     this.#count(closed.id, undefined);
     const { initiator } = closed;
     const code = firstCloseFrameOf(closed)?.code ?? ABNORMAL;
-    const key = `${code} ${initiator === null ? "none" : initiator === "peer" ? "peer" : "server"}`;
-    this.#closes.set(key, (this.#closes.get(key) ?? 0) + 1);
+    const counts = this.#closes[initiator === null ? "none" : initiator === "peer" ? "peer" : "server"];
+    counts.set(code, (counts.get(code) ?? 0) + 1);
     this.#tell(closed);
   }
 
@@ -204,7 +213,7 @@ export class Gatekeeper {
    */
   gone({ id, peer, path }: EchoOpened): void {
     this.leave(id);
-    this.refused({ peer, path, status: 0, cause: "gone", reason: "The peer was gone before its upgrade was through." });
+    this.refused({ peer, path, status: 0, cause: "gone", reason: "The peer left before its upgrade was complete." });
   }
 
   /**
@@ -238,14 +247,9 @@ export class Gatekeeper {
       bytes,
       wire,
       deflated: this.#deflated,
-      closes: [...this.#closes].map(([key, count]) => {
-        const [code, initiator] = key.split(" ");
-        return {
-          code: Number(code),
-          initiator: initiator === "server" || initiator === "peer" ? initiator : "none",
-          count,
-        };
-      }),
+      closes: INITIATORS.flatMap((initiator) =>
+        Array.from(this.#closes[initiator], ([code, count]) => ({ code, initiator, count }))
+      ),
       refusals: [...this.#refusals].map(([cause, count]) => ({ cause, count })),
       troubles: [...this.#troubles].map(([kind, count]) => ({ kind, count })),
     };
@@ -325,13 +329,13 @@ const DRAINING: Refusal = {
 const FULL: Refusal = {
   cause: "connections",
   status: STATUS_CODE.ServiceUnavailable,
-  text: "The server has as many connections as it takes.",
+  text: "The server has reached its limit of connections.",
   fields: RETRY_AFTER,
 };
 const FOREIGN_HOST: Refusal = {
   cause: "host",
   status: STATUS_CODE.MisdirectedRequest,
-  text: "This server does not answer for that host: the option --allow-host names those that it does.",
+  text: "This server does not answer for that host: --allow-host names those that it answers for.",
 };
 const FOREIGN_ORIGIN: Refusal = {
   cause: "origin",
@@ -341,7 +345,7 @@ const FOREIGN_ORIGIN: Refusal = {
 const NO_ORIGIN: Refusal = {
   cause: "origin",
   status: STATUS_CODE.Forbidden,
-  text: "The field Origin is missing, which is wanted here.",
+  text: "The field Origin is missing, and this server requires it.",
 };
 const NO_TOKEN: Refusal = {
   cause: "token",

@@ -121,10 +121,15 @@ export function placeOf(request: RequestLike, target: string): Place | undefined
   const host = request.headers.get("host");
   if (host !== null && HOSTS.has(host)) {
     // Most targets need no URL, which takes as long as all the rest of a decision.
-    const prefix = SCHEMES.find((scheme) => target.startsWith(host, scheme.length) && target.startsWith(scheme)) ?? "";
-    const [, path, search = ""] =
-      PLAIN_TARGET.exec(prefix === "" ? target : target.slice(prefix.length + host.length)) ?? [];
-    if (path !== undefined) return { hosts: [host], path, search, isAsWritten: true };
+    const scheme = target.startsWith("/")
+      ? undefined
+      : SCHEMES.find((scheme) => target.startsWith(host, scheme.length) && target.startsWith(scheme));
+    const local = scheme === undefined ? target : target.slice(scheme.length + host.length);
+    if (PLAIN_TARGET.test(local)) {
+      const query = local.indexOf("?");
+      const end = query === -1 ? local.length : query;
+      return { hosts: [host], path: local.slice(0, end), search: local.slice(end), isAsWritten: true };
+    }
   }
   const asked = pathOf(target);
   if (!URL.canParse(request.url) || !HOSTS.has(host ?? "localhost") || /[\\#]/.test(asked)) return undefined;
@@ -137,7 +142,7 @@ const HOSTS = new Known(isHost);
 const SCHEMES = ["http://", "https://"];
 
 /** A path and a query that a URL leaves unchanged: no segments of dots, no percent-encoding. */
-const PLAIN_TARGET = /^((?:\/(?!\.)[\w~!$&()*+,;=:@.-]*)+)(\?[\w~!$&()*+,;=:@./?-]+)?$/;
+const PLAIN_TARGET = /^(?:\/(?!\.)[\w~!$&()*+,;=:@.-]*)+(?:\?[\w~!$&()*+,;=:@./?-]+)?$/;
 
 /** Path of a target as the peer wrote it, with a fragment that should not be there. */
 function pathOf(target: string): string {
@@ -162,5 +167,9 @@ function pathOf(target: string): string {
  * ```
  */
 export function subprotocolOf(request: RequestLike, protocols?: readonly string[]): string {
-  return selectProtocol(offeredProtocols(viewOf(request)).filter((name) => !isTokenProtocol(name)), protocols);
+  const offered = offeredProtocols(viewOf(request));
+  return selectProtocol(
+    offered.some(isTokenProtocol) ? offered.filter((name) => !isTokenProtocol(name)) : offered,
+    protocols,
+  );
 }

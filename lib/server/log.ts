@@ -163,6 +163,8 @@ export function createLog(form: LogForm, sink: ByteSink, { warn, worker }: LogOp
       return writer.droppedLines;
     },
     tell(event) {
+      // Without a log, two events of each connection need no time.
+      if (form === "none" && event.type !== "listening") return;
       const text = line(event);
       if (text !== undefined) writer.write(text);
     },
@@ -179,11 +181,7 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
     }
     case "closed": {
       const { received, sent, error, messages, bytes, ms } = closedFields(event);
-      const end = received
-        ? describeCloseFrame(received)
-        : error === ""
-        ? "no close frame that is known"
-        : quote(error);
+      const end = received ? describeCloseFrame(received) : error === "" ? "no known close frame" : quote(error);
       const began = sent ? `, after our ${describeCloseFrame(sent)}` : "";
       return `#${event.id} closed: ${end}${began}; ${count(messages, "message")}, ${bytes} bytes in ${formatMs(ms)}`;
     }
@@ -206,7 +204,7 @@ function describeEvent(event: Exclude<ServerEvent, ServerListening>): string {
 }
 
 const TROUBLES: Readonly<Record<TroubleKind, string>> = {
-  accept: "cannot take connections",
+  accept: "cannot accept connections",
   runtime: "uncaught error",
   worker: "a worker has died",
 };

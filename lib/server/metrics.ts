@@ -66,7 +66,7 @@ interface Metric {
 const METRICS: readonly Metric[] = [
   {
     name: "wsproof_connections",
-    help: "Connections that are open now.",
+    help: "Open connections.",
     isCounter: false,
     instrument: "wsproof.server.connection.active",
     unit: "{connection}",
@@ -75,7 +75,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_connections_accepted_total",
-    help: "Connections that were accepted.",
+    help: "Accepted connections.",
     isCounter: true,
     instrument: "wsproof.server.connection.accepts",
     unit: "{connection}",
@@ -84,7 +84,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_messages_total",
-    help: "Messages that were echoed.",
+    help: "Echoed messages.",
     isCounter: true,
     instrument: "wsproof.server.messages",
     unit: "{message}",
@@ -93,7 +93,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_message_bytes_total",
-    help: "Payload bytes of the messages that were echoed.",
+    help: "Payload bytes of echoed messages.",
     isCounter: true,
     instrument: "wsproof.server.message.size",
     unit: "By",
@@ -102,7 +102,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_wire_bytes_total",
-    help: "Bytes of all frames on the wire, over our own frames.",
+    help: "Bytes of all frames on the wire (wire transport only).",
     isCounter: true,
     instrument: "wsproof.server.wire.io",
     unit: "By",
@@ -114,7 +114,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_deflate_connections_total",
-    help: "Connections on which permessage-deflate was negotiated.",
+    help: "Connections that negotiated permessage-deflate.",
     isCounter: true,
     instrument: "wsproof.server.deflate.connections",
     unit: "{connection}",
@@ -123,7 +123,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_closes_total",
-    help: "Connections that have ended, by the close code of the side that began.",
+    help: "Ended connections, by the close code of the side that began.",
     isCounter: true,
     instrument: "wsproof.server.connection.closes",
     unit: "{connection}",
@@ -141,7 +141,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_troubles_total",
-    help: "What has gone wrong that is no connection's fault, by kind.",
+    help: "Troubles that no connection caused, by kind.",
     isCounter: true,
     instrument: "wsproof.server.troubles",
     unit: "{trouble}",
@@ -150,7 +150,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "wsproof_log_dropped_lines_total",
-    help: "Lines that the log has dropped.",
+    help: "Dropped lines of the log.",
     isCounter: true,
     instrument: "wsproof.server.log.drops",
     unit: "{line}",

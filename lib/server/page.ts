@@ -89,9 +89,9 @@ const script = [text, fields, command, log, plot, main].map((module) =>
 
 /** Uses of the codes without a name of their own (RFC 6455 section 7.4.2). */
 const CLOSE_RANGES = [
-  rangeOf(1000, 2999, "For the protocol itself; no meaning is defined for this one."),
-  rangeOf(3000, 3999, "For libraries and frameworks, registered with IANA; this one is not in the table here."),
-  rangeOf(4000, 4999, "For applications: it means what both sides have agreed on."),
+  rangeOf(1000, 2999, "For the protocol itself; this one has no defined meaning."),
+  rangeOf(3000, 3999, "For libraries and frameworks, registered with IANA; this one is not in this table."),
+  rangeOf(4000, 4999, "For applications: both sides agree on its meaning."),
 ];
 
 function rangeOf(from: number, to: number, meaning: string): CloseCodeInfo & { from: number; to: number } {

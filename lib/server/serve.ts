@@ -15,7 +15,8 @@ import {
   type EchoStats,
   type TroubleKind,
 } from "./policy.ts";
-import { describeAddr, Gatekeeper } from "./gatekeeper.ts";
+import { describeAddr, type EchoCounts, Gatekeeper } from "./gatekeeper.ts";
+import { NO_ANSWER } from "./guard.ts";
 import { isLoopback, LOOPBACK_HOSTS } from "./allowed_host.ts";
 import { bindable, inUrl, ListenError, LOOPBACK_ADDRESSES } from "../net/host.ts";
 import { DEFAULT_MAX_MESSAGE_BYTES } from "../protocol/assembler.ts";
@@ -24,8 +25,8 @@ import { MemoryBudget } from "./budget.ts";
 import { DEFAULT_PORT, type TransportName } from "../connection/connection.ts";
 import { pairProblem } from "../net/certificate.ts";
 import { within } from "../net/deadline.ts";
-import { NO_ANSWER } from "./wire_echo.ts";
-import { type EchoHandler, echoing } from "./echo_handler.ts";
+import { type EchoHandler, echoing, type WireFollower } from "./echo_handler.ts";
+import type { WireEnd } from "./wire_limits.ts";
 import { untilEvents } from "../net/turns.ts";
 import { WireServer } from "../net/wire_server.ts";
 
@@ -282,24 +283,16 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
     decide(request, addr, target, version) {
       const admission = gate.admit(request, addr, target, version);
       if (admission.type === "answered") return admission.response;
-      request.note = new Admitted(admission.opened);
+      request.note = new Visit(gate, admission.opened);
       return admission.opened.protocol;
     },
-    follow(request, _protocol, _addr, extensions) {
-      if (!(request.note instanceof Admitted)) throw new Error("Not admitted");
-      const { opened } = request.note;
-      const since = performance.now();
-      return {
-        onOpen: (counts) => gate.opened({ ...opened, ...(extensions !== "" && { extensions }) }, counts),
-        onEnd(end) {
-          gate.closed({ type: "closed", id: opened.id, peer: opened.peer, ...end, ms: performance.now() - since });
-        },
-        onGone: () => gate.leave(opened.id),
-      };
+    follow(request, _protocol, _addr, extensions, now) {
+      if (!(request.note instanceof Visit)) throw new Error("Not admitted");
+      return request.note.upgraded(extensions, now);
     },
     onTrouble: (error) => gate.troubled("accept", error),
     abandoned(request) {
-      if (request.note instanceof Admitted) gate.gone(request.note.opened);
+      if (request.note instanceof Visit) gate.gone(request.note.opened);
     },
     onRefused: (addr, refusal) => gate.refused({ peer: describeAddr(addr), path: "", ...refusal }),
   };
@@ -331,12 +324,35 @@ function openWire(place: Place, options: ServeEchoOptions, part?: ServerPart): D
   };
 }
 
-/** The note on a request that was let in. */
-class Admitted {
-  readonly opened: EchoOpened;
+/** The note on a request that was let in, and then the follower of its connection: one object, as every connection has one. */
+class Visit implements WireFollower {
+  readonly #gate: Gatekeeper;
+  opened: EchoOpened;
+  #since = 0;
 
-  constructor(opened: EchoOpened) {
+  constructor(gate: Gatekeeper, opened: EchoOpened) {
+    this.#gate = gate;
     this.opened = opened;
+  }
+
+  upgraded(extensions: string, now: number): this {
+    this.#since = now;
+    if (extensions !== "") this.opened = { ...this.opened, extensions };
+    return this;
+  }
+
+  onOpen(counts: EchoCounts): void {
+    this.#gate.opened(this.opened, counts);
+  }
+
+  onEnd(end: WireEnd): void {
+    const { id, peer } = this.opened;
+    // Properties behind the spread: the runtime copies the end several times as fast.
+    this.#gate.closed({ ...end, type: "closed", id, peer, ms: performance.now() - this.#since });
+  }
+
+  onGone(): void {
+    this.#gate.leave(this.opened.id);
   }
 }
 

@@ -61,10 +61,10 @@ function candidatesOf({ headers }: RequestLike): string[] {
   // Cutting takes linear time; a pattern might let one request block the server.
   const authorization = trimBlanks(headers.get("authorization") ?? "");
   const space = authorization.indexOf(" ");
-  const scheme = authorization.slice(0, Math.max(space, 0));
+  const scheme = authorization.slice(0, Math.max(space, 0)).toLowerCase();
   const credentials = trimBlanks(authorization.slice(space + 1));
-  if (scheme.toLowerCase() === "bearer") candidates.push(credentials);
-  if (scheme.toLowerCase() === "basic") {
+  if (scheme === "bearer") candidates.push(credentials);
+  if (scheme === "basic") {
     const pair = decodeBase64(credentials, "base64");
     const colon = pair?.indexOf(":".charCodeAt(0)) ?? -1;
     if (pair && colon !== -1) candidates.push(latin1(pair.subarray(colon + 1)));
@@ -94,7 +94,8 @@ function candidatesOf({ headers }: RequestLike): string[] {
  * ```
  */
 export function isTokenProtocol(name: string): boolean {
-  return name.slice(0, TOKEN_PROTOCOL_PREFIX.length).toLowerCase() === TOKEN_PROTOCOL_PREFIX;
+  return name.length >= TOKEN_PROTOCOL_PREFIX.length &&
+    name.slice(0, TOKEN_PROTOCOL_PREFIX.length).toLowerCase() === TOKEN_PROTOCOL_PREFIX;
 }
 
 function decodeBase64(text: string, alphabet: "base64" | "base64url"): Uint8Array<ArrayBuffer> | undefined {

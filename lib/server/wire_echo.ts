@@ -11,7 +11,7 @@ import { writeAll } from "../net/dial.ts";
 import { isEndWithoutNotice } from "../net/failure.ts";
 import type { ByteStream } from "../net/tls.ts";
 import type { MessageDeflate } from "../net/zlib.ts";
-import { MAX_WORK, Pace, Turns, workOfBytes } from "../net/turns.ts";
+import { Pace, Turns, workOfBytes } from "../net/turns.ts";
 import { type Holder, SHED_REASON } from "./budget.ts";
 import { coalesce, EchoBuffer, MIN_READ_BYTES } from "./echo_buffer.ts";
 import { EchoRelay } from "./echo_relay.ts";
@@ -19,14 +19,14 @@ import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.
 import type { WireTotals } from "../connection/connection.ts";
 import type { WireEnd, WireLimits } from "./wire_limits.ts";
 
-export { MAX_READ_BYTES, MIN_READ_BYTES } from "./echo_buffer.ts";
-export { CLOSE_ANSWER_TIMEOUT_MS, NO_ANSWER } from "./guard.ts";
-
 /**
  * Most that is read behind the server's close frame to find the peer's: this many frames, or 64 MiB. A peer that sends
  * more counts as not answering.
  */
 const MAX_DISCARDED_WORK = 128 * 1024;
+
+/** A read behind the close handshake, in frames: 1,024, so that a peer that keeps sending delays nobody. */
+const DISCARD = { standing: "heavy", expectedWork: 1024 } as const;
 
 /** Slice of a read with compressed messages, in bytes: at first, and after a dense one. */
 const MIN_SLICE_BYTES = 128;
@@ -102,13 +102,20 @@ export class WireEcho implements Holder {
    * @param limits Its limits.
    * @param turns The queue of its server.
    * @param codec Inflates and compresses, if permessage-deflate was negotiated; freed with the connection.
+   * @param now The time, in milliseconds as of `performance.now()`.
    */
-  constructor(conn: ByteStream, limits: WireLimits, turns: Turns = new Turns(), codec?: MessageDeflate) {
+  constructor(
+    conn: ByteStream,
+    limits: WireLimits,
+    turns: Turns = new Turns(),
+    codec?: MessageDeflate,
+    now: number = performance.now(),
+  ) {
     const { maxMessageBytes, budget } = limits;
     this.#turns = turns;
     this.#conn = conn;
     this.#byteCost = conn.byteCost ?? 1;
-    this.#guard = new Guard(this, limits, performance.now());
+    this.#guard = new Guard(this, limits, now);
     this.#buffer = new EchoBuffer(budget);
     this.#relay = new EchoRelay({ maxMessageBytes, guard: this.#guard, buffer: this.#buffer, holder: this, codec });
     this.#codec = codec;
@@ -146,13 +153,14 @@ export class WireEcho implements Holder {
     let tcp: TcpEnd = "local";
     this.#turns.enter();
     try {
-      const former = this.#takeEarly(early);
-      // Otherwise the bytes live as long as the connection.
+      // Usually nothing is early; otherwise the bytes would live as long as the connection.
+      const former = early.byteLength > 0 ? this.#takeEarly(early) : undefined;
       early = NOTHING;
-      await former;
+      if (former) await former;
       while (!this.#isOver) {
-        // A large read is work of its own.
-        const turn = this.#buffer.room.byteLength > MIN_READ_BYTES && this.#turns.before(this.#pace);
+        // A large read waits for its turn while its bytes are still in the system.
+        const isLarge = !this.#codec && this.#buffer.room.byteLength > MIN_READ_BYTES;
+        const turn = isLarge && this.#turns.turn(this.#pace);
         if (turn) await turn;
         const count = await this.#conn.read(this.#buffer.room);
         if (count === null) {
@@ -160,12 +168,11 @@ export class WireEcho implements Holder {
           throw new Error("Unexpected EOF");
         }
         this.#guard.moved();
-        this.#turns.onRead();
-        // A small read of which nothing inflates cannot be much work.
-        let take = !this.#codec && count > MIN_READ_BYTES && this.#turns.before(this.#pace);
-        for (; take; take = this.#turns.again(this.#pace)) {
+        // The bytes may have come long after the turn, with those of many others.
+        const taking = isLarge && count > MIN_READ_BYTES && this.#turns.turn(this.#pace, true);
+        if (taking) {
           this.#step = "take";
-          await take;
+          await taking;
         }
         const frames = this.#codec ? await this.#takeSlices(count) : this.#take(this.#buffer.begin(count));
         const echoes = this.#aside === undefined ? this.#buffer.takeEchoes() : undefined;
@@ -178,10 +185,13 @@ export class WireEcho implements Holder {
           if (written < echoes.byteLength) await this.#write(echoes.subarray(written));
           this.#step = "read";
         }
-        if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
+        const isThrough = this.#isThrough;
+        if (!this.#buffer.isEmpty || (isThrough && this.#aside)) await this.#flush();
+        else if (isThrough) this.#report("local");
         this.#buffer.fit(count, frames, this.#guard.wasSilent);
-        const next = this.#nextTurn();
-        if (next) await next;
+        this.#pace.onEnd();
+        const round = this.#turns.round(this.#pace.standing);
+        if (round) await round;
       }
       await this.#drain();
     } catch (error) {
@@ -203,23 +213,17 @@ export class WireEcho implements Holder {
     this.#earlyBytes = early.byteLength;
     this.#relay.onStored();
     for (let at = 0; at < early.byteLength && !this.#isOver; at += this.#buffer.room.byteLength) {
+      const turn = at > 0 && this.#turns.turn(this.#pace);
+      if (turn) await turn;
       const piece = early.subarray(at, at + this.#buffer.room.byteLength);
       this.#buffer.room.set(piece);
       if (this.#codec) await this.#takeSlices(piece.byteLength);
       else this.#take(this.#buffer.begin(piece.byteLength));
       if (!this.#buffer.isEmpty || this.#isThrough) await this.#flush();
-      const next = this.#nextTurn();
-      if (next) await next;
+      this.#pace.onEnd();
     }
     this.#earlyBytes = 0;
     this.#guard.holds(this.heldBytes());
-  }
-
-  #nextTurn(): Promise<void> | undefined {
-    this.#pace.onEnd();
-    const turn = this.#turns.next(this.#relay.work, this.#pace.standing);
-    if (this.#relay.work >= MAX_WORK) this.#relay.work = 0;
-    return turn;
   }
 
   /**
@@ -335,12 +339,11 @@ export class WireEcho implements Holder {
     this.#guard.release();
     this.#buffer.resize(MIN_READ_BYTES);
     this.#guard.endBy(performance.now() + CLOSE_ANSWER_TIMEOUT_MS);
-    await this.#aside;
+    if (this.#aside) await this.#aside;
     await this.#conn.closeWrite();
-    // One read a turn: a peer that keeps sending delays nobody.
     while (await this.#conn.read(this.#buffer.room) !== null) {
-      this.#turns.spend(MAX_WORK);
-      await this.#turns.next(MAX_WORK);
+      this.#turns.spend(DISCARD.expectedWork);
+      await this.#turns.turn(DISCARD);
     }
   }
 
@@ -349,14 +352,10 @@ export class WireEcho implements Holder {
     const bytes = this.#buffer.begin(count);
     let frames = 0;
     for (let at = 0; at < count;) {
-      // A larger read has queued before it began.
-      const isFirst = at === 0 && this.#buffer.room.byteLength <= MIN_READ_BYTES;
-      let turn = isFirst ? this.#turns.before(this.#pace) : this.#turns.again(this.#pace);
-      for (; turn; turn = this.#turns.again(this.#pace)) {
-        // Nothing is written aside: the echoes so far stand in the read buffer.
-        this.#step = "take";
-        await turn;
-      }
+      const turn = this.#turns.turn(this.#pace);
+      // Nothing is written aside: the echoes so far stand in the read buffer.
+      if (turn) this.#step = "take";
+      if (turn) await turn;
       if (this.#isGone) break;
       const piece = bytes.subarray(at, at + this.#sliceBytes);
       const work = this.#take(piece);

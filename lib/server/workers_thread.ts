@@ -33,7 +33,7 @@ const METRICS_TIMEOUT_MS = 5000;
  */
 export async function work(onServer: (server: EchoServer) => void): Promise<never> {
   const { parentPort, workerData } = process.getBuiltinModule("node:worker_threads");
-  if (parentPort === null) throw new Error("This is no worker");
+  if (parentPort === null) throw new Error("This is not a worker");
   try {
     onServer(serveAs(parentPort, workerData));
     post(parentPort, { type: "listening" });

@@ -23,20 +23,20 @@ for (
     ["rsv/3", /a reserved bit is set \(section 5\.2\)/],
     ["opcode/3", /opcode 3 is not defined \(section 5\.2\)/],
     ["opcode/11", /opcode 11 is not defined \(section 5\.2\)/],
-    ["non-minimal", /a length takes more bytes than it needs \(section 5\.2\)/],
+    ["non-minimal", /a length takes more bytes than needed \(section 5\.2\)/],
     ["bad-utf8", /text is not UTF-8 \(section 8\.1\)/],
-    ["stray-continuation", /a continuation continues nothing \(section 5\.4\)/],
+    ["stray-continuation", /a continuation has nothing to continue \(section 5\.4\)/],
     ["restart", /a message begins inside another \(section 5\.4\)/],
     ["big-control", /a control frame has 126 bytes \(section 5\.5\)/],
     ["fragmented-control", /a control frame is fragmented \(section 5\.5\)/],
     ["answer-close/1005", /code 1005, which must not be sent \(section 7\.4\)/],
     ["data-after-close", /a data frame follows the close frame \(section 5\.5\.1\)/],
-    ["corrupt", /answered with text of 13 bytes that differs from byte 12 on/],
+    ["corrupt", /answered with text of 13 bytes that differs at byte 12/],
     ["truncate/3", /answered with text of 3 bytes instead of 13/],
     ["extend/3", /answered with text of 16 bytes instead of 13/],
-    ["duplicate", /sent a message too many, of 13 bytes/],
+    ["duplicate", /sent an extra message of 13 bytes/],
     ["swap-kind", /answered with binary of 13 bytes instead of text/],
-    ["greet/hello", /answered with text of 5 bytes instead of 13|differs from byte 0 on/],
+    ["greet/hello", /answered with text of 5 bytes instead of 13|differs at byte 0/],
     ["answer-close/1001", /closed with 1001 \(going away\) instead of 1000/],
     ["drop-on-close", /ended TCP without a close frame/],
     ["drop", /did not answer the message of 13 bytes; it ended TCP/],
@@ -59,7 +59,7 @@ for (
     ["silent", "fail", /did not answer the handshake/],
   ] as const
 ) {
-  Deno.test(`runCases() does not wait for ever for the lab's ${path}`, async () => {
+  Deno.test(`runCases() does not wait forever for the lab's ${path}`, async () => {
     const [found, words] = await judgementOf(path, 1000);
     assertEquals(found, grade, words);
     assertMatch(words, reason);

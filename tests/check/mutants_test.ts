@@ -41,7 +41,7 @@ Deno.test("a server that keeps every rule passes every case", async () => {
 });
 
 for (const { name, cases: ran = /./, caughtBy: cases, isSilent, ...fault } of MUTATIONS) {
-  Deno.test(`a server that ${name} is caught by the cases of that rule, and no others`, async () => {
+  Deno.test(`a server that ${name} is caught by the cases of that rule only`, async () => {
     const tried = SHORT.filter(({ id }) => ran.test(id));
     const found = await caughtBy(fault, tried, isSilent ? SILENT_CASE_TIMEOUT_MS : CASE_TIMEOUT_MS);
     for (const id of found) caught.add(id);
@@ -69,7 +69,7 @@ Deno.test("cases of sizes catch a server that swallows empty messages", async ()
   );
 });
 
-Deno.test("cases of sizes take a limit with 1009 for what is not strict", async () => {
+Deno.test("cases of sizes grade a limit with 1009 as not strict", async () => {
   await using server = serveMutant({ maxBytes: 100_000 });
   const target = { url: new URL(server.url), caseTimeoutMs: CASE_TIMEOUT_MS, echoes: true };
   const results = await runCases(SIZES, target, { jobs: 8 });
@@ -79,7 +79,7 @@ Deno.test("cases of sizes take a limit with 1009 for what is not strict", async 
   assertEquals(passed, SIZES.map(({ id }) => id).filter((id) => /1000-of|whole-64kib/.test(id)));
 });
 
-Deno.test("cases of text inside a frame catch a server that looks at whole frames, as not strict", async () => {
+Deno.test("cases of text inside a frame grade a server that checks whole frames as not strict", async () => {
   const cases = CASES.filter(({ id }) => SLOW.test(id));
   const found = await caughtBy({}, cases);
   for (const id of found) caught.add(id);
@@ -88,12 +88,12 @@ Deno.test("cases of text inside a frame catch a server that looks at whole frame
 
 const DEFLATE = CASES.filter(({ group }) => group === "deflate");
 
-Deno.test("a server that keeps every rule of permessage-deflate passes every case of it", async () => {
+Deno.test("a server that keeps every rule of permessage-deflate passes every case of its group", async () => {
   assertEquals(await caughtBy({ deflate: {} }, DEFLATE), []);
 });
 
 for (const { name, caughtBy: cases, ...fault } of DEFLATE_MUTATIONS) {
-  Deno.test(`a server that ${name} is caught by the cases of that rule of compression, and no others`, async () => {
+  Deno.test(`a server that ${name} is caught by the cases of that compression rule only`, async () => {
     const found = await caughtBy(fault, DEFLATE);
     for (const id of found) caught.add(id);
     assertEquals(found, DEFLATE.map(({ id }) => id).filter((id) => cases.test(id)));
@@ -102,7 +102,7 @@ for (const { name, caughtBy: cases, ...fault } of DEFLATE_MUTATIONS) {
 
 const SIZE_OF_SWEEP = /sweep-(\d+)$/;
 
-Deno.test("each case of --sweep catches a server that cuts messages of its size, and of no other", async () => {
+Deno.test("each case of --sweep catches a server that cuts messages of that size only", async () => {
   const sizes = SWEEP.map(({ id }) => Number(SIZE_OF_SWEEP.exec(id)?.[1])).filter((size) => size > 0);
   assertEquals(sizes.length, SWEEP.length - 1);
   for (const size of sizes) {
@@ -117,7 +117,7 @@ Deno.test("each case of --sweep catches a server that cuts messages of its size,
   }
 });
 
-Deno.test("the search for the longest message catches a server that drops those from 1009 bytes on, without the code 1009", async () => {
+Deno.test("the search for the longest message catches a server that drops connections from 1009 bytes up without the code 1009", async () => {
   await using server = serveMutant({ maxBytes: 1008, failureCode: () => undefined });
   const target = { url: new URL(server.url), caseTimeoutMs: CASE_TIMEOUT_MS, echoes: true };
   const largest = (await runSweep(target, 8)).at(-1);
@@ -141,7 +141,7 @@ const STUNS: Readonly<Record<string, Omit<Stun, "isStunned">>> = {
   "bomb": { frame: ({ reserved }) => reserved === 4 },
 };
 
-Deno.test("each case of --stress catches a server that answers nobody behind what the case sends", async () => {
+Deno.test("each case of --stress catches a server that answers nobody afterwards", async () => {
   const grades = await Promise.all(STRESS.map(async (stress) => {
     const word = stress.test.id.replace("6455/10.4/stress-", "");
     await using server = serveMutant({ deflate: {}, stun: { isStunned: false, ...STUNS[word] } });
@@ -165,7 +165,7 @@ const INFO: Readonly<Record<string, Fault>> = {
   "6455/7.4/undefined-code-65535": { closeAnswer: () => undefined, isCode: () => true },
 };
 
-Deno.test("each case of level info tells of a server that does something else, and passes", async () => {
+Deno.test("each case of level info passes a server that does something else, and reports it", async () => {
   for (const [id, fault] of Object.entries(INFO)) {
     const cases = CASES.filter((test) => test.id === id);
     const results = await Promise.all([{}, fault].map(async (each) => {
@@ -179,7 +179,7 @@ Deno.test("each case of level info tells of a server that does something else, a
   }
 });
 
-Deno.test("the cases of --idle tell of a server that ends a silent connection", async () => {
+Deno.test("the cases of --idle report a server that ends a silent connection", async () => {
   await using server = serveMutant({ isImpatient: true });
   const target = { url: new URL(server.url), caseTimeoutMs: CASE_TIMEOUT_MS, echoes: true };
   const results = await runIdle(target, () => {}, CASE_TIMEOUT_MS);
@@ -187,7 +187,7 @@ Deno.test("the cases of --idle tell of a server that ends a silent connection", 
   assertEquals(results.map(({ test }) => test.id), IDLE.map(({ id }) => id));
 });
 
-Deno.test("every case that there is has caught a server that does it wrong", () => {
+Deno.test("every case has caught a faulty server", () => {
   const all = [...CASES, ...SWEEP, ...IDLE, ...STRESS.map(({ test }) => test)].map(({ id }) => id);
   assertEquals(all.filter((id) => !caught.has(id)), []);
   assertEquals(CASES.filter(({ level }) => level === "info").map(({ id }) => id).sort(), Object.keys(INFO).sort());

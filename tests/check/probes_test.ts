@@ -24,7 +24,7 @@ async function sweep(fault: Fault): Promise<Map<string, readonly [grade: string,
   return new Map(results.map(({ test, grade, reason }) => [test.id, [grade, reason]]));
 }
 
-Deno.test("runSweep() finds the longest message to the byte, and how the next one is refused", async () => {
+Deno.test("runSweep() finds the longest message to the byte, and how the server refuses the next", async () => {
   const found = await sweep({ maxBytes: 100_000 });
   const [grade, reason] = found.get("6455/10.4/largest-message") ?? [];
   assertEquals(grade, "pass");
@@ -33,7 +33,7 @@ Deno.test("runSweep() finds the longest message to the byte, and how the next on
   assertEquals(found.get("6455/5.4/sweep-1048575")?.[0], "not-strict");
 });
 
-Deno.test("runIdle() tells when the server pings, how it ends a silent connection, and whether pings keep it", async () => {
+Deno.test("runIdle() reports when the server pings, how it ends a silent connection, and whether pings keep it open", async () => {
   const server = serveEcho({ port: 0, transport: "wire", idleTimeoutSeconds: 1 });
   const results = await runIdle(targetOf(server.url), () => {}, 30_000);
   await server.shutdown();
@@ -54,7 +54,7 @@ Deno.test("runIdle() says so, when the server keeps a silent connection", async 
   assertEquals(results.map(({ reason }) => reason), ["Server sent no ping, and kept the connection"]);
 });
 
-Deno.test("runStress() proves the server over our own frames, which answers others meanwhile", async () => {
+Deno.test("runStress() proves that the wire server answers others meanwhile", async () => {
   const server = serveEcho({ port: 0, transport: "wire" });
   const results = await runStress(targetOf(server.url, 60_000));
   await server.shutdown();
@@ -72,7 +72,7 @@ Deno.test("runStress() catches a server that serves one connection at a time", a
   assertEquals(grades.get("6455/10.4/stress-not-reading"), "fail");
 });
 
-Deno.test("runStress() throws what the signal says and leaves no other error behind, when the signal ends it", async () => {
+Deno.test("runStress() throws the signal's reason and no other error, when the signal ends it", async () => {
   await using server = serveMutant({});
   const controller = new AbortController();
   const reason = new Error("enough");
@@ -82,7 +82,7 @@ Deno.test("runStress() throws what the signal says and leaves no other error beh
   assertEquals(await assertRejects(() => runStress(target), Error), reason);
 });
 
-Deno.test("formatCheck() and formatHtml() name no command for a case that no command runs alone", () => {
+Deno.test("formatCheck() and formatHtml() name no command for a case that cannot run alone", () => {
   const result = (test: Case) =>
     ({ test, grade: "fail", reason: "", ms: 1, request: "", answer: "", seen: undefined }) as const;
   const [swept, named] = [SWEEP[0], CASES[0]].map((test) => {
@@ -97,7 +97,7 @@ Deno.test("formatCheck() and formatHtml() name no command for a case that no com
   assertEquals([swept, named], [[false, false], [true, true]]);
 });
 
-Deno.test("runCase() keeps no payload of messages, when the case is over", async () => {
+Deno.test("runCase() keeps no message payload after the case", async () => {
   await using server = serveMutant({});
   const test = CASES.find(({ id }) => id === "6455/5.2/length-126-text");
   if (test === undefined) throw new Error("The case is gone");

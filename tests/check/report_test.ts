@@ -1,8 +1,8 @@
 /** Reports on servers that do not answer, or are gone. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";
-import { conclude, formatCheck } from "../../lib/check/report.ts";
+import { conclude, formatCheck, hintOf } from "../../lib/check/report.ts";
 import type { CaseResult } from "../../lib/check/run_case.ts";
 import { runCases } from "../../lib/check/runner.ts";
 import { type Fault, serveMutant } from "../support/mutant_server.ts";
@@ -20,7 +20,7 @@ for (
     ["keeps silent", "silence", "6455/4.2.1/no-key", "fail", "Server did not answer the handshake in time"],
     ["keeps silent", "silence", "6455/4.2.1/no-upgrade", "fail", "Server did not answer the handshake in time"],
     [
-      "answers with what is no HTTP",
+      "answers with bytes that are not HTTP",
       "noise",
       "6455/4.2.1/no-key",
       "fail",
@@ -28,7 +28,7 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`runCases() tells of a server that ${what} where it should refuse, in ${id}`, async () => {
+  Deno.test(`runCases() reports a server that ${what} instead of refusing, in ${id}`, async () => {
     const [result] = await resultsOf({ refusal: () => refusal }, [id], refusal === "silence" ? 500 : 20_000);
     assertEquals([result?.grade, result?.reason], [grade, reason]);
   });
@@ -48,3 +48,33 @@ Deno.test("formatCheck() shows the first case without a connection, and counts t
     "  2 more cases: the server may have ended",
   ]);
 });
+
+/** Results of all cases: those that need an echo, and the others, with these grades and reasons. */
+function resultsWith(echoing: string, others: string): CaseResult[] {
+  return CASES.map((test) => {
+    const reason = test.needs.includes("echo") ? echoing : others;
+    return { test, grade: reason === "" ? "pass" : "fail", reason, ms: 1, request: "", answer: "", seen: undefined };
+  });
+}
+
+for (
+  const [what, echoing, others, hint] of [
+    ["echoes", "", "", /^$/],
+    ["breaks other rules", "", "Server answered with status 400, not 101", /^$/],
+    ["does not echo", "Server did not answer the message of 5 bytes", "", /^\d+ of the \d+ cases .* use --no-echo$/],
+    [
+      "greets",
+      "Server answered with text of 2 bytes instead of 5",
+      "Server sent a message too many, of 2 bytes",
+      /--no-echo; the server speaks without being asked: if it greets use --skip 1$/,
+    ],
+  ] as const
+) {
+  Deno.test(`formatCheck() says which option is for a server that ${what}, if any`, () => {
+    const run = { url: "ws://a/", profile: "quick", strict: false, startedAt: "", ms: 1, allIds: [] } as const;
+    const report = conclude({ ...run, results: resultsWith(echoing, others) });
+    assertMatch(hintOf(report), hint);
+    const { verdict } = formatCheck(report, { color: false, command: "again" });
+    assertEquals(verdict.slice(1, -1).map((line) => line.trim()), hintOf(report) === "" ? [] : [hintOf(report)]);
+  });
+}

@@ -50,12 +50,12 @@ Deno.test("againCommand() leaves out the password of the URL", () => {
   assertEquals(againCommand(line, "ws://me:abc@127.0.0.1/"), "wsproof check --trace 'ws://me:***@127.0.0.1/'");
 });
 
-Deno.test("againCommand() leaves out what chooses cases and reports", () => {
+Deno.test("againCommand() leaves out the options for cases and reports", () => {
   assertEquals(again("--strict", "--html", "x.html", "-j", "2", "--json", "--profile", "full"), "");
 });
 
 Deno.test({
-  name: "againCommand() quotes for a shell, which gives the words back as they were",
+  name: "againCommand() quotes words so that a shell returns them unchanged",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     const values = ['^it\'s $HOME `x` \\ "!" *$', "X-A: it's; rm -rf /"];

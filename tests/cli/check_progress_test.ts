@@ -3,24 +3,24 @@
 import { assert, assertEquals } from "@std/assert";
 import { CASES } from "../../lib/check/cases/mod.ts";
 import { runCases } from "../../lib/check/runner.ts";
-import { progressWords } from "../../lib/cli/check_progress.ts";
+import { progressText } from "../../lib/cli/check_progress.ts";
 import { serveMutant } from "../support/mutant_server.ts";
 
-Deno.test("progressWords() fits beside the bar into 80 columns, whatever case runs", () => {
+Deno.test("progressText() fits into 80 columns beside the bar, whichever case runs", () => {
   for (const { id } of CASES) {
-    const words = progressWords({ done: 425, count: 425, bytes: 999 * 1024 ** 2, id });
+    const words = progressText({ done: 425, count: 425, bytes: 999 * 1024 ** 2, id });
     assert(`00:00 [${"#".repeat(14)}] ${words}`.length < 80, words);
   }
 });
 
-Deno.test("runCases() tells of bytes while one long message is under way, and of the case", async () => {
+Deno.test("runCases() reports the case and its bytes while one long message is under way", async () => {
   await using server = serveMutant({});
   const told: string[] = [];
   const running: string[] = [];
   let bytes = 0;
   const onBytes = (count: number) => {
     bytes += count;
-    told.push(progressWords({ done: 0, count: 1, bytes, id: running[0] }));
+    told.push(progressText({ done: 0, count: 1, bytes, id: running[0] }));
   };
   const onCase = ({ id }: { readonly id: string }) => {
     running.push(id);

@@ -19,7 +19,7 @@ async function settingsOf(...args: string[]): Promise<CheckSettings> {
   return await readCheckSettings(parseCommandLine(args, CHECK_OPTIONS), CASES);
 }
 
-Deno.test("readCheckSettings() asks for the profile standard with 8 jobs and 10 s a case, when only the URL is given", async () => {
+Deno.test("readCheckSettings() chooses the profile standard, 8 jobs and 10 s per case, when only the URL is given", async () => {
   const settings = await settingsOf(URL_TEXT);
   assertEquals([settings.profile, settings.jobs, settings.caseTimeoutMs], ["standard", 8, 10_000]);
   assertEquals([DEFAULT_JOBS, DEFAULT_CASE_TIMEOUT_MS], [8, 10_000]);
@@ -36,11 +36,11 @@ Deno.test("readCheckSettings() runs more cases with each profile", async () => {
   assertEquals(full, CASES.length);
 });
 
-Deno.test("readCheckSettings() runs one case at a time with --trace, as frames would stand between each other", async () => {
+Deno.test("readCheckSettings() runs one case at a time with --trace, so that frames do not mix", async () => {
   assertEquals((await settingsOf("--trace", "-j", "4", URL_TEXT)).jobs, 1);
 });
 
-Deno.test("readCheckSettings() takes the way to the server as the client does", async () => {
+Deno.test("readCheckSettings() reads the connection options as the client does", async () => {
   const { open } = await settingsOf(
     "-H",
     "X-A: b",
@@ -74,30 +74,30 @@ for (
   });
 }
 
-Deno.test("readCheckSettings() takes a part of a word for no name", async () => {
+Deno.test("readCheckSettings() accepts no part of a word as a name", async () => {
   await assertRejects(() => settingsOf(URL_TEXT, "6455/5"), UsageError, 'Operand "6455/5" is neither a group');
 });
 
-for (const url of ["ws://localhost/", "ws://127.8.9.10:80/", "ws://[::1]/", "ws://a.localhost/"]) {
-  Deno.test(`readCheckSettings() allows --stress at ${url} without more words`, async () => {
+for (const url of ["ws://localhost/", "ws://127.8.9.10:80/", "ws://[::1]/", "ws://a.localhost/", "ws://0.0.0.0/"]) {
+  Deno.test(`readCheckSettings() allows --stress at ${url} without another option`, async () => {
     assertEquals((await settingsOf("--stress", url)).extras.stress, true);
   });
 }
 
 for (const url of ["ws://10.0.0.1/", "ws://127.0.0.1.example/", "wss://localhost.example/"]) {
-  Deno.test(`readCheckSettings() asks for --i-own-this-server, when --stress goes to ${url}`, async () => {
+  Deno.test(`readCheckSettings() requires --i-own-this-server, when --stress goes to ${url}`, async () => {
     await assertRejects(() => settingsOf("--stress", url), UsageError, "add --i-own-this-server");
     assertEquals((await settingsOf("--stress", "--i-own-this-server", url)).extras.stress, true);
   });
 }
 
-Deno.test("checkHelp() fits 80 columns, and tells of every option", () => {
+Deno.test("checkHelp() fits 80 columns, and lists every option", () => {
   const help = checkHelp();
   assertEquals(help.split("\n").filter((line) => line.length > 80), []);
   for (const { name } of CHECK_OPTIONS) assert(help.includes(`--${name}`), name);
 });
 
-Deno.test("the cases have names of their own, and each number of Autobahn once", () => {
+Deno.test("the cases have unique names, and each number of Autobahn once", () => {
   const ids = CASES.map(({ id }) => id);
   assertEquals(ids.filter((id, index) => ids.indexOf(id) !== index), []);
   const numbers = CASES.flatMap(({ autobahn = [] }) => autobahn);

@@ -31,7 +31,7 @@ async function brokenRun(...options: string[]): Promise<{ out: string[]; error: 
   }
 }
 
-Deno.test("check() throws a broken case as a bug of ours, exit 1, and grades no server by it", async () => {
+Deno.test("check() throws a broken case as a bug of wsproof, exit 1, and grades no server by it", async () => {
   const { out, error, thrown } = await brokenRun();
   assertEquals([out, error], [[], []]);
   assertEquals(thrown.message, `Case ${BROKEN} is broken: no such frame`);
@@ -41,7 +41,7 @@ Deno.test("check() throws a broken case as a bug of ours, exit 1, and grades no 
   assertStringIncludes(lines.join("\n"), "This is a bug in wsproof");
 });
 
-Deno.test("check() prints an object of the verdict internal-error for a broken case, with --json", async () => {
+Deno.test("check() prints an object with the verdict internal-error for a broken case, with --json", async () => {
   const { out } = await brokenRun("--json");
   const { ok, verdict, exitCode, problem, cases, counts } = JSON.parse(out.join());
   assertEquals([ok, verdict, exitCode, problem], [

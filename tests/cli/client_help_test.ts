@@ -24,19 +24,19 @@ for (const columns of [60, 80, 140]) {
   });
 }
 
-Deno.test("clientHelp() tells of each option once", () => {
+Deno.test("clientHelp() lists each option once", () => {
   assertEquals(namesIn(HELP).sort(), CLIENT_OPTIONS.map(({ name }) => name).sort());
 });
 
-Deno.test("clientHelp() begins with the five commonest options and three examples", () => {
-  const [, first = ""] = HELP.split("The commonest options:\n");
+Deno.test("clientHelp() begins with the five common options and three examples", () => {
+  const [, first = ""] = HELP.split("Common options:\n");
   const [options = "", examples = ""] = first.split("\n\n");
   assertEquals(namesIn(options).length, 5);
   assertEquals(examples.split("\n").filter((line) => line.startsWith("  wsproof ")).length, 3);
 });
 
 for (const { name, short, value, help } of CLIENT_OPTIONS) {
-  Deno.test(`clientHelp() tells of --${name} in one column and what it does in another`, () => {
+  Deno.test(`clientHelp() shows --${name} in one column and its help in another`, () => {
     const letter = short === undefined ? "    " : `-${short}, `;
     const option = `  ${letter}--${name}${value === undefined ? "" : ` ${value}`}`;
     const [, entry = ""] = HELP.split(`\n${option} `);
@@ -46,23 +46,23 @@ for (const { name, short, value, help } of CLIENT_OPTIONS) {
 }
 
 for (const [verdict, code] of Object.entries(EXIT_CODES)) {
-  Deno.test(`clientHelp() tells of exit code ${code}`, () => assertStringIncludes(HELP, `${code} ${verdict}`));
+  Deno.test(`clientHelp() lists exit code ${code}`, () => assertStringIncludes(HELP, `${code} ${verdict}`));
 }
 
-Deno.test("clientHelp() tells the defaults that hold", () => {
+Deno.test("clientHelp() shows the actual defaults", () => {
   assertEquals(DEFAULT_TIMEOUT_MS, 10_000);
   assertEquals(HELP.match(/\(default 10\)/g)?.length, 3);
   assertStringIncludes(HELP, "(default 64MiB less 1)");
   assertStringIncludes(HELP, `ws://127.0.0.1:${DEFAULT_PORT}/`);
 });
 
-Deno.test("topicHelp() tells of each option in one topic", () => {
+Deno.test("topicHelp() lists each option in one topic", () => {
   const names = HELP_TOPICS.flatMap((topic) => namesIn(topicHelp(topic, COMMANDS)));
   assertEquals(names.sort(), CLIENT_OPTIONS.map(({ name }) => name).sort());
   for (const topic of HELP_TOPICS) assert(topicHelp(topic, COMMANDS).split("\n").length > 1, topic);
 });
 
-Deno.test("topicHelp() tells the commands of a conversation", () => {
+Deno.test("topicHelp() lists the commands of a conversation", () => {
   for (const name of Object.keys(TALK_COMMANDS)) {
     assertStringIncludes(topicHelp("conversation", COMMANDS), `\n  ${name} `);
   }
@@ -72,6 +72,6 @@ Deno.test("topicHelp() lists commands and topics, when there is no such topic", 
   const { message } = assertThrows(() => topicHelp("clsoe", COMMANDS), UsageError);
   assertEquals(
     message,
-    `Operand "clsoe" is neither a command (serve) nor a topic of the help (${HELP_TOPICS.join(", ")})`,
+    `Operand "clsoe" is neither a command (serve) nor a help topic (${HELP_TOPICS.join(", ")})`,
   );
 });

@@ -4,9 +4,9 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { CLIENT_OPTIONS, type ClientSettings } from "../../lib/cli/client_settings.ts";
 import { UsageError } from "../../lib/cli/command_line.ts";
 import type { ExchangeOptions } from "../../lib/client/exchange_options.ts";
-import { PayloadError } from "../../lib/client/payload.ts";
+import { PayloadError } from "../../lib/client/usage.ts";
 import type { Message } from "../../lib/protocol/message.ts";
-import { MAX_BUILTIN_FRAME_BYTES } from "../../lib/connection/builtin.ts";
+import { MAX_BUILTIN_FRAME_BYTES } from "../../lib/connection/connection.ts";
 import { messagesFor, sameProperties, settingsFor } from "../support/settings.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits);
@@ -16,7 +16,7 @@ async function headersFor(args: readonly string[]): Promise<string[]> {
   return [...exchange.headers ?? []].map(([name, value]) => `${name}: ${value}`);
 }
 
-Deno.test("readClientSettings() asks for one Hello world and its echo, when the command line is empty", async () => {
+Deno.test("readClientSettings() sends one Hello world and expects its echo, when the command line is empty", async () => {
   const { exchange: { messages: _, headers, ...exchange }, ...settings } = await settingsFor([]);
   const output = {
     interactive: false,
@@ -153,7 +153,7 @@ const PAYLOADS: readonly { args: string[]; messages: Message[] }[] = [
   { args: ["-m", "aaaaaa", "--max-message", "5", "--reply", "ok"], messages: ["aaaaaa"] },
 ];
 for (const { args, messages } of PAYLOADS) {
-  Deno.test(`readClientSettings() sends what is asked for, when told ${args.join(" ")}`, async () => {
+  Deno.test(`readClientSettings() sends the requested payload, when told ${args.join(" ")}`, async () => {
     assertEquals(await messagesFor(args), messages);
   });
 }
@@ -164,7 +164,7 @@ Deno.test("readClientSettings() sends the same random bytes each time, when size
   assertEquals(second, first);
 });
 
-Deno.test("readClientSettings() takes the longest frame, when no limit is given", async () => {
+Deno.test("readClientSettings() accepts the longest frame, when no limit is given", async () => {
   const longest = `${MAX_BUILTIN_FRAME_BYTES}`;
   assertEquals(longest, "67108863");
   assertEquals((await messagesFor(["--size", longest])).map(({ length }) => length), [67_108_863]);
@@ -197,8 +197,8 @@ const USAGE_ERRORS: readonly Refusal[] = [
   excluded("proxy", "unix", "1"),
   ...["binary", "json"].map((name) => excluded("interactive", name)),
   ...["message", "file", "size", "count", "split"].map((name) => excluded("interactive", name, "1")),
-  { args: ["ws://a/", "ws://b/"], message: "There is more than one URL: leave out all but one" },
-  { args: ["-m", "a", "ws://a/", "ws://b/"], message: "There is more than one URL: leave out all but one" },
+  { args: ["ws://a/", "ws://b/"], message: "There is more than one URL: give only one" },
+  { args: ["-m", "a", "ws://a/", "ws://b/"], message: "There is more than one URL: give only one" },
   {
     args: ["-m", "Hello", "world!", "ws://a/"],
     message: 'There is more than one URL: a message of several words needs quotes, as in -m "two words"',
@@ -220,17 +220,17 @@ const USAGE_ERRORS: readonly Refusal[] = [
   { args: ["ftp://a/"], message: 'URL "ftp://a/" does not begin with ws:// or wss://: try "ws://a/"' },
   { args: ["ws://"], message: 'URL "ws://" is not valid: it should look like ws://host:port/path' },
   { args: ["ws://a:b/"], message: 'URL "ws://a:***/" is not valid: it should look like ws://host:port/path' },
-  cannotBe("--protocol", "a b", "a name has no spaces or separators"),
-  cannotBe("--protocol", "", "a name has no spaces or separators"),
+  cannotBe("--protocol", "a b", "give a name without spaces or separators"),
+  cannotBe("--protocol", "", "give a name without spaces or separators"),
   { args: ["-p", "a", "-p", "b,a"], message: 'Option --protocol names "a" twice: leave one out' },
   { args: ["-H", "X-One"], message: 'Option --header has no colon: give "Name: value"' },
   ...[": 1", "X One: 1"].map((text) => ({
     args: ["-H", text],
-    message: 'Option --header has a name that is no token: give "Name: value"',
+    message: 'Option --header has a name that is not a token: give "Name: value"',
   })),
   ...["X: a\r\nY: b", "X: a\0", "X: €"].map((text) => ({
     args: ["-H", text],
-    message: "Option --header cannot set X: its value has characters that no field has",
+    message: "Option --header cannot set X: its value has characters that a field cannot have",
   })),
   ...["a b", "a/b", "", "[::1", "a:99999", "<script>", "u@a"].map((text) => ({
     args: ["-H", `Host: ${text}`],
@@ -238,7 +238,7 @@ const USAGE_ERRORS: readonly Refusal[] = [
   })),
   ...["Authorization", "Origin", "User-Agent", "Referer", "Host"].map((name) => ({
     args: ["-H", `${name}: a`, "-H", `${name.toLowerCase()}: b`],
-    message: `Option --header sets ${name.toLowerCase()} twice: it is no list, so give one`,
+    message: `Option --header sets ${name.toLowerCase()} twice: it takes one value, so give one`,
   })),
   {
     args: ["-H", "Origin: https://a.example", "--origin", "null"],
@@ -250,7 +250,7 @@ const USAGE_ERRORS: readonly Refusal[] = [
   },
   {
     args: ["-H", "authorization: a", "ws://u:p@a/"],
-    message: "Credentials stand in the URL and in --header Authorization: give one of them",
+    message: "Credentials are in the URL and in --header Authorization: give one of them",
   },
   ...["Upgrade", "connection", "Sec-WebSocket-Key", "sec-websocket-protocol"].map((name) => ({
     args: ["-H", `${name}: a`],
@@ -277,12 +277,12 @@ const USAGE_ERRORS: readonly Refusal[] = [
     cannotBe("--close-code", text, "give 1000 or 3000-4999, or use --transport wire")
   ),
   ...["999", "1004", "1005", "1006", "1015", "2999", "5000"].map((text) =>
-    cannotBe("--expect-close", text, "a close frame has 1000-1003, 1007-1014, 3000-4999 or none")
+    cannotBe("--expect-close", text, "give 1000-1003, 1007-1014, 3000-4999 or none")
   ),
   { args: ["--expect-close", "none"], message: 'Option --expect-close cannot be "none" over the built-in WebSocket' },
   {
     args: ["--transport", "wire", "--expect-close", "none", "--expect-reason", "bye"],
-    message: "Option --expect-reason goes with a close code",
+    message: "Option --expect-reason needs a close code",
   },
   { args: ["--close-reason", "a".repeat(124)], message: "Cannot close with a reason of 124 bytes: at most 123 bytes" },
   ...["--connect-timeout", "--reply-timeout", "--close-timeout"].map((name) =>
@@ -299,9 +299,11 @@ const USAGE_ERRORS: readonly Refusal[] = [
   { args: ["--max-message", "9", "--split", "10"], message: 'Option --split cannot be "10": give 4 to 9 bytes' },
   ...[["--reply", "hi"], ["--reply-match", "hi"], ["--reply-any"]].map((args) => ({
     args: ["-n", "0", ...args],
-    message: `Option ${args[0]} does not go with --count 0, which sends nothing: --skip N expects messages unasked`,
+    message: `Option ${
+      args[0]
+    } cannot be used with --count 0, which sends nothing: use --skip N to expect unasked messages`,
   })),
-  { args: ["-f", "-", "--split", "4", "-n", "2"], message: "cannot repeat a standard input that is split: save it" },
+  { args: ["-f", "-", "--split", "4", "-n", "2"], message: "cannot repeat standard input in parts: save it" },
 ];
 for (const { args, message } of USAGE_ERRORS) {
   Deno.test(`readClientSettings() throws UsageError, when told ${JSON.stringify(args).slice(0, 80)}`, async () => {
@@ -348,12 +350,12 @@ for (const args of SECRETS) {
 
 for (const [args, bytes] of [["-m aaaaaa --max-message 5", 5], ["--size 64MiB", 67_108_863]] as const) {
   Deno.test(`readClientSettings() throws PayloadError, when told ${args}`, async () => {
-    const message = `Input is longer than ${bytes} bytes, which is the most for one message: use --split`;
+    const message = `Input is longer than ${bytes} bytes, the limit of one message: use --split`;
     await assertRejects(() => settingsFor(args.split(" ")), PayloadError, message);
   });
 }
 
-Deno.test("CLIENT_OPTIONS gives no name and no letter twice", () => {
+Deno.test("CLIENT_OPTIONS has no name and no letter twice", () => {
   const names = CLIENT_OPTIONS.flatMap(({ name, short }) => short === undefined ? [name] : [name, short]);
   assertEquals(names.length, new Set(names).size);
 });

@@ -121,17 +121,17 @@ const REFUSED = [
     ) => ({
       args,
       message:
-        `Option ${args[0]?.startsWith("--") ? "--message" : "-m"} is not UTF-8, or has U+FFFD, which stands for such ` +
+        `Option ${args[0]?.startsWith("--") ? "--message" : "-m"} is not UTF-8, or has U+FFFD in place of such ` +
         "bytes: give a file",
     }),
   ),
   {
     args: ["--close-reason", "\ufffd"],
-    message: "Option --close-reason is not UTF-8, or has U+FFFD, which stands for such bytes: give UTF-8 without it",
+    message: "Option --close-reason is not UTF-8, or has U+FFFD in place of such bytes: give UTF-8 without U+FFFD",
   },
   ...[["ws://a/\ufffd"], ["--", "ws://a/\ufffd"], ["a", "-q", "\ufffd"]].map((args) => ({
     args,
-    message: "An argument is not UTF-8, or has U+FFFD, which stands for such bytes: in a URL write such bytes " +
+    message: "An argument is not UTF-8, or has U+FFFD in place of such bytes: in a URL write such bytes " +
       "percent-encoded, as %FF",
   })),
 ];
@@ -156,7 +156,7 @@ Deno.test("parseCommandLine() knows no option, when there are none", () => {
   assertThrows(() => parseCommandLine(["--quiet"], []), UsageError, "--help lists them");
 });
 
-Deno.test("describeOptions() puts what an option does into column 30, on as many lines as the columns want", () => {
+Deno.test("describeOptions() puts the help of an option into column 30, on as many lines as needed", () => {
   const specs = [
     { name: "message", short: "m", value: "TEXT", help: ["Send this", "(or that)"] },
     { name: "json", help: ["Print JSON"] },
@@ -170,7 +170,7 @@ Deno.test("describeOptions() puts what an option does into column 30, on as many
   assert(lines.every((line) => /^.{29} \S/.test(line)));
 });
 
-Deno.test("describeOptions() puts what a long option does below it", () => {
+Deno.test("describeOptions() puts the help of a long option below it", () => {
   const specs = [{ name: "a-very-long-name", value: "SOMETHING", help: ["Does it", "well"] }];
   assertEquals(describeOptions(specs), [
     "      --a-very-long-name SOMETHING",
@@ -196,12 +196,12 @@ for (
     [["WSPROOF_PORT_6455_TCP", "WSPROOF_SERVICE_HOST"], "WSPROOF_PORT_6455_TCP, WSPROOF_SERVICE_HOST"],
   ] as const
 ) {
-  Deno.test(`unknownVariables() tells of ${JSON.stringify(told)}, when there are ${JSON.stringify(names)}`, () => {
-    const line = `The server ignores variables that stand for no option: ${told}`;
+  Deno.test(`unknownVariables() reports ${JSON.stringify(told)}, when there are ${JSON.stringify(names)}`, () => {
+    const line = `The server ignores variables that match no option: ${told}`;
     assertEquals(unknownVariables(names, SETTABLE), line);
   });
 }
 
-Deno.test("unknownVariables() is empty, when each variable with the prefix stands for an option", () => {
+Deno.test("unknownVariables() is empty, when each variable with the prefix matches an option", () => {
   assertEquals(unknownVariables(["PATH", "WSPROOF_PORT", "WSPROOF_TOKEN", "WSPROF_PORT"], SETTABLE), "");
 });

@@ -21,7 +21,7 @@ for (const args of [[], ["-q", "serve"], ["ws://serve/"], ["Serve"], ["toString"
 }
 
 for (const operand of ["ws://serve/", "serve.example", "serve:80", "serve1", "", "-"]) {
-  Deno.test(`refuseWords() leaves ${JSON.stringify(operand)} to whoever reads a URL`, () => {
+  Deno.test(`refuseWords() leaves ${JSON.stringify(operand)} to the reader of the URL`, () => {
     refuseWords(parseCommandLine(["--", operand], []), COMMANDS);
   });
 }
@@ -31,9 +31,9 @@ for (
     ["sevre", 'Operand "sevre" is neither a command (serve, help) nor a URL: did you mean serve?'],
     [
       "toString",
-      'Operand "toString" is neither a command (serve, help) nor a URL: a host of that name is ws://toString/',
+      'Operand "toString" is neither a command (serve, help) nor a URL: for a host of that name, write ws://toString/',
     ],
-    ["serve", "Command serve is not the first word: write wsproof serve [OPTIONS]"],
+    ["serve", "Command serve must be the first word: write wsproof serve [OPTIONS]"],
   ] as const
 ) {
   Deno.test(`refuseWords() says in one line what is wrong with ${operand}`, () => {
@@ -42,7 +42,7 @@ for (
   });
 }
 
-Deno.test("refuseWords() speaks of quotes, when a message is given", () => {
+Deno.test("refuseWords() suggests quotes, when a message is given", () => {
   const line = parseCommandLine(["-m", "hello", "sevre"], [
     { name: "message", short: "m", value: "TEXT", help: [] },
   ]);
@@ -53,7 +53,7 @@ Deno.test("refuseWords() speaks of quotes, when a message is given", () => {
   );
 });
 
-Deno.test("describeCommands() puts what a command does into the column of the options", () => {
+Deno.test("describeCommands() puts the help of a command into the column of the options", () => {
   assertEquals(describeCommands(COMMANDS), [
     "  serve [OPTIONS]             Run the echo server",
     "  help [COMMAND]              Show this help",

@@ -69,7 +69,7 @@ for (const shell of ["bash", "fish"] as const) {
 }
 
 Deno.test({
-  name: "bash completes the value behind a sign, which it takes for a word",
+  name: "bash completes the value after =, which it takes for a word",
   ignore: !present.includes("bash"),
   fn: async () => {
     assertEquals(await completed("bash", "--transport", "="), ["builtin", "wire"]);
@@ -102,14 +102,14 @@ for (const shell of SHELLS) {
   });
 }
 
-Deno.test("completionsFor() escapes what a shell would read in a help text", async () => {
+Deno.test("completionsFor() escapes shell syntax in a help text", async () => {
   const tricky = { x: { usage: "", help: "It's [a]: \\ 'b'", run } };
   assertStringIncludes(await completionsFor(["zsh"], tricky), String.raw`'x:It'\''s \[a\]\: \\ '\''b'\'''`);
   assertStringIncludes(await completionsFor(["fish"], tricky), String.raw`-a x -d 'It\'s [a]: \\ \'b\''`);
 });
 
 for (const args of [[], ["powershell"], ["bash", "zsh"], ["toString"]]) {
-  Deno.test(`completionsFor() names the shells, when it is asked for ${JSON.stringify(args)}`, async () => {
+  Deno.test(`completionsFor() names the shells, when the words are ${JSON.stringify(args)}`, async () => {
     await assertRejects(() => completionsFor(args, {}), UsageError, "needs one shell: bash, zsh, fish");
   });
 }

@@ -87,11 +87,11 @@ for (const form of ["", "TEXT", "xml"]) {
   });
 }
 
-Deno.test("value() is that of the command line, when the environment has one as well", () => {
+Deno.test("value() comes from the command line, when the environment has one as well", () => {
   assertEquals(sourceOf(["--port", "2"], { WSPROOF_PORT: "1" }).value(PORT), 2);
 });
 
-Deno.test("value() is that of the environment, when the command line has none", () => {
+Deno.test("value() comes from the environment, when the command line has none", () => {
   assertEquals(sourceOf([], { WSPROOF_PORT: "1" }).value(PORT), 1);
 });
 
@@ -107,7 +107,7 @@ Deno.test("values() are those between spaces, when the environment has a list", 
   assertEquals(sourceOf([], { WSPROOF_NAME: " a  b " }).values(NAME), ["a", "b"]);
 });
 
-Deno.test("values() are those of the command line, when the environment has a list as well", () => {
+Deno.test("values() come from the command line, when the environment has a list as well", () => {
   assertEquals(sourceOf(["--name", "c d"], { WSPROOF_NAME: "a b" }).values(NAME), ["c d"]);
 });
 
@@ -135,8 +135,8 @@ for (
     "Variable WSPROOF_QUIET",
   ]] as const
 ) {
-  Deno.test(`assertGoWith() names ${what}, when it does not go with a way to run`, () => {
-    const message = `${what} does not go with --lab: leave it out`;
+  Deno.test(`assertGoWith() names ${what}, when it cannot be used with a way to run`, () => {
+    const message = `${what} cannot be used with --lab: leave it out`;
     assertThrows(() => sourceOf(args, variables).assertGoWith("--lab", OPTIONS), UsageError, message);
     sourceOf(args, variables).assertGoWith("deno serve", OPTIONS);
   });

@@ -3,7 +3,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { type Screen, tellError, tellFailure } from "../../lib/cli/output.ts";
 import { UsageError } from "../../lib/cli/command_line.ts";
-import { PayloadError } from "../../lib/client/payload.ts";
+import { PayloadError } from "../../lib/client/usage.ts";
 import { OptionError } from "../../lib/connection/connection.ts";
 
 /** A screen that records the printed lines. */
@@ -25,7 +25,7 @@ Deno.test("tellError() says that the output is full, when a line could not be pr
   const screen = recorder();
   assertEquals(tellError(new Error("No space left on device (os error 28)"), screen), 1);
   assertEquals(screen.lines, [
-    "error: wsproof: Cannot write to the standard output: No space left on device",
+    "error: wsproof: Cannot write to standard output: No space left on device",
   ]);
 });
 
@@ -44,7 +44,7 @@ Deno.test("tellFailure() says the verdict, the problem and the hint, and gives t
   assertEquals(screen.lines, ["error: no-reply (exit 5): Nothing came\n  wait longer"]);
 });
 
-Deno.test("tellFailure() prints nothing, when nothing is asked for, and gives the exit code all the same", () => {
+Deno.test("tellFailure() prints nothing with --quiet, and still returns the exit code", () => {
   const screen = recorder();
   assertEquals(tellFailure({ verdict: "no-reply", problem: "Nothing came", hint: "" }, "nothing", screen), 5);
   assertEquals(screen.lines, []);

@@ -28,7 +28,7 @@ for (const args of OTHERS) {
   });
 }
 
-Deno.test("plainRun() asks for what a command line with the default of an option asks for", async () => {
+Deno.test("plainRun() makes the same run as a command line with the default of an option", async () => {
   const server = serveEcho({ port: 0 });
   const url = server.url.replace(/\/$/, "");
   const plain = plainRun([url]);

@@ -37,7 +37,7 @@ async function settingsOf(args: readonly string[], variables: Record<string, str
   return await readServerSettings(parseServerLine(args, source), source);
 }
 
-Deno.test("readServerSettings() leaves every default to those who have it", async () => {
+Deno.test("readServerSettings() sets no default itself", async () => {
   assertEquals(await settingsOf([]), {
     serve: { transport: "builtin" },
     workers: 1,
@@ -112,7 +112,7 @@ Deno.test("readServerSettings() reads every option from the environment as well"
   assertEquals(settings, FULL_SETTINGS);
 });
 
-Deno.test("readServerSettings() takes a worker for each core with auto, 64 at most", async () => {
+Deno.test("readServerSettings() uses a worker per core with auto, at most 64", async () => {
   const { workers } = await settingsOf(["--workers", "auto", "--transport", "wire"]);
   assertEquals(workers, Math.min(navigator.hardwareConcurrency, 64));
   await assertRejects(() => settingsOf(["--workers", "65", "--transport", "wire"]), UsageError, "from 1 to 64");
@@ -121,7 +121,7 @@ Deno.test("readServerSettings() takes a worker for each core with auto, 64 at mo
   assertEquals((await settingsOf(["--workers", "1"])).workers, 1);
 });
 
-Deno.test("parseServerLine() lets the command line stand over the environment, lists too", () => {
+Deno.test("parseServerLine() prefers the command line to the environment, for lists too", () => {
   const source = sourceOf({ WSPROOF_PORT: "1", WSPROOF_PROTOCOL: "a b", WSPROOF_QUIET: "true", WSPROOF_LAB: "0" });
   const line = parseServerLine(["--port", "2", "-p", "c"], source);
   assertEquals([line.value("port"), line.values("protocol"), line.has("quiet"), line.has("lab")], [
@@ -135,7 +135,7 @@ Deno.test("parseServerLine() lets the command line stand over the environment, l
   assertEquals(parseServerLine(["--log", "json"], source).has("quiet"), false);
 });
 
-Deno.test("variableOf() names a variable for each option, and empty ones count as not there", async () => {
+Deno.test("variableOf() names a variable for each option, and an empty one counts as missing", async () => {
   const options = SERVER_OPTIONS.filter(({ name }) => name !== "token");
   const variables = Object.fromEntries(options.map(({ name }) => [variableOf(name), ""]));
   assertEquals(await settingsOf([], variables), await settingsOf([]));
@@ -163,7 +163,7 @@ for (
     [["--protocol", "a b"], 'Option --protocol cannot be "a b": give letters, digits or any of '],
     [
       ["--protocol", "wsproof.bearer.x"],
-      'Option --protocol cannot be "wsproof.bearer.x": names that begin so carry tokens',
+      'Option --protocol cannot be "wsproof.bearer.x": such names carry tokens',
     ],
     [["--cert", "cert.pem"], "Options --cert and --key belong together: give both"],
     [["--key", "key.pem"], "Options --cert and --key belong together: give both"],
@@ -182,10 +182,10 @@ for (
       'Option --key cannot be "old-locked.pem": the key is encrypted',
     ],
     [["--cert", "empty.txt", "--key", "key.pem"], 'Option --cert cannot be "empty.txt": it is empty'],
-    [["--token", "empty.txt"], "Option --token gives an empty token: nobody could be kept out with it"],
-    [["--token", "binary.txt"], "Option --token names a file that is not text in UTF-8: write the token as text"],
-    [["--lab", "--token", "token.txt"], "Option --token does not go with --lab: leave it out"],
-    [["--lab", "--require-origin"], "Option --require-origin does not go with --lab: leave it out"],
+    [["--token", "empty.txt"], "Option --token gives an empty token, which keeps nobody out: write a token"],
+    [["--token", "binary.txt"], "Option --token names a file that is not UTF-8: write the token as text"],
+    [["--lab", "--token", "token.txt"], "Option --token cannot be used with --lab: leave it out"],
+    [["--lab", "--require-origin"], "Option --require-origin cannot be used with --lab: leave it out"],
   ] as const
 ) {
   Deno.test(`readServerSettings() says what is wrong with ${args.join(" ")}`, async () => {
@@ -228,18 +228,18 @@ Deno.test("readServerSettings() names the variable of a certificate that cannot 
   );
 });
 
-Deno.test("readServerSettings() notes a variable that stands for no option, and starts", async () => {
+Deno.test("readServerSettings() notes a variable that matches no option, and starts", async () => {
   const { note, serve } = await settingsOf([], { WSPROOF_MAX_MESAGE: "1KiB", WSPROOF_PORT: "1", HOME: "/" });
   const line =
-    "The server ignores variables that stand for no option: WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)";
+    "The server ignores variables that match no option: WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)";
   assertEquals([note, serve], [line, { transport: "builtin", port: 1 }]);
 });
 
 for (
   const [variables, message] of [
-    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT does not go with deno serve: leave it out"],
-    [{ WSPROOF_KEY: "key.pem" }, "Variable WSPROOF_KEY does not go with deno serve: leave it out"],
-    [{ WSPROOF_LAB: "1" }, "Variable WSPROOF_LAB does not go with deno serve: leave it out"],
+    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT cannot be used with deno serve: leave it out"],
+    [{ WSPROOF_KEY: "key.pem" }, "Variable WSPROOF_KEY cannot be used with deno serve: leave it out"],
+    [{ WSPROOF_LAB: "1" }, "Variable WSPROOF_LAB cannot be used with deno serve: leave it out"],
     [{ WSPROOF_TRANSPORT: "wire" }, 'Variable WSPROOF_TRANSPORT cannot be "wire" with deno serve: use server.ts'],
   ] as const
 ) {
@@ -250,26 +250,26 @@ for (
   });
 }
 
-Deno.test("readServerSettings() takes a token without the white space around it, which no client could send", async () => {
+Deno.test("readServerSettings() strips the white space around a token, which no client could send", async () => {
   assertEquals((await settingsOf(["--token", "spaces.txt"])).serve.token, "s3cret");
   assertEquals((await settingsOf([], { WSPROOF_TOKEN: "s3cret\n" })).serve.token, "s3cret");
 });
 
-Deno.test("readServerSettings() lets nobody in by mistake", async () => {
+Deno.test("readServerSettings() refuses a token that would let anybody in", async () => {
   await assertRejects(
     () => settingsOf([], { WSPROOF_TOKEN: "" }),
     UsageError,
-    "Variable WSPROOF_TOKEN gives an empty token: nobody could be kept out with it",
+    "Variable WSPROOF_TOKEN gives an empty token, which keeps nobody out: write a token",
   );
   await assertRejects(
     () => settingsOf(["--lab"], { WSPROOF_TOKEN: "x" }),
     UsageError,
-    "Variable WSPROOF_TOKEN does not go with --lab: leave it out",
+    "Variable WSPROOF_TOKEN cannot be used with --lab: leave it out",
   );
   const blind = { ...sourceOf(), mayRead: () => false };
   const { note } = await readServerSettings(parseServerLine([], blind), blind);
   assertEquals(
     note,
-    "The environment cannot be read, so that no variable counts, WSPROOF_TOKEN neither: give --allow-env=WSPROOF_*",
+    "The environment cannot be read, so no variable counts, not even WSPROOF_TOKEN: give --allow-env=WSPROOF_*",
   );
 });

@@ -11,7 +11,7 @@ for (const [value, expected] of [["60", 60], ["140", 140], ["7", MIN_COLUMNS]] a
 }
 
 for (const value of [undefined, "", "0", "-1", "wide", "1e99"]) {
-  Deno.test(`columnsOf() knows no width, when COLUMNS is ${value} and there is no terminal`, () => {
+  Deno.test(`columnsOf() is undefined, when COLUMNS is ${value} and there is no terminal`, () => {
     assertEquals(columns(value), undefined);
   });
 }

@@ -54,7 +54,7 @@ const SCRIPTS: readonly {
       await socket.answerClose();
     },
     code: 6,
-    says: 'A message came that nothing asked for: text, 3 bytes: "two"\n  the reply came twice\n',
+    says: 'A message came unasked: text, 3 bytes: "two"\n  the reply came twice\n',
   },
   {
     does: "answers with something else",
@@ -89,7 +89,7 @@ const SCRIPTS: readonly {
       await socket.answerClose();
     },
     code: 6,
-    says: 'A message came that nothing asked for: text, 1 byte: "3"',
+    says: 'A message came unasked: text, 1 byte: "3"',
   },
   {
     does: "does not answer the second line, with --reply-any",
@@ -135,7 +135,7 @@ const SCRIPTS: readonly {
       await socket.answerClose();
     },
     code: 6,
-    says: "nothing asked for",
+    says: "came unasked",
   },
   {
     does: "greets although no line comes",
@@ -164,7 +164,7 @@ const SCRIPTS: readonly {
       await socket.untilGone();
     },
     code: 7,
-    says: "after 0 replies to 1 line\n  the server takes shorter messages only",
+    says: "after 0 replies to 1 line\n  the server accepts only shorter messages",
   },
 ];
 for (const { does, script, args = [], input = "one\ntwo\n", code, says = "" } of SCRIPTS) {

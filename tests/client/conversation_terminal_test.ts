@@ -26,7 +26,7 @@ function terminal(...args: readonly (string | TerminalOptions)[]): Terminal {
 const CTRL_D = "\x04";
 
 Deno.test({
-  name: "client -i holds a conversation in a terminal until Ctrl-D, and judges no reply",
+  name: "client -i holds a conversation in a terminal until Ctrl-D, without judging replies",
   ignore: !hasTerminal,
   fn: async () => {
     await using peer = upgraded(async (socket) => {
@@ -77,7 +77,7 @@ Deno.test({
     await shown.type("hello\r");
     await shown.until("< hello");
     await shown.type(CTRL_D);
-    await shown.until("wrong-reply (exit 6): A message came that nothing asked for");
+    await shown.until("wrong-reply (exit 6): A message came unasked");
     assertEquals(await shown.ended(), 6);
     await server.shutdown();
   },
@@ -94,7 +94,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "client -i shows what arrives above a half typed line, which stays",
+  name: "client -i shows a received message above a half-typed line, and keeps the line",
   ignore: !hasTerminal,
   fn: async () => {
     const half = "a half line that is longer than sixty columns, so that it takes two rows";
@@ -151,7 +151,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "client -i obeys its commands in a terminal, tells of mistakes, and goes on",
+  name: "client -i obeys its commands in a terminal, reports mistakes, and continues",
   ignore: !hasTerminal,
   fn: async () => {
     const server = serveEcho({ port: 0 });
@@ -161,7 +161,7 @@ Deno.test({
     await shown.until("Commands: /help, /ping, /close [CODE");
     for (
       const [line, answer] of [
-        ["/help", "Send bytes, given in hexadecimal"],
+        ["/help", "Send these bytes, in hexadecimal"],
         ["/ping", "pong after "],
         ["/binary 00 fF", "< binary, 2 bytes: 00 ff"],
         ["/binary 0", "give pairs of hexadecimal digits"],
@@ -237,7 +237,7 @@ for (
   ]
 ) {
   Deno.test({
-    name: `client -i restores the terminal, when ${what} that nobody catches ends it`,
+    name: `client -i restores the terminal, when ${what} ends it uncaught`,
     ignore: !hasTerminal,
     fn: async () => {
       const server = serveEcho({ port: 0 });

@@ -29,7 +29,7 @@ Deno.test("client -i sends each line of a pipe, waits for the replies and verifi
   );
 });
 
-Deno.test("client -i loses none of many lines", async () => {
+Deno.test("client -i sends every one of many lines", async () => {
   const server = serveEcho({ port: 0 });
   const lines = Array.from({ length: 5000 }, (_, index) => `line ${index}`);
   const { code, stdout } = await client(["-i", server.url], lines.join("\n"));
@@ -57,7 +57,7 @@ Deno.test("client -i shows the peer's close with code and reason, and exits with
   assertEquals(stderr.match(/Peer closed with 1001 \(going away\), reason "restart"/g)?.length, 1);
   assertMatch(
     stderr,
-    /connection-lost \(exit 7\): Peer closed .*, after 1 reply to \d lines?\n {2}A server goes down/,
+    /connection-lost \(exit 7\): Peer closed .*, after 1 reply to \d lines?\n {2}The server is shutting down/,
   );
 });
 
@@ -72,7 +72,7 @@ Deno.test("client -i exits with 8 when the peer closes with another code than ex
   assertStringIncludes(stderr, "Peer closed with 1001 (going away), instead of 1000 (normal closure)");
 });
 
-Deno.test("client -i says how many replies came when the peer closes before the lines are through", async () => {
+Deno.test("client -i says how many replies came when the peer closes before the last line", async () => {
   await using peer = upgraded(async (socket) => {
     await socket.readFrame();
     await socket.closeFrame(1000);
@@ -86,7 +86,7 @@ Deno.test("client -i says how many replies came when the peer closes before the 
   );
 });
 
-Deno.test("client -i does not take a greeting for a reply with --skip", async () => {
+Deno.test("client -i does not mistake a greeting for a reply with --skip", async () => {
   await using peer = upgraded(async (socket) => {
     await socket.frame(TEXT, "welcome");
     await socket.echoOne();
@@ -105,6 +105,15 @@ Deno.test("client -i says that a message is too long", async () => {
   const { code, stderr } = await client(["-i", "--max-message", "4", peer.url], "one\n");
   assertEquals(code, 6);
   assertStringIncludes(stderr, "wrong-reply (exit 6): Message is longer than the limit of 4 bytes");
+});
+
+Deno.test("client -i -q prints nothing of a script: the exit code says it", async () => {
+  const server = serveEcho({ port: 0 });
+  const right = await client(["-i", "-q", server.url], "one\n/binary ff\n");
+  const wrong = await client(["-i", "-q", "--reply", "two", server.url], "one\n");
+  await server.shutdown();
+  assertEquals([right.code, right.stdout, right.stderr], [0, "", ""]);
+  assertEquals([wrong.code, wrong.stdout, wrong.stderr], [6, "", ""]);
 });
 
 Deno.test("client -i does not show a password", async () => {
@@ -137,7 +146,7 @@ Deno.test("client -i exits with 7 when the connection drops", async () => {
   assertStringIncludes(stderr, "connection-lost (exit 7): Connection ended without a close frame");
 });
 
-Deno.test("client -i exits with 5 when replies to a pipe stay out", async () => {
+Deno.test("client -i exits with 5 when replies to a pipe do not come", async () => {
   await using peer = upgraded(async (socket) => {
     await socket.readFrame();
     await socket.answerClose();
@@ -228,7 +237,7 @@ Deno.test("client -i exits with 7 when the peer closes as expected and the input
   );
 });
 
-Deno.test("client -i says the hints of a plain run", async () => {
+Deno.test("client -i shows the hints of a plain run", async () => {
   await using forbidden = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
@@ -243,7 +252,7 @@ Deno.test("client -i says the hints of a plain run", async () => {
   }
 });
 
-Deno.test("client -i sends a line that looks like a command when its slash is doubled, and other slashes as they are", async () => {
+Deno.test("client -i sends a line with a doubled slash as the command's text, and other slashes unchanged", async () => {
   const server = serveEcho({ port: 0 });
   const { stdout } = await client(["-i", server.url], "//ping\n//close 1000\n/join\n//x\n");
   assertEquals(withoutClock(stdout), "< /ping\n< /close 1000\n< /join\n< //x\n");
@@ -258,7 +267,7 @@ Deno.test("client -i does not wait for replies with --reply-none", async () => {
   assertEquals((await client(["-i", "--reply-none", peer.url], "one\n")).code, 0);
 });
 
-Deno.test("client -i keeps what a peer sends from steering the terminal", async () => {
+Deno.test("client -i keeps a peer's text from steering the terminal", async () => {
   await using peer = upgraded(async (socket) => {
     await socket.readFrame();
     await socket.frame(TEXT, 'say "hi"\\\u001b[2J');

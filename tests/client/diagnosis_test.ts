@@ -70,7 +70,7 @@ const WRONG: readonly { what: string; expectation: Expectation; reply: Message; 
     expectation: { type: "match", pattern: /pong/u },
     reply: utf8("pong"),
     text: "binary, 4 bytes: 70 6f 6e 67, which does not match /pong/u",
-    cause: "text was expected and binary came",
+    cause: "binary came instead of text",
   },
   {
     what: "another text comes than the expected one",
@@ -81,7 +81,7 @@ const WRONG: readonly { what: string; expectation: Expectation; reply: Message; 
   },
 ];
 for (const { what, expectation, reply, text, cause } of WRONG) {
-  Deno.test(`differenceOf() tells how, when ${what}`, () => {
+  Deno.test(`differenceOf() describes the difference, when ${what}`, () => {
     assertEquals(differenceOf(expectation, "ping", reply), { text, cause });
   });
 }
@@ -100,21 +100,21 @@ const WRONG_ECHOES: readonly { what: string; sent: Message; reply: Message; text
     sent: "né",
     reply: utf8("né"),
     text: "binary, 3 bytes, instead of text, 3 bytes",
-    cause: "the same bytes came back as binary: the kind was not kept",
+    cause: "the same bytes came back as binary: the server changed the kind",
   },
   {
     what: "binary came back as text",
     sent: utf8("né"),
     reply: "né",
     text: "text, 3 bytes, instead of binary, 3 bytes",
-    cause: "the same bytes came back as text: the kind was not kept",
+    cause: "the same bytes came back as text: the server changed the kind",
   },
   {
     what: "no bytes came back as no text",
     sent: hex(""),
     reply: "",
     text: "text, 0 bytes, instead of binary, 0 bytes",
-    cause: "the same bytes came back as text: the kind was not kept",
+    cause: "the same bytes came back as text: the server changed the kind",
   },
   {
     what: "other bytes came back",
@@ -129,21 +129,21 @@ const WRONG_ECHOES: readonly { what: string; sent: Message; reply: Message; text
     sent: "ping",
     reply: hex("00"),
     text: 'binary, 1 byte, instead of text, 4 bytes; the first difference is at byte 0: 00 instead of "ping"',
-    cause: "text was expected and binary came",
+    cause: "binary came instead of text",
   },
   {
     what: "bytes came back as other text",
     sent: hex("00"),
     reply: "pong",
     text: 'text, 4 bytes, instead of binary, 1 byte; the first difference is at byte 0: "pong" instead of 00',
-    cause: "for a server that does not echo use --reply, --reply-match or --reply-any",
+    cause: "for a server that does not echo, use --reply, --reply-match or --reply-any",
   },
   {
     what: "other text of another length came back",
     sent: "ping",
     reply: "pangs",
     text: 'text, 5 bytes, instead of text, 4 bytes; the first difference is at byte 1: "angs" instead of "ing"',
-    cause: "for a server that does not echo use --reply, --reply-match or --reply-any",
+    cause: "for a server that does not echo, use --reply, --reply-match or --reply-any",
   },
   {
     what: "the reply is longer",
@@ -161,7 +161,7 @@ const WRONG_ECHOES: readonly { what: string; sent: Message; reply: Message; text
   },
 ];
 for (const { what, sent, reply, text, cause } of WRONG_ECHOES) {
-  Deno.test(`differenceOf() tells kinds, sizes and place, when ${what}`, () => {
+  Deno.test(`differenceOf() names kinds, sizes and place, when ${what}`, () => {
     assertEquals(echoDifference(sent, reply), { text, cause });
   });
 }
@@ -175,20 +175,20 @@ const CAUSES: readonly { what: string; sent: Message; reply: Message; cause: str
     what: "64 of 100 bytes came back",
     sent: "a".repeat(100),
     reply: "a".repeat(64),
-    cause: "cut at 64 bytes, a power of two: a buffer of the server is full",
+    cause: "cut at 64 bytes, a power of two: probably a full buffer in the server",
   },
   {
     what: "65536 of 70000 bytes came back",
     sent: new Uint8Array(70_000),
     reply: new Uint8Array(65_536),
-    cause: "cut at 65536 bytes, a power of two: a buffer of the server is full",
+    cause: "cut at 65536 bytes, a power of two: probably a full buffer in the server",
   },
-  { what: "a line feed is missing", sent: "a\n", reply: "a", cause: "the line end of the message was removed" },
+  { what: "a line feed is missing", sent: "a\n", reply: "a", cause: "the server removed the line end of the message" },
   {
     what: "a carriage return and line feed are missing",
     sent: "a\r\n",
     reply: "a",
-    cause: "the line end of the message was removed",
+    cause: "the server removed the line end of the message",
   },
   { what: "two line feeds are missing", sent: "a\n\n", reply: "a", cause: "the reply is cut off" },
   { what: "a line feed was added", sent: "a", reply: "a\n", cause: "the server added a line end" },
@@ -204,7 +204,7 @@ const CAUSES: readonly { what: string; sent: Message; reply: Message; cause: str
     what: "the reply has the message in it",
     sent: "ping",
     reply: "you said: ping!",
-    cause: "the reply has the message in it: for a server that does not echo use --reply or --reply-match",
+    cause: "the reply contains the message: for a server that does not echo, use --reply or --reply-match",
   },
   { what: "the reply begins otherwise", sent: "ping", reply: "pong", cause: "" },
 ];
@@ -234,7 +234,7 @@ Deno.test("differenceOf() shows two texts that look different, when only a byte 
   assertFalse(text.replaceAll("\ufeff", "").endsWith('"a" instead of "a"'), text);
 });
 
-Deno.test("differenceOf() escapes what would steer a terminal, when the reply has it", () => {
+Deno.test("differenceOf() escapes terminal control characters of the reply", () => {
   const text = 'text, 4 bytes, instead of text, 1 byte; the first difference is at byte 0: "\\u001b[2J" instead of "a"';
   assertEquals(echoDifference("a", "\x1b[2J")?.text, text);
 });
@@ -270,7 +270,7 @@ for (let length = 0; length <= 9; length++) {
     }
   });
 
-  Deno.test(`firstDifference() is ${length}, when so many bytes begin a longer string`, () => {
+  Deno.test(`firstDifference() is ${length}, when the bytes are the beginning of a longer string`, () => {
     const [short, long] = [new Uint8Array(length), new Uint8Array(length + 1)];
     assertEquals([firstDifference(short, long), firstDifference(long, short)], [length, length]);
   });

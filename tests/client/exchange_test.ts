@@ -4,10 +4,10 @@ import { assert, assertEquals } from "@std/assert";
 import { exchange } from "../../lib/client/exchange.ts";
 import type { Message } from "../../lib/protocol/message.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
-import { BINARY, rawPeer, type RawSocket } from "../support/raw_peer.ts";
+import { BINARY, CLOSE, rawPeer, type RawSocket, TEXT } from "../support/raw_peer.ts";
 
 for (const transport of ["builtin", "wire"] as const) {
-  Deno.test(`exchange() keeps its window with messages of no bytes, over ${transport}`, async () => {
+  Deno.test(`exchange() keeps its window with empty messages, over ${transport}`, async () => {
     const server = serveEcho({ port: 0 });
     let [underWay, most] = [0, 0];
     const report = await exchange(server.url, {
@@ -24,7 +24,7 @@ for (const transport of ["builtin", "wire"] as const) {
     assertEquals([report.verdict, most], ["proven", 10]);
   });
 
-  Deno.test(`exchange() compares every reply although the memory of verified ones is used again, over ${transport}`, async () => {
+  Deno.test(`exchange() compares every reply although it reuses the memory of verified ones, over ${transport}`, async () => {
     const server = serveEcho({ port: 0 });
     const verified: Message[] = [];
     const parts = Array.from({ length: 30 }, (_, index) => new Uint8Array(100_000).fill(index));
@@ -43,6 +43,30 @@ for (const transport of ["builtin", "wire"] as const) {
     );
     assertEquals(sent, received);
     assertEquals(new Set(sent).size, 30);
+  });
+
+  Deno.test(`exchange() tells of messages that nobody judged, over ${transport}`, async () => {
+    await using peer = rawPeer(async (socket) => {
+      await socket.upgrade();
+      for (let frame = await socket.readFrame();; frame = await socket.readFrame()) {
+        await socket.frame(TEXT, "news");
+        if (frame.opcode !== CLOSE) continue;
+        await socket.frame(CLOSE, frame.payload);
+        return;
+      }
+    });
+    const detailsOf = async (messages: string[]) => {
+      const { verdict, stages, received } = await exchange(peer.url, {
+        transport,
+        messages,
+        expectation: messages.length > 0 ? { type: "any" } : { type: "echo" },
+      });
+      const details = stages.filter(({ name }) => /^(receive|verify)$/.test(name)).map(({ detail }) => detail);
+      return [verdict, received.messages, ...details];
+    };
+    assertEquals(await detailsOf([]), ["proven", 1, 'text, 4 bytes: "news"', "not judged"]);
+    const judged = ["proven", 2, 'text, 4 bytes: "news"', "not compared; 1 more, not judged"];
+    assertEquals(await detailsOf(["any news?"]), judged);
   });
 
   /** An exchange that is still sending when the peer, after one message, answers and then breaks the protocol. */
@@ -70,7 +94,7 @@ for (const transport of ["builtin", "wire"] as const) {
     assertEquals(outcome, { verified: 1, verdict: "connection-lost", failed: "send" });
   });
 
-  Deno.test(`exchange() says wrong-reply, when one came before the peer broke the protocol, while it sends, over ${transport}`, async () => {
+  Deno.test(`exchange() says wrong-reply, when a wrong reply came before the peer broke the protocol, while it sends, over ${transport}`, async () => {
     const outcome = await whileSending((socket) => socket.frame(BINARY, Uint8Array.of(1)));
     assertEquals(outcome, { verified: 0, verdict: "wrong-reply", failed: "verify" });
   });

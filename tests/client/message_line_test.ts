@@ -23,12 +23,12 @@ for (
   });
 }
 
-Deno.test("hexStart() shows as many bytes as it may", () => {
+Deno.test("hexStart() shows as many bytes as allowed", () => {
   const bytes = Uint8Array.of(1, 2, 3);
   assertEquals([hexStart(bytes, 3), hexStart(bytes, 2)], [": 01 02 03", ": 01 02 ..."]);
 });
 
-Deno.test("dumpLines() shows 16 bytes a line in two groups, and full stops for what is no ASCII", () => {
+Deno.test("dumpLines() shows 16 bytes per line in two groups, and a full stop for each non-ASCII byte", () => {
   assertEquals(dumpLines(Uint8Array.from({ length: 17 }, (_, index) => index * 15)), [
     "  00000000  00 0f 1e 2d 3c 4b 5a 69  78 87 96 a5 b4 c3 d2 e1  |...-<KZix.......|",
     `  00000010  f0${" ".repeat(47)} |.|`,
@@ -49,7 +49,7 @@ const STEERING = /[\x08\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\x
 
 for (const options of [[], ["-v"], ["--trace"], ["--hex"], ["--reply", "x"], ["-i"]]) {
   Deno.test({
-    name: `client ${options.join(" ")} keeps text of a peer from steering a terminal`,
+    name: `client ${options.join(" ")} keeps a peer's text from steering the terminal`,
     ignore: !hasTerminal,
     fn: async () => {
       await using peer = rawPeer(async (socket) => {

@@ -4,19 +4,27 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { hintForOpening } from "../../lib/client/opening.ts";
 import { type HandshakeRefusal, OpenError } from "../../lib/connection/connection.ts";
 
+/** The hint for a server that sees no upgrade, as behind nginx without the two fields. */
+const NO_UPGRADE =
+  "the server saw no request for an upgrade: a proxy in between may not pass on the fields Upgrade and Connection";
+
 /** An answer of a server, and its hint. */
 const ANSWERS: readonly [number, [string, string][], string, string][] = [
   [301, [["Location", "https://a.example/x"]], "", 'redirects are not followed: use "wss://a.example/x"'],
   [302, [["location", "http://u:secret@a/"]], "", 'redirects are not followed: use "ws://u:***@a/"'],
   [307, [["location", "../x"]], "", 'redirects are not followed: use "wss://a.example/x"'],
-  [301, [], "", "it is no redirect, as it does not say where to"],
-  [304, [["Location", "https://a.example/"]], "", "that is an answer for a cache, and none to an upgrade"],
+  [301, [], "", "it is not a redirect, as it names no target"],
+  [304, [["Location", "https://a.example/"]], "", "that answer is for a cache, not for an upgrade"],
   [
     426,
     [["Sec-WebSocket-Version", "8, 7"]],
     "",
-    'the server speaks version "8, 7" of the protocol, and this client 13',
+    'the server speaks version "8, 7" of the protocol, this client 13',
   ],
+  [426, [["Sec-WebSocket-Version", "13"]], "", NO_UPGRADE],
+  [426, [["Sec-WebSocket-Version", "8, 13"]], "", NO_UPGRADE],
+  [426, [], "", NO_UPGRADE],
+  [400, [["Sec-WebSocket-Version", "13"]], "bad key", 'the answer says "bad key"'],
   [503, [["Retry-After", "120"]], "", "it asks to try again after 120 s"],
   [429, [["Retry-After", "Thu, 01 Jan 1970"]], "", 'it asks to try again after "Thu, 01 Jan 1970"'],
   [500, [], "<h1>Out\n of  order</h1>", 'the answer says "Out of order"'],
@@ -54,12 +62,12 @@ for (const [status, body] of PLAIN_TO_TLS) {
 Deno.test("hintForOpening() names --transport wire, when builtin hides the rest of the answer", () => {
   const hint = (status: number) =>
     hintForOpening(new OpenError("handshake-refused", "no", { status }), { transport: "builtin", proxy: null });
-  assertEquals(hint(500), "--transport wire shows all of the answer");
+  assertEquals(hint(500), "--transport wire shows the whole answer");
   assertEquals(
     hint(400),
-    "if this port is for TLS, try wss:// instead of ws://; --transport wire shows all of the answer",
+    "if this port is for TLS, try wss:// instead of ws://; --transport wire shows the whole answer",
   );
-  assertEquals(hint(301), "redirects are not followed; --transport wire shows all of the answer");
+  assertEquals(hint(301), "redirects are not followed; --transport wire shows the whole answer");
 });
 
 Deno.test("hintForOpening() names the path of a 404, and the Origin of a 403", () => {
@@ -71,9 +79,23 @@ Deno.test("hintForOpening() names the path of a 404, and the Origin of a 403", (
       { transport: "wire", proxy: null, url: new URL("ws://127.0.0.1/a\u001b?token=secret"), origin },
     );
   assertEquals(hint(404), 'no WebSocket endpoint answers at the path "/a%1B": check the path of the URL');
-  assertEquals(hint(403), "it refuses this client: it may want an --origin, a --header or credentials");
+  assertEquals(hint(403), "it refuses this client: it may require an --origin, a --header or credentials");
   assertEquals(
     hint(403, "https://a.example"),
-    'it refuses this client: it may want another --origin than "https://a.example", a --header or credentials',
+    'it refuses this client: it may require an --origin other than "https://a.example", a --header or credentials',
   );
+});
+
+Deno.test("hintForOpening() says what builtin asks a unix socket for, and does not suggest wss:// there", () => {
+  const attempt = { transport: "builtin", proxy: null, isUnix: true } as const;
+  for (const failure of ["connection-lost", "handshake-refused"] as const) {
+    const error = new OpenError(failure, "no", failure === "connection-lost" ? {} : { status: 404 });
+    const hint = hintForOpening(error, attempt);
+    assertStringIncludes(
+      hint,
+      "asks a unix socket for an absolute URL, which not every server takes: --transport wire",
+    );
+    assertEquals(hint.includes("wss://"), false);
+    assertEquals(hintForOpening(error, { ...attempt, transport: "wire" }).includes("absolute"), false);
+  }
 });

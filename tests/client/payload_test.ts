@@ -5,12 +5,12 @@ import {
   collect,
   cut,
   messageFrom,
-  PayloadError,
   randomBytes,
   readFile,
   SPLIT_WINDOW_BYTES,
   unreadable,
 } from "../../lib/client/payload.ts";
+import { PayloadError } from "../../lib/client/usage.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits);
 const utf8 = (text: string) => new TextEncoder().encode(text);
@@ -77,21 +77,21 @@ const EMPTY = [{ what: "there are no chunks", chunks: [] }, {
   chunks: [hex(""), hex("")],
 }];
 for (const { what, chunks } of EMPTY) {
-  Deno.test(`cut() gives one empty text, when ${what}`, async () => {
+  Deno.test(`cut() returns one empty text, when ${what}`, async () => {
     assertEquals(await Array.fromAsync(cut(chunks, "text", 4)), [""]);
   });
 
-  Deno.test(`cut() gives one empty binary message, when ${what}`, async () => {
+  Deno.test(`cut() returns one empty binary message, when ${what}`, async () => {
     assertEquals(await Array.fromAsync(cut(chunks, "binary", 4)), [hex("")]);
   });
 }
 
-Deno.test("cut() takes chunks as they come, when they are asynchronous", async () => {
+Deno.test("cut() accepts asynchronous chunks as they come", async () => {
   const chunks = ReadableStream.from([utf8("Hel"), hex(""), utf8("lo world")]);
   assertEquals(await Array.fromAsync(cut(chunks, "text", 4)), ["Hell", "o wo", "rld"]);
 });
 
-Deno.test("cut() gives bytes of their own, when the source uses its buffer again", async () => {
+Deno.test("cut() copies the bytes, when the source reuses its buffer", async () => {
   const buffer = new Uint8Array(1);
   const source = function* () {
     for (let value = 1; value <= 3; value++) yield buffer.fill(value);
@@ -156,7 +156,7 @@ const INVALID_PARTS = [
   { what: "only continuation bytes come", bytes: "8080808080", good: 0, at: 0 },
 ];
 for (const { what, bytes, good, at } of INVALID_PARTS) {
-  Deno.test(`cut() gives the parts before byte ${at} and throws PayloadError there, when ${what}`, async () => {
+  Deno.test(`cut() returns the parts before byte ${at} and throws PayloadError there, when ${what}`, async () => {
     for (let size = 1; size <= 8; size++) {
       const parts = cut(inChunks(hex(bytes), size), "text", 4);
       for (let part = 0; part < good; part++) await parts.next();
@@ -170,26 +170,26 @@ Deno.test("messageFrom() counts from the offset, when it names the byte", () => 
   assertThrows(() => messageFrom(hex("61ff"), "text", 1000), PayloadError, notUtf8(1001));
 });
 
-Deno.test("messageFrom() gives the text with its byte order mark, when text is asked for", () => {
+Deno.test("messageFrom() returns the text with its byte order mark, when the kind is text", () => {
   assertEquals(messageFrom(utf8("\ufeffné"), "text"), "\ufeffné");
 });
 
-Deno.test("messageFrom() gives the bytes themselves, when binary is asked for", () => {
+Deno.test("messageFrom() returns the bytes unchanged, when the kind is binary", () => {
   const bytes = hex("ff00");
   assert(messageFrom(bytes, "binary") === bytes);
 });
 
 for (const [kind, empty] of [["text", ""], ["binary", new Uint8Array(0)]] as const) {
-  Deno.test(`collect() gives one empty message, when there is nothing and ${kind} is asked for`, async () => {
+  Deno.test(`collect() returns one empty message, when there is nothing and the kind is ${kind}`, async () => {
     assertEquals(await collect([], kind, 0), empty);
   });
 }
 
-Deno.test("collect() puts chunks together, when binary is asked for", async () => {
+Deno.test("collect() joins chunks, when the kind is binary", async () => {
   assertEquals(await collect([hex("01"), hex(""), hex("02ff")], "binary", 3), hex("0102ff"));
 });
 
-Deno.test("collect() puts chunks together, when they are asynchronous and cut a character", async () => {
+Deno.test("collect() joins chunks, when they are asynchronous and cut a character", async () => {
   assertEquals(await collect(ReadableStream.from([hex("61e2"), hex("82ac")]), "text", 4), "a€");
 });
 
@@ -197,7 +197,7 @@ for (const sizes of [[6], [3, 3], [5, 1], [5, 0, 1]]) {
   Deno.test(`collect() throws PayloadError past 5 bytes, when they come as ${sizes.join(" + ")}`, async () => {
     const chunks = sizes.map((size) => new Uint8Array(size));
     assertEquals(await collect(chunks, "binary", 6), new Uint8Array(6));
-    const message = "Input is longer than 5 bytes, which is the most for one message: use --split";
+    const message = "Input is longer than 5 bytes, the limit of one message: use --split";
     await assertRejects(() => collect(chunks, "binary", 5), PayloadError, message);
   });
 }
@@ -215,12 +215,12 @@ const RANDOM = [
   { bytes: 131_072, pieces: [65_536, 65_536] },
 ];
 for (const { bytes, pieces } of RANDOM) {
-  Deno.test(`randomBytes() gives pieces of at most 64 KiB, when asked for ${bytes} bytes`, () => {
+  Deno.test(`randomBytes() returns pieces of at most 64 KiB, when asked for ${bytes} bytes`, () => {
     assertEquals([...randomBytes(bytes)].map((piece) => piece.byteLength), pieces);
   });
 }
 
-Deno.test("randomBytes() gives other bytes, when it is called again", () => {
+Deno.test("randomBytes() returns other bytes at each call", () => {
   const [[first], [second]] = [[...randomBytes(64)], [...randomBytes(64)]];
   assert(first && second && first.toHex() !== second.toHex());
 });
@@ -245,7 +245,7 @@ const FILES = [
   { bytes: 262_145, pieces: [262_144, 1] },
 ];
 for (const { bytes, pieces } of FILES) {
-  Deno.test(`readFile() gives pieces of at most 256 KiB, when the file has ${bytes} bytes`, async () => {
+  Deno.test(`readFile() returns pieces of at most 256 KiB, when the file has ${bytes} bytes`, async () => {
     const content = Uint8Array.from({ length: bytes }, (_, at) => at * 7);
     await withFile(content, async (path) => {
       const read = await Array.fromAsync(readFile(path));
@@ -289,7 +289,7 @@ const UNREADABLE = [
   { path: "a", error: new Deno.errors.IsADirectory("os error 21"), text: 'Cannot read "a": it is a directory' },
   { path: "a", error: new Error("denied"), text: 'Cannot read "a": denied' },
   { path: "a", error: "gone", text: 'Cannot read "a": gone' },
-  { path: "-", error: new Error("closed"), text: "Cannot read the standard input: closed" },
+  { path: "-", error: new Error("closed"), text: "Cannot read standard input: closed" },
 ];
 for (const { path, error, text } of UNREADABLE) {
   Deno.test(`unreadable() says ${text}, when the error is ${error}`, () => {

@@ -55,7 +55,7 @@ function failedIn(stage: StageName, detail: string): Parts {
   return { ok: false, changed: { ...Object.fromEntries(after), [stage]: { ok: false, ms: 5, detail } } };
 }
 
-Deno.test("formatReport() gives four steps of 80 columns, when all went well", () => {
+Deno.test("formatReport() returns four steps of 80 columns, when all went well", () => {
   assertEquals(formatReport(reportOf()).steps, [
     `${"  ✓ upgraded  ws://127.0.0.1:6455/".padEnd(72)} 1.50 ms`,
     `${'  ✓ sent      text, 11 bytes: "Hello world"'.padEnd(72)} 0.25 ms`,
@@ -136,7 +136,7 @@ const FAILED = [
   },
 ];
 for (const { what, parts, steps } of FAILED) {
-  Deno.test(`formatReport() gives ${steps.length} steps and no more, when ${what}`, () => {
+  Deno.test(`formatReport() returns ${steps.length} steps and no more, when ${what}`, () => {
     assertEquals(stepsOf(parts), steps);
   });
 }
@@ -224,7 +224,7 @@ Deno.test("formatEvent() escapes what could steer a terminal", () => {
   assertEquals(formatEvent(event), `    1.00 ms  upgraded, subprotocol ${HARMLESS}`);
 });
 
-Deno.test("no form of a report shows a token that was offered as a subprotocol", () => {
+Deno.test("no form of a report shows a token offered as a subprotocol", () => {
   const report = hostileReport(`Server selected "${TOKEN}", ${TOKEN}`);
   const { steps, verdict } = formatReport(report, { columns: 200 });
   const event = formatEvent({ atMs: 1, type: "upgraded", protocol: TOKEN });
@@ -234,12 +234,12 @@ Deno.test("no form of a report shows a token that was offered as a subprotocol",
 });
 
 for (const [columns, room] of [[80, 58], [100, 78], [40, 18]] as const) {
-  Deno.test(`formatReport() shows all of a detail, when it just fits ${columns} columns`, () => {
+  Deno.test(`formatReport() shows a whole detail, when it just fits ${columns} columns`, () => {
     const report = reportOf({ changed: { upgrade: { detail: "x".repeat(room) } } });
     assertEquals(formatReport(report, { columns }).steps[0], `  ✓ upgraded  ${"x".repeat(room)} 1.50 ms`);
   });
 
-  Deno.test(`formatReport() puts a word whole on a line below the time, when it is one longer than fits ${columns} columns`, () => {
+  Deno.test(`formatReport() puts a whole word on a line below the time, when it is one too long for ${columns} columns`, () => {
     const url = `ws://${"x".repeat(room - 4)}`;
     const [first = "", second = ""] = formatReport(reportOf({ changed: { upgrade: { detail: url } } }), { columns })
       .steps;
@@ -277,7 +277,7 @@ Deno.test("formatReport() keeps a step on one line, when the detail has line end
   assertEquals(steps.filter((line) => /[\r\n]/.test(line)), []);
 });
 
-Deno.test("formatReport() uses no colours, when not asked to", () => {
+Deno.test("formatReport() uses no colours by default", () => {
   const { steps, verdict } = formatReport(reportOf());
   assertFalse([...steps, ...verdict].join("").includes("\x1b"));
 });
@@ -298,7 +298,7 @@ const COLORED = [
   },
 ];
 for (const { what, parts, mark, verdict } of COLORED) {
-  Deno.test(`formatReport() paints mark and verdict and nothing else, when asked to and ${what}`, () => {
+  Deno.test(`formatReport() colours only mark and verdict, with colours and when ${what}`, () => {
     const [plain, painted] = [false, true].map((color) => formatReport(reportOf(parts), { color }));
     assertEquals(painted?.steps[0]?.slice(0, 2 + mark.length), `  ${mark}`);
     assertEquals(painted?.verdict[0]?.slice(0, verdict.length), verdict);
@@ -341,7 +341,7 @@ const PROVEN: readonly { what: string; parts: Parts; text: string }[] = [
   },
 ];
 for (const { what, parts, text } of PROVEN) {
-  Deno.test(`formatReport() says what was proven and no more, when ${what}`, () => {
+  Deno.test(`formatReport() says exactly what was proven, when ${what}`, () => {
     assertEquals(formatReport(reportOf(parts)).verdict, [`proven in 1.25 s: upgraded; ${text}; close confirmed`]);
   });
 }
@@ -354,7 +354,7 @@ for (const hint of ["", "use --split"]) {
   });
 }
 
-Deno.test("formatJson() gives one line that parses to the report, when texts have line ends", () => {
+Deno.test("formatJson() returns one line that parses to the report, when texts have line ends", () => {
   const report = reportOf({ problem: "a\nb\r\n", hint: "\u2028" });
   const json = formatJson(report);
   assertFalse(/[\r\n]/.test(json));
@@ -437,7 +437,7 @@ const COMPRESSED: readonly [extensions: string, wire: ExchangeReport["wire"], li
   ],
 ];
 for (const [extensions, wire, lines] of COMPRESSED) {
-  Deno.test(`formatReport() says what "${extensions}" has saved, with ${wire?.sent} bytes sent`, () => {
+  Deno.test(`formatReport() says how much "${extensions}" has saved, with ${wire?.sent} bytes sent`, () => {
     assertEquals(formatReport(reportOf({ extensions, wire })).verdict.slice(1), lines);
   });
 }

@@ -56,7 +56,7 @@ Deno.test("formatHead() hides the values that may be secrets, and escapes what c
   ]);
 });
 
-Deno.test("harmlessValue() shows a value that is no secret", () => {
+Deno.test("harmlessValue() shows a value that is not a secret", () => {
   assertEquals(["Host", "Accept", "X-Request-Id"].map((name) => harmlessValue([name, "a"])), ["a", "a", "a"]);
 });
 
@@ -69,7 +69,7 @@ Deno.test("formatBreach() shows the problem alone, when the bytes of the frame a
   assertEquals(formatBreach({ problem: "Bad", start: new Uint8Array(0) }, 1), "    1.00 ms  ! Bad");
 });
 
-Deno.test("dumpFrame() says how much of the payload it does not show", () => {
+Deno.test("dumpFrame() says how much of the payload is hidden", () => {
   const frame = { direction: "in", header: { ...header, length: 130 }, start: new Uint8Array(125) } as const;
   const lines = dumpFrame(frame);
   assertEquals([lines.length, lines.at(-1)], [9, "  and 5 bytes more"]);
@@ -83,7 +83,7 @@ async function traced(step: string, ...options: string[]): Promise<string> {
   return stderr.replace(/^ +[\d.]+ m?s {2}/gm, "");
 }
 
-Deno.test("client --trace shows both heads of the handshake, the frames, and who ended", async () => {
+Deno.test("client --trace shows both heads of the handshake, the frames, and who ended TCP", async () => {
   const shown = await traced("echo", "-H", "Authorization: Bearer abc");
   assertMatch(shown, /^> GET \/echo HTTP\/1\.1\n +> Host: 127\.0\.0\.1:\d+\n/);
   assertMatch(

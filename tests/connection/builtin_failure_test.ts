@@ -5,7 +5,7 @@ import { openErrorOf } from "../../lib/connection/builtin_failure.ts";
 
 const URL_TEXT = "ws://127.0.0.1:1/";
 
-Deno.test("openErrorOf() calls a connection lost, when the peer ended it before or behind the request", () => {
+Deno.test("openErrorOf() says connection-lost, when the peer ended the connection before or after the request", () => {
   // The runtime's message for a peer that accepts connections and ends them depends on timing.
   for (
     const words of [
@@ -20,7 +20,7 @@ Deno.test("openErrorOf() calls a connection lost, when the peer ended it before 
   }
 });
 
-Deno.test("openErrorOf() does not tell the proxy from the server behind it, when one of them ended the connection", () => {
+Deno.test("openErrorOf() does not choose between the proxy and the server behind it, when one of them ended the connection", () => {
   for (const proxy of ["http://proxy:1", "https://proxy:1", "socks5://proxy:1"]) {
     for (const url of ["ws://server/", "wss://server/"]) {
       const error = openErrorOf("Connection reset by peer (os error 104)", {
@@ -33,7 +33,7 @@ Deno.test("openErrorOf() does not tell the proxy from the server behind it, when
   }
 });
 
-Deno.test("openErrorOf() knows the status of a proxy that wants credentials, so that nobody asks it again", () => {
+Deno.test("openErrorOf() has the status of a proxy that requires credentials, so that the client does not ask again", () => {
   const destination = { url: new URL("wss://server/"), proxy: new URL("http://u:secret@proxy:1") };
   const error = openErrorOf("proxy authentication required", destination);
   assertEquals([error.failure, error.reason, error.status, error.refusal?.from], [
@@ -50,14 +50,14 @@ Deno.test("openErrorOf() knows the status of a proxy that wants credentials, so 
 const SOCKS: readonly [string, string][] = [
   ["General SOCKS server failure", "it failed"],
   ["Connection not allowed by ruleset", "its rules forbid the connection"],
-  ["Network unreachable", "no way leads from it to the server"],
-  ["Host unreachable", "no way leads from it to the server"],
+  ["Network unreachable", "it has no route to the server"],
+  ["Host unreachable", "it has no route to the server"],
   ["Connection refused", "nothing listens at the port of the server"],
   ["TTL expired", "the server is too far away"],
   ["Command not supported", "it does not support connections of this kind"],
   ["Address type not supported", "it does not support connections of this kind"],
-  ["No acceptable auth methods", "it wants credentials"],
-  ["Password auth failure, code: 1", "it does not take the credentials"],
+  ["No acceptable auth methods", "it requires credentials"],
+  ["Password auth failure, code: 1", "it rejects the credentials"],
   ["Invalid response version", "it does not speak SOCKS5"],
   ["unexpected end of file", "it ended the connection"],
 ];

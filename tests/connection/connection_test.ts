@@ -7,8 +7,10 @@ import {
   ConnectionClosedError,
   OpenError,
   type OpenOptions,
+  OptionError,
   type TransportName,
 } from "../../lib/connection/connection.ts";
+import { exchange } from "../../lib/client/exchange.ts";
 import { TimeoutError } from "../../lib/net/deadline.ts";
 import { openConnection } from "../../lib/connection/open.ts";
 import { BINARY, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
@@ -43,6 +45,35 @@ for (const transport of ["builtin", "wire"] as const) {
     assertEquals([error.failure, error.status], ["no-connection", undefined]);
   });
 
+  Deno.test(`openConnection() takes http: for ws: and https: for wss:, over ${transport}`, async () => {
+    const first = Promise.withResolvers<number>();
+    await using plain = rawPeer((socket) => socket.upgrade().then(() => socket.answerClose()).then(() => {}));
+    await using secure = rawPeer(async (socket) => first.resolve((await socket.readBytes(1))[0] ?? 0));
+    const connection = await openConnection(plain.url.replace("ws:", "http:"), transport);
+    assertEquals((await connection.close(WAIT)).received?.code, 1000);
+    // No byte of the request, with its credentials, goes out in plain text: a record of TLS begins with 22.
+    const url = secure.url.replace("ws://", "https://me:secret@");
+    await assertRejects(() => openConnection(url, transport), OpenError);
+    assertEquals(await first.promise, 22);
+  });
+
+  Deno.test(`openConnection() and exchange() refuse other URLs, and quote no password, over ${transport}`, async () => {
+    await using peer = rawPeer((socket) => socket.upgrade().then(() => {}));
+    for (
+      const [url, problem] of [
+        [peer.url.replace("ws:", "ftp:"), "the scheme of the URL is ftp: instead of ws: or wss:"],
+        ["mailto:me@a.example", "the scheme of the URL is mailto: instead of ws: or wss:"],
+        ["ws://me:secret@[", "the URL is not valid"],
+        ["", "the URL is not valid"],
+      ] as const
+    ) {
+      for (const open of [openConnection(url, transport), exchange(url, { transport })]) {
+        const error = await assertRejects(() => open, OptionError);
+        assertEquals(error.message, `Cannot open the connection: ${problem}`);
+      }
+    }
+  });
+
   Deno.test(`openConnection() rejects with the status of the answer, over ${transport}`, async () => {
     await using peer = rawPeer(async (socket) => {
       await socket.readHead();
@@ -72,7 +103,7 @@ for (const transport of ["builtin", "wire"] as const) {
     await assertRejects(() => openConnection(peer.url, transport, { signal: controller.signal }), Error, "enough");
   });
 
-  Deno.test(`receive() gives text and binary messages in the order of arrival, fragments as whole messages, over ${transport}`, async () => {
+  Deno.test(`receive() returns text and binary messages in the order of arrival, fragments as whole messages, over ${transport}`, async () => {
     await connected(transport, async (socket) => {
       await socket.frame(TEXT, "one");
       await socket.frame(TEXT, "tw", 0);
@@ -104,7 +135,7 @@ for (const transport of ["builtin", "wire"] as const) {
     });
   });
 
-  Deno.test(`receive() gives what has arrived before it rejects with how the connection ended, over ${transport}`, async () => {
+  Deno.test(`receive() returns the arrived messages before it rejects with the end of the connection, over ${transport}`, async () => {
     await connected(transport, async (socket) => {
       await socket.frame(TEXT, "last words");
       await socket.closeFrame(1001, "bye");
@@ -128,7 +159,7 @@ for (const transport of ["builtin", "wire"] as const) {
     });
   });
 
-  Deno.test(`drain() gives what nobody received, in order, over ${transport}`, async () => {
+  Deno.test(`drain() returns what nobody received, in order, over ${transport}`, async () => {
     await connected(transport, async (socket) => {
       for (const text of ["one", "two", "three"]) await socket.frame(TEXT, text);
       await socket.answerClose();
@@ -181,7 +212,7 @@ for (const transport of ["builtin", "wire"] as const) {
     }
   });
 
-  Deno.test(`close() gives the record of a connection that has ended already, over ${transport}`, async () => {
+  Deno.test(`close() returns the record of a connection that has ended already, over ${transport}`, async () => {
     await connected(
       transport,
       (socket) => socket.closeFrame(1001, "bye").then(() => socket.untilGone()),
@@ -194,7 +225,7 @@ for (const transport of ["builtin", "wire"] as const) {
     );
   });
 
-  Deno.test(`send() says what failed a connection, and does not wait for a peer that does not answer, over ${transport}`, async () => {
+  Deno.test(`send() says why a connection failed, without waiting for a peer that does not answer, over ${transport}`, async () => {
     await connected(transport, async (socket) => {
       await socket.frame(TEXT, "too long");
       await socket.untilGone();
@@ -210,7 +241,7 @@ for (const transport of ["builtin", "wire"] as const) {
     });
   });
 
-  Deno.test(`closed tells a broken protocol, when the reason of the peer's close frame has 124 bytes, over ${transport}`, async () => {
+  Deno.test(`closed reports a broken protocol, when the reason of the peer's close frame has 124 bytes, over ${transport}`, async () => {
     for (const first of ["peer", "local"]) {
       await connected(transport, async (socket) => {
         if (first === "local") await socket.readFrame();
@@ -223,7 +254,7 @@ for (const transport of ["builtin", "wire"] as const) {
     }
   });
 
-  Deno.test(`closed tells the reason of the peer's close frame, when it has 123 bytes, over ${transport}`, async () => {
+  Deno.test(`closed has the reason of the peer's close frame, when it has 123 bytes, over ${transport}`, async () => {
     const reason = `${"é".repeat(61)}r`;
     await connected(transport, async (socket) => {
       await socket.closeFrame(1000, reason);
@@ -231,7 +262,7 @@ for (const transport of ["builtin", "wire"] as const) {
     }, async (connection) => assertEquals((await connection.closed).received?.reason, reason));
   });
 
-  Deno.test(`closed tells inside which message the peer ended, as far as it is known, over ${transport}`, async () => {
+  Deno.test(`closed says inside which message the peer ended, if known, over ${transport}`, async () => {
     for (const ends of ["with a close frame", "without one"]) {
       await connected(transport, async (socket) => {
         await socket.frame(TEXT, "half", 0);
@@ -248,7 +279,7 @@ for (const transport of ["builtin", "wire"] as const) {
     });
   });
 
-  Deno.test(`openConnection() takes a subprotocol that is empty for none, over ${transport}`, async () => {
+  Deno.test(`openConnection() reads an empty subprotocol as none, over ${transport}`, async () => {
     await using peer = rawPeer(async (socket) => {
       await socket.upgrade("Sec-WebSocket-Protocol:");
       await socket.answerClose();
@@ -259,7 +290,7 @@ for (const transport of ["builtin", "wire"] as const) {
     await assertRejects(
       () => openConnection(peer.url, transport, { protocols: ["chat"] }),
       OpenError,
-      "none of the subprotocols that were offered",
+      "none of the offered subprotocols",
     );
   });
 

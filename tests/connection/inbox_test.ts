@@ -4,7 +4,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ProtocolError } from "../../lib/protocol/error.ts";
 import { Inbox, MAX_SURPLUS_MESSAGES, MAX_UNREAD_BYTES, MESSAGE_OVERHEAD_BYTES } from "../../lib/connection/inbox.ts";
 
-Deno.test("add() takes 64 MiB with 64 bytes a message, and throws for more", () => {
+Deno.test("add() accepts 64 MiB at 64 bytes per message, and throws for more", () => {
   assertEquals([MAX_UNREAD_BYTES, MESSAGE_OVERHEAD_BYTES], [67_108_864, 64]);
   const inbox = new Inbox();
   inbox.add(new Uint8Array(MAX_UNREAD_BYTES - 2 * MESSAGE_OVERHEAD_BYTES));
@@ -13,7 +13,7 @@ Deno.test("add() takes 64 MiB with 64 bytes a message, and throws for more", () 
   assertEquals(assertThrows(() => inbox.add(""), ProtocolError, "arrived unread").code, "too-much-unread");
 });
 
-Deno.test("add() takes one message of any size", () => {
+Deno.test("add() accepts one message of any size", () => {
   const inbox = new Inbox();
   inbox.add(new Uint8Array(MAX_UNREAD_BYTES + 1));
   assertEquals(inbox.drain().length, 1);
@@ -37,7 +37,7 @@ Deno.test("receive() and drain() keep the order of arrival, however they are mix
   assertEquals(inbox.bytes, 0);
 });
 
-Deno.test("receive() gives what is there before it throws what made the connection fail", async () => {
+Deno.test("receive() returns the present messages before it throws the connection's failure", async () => {
   const inbox = new Inbox();
   inbox.add("last");
   inbox.fail(new ProtocolError("invalid-utf8", "Text is not UTF-8"));
@@ -45,7 +45,7 @@ Deno.test("receive() gives what is there before it throws what made the connecti
   await assertRejects(() => inbox.receive(), ProtocolError, "not UTF-8");
 });
 
-Deno.test("an inbox tells when something was taken out", async () => {
+Deno.test("an inbox reports when a message leaves it", async () => {
   let taken = 0;
   const inbox = new Inbox(() => taken++);
   inbox.add("x");

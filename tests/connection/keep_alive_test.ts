@@ -17,13 +17,13 @@ const WAIT = { timeoutMs: 10_000 };
 /** A process whose intervals are a thousandth as long. */
 const HURRIED = { permissions: ["--preload=tests/support/hurry.ts"] };
 
-Deno.test("both ends ping within 30 s of silence, unless told otherwise", () => {
+Deno.test("both ends ping within 30 s of silence by default", () => {
   assert(KEEP_ALIVE_INTERVAL_MS <= 30_000);
   // A server pings after half of the idle timeout.
   assert(DEFAULT_IDLE_TIMEOUT_SECONDS / 2 <= 30);
 });
 
-Deno.test("keepAlive() pings again and again, when nothing else is said", async () => {
+Deno.test("keepAlive() pings again and again by default", async () => {
   const opcodes: number[] = [];
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
@@ -57,7 +57,7 @@ Deno.test("keepAlive() does nothing, when the transport cannot ping", async () =
   assertEquals(opcodes, [1]);
 });
 
-Deno.test("client -i pings over wire, when nobody says a word", async () => {
+Deno.test("client -i pings over wire, when nobody sends a message", async () => {
   const opcodes: number[] = [];
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();

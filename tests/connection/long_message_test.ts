@@ -35,7 +35,7 @@ function inflate(codec: MessageDeflate, packed: Uint8Array<ArrayBuffer>): Uint8A
   codec.inflate(packed, true, (piece) => {
     pieces.push(piece.slice());
   });
-  return concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  return concatBytes(pieces);
 }
 
 /** An abort in the first turn of the event loop. */
@@ -45,7 +45,7 @@ function abortSoon(): AbortSignal {
   return controller.signal;
 }
 
-Deno.test("deflateInSlices() gives messages that inflate to what they were, of any size", async () => {
+Deno.test("deflateInSlices() returns messages of any size that inflate to their content", async () => {
   await withCodec(async (codec) => {
     for (const bytes of [0, 1, MAX_WHOLE_BYTES, MAX_WHOLE_BYTES + 1, 3 * MIB, 3 * MIB + 1]) {
       const message = digits(bytes);
@@ -54,7 +54,7 @@ Deno.test("deflateInSlices() gives messages that inflate to what they were, of a
   });
 });
 
-Deno.test("deflateInSlices() lets others run between its slices, from 1 MiB on", async () => {
+Deno.test("deflateInSlices() lets others run between its slices, from 1 MiB up", async () => {
   for (const [bytes, order] of [[MIB, ["packed", "turn"]], [MIB + 1, ["turn", "packed"]]] as const) {
     await withCodec(async (codec) => {
       const events: string[] = [];
@@ -94,7 +94,7 @@ for (const [what, wait, message] of ENDS) {
   });
 }
 
-Deno.test("SendOrder keeps messages behind a long one in line, even if one has stopped waiting", async () => {
+Deno.test("SendOrder keeps messages after a long one in line, even if one has stopped waiting", async () => {
   const order = new SendOrder();
   const sent: string[] = [];
   const gate = Promise.withResolvers<void>();
@@ -110,7 +110,7 @@ Deno.test("SendOrder keeps messages behind a long one in line, even if one has s
   assertEquals(sent, ["long", "last"]);
 });
 
-Deno.test("SendOrder lets others go on behind a message that failed", async () => {
+Deno.test("SendOrder lets others continue after a message that failed", async () => {
   const order = new SendOrder();
   const failed = order.run(true, () => Promise.reject(new Error("Broken")), WAIT);
   const sent: string[] = [];

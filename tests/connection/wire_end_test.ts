@@ -18,7 +18,7 @@ const CALLS: Record<string, (connection: Connection) => Promise<unknown>> = {
 for (const [name, call] of Object.entries(CALLS)) {
   for (const deflate of [undefined, {}]) {
     const how = deflate === undefined ? "" : " with compression";
-    Deno.test(`${name}${how} says that the connection has closed, wherever the close frame comes between`, async () => {
+    Deno.test(`${name}${how} says that the connection has closed, wherever the close frame comes in between`, async () => {
       const server = await serveEcho({ port: 0, transport: "wire" });
       for (let steps = 0; steps < MAX_STEPS; steps++) {
         const connection = await openWire(server.url, { ...WAIT, ...(deflate && { deflate }) });

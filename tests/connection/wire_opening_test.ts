@@ -12,7 +12,7 @@ const REFUSALS: readonly [string, string, RegExp, number][] = [
   [
     "another accept key",
     "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: no\r\n\r\n",
-    /Sec-WebSocket-Accept does not fit/,
+    /Sec-WebSocket-Accept does not match/,
     101,
   ],
   [
@@ -28,7 +28,7 @@ const REFUSALS: readonly [string, string, RegExp, number][] = [
     403,
   ],
   [
-    "a line that is no field",
+    "a line that is not a field",
     "HTTP/1.1 101 S\r\nA: b\r\nno field\r\n\r\n",
     /line 3 is not a header field: "no field"/,
     101,
@@ -74,7 +74,7 @@ for (const [what, answer, problem, status] of REFUSALS) {
   });
 }
 
-Deno.test("openWire() gives status, fields and the beginning of the body of a refusal", async () => {
+Deno.test("openWire() returns status, fields and the beginning of the body of a refusal", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 403 Forbidden\r\nX-Why: because\r\nContent-Length: 4\r\n\r\nnope");
@@ -90,7 +90,7 @@ Deno.test("openWire() gives status, fields and the beginning of the body of a re
   });
 });
 
-Deno.test("openWire() tells a silent server from none", async () => {
+Deno.test("openWire() distinguishes a silent server from no server", async () => {
   await using peer = rawPeer((socket) => socket.untilGone());
   const silent = await assertRejects(
     () => openWire(peer.url, { connectTimeoutMs: 1000 }),
@@ -108,7 +108,7 @@ Deno.test("openWire() rejects with connection-lost when the connection ends befo
   assertEquals([error.failure, error.stage], ["connection-lost", "upgrade"]);
 });
 
-Deno.test("openWire() looks again for the alert of a server that resets the TLS handshake", async () => {
+Deno.test("openWire() reconnects for the alert of a server that resets the TLS handshake", async () => {
   let asked = 0;
   const server = createServer((socket) => {
     const isFirst = asked++ === 0;
@@ -124,7 +124,7 @@ Deno.test("openWire() looks again for the alert of a server that resets the TLS 
   await new Promise((resolve) => server.close(resolve));
 });
 
-Deno.test("openWire() blames the proxy for what the proxy does", async () => {
+Deno.test("openWire() blames the proxy for the proxy's faults", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("SSH-2.0-OpenSSH_9.2\r\n");
@@ -145,7 +145,7 @@ Deno.test("openWire() says that a server speaks TLS", async () => {
     await socket.write(Uint8Array.of(21, 3, 1, 0, 2, 2, 10));
     await socket.untilGone();
   });
-  await assertRejects(() => openWire(peer.url), OpenError, "it is TLS and not HTTP: try wss://");
+  await assertRejects(() => openWire(peer.url), OpenError, "it is TLS, not HTTP: try wss://");
 });
 
 Deno.test("openWire() asks an HTTP proxy for a tunnel, with the credentials of its URL", async () => {
@@ -179,7 +179,7 @@ Deno.test("openWire() sends credentials of any characters to a proxy", async () 
   assertEquals(new TextDecoder().decode(Uint8Array.fromBase64(await sent.promise)), "us€er:100%");
 });
 
-Deno.test("openWire() sends header values as bytes, and refuses a subprotocol that is no token", async () => {
+Deno.test("openWire() sends header values as bytes, and refuses a subprotocol that is not a token", async () => {
   const value = Promise.withResolvers<string>();
   await using peer = rawPeer(async (socket) => {
     value.resolve(/x-name: (.*)/i.exec(await socket.upgrade())?.[1] ?? "");
@@ -192,7 +192,7 @@ Deno.test("openWire() sends header values as bytes, and refuses a subprotocol th
   await assertRejects(() => openWire(peer.url, { protocols: ["a b"] }), OptionError, "Cannot ask for the upgrade");
 });
 
-Deno.test("openWire() says what a proxy answered instead of a tunnel, and which proxies it takes", async () => {
+Deno.test("openWire() says what a proxy answered instead of a tunnel, and which proxies it accepts", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
@@ -203,7 +203,7 @@ Deno.test("openWire() says what a proxy answered instead of a tunnel, and which 
   await assertRejects(() => openWire(url, { proxy: "socks5://127.0.0.1:1" }), OptionError, "over wire");
 });
 
-Deno.test("openWire() tells a subprotocol that was not selected from another fault of the answer", async () => {
+Deno.test("openWire() distinguishes an unselected subprotocol from another fault of the answer", async () => {
   for (const [fields, reason] of [[[], "subprotocol"], [["Connection: close"], "other"]] as const) {
     await using peer = rawPeer(async (socket) => void await socket.upgrade(...fields));
     const error = await assertRejects(() => openWire(peer.url, { protocols: ["chat"] }), OpenError);

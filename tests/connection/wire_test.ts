@@ -10,7 +10,8 @@ import {
   type OpenOptions,
 } from "../../lib/connection/connection.ts";
 import { TimeoutError } from "../../lib/net/deadline.ts";
-import { MAX_QUEUED_PONGS, MAX_UNREAD_WIRE_BYTES, openWire } from "../../lib/connection/wire.ts";
+import { MAX_QUEUED_PONGS } from "../../lib/connection/frame_writer.ts";
+import { MAX_UNREAD_WIRE_BYTES, openWire } from "../../lib/connection/wire.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { outcomeOf, start } from "../support/command.ts";
 import { BINARY, CLOSE, rawPeer, type Script, TEXT } from "../support/raw_peer.ts";
@@ -29,7 +30,7 @@ async function connected(script: Script, test: (connection: Connection) => Promi
   await test(await openWire(peer.url, options));
 }
 
-Deno.test("openWire() takes frames that come right behind the answer", async () => {
+Deno.test("openWire() reads frames that come right after the answer", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await socket.frame(TEXT, "early");
@@ -63,7 +64,7 @@ Deno.test("send() masks each frame with another key, and cuts at fragmentBytes",
   ]);
 });
 
-Deno.test("receive() puts fragments together around pings, which are answered at once", async () => {
+Deno.test("receive() joins fragments around pings, and answers the pings at once", async () => {
   const pong = Promise.withResolvers<Uint8Array>();
   await connected(async (socket) => {
     await socket.frame(TEXT, Uint8Array.of(0xe2, 0x82), 0);
@@ -94,7 +95,7 @@ Deno.test("a connection over wire answers each of ten pings in one write", async
   });
 });
 
-Deno.test("a connection over wire queues 64 pongs, and then the latest takes the last place", async () => {
+Deno.test("a connection over wire queues 64 pongs, then replaces the last one with the latest", async () => {
   assertEquals(MAX_QUEUED_PONGS, 64);
   const pongs = Promise.withResolvers<number[]>();
   await connected(async (socket) => {
@@ -111,7 +112,7 @@ Deno.test("a connection over wire queues 64 pongs, and then the latest takes the
   });
 });
 
-Deno.test("receive() gives a message that was complete before the peer broke the protocol in the same write", async () => {
+Deno.test("receive() returns a message that was complete before the peer broke the protocol in the same write", async () => {
   await connected(async (socket) => {
     await socket.write(Uint8Array.of(0x81, 2, 104, 105, 0x83, 0));
     await socket.readFrame();
@@ -136,7 +137,7 @@ Deno.test("ping() resolves with the round-trip time of its own pong", async () =
   });
 });
 
-Deno.test("send() puts no data behind the close frame when the peer closes in the middle of a message", async () => {
+Deno.test("send() puts no data after the close frame when the peer closes in the middle of a message", async () => {
   const behind = Promise.withResolvers<number>();
   await connected(async (socket) => {
     for (let frame = 0; frame < 100; frame++) await socket.readFrame();
@@ -189,7 +190,7 @@ Deno.test("ping() keeps its deadline when it cannot even be sent", async () => {
   });
 });
 
-Deno.test("a connection goes on when the listener of its frames throws", async () => {
+Deno.test("a connection continues when the listener of its frames throws", async () => {
   await connected(async (socket) => {
     await socket.echoOne();
     await socket.answerClose();
@@ -204,7 +205,7 @@ Deno.test("a connection goes on when the listener of its frames throws", async (
   });
 });
 
-Deno.test("a reader that stops stops the peer, and nothing is lost when it goes on", async () => {
+Deno.test("a paused reader stops the peer, and loses nothing when it continues", async () => {
   const part = new Uint8Array(1024 * 1024);
   const parts = 64;
   let written = 0;
@@ -226,7 +227,7 @@ Deno.test("a reader that stops stops the peer, and nothing is lost when it goes 
   assertEquals(MAX_UNREAD_WIRE_BYTES, 8 * 1024 * 1024);
 });
 
-Deno.test("receive() takes a message of maxMessageBytes in fragments, and closes with 1009 for one byte more", async () => {
+Deno.test("receive() accepts a message of maxMessageBytes in fragments, and closes with 1009 for one byte more", async () => {
   const code = Promise.withResolvers<number>();
   await connected(async (socket) => {
     await socket.frame(BINARY, new Uint8Array(5), 0);
@@ -252,7 +253,7 @@ const VIOLATIONS: readonly [string, number[], number, RegExp][] = [
   ["a new message inside another", [0x01, 0, 0x81, 0], 1002, /began inside an unfinished/],
   ["a ping in fragments", [0x09, 0], 1002, /Control frame is fragmented/],
   ["a ping of 126 bytes", [0x89, 126, 0, 126], 1002, /longer than 125/],
-  ["a length that is not minimal", [0x81, 126, 0, 125], 1002, /more bytes than it needs/],
+  ["a length that is not minimal", [0x81, 126, 0, 125], 1002, /more bytes than needed/],
   ["text that is not UTF-8", [0x81, 1, 0xff], 1007, /not UTF-8/],
   ["the first bytes of text that is not UTF-8", [0x01, 2, 0xc0, 0x80], 1007, /not UTF-8/],
   ["a close frame of one byte", [0x88, 1, 3], 1002, /payload of one byte/],
@@ -261,7 +262,7 @@ const VIOLATIONS: readonly [string, number[], number, RegExp][] = [
 ];
 
 for (const [what, bytes, code, detail] of VIOLATIONS) {
-  Deno.test(`a connection over wire is failed with ${code} for ${what}`, async () => {
+  Deno.test(`a connection over wire fails with ${code} for ${what}`, async () => {
     const answered = Promise.withResolvers<number>();
     await connected(async (socket) => {
       await socket.write(Uint8Array.from(bytes));

@@ -57,13 +57,13 @@ for (const [form, edit] of FORMS) {
   });
 }
 
-testBoth("client takes a folded field over wire, and says that builtin cannot", async (transport) => {
+testBoth("client reads a folded field over wire, and says that builtin cannot", async (transport) => {
   await using peer = rawPeer(upgrading((answer) => answer.replace("\r\n", "\r\nServer: a\r\n b\r\n")));
   const outcome = await client(["--json", "--transport", transport, peer.url]);
   const report = reportOf(outcome);
   if (transport === "wire") return assertEquals(report.verdict, "proven", outcome.stderr);
   assertEquals(report.verdict, "handshake-refused");
-  assertStringIncludes(report.problem, "The built-in WebSocket failed, where the same handshake over wire passes");
+  assertStringIncludes(report.problem, "The built-in WebSocket failed; the same handshake over wire passes");
 });
 
 /** Refusals with unusual heads. */
@@ -88,7 +88,7 @@ for (const [what, answer] of REFUSALS) {
   });
 }
 
-Deno.test("client shows the body of a refusal, when it comes behind the head", async () => {
+Deno.test("client shows the body of a refusal, when it comes after the head", async () => {
   const script: Script = async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nmembers\r\n");
@@ -103,7 +103,7 @@ Deno.test("client shows the body of a refusal, when it comes behind the head", a
   assertStringIncludes(outcome.stderr, 'the answer says "members only"');
 });
 
-Deno.test("client says what a server answered, when its body never comes", async () => {
+Deno.test("client shows a server's answer, when its body never comes", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nhalf");

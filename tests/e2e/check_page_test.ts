@@ -25,7 +25,7 @@ async function makePage(): Promise<string> {
 }
 
 Deno.test({
-  name: "the page of check fits a desktop and a phone in both schemes, asks for nothing, and filters (screenshots)",
+  name: "the page of check fits a desktop and a phone in both schemes, loads nothing, and filters (screenshots)",
   ignore: !hasChromium,
   fn: async () => {
     const file = await Deno.makeTempFile({ suffix: ".html" });

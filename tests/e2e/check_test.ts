@@ -63,7 +63,7 @@ Deno.test("check agrees with Autobahn about the built-in server", async () => {
   assertEquals(wrongNumbers(report), { "6.4.3": "not-strict", "6.4.4": "not-strict", "7.3.6": "fail" });
 });
 
-Deno.test("check agrees with Autobahn about npm ws with its default limits, but for limits of its fragments", async () => {
+Deno.test("check agrees with Autobahn about npm ws with its default limits, except for its limits of fragments", async () => {
   const child = startScript(`
     import { WebSocketServer } from "npm:ws@8.23.0";
     const server = new WebSocketServer({ host: "127.0.0.1", port: 0 }, () => console.log(server.address().port));
@@ -90,7 +90,7 @@ async function withMutant<T>(fault: Fault, run: (server: Mutant) => Promise<T>):
 
 const RESTART = "6455/5.4/restart";
 
-Deno.test("check tells a failure in full: the rule, the section, the bytes, and how to run it alone", async () => {
+Deno.test("check shows a failure in full: the rule, the section, the bytes, and how to run it alone", async () => {
   await withMutant({ ignores: ["restart"] }, async ({ url }) => {
     const { code, stdout, stderr } = await check(url, "5.18", "6455/5.4/stray-empty");
     assertEquals(code, 9);
@@ -136,21 +136,21 @@ Deno.test("check --write-baseline names failures, which then pass; new and stale
     await withMutant({}, async ({ url }) => {
       const { code, stdout } = await check("--baseline", file, url, "fragments");
       assertEquals(code, 9);
-      assertStringIncludes(stdout, "In the baseline, and passed or gone: take them out");
+      assertStringIncludes(stdout, "In the baseline, but passed or gone: remove them");
     });
   } finally {
     await Deno.remove(file);
   }
 });
 
-Deno.test("check --strict counts what a server should do", async () => {
+Deno.test("check --strict counts a broken SHOULD", async () => {
   await withMutant({ ignores: ["minimal"] }, async ({ url }) => {
     assertEquals((await check("-q", url, "framing")).code, 0);
     assertEquals((await check("-q", "--strict", url, "framing")).code, 9);
   });
 });
 
-Deno.test("check --no-echo leaves out what needs an echo, and judges the rest", async () => {
+Deno.test("check --no-echo skips the cases that need an echo, and judges the rest", async () => {
   const silent: Fault = { frame: (frame) => frame.opcode <= 2 ? [] : [frame] };
   await withMutant(silent, async ({ url }) => {
     const report = reportOf(await check("--json", "--no-echo", url, "control", "fragments", "framing"));
@@ -163,7 +163,7 @@ Deno.test("check --no-echo leaves out what needs an echo, and judges the rest", 
   });
 });
 
-Deno.test("check --reply-match takes replies that are no echo", async () => {
+Deno.test("check --reply-match accepts replies that are not an echo", async () => {
   const answer = new TextEncoder().encode("pong 1");
   const other: Fault = { frame: (frame) => frame.opcode <= 2 ? [{ opcode: 1, payload: answer }] : [frame] };
   await withMutant(other, async ({ url }) => {
@@ -172,7 +172,7 @@ Deno.test("check --reply-match takes replies that are no echo", async () => {
   });
 });
 
-Deno.test("check writes JUnit's XML, a page and Autobahn's index", async () => {
+Deno.test("check writes JUnit XML, a page and Autobahn's index", async () => {
   const folder = await Deno.makeTempDir();
   const [junit, html] = ["junit.xml", "page.html"].map((name) => `${folder}/${name}`);
   try {
@@ -209,7 +209,7 @@ Deno.test("check writes JUnit's XML, a page and Autobahn's index", async () => {
       }
       const restart = JSON.parse(await Deno.readTextFile(`${folder}/a/b/${index["5.18"].reportfile}`));
       assertMatch(restart.result, /^Server did not fail the connection/);
-      assertMatch(restart.expectation, /no other message begins\. \(RFC 6455 section 5\.4\)$/);
+      assertMatch(restart.expectation, /before the previous message has ended\. \(RFC 6455 section 5\.4\)$/);
       assertEquals(restart.wire[0], '> text, 9 bytes, masked: "fragment1"');
     });
   } finally {
@@ -217,7 +217,7 @@ Deno.test("check writes JUnit's XML, a page and Autobahn's index", async () => {
   }
 });
 
-Deno.test("check exits with 3 where nothing listens, and with 4 where nothing is upgraded", async () => {
+Deno.test("check exits with 3 if nothing listens, and with 4 if nothing is upgraded", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();
@@ -229,7 +229,7 @@ Deno.test("check exits with 3 where nothing listens, and with 4 where nothing is
   assertMatch(refused.stderr, /^handshake-refused \(exit 4\)/);
 });
 
-Deno.test("check --json prints one object with the verdict and no case, where there is nothing to check", async () => {
+Deno.test("check --json prints one object with the verdict and no case, if there is nothing to check", async () => {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("no"));
   const refused = await check("--json", `ws://u:secret@127.0.0.1:${server.addr.port}/`);
   await server.shutdown();
@@ -246,7 +246,7 @@ Deno.test("check --json prints one object with the verdict and no case, where th
   assertEquals([third.problem, third.hint, third.cases.length], ["", "", 1]);
 });
 
-Deno.test("check goes on where the answer to the handshake is an upgrade, and wrong", async () => {
+Deno.test("check continues if the answer to the handshake is a faulty upgrade", async () => {
   await withMutant(
     { answer: (line, fields) => [line, fields.filter(([name]) => !name.endsWith("Accept"))] },
     async ({ url }) => {
@@ -256,7 +256,7 @@ Deno.test("check goes on where the answer to the handshake is an upgrade, and wr
   );
 });
 
-Deno.test("check shows the offer and the answer, where a server accepts what it should decline", async () => {
+Deno.test("check shows the offer and the answer, when a server accepts an offer that it should decline", async () => {
   await withMutant({ deflate: { ignores: ["offers"] } }, async ({ url }) => {
     const { code, stdout } = await check(url, "7692/7.1/declines-window-7");
     assertEquals(code, 9);
@@ -265,7 +265,7 @@ Deno.test("check shows the offer and the answer, where a server accepts what it 
   });
 });
 
-Deno.test("check lets go of a server that sends without end, and tells of it", async () => {
+Deno.test("check drops a server that sends endlessly, and reports it", async () => {
   // Each pong begins a frame of 1 TiB; its payload would have to come first.
   const endless: Fault = {
     frame: (frame) => frame.opcode === 10 ? [{ ...frame, opcode: 2, claimedLength: 2n ** 40n }] : [frame],
@@ -279,7 +279,7 @@ Deno.test("check lets go of a server that sends without end, and tells of it", a
   });
 });
 
-Deno.test("check ends within its deadline, where a server says nothing behind the handshake", async () => {
+Deno.test("check ends within its deadline, when a server is silent after the handshake", async () => {
   await withMutant({ frame: () => [], ignores: ["tcp-end", "sign-bit"] }, async ({ url }) => {
     const args = ["check", "--json", "--case-timeout", "1", url, "control"];
     const report = reportOf(await outcomeOf(start("main.ts", args)));
@@ -289,7 +289,7 @@ Deno.test("check ends within its deadline, where a server says nothing behind th
 
 for (
   const [args, line] of [
-    [[], "There is no URL: give the server to check"],
+    [[], "There is no URL: give that of the server to check"],
     [["ws://127.0.0.1/", "frisbee"], 'Operand "frisbee" is neither a group'],
     [
       ["ws://127.0.0.1/", "idle"],
@@ -299,7 +299,7 @@ for (
     [["--profile", "huge", "ws://127.0.0.1/"], 'Option --profile cannot be "huge": give quick, standard or full'],
     [["--jobs", "0", "ws://127.0.0.1/"], 'Option --jobs cannot be "0": give a whole number from 1 to 256'],
     [["--baseline", "/nowhere/at/all", "ws://127.0.0.1/"], 'Cannot read "/nowhere/at/all"'],
-    [["--no-echo", "--reply-match", "x", "ws://127.0.0.1/"], "Option --no-echo does not go with --reply-match"],
+    [["--no-echo", "--reply-match", "x", "ws://127.0.0.1/"], "Option --no-echo cannot be used with --reply-match"],
     [["--stress", "ws://example.com/"], "Option --stress floods example.com: add --i-own-this-server if it is yours"],
     [["127.0.0.1:80"], 'URL "127.0.0.1:80" does not begin with ws:// or wss://'],
   ] as const
@@ -312,7 +312,7 @@ for (
   });
 }
 
-Deno.test("check --write-baseline says proven, as it exits with 0", async () => {
+Deno.test("check --write-baseline says proven and exits with 0", async () => {
   const file = await Deno.makeTempFile();
   try {
     await withMutant({ ignores: ["restart"] }, async ({ url }) => {
@@ -325,13 +325,13 @@ Deno.test("check --write-baseline says proven, as it exits with 0", async () => 
   }
 });
 
-Deno.test("check calls no case stale that only an option runs, when that option is not given", async () => {
+Deno.test("check calls no case of an option stale without that option", async () => {
   const file = await Deno.makeTempFile();
   try {
     await Deno.writeTextFile(file, "6455/5.4/sweep-4096\n6455/5.5.2/idle\n6455/10.4/stress-pings\n6455/0/gone\x1b\n");
     await withMutant({}, async ({ url }) => {
       const { code, stdout, stderr } = await check("--baseline", file, url, RESTART);
-      assertEquals([code, stderr.split("\n")[0]], [9, "not-conformant (exit 9): 1 known failure is none any more"]);
+      assertEquals([code, stderr.split("\n")[0]], [9, "not-conformant (exit 9): 1 known failure no longer fails"]);
       assertMatch(stdout, /\n {2}6455\/0\/gone\\u001b\n/);
     });
   } finally {
@@ -339,7 +339,7 @@ Deno.test("check calls no case stale that only an option runs, when that option 
   }
 });
 
-Deno.test("check tells before it connects that a report cannot be written, and leaves no file where nothing is checked", async () => {
+Deno.test("check says before it connects that a report cannot be written, and leaves no file if nothing is checked", async () => {
   const folder = await Deno.makeTempDir();
   try {
     for (const option of [["--junit"], ["--html"], ["--write-baseline", "--baseline"]]) {
@@ -362,14 +362,14 @@ Deno.test("check hides the values of fields that may be secrets, and quotes the 
       const { stdout } = await check("-H", "X-Api-Key: mine", `${url}?a=1&b=2`, "6455/4.2.2/accept-key");
       const alone =
         `  alone   wsproof check --trace --case-timeout 60 -H 'X-Api-Key: ***' '${url}?a=1&b=2' 6455/4.2.2/accept-key\n` +
-        "          (*** stands for a secret that you gave: put it in)\n";
+        "          (*** stands for a secret: fill it in)\n";
       for (const part of ["> X-Api-Key: ***", "< Set-Cookie: ***", alone]) assertStringIncludes(stdout, part);
       assertEquals(stdout.includes("mine"), false);
     },
   );
 });
 
-Deno.test("the task check may write what the command writes", async () => {
+Deno.test("the task check has permission to write what the command writes", async () => {
   const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   assertStringIncludes(tasks.check.command, " --allow-write ");
 });
@@ -413,7 +413,7 @@ Deno.test({
   },
 });
 
-Deno.test("check writes no control and direction characters, and no token, of a server into its reports", async () => {
+Deno.test("check writes no control or direction characters and no token of a server into its reports", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade("Sec-WebSocket-Protocol: wsproof.bearer.s3cret \u009b31m\u0085");
     await socket.untilGone();

@@ -164,7 +164,7 @@ const CASES: readonly Case[] = [
     script: replying(TEXT, "Hello world", "Hello world"),
     verdict: "wrong-reply",
     stage: "verify",
-    problem: /nothing asked for/,
+    problem: /came unasked/,
     hint: /came twice/,
   },
   {
@@ -195,7 +195,7 @@ const CASES: readonly Case[] = [
     script: replying(TEXT, "hi"),
     verdict: "wrong-reply",
     stage: "verify",
-    problem: /nothing asked for/,
+    problem: /came unasked/,
   },
   {
     does: "sends more than --max-message",
@@ -203,6 +203,30 @@ const CASES: readonly Case[] = [
     script: replying(TEXT, "Hello world!"),
     verdict: "wrong-reply",
     problem: /longer than the limit of 11 bytes/,
+  },
+  {
+    does: "announces a frame of 128 MiB, which is legal",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.write(Uint8Array.of(0x82, 127, 0, 0, 0, 0, 8, 0, 0, 0));
+      await socket.untilGone();
+    },
+    verdict: "wrong-reply",
+    problem: /longer than (the limit of )?67108863 bytes/,
+    hint: /--max-message/,
+  },
+  {
+    does: "closes with 1000 instead of a reply",
+    script: async (socket) => {
+      await socket.upgrade();
+      await socket.readFrame();
+      await socket.closeFrame(1000);
+      await socket.readFrame();
+    },
+    verdict: "connection-lost",
+    problem: /closed with 1000/,
+    hint: /before it replied.*--reply-none/,
   },
 
   // Connection lost.

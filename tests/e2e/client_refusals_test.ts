@@ -99,7 +99,7 @@ const CASES: readonly Case[] = [
     args: ["-p", "chat"],
     verdict: "handshake-refused",
     stage: "upgrade",
-    problem: /none of the subprotocols that were offered: "chat"/,
+    problem: /none of the offered subprotocols: "chat"/,
   },
   {
     does: "selects a subprotocol that was not offered",

@@ -159,7 +159,7 @@ for (const transport of ["builtin", "wire"]) {
   });
 }
 
-Deno.test("client sends what -m, -b, -f and --size ask for", async () => {
+Deno.test("client sends the payload of -m, -b, -f and --size", async () => {
   const path = await Deno.makeTempFile();
   const bytes = Uint8Array.of(0, 255, 13, 10);
   await Deno.writeFile(path, bytes);
@@ -229,7 +229,7 @@ Deno.test("client prints four steps and the verdict for a person, one line each"
 
 for (const columns of [60, 80, 140]) {
   Deno.test({
-    name: `client breaks a failure at words and tells it once, whole, in a terminal of ${columns} columns`,
+    name: `client breaks a failure at words and shows it once, whole, in a terminal of ${columns} columns`,
     ignore: !hasTerminal,
     fn: async () => {
       await using peer = rawPeer(replying(TEXT, "the quick brown fox jumps over the lazy dog"));
@@ -253,7 +253,7 @@ for (const columns of [60, 80, 140]) {
   });
 }
 
-Deno.test("client prints a failure on the standard error output, what was reached on the other", async () => {
+Deno.test("client prints a failure on standard error, and the reached stages on standard output", async () => {
   await using peer = rawPeer(replying(TEXT, "Hello World"));
   const { code, stdout, stderr } = await client([peer.url]);
   assertEquals(code, 6);
@@ -269,13 +269,13 @@ Deno.test("client prints nothing with --quiet, and the exit code is the same", a
   assertEquals(await client(["-q", peer.url]), { code: 6, stdout: "", stderr: "" });
 });
 
-Deno.test("client starts a server of its own, or uses the one on the usual port, without a URL", async () => {
+Deno.test("client starts its own server, or uses the one on the usual port, without a URL", async () => {
   const outcome = await client(["--json"]);
   assertEquals(outcome.code, 0, outcome.stderr);
   assertMatch(reportOf(outcome).url, /^ws:\/\/127\.0\.0\.1:\d+\/$/);
 });
 
-Deno.test("client shows each event with its time with --verbose, on the standard error output", async () => {
+Deno.test("client shows each event with its time on standard error with --verbose", async () => {
   const server = serveEcho({ port: 0 });
   const { stdout, stderr } = await client(["-v", server.url]);
   await server.shutdown();
@@ -326,7 +326,7 @@ for (
   });
 }
 
-Deno.test("client says usage when the split input turns out not to be UTF-8, and closes the connection", async () => {
+Deno.test("client says usage when the split input is not UTF-8, and closes the connection", async () => {
   const server = serveEcho({ port: 0 });
   const outcome = await client(
     ["--json", "--split", "4", "-f", "-", server.url],
@@ -339,7 +339,7 @@ Deno.test("client says usage when the split input turns out not to be UTF-8, and
 });
 
 Deno.test({
-  name: "client says in one line that the standard output is full",
+  name: "client says in one line that standard output is full",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
     const server = serveEcho({ port: 0 });
@@ -350,7 +350,7 @@ Deno.test({
     }).output();
     await server.shutdown();
     assertEquals(code, 1);
-    assertMatch(new TextDecoder().decode(stderr), /^wsproof: Cannot write to the standard output: No space left.*\n$/);
+    assertMatch(new TextDecoder().decode(stderr), /^wsproof: Cannot write to standard output: No space left.*\n$/);
   },
 });
 

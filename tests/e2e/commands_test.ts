@@ -52,7 +52,7 @@ Deno.test("lab --help shows the options that the lab takes, and no other", async
   const shown = [...stdout.matchAll(/^ {2}.{4}--([a-z-]+)/gm)].map(([, name]) => name);
   assert(shown.includes("port") && shown.includes("lab-public"), stdout);
   const { code, stderr } = await outcomeOf(start("main.ts", ["lab", "--max-message", "1"], OF_THE_SERVER));
-  assertEquals([code, stderr], [2, "wsproof: Option --max-message does not go with --lab: leave it out\n"]);
+  assertEquals([code, stderr], [2, "wsproof: Option --max-message cannot be used with --lab: leave it out\n"]);
   assert(!shown.includes("max-message"), stdout);
 });
 
@@ -74,7 +74,7 @@ for (
     ],
     [["help", "sevre"], 'Operand "sevre" is neither a command'],
     [["completions"], "Command completions needs one shell: bash, zsh, fish"],
-    [["-q", "serve"], "Command serve is not the first word: write wsproof serve [OPTIONS]"],
+    [["-q", "serve"], "Command serve must be the first word: write wsproof serve [OPTIONS]"],
     [["serve", "x"], 'The server takes no operand: leave out "x"'],
     [["help", "ws://me:s3cret@a/"], 'Operand "ws://me:***@a/" is neither a command'],
     [["serve", "ws://me:s3cret@a/"], 'The server takes no operand: leave out "ws://me:***@a/"'],

@@ -98,7 +98,7 @@ function assertJsr({ code, stdout, stderr }: Outcome): void {
   assertFalse(stderr.includes("stand-ins"), stderr);
 }
 
-Deno.test("the task std:flags chooses JSR and asks no more, when its packages match deno.lock", async () => {
+Deno.test("the task std:flags chooses JSR and does not ask again, when its packages match deno.lock", async () => {
   await using checkout = await Checkout.make();
   await using registry = serveRegistry(PAGES);
   assertJsr(await checkout.task(registry.url, "std:flags"));
@@ -136,7 +136,7 @@ Deno.test("the task std:flags names the variable and not its value, when the pro
   assertEquals(registry.requests, 0);
 });
 
-Deno.test("the task std:flags asks a proxy once, and not again when the choice is made", async () => {
+Deno.test("the task std:flags asks a proxy once, and not again after the choice", async () => {
   await using checkout = await Checkout.make();
   await using proxy = serveRegistry(new Map(), 502);
   const env = { HTTP_PROXY: proxy.url };
@@ -172,7 +172,7 @@ const NO_CHOICE: readonly { what: string; serve: () => Registry; says: string }[
   { what: "JSR answers 404", serve: () => serveRegistry(new Map(), 404), says: "JSR package not found" },
   { what: "JSR answers 500", serve: () => serveRegistry(new Map(), 500), says: "500 Internal Server Error" },
   {
-    what: "an answer is no JSON",
+    what: "an answer is not JSON",
     serve: () => serveRegistry(changed(() => "<title>Sign in</title>")),
     says: "@std/assert",
   },
@@ -234,7 +234,7 @@ Deno.test("the task std:decide keeps the choice, when there is none to replace i
   assertStandIns(await checkout.task(registry.url, "std:flags"), "tcp connect error");
 });
 
-Deno.test("the task std:flags makes one choice, when many run at once", async () => {
+Deno.test("the task std:flags makes one choice, when many tasks run at once", async () => {
   await using checkout = await Checkout.make();
   const outcomes = await Promise.all(Array.from({ length: 8 }, () => checkout.task(NOWHERE, "std:flags")));
   for (const outcome of outcomes) assertStandIns(outcome, "tcp connect error");
@@ -251,7 +251,7 @@ Deno.test("the choice counts for one run and says why, when it cannot be written
   assertEquals(await checkout.remembered(), undefined);
 });
 
-Deno.test("the task client takes the stand-ins and says so each time, when nothing listens", async () => {
+Deno.test("the task client uses the stand-ins and says so each time, when nothing listens", async () => {
   await using checkout = await Checkout.make();
   for (let run = 0; run < 2; run++) {
     const { code, stdout, stderr } = await checkout.task(NOWHERE, "client", "-q", "a b");
@@ -261,7 +261,7 @@ Deno.test("the task client takes the stand-ins and says so each time, when nothi
   }
 });
 
-Deno.test("the task client takes the packages of JSR and says nothing, when they match deno.lock", async () => {
+Deno.test("the task client uses the packages of JSR and says nothing, when they match deno.lock", async () => {
   await using checkout = await Checkout.make();
   await using registry = serveRegistry(PAGES);
   await checkout.task(registry.url, "std:flags");

@@ -16,7 +16,7 @@ const COUNT = 25;
 
 for (const { peer, name, run } of relations()) {
   Deno.test({
-    name: `${COUNT} random compressed messages come back as they were: ${name}`,
+    name: `${COUNT} random compressed messages come back unchanged: ${name}`,
     ignore: IGNORED[peer],
     fn: async () => {
       const { messages, extensions } = await run(COUNT, 6455);

@@ -46,7 +46,7 @@ for (const [options, args, extensions] of WS_OPTIONS) {
   });
 }
 
-Deno.test("client says what was saved, and shows compressed frames with what they hold", async () => {
+Deno.test("client says how much was saved, and shows compressed frames with their content", async () => {
   await using server = await serverProcess("--transport", "wire");
   const args = ["--transport", "wire", "--deflate", "-m", "a".repeat(1000), "--trace", server.url];
   const { stdout, stderr, code } = await client(args);
@@ -63,13 +63,13 @@ Deno.test("client says what was saved, and shows compressed frames with what the
   assertStringIncludes(await server.nextLine(), 'for "/" with permessage-deflate');
 });
 
-Deno.test("client says that its messages became longer, where they are too short", async () => {
+Deno.test("client says that compression made its messages longer, when they are too short", async () => {
   await using server = await serverProcess("--transport", "wire");
   const { stdout } = await client(["--transport", "wire", "--deflate", server.url]);
   assertMatch(stdout, /\n {2}compressed: \d+ bytes on the wire for 22, \d+ % more\n$/);
 });
 
-Deno.test("client goes on without compression if the server declines, and fails with exit 4 if it is required", async () => {
+Deno.test("client continues without compression if the server declines, and fails with exit 4 if it is required", async () => {
   await using server = await serverProcess("--transport", "wire", "--no-deflate");
   const declined = await client(["--transport", "wire", "--deflate", server.url]);
   assertEquals(declined.code, 0);
@@ -79,7 +79,7 @@ Deno.test("client goes on without compression if the server declines, and fails 
   assertStringIncludes(required.stderr, "the server has declined permessage-deflate");
 });
 
-Deno.test("client holds a conversation that is compressed", async () => {
+Deno.test("client holds a compressed conversation", async () => {
   await using server = await serverProcess("--transport", "wire");
   const child = start("main.ts", ["-i", "--transport", "wire", "--deflate", server.url], { stdin: "piped" });
   const writer = child.stdin.getWriter();
@@ -102,9 +102,9 @@ for (const option of [["--deflate"], ["--deflate-params", "client_max_window_bit
 
 const PARAMETERS: [text: string, problem: string][] = [
   ["x", 'the parameter "x" is not known'],
-  ["client_max_window_bits=8", "zlib compresses with client_max_window_bits=9 at least"],
+  ["client_max_window_bits=8", "zlib needs client_max_window_bits=9 or more"],
   ["server_max_window_bits=16", 'the parameter server_max_window_bits has "16", which is not 8 to 15'],
-  ["a, permessage-deflate", "give parameters, with semicolons between them"],
+  ["a, permessage-deflate", "give parameters separated by semicolons"],
 ];
 for (const [text, problem] of PARAMETERS) {
   Deno.test(`client refuses to offer the parameters "${text}"`, async () => {
@@ -118,8 +118,8 @@ for (const [text, problem] of PARAMETERS) {
 
 const SETTINGS: [args: string[], problem: string][] = [
   [["--deflate", "bits=8"], 'Option --deflate cannot be "bits=8": bits: give a whole number from 9 to 15'],
-  [["--deflate", "takeover=maybe"], 'Option --deflate cannot be "takeover=maybe": give some of bits=9-15'],
-  [["--deflate", "x=1"], 'Option --deflate cannot be "x=1": give some of bits=9-15'],
+  [["--deflate", "takeover=maybe"], 'Option --deflate cannot be "takeover=maybe": give any of bits=9-15'],
+  [["--deflate", "x=1"], 'Option --deflate cannot be "x=1": give any of bits=9-15'],
   [["--deflate", "bits=9", "--no-deflate"], "Options --deflate and --no-deflate exclude each other"],
   [["--max-inflate-ratio", "0"], 'Option --max-inflate-ratio cannot be "0": give a whole number from 1 to 2000'],
 ];
@@ -162,8 +162,8 @@ async function answered(extensions: string, args: string[], script: (socket: Raw
 }
 
 const ANSWERS: [extensions: string, args: string[], problem: string][] = [
-  ["permessage-deflate", [], 'the extension "permessage-deflate" was not asked for'],
-  ["permessage-deflate; client_max_window_bits=10", ["--deflate"], "client_max_window_bits was not asked for"],
+  ["permessage-deflate", [], 'the extension "permessage-deflate" was not requested'],
+  ["permessage-deflate; client_max_window_bits=10", ["--deflate"], "client_max_window_bits was not requested"],
   [
     "permessage-deflate; server_max_window_bits=7",
     ["--deflate"],
@@ -171,12 +171,12 @@ const ANSWERS: [extensions: string, args: string[], problem: string][] = [
   ],
   ["permessage-deflate; server_max_window_bits=", ["--deflate"], "Sec-WebSocket-Extensions is malformed"],
   ["permessage-deflate; foo", ["--deflate"], 'the parameter "foo" is not known'],
-  ["permessage-deflate, permessage-deflate", ["--deflate"], "the extension permessage-deflate is there twice"],
-  ["x-other", ["--deflate"], 'the extension "x-other" was not asked for'],
+  ["permessage-deflate, permessage-deflate", ["--deflate"], "the extension permessage-deflate appears twice"],
+  ["x-other", ["--deflate"], 'the extension "x-other" was not requested'],
   [
     "permessage-deflate",
     ["--deflate-params", "server_no_context_takeover"],
-    "server_no_context_takeover was asked for and is missing",
+    "server_no_context_takeover was requested and is missing",
   ],
 ];
 for (const [extensions, args, problem] of ANSWERS) {
@@ -195,7 +195,7 @@ const FRAMES: [name: string, script: (socket: RawSocket) => Promise<void>, exit:
     7,
     /ends inside a block/,
   ],
-  ["RSV1 on a ping", (socket) => socket.frame(9, "", 0xc0), 7, /RSV1 is set on a frame that begins no message/],
+  ["RSV1 on a ping", (socket) => socket.frame(9, "", 0xc0), 7, /RSV1 is set on a frame that does not begin a message/],
   ["RSV2", (socket) => socket.frame(TEXT, "", 0xa0), 7, /reserved bit/],
   [
     "a plain message",
@@ -230,7 +230,7 @@ for (const [name, script, exit, problem] of FRAMES) {
   });
 }
 
-Deno.test("client stops a bomb of a server at --max-message, with 1009", async () => {
+Deno.test("client stops a server's bomb at --max-message, with 1009", async () => {
   const direction = { takeover: true, windowBits: 15 };
   const codec = new MessageDeflate({ own: direction, peer: direction, maxMessageBytes: 1 });
   const bomb = codec.deflateWhole(new Uint8Array(2 * 1024 * 1024));

@@ -96,7 +96,7 @@ for (
     ["policyTypes:", "policyType:", "NetworkPolicy.spec.policyType"],
   ] as const
 ) {
-  Deno.test(`kubernetes.yaml would not be valid with "${to}"`, () => {
+  Deno.test(`kubernetes.yaml is invalid with "${to}"`, () => {
     const broken = manifest.replace(from, to);
     assert(broken !== manifest);
     assertThrows(() => loadAll(broken).forEach(validateDocument), Error, problem);
@@ -137,7 +137,7 @@ Deno.test("kubernetes.yaml lets a pod be as busy as its workers can make it befo
   assert(busyCores < Number(podEnv.get("WSPROOF_WORKERS")));
 });
 
-Deno.test("kubernetes.yaml lets in what comes to the server's port, and nothing out", () => {
+Deno.test("kubernetes.yaml lets traffic in to the server's port only, and nothing out", () => {
   const { policyTypes, ingress, egress } = documents.find(({ kind }) => kind === "NetworkPolicy").spec;
   assertEquals(policyTypes, ["Ingress", "Egress"]);
   assertEquals(ingress, [{ ports: [{ protocol: "TCP", port: container.ports[0].name }] }]);
@@ -150,13 +150,13 @@ Deno.test("kubernetes.yaml starts no pod without the token", () => {
   assertEquals(/LoadCredential=token:\/\S+$/m.test(unit), true);
 });
 
-Deno.test("kubernetes.yaml gives a pod longer to end than it waits and the server takes", () => {
+Deno.test("kubernetes.yaml gives a pod more time to end than its wait and the server take", () => {
   const timeout = Number(podEnv.get("WSPROOF_SHUTDOWN_TIMEOUT"));
   const { seconds } = container.lifecycle.preStop.sleep;
   assert(timeout > 0 && pod.terminationGracePeriodSeconds >= seconds + timeout + 5);
 });
 
-Deno.test("the service is given longer to stop than the server takes", () => {
+Deno.test("the service has more time to stop than the server takes", () => {
   const timeout = Number(found(unit, /WSPROOF_SHUTDOWN_TIMEOUT=(\d+)/));
   assert(Number(found(unit, /^TimeoutStopSec=(\d+)$/m)) >= timeout + 5);
 });
@@ -195,7 +195,7 @@ Deno.test("the image has the Deno of the README's quick start", async () => {
   assertEquals(found(workflow, /deno-version: v(\S+)$/m), version);
 });
 
-Deno.test("Containerfile is in order", async () => {
+Deno.test("Containerfile is valid", async () => {
   assertEquals(problemsOf(containerfile), []);
   assertEquals(problemsOf(containerfile.replace("EXPOSE", "EXPOZE")).length, 1);
   // An unnamed user of an image is root.
@@ -280,7 +280,7 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-testBoth("the server does all it does, when it may use its own address only", async (transport) => {
+testBoth("the server works with permission for its own address only", async (transport) => {
   const port = freePort();
   const options = { net: expanded("${HOST}:${PORT}", { HOST: "127.0.0.1", PORT: `${port}` }) };
   await using server = await serverProcessWith(options, "--port", `${port}`, "--transport", transport);
@@ -328,7 +328,7 @@ testBoth(
 );
 
 Deno.test({
-  name: "the image is not healthy when the server has ended, with a proxy that answers for it",
+  name: "the image is unhealthy after the server has ended, even with a proxy that answers for it",
   ...unixOnly,
   fn: async () => {
     const proxy = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("ok"));
@@ -341,7 +341,7 @@ Deno.test("the health check of the image asks no proxy for the server's own addr
   assertEquals(healthcheck.slice(0, 3), ["env", "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1"]);
 });
 
-Deno.test("the image, the service and the workflow take no package that deno.lock does not name", async () => {
+Deno.test("the image, the service and the workflow use only packages that deno.lock names", async () => {
   for (const text of [containerfile, await read("deploy/README.md"), workflow]) {
     const caching = text.match(/deno cache .*main\.ts.*/g) ?? [];
     assert(caching.length > 0 && caching.every((line) => line.startsWith("deno cache --frozen ")), caching.join("\n"));
@@ -355,7 +355,7 @@ Deno.test("the workflow names each action by a commit, with its version behind i
 });
 
 Deno.test({
-  name: "the service is what systemd understands",
+  name: "systemd accepts the service",
   ignore: await Deno.stat("/usr/bin/systemd-analyze").then(() => false, () => true),
   fn: async () => {
     assertEquals(await complaintsOf(unit), []);

@@ -122,7 +122,7 @@ Deno.test(
   },
 );
 
-Deno.test("docs/lab.md lists every step of the lab, and what it does", async () => {
+Deno.test("docs/lab.md lists every step of the lab with its help", async () => {
   const rows = (await read("docs/lab.md")).matchAll(/^\| `([a-z][^`]*)` +\| (.*?) +\|$/gm);
   assertEquals(
     [...rows].map(([, usage, help]) => [usage, help]),
@@ -193,7 +193,7 @@ const REACTIONS: Record<string, Record<string, string>> = {
   close: { [`sends ${OPCODE.close},close`]: "is answered: `closed`", close: "ends it: `closed`", "": "is ignored" },
 };
 
-Deno.test("the phase table of docs/architecture.md is what the endpoint does", async () => {
+Deno.test("the phase table of docs/architecture.md matches the endpoint", async () => {
   const table = (await read("docs/architecture.md")).matchAll(
     /^\| `(\w+)` +\| [^|]+\| ([^|]+?) +\| (\w+) +\| ([^|]+?) +\|$/gm,
   );
@@ -263,7 +263,7 @@ Deno.test("the places and functions that the documents name exist", async () => 
   for (const [, name = ""] of text.matchAll(/`(\w+)\(\)`/g)) assertMatch(code, new RegExp(`\\b${name}\\(`), name);
 });
 
-Deno.test("the names of docs/history.md are where it says", async () => {
+Deno.test("the names of docs/history.md are in the named modules", async () => {
   const rows = [...(await read("docs/history.md")).matchAll(/\| ([^|]+) in `(lib\/[\w/.]+)` +\|/g)];
   assert(rows.length >= 6, `${rows.length} rows`);
   for (const [, cell = "", path = ""] of rows) {

@@ -48,7 +48,7 @@ async function metricsOf(url: string): Promise<string> {
 
 const TWO_UPGRADES = requestHead({ Upgrade: "h2c\r\nUpgrade: websocket" });
 
-testBoth("server outlives a request for another protocol before the upgrade", async (transport) => {
+testBoth("server survives a request for another protocol before the upgrade", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json");
   assertEquals(await statusLineOf(server.url, TWO_UPGRADES), "HTTP/1.1 400 Bad Request");
   const refused = await nextEvent(server, "refused");
@@ -56,7 +56,7 @@ testBoth("server outlives a request for another protocol before the upgrade", as
   assertEquals(await statusLineOf(server.url, requestHead()), "HTTP/1.1 101 Switching Protocols");
 });
 
-testBoth("server outlives a request for another protocol before the upgrade, over TLS", async (transport) => {
+testBoth("server survives a request for another protocol before the upgrade, over TLS", async (transport) => {
   const authority = await createAuthority();
   const { cert, key } = await authority.sign("localhost");
   const folder = await Deno.makeTempDir();
@@ -77,7 +77,7 @@ testBoth("server outlives a request for another protocol before the upgrade, ove
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("handler outlives a request for another protocol before the upgrade", async () => {
+Deno.test("handler survives a request for another protocol before the upgrade", async () => {
   await using server = await handlerProcess({ WSPROOF_LOG: "json" });
   for (let worker = 0; worker < 8; worker++) {
     assertEquals(await statusLineOf(server.url, TWO_UPGRADES), "HTTP/1.1 400 Bad Request");
@@ -109,7 +109,7 @@ async function mapThatThrows(): Promise<{ path: string } & AsyncDisposable> {
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
 }
 
-testBoth("server goes on after an error that nobody caught, tells of it and counts it", async (transport) => {
+testBoth("server continues after an error that nobody caught, reports it and counts it", async (transport) => {
   await using server = await serverProcessWith(
     { permissions: [`--preload=${THROWS_URL}`] },
     ...["--transport", transport, "--log", "json"],
@@ -127,7 +127,7 @@ testBoth("server goes on after an error that nobody caught, tells of it and coun
 }, notOnWindows);
 
 Deno.test({
-  name: "server --lab goes on after an error that nobody caught, and tells of it",
+  name: "server --lab continues after an error that nobody caught, and reports it",
   ...notOnWindows,
   fn: async () => {
     await using server = await serverProcessWith(
@@ -143,7 +143,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "handler goes on after an error that nobody caught, and tells of it",
+  name: "handler continues after an error that nobody caught, and reports it",
   ...notOnWindows,
   fn: async () => {
     await using map = await mapThatThrows();
@@ -165,7 +165,7 @@ async function fillLog(url: string, count: number): Promise<void> {
   }
 }
 
-testBoth("server answers and ends though nobody reads its log", async (transport) => {
+testBoth("server answers and ends even if nobody reads its log", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json");
   // A pipe holds 64 KiB, and its reader here as much again.
   await fillLog(server.url, 400);
@@ -174,10 +174,10 @@ testBoth("server answers and ends though nobody reads its log", async (transport
   // The output on the other stream shows that the log was still full.
   const { code, stderr } = await server.endedUnread();
   assertEquals(code, 0);
-  assertMatch(stderr, /^wsproof: The last \d+ lines of the log are lost, as nobody reads it\n$/);
+  assertMatch(stderr, /^wsproof: The last \d+ lines of the log are lost: nobody reads it\n$/);
 }, notOnWindows);
 
-testBoth("server ends though nobody reads its log and its errors, which are one pipe", async (transport) => {
+testBoth("server ends even if nobody reads its log and its errors, which share a pipe", async (transport) => {
   // The shell joins both streams in one pipe, which nobody reads after the first line.
   const words = ["-c", 'exec "$0" "$@" 2>&1'];
   await using server = await serverProcessWith({ shell: words }, "--transport", transport, "--log", "json");
@@ -201,7 +201,7 @@ testBoth("server says in its log how much of it is missing, and /metrics counts 
   assertEquals([refused + dropped, dropped], [1400, Number(counted)]);
 });
 
-testBoth("server writes what it has to say at its end, up to the last line", async (transport) => {
+testBoth("server writes its log up to the last line at its end", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--log", "json");
   await fillLog(server.url, 40);
   server.child.kill("SIGTERM");
@@ -210,7 +210,7 @@ testBoth("server writes what it has to say at its end, up to the last line", asy
   assertEquals(await server.ended(), { code: 0, stderr: "" });
 }, notOnWindows);
 
-testBoth("server answers pages though no descriptor is left to load them with", async (transport) => {
+testBoth("server answers pages even if no descriptor is left to load them with", async (transport) => {
   await using server = await serverProcessWith(
     { descriptors: 80 },
     ...["--transport", transport, "--log", "json", "--max-connections", "1000"],
@@ -237,30 +237,34 @@ testBoth("server answers pages though no descriptor is left to load them with", 
   for (const socket of held) (await socket)?.close();
 }, notOnWindows);
 
-testBoth("server takes no more connections than there are descriptors, and says so at its start", async (transport) => {
-  const child = start("server.ts", ["--port", "0", "--transport", transport, "--log", "none"], { descriptors: 200 });
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  const line = (await within(reader.read(), "first line", WAIT)).value ?? "";
-  const url = line.slice("Listening on ".length).trim();
-  const held: RawSocket[] = [];
-  let head = "";
-  while (held.length < 300 && !head.includes(" 503 ")) {
-    const socket = await connectRaw(url);
-    held.push(socket);
-    await socket.write(requestHead());
-    head = await within(socket.readHead(), "answer", WAIT);
-  }
-  assertMatch(head, /^HTTP\/1\.1 503 [^]*retry-after: 5/i);
-  assertEquals(await statusLineOf(url, requestHead(PLAIN, "GET /healthz HTTP/1.1")), "HTTP/1.1 200 OK");
-  child.kill("SIGKILL");
-  const stderr = await new Response(child.stderr).text();
-  const [, connections] = /^wsproof: There are descriptors for (\d+) connections only: for 10000 raise .*\n$/
-    .exec(stderr) ?? [];
-  assertEquals(held.length, Number(connections) + 1);
-  for (const socket of held) socket.close();
-  await child.status;
-  await reader.cancel();
-}, notOnWindows);
+testBoth(
+  "server accepts only as many connections as there are descriptors, and says so at its start",
+  async (transport) => {
+    const child = start("server.ts", ["--port", "0", "--transport", transport, "--log", "none"], { descriptors: 200 });
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const line = (await within(reader.read(), "first line", WAIT)).value ?? "";
+    const url = line.slice("Listening on ".length).trim();
+    const held: RawSocket[] = [];
+    let head = "";
+    while (held.length < 300 && !head.includes(" 503 ")) {
+      const socket = await connectRaw(url);
+      held.push(socket);
+      await socket.write(requestHead());
+      head = await within(socket.readHead(), "answer", WAIT);
+    }
+    assertMatch(head, /^HTTP\/1\.1 503 [^]*retry-after: 5/i);
+    assertEquals(await statusLineOf(url, requestHead(PLAIN, "GET /healthz HTTP/1.1")), "HTTP/1.1 200 OK");
+    child.kill("SIGKILL");
+    const stderr = await new Response(child.stderr).text();
+    const [, connections] = /^wsproof: There are descriptors for only (\d+) connections: for 10000, raise .*\n$/
+      .exec(stderr) ?? [];
+    assertEquals(held.length, Number(connections) + 1);
+    for (const socket of held) socket.close();
+    await child.status;
+    await reader.cancel();
+  },
+  notOnWindows,
+);
 
 Deno.test("server says that it cannot count descriptors without the permission for it", async () => {
   const child = start("server.ts", ["--port", "0", "-q"], { permissions: ["--deny-read=/dev/null"] });
@@ -269,13 +273,13 @@ Deno.test("server says that it cannot count descriptors without the permission f
   child.kill("SIGKILL");
   assertEquals(
     await new Response(child.stderr).text(),
-    "wsproof: The limit of open files cannot be found out: give --allow-read=/dev/null\n",
+    "wsproof: The limit of open files cannot be determined: give --allow-read=/dev/null\n",
   );
   await child.status;
   await reader.cancel();
 });
 
-testBoth("server --allow-host answers for those hosts only, and tells of others", async (transport) => {
+testBoth("server --allow-host answers for those hosts only, and reports others", async (transport) => {
   await using server = await serverProcess(
     ...["--transport", transport, "--log", "json", "--allow-host", "app.example", "--allow-host", "127.0.0.1"],
   );
@@ -318,7 +322,7 @@ for (const host of ["http://app.example", "app.example:80", "a b", "", "[::1", "
   });
 }
 
-Deno.test("client without a URL finds the server of this machine, which answers for its own names", async () => {
+Deno.test("client without a URL finds the server of this machine, which answers for the loopback names", async () => {
   for (const transport of TRANSPORTS) {
     await using server = await serverProcess("-q", "--transport", transport);
     for (const host of ["127.0.0.1", "localhost"]) {

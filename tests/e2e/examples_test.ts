@@ -190,7 +190,7 @@ Deno.test("examples/ci_check.sh ends with 1, when the reply is wrong", { ignore:
   assertMatch(stdout, /\nthe server answers wrongly or late: do not deploy\n$/);
 });
 
-Deno.test("examples/ci_check.sh asks for another try, when nothing listens", { ignore: isWindows }, async () => {
+Deno.test("examples/ci_check.sh tries again, when nothing listens", { ignore: isWindows }, async () => {
   const { code, stdout } = await check(`ws://127.0.0.1:${freePort()}/`);
   assertEquals(code, 75);
   assertMatch(stdout, /the network or the server is down: try again\n$/);

@@ -77,13 +77,13 @@ Deno.test("client sends a User-Agent of the user over wire, and says why not ove
   assertEquals(named("user-agent", await arriving("wire", ["-H", "user-agent: x"])), ["user-agent: x"]);
   const outcome = await client(["-H", "User-Agent: x", "ws://127.0.0.1:1/"]);
   assertEquals([outcome.code, outcome.stdout], [2, ""]);
-  assertMatch(outcome.stderr, /^wsproof: Cannot send a User-Agent .*--transport wire\n$/);
+  assertMatch(outcome.stderr, /^wsproof: Cannot set User-Agent .*--transport wire\n$/);
 });
 
-Deno.test("client says why a Host does not go through a proxy that builtin asks with the whole URL", async () => {
+Deno.test("client says why it cannot set Host through a proxy over builtin", async () => {
   const outcome = await client(["-H", "Host: a", "--proxy", "http://127.0.0.1:1", "ws://server.test/"]);
   assertEquals([outcome.code, outcome.stdout], [2, ""]);
-  assertMatch(outcome.stderr, /^wsproof: Cannot send a Host .*--transport wire\n$/);
+  assertMatch(outcome.stderr, /^wsproof: Cannot set Host .*--transport wire\n$/);
 });
 
 testBoth("client sends credentials of the URL with any characters", async (transport) => {
@@ -112,7 +112,7 @@ testBoth("client shows no token of a subprotocol", async (transport) => {
   assertEquals(`${selected.stdout}${refused.stdout}${refused.stderr}`.includes("c2VjcmV0"), false);
 });
 
-Deno.test("client says that builtin had taken a message that is too long into memory", async () => {
+Deno.test("client says that builtin had read a message over the limit into memory", async () => {
   for (const transport of ["builtin", "wire"]) {
     await using peer = rawPeer(async (socket) => {
       await socket.upgrade();

@@ -64,7 +64,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "handler ends with 1 and says why, when the runtime gives up listening for want of descriptors",
+  name: "handler ends with 1 and says why, when the runtime stops listening for lack of descriptors",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     await using server = await handlerProcess({ WSPROOF_LOG: "none" }, { descriptors: 200 });
@@ -82,14 +82,14 @@ Deno.test({
     const { code, stderr } = await server.ended();
     for (const socket of sockets) socket.close();
     assertEquals(code, 1);
-    assertMatch(stderr, /wsproof: The runtime has stopped listening, as it does without free descriptors/);
+    assertMatch(stderr, /wsproof: The runtime has stopped listening, for lack of free descriptors/);
   },
 });
 
 for (
   const [variables, message] of [
     [{ WSPROOF_RATE: "x" }, 'Variable WSPROOF_RATE cannot be "x": give a whole number from 1 to 1000000000'],
-    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT does not go with deno serve: leave it out"],
+    [{ WSPROOF_PORT: "80" }, "Variable WSPROOF_PORT cannot be used with deno serve: leave it out"],
     [{ WSPROOF_TRANSPORT: "wire" }, 'Variable WSPROOF_TRANSPORT cannot be "wire" with deno serve: use server.ts'],
   ] as const
 ) {
@@ -103,13 +103,13 @@ for (
 Deno.test("handler says in one line that it takes no options, and ends with 2", async () => {
   const { code, stderr } = await outcomeOf(startHandler({}, "handler.ts", "--max-message", "3"));
   assertEquals(code, 2);
-  assertMatch(stderr, /wsproof: deno serve passes "--max-message" on, which the handler does not take: set variables/);
+  assertMatch(stderr, /wsproof: deno serve passes "--max-message" on, which the handler does not accept: set WSPROOF_/);
 });
 
 Deno.test("handler says in one line which variables it ignores, and starts", async () => {
   const child = startHandler({ WSPROOF_LOG: "none", WSPROOF_MAX_MESAGE: "8" });
   const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-  const line = "wsproof: The server ignores variables that stand for no option: " +
+  const line = "wsproof: The server ignores variables that match no option: " +
     "WSPROOF_MAX_MESAGE (did you mean WSPROOF_MAX_MESSAGE?)\n";
   let shown = "";
   while (!shown.includes(line) || !shown.includes("threads\n")) {

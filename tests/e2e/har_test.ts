@@ -106,7 +106,7 @@ Deno.test("client -i --har writes a conversation", async () => {
   ]);
 });
 
-Deno.test("client --har says usage and sends nothing, when it may not write, or cannot", async () => {
+Deno.test("client --har says usage and sends nothing, when it cannot write", async () => {
   const denied = await client(["--har", "x.har", "ws://127.0.0.1:1/"]);
   assertEquals(denied.code, 2);
   assertMatch(denied.stderr, /^wsproof: Option --har has no permission to write "x\.har": run deno task -q client:har/);
@@ -122,7 +122,7 @@ Deno.test("HarRecorder leaves messages out above 64 MiB, and says how many", () 
   for (let sent = 0; sent < 4; sent++) recorder.onMessage(message, "out");
   const [entry] = JSON.parse(recorder.toJson({})).log.entries;
   assertEquals(entry._webSocketMessages.length, 2);
-  assertStringIncludes(entry.comment, "2 messages are left out, as the file holds 67108864 bytes");
+  assertStringIncludes(entry.comment, "2 messages are left out: the file holds at most 67108864 bytes");
 });
 
 Deno.test({
@@ -139,7 +139,7 @@ Deno.test({
   },
 });
 
-Deno.test("HarRecorder leaves messages out above 500,000, as there is no string for the JSON of millions", () => {
+Deno.test("HarRecorder leaves messages out above 500,000, as no string holds the JSON of millions", () => {
   assertEquals(MAX_HAR_MESSAGES, 500_000);
   const recorder = new HarRecorder({ url: "ws://127.0.0.1/" });
   for (let sent = 0; sent < MAX_HAR_MESSAGES + 2; sent++) recorder.onMessage("", "out");

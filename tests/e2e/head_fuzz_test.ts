@@ -75,7 +75,7 @@ for (
     ["handler", () => handlerProcess({ WSPROOF_LOG: "none", WSPROOF_ALLOW_HOST: HOSTS }), { ends: false }],
   ] as const
 ) {
-  Deno.test(`${name} outlives heads that were changed at random, and upgrades none that is wrong`, async () => {
+  Deno.test(`${name} survives randomly changed heads, and upgrades no wrong one`, async () => {
     await using server = await start();
     await fuzz(server, options);
   });

@@ -40,13 +40,13 @@ for (
   }
 }
 
-Deno.test("client loses the connection with 1009 to a server of npm ws that takes less", async () => {
+Deno.test("client loses the connection with 1009 to a server of npm ws with a lower limit", async () => {
   const outcome = await againstWs(["--size", "2000"], { maxPayload: 1000 });
   assertEquals(reportOf(outcome).verdict, "connection-lost");
   assertMatch(reportOf(outcome).problem, /1009/);
 });
 
-Deno.test("client is refused by a server of npm ws that does not want it", async () => {
+Deno.test("client is refused by a server of npm ws that rejects it", async () => {
   const outcome = await againstWs([], { verifyClient: () => false });
   assertEquals(reportOf(outcome).verdict, "handshake-refused");
   assertMatch(reportOf(outcome).problem, /401/);

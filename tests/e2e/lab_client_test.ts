@@ -46,7 +46,7 @@ const noReply: Finding = { verdict: "no-reply", says: /No complete message withi
 const unconfirmed = (says: RegExp): Finding => ({ verdict: "close-not-confirmed", says });
 const fooled = (why: string, finding: Finding = PROVEN) => ({ ...finding, fooled: why });
 
-const NOT_KNOWN = unconfirmed(/empty or invalid close frame, or with none.*--transport wire would know/);
+const NOT_KNOWN = unconfirmed(/empty or invalid close frame, or with none.*--transport wire can/);
 const NO_ACCEPT_CHECK = "it does not check the accept key";
 
 /** The built-in transport cannot negotiate compression, and so misses most of these steps. */
@@ -85,18 +85,18 @@ const COMPRESSION_ROWS: readonly Row[] = [
   },
   {
     path: "/deflate-answer",
-    wire: refused(/extension "permessage-deflate" was not asked for/),
+    wire: refused(/extension "permessage-deflate" was not requested/),
     builtin: NO_EXTENSION_CHECK,
   },
   { path: "/deflate-answer", args: TWO, wireArgs: DEFLATE, wire: PROVEN },
   ...[
-    ["client_max_window_bits=10", /client_max_window_bits was not asked for/],
+    ["client_max_window_bits=10", /client_max_window_bits was not requested/],
     ["server_max_window_bits=7", /server_max_window_bits has "7", which is not 8 to 15/],
     ["server_max_window_bits=16", /server_max_window_bits has "16", which is not 8 to 15/],
     ['server_max_window_bits=""', /Sec-WebSocket-Extensions is malformed/],
     ["server_max_window_bits", /server_max_window_bits has no value/],
     ["server_no_context_takeover=1", /server_no_context_takeover has a value/],
-    ["server_no_context_takeover; server_no_context_takeover", /server_no_context_takeover is there twice/],
+    ["server_no_context_takeover; server_no_context_takeover", /server_no_context_takeover appears twice/],
     ["x", /the parameter "x" is not known/],
   ].map(([text, says]): Row => ({
     path: `/deflate-answer/${encodeURIComponent(String(text))}`,
@@ -107,7 +107,7 @@ const COMPRESSION_ROWS: readonly Row[] = [
   {
     path: "/deflate-answer/server_max_window_bits=11",
     wireArgs: ANY_WINDOW,
-    wire: refused(/server_max_window_bits has 11, more than the 10 that were asked for/),
+    wire: refused(/server_max_window_bits has 11, more than the requested 10/),
     builtin: NO_EXTENSION_CHECK,
   },
   {
@@ -171,13 +171,13 @@ const COMPRESSION_ROWS: readonly Row[] = [
   {
     path: "/deflate/rsv1-continuation",
     wireArgs: DEFLATE,
-    wire: lost(/broke the protocol \(RSV1 is set on a frame that begins no message\)/),
+    wire: lost(/broke the protocol \(RSV1 is set on a frame that does not begin a message\)/),
     builtin: RESERVED,
   },
   {
     path: "/deflate/rsv1-control",
     wireArgs: DEFLATE,
-    wire: lost(/broke the protocol \(RSV1 is set on a frame that begins no message\)/),
+    wire: lost(/broke the protocol \(RSV1 is set on a frame that does not begin a message\)/),
     builtin: RESERVED,
   },
 ];
@@ -185,7 +185,7 @@ const COMPRESSION_ROWS: readonly Row[] = [
 const ROWS: readonly Row[] = [
   // The handshake.
   { path: "/refuse/403", wire: refused(/status 403 \(Forbidden\) instead of 101.*--origin/) },
-  { path: "/refuse/302", wire: refused(/302.*no redirect/), builtin: refused(/302.*not followed/) },
+  { path: "/refuse/302", wire: refused(/302.*not a redirect/), builtin: refused(/302.*not followed/) },
   { path: "/silent", args: SHORT_CONNECT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
   { path: "/half", args: SHORT_CONNECT, wire: { verdict: "no-connection", says: /no answer.* within 0\.3 s/i } },
   {
@@ -197,7 +197,7 @@ const ROWS: readonly Row[] = [
   { path: "/garbage", wire: refused(/not HTTP/) },
   {
     path: "/bad-accept",
-    wire: refused(/Sec-WebSocket-Accept does not fit the key/),
+    wire: refused(/Sec-WebSocket-Accept does not match the key/),
     builtin: fooled(NO_ACCEPT_CHECK),
   },
   { path: "/no-accept", wire: refused(/Sec-WebSocket-Accept is missing/), builtin: fooled(NO_ACCEPT_CHECK) },
@@ -205,7 +205,7 @@ const ROWS: readonly Row[] = [
   { path: "/unasked-protocol", wire: refused(/"unasked".* was not offered/) },
   {
     path: "/unasked-extension",
-    wire: refused(/extension "x-unasked" was not asked for/),
+    wire: refused(/extension "x-unasked" was not requested/),
     builtin: fooled("it does not check the extensions"),
   },
 
@@ -233,10 +233,10 @@ const ROWS: readonly Row[] = [
   { path: "/truncate/5", wire: wrong(/5 bytes, instead of text, 11 bytes.*cut off/) },
   { path: "/extend/1", wire: wrong(/12 bytes, instead of text, 11 bytes.*added something/) },
   { path: "/extend/1", args: ["--max-message", "11"], wire: wrong(/longer than the limit of 11 bytes/) },
-  { path: "/duplicate", wire: wrong(/nothing asked for.*came twice/) },
+  { path: "/duplicate", wire: wrong(/came unasked.*came twice/) },
   { path: "/swap-kind", wire: wrong(/binary, 11 bytes, instead of text, 11 bytes.*came back as binary/) },
   { path: "/reorder", args: SHORT_REPLY, wire: noReply },
-  { path: "/reorder", args: ["--size", "2KiB", "--split", "1KiB"], wire: wrong(/out of order or one is missing/) },
+  { path: "/reorder", args: ["--size", "2KiB", "--split", "1KiB"], wire: wrong(/out of order, or one is missing/) },
   { path: "/flood/1000", wire: wrong(/binary, 1024 bytes, instead of text, 11 bytes/) },
   { path: "/flood/1000", args: ["--skip", "1000"], wire: PROVEN },
 
@@ -264,7 +264,7 @@ const ROWS: readonly Row[] = [
   },
   {
     path: "/non-minimal",
-    wire: lost(/broke the protocol \(Frame has the length 11 in more bytes than it needs\)/),
+    wire: lost(/broke the protocol \(Frame has the length 11 in more bytes than needed\)/),
     builtin: fooled("it takes lengths in more bytes than they need"),
   },
   {
@@ -375,7 +375,7 @@ async function check(
 }
 
 for (const transport of ["builtin", "wire"] as const) {
-  Deno.test(`client over ${transport} says of every step of the lab what it should`, async (t) => {
+  Deno.test(`client over ${transport} gives the right verdict on every step of the lab`, async (t) => {
     const lab = await serveLab({ port: 0 });
     const left = [...ROWS];
     const work = async () => {
@@ -398,7 +398,7 @@ Deno.test("the table has every step of the lab", () => {
   for (const { name } of Object.values(LAB_STEPS).flat()) assert(names.has(name), name);
 });
 
-Deno.test("the table says why, wherever the built-in transport comes to another verdict than the wire", () => {
+Deno.test("the table says why, wherever the built-in transport has another verdict than wire", () => {
   for (const { path, wire, builtin = wire } of ROWS) {
     assertEquals("fooled" in builtin && builtin.fooled !== "", builtin.verdict !== wire.verdict, path);
   }

@@ -30,7 +30,7 @@ for (
     [
       ["--lab", "--host", "0.0.0.0"],
       2,
-      'Option --host cannot be "0.0.0.0" with --lab: it is not a loopback address; to insist add --lab-public',
+      'Option --host cannot be "0.0.0.0" with --lab: it is not a loopback address; add --lab-public to allow it',
     ],
     [["--lab", "--host", "127.999.0.1"], 2, 'Option --host cannot be "127.999.0.1" with --lab: it is not a loopback'],
     [["--lab", "--host", "a/b"], 2, 'Option --host cannot be "a/b" with --lab: it is not a loopback address'],
@@ -39,9 +39,9 @@ for (
     [["--lab", "--log", "x"], 2, 'Option --log cannot be "x": give text, json or none'],
     [["--lab", "--lab-public=yes"], 2, 'Option --lab-public takes no value: leave out "yes"'],
     [["--lab", "echo"], 2, 'The server takes no operand: leave out "echo"'],
-    [["--lab-public"], 2, "Option --lab-public belongs to --lab: give both"],
-    [["--lab", "--transport", "wire"], 2, "Option --transport does not go with --lab: leave it out"],
-    [["--lab", "--max-message", "1"], 2, "Option --max-message does not go with --lab: leave it out"],
+    [["--lab-public"], 2, "Option --lab-public needs --lab: give both"],
+    [["--lab", "--transport", "wire"], 2, "Option --transport cannot be used with --lab: leave it out"],
+    [["--lab", "--max-message", "1"], 2, "Option --max-message cannot be used with --lab: leave it out"],
     [["--lab", "--lab-public", "--host", "192.0.2.1"], 1, 'Cannot listen on host "192.0.2.1", port 0: '],
   ] as const
 ) {
@@ -59,6 +59,6 @@ Deno.test("serveLab() says that the port is taken", async () => {
   await assertRejects(
     () => serveLab({ port }),
     Error,
-    `Cannot listen on host "127.0.0.1", port ${port}: it is taken; use --port with another, or 0`,
+    `Cannot listen on host "127.0.0.1", port ${port}: the port is in use; give another --port, or 0`,
   );
 });

@@ -12,7 +12,7 @@ import { visitCase } from "../support/mutant_client.ts";
 
 const BROWSER = { headers: { accept: "text/html,application/xhtml+xml,*/*;q=0.8" } };
 
-Deno.test("GET / of the lab is a page for a browser, text for curl, and JSON for who asks for it", async () => {
+Deno.test("GET / of the lab is a page for a browser, text for curl, and JSON on request", async () => {
   await using lab = await startLab();
   for (
     const [accept, type, start] of [

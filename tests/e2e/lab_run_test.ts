@@ -65,9 +65,9 @@ Deno.test({
       stdout,
       `builtin: 1 failed, ${
         MIRROR_CASES.length - 1
-      } not run\n  fail       6455/4.1/bad-accept: Client took the connection for open`,
+      } not run\n  fail       6455/4.1/bad-accept: Client treated the connection as open`,
     );
-    assertMatch(stdout, /not-conformant \(exit 9\): 1 case failed; for the frames add --reports DIR\n$/);
+    assertMatch(stdout, /not-conformant \(exit 9\): 1 case failed; add --reports DIR to see the frames\n$/);
   },
 });
 
@@ -110,8 +110,8 @@ Deno.test({
 
 for (
   const [args, line] of [
-    [["--cases", "autobahn"], "Option --cases belongs to --lab: give both"],
-    [["--reports", "x"], "Option --reports belongs to --lab: give both"],
+    [["--cases", "autobahn"], "Option --cases needs --lab: give both"],
+    [["--reports", "x"], "Option --reports needs --lab: give both"],
     [
       ["--lab", "--run", "true"],
       'Option --run has no permission to start "sh": run deno task lab:run, or give --allow-run=sh',
@@ -122,8 +122,8 @@ for (
       ["--lab", "--reports", "x"],
       'Option --reports has no permission to write "x": run deno task lab:run, or give --allow-write',
     ],
-    [["--run", "true"], "Option --run belongs to --lab: give both"],
-    [["--lab", "--run-timeout", "1"], "Option --run-timeout belongs to --run: give both"],
+    [["--run", "true"], "Option --run needs --lab: give both"],
+    [["--lab", "--run-timeout", "1"], "Option --run-timeout needs --run: give both"],
   ] as const
 ) {
   Deno.test(`server says in one line what is wrong with ${args.join(" ")}, and exits with 2`, async () => {

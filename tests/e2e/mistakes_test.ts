@@ -1,4 +1,4 @@
-/** The answers to the commonest mistakes of new users, through the real command lines, against real sockets. */
+/** The answers to the common mistakes of new users, through the real command lines, against real sockets. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { listeningAddress } from "../../lib/net/host.ts";
@@ -31,7 +31,7 @@ for (const mistake of MISTAKES) {
 }
 
 Deno.test(
-  "docs/troubleshooting.md shows what each of the commonest mistakes prints",
+  "docs/troubleshooting.md shows what each of the common mistakes prints",
   { ignore: isWebServer },
   async () => {
     const made = await Promise.all(MISTAKES.map(async (mistake) => [mistake, await answerTo(mistake)] as const));

@@ -42,11 +42,11 @@ testPage("the connections of the page in Chromium", {
     async run(tab) {
       await tab.fill("Path and query", "/bye");
       await tab.click("button", "Connect");
-      await tab.untilText("#state", String.raw`4321 (private use), reason "see \"you\"": said by the server.`);
+      await tab.untilText("#state", String.raw`4321 (private use), reason "see \"you\"": from the server.`);
       assertMatch(await tab.text("#end-facts"), /Who began\s+The server\s/);
     },
   },
-  "it says that the connection was lost when there was no close frame that is valid": {
+  "it says that the connection was lost when there was no valid close frame": {
     logs: /illegal.*failed/,
     async run(tab) {
       await tab.fill("Path and query", "/illegal");
@@ -60,12 +60,12 @@ testPage("the connections of the page in Chromium", {
       await tab.fill("Path and query", "/empty");
       await tab.connect();
       await tab.click("button", "Send");
-      await tab.untilText("#state", "1005 (no status received): said by the server.");
+      await tab.untilText("#state", "1005 (no status received): from the server.");
       assertMatch(await tab.text("#end-facts"), /Not echoed\s+1 of the messages sent/);
       assertEquals((await tab.rows())[1], "→sent text, 11 bytes no echo came Hello world");
     },
   },
-  "it says what can be known of a refusal, and can connect again": {
+  "it says what a page can know of a refusal, and can connect again": {
     logs: /refused.*403/,
     async run(tab) {
       await tab.fill("Path and query", "/refused");

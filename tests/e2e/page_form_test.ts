@@ -5,14 +5,14 @@ import { type Answer, within } from "../support/browser.ts";
 import { shell, testPage } from "../support/page_server.ts";
 
 testPage("the form of the page in Chromium", {
-  "it refuses fields that cannot be used, marks and focuses them, and says what would do": {
+  "it refuses unusable fields, marks and focuses them, and says what to enter": {
     options: { maxMessageBytes: 12 },
     async run(tab) {
       await tab.click("button", "Send");
       await tab.untilText("#send-problem", "There is no connection: connect first.");
       await tab.fill("Subprotocols to offer", "a b,c, a");
       await tab.click("button", "Connect");
-      await tab.untilText("#connect-problem", '"a" is there twice.');
+      await tab.untilText("#connect-problem", '"a" appears twice.');
       await tab.fill("Subprotocols to offer", "a/b");
       await tab.click("button", "Connect");
       await tab.untilText("#connect-problem", '"a/b" cannot be a subprotocol');
@@ -25,8 +25,8 @@ testPage("the form of the page in Chromium", {
       await tab.untilText("#connect-problem", "There is a connection already");
 
       const refusals = [
-        ["Text", "Hello worlds!", "The message has 13 bytes: this server takes at most 12."],
-        ["Binary, UTF-8", "€€€€€", "The message has 15 bytes: this server takes at most 12."],
+        ["Text", "Hello worlds!", "The message has 13 bytes: this server accepts at most 12."],
+        ["Binary, UTF-8", "€€€€€", "The message has 15 bytes: this server accepts at most 12."],
         ["Binary, hex digits", "0g", '"g" is not a hexadecimal digit'],
         ["Binary, hex digits", "012", "A digit is missing"],
       ] as const;
@@ -45,7 +45,7 @@ testPage("the form of the page in Chromium", {
       for (const count of ["0", "1001", "x"]) {
         await tab.fill("Times", count);
         await tab.click("button", "Send");
-        await tab.untilText("#send-problem", "Times is a whole number from 1 to 1000.");
+        await tab.untilText("#send-problem", "Times must be a whole number from 1 to 1000.");
       }
       for (const code of ["1001", "2999", "5000", "99999", "-1", ""]) {
         await tab.fill("Code", code);
@@ -74,7 +74,7 @@ testPage("the form of the page in Chromium", {
       assertStringIncludes(await tab.text("#command"), " -p chat -p superchat ws://");
     },
   },
-  "it offers the token behind another subprotocol, and shows it nowhere": {
+  "it offers the token after another subprotocol, and shows it nowhere": {
     options: { needsToken: true },
     async run(tab, host) {
       const token = "sécret?>~ÿ";
@@ -98,7 +98,7 @@ testPage("the form of the page in Chromium", {
       assertEquals((await shell(command, { env: { WSPROOF_TOKEN: "abc" } })).protocol, "chat");
     },
   },
-  "it wants a subprotocol beside the token, as the browser would drop the connection": {
+  "it requires a subprotocol beside the token, as the browser would drop the connection": {
     options: { needsToken: true, protocols: ["chat"] },
     async run(tab) {
       await tab.fill("Token", "abc");

@@ -79,7 +79,7 @@ testPage("the messages of the page in Chromium", {
       assertEquals(await tab.evaluate("document.querySelectorAll('#log li, #plot .bar').length"), 0);
     },
   },
-  "it says that the reply is not what was sent": {
+  "it says that the reply differs from the message": {
     async run(tab) {
       await tab.fill("Path and query", "/wrong");
       await tab.connect();
@@ -100,10 +100,10 @@ testPage("the messages of the page in Chromium", {
     async run(tab) {
       await tab.fill("Path and query", "/greeting");
       await tab.connect();
-      await tab.untilText("#log", "nothing was sent for it");
+      await tab.untilText("#log", "it came unasked");
       assertEquals(
         (await tab.rows())[1],
-        String.raw`←received text, 22 bytes nothing was sent for it <b>welcome</b>\u001b[31m\u202e`,
+        String.raw`←received text, 22 bytes it came unasked <b>welcome</b>\u001b[31m\u202e`,
       );
       assertEquals(
         await tab.evaluate("[...document.querySelectorAll('#log .escape')].map((node) => node.textContent)"),
@@ -122,7 +122,7 @@ testPage("the messages of the page in Chromium", {
       assertMatch(await tab.text("#log-empty"), /^None yet\./);
     },
   },
-  "it shows text as it is, and JSON in lines when asked": {
+  "it shows text unchanged, and JSON in lines on demand": {
     async run(tab) {
       await tab.connect();
       await tab.fill("Message", '{"a":["x\u202e"],"b":"\\n"}');

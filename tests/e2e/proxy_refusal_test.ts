@@ -12,7 +12,7 @@ const answering = (answer: string): Script => async (socket) => {
 
 /** The proxy's action, the status in the report, if any, and the other words. */
 const PROXIES: readonly [string, Script, number | undefined, RegExp?][] = [
-  ["wants credentials", answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), 407, /user:password@127/],
+  ["requires credentials", answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), 407, /user:password@127/],
   ["forbids it", answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nnope"), 403],
   ["finds nothing", answering("HTTP/1.1 404 Not Found\r\n\r\n"), 404],
   ["redirects to a login", answering("HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"), 302],
@@ -51,7 +51,7 @@ for (const [does, script, status, hint = /./] of PROXIES) {
 /** What a SOCKS proxy answers to the greeting and to the request, and what is said of it. */
 const SOCKS: readonly [string, readonly number[] | undefined, RegExp][] = [
   ["drops the connection", undefined, /^Proxy socks5:\S+,? .*ended the connection/],
-  ["takes no way to prove oneself", [5, 255], /opened no tunnel: it wants credentials/],
+  ["takes no way to prove oneself", [5, 255], /opened no tunnel: it requires credentials/],
   ["forbids the connection", [5, 0, 5, 2, 0, 1, 0, 0, 0, 0, 0, 0], /opened no tunnel: its rules forbid the connection/],
   ["speaks HTTP", [72, 84, 84, 80, 47, 49, 46, 49, 32, 52, 48, 48], /opened no tunnel: it does not speak SOCKS5/],
 ];
@@ -86,7 +86,7 @@ Deno.test("client says that nothing listens at a SOCKS proxy or at one over TLS"
   }
 });
 
-Deno.test("client goes through a tunnel that any 2xx opens, and says that builtin takes a 200 only", async () => {
+Deno.test("client goes through a tunnel that any 2xx opens, and says that builtin accepts only a 200", async () => {
   await using proxy = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 201 Created\r\n\r\n");

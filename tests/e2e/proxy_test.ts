@@ -1,4 +1,4 @@
-/** The client through a proxy, and over a unix socket. */
+/** The client through a proxy, and over a Unix socket. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createEcho } from "../../lib/server/builtin_echo.ts";
@@ -32,7 +32,7 @@ Deno.test("client goes through an HTTP proxy with --proxy, with the credentials 
   await server.shutdown();
 });
 
-Deno.test("client says no-connection when the proxy wants credentials", async () => {
+Deno.test("client says no-connection when the proxy requires credentials", async () => {
   await using proxy = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
@@ -43,7 +43,7 @@ Deno.test("client says no-connection when the proxy wants credentials", async ()
 });
 
 Deno.test({
-  name: "client connects to a unix socket with --unix",
+  name: "client connects to a Unix socket with --unix",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     const folder = await Deno.makeTempDir();

@@ -173,7 +173,7 @@ class Client {
   }
 }
 
-testBoth("clients lose no message while one instance after the other is restarted behind nginx", async (transport) => {
+testBoth("clients lose no message while one instance after another restarts behind nginx", async (transport) => {
   await using one = new Instance("--transport", transport);
   await using two = new Instance("--transport", transport);
   await Promise.all([one.start(), two.start()]);

@@ -93,11 +93,22 @@ for (const [host, loopback] of LOOPBACK) {
   Deno.test(`isLoopback() is ${loopback}, when the host is ${host}`, () => assertEquals(isLoopback(host), loopback));
 }
 
-Deno.test("routeTo() goes direct, when the option says none", () => {
+Deno.test("routeTo() is direct, when the option says none", () => {
   assertEquals(routeTo(new URL("ws://a.test/"), { proxy: "none" }, "wire").proxy, undefined);
 });
 
-Deno.test("routeTo() throws without the value, when the proxy is no URL or not one for wire", () => {
+Deno.test("routeTo() refuses TLS over a unix socket, which the runtime would leave out", () => {
+  const url = new URL("wss://me:secret@a.test/");
+  for (const transport of ["builtin", "wire"] as const) {
+    assertThrows(
+      () => routeTo(url, { unixPath: "/tmp/a" }, transport),
+      OptionError,
+      "Cannot use TLS over a Unix socket",
+    );
+  }
+});
+
+Deno.test("routeTo() throws without showing the value, when the proxy is not a URL or not one for wire", () => {
   const url = new URL("ws://a.test/");
   assertThrows(() => routeTo(url, { proxy: "u:secret@" }, "wire"), OptionError, "Cannot use the proxy: give a URL");
   const error = assertThrows(
@@ -113,7 +124,7 @@ Deno.test("proxyNameFor() names the proxy without its credentials", () => {
   assertEquals(nameOf(new URL("http://u:secret@[::1]:1")), "http://[::1]:1");
 });
 
-Deno.test("wayText() says that it cannot know, when only the runtime does", () => {
+Deno.test("wayText() says that the way is unknown, when only the runtime knows", () => {
   assertStringIncludes(wayText("not-known"), "maybe through a proxy");
 });
 
@@ -194,14 +205,14 @@ testBoth(
   },
 );
 
-testBoth("client goes direct for the hosts of NO_PROXY", async (transport) => {
+testBoth("client connects directly to the hosts of NO_PROXY", async (transport) => {
   await using proxy = rawPeer(echoing);
   const env = { http_proxy: `http://127.0.0.1:${proxy.port}`, no_proxy: ".invalid" };
   const outcome = await client(["--json", "--transport", transport, "ws://no-such-host.invalid/"], "", [], env);
   assertEquals([reportOf(outcome).verdict, reportOf(outcome).proxy], ["no-connection", null]);
 });
 
-testBoth("client says usage without the value, when a variable is no URL of a proxy", async (transport) => {
+testBoth("client says usage without the value, when a variable is not the URL of a proxy", async (transport) => {
   const outcome = await client(["--transport", transport, "ws://server.test/"], "", [], {
     all_proxy: "foo://u:secret@h",
   });
@@ -210,7 +221,7 @@ testBoth("client says usage without the value, when a variable is no URL of a pr
   assertEquals(outcome, { code: 2, stdout: "", stderr: line });
 });
 
-Deno.test("client says that it cannot know the way over builtin, when it may not read the environment", async () => {
+Deno.test("client says that the way over builtin is unknown, when it may not read the environment", async () => {
   await using peer = rawPeer(echoing);
   for (const [transport, proxy] of [["builtin", "not-known"], ["wire", null]] as const) {
     const outcome = await client(["--json", "--transport", transport, peer.url], "", ["--deny-env=http_proxy"]);
@@ -220,7 +231,7 @@ Deno.test("client says that it cannot know the way over builtin, when it may not
   }
 });
 
-Deno.test("client keeps the password of a loopback URL from a proxy that it cannot know", async () => {
+Deno.test("client keeps the password of a loopback URL from an unknown proxy", async () => {
   let asked = 0;
   await using proxy = rawPeer(async (socket) => {
     asked++;

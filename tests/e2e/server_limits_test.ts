@@ -6,7 +6,7 @@ import { BINARY, CLOSE, rawClient, type RawSocket, TEXT } from "../support/raw_p
 import { testBoth } from "../support/transports.ts";
 import { assertProven, nextEvent } from "../support/server_events.ts";
 
-testBoth("server --rate closes with 1008 who sends too many messages", async (transport) => {
+testBoth("server --rate closes a peer that sends too many messages with 1008", async (transport) => {
   await using server = await serverProcess("-q", "--transport", transport, "--rate", "1");
   await assertProven(server.url);
   // More than one a second on any machine: under the limit these messages would take five minutes.
@@ -38,7 +38,7 @@ async function sendUntilGone(socket: RawSocket, payload: Uint8Array): Promise<vo
   }
 }
 
-Deno.test("server --max-buffered closes who does not read, and forgets it (builtin)", async () => {
+Deno.test("server --max-buffered closes a peer that does not read, and frees its memory (builtin)", async () => {
   await using server = await serverProcess("--log", "json", "--max-buffered", "1MiB");
   const socket = await rawClient(server.url);
   const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
@@ -53,13 +53,13 @@ Deno.test("server --max-buffered closes who does not read, and forgets it (built
   await assertProven(server.url);
 });
 
-Deno.test("server --max-buffered-total closes who wants more than is left (builtin)", async () => {
+Deno.test("server --max-buffered-total closes a peer that needs more than is left (builtin)", async () => {
   await using server = await serverProcess("--log", "json", "--max-buffered-total", "1MiB");
   const socket = await rawClient(server.url);
   const sending = sendUntilGone(socket, new Uint8Array(256 * 1024));
   assertEquals((await nextEvent(server, "closed")).sent, {
     code: 1013,
-    reason: "too much waits for all peers, try again later",
+    reason: "too much pending data, try again later",
   });
   socket.close();
   await sending;
@@ -80,26 +80,29 @@ Deno.test("server --max-buffered-total closes the one whose unfinished text is l
   other.close();
 });
 
-testBoth("server --idle-timeout drops who neither reads nor leaves, with one close event", async (transport) => {
-  await using server = await serverProcess("--transport", transport, "--log", "json", "--idle-timeout", "1");
-  const socket = await rawClient(server.url);
-  // The socket buffers fill up long before, so that the last write waits; the built-in door takes all of it.
-  const payload = new Uint8Array(256 * 1024);
-  const sending = (async () => {
-    for (let count = 0; count < 60; count++) await socket.frame(BINARY, payload);
-  })().catch(() => {});
-  const closed = await nextEvent(server, "closed");
-  assertEquals([closed.id, closed.received], [1, null]);
-  assertStringIncludes(closed.error, "not read");
-  socket.close();
-  await sending;
-  // The next event belongs to the next connection: this one had no second event.
-  await assertProven(server.url);
-  assertEquals((await nextEvent(server, "opened")).id, 2);
-  assertEquals((await nextEvent(server, "closed")).id, 2);
-});
+testBoth(
+  "server --idle-timeout drops a peer that neither reads nor leaves, with one close event",
+  async (transport) => {
+    await using server = await serverProcess("--transport", transport, "--log", "json", "--idle-timeout", "1");
+    const socket = await rawClient(server.url);
+    // The socket buffers fill up long before, so that the last write waits; the built-in door takes all of it.
+    const payload = new Uint8Array(256 * 1024);
+    const sending = (async () => {
+      for (let count = 0; count < 60; count++) await socket.frame(BINARY, payload);
+    })().catch(() => {});
+    const closed = await nextEvent(server, "closed");
+    assertEquals([closed.id, closed.received], [1, null]);
+    assertStringIncludes(closed.error, "not read");
+    socket.close();
+    await sending;
+    // The next event belongs to the next connection: this one had no second event.
+    await assertProven(server.url);
+    assertEquals((await nextEvent(server, "opened")).id, 2);
+    assertEquals((await nextEvent(server, "closed")).id, 2);
+  },
+);
 
-Deno.test("server answers others while a peer floods it that it has refused for its rate (builtin)", async () => {
+Deno.test("server answers others while a peer that was refused for its rate floods it (builtin)", async () => {
   await using server = await serverProcess("--rate", "10", "--log", "json");
   const flooder = await rawClient(server.url);
   const frames = new Uint8Array(7 * 1024).map((_, index) => [0x82, 0x81, 0, 0, 0, 0, 1][index % 7] ?? 0);

@@ -43,48 +43,54 @@ testBoth("server --max-connections answers 503 with Retry-After to one more, and
   await assertProven(server.url);
 });
 
-testBoth("server --allow-origin and --require-origin let in who may, with 403 for others", async (transport) => {
-  await using server = await serverProcess(
-    ...["-q", "--transport", transport, "--allow-origin", "https://app.example"],
-    ...["--allow-origin", "http://*.test:8080", "--require-origin"],
-  );
-  await assertProven("--origin", "https://app.example", server.url);
-  await assertProven("--origin", "http://chat.test:8080", server.url);
-  assertEquals((await refusalOf("--origin", "http://evil.test", server.url)).status, 403);
-  assertEquals((await refusalOf(server.url)).status, 403);
-});
+testBoth(
+  "server --allow-origin and --require-origin let in the right pages, and answer 403 to others",
+  async (transport) => {
+    await using server = await serverProcess(
+      ...["-q", "--transport", transport, "--allow-origin", "https://app.example"],
+      ...["--allow-origin", "http://*.test:8080", "--require-origin"],
+    );
+    await assertProven("--origin", "https://app.example", server.url);
+    await assertProven("--origin", "http://chat.test:8080", server.url);
+    assertEquals((await refusalOf("--origin", "http://evil.test", server.url)).status, 403);
+    assertEquals((await refusalOf(server.url)).status, 403);
+  },
+);
 
-testBoth("server --allow-origin alone lets in who has no origin", async (transport) => {
+testBoth("server --allow-origin alone lets in requests without an origin", async (transport) => {
   await using server = await serverProcess("-q", "--transport", transport, "--allow-origin", "https://app.example");
   await assertProven(server.url);
 });
 
-testBoth("server --token lets in who has it, asks others for it, and never shows it", async (transport) => {
-  await using file = await temporaryFile(`${TOKEN}\n`);
-  await using server = await serverProcess("--transport", transport, "--log", "json", "--token", file.path);
-  const { status, fields } = await refusalOf(server.url);
-  assertEquals([status, fields.get("www-authenticate")], [
-    401,
-    'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"',
-  ]);
-  assertEquals((await refusalOf("-H", "Authorization: Bearer nonsense", server.url)).status, 401);
-  await assertProven("-H", `Authorization: Bearer ${TOKEN}`, server.url);
-  await assertProven(server.url.replace("//", `//ali:${encodeURIComponent(TOKEN)}@`));
-  const offer = `wsproof.bearer.${
-    new TextEncoder().encode(TOKEN).toBase64({ alphabet: "base64url", omitPadding: true })
-  }`;
-  await assertProven("-p", "chat", "-p", offer, server.url);
-  const lines = [];
-  for (let ends = 0; ends < 3;) {
-    lines.push(await server.nextLine());
-    if (JSON.parse(lines.at(-1) ?? "").type === "closed") ends++;
-  }
-  const metrics = await fetch(new URL("/metrics", server.url.replace("ws:", "http:")));
-  assertEquals(metrics.status, 401);
-  await metrics.body?.cancel();
-  assertStringIncludes(lines.join("\n"), '"protocol":"chat"');
-  assert(!lines.some((line) => line.includes("sesame") || line.includes(offer)), lines.join("\n"));
-});
+testBoth(
+  "server --token lets in requests with the token, asks others for it, and never shows it",
+  async (transport) => {
+    await using file = await temporaryFile(`${TOKEN}\n`);
+    await using server = await serverProcess("--transport", transport, "--log", "json", "--token", file.path);
+    const { status, fields } = await refusalOf(server.url);
+    assertEquals([status, fields.get("www-authenticate")], [
+      401,
+      'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"',
+    ]);
+    assertEquals((await refusalOf("-H", "Authorization: Bearer nonsense", server.url)).status, 401);
+    await assertProven("-H", `Authorization: Bearer ${TOKEN}`, server.url);
+    await assertProven(server.url.replace("//", `//ali:${encodeURIComponent(TOKEN)}@`));
+    const offer = `wsproof.bearer.${
+      new TextEncoder().encode(TOKEN).toBase64({ alphabet: "base64url", omitPadding: true })
+    }`;
+    await assertProven("-p", "chat", "-p", offer, server.url);
+    const lines = [];
+    for (let ends = 0; ends < 3;) {
+      lines.push(await server.nextLine());
+      if (JSON.parse(lines.at(-1) ?? "").type === "closed") ends++;
+    }
+    const metrics = await fetch(new URL("/metrics", server.url.replace("ws:", "http:")));
+    assertEquals(metrics.status, 401);
+    await metrics.body?.cancel();
+    assertStringIncludes(lines.join("\n"), '"protocol":"chat"');
+    assert(!lines.some((line) => line.includes("sesame") || line.includes(offer)), lines.join("\n"));
+  },
+);
 
 testBoth("server takes the token from WSPROOF_TOKEN, and every option from the environment", async (transport) => {
   const env = { WSPROOF_TOKEN: TOKEN, WSPROOF_TRANSPORT: transport, WSPROOF_MAX_MESSAGE: "8", WSPROOF_QUIET: "1" };
@@ -97,7 +103,7 @@ testBoth("server takes the token from WSPROOF_TOKEN, and every option from the e
 });
 
 const MISSPELT = { WSPROOF_TOKN: "s3cret", WSPROOF_QUIET: "1", WSPROOF_SERVICE_HOST: "10.0.0.1" };
-const IGNORED = "The server ignores variables that stand for no option: WSPROOF_SERVICE_HOST, " +
+const IGNORED = "The server ignores variables that match no option: WSPROOF_SERVICE_HOST, " +
   "WSPROOF_TOKN (did you mean WSPROOF_TOKEN?)";
 
 testBoth(
@@ -122,7 +128,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "server starts without a word, when the permissions let it list no variable",
+  name: "server starts without a note, when the permissions let it list no variable",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     await using server = await serverProcessWith({ env: MISSPELT, isListing: false });
@@ -263,23 +269,26 @@ testBoth("server answers GET / with a page, and GET /metrics with what it has co
   assertStringIncludes(metrics, 'wsproof_refusals_total{cause="plain-http"} 1\n');
 });
 
-testBoth("server logs with --log json from its first line to its last, whatever a peer asks for", async (transport) => {
-  await using server = await serverProcess("--transport", transport, "--log", "json");
-  const socket = await rawClient(`${server.url}%1b[2J\u202e%0a`);
-  const { path } = await nextEvent(server, "opened");
-  assertEquals(path, "/%1b[2J%E2%80%AE%0a");
-  await socket.frame(CLOSE, Uint8Array.of(0x0f, 0xa0, 0x1b, 0x5b, 0x32, 0x4a));
-  assertEquals((await nextEvent(server, "closed")).received, { code: 4000, reason: "\u001b[2J" });
-  if (Deno.build.os !== "windows") {
-    server.child.kill("SIGTERM");
-    assertEquals((await nextEvent(server, "draining")).type, "draining");
-    assertEquals((await nextEvent(server, "stopped")).unanswered, 0);
-  }
-  socket.close();
-});
+testBoth(
+  "server logs JSON with --log json from its first line to its last, whatever a peer requests",
+  async (transport) => {
+    await using server = await serverProcess("--transport", transport, "--log", "json");
+    const socket = await rawClient(`${server.url}%1b[2J\u202e%0a`);
+    const { path } = await nextEvent(server, "opened");
+    assertEquals(path, "/%1b[2J%E2%80%AE%0a");
+    await socket.frame(CLOSE, Uint8Array.of(0x0f, 0xa0, 0x1b, 0x5b, 0x32, 0x4a));
+    assertEquals((await nextEvent(server, "closed")).received, { code: 4000, reason: "\u001b[2J" });
+    if (Deno.build.os !== "windows") {
+      server.child.kill("SIGTERM");
+      assertEquals((await nextEvent(server, "draining")).type, "draining");
+      assertEquals((await nextEvent(server, "stopped")).unanswered, 0);
+    }
+    socket.close();
+  },
+);
 
 testBoth(
-  "server outlives a lack of descriptors, and says so in the log",
+  "server survives a lack of descriptors, and says so in the log",
   async (transport) => {
     await using server = await serverProcessWith(
       { descriptors: 60 },
@@ -324,7 +333,7 @@ testBoth(
 );
 
 Deno.test({
-  name: "serveEcho() stays stopped when it is shut down while it cannot take connections (builtin)",
+  name: "serveEcho() stays stopped when it is shut down while it cannot accept connections (builtin)",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     // The script runs into its own limit: it connects to itself until descriptors run out.

@@ -147,7 +147,7 @@ Deno.test("server says in one line that the port is taken, and exits with 1", as
   assertEquals(outcome, {
     code: 1,
     stdout: "",
-    stderr: `wsproof: Cannot listen on host "127.0.0.1", port ${port}: it is taken; use --port with another, or 0\n`,
+    stderr: `wsproof: Cannot listen on host "127.0.0.1", port ${port}: the port is in use; give another --port, or 0\n`,
   });
 });
 

@@ -15,7 +15,7 @@ Deno.test("SignalCounter.take() counts no second signal, when it comes before a 
   assertEquals(times.map((now) => counter.take(now)), ["first", "repeated", "repeated", "second"]);
 });
 
-testBoth("server goes on to close its connections, when a signal comes twice at once", async (transport) => {
+testBoth("server continues to close its connections, when a signal comes twice at once", async (transport) => {
   await using server = await serverProcess("--transport", transport, "--shutdown-timeout", "2", "--log", "json");
   // The peer does not answer the close frame, so that the server still waits at the second signal.
   const socket = await rawClient(server.url);
@@ -64,7 +64,7 @@ testBoth("server ends at once with 130, when another signal comes later", async 
   socket.close();
 }, noSignals);
 
-testBoth("client closes and gives its report, when a signal comes twice at once", async (transport) => {
+testBoth("client closes and prints its report, when a signal comes twice at once", async (transport) => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await socket.readFrame();

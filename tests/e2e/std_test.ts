@@ -18,7 +18,7 @@ import { unicodeWidth } from "@std/cli/unicode-width";
 import { accepts } from "@std/http/negotiation";
 import { isStatus, STATUS_CODE, STATUS_TEXT } from "@std/http/status";
 
-Deno.test("assert() and assertFalse() pass what is as it should be, throw otherwise", () => {
+Deno.test("assert() and assertFalse() pass what they should, throw otherwise", () => {
   assert(1);
   assertFalse(0);
   assertThrows(() => assert(false, "not so"), Error, "not so");
@@ -62,7 +62,7 @@ Deno.test("assertMatch() passes text that matches, throws with the message other
   assertThrows(() => assertMatch("abc", /d/, "no match"), Error, "no match");
 });
 
-Deno.test("assertStringIncludes() passes text that has the other in it, throws with the message otherwise", () => {
+Deno.test("assertStringIncludes() passes text that contains the other, throws with the message otherwise", () => {
   assertStringIncludes("abc", "b");
   assertThrows(() => assertStringIncludes("abc", "d", "not in it"), Error, "not in it");
 });
@@ -155,7 +155,7 @@ function paper() {
   return { writable, text: () => written.join("") };
 }
 
-Deno.test("ProgressBar draws what its formatter says at once, and is removed, when it should be clear", async () => {
+Deno.test("ProgressBar draws its formatter's text at once, and disappears with the option clear", async () => {
   const { writable, text } = paper();
   const formatter = (
     { styledTime, progressBar, value, max }: { styledTime: string; progressBar: string; value: number; max: number },

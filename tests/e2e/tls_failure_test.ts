@@ -30,10 +30,10 @@ const untilGone: Script = (socket) => socket.untilGone();
 /** The server's certificate, the files of --ca, and the expected report. */
 const CERTIFICATES: readonly [string, { cert: string; key: string }, string[], RegExp, RegExp][] = [
   [
-    "is that of an authority, given with --ca",
+    "is that of a certificate authority, given with --ca",
     authorityAsServer,
     [authorityAsServer.cert],
-    /of an authority/,
+    /of a certificate authority/,
     /CA:FALSE/,
   ],
   [
@@ -50,7 +50,7 @@ const CERTIFICATES: readonly [string, { cert: string; key: string }, string[], R
     /no trusted authority/,
     /signed by "CN=wsproof test authority": .*--ca/,
   ],
-  ["is signed by itself, without --ca", own, [], /no trusted authority/, /by itself: .*--ca/],
+  ["is self-signed, without --ca", own, [], /no trusted authority/, /self-signed: .*--ca/],
   [
     "has an issuer of the name of another",
     good,
@@ -102,7 +102,7 @@ testBoth("client says usage, when a file of --ca or --cert is junk", async (tran
   const junk = good.cert.replace(/\n.{20}/, "\nAAAAAAAAAAAAAAAAAAAA");
   const args = ["--transport", transport, "wss://localhost:1/"];
   const ca = await clientWith([junk], ["--ca", "0", ...args]);
-  const problem = "wsproof: Cannot use the file of --ca: it has a block that is no valid certificate\n";
+  const problem = "wsproof: Cannot use the file of --ca: it has a block that is not a valid certificate\n";
   assertEquals(ca, { code: 2, stdout: "", stderr: problem });
   const cert = await clientWith([good.cert, "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"], [
     "--cert",
@@ -157,7 +157,7 @@ for (const version of ["TLSv1_2", "TLSv1_3"]) {
       const wanted = await clientWith([authority.cert], args);
       assertEquals([reportOf(wanted).verdict, wanted.code], ["no-connection", 3], wanted.stderr);
       // TLS 1.2 has only the alert for any failed handshake.
-      const problem = version === "TLSv1_3" ? "the server wants a client certificate" : "refused the TLS handshake";
+      const problem = version === "TLSv1_3" ? "the server requires a client certificate" : "refused the TLS handshake";
       assertStringIncludes(reportOf(wanted).problem, problem);
       assertStringIncludes(reportOf(wanted).hint, "--cert and --key");
       const refused = await clientWith([authority.cert, own.cert, own.key], [...args, "--cert", "1", "--key", "2"]);
@@ -199,7 +199,7 @@ for (const body of PLAIN_TO_TLS) {
   });
 }
 
-testBoth("client tells what a server answered over TLS, also where builtin hides it", async (transport) => {
+testBoth("client shows a server's answer over TLS, also if builtin hides it", async (transport) => {
   await using peer = rawPeer(async (socket) => {
     await socket.readHead();
     await socket.write("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 10\r\n\r\nover there");
@@ -212,7 +212,7 @@ testBoth("client tells what a server answered over TLS, also where builtin hides
   assertEquals(/asked again over wire/.test(report.problem), transport === "builtin");
 });
 
-Deno.test("client blames no peer for an answer that only builtin does not take", async () => {
+Deno.test("client blames no peer for an answer that only builtin refuses", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade("Connection: keep-alive, Upgrade");
     await socket.answerClose();
@@ -222,7 +222,7 @@ Deno.test("client blames no peer for an answer that only builtin does not take",
   assertStringIncludes(report.hint, "--transport wire");
 });
 
-Deno.test("client says that builtin takes a tunnel of 200 only, which wire goes through", async () => {
+Deno.test("client says that builtin accepts only a tunnel with 200, and that wire goes through", async () => {
   await using peer = rawPeer(async (socket) => {
     await socket.upgrade();
     await socket.echoOne();
@@ -263,3 +263,14 @@ testBoth(
     assertEquals([verdict, close.tcp], ["proven", transport === "wire" ? "peer" : "not-known"], outcome.stderr);
   },
 );
+
+testBoth("client says that TLS may be the mistake at a port that does not answer to it", async (transport) => {
+  await using peer = rawPeer(untilGone);
+  const url = peer.url.replace("ws:", "wss:");
+  const report = reportOf(await client(["--json", "--transport", transport, "--connect-timeout", "1", url]));
+  assertEquals([report.verdict, report.exitCode], ["no-connection", 3]);
+  assertMatch(report.hint, /if this port is not for TLS, try ws:\/\/ instead of wss:\/\//);
+  if (transport === "wire") {
+    assertMatch(report.problem, /^Connected to .*, but no answer to the TLS handshake within 1 s$/);
+  }
+});

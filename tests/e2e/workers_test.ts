@@ -162,7 +162,7 @@ for (
       ["--workers", "few", "--transport", "wire"],
       'Option --workers cannot be "few": give a whole number from 1 to 64, or auto',
     ],
-    [["--workers", "2", "--lab"], "Option --workers does not go with --lab: leave it out"],
+    [["--workers", "2", "--lab"], "Option --workers cannot be used with --lab: leave it out"],
   ] as const
 ) {
   Deno.test(`server ${words.join(" ")} is a usage error`, async () => {
@@ -172,17 +172,20 @@ for (
 }
 
 Deno.test({
-  name: "server --workers says which flag of Deno it misses",
+  name: "server --workers names the missing flag of Deno",
   ...linuxOnly,
   async fn() {
     const outcome = await outcomeOf(start("server.ts", ["--port", "0", ...WORKERS], { permissions: ["--no-config"] }));
     assertEquals([outcome.code, outcome.stdout], [2, ""]);
-    assertMatch(outcome.stderr, /(^|\n)wsproof: Option --workers needs a flag of Deno: run it with --unstable-net\n$/);
+    assertMatch(
+      outcome.stderr,
+      /(^|\n)wsproof: Option --workers needs Deno's flag --unstable-net: run the server with it\n$/,
+    );
   },
 });
 
 Deno.test({
-  name: "server --workers does all it does when it may use its own address only",
+  name: "server --workers works with permission for its own address only",
   ...linuxOnly,
   async fn() {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -195,19 +198,19 @@ Deno.test({
 });
 
 Deno.test({
-  name: "server --workers is refused where another server with workers listens",
+  name: "server --workers is refused on the port of another server with workers",
   ...linuxOnly,
   async fn() {
     await using server = await serverProcess(...WORKERS, "-q");
     const { port } = new URL(server.url);
     const outcome = await outcomeOf(start("server.ts", ["--port", port, ...WORKERS]));
-    const problem = `Cannot listen on host "127.0.0.1", port ${port}: it is taken; use --port with another, or 0`;
+    const problem = `Cannot listen on host "127.0.0.1", port ${port}: the port is in use; give another --port, or 0`;
     assertEquals(outcome, { code: 1, stdout: "", stderr: `wsproof: ${problem}\n` });
   },
 });
 
 Deno.test({
-  name: "server --workers takes no more connections than there are descriptors for, over all workers",
+  name: "server --workers accepts only as many connections as there are descriptors, over all workers",
   ...linuxOnly,
   async fn() {
     await using server = await serverProcessWith({ descriptors: 200 }, ...WORKERS, "--log", "json");
@@ -219,7 +222,7 @@ Deno.test({
     for (const { socket } of asked) socket.close();
     server.child.kill("SIGTERM");
     const { code, stderr } = await server.ended();
-    const [, most] = /There are descriptors for (\d+) connections only/.exec(stderr) ?? [];
+    const [, most] = /There are descriptors for only (\d+) connections/.exec(stderr) ?? [];
     assertEquals([code, asked.length - 1], [0, Number(most)]);
   },
 });

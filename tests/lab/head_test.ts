@@ -52,8 +52,14 @@ for (
   const [what, head, status, cause, says] of [
     ["lines that end with LF alone", LF_ONLY, 400, "bad-handshake", "Line 1 ends with LF alone"],
     ["one line that ends with LF alone", requestHead().replace("13\r\n", "13\n"), 400, "bad-handshake", "Line 5 ends"],
-    ["no head, but TLS", "\x16\x03\x01\x02\x00", 400, "bad-handshake", "It is TLS and not HTTP"],
-    ["a line that is no field", requestHead({ "no field": "" }), 400, "bad-handshake", "Line 7 is not a header field"],
+    ["no head, but TLS", "\x16\x03\x01\x02\x00", 400, "bad-handshake", "It is TLS, not HTTP"],
+    [
+      "a line that is not a field",
+      requestHead({ "no field": "" }),
+      400,
+      "bad-handshake",
+      "Line 7 is not a header field",
+    ],
     ["a folded field", requestHead({ Cookie: "a\r\n b" }), 400, "bad-handshake", "Line 8 begins with a blank"],
     ["HTTP/1.0", requestHead({}, "GET / HTTP/1.0"), 400, "bad-handshake", "HTTP/1.0 has no upgrade"],
     ["HTTP/2.0", requestHead({}, "GET / HTTP/2.0"), 400, "bad-handshake", "HTTP/2.0"],
@@ -80,7 +86,7 @@ for (
     ["66,000 bytes", requestHead({ Cookie: "x".repeat(66_000) }), 431, "head-too-long", "longer than 65536 bytes"],
   ] as const
 ) {
-  Deno.test(`lab answers a request with ${what} with ${status} and the reason, and tells of it`, async () => {
+  Deno.test(`lab answers a request with ${what} with ${status} and the reason, and reports it`, async () => {
     await using lab = await startLab();
     const socket = await connectRaw(lab.url);
     await socket.write(bytesOf(head));
@@ -95,7 +101,7 @@ for (
 }
 
 for (const [what, begun, status] of [["half a head", "GET / HT", 408], ["nothing", "", 0]] as const) {
-  Deno.test(`lab ends a connection that has sent ${what} in time, and tells of it`, async () => {
+  Deno.test(`lab ends a connection that has sent ${what} in time, and reports it`, async () => {
     await using lab = await startLab({ headTimeoutMs: 50 });
     const socket = await connectRaw(lab.url);
     await socket.write(begun);
@@ -108,7 +114,7 @@ for (const [what, begun, status] of [["half a head", "GET / HT", 408], ["nothing
   });
 }
 
-Deno.test("lab tells of a refusal with the peer and the path, cut off", async () => {
+Deno.test("lab reports a refusal with the peer and the path, cut off", async () => {
   await using lab = await startLab();
   const socket = await connectRaw(lab.url);
   const [startLine] = await handshake(socket, `/${"x".repeat(2000)}`);

@@ -103,7 +103,7 @@ const CASES: readonly Case[] = [
 
 for (const { path, sends = [HELLO], closes = true, reads } of CASES) {
   const sent = [...sends.map((text) => `"${text}"`), ...(closes ? ["a close frame"] : [])].join(", ") || "nothing";
-  Deno.test(`lab answers ${sent} at ${path} with the bytes that it should`, async () => {
+  Deno.test(`lab answers ${sent} at ${path} with the right bytes`, async () => {
     await using lab = await startLab();
     const socket = await connectRaw(lab.url);
     const [status] = await handshake(socket, path);

@@ -5,7 +5,7 @@ import { LabListener } from "../../lib/lab/listener.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { Turns } from "../../lib/net/turns.ts";
 
-Deno.test("LabListener.close() ends connections that nobody has taken", async () => {
+Deno.test("LabListener.close() ends connections that were not accepted", async () => {
   const listener = await LabListener.listen("127.0.0.1", 0, new Turns());
   const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   listener.close();

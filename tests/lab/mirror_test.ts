@@ -21,7 +21,7 @@ async function said(url: string, path: string): Promise<{ text: string; code: nu
   return { text, code: received?.code };
 }
 
-Deno.test("mirror cases are in Autobahn's order first, and no number is there twice", () => {
+Deno.test("mirror cases begin in Autobahn's order, and no number appears twice", () => {
   const numbers = MIRROR_CASES.map(({ number }) => number);
   assertEquals(new Set(numbers).size, numbers.length);
   const numbered = numbers.filter((number) => /^\d+\.\d+\.?\d*$/.test(number));
@@ -58,7 +58,7 @@ Deno.test("getCaseInfo names a case, by its place or its name", async () => {
   assertMatch(JSON.parse(own).description, /masking keys.*\(6455\/5\.3\/random-masks\): Each frame/);
 });
 
-Deno.test("getCaseStatus says what came of a case, and MISSING if it was not run", async () => {
+Deno.test("getCaseStatus returns the result of a case, and MISSING if it has not run", async () => {
   await using lab = await startLab();
   const path = "getCaseStatus?casetuple=1.1.2&agent=mutant";
   assertEquals(JSON.parse((await said(lab.url, path)).text), { behavior: "MISSING", behaviorClose: "MISSING" });
@@ -114,7 +114,7 @@ Deno.test("reports have the agent's name escaped, its grades, and Autobahn's ind
   assertEquals([json.schema, json.cases.length, json.cases[0].grade], ["wsproof.check/1", 1, "pass"]);
 });
 
-Deno.test("reports answer 404 for what is not there, and 403 for who is not local", async () => {
+Deno.test("reports answer 404 for a missing report, and 403 to other machines", async () => {
   await using lab = await startLab();
   const statusOf = async (path: string, headers = {}, method = "GET") => {
     const answer = await fetch(httpUrl(lab.url, path), { headers, method });
@@ -132,7 +132,7 @@ Deno.test("reports answer 404 for what is not there, and 403 for who is not loca
   }
 });
 
-Deno.test("Scoreboard keeps 16 agents, and those that came last", () => {
+Deno.test("Scoreboard keeps the last 16 agents", () => {
   const board = new Scoreboard();
   for (let index = 0; index < MAX_AGENTS; index++) board.visit(`${index}`);
   board.visit("0");
@@ -159,7 +159,6 @@ function resultOf(start: Uint8Array<ArrayBuffer>): CaseResult {
     end: "fin",
     endStep: 0,
     endMs: 0,
-    isCutOff: false,
     isTooLong: false,
     sentClose: null,
     wentOn: false,
@@ -168,7 +167,7 @@ function resultOf(start: Uint8Array<ArrayBuffer>): CaseResult {
   return { test, grade: "fail", reason: "wrong", ms: 1, request: "", answer: "", seen };
 }
 
-Deno.test("Scoreboard keeps 16 MiB of what went over connections, and the grade alone beyond", () => {
+Deno.test("Scoreboard keeps 16 MiB of the connections' traffic, and only the grades beyond", () => {
   const board = new Scoreboard();
   const agent = board.visit("x");
   const [first, second, third] = MIRROR_CASES;
@@ -197,7 +196,7 @@ Deno.test("the lab runs 64 cases at once, and refuses one more with 503", async 
   assertEquals(lines.at(-1), "HTTP/1.1 503");
 });
 
-Deno.test("the lab counts frames without a byte in what all connections hold, and ends those that hold the most", async () => {
+Deno.test("the lab counts empty frames as memory of the connections, and ends those that hold the most", async () => {
   // 5 times 120,000 frames count 219 MiB, above the budget of 128 MiB.
   await using lab = await startLab({ silenceMs: 60_000, maxConnectionMs: 30_000 });
   const pongs = new Uint8Array(6 * 1000).map((_, index) => index % 6 === 0 ? 0x8a : index % 6 === 1 ? 0x80 : 0);
@@ -214,11 +213,11 @@ Deno.test("the lab counts frames without a byte in what all connections hold, an
   await ended.promise;
   for (const socket of sockets) socket.close();
   const [report] = await lab.reports();
-  const shed = report?.results.filter(({ reason }) => reason === "Connections hold more than the lab has");
+  const shed = report?.results.filter(({ reason }) => reason === "Connections hold more than the lab's budget");
   assert(shed && shed.length > 0);
 });
 
-Deno.test("Player keeps 131,072 frames, and ends the connection of who sends more", async () => {
+Deno.test("Player keeps 131,072 frames, and ends the connection of a peer that sends more", async () => {
   const frames = new Uint8Array(2 * (MAX_SEEN_FRAMES + 5)).map((_, index) => index % 2 === 0 ? 0x8a : 0);
   let isClosed = false;
   let at = 0;
@@ -239,13 +238,13 @@ Deno.test("Player keeps 131,072 frames, and ends the connection of who sends mor
   assertEquals([isClosed, player.seen().frames.length], [true, 131_072]);
 });
 
-Deno.test("maskProblem() finds nothing in random keys, and what repeats, three times at least", () => {
+Deno.test("maskProblem() finds nothing in random keys, and finds keys that appear three times or more", () => {
   const random = [...crypto.getRandomValues(new Uint32Array(32))];
   assertEquals(maskProblem(random, random), undefined);
   assertEquals(maskProblem(random, [...random, ...random.slice(0, 2)]), undefined);
   assertEquals(
     maskProblem(random, [...random, ...random.slice(0, 3)]),
-    "3 of 35 masking keys have been there before",
+    "3 of 35 masking keys have appeared before",
   );
   assertEquals(maskProblem([9, 9, 9], []), undefined);
   assertEquals(maskProblem([10, 17, 20, 90], []), "the masking keys count up by at most 70");

@@ -27,7 +27,7 @@ for (
     ["/silent/echo", 'Segment 2, "echo", is never reached: it comes after silent'],
     ["/echo/close/1000", 'Segment 2, "close", is never reached: it comes after echo[/N]'],
     ["/drop/ignore-close", 'Segment 2, "ignore-close", is never reached: it comes after drop'],
-    ["/late-close/1/ignore-close", 'Segment 3, "ignore-close", is the second step that meets the close frame'],
+    ["/late-close/1/ignore-close", 'Segment 3, "ignore-close", is the second step for the close frame'],
     ["/duplicate".repeat(21), 'Segment 21, "duplicate", makes more than 1048576 frames of one message'],
     ["/restart".repeat(21), 'Segment 21, "restart", makes more than 1048576 frames of one message'],
     ["/truncate/0" + "/duplicate".repeat(30), 'Segment 23, "duplicate", makes more than 1048576 frames of one message'],
@@ -78,7 +78,7 @@ Deno.test("lab lists every step with an example that is a path, as text", async 
   }
 });
 
-Deno.test("lab lists every step as JSON where that is wanted, also with 404", async () => {
+Deno.test("lab lists every step as JSON on request, also with 404", async () => {
   await using lab = await startLab();
   const headers = { accept: "application/json" };
   const listed = await (await fetch(httpUrl(lab.url), { headers })).json();

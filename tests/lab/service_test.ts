@@ -49,7 +49,7 @@ Deno.test("lab says when the client vanishes", async () => {
   assertMatch(detail, /^Client /);
 });
 
-Deno.test("lab drops a connection when its time is up, whatever it does", async () => {
+Deno.test("lab drops any connection when its time is up", async () => {
   await using lab = await startLab({ maxConnectionMs: 1000 });
   const sockets = [];
   for (const path of ["silent", "mute", "delay/60000", "flood/1000000", "slow/1"]) {
@@ -66,14 +66,14 @@ Deno.test("lab drops a connection when its time is up, whatever it does", async 
   }
 });
 
-Deno.test("lab answers 503 to a connection that comes while there are 256", async () => {
+Deno.test("lab answers 503 to a connection beyond 256", async () => {
   await using lab = await startLab();
   const sockets = await Promise.all(Array.from({ length: 256 }, () => connectRaw(lab.url)));
   // An answer shows that its connection was accepted.
   for (const socket of sockets) await handshake(socket, "/");
   const extra = await connectRaw(lab.url);
   const answer = new TextDecoder().decode(await extra.readToEnd());
-  assertMatch(answer, /^HTTP\/1\.1 503 [^]*The lab has as many connections as it takes: 256\.\n$/);
+  assertMatch(answer, /^HTTP\/1\.1 503 [^]*The lab has reached its limit of 256 connections\.\n$/);
   sockets[0]?.close();
   await lab.closed;
   for (const socket of [extra, ...sockets]) socket.close();
@@ -81,7 +81,7 @@ Deno.test("lab answers 503 to a connection that comes while there are 256", asyn
 
 // The bounds of the lab.
 
-Deno.test("parseLabPath() takes programs that reach the bounds and do not pass them", () => {
+Deno.test("parseLabPath() accepts programs up to the limits, and no further", () => {
   for (
     const path of [
       "/duplicate".repeat(20) + "/greet/x",
@@ -123,7 +123,7 @@ async function discard(socket: RawSocket): Promise<void> {
   await socket.forget().catch(() => {});
 }
 
-Deno.test("lab closes the connection that holds the most with 1013 when all hold more than 128 MiB", async () => {
+Deno.test("lab closes the largest connection with 1013 when all hold more than 128 MiB", async () => {
   const shed = Promise.withResolvers<EchoClosed>();
   const onEvent = (event: EchoEvent) => {
     if (event.type === "closed" && event.sent?.code === 1013) shed.resolve(event);
@@ -138,7 +138,7 @@ Deno.test("lab closes the connection that holds the most with 1013 when all hold
     sockets.push(socket);
     socket.write(message).catch(() => {});
   }
-  assertMatch((await shed.promise).sent?.reason ?? "", /^Connections of the lab hold too much together/);
+  assertMatch((await shed.promise).sent?.reason ?? "", /^The lab's connections hold too much data/);
   await lab.shutdown();
   for (const socket of sockets) socket.close();
 });
@@ -155,7 +155,7 @@ for (
     ["pings of the lab's own", "/ping-flood/100000".repeat(10), ""],
   ] as const
 ) {
-  Deno.test(`lab answers others and sees the time, whatever ${what} it is busy with`, async () => {
+  Deno.test(`lab answers others and keeps its deadlines while it is busy with ${what}`, async () => {
     await using lab = await startLab({ maxConnectionMs: 1000 });
     const socket = await connectRaw(lab.url);
     await handshake(socket, path);
@@ -177,7 +177,7 @@ for (
 }
 
 Deno.test({
-  name: "server --lab takes connections again after a lack of descriptors, and says so in the log",
+  name: "server --lab accepts connections again after a lack of descriptors, and logs it",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     // The runtime reads this file in the background, and warns if it finds no descriptor.
@@ -252,7 +252,7 @@ for (
   });
 }
 
-Deno.test("shutdown() ends every connection of the lab, also one that does not read, and gives 0", async () => {
+Deno.test("shutdown() ends every connection of the lab, also one that does not read, and returns 0", async () => {
   const lab = await serveLab({ port: 0 });
   const sockets = [];
   for (const path of ["silent", "mute", "delay/60000", "flood/1000000"]) {

@@ -42,7 +42,7 @@ for (
   });
 }
 
-Deno.test("lab with isPublic takes any Host and Origin", async () => {
+Deno.test("lab with isPublic accepts any Host and Origin", async () => {
   await using lab = await startLab({ isPublic: true });
   const socket = await connectRaw(lab.url);
   const [startLine] = await handshake(socket, "/", { Host: "lab.example", Origin: "https://app.example" });
@@ -65,7 +65,7 @@ for (const length of ["0x0", "-0", "+0", "", "0, 0", "1", "0"]) {
 }
 
 Deno.test({
-  name: "lab tells the address of an IPv6 peer as the echo server does",
+  name: "lab logs the address of an IPv6 peer as the echo server does",
   ignore: !await hasIpv6(),
   fn: async () => {
     await using lab = await startLab({ hostname: "::1" });
@@ -85,7 +85,7 @@ async function hasIpv6(): Promise<boolean> {
   }
 }
 
-Deno.test("isLoopback() knows the addresses that only this machine reaches", () => {
+Deno.test("isLoopback() is true for the addresses that only this machine reaches", () => {
   const own = ["127.0.0.1", "127.255.0.9", "localhost", "::1"];
   const others = ["0.0.0.0", "::", "192.168.0.1", "127.0.0.1.example", "127.999.0.1", "127.0.0.256"];
   assertEquals([own.every(isLoopback), others.some(isLoopback)], [true, false]);

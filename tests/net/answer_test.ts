@@ -33,12 +33,12 @@ async function compressed(format: CompressionFormat, text: string): Promise<Uint
   return await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream(format))).bytes();
 }
 
-Deno.test("refusalOf() reads the body, when it comes behind the head in pieces", async () => {
+Deno.test("refusalOf() reads the body, when it comes after the head in pieces", async () => {
   assertEquals(await bodyOf(["Content-Length: 10"], "late", " words"), "late words");
   assertEquals(await bodyOf([], "until ", "the end"), "until the end");
 });
 
-Deno.test("refusalOf() puts chunks together, when they are cut anywhere", async () => {
+Deno.test("refusalOf() joins chunks, wherever they are cut", async () => {
   const chunks = ["5\r\nHel", "lo\r", "\n6;x=y\r\n world\r\n0\r\n\r\n"];
   assertEquals(await bodyOf(["Transfer-Encoding: chunked"], ...chunks), "Hello world");
 });
@@ -60,24 +60,24 @@ for (
   });
 }
 
-Deno.test("refusalOf() undoes each coding, the last one first", async () => {
+Deno.test("refusalOf() undoes each coding, the last first", async () => {
   const inner = await compressed("deflate", "twice");
   const outer = await new Response(new Blob([inner]).stream().pipeThrough(new CompressionStream("gzip"))).bytes();
   assertEquals(await bodyOf(["Content-Encoding: deflate", "Content-Encoding: identity, gzip"], outer), "twice");
 });
 
-Deno.test("refusalOf() gives what can be decompressed, when the body is cut off", async () => {
+Deno.test("refusalOf() returns what can be decompressed, when the body is cut off", async () => {
   const words = Array.from({ length: 2000 }, (_, at) => `${at * 7919 % 10007}`).join(" ");
   const bytes = await compressed("gzip", words);
   assertEquals(await bodyOf(["Content-Encoding: gzip"], bytes.subarray(0, 4000)), words.slice(0, MAX_BODY_CHARS));
 });
 
-Deno.test("refusalOf() gives no body, when its coding is unknown or not what the field says", async () => {
+Deno.test("refusalOf() returns no body, when its coding is unknown or not what the field says", async () => {
   assertEquals(await bodyOf(["Content-Encoding: br"], "words"), "");
   assertEquals(await bodyOf(["Content-Encoding: gzip"], "words"), "");
 });
 
-Deno.test("refusalOf() follows the charset of the body, and takes UTF-8 for none or an unknown one", async () => {
+Deno.test("refusalOf() decodes the charset of the body, or UTF-8 if it is missing or unknown", async () => {
   const latin1 = Uint8Array.of(110, 233, 101);
   assertEquals(await bodyOf(["Content-Type: text/plain; charset=ISO-8859-1"], latin1), "née");
   assertEquals(await bodyOf(['Content-Type: text/html;charset="shift_jis"'], Uint8Array.of(0x93, 0xfa)), "日");
@@ -93,12 +93,12 @@ Deno.test("refusalOf() cuts the body at a character, at 16 KiB and at 512 UTF-16
   assertEquals((await bodyOf([], "y".repeat(100_000))).length, 512);
 });
 
-Deno.test("refusalOf() stops decompressing behind 16 KiB, when a small body becomes a large one", async () => {
+Deno.test("refusalOf() stops decompressing at 16 KiB, when a small body inflates to a large one", async () => {
   const bomb = await compressed("gzip", "z".repeat(8 * 1024 * 1024));
   assertEquals(await bodyOf(["Content-Encoding: gzip"], bomb), "z".repeat(512));
 });
 
-Deno.test("refusalOf() gives what has come, when the rest of the body does not come", async () => {
+Deno.test("refusalOf() returns the arrived part, when the rest of the body does not come", async () => {
   assertEquals(BODY_TIMEOUT_MS, 1000);
   const connection = connectionOf(["HTTP/1.1 403 No\r\nContent-Length: 10\r\n\r\nhalf"], { ends: false });
   const answer = await readAnswer(connection);
@@ -106,7 +106,7 @@ Deno.test("refusalOf() gives what has come, when the rest of the body does not c
   assertEquals([status, body], [403, "half"]);
 });
 
-Deno.test("readAnswer() gives all that came as the rest, when it is not HTTP", async () => {
+Deno.test("readAnswer() returns everything as the rest, when the answer is not HTTP", async () => {
   const { status, problem, rest } = await readAnswer(connectionOf(["SSH-2.0"]));
   assertEquals([status, problem, new TextDecoder().decode(rest)], [0, "it is not HTTP", "SSH-2.0"]);
 });

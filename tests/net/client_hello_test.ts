@@ -41,14 +41,14 @@ for (const [what, bytes, alert, problem] of NONE) {
   });
 }
 
-Deno.test("ClientHelloReader.isComplete() takes 65,536 bytes of TCP, and refuses one more without the end", () => {
+Deno.test("ClientHelloReader.isComplete() accepts 65,536 bytes of TCP, and refuses one more without the end", () => {
   const bytes = inRecords(22, message(1, new Uint8Array(60_000)), 1).subarray(0, MAX_HANDSHAKE_BYTES + 1);
   const reader = new ClientHelloReader();
   assert(!reader.isComplete(bytes.subarray(0, MAX_HANDSHAKE_BYTES)));
   assertThrows(() => reader.isComplete(bytes), TlsError, "ClientHello of more than 65536 bytes");
 });
 
-Deno.test("ClientHelloReader.isComplete() knows a peer that speaks text by its first byte", () => {
+Deno.test("ClientHelloReader.isComplete() recognises a peer that speaks text by its first byte", () => {
   for (const text of ["GET / HTTP/1.1", "\r\n", "\n", "SSH-2.0"]) {
     const bytes = new TextEncoder().encode(text);
     const error = assertThrows(() => new ClientHelloReader().isComplete(bytes), TlsError);
@@ -56,6 +56,6 @@ Deno.test("ClientHelloReader.isComplete() knows a peer that speaks text by its f
   }
 });
 
-Deno.test("the limits of TLS are as they are documented", () => {
+Deno.test("the limits of TLS are the documented ones", () => {
   assertEquals([MAX_HANDSHAKE_BYTES, MAX_BARREN_BYTES], [65_536, 65_536]);
 });

@@ -9,7 +9,7 @@ const never = () => new Promise<never>(() => {});
 /** Longer than any test runs: the sanitizer finds a leaked timer. */
 const HOUR_MS = 3_600_000;
 
-Deno.test("within() ends in time, when the timer of an earlier wait has rung while nobody waited", async () => {
+Deno.test("within() ends in time, when the timer of an earlier wait fired while nobody waited", async () => {
   await within(Promise.resolve(), "value", { timeoutMs: 20 });
   // Longer than that timer: it fires, and nobody listens.
   await new Promise((resolve) => setTimeout(resolve, 60));
@@ -29,7 +29,7 @@ Deno.test("within() returns the value, when there is neither deadline nor signal
   assertEquals(await within(Promise.resolve(42), "number", {}), 42);
 });
 
-Deno.test("within() rejects as the promise does and leaves no timer, when that is first", async () => {
+Deno.test("within() rejects with the promise's reason and leaves no timer, when that comes first", async () => {
   const failing = within(Promise.reject(new RangeError("broken")), "number", { timeoutMs: HOUR_MS });
   await assertRejects(() => failing, RangeError, "broken");
 });

@@ -34,14 +34,14 @@ Deno.test("addressesOf() is the loopback address of both families, when the host
   }
 });
 
-Deno.test("addressesOf() is the host itself, when it is an address or no name of the system", async () => {
+Deno.test("addressesOf() is the host itself, when it is an address or unknown to the system", async () => {
   for (const host of ["0.0.0.0", "::", "::1", "fe80::1%eth0", "no-such-host.invalid"]) {
     assertEquals(await addressesOf(host), [host]);
   }
 });
 
 Deno.test({
-  name: "addressesOf() is what the system says, when the host is another name",
+  name: "addressesOf() is the system's answer, when the host is another name",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     // Not an address in this form, but one for the system.
@@ -50,7 +50,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bindable() finds one port for all addresses, when any will do",
+  name: "bindable() finds one port for all addresses, when the port is free to choose",
   ...needsIpv6,
   fn: () => {
     const { addresses, port } = bindable(LOOPBACK_ADDRESSES, 0);
@@ -68,7 +68,7 @@ Deno.test({
     const error = assertThrows(() => bindable(LOOPBACK_ADDRESSES, port), ListenError);
     assertEquals(
       error.message,
-      `Cannot listen on host "::1", port ${port}: it is taken; use --port with another, or 0`,
+      `Cannot listen on host "::1", port ${port}: the port is in use; give another --port, or 0`,
     );
     // The other address is free again.
     Deno.listen({ hostname: "127.0.0.1", port }).close();
@@ -81,7 +81,7 @@ Deno.test("bindable() leaves an address out, when the machine does not have it",
 
 Deno.test("bindable() throws, when the machine has none of the addresses", () => {
   const error = assertThrows(() => bindable([NOWHERE, "2001:db8::2"], 0), ListenError);
-  assertMatch(error.message, /^Cannot listen on host "2001:db8::2", port 0: .*; use --host with another$/);
+  assertMatch(error.message, /^Cannot listen on host "2001:db8::2", port 0: .*; give another --host$/);
 });
 
 Deno.test({
@@ -122,7 +122,7 @@ testBoth("serveEcho() closes the connections of every address, when it shuts dow
   }
 }, needsIpv6);
 
-testBoth("serveEcho() listens on the addresses that there are, when the machine lacks one", async (transport) => {
+testBoth("serveEcho() listens on the present addresses, when the machine lacks one", async (transport) => {
   const server = serveEcho({ addresses: [NOWHERE, "127.0.0.1"], port: 0, transport });
   assertMatch(server.urls.join(" "), /^ws:\/\/127\.0\.0\.1:\d+\/$/);
   assertEquals(await verdictOf(server.url), "proven");
@@ -130,8 +130,11 @@ testBoth("serveEcho() listens on the addresses that there are, when the machine 
 });
 
 testBoth("serveEcho() throws, when the port is taken on one address", (transport) => {
-  using other = Deno.listen({ hostname: "::1", port: 0 });
-  const { port } = other.addr;
+  // Free on the first address: many more programs listen there than on the second.
+  const first = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = first.addr;
+  using _second = Deno.listen({ hostname: "::1", port });
+  first.close();
   assertThrows(() => serveEcho({ hostname: "localhost", port, transport }), ListenError, '"::1"');
   Deno.listen({ hostname: "127.0.0.1", port }).close();
   return Promise.resolve();
@@ -188,7 +191,8 @@ for (const args of [["--transport", "builtin"], ["--transport", "wire"], ["--lab
       using other = Deno.listen({ hostname: "::1", port: 0 });
       const { port } = other.addr;
       const outcome = await outcomeOf(start("server.ts", ["--host", "localhost", "--port", `${port}`, ...args]));
-      const line = `wsproof: Cannot listen on host "::1", port ${port}: it is taken; use --port with another, or 0\n`;
+      const line =
+        `wsproof: Cannot listen on host "::1", port ${port}: the port is in use; give another --port, or 0\n`;
       assertEquals(outcome, { code: 1, stdout: "", stderr: line });
     },
   });

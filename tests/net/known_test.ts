@@ -14,7 +14,7 @@ Deno.test("Known tests a value once, when it passes, and each time, when it does
   assertEquals(tests, ["a", "1", "1"]);
 });
 
-Deno.test("Known remembers 64 values, and begins anew with the next", () => {
+Deno.test("Known remembers 64 values, and starts again with the next", () => {
   const { known, tests } = scene();
   const values = Array.from({ length: 64 }, (_, at) => `a${at}`);
   for (const value of [...values, ...values]) known.has(value);

@@ -3,7 +3,7 @@ import { Members } from "../../lib/net/members.ts";
 
 const SCRIPT = new URL("../support/members_heap.ts", import.meta.url).href;
 
-Deno.test("Members has whoever has come and not left, in whatever order they leave", () => {
+Deno.test("Members has everyone who has joined and not left, in any order", () => {
   const members = new Members<string>();
   const places = ["a", "b", "c"].map((member) => members.add(member));
   assertEquals(members.remove(places[0] ?? -1, "a"), true);
@@ -20,7 +20,7 @@ Deno.test("Members.remove() does nothing, when the member has left and another h
   assertEquals([members.remove(place, "a"), members.remove(-1, "a"), [...members]], [false, false, ["b"]]);
 });
 
-Deno.test("Members goes on with the others, when one of them leaves meanwhile", () => {
+Deno.test("Members continues with the others, when one of them leaves meanwhile", () => {
   const members = new Members<string>();
   const places = new Map(["a", "b", "c"].map((member) => [member, members.add(member)]));
   const seen: string[] = [];
@@ -31,7 +31,7 @@ Deno.test("Members goes on with the others, when one of them leaves meanwhile", 
   assertEquals(seen, ["a", "c"]);
 });
 
-Deno.test("Members keeps nobody who has left, when only short-lived memory is collected", async () => {
+Deno.test("Members keeps nobody who has left, after a collection of short-lived memory only", async () => {
   const args = ["run", "--no-lock", "--v8-flags=--expose-gc", SCRIPT];
   const { stdout } = await new Deno.Command(Deno.execPath(), { args, stderr: "inherit" }).output();
   // A thousand members had 4 MiB; a Set keeps 3.1 MiB.

@@ -8,13 +8,13 @@ function worn(drops: number): Patience {
   return patience;
 }
 
-Deno.test("Patience.ms falls from 2 s to 250 ms, while 415 silent ones are dropped, and no further", () => {
+Deno.test("Patience.ms falls from 2 s to 250 ms while 415 silent connections are dropped, and no further", () => {
   assertEquals([MIN_HEAD_MS, MIN_SILENT_HEAD_MS], [2000, 250]);
   assertEquals([worn(0).ms, worn(415).ms, worn(5000).ms], [2000, 250, 250]);
   assert(worn(414).ms > 250);
 });
 
-Deno.test("Patience.tick() leaves it worn, as long as somebody waits for a place in each tick", () => {
+Deno.test("Patience.tick() restores nothing as long as somebody waits for a place in each tick", () => {
   const patience = worn(1000);
   for (let tick = 0; tick < 3; tick++) {
     patience.need();

@@ -36,9 +36,9 @@ async function answerTo(bytes: string | Uint8Array): Promise<string> {
 for (
   const [what, bytes, status] of [
     ["bytes that are no head", Uint8Array.of(0x16, 3, 1, 0, 13, 10, 13, 10), "400 Bad Request"],
-    ["a line that is no field", "GET / HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n", "400 Bad Request"],
+    ["a line that is not a field", "GET / HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n", "400 Bad Request"],
     ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400 Bad Request"],
-    ["a target that is no path", requestHead({}, "GET x HTTP/1.1"), "400 Bad Request"],
+    ["a target that is not a path", requestHead({}, "GET x HTTP/1.1"), "400 Bad Request"],
     ["no host", requestHead({ Host: undefined }), "400 Bad Request"],
     ["a host that is none", requestHead({ Host: "a b" }), "400 Bad Request"],
     ["a method in small letters", requestHead({}, "get / HTTP/1.1"), "400 Bad Request"],
@@ -65,7 +65,7 @@ Deno.test("wire server answers HEAD without a body", async () => {
   assertMatch(answer, /^HTTP\/1\.1 426 Upgrade Required\r\n.*content-length: [1-9]\d*\r\n.*\r\n\r\n$/s);
 });
 
-Deno.test("wire server takes a head of exactly 64 KiB", async () => {
+Deno.test("wire server accepts a head of exactly 64 KiB", async () => {
   const rest = MAX_HEAD_BYTES - requestHead({ "X-Long": "" }).length;
   const server = serveEcho({ transport: "wire", port: 0 });
   const socket = await connectRaw(server.url);
@@ -75,7 +75,7 @@ Deno.test("wire server takes a head of exactly 64 KiB", async () => {
   await server.shutdown();
 });
 
-Deno.test("wire server forgets a peer that goes in the middle of its head", async () => {
+Deno.test("wire server forgets a peer that leaves in the middle of its head", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   const socket = await connectRaw(server.url);
   await socket.write("GET / HTTP/1.1\r\nHost");
@@ -87,7 +87,7 @@ Deno.test("wire server forgets a peer that goes in the middle of its head", asyn
   await server.shutdown();
 });
 
-Deno.test("WireServer drops a peer whose head is not there in time", async () => {
+Deno.test("WireServer drops a peer whose head does not come in time", async () => {
   const handler = { decide: () => "", follow: () => ({ onOpen() {}, onEnd() {} }) };
   const options = { hostname: "127.0.0.1", port: 0, headTimeoutMs: 50 };
   const server = new WireServer(options, echoing({ maxMessageBytes: 1, idleTimeoutMs: 0 }, handler));
@@ -141,12 +141,16 @@ for (
       `Line 2 ends with LF alone: ${CRLF_WANTED}`,
     ],
     ["lines that end with CR", requestHead().replaceAll("\r\n", "\r"), `Line 1 has CR without LF: ${CRLF_WANTED}`],
-    ["get", requestHead({}, "get / HTTP/1.1"), 'Line 1 has the method "get", which is not GET: methods have case.'],
+    [
+      "get",
+      requestHead({}, "get / HTTP/1.1"),
+      'Line 1 has the method "get", which is not GET: methods are case-sensitive.',
+    ],
     ["HTTP/1.0", requestHead({}, "GET / HTTP/1.0"), "HTTP/1.0 has no upgrade: a WebSocket needs HTTP/1.1."],
-    ["a line that is no field", requestHead({ "X": "y\r\nsecret" }), "Line 8 is not a header field."],
+    ["a line that is not a field", requestHead({ "X": "y\r\nsecret" }), "Line 8 is not a header field."],
     ["a folded field", requestHead({ "X": "y\r\n z" }), "Line 8 begins with a blank."],
     ["two fields Host", requestHead({ "host": "a" }), "Line 7 has a second field Host."],
-    ["TLS", "\x16\x03\x01\x02\x00", "It is TLS and not HTTP."],
+    ["TLS", "\x16\x03\x01\x02\x00", "It is TLS, not HTTP."],
   ] as const
 ) {
   Deno.test(`the server over wire says at once what is wrong, to the peer and in the log, when a head has ${what}`, async () => {
@@ -154,7 +158,7 @@ for (
   });
 }
 
-Deno.test("the server over wire says what is wrong as JSON, when the client takes that, though its head cannot be read", async () => {
+Deno.test("the server over wire says what is wrong as JSON, when the client accepts that, even if its head is unreadable", async () => {
   const { body, reason } = await refusalOf(requestHead({ Accept: "application/json", X: "y\r\nno field" }));
   assertEquals(JSON.parse(body), { status: 400, error: reason });
 });

@@ -19,14 +19,14 @@ for (
       "a method in small letters",
       "get / HTTP/1.1",
       [HOST],
-      'Line 1 has the method "get", which is not GET: methods have case.',
+      'Line 1 has the method "get", which is not GET: methods are case-sensitive.',
     ],
-    ["CONNECT", "CONNECT / HTTP/1.1", [HOST], 'Line 1 has the method "CONNECT", which no request here may have.'],
+    ["CONNECT", "CONNECT / HTTP/1.1", [HOST], 'Line 1 has the method "CONNECT", which this server does not allow.'],
     [
       "another version",
       "GET / HTTP/1.2",
       [HOST],
-      "Line 1 has the version HTTP/1.2: HTTP/1.1 and HTTP/1.0 are spoken here.",
+      "Line 1 has the version HTTP/1.2: this server speaks HTTP/1.1 and HTTP/1.0.",
     ],
     [
       "two spaces",
@@ -49,13 +49,13 @@ for (
   });
 }
 
-Deno.test("parseRequest() keeps the target as it came, when the URL has it in another form", () => {
+Deno.test("parseRequest() keeps the target unchanged, when the URL has it in another form", () => {
   const parsed = parseRequest({ startLine: "GET /\u00c3\u00a9/../b HTTP/1.1", fields: [HOST] }, true);
   assert("request" in parsed);
   assertEquals([parsed.request.url, parsed.target], ["https://a/b", "/\u00c3\u00a9/../b"]);
 });
 
-Deno.test("parseRequest() takes HTTP/1.0 without a Host, and says which version it is", () => {
+Deno.test("parseRequest() accepts HTTP/1.0 without a Host, and returns the version", () => {
   const parsed = parseRequest({ startLine: "GET /x HTTP/1.0", fields: [] }, false);
   assert("request" in parsed);
   assertEquals([parsed.request.url, parsed.version], ["http://localhost/x", "1.0"]);

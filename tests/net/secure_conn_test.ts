@@ -4,7 +4,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { within } from "../../lib/net/deadline.ts";
 import { contextOf, SecureConn } from "../../lib/net/tls.ts";
-import { Turns, untilEvents } from "../../lib/net/turns.ts";
+import { type Demand, Turns, untilEvents } from "../../lib/net/turns.ts";
 import { createAuthority } from "../support/certificates.ts";
 import { RECORD, TlsPeer } from "../support/tls_peer.ts";
 import { WAIT } from "../support/wire.ts";
@@ -13,7 +13,7 @@ const authority = await createAuthority();
 const certificate = await authority.sign("wsproof test");
 const caCerts = [authority.cert];
 
-Deno.test("SecureConn.read() throws before the handshake, instead of waiting for what nobody decrypts", async () => {
+Deno.test("SecureConn.read() throws before the handshake, instead of waiting for ever", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key));
@@ -41,27 +41,23 @@ Deno.test("SecureConn.write() writes at most 32 KiB, and fails once it is closed
 
 class HeldTurns extends Turns {
   readonly asked = Promise.withResolvers<number>();
-  readonly turn = Promise.withResolvers<void>();
-  readonly askedNext: number[] = [];
+  readonly held = Promise.withResolvers<void>();
+  readonly demands: number[] = [];
+
   spent = 0;
 
   override spend(work: number): void {
     this.spent += work;
-    super.spend(work);
   }
 
-  override next(work: number): Promise<void> | undefined {
-    this.askedNext.push(work);
-    return super.next(work);
-  }
-
-  override first(work: number): Promise<void> {
-    this.asked.resolve(work);
-    return this.turn.promise;
+  override turn({ expectedWork }: Demand): Promise<void> {
+    this.demands.push(expectedWork);
+    this.asked.resolve(expectedWork);
+    return this.held.promise;
   }
 }
 
-Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", async () => {
+Deno.test("SecureConn.handshake() waits for its turn after the ClientHello", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const connecting = TlsPeer.connect(listener.addr.port);
   const turns = new HeldTurns();
@@ -69,12 +65,12 @@ Deno.test("SecureConn.handshake() waits for its turn behind the ClientHello", as
   let hasEnded = false;
   const handshake = secure.handshake().then(() => hasEnded = true);
   assertEquals(secure.hasBegun, false);
-  // Four fit one period.
+  // Two fit one period.
   assertEquals(await within(turns.asked.promise, "ClientHello", WAIT), 4096);
-  assertEquals(secure.hasBegun, true);
+  assertEquals([secure.hasBegun, turns.spent], [true, 4096]);
   await untilEvents();
   assertEquals(hasEnded, false);
-  turns.turn.resolve();
+  turns.held.resolve();
   await within(handshake, "handshake", WAIT);
   (await within(connecting, "handshake", WAIT)).close();
   secure.close();
@@ -89,13 +85,13 @@ Deno.test("SecureConn.handshake() fails when it is closed before its turn", asyn
   const handshake = secure.handshake();
   await within(turns.asked.promise, "ClientHello", WAIT);
   secure.close();
-  turns.turn.resolve();
+  turns.held.resolve();
   await assertRejects(() => within(handshake, "handshake", WAIT), Error, "Connection closed");
   await connecting.catch(() => {});
   listener.close();
 });
 
-Deno.test("SecureConn.read() decrypts no more than one piece ahead of its reader", async () => {
+Deno.test("SecureConn.read() decrypts at most one piece ahead of its reader", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const connecting = TlsPeer.connect(listener.addr.port);
   const tcp = await listener.accept();
@@ -132,11 +128,11 @@ Deno.test("SecureConn.read() decrypts no more than one piece ahead of its reader
 async function turnsFor(
   plainBytes: number,
   seal: (peer: TlsPeer) => Promise<readonly Uint8Array<ArrayBuffer>[]>,
-): Promise<HeldTurns> {
+): Promise<Pick<HeldTurns, "spent" | "demands">> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const connecting = TlsPeer.connect(listener.addr.port);
   const turns = new HeldTurns();
-  turns.turn.resolve();
+  turns.held.resolve();
   const secure = new SecureConn(await listener.accept(), contextOf(certificate.cert, certificate.key), turns);
   await within(secure.handshake(), "handshake", WAIT);
   const peer = await within(connecting, "handshake", WAIT);
@@ -148,7 +144,9 @@ async function turnsFor(
   secure.close();
   peer.close();
   listener.close();
-  return turns;
+  // The first was for the handshake.
+  const [handshake = 0, ...demands] = turns.demands;
+  return { spent: turns.spent - handshake, demands };
 }
 
 Deno.test("SecureConn.read() takes turns for updates of the keys, which carry nothing", async () => {
@@ -162,7 +160,7 @@ Deno.test("SecureConn.read() takes turns for updates of the keys, which carry no
   });
   // 150 for each of 27 bytes of an update, and 21 of a byte of data; the rest of a division is lost with each read.
   assert(turns.spent > 11_000 && turns.spent <= 12_065, `${turns.spent} frames`);
-  assert(turns.askedNext.length > 0 && turns.askedNext.every((work) => work >= 1024), `turns of ${turns.askedNext}`);
+  assert(turns.demands.length > 0 && turns.demands.every((work) => work >= 1024), `turns of ${turns.demands}`);
 });
 
 Deno.test("SecureConn.read() leaves the turns for plaintext to its reader", async () => {
@@ -172,5 +170,5 @@ Deno.test("SecureConn.read() leaves the turns for plaintext to its reader", asyn
     for (let count = 0; count < 100; count++) records.push(await peer.seal(RECORD.data, new Uint8Array(28)));
     return records;
   });
-  assertEquals([turns.spent, turns.askedNext], [0, []]);
+  assertEquals(turns, { spent: 0, demands: [] });
 });

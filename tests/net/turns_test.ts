@@ -5,7 +5,6 @@ import { within } from "../../lib/net/deadline.ts";
 import {
   LIGHT_WORK,
   MAX_PERIOD_WORK,
-  MAX_WORK,
   Pace,
   SHORT_PERIOD_WORK,
   type Standing,
@@ -22,21 +21,19 @@ Deno.test("workOfBytes() counts 512 bytes as one frame", () => {
   assertEquals([0, 511, 512, 1023, 1024].map(workOfBytes), [0, 0, 1, 1, 2]);
 });
 
-Deno.test("Turns.next() lets a connection go on at once, with little work and few others", () => {
-  const turns = new Turns();
-  for (let count = 0; count < 64; count++) turns.enter();
-  for (let count = 0; count < 1000; count++) assertEquals(turns.next(MAX_WORK - 1), undefined);
+Deno.test("Turns.round() lets a connection continue at once, with up to 64 connections", () => {
+  const turns = manyTurns(64);
+  for (let count = 0; count < 1000; count++) assertEquals(turns.round("heavy"), undefined);
 });
 
-Deno.test("Turns.next() lets nobody go on at once, with more than 64 connections", async () => {
-  const turns = new Turns();
-  for (let count = 0; count < 65; count++) turns.enter();
-  await within(turns.next(1) ?? Promise.reject(new Error("No turn")), "turn", WAIT);
+Deno.test("Turns.round() lets nobody continue at once, with more than 64 connections", async () => {
+  const turns = manyTurns(65);
+  await within(turns.round("heavy") ?? Promise.reject(new Error("No round")), "round", WAIT);
   turns.leave();
-  assertEquals(turns.next(1), undefined);
+  assertEquals(turns.round("heavy"), undefined);
 });
 
-/** More connections than are served without rounds. */
+/** Turns of so many connections. */
 function manyTurns(connections: number): Turns {
   const turns = new Turns();
   for (let count = 0; count < connections; count++) turns.enter();
@@ -45,37 +42,36 @@ function manyTurns(connections: number): Turns {
 
 const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-Deno.test("Turns.next() lets nobody go on as long as others are served, with more than 64 connections", async () => {
+Deno.test("Turns.round() lets nobody continue as long as others are served, with more than 64 connections", async () => {
   const turns = manyTurns(200);
   let isOver = false;
-  const round = turns.next(1)?.then(() => isOver = true);
+  const round = turns.round("heavy")?.then(() => isOver = true);
   for (let count = 0; count < 100; count++) {
-    turns.onRead();
+    turns.round("heavy");
     await nextTurn();
     assert(!isOver, `The round was over after ${count} turns`);
   }
   await within(round ?? Promise.reject(new Error("No round")), "round", WAIT);
 });
 
-Deno.test("Turns.next() lets all go on when all were served, without looking for more", async () => {
+Deno.test("Turns.round() lets all continue when all were served, without looking for more", async () => {
   const turns = manyTurns(200);
   let isOver = false;
-  const rounds = Array.from({ length: 200 }, () => turns.next(1)?.then(() => isOver = true));
-  for (let count = 0; count < 128; count++) turns.onRead();
+  const rounds = Array.from({ length: 200 }, () => turns.round("heavy")?.then(() => isOver = true));
   for (let count = 0; count < 3; count++) await nextTurn();
   assert(isOver, "The round goes on");
   await Promise.all(rounds);
 });
 
-Deno.test("Turns.next() lets all go on, when some that were served in the last round have nothing more to say", async () => {
+Deno.test("Turns.round() lets all continue, when some that were served in the last round have nothing more to send", async () => {
   const turns = manyTurns(200);
   for (const served of [150, 128, 128]) {
-    const rounds = Array.from({ length: served }, () => (turns.onRead(), turns.next(1)));
+    const rounds = Array.from({ length: served }, () => turns.round("heavy"));
     await within(Promise.all(rounds), "round", WAIT);
   }
 });
 
-Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind 128 reads in a turn", async () => {
+Deno.test("Turns.round() lets nobody continue before bytes that have arrived, after 128 served in a turn", async () => {
   const turns = manyTurns(200);
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using peer = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
@@ -85,31 +81,33 @@ Deno.test("Turns.next() lets nobody go on before bytes that have arrived, behind
     let hasCome = false;
     const reading = conn.read(new Uint8Array(1)).then(() => hasCome = true);
     await peer.write(new Uint8Array(1));
-    for (let reads = 0; reads < 128; reads++) turns.onRead();
-    await within(turns.next(1) ?? Promise.reject(new Error("No round")), "round", WAIT);
+    const rounds = Array.from({ length: 128 }, () => turns.round("heavy"));
+    await within(Promise.all(rounds), "round", WAIT);
     assert(hasCome, `The byte had not come in round ${count}`);
     await reading;
   }
 });
 
+/** A demand of this standing. */
+const demandOf = (standing: Standing) => ({ standing, expectedWork: standing === "light" ? LIGHT_WORK : 1024 });
+const HEAVY = demandOf("heavy");
+
 /** Works like one busy connection until an event has happened. */
-async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<number> {
-  let count = 0;
-  while (!hasHappened()) {
-    turns.spend(MAX_WORK);
-    await turns.next(MAX_WORK);
-    assert(++count < ENDLESS, "Nothing has happened");
+async function workUntil(turns: Turns, hasHappened: () => boolean): Promise<void> {
+  for (let count = 0; !hasHappened(); count++) {
+    turns.spend(HEAVY.expectedWork);
+    await turns.turn(HEAVY);
+    assert(count < ENDLESS, "Nothing has happened");
   }
-  return count;
 }
 
-Deno.test("Turns.next() leaves room for timers, when one connection works without end", async () => {
+Deno.test("Turns.turn() leaves room for timers, when one connection works endlessly", async () => {
   let isDue = false;
   setTimeout(() => isDue = true);
   await workUntil(new Turns(), () => isDue);
 });
 
-Deno.test("Turns.next() leaves room for new connections, when many work without end", async () => {
+Deno.test("Turns.turn() leaves room for new connections, when many work endlessly", async () => {
   const turns = new Turns();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   let hasCome = false;
@@ -123,13 +121,13 @@ Deno.test("Turns.next() leaves room for new connections, when many work without 
   (await connecting).close();
 });
 
-Deno.test("Turns.next() lets all go on in turn, when they work without end", async () => {
+Deno.test("Turns.turn() lets all continue in turn, when they work endlessly", async () => {
   const turns = new Turns();
   const counts = new Array<number>(40).fill(0);
   await Promise.all(counts.map(async (_, index) => {
     while (Math.max(...counts) < 100) {
-      turns.spend(MAX_WORK);
-      await turns.next(MAX_WORK);
+      turns.spend(HEAVY.expectedWork);
+      await turns.turn(HEAVY);
       counts[index] = (counts[index] ?? 0) + 1;
     }
   }));
@@ -137,97 +135,73 @@ Deno.test("Turns.next() lets all go on in turn, when they work without end", asy
   assert(Math.min(...counts) >= 100 - 17, counts.join(" "));
 });
 
-Deno.test("Turns.first() lets a connection that begins go in turn with those that have had one", async () => {
-  const turns = new Turns();
-  const order: string[] = [];
-  const goOn = (name: string, turn: Promise<void> | undefined) =>
-    turn?.then(() => order.push(name)) ?? Promise.reject(new Error("No turn"));
-  // This much fits one period: later connections must wait for the next.
-  turns.spend(MAX_PERIOD_WORK);
-  const waiting = [
-    ...["busy 1", "busy 2", "busy 3"].map((name) => goOn(name, turns.next(MAX_WORK))),
-    ...["new 1", "new 2"].map((name) => goOn(name, turns.first(MAX_WORK))),
-  ];
-  await within(Promise.all(waiting), "turns", WAIT);
-  // Newest first.
-  assertEquals(order, ["new 2", "busy 1", "new 1", "busy 2", "busy 3"]);
-});
-
-/** Of a connection that has done no work yet, or as much as may be. */
-const paceOf = (standing: Standing) => ({ standing, expectedWork: standing === "light" ? LIGHT_WORK : MAX_WORK });
-
-Deno.test("Turns.before() lets all go on at once, until as much was done as a period has", () => {
+Deno.test("Turns.turn() lets all continue at once, until the period is spent, and light connections until it is spent twice", async () => {
   const turns = new Turns();
   turns.spend(MAX_PERIOD_WORK - 1);
-  for (const standing of ["light", "new", "heavy"] as const) assertEquals(turns.before(paceOf(standing)), undefined);
-});
-
-Deno.test("Turns.before() lets who is light go on, until twice as much was done", async () => {
-  const turns = new Turns();
-  turns.spend(2 * MAX_PERIOD_WORK - 1);
-  assertEquals(turns.before(paceOf("light")), undefined);
-  const heavy = turns.before(paceOf("heavy"));
+  for (const standing of ["light", "new", "heavy"] as const) assertEquals(turns.turn(demandOf(standing)), undefined);
   turns.spend(1);
-  const light = turns.before(paceOf("light"));
+  const heavy = turns.turn(HEAVY);
+  turns.spend(MAX_PERIOD_WORK - 1);
+  assertEquals(turns.turn(demandOf("light")), undefined);
+  turns.spend(1);
+  const light = turns.turn(demandOf("light"));
   assert(heavy && light);
   await within(Promise.all([heavy, light]), "turns", WAIT);
 });
 
-Deno.test("Turns.before() lets those go on first that are light, then one that is new beside each that is heavy", async () => {
+Deno.test("Turns.turn() lets light connections continue first and in order, then heavy ones in order beside new ones, newest first", async () => {
   const turns = new Turns();
   turns.spend(2 * MAX_PERIOD_WORK);
   const order: string[] = [];
-  const waiting = (["heavy", "heavy", "new", "light"] as const).map(async (standing, index) => {
-    const turn = turns.before(paceOf(standing));
+  const standings = ["heavy", "heavy", "heavy", "new", "new", "light", "light"] as const;
+  const waiting = standings.map(async (standing, index) => {
+    const turn = turns.turn(demandOf(standing));
     assert(turn, `No turn for ${standing}`);
     await turn;
     order.push(`${standing} ${index}`);
   });
   await within(Promise.all(waiting), "turns", WAIT);
-  assertEquals(order, ["light 3", "new 2", "heavy 0", "heavy 1"]);
+  assertEquals(order, ["light 5", "light 6", "heavy 0", "new 4", "heavy 1", "new 3", "heavy 2"]);
 });
 
-Deno.test("Turns.next() lets who is light go first, and not behind all that queue", async () => {
+Deno.test("Turns.turn() lets nobody pass those that queue, except light connections and those that have had their turn", async () => {
   const turns = new Turns();
-  turns.spend(MAX_PERIOD_WORK);
-  const order: string[] = [];
-  const goOn = (name: string, turn?: Promise<void>) => turn?.then(() => order.push(name));
-  const heavy = Array.from({ length: 20 }, () => goOn("heavy", turns.next(MAX_WORK)));
-  const light = goOn("light", turns.next(MAX_WORK, "light"));
-  await within(Promise.all([...heavy, light]), "turns", WAIT);
-  assertEquals([order.length, order[0]], [21, "light"]);
-});
-
-Deno.test("Turns.next() lets nobody wait for a round, while others queue", async () => {
-  const turns = manyTurns(200);
-  turns.spend(MAX_PERIOD_WORK);
-  let isServed = false;
-  // Reads that come without a pause keep the round going.
-  const read = () => {
-    turns.onRead();
-    if (!isServed) setImmediate(read);
+  const waiting: Promise<void>[] = [];
+  const queue = () => {
+    const turn = turns.turn(HEAVY);
+    assert(turn);
+    return turn;
   };
-  read();
-  const round = turns.next(1)?.then(() => isServed = true);
-  const queued = Array.from({ length: 100 }, () => turns.before(paceOf("heavy")));
-  await within(round ?? Promise.reject(new Error("No round")), "round", WAIT);
-  await within(Promise.all(queued), "turns", WAIT);
+  turns.spend(MAX_PERIOD_WORK);
+  let hasBegun = false;
+  waiting.push(
+    queue().then(() => {
+      hasBegun = true;
+      waiting.push(queue());
+      assertEquals([turns.turn(demandOf("light")), turns.turn(HEAVY, true)], [undefined, undefined]);
+    }),
+  );
+  // The second of a period: the first finds it in the queue.
+  waiting.push(queue());
+  await within(Promise.all(waiting), "turns", WAIT);
+  assert(hasBegun);
+  await within(Promise.all(waiting), "turns", WAIT);
 });
 
 Deno.test("Turns has short periods from a light read on, while others queue, and long ones 64 periods later", async () => {
   const periods = async (isLightHere: boolean) => {
     const turns = new Turns();
-    if (isLightHere) turns.next(1, "light");
+    if (isLightHere) turns.round("light");
     turns.spend(MAX_PERIOD_WORK);
     const works: number[] = [];
     let isOn = false;
     await within(
       Promise.all(Array.from({ length: 64 * 2 + 8 }, async () => {
-        await turns.before(paceOf("heavy"));
+        await turns.turn(HEAVY);
         if (!isOn) setImmediate(() => isOn = false);
         if (!isOn) works.push(0);
         isOn = true;
-        works.push((works.pop() ?? 0) + MAX_WORK);
+        works.push((works.pop() ?? 0) + HEAVY.expectedWork);
       })),
       "turns",
       WAIT,
@@ -239,14 +213,13 @@ Deno.test("Turns has short periods from a light read on, while others queue, and
   assertEquals(await periods(true), [...new Array(64).fill(SHORT_PERIOD_WORK), MAX_PERIOD_WORK]);
 });
 
-Deno.test("Turns.again() lets who has a turn wait again, when those before have done more than was expected", async () => {
+Deno.test("Turns.turn() gives no more turns in a period, once those before have done more than was expected", async () => {
   const turns = new Turns();
   turns.spend(MAX_PERIOD_WORK);
   let now = 0;
   let most = 0;
   const works = Array.from({ length: 40 }, async () => {
-    const pace = { standing: "heavy", expectedWork: 1 } as const;
-    for (let turn = turns.before(pace); turn; turn = turns.again(pace)) await turn;
+    await turns.turn({ standing: "heavy", expectedWork: 1 });
     if (now === 0) setImmediate(() => now = 0);
     now += MAX_PERIOD_WORK;
     most = Math.max(most, now);
@@ -256,13 +229,13 @@ Deno.test("Turns.again() lets who has a turn wait again, when those before have 
   assertEquals(most, MAX_PERIOD_WORK);
 });
 
-Deno.test("Pace expects a read to be as much work as the last one, between 64 and 1,024 frames", () => {
+Deno.test("Pace expects a read to be as much work as the last one, and the first to be 1,024 frames", () => {
   const pace = new Pace();
   assertEquals(pace.expectedWork, 1024);
-  for (const [work, expected] of [[1, 64], [200, 200], [5000, 1024]] as const) {
+  for (const work of [1, 200, 5000]) {
     pace.onWork(work);
     pace.onEnd();
-    assertEquals(pace.expectedWork, expected);
+    assertEquals(pace.expectedWork, work);
   }
 });
 

@@ -6,7 +6,7 @@ import type { Decision } from "../../lib/net/wire_handler.ts";
 import { DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES } from "../../lib/net/wire_server.ts";
 import { OPCODE } from "../../lib/protocol/frame.ts";
 import type { EchoHandler } from "../../lib/server/echo_handler.ts";
-import { MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/wire_echo.ts";
+import { MAX_READ_BYTES, MIN_READ_BYTES } from "../../lib/server/echo_buffer.ts";
 import { CLOSE, connectRaw, type RawSocket, requestHead } from "../support/raw_peer.ts";
 import { frame, framesToClose, until, WAIT, wireScene } from "../support/wire.ts";
 
@@ -32,7 +32,7 @@ async function answerTo(url: string, bytes: string | Uint8Array): Promise<string
 
 const plainGet = requestHead({ Upgrade: undefined, Connection: undefined });
 
-Deno.test("WireServer waits for a decision that takes its time, and says who asks", async () => {
+Deno.test("WireServer waits for a slow decision, and tells it who asks", async () => {
   const addrs: Deno.Addr[] = [];
   await using scene = wireScene({}, {
     async decide(request, addr) {
@@ -50,7 +50,7 @@ Deno.test("WireServer waits for a decision that takes its time, and says who ask
 });
 
 for (const isAsync of [false, true]) {
-  Deno.test(`WireServer answers 500 if decide() ${isAsync ? "rejects" : "throws"}, and goes on`, async () => {
+  Deno.test(`WireServer answers 500 if decide() ${isAsync ? "rejects" : "throws"}, and continues`, async () => {
     let count = 0;
     const fail = () => {
       throw new Error("mistake");
@@ -83,7 +83,7 @@ for (
     ["nothing", "", 0, "head-timeout"],
   ] as const
 ) {
-  Deno.test(`WireServer tells of ${what} as ${cause} with status ${status}`, async () => {
+  Deno.test(`WireServer reports ${what} as ${cause} with status ${status}`, async () => {
     await using scene = wireScene({ headTimeoutMs: status === 408 || status === 0 ? SHORT_HEAD_MS : 60_000 });
     const answer = await answerTo(scene.url, bytes);
     if (status === 0) assertEquals(answer, "");
@@ -94,7 +94,7 @@ for (
   });
 }
 
-Deno.test("WireServer does not take the rest of a head that it has answered with 408", async () => {
+Deno.test("WireServer does not read the rest of a head that it has answered with 408", async () => {
   let decisions = 0;
   await using scene = wireScene({ headTimeoutMs: SHORT_HEAD_MS }, { decide: () => (decisions++, "") });
   const socket = await connectRaw(scene.url);
@@ -106,7 +106,7 @@ Deno.test("WireServer does not take the rest of a head that it has answered with
   assertEquals([decisions, scene.told.length], [0, 1]);
 });
 
-Deno.test("WireServer goes on when onRefused() throws", async () => {
+Deno.test("WireServer continues when onRefused() throws", async () => {
   await using scene = wireScene({}, {
     onRefused() {
       throw new Error("mistake");
@@ -136,7 +136,7 @@ Deno.test("WireServer drops the peer that has waited longest when too many have 
   for (const socket of silent) socket.close();
 });
 
-Deno.test("WireServer counts those that are being answered, and does not tell of them twice", async () => {
+Deno.test("WireServer counts those that are being answered, and does not report them twice", async () => {
   await using scene = wireScene({ maxHeads: 2 });
   const refused: RawSocket[] = [];
   for (let count = 0; count < 3; count++) {
@@ -158,7 +158,7 @@ Deno.test("WireServer counts those that are being answered, and does not tell of
   for (const socket of refused) socket.close();
 });
 
-Deno.test("WireServer takes a head whose first piece is longer than its first buffer", async () => {
+Deno.test("WireServer reads a head whose first piece is longer than its first buffer", async () => {
   await using scene = wireScene({}, {
     decide: (request) => new Response(`${request.headers.get("x-long")?.length}`),
   });
@@ -360,7 +360,7 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`WireServer answers ${what}, and nothing behind it`, async () => {
+  Deno.test(`WireServer answers ${what}, and nothing after it`, async () => {
     await using scene = wireScene({}, { decide: () => make() });
     const request = requestHead({ Upgrade: undefined, Connection: undefined }, line);
     const [status, fields, body] = expected;
@@ -384,7 +384,7 @@ Deno.test("WireServer sends a page of 1 MiB to a slow reader", async () => {
   assert(received > MAX_ANSWER_BYTES, `${received} bytes`);
 });
 
-Deno.test("WireServer waits for a body as long as for a head, and cancels it then", async () => {
+Deno.test("WireServer waits for a body as long as for a head, then cancels it", async () => {
   const cancelled = Promise.withResolvers<void>();
   const endless = () => new ReadableStream({ cancel: () => cancelled.resolve() });
   await using scene = wireScene({ headTimeoutMs: SHORT_HEAD_MS }, { decide: () => new Response(endless()) });
@@ -392,7 +392,7 @@ Deno.test("WireServer waits for a body as long as for a head, and cancels it the
   await within(cancelled.promise, "cancel", WAIT);
 });
 
-Deno.test("the limits of a WireServer are as they are documented", () => {
+Deno.test("the limits of a WireServer are the documented ones", () => {
   assertEquals([DEFAULT_MAX_HEADS, HEAD_TIMEOUT_MS, MAX_ANSWER_BYTES], [1024, 10_000, 1_048_576]);
   assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [512, 131_072]);
 });
@@ -411,7 +411,7 @@ Deno.test("WireServer.closeAll() refuses a reason that no close frame can have",
   assertEquals((await within(socket.readFrame(), "echo", WAIT)).opcode, OPCODE.text);
 });
 
-Deno.test("WireServer upgrades all, when many more connect at once than may be before their upgrade", async () => {
+Deno.test("WireServer upgrades all, when many more connect at once than may wait for their upgrade", async () => {
   await using scene = wireScene({ maxHeads: 8 });
   const upgrade = async () => {
     const socket = await connectRaw(scene.url);

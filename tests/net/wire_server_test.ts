@@ -84,7 +84,7 @@ function scene(greeting: string, handler: Partial<WireHandler> = {}): Scene {
   };
 }
 
-Deno.test("WireServer gives the upgraded connection to its handler, with what came early, the target and the subprotocol", async () => {
+Deno.test("WireServer gives the upgraded connection to its handler, with the early bytes, the target and the subprotocol", async () => {
   await using it = scene("hello", { decide: () => "chat" });
   const socket = await it.send(`${requestHead({ "Sec-WebSocket-Protocol": "chat" }, "GET /a/../b HTTP/1.1")}early`);
   const head = await within(socket.readHead(), "upgrade", WAIT);
@@ -102,7 +102,7 @@ Deno.test("WireServer writes nothing before its handler does, when the handler a
   assertEquals(await within(socket.readHead(), "answer", WAIT), "HTTP/1.1 418 x");
 });
 
-Deno.test("WireServer tells its handler which version of HTTP was spoken", async () => {
+Deno.test("WireServer tells its handler the version of HTTP", async () => {
   await using it = scene("", { decide: (_request, _addr, _target, version) => new Response(version) });
   for (const version of ["1.0", "1.1"]) {
     const socket = await it.send(requestHead({ Upgrade: undefined }, `GET / HTTP/${version}`));

@@ -29,7 +29,7 @@ function withCodec(options: Partial<MessageDeflateOptions>, test: (codec: Messag
 }
 
 function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  return concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  return concatBytes(pieces);
 }
 
 function deflate(codec: MessageDeflate, ...parts: Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
@@ -89,7 +89,7 @@ Deno.test("inflate() reads the examples of RFC 7692, in one piece and byte by by
   });
 });
 
-Deno.test("deflate() makes one byte of an empty message, first, later and in parts", () => {
+Deno.test("deflate() compresses an empty message to one byte, first, later and in parts", () => {
   withCodec({}, (codec) => {
     for (const text of ["", "Hello", "", ""]) {
       const bytes = deflate(codec, utf8(text));
@@ -154,7 +154,7 @@ Deno.test("deflate() leaves out the last four bytes wherever the pieces of the o
   }
 });
 
-Deno.test("inflate() refuses data that is broken, that ends inside a block or refers to nothing", () => {
+Deno.test("inflate() refuses data that is damaged, ends inside a block or refers to nothing", () => {
   const broken: [name: string, payload: number[]][] = [
     ["no block", [0xff, 0xff, 0xff]],
     ["a block that does not end", [0xf2, 0x48, 0xcd]],
@@ -169,7 +169,7 @@ Deno.test("inflate() refuses data that is broken, that ends inside a block or re
   }
 });
 
-Deno.test("inflate() stops at the limit, and takes a message of exactly the limit", () => {
+Deno.test("inflate() stops at the limit, and accepts a message of exactly the limit", () => {
   const limit = 100_000;
   withCodec({ maxMessageBytes: limit }, (codec) => {
     assertEquals(inflate(codec, deflate(codec, new Uint8Array(limit))).byteLength, limit);
@@ -240,7 +240,7 @@ Deno.test("MessageDeflate keeps a compressor only while the budget has memory fo
   assertEquals(budget.totalBytes, 0);
 });
 
-Deno.test("deflate() compresses what inflate() hands on, before the next piece comes", () => {
+Deno.test("deflate() compresses each piece of inflate() before the next one comes", () => {
   withCodec({}, (codec) => {
     const sent = noise(300_000);
     sent.fill(7, 100_000, 250_000);
@@ -259,7 +259,7 @@ Deno.test("deflate() compresses what inflate() hands on, before the next piece c
   });
 });
 
-Deno.test("isWorth() says no to small messages without takeover only", () => {
+Deno.test("isWorth() is false only for small messages without takeover", () => {
   const none = { takeover: false, windowBits: 15 };
   const worth = (options: Partial<MessageDeflateOptions>) => {
     const codec = new MessageDeflate({ ...OPTIONS, ...options });
@@ -270,7 +270,7 @@ Deno.test("isWorth() says no to small messages without takeover only", () => {
   assertEquals(worth({ own: none, thresholdBytes: 100 }), [false, false, true, true, true]);
 });
 
-Deno.test("the streams of node:zlib read what deflate() makes, message by message", async () => {
+Deno.test("the streams of node:zlib read the output of deflate(), message by message", async () => {
   const stream = zlib.createInflateRaw();
   let read = "";
   stream.on("data", (chunk: Uint8Array) => read += new TextDecoder().decode(chunk));

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer } from "node:net";
 import { encodeRawFrame, type RawFrame } from "../../lib/peer/frame.ts";
-import { closePayload, RawPeer } from "../../lib/peer/peer.ts";
+import { closePayload } from "../../lib/peer/frame.ts";
+import { RawPeer } from "../../lib/peer/peer.ts";
 import { RawSocket } from "../../lib/peer/socket.ts";
 import { within } from "../../lib/net/deadline.ts";
 import { MessageDeflate } from "../../lib/net/zlib.ts";
@@ -40,7 +41,7 @@ async function run(
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
   const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const bytes = concatBytes(frames, frames.reduce((sum, frame) => sum + frame.byteLength, 0));
+  const bytes = concatBytes(frames);
   for (let at = 0; at < bytes.byteLength;) at += await connection.write(bytes.subarray(at));
   const done = Promise.all([new Response(connection.readable).bytes(), ended.promise]);
   const [written] = await within(done, "script", { timeoutMs: 60_000 });
@@ -52,7 +53,7 @@ for (
   const [what, frame, bytes] of [
     ["an opcode that is not defined", { opcode: 3, payload: utf8("a") }, "830161"],
     ["reserved bits and no end", { opcode: 1, payload: utf8("a"), reserved: 7, final: false }, "710161"],
-    ["a length in more bytes than it needs", { opcode: 2, payload: utf8("a"), isLengthened: true }, "827e000161"],
+    ["a length in more bytes than needed", { opcode: 2, payload: utf8("a"), isLengthened: true }, "827e000161"],
     ["a control frame that is too long", { opcode: 9, payload: new Uint8Array(126) }, `897e007e${"00".repeat(126)}`],
   ] as const satisfies readonly (readonly [string, RawFrame, string])[]
 ) {
@@ -61,7 +62,7 @@ for (
   });
 }
 
-Deno.test("RawPeer.receive() inflates 4 KiB of what came at a time, so that it never holds a thousand times a read", async () => {
+Deno.test("RawPeer.receive() inflates 4 KiB of a read at a time, so that it never holds a thousand times a read", async () => {
   const direction = { takeover: true, windowBits: 15 };
   const codec = new MessageDeflate({ own: direction, peer: direction, maxMessageBytes: MIB });
   const bytes = new Uint8Array(MIB).fill(0x61);
@@ -104,7 +105,7 @@ Deno.test("RawPeer says which close frame would be right, and sends another", as
   assertEquals(written, "880203ed");
 });
 
-Deno.test("RawPeer.receive() gives the messages before a breach, then throws it, and the close frame behind it is none", async () => {
+Deno.test("RawPeer.receive() returns the messages before a breach, then throws it, and ignores the close frame after it", async () => {
   const frames = [masked(OPCODE.text, "a"), masked(OPCODE.continuation, "b"), masked(OPCODE.close, NORMAL)];
   await run(frames, async (peer) => {
     assertEquals(await peer.receive(), { kind: "text", payload: utf8("a") });
@@ -114,7 +115,7 @@ Deno.test("RawPeer.receive() gives the messages before a breach, then throws it,
   });
 });
 
-Deno.test("RawPeer reads nothing until a message is wanted, and answers pings then", async () => {
+Deno.test("RawPeer reads nothing until it needs a message, then answers pings", async () => {
   const frames = [masked(OPCODE.ping, "x"), masked(OPCODE.binary, "a"), masked(OPCODE.ping, "y")];
   const written = await run(frames, async (peer) => {
     await peer.sendFrames([{ opcode: OPCODE.text, payload: utf8("b") }]);

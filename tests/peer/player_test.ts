@@ -82,7 +82,7 @@ Deno.test("Player cuts what it sends into writes, or only its first bytes", asyn
   assertEquals(pipe.written.map(({ byteLength }) => byteLength), [3, 1, 1, 1, 2]);
 });
 
-Deno.test("Player stops at a close frame of the other side, answers it, and knows during which step it came", async () => {
+Deno.test("Player stops at a close frame of the other side, answers it, and records the step", async () => {
   const pipe = new Pipe();
   const player = new Player(pipe, { role: "client", silenceMs: 60_000 });
   player.begin(new Uint8Array(0));
@@ -100,7 +100,7 @@ Deno.test("Player stops at a close frame of the other side, answers it, and know
   assertEquals(pipe.frames.map(({ opcode }) => opcode), [OPCODE.ping, OPCODE.ping, OPCODE.close]);
 });
 
-Deno.test("Player asks with a ping whether the other side goes on, when no failure comes", async () => {
+Deno.test("Player asks with a ping whether the other side continues, when no failure comes", async () => {
   const pipe = new Pipe();
   const player = new Player(pipe, { role: "client", silenceMs: 60_000 });
   player.begin(new Uint8Array(0));
@@ -123,7 +123,7 @@ Deno.test("Player says that the other side is late, when nothing comes for the s
   pipe.close();
 });
 
-Deno.test("Player writes nothing behind the end of its half, and claims no close frame", async () => {
+Deno.test("Player writes nothing after the end of its half, and claims no close frame", async () => {
   const pipe = new Pipe();
   const player = new Player(pipe, { role: "server", silenceMs: 60_000 });
   player.begin(new Uint8Array(0));
@@ -135,7 +135,7 @@ Deno.test("Player writes nothing behind the end of its half, and claims no close
   assertEquals([pipe.written.length, frames.length, sentClose, end, wire.length], [0, 1, null, "fin", 1]);
 });
 
-Deno.test("Player does not take the end for the other side's own, when that follows ours", async () => {
+Deno.test("Player does not record the end as the other side's own, when it follows ours", async () => {
   const pipe = new Pipe();
   let isEnded = false;
   pipe.closeWrite = () => {
@@ -151,7 +151,7 @@ Deno.test("Player does not take the end for the other side's own, when that foll
   pipe.close();
 });
 
-Deno.test("Player closes the connection of who sends too much, and waits for nothing more", async () => {
+Deno.test("Player closes the connection of a peer that sends too much, and waits for nothing more", async () => {
   const pipe = new Pipe();
   const player = new Player(pipe, { role: "client", silenceMs: 60_000 });
   player.begin(new Uint8Array(0));

@@ -49,7 +49,7 @@ Deno.test("the tables show numbers that the rows have", () => {
   }
 });
 
-Deno.test("medianOf() gives the one in the middle, and nothing for what was not measured", () => {
+Deno.test("medianOf() returns the middle value, and nothing without a measurement", () => {
   const results = resultsWith("connect", "perSecond", { wire: [30, 10, 20] });
   assertEquals(medianOf(results, "connect", "wire", "perSecond"), 20);
   assertEquals(medianOf(results, "connect", "wire", "cpuMicros"), undefined);
@@ -59,7 +59,7 @@ Deno.test("medianOf() gives the one in the middle, and nothing for what was not 
   assertEquals(medianOf(holes, "storm", "wire", "seconds"), undefined);
 });
 
-Deno.test("merge() takes new rows instead of old ones, and refuses those of another machine, version or commit", () => {
+Deno.test("merge() prefers new rows to old ones, and refuses rows of another machine, version or commit", () => {
   const old = { ...resultsWith("connect", "perSecond", { wire: [1] }) };
   const more = {
     ...resultsWith("storm", "seconds", { wire: [2] }),
@@ -76,19 +76,19 @@ Deno.test("merge() takes new rows instead of old ones, and refuses those of anot
   }
 });
 
-Deno.test("textOf() keeps four digits of each number, a measurement a line, and perf/results.json is written by it", async () => {
+Deno.test("textOf() keeps four digits of each number, one measurement per line, as in perf/results.json", async () => {
   const text = textOf(resultsWith("connect", "perSecond", { bare: [12_345.678, 1], wire: [0.123456] }));
   assertStringIncludes(text, '      {"perSecond":12350,"loadShare":0.5},\n      {"perSecond":1,"loadShare":0.5}\n');
   assertEquals(JSON.parse(text).rows.connect.wire, [{ perSecond: 0.1235, loadShare: 0.5 }]);
   assertEquals(textOf(kept), await read("perf/results.json"));
 });
 
-Deno.test("show() gives three digits that count and separators, and counts as they are", () => {
+Deno.test("show() returns three significant digits with separators, and counts unchanged", () => {
   assertEquals([0, 7, 9.99, 1000].map(show), ["0", "7", "9.99", "1,000"]);
   assertEquals([0.123, 1.234, 12.34, 123.4, 12_345.6].map(show), ["0.12", "1.23", "12.3", "123", "12,346"]);
 });
 
-Deno.test("tableOf() shows ratios to the bare server, the best one bold, and marks what the load limits", () => {
+Deno.test("tableOf() shows ratios to the bare server, the best one bold, and marks rows that the load limits", () => {
   const table = { title: "T", lines: TABLES.flatMap(({ lines }) => lines).filter(({ row }) => row === "connect") };
   const lines = table.lines.filter(({ number }) => number === "perSecond");
   const rates = { bare: [1000, 1000, 4000], wire: [2500, 2500, 100] };
@@ -113,7 +113,7 @@ Deno.test("reportOf() counts who is best, and what was lost in the worst round",
   assertStringIncludes(report, "2026-01-31, commit abcdef0. A machine. Versions: deno 1.2.3.");
 });
 
-Deno.test("workersOf() says how many times as much two workers do, if it was measured", () => {
+Deno.test("workersOf() says how much faster two workers are, if measured", () => {
   const results = resultsWith("workers", "perCoreSecond", { 1: [100, 110, 90], 2: [80, 90, 95] });
   assertStringIncludes(workersOf(results), "echo **1.80** times as many");
   assertEquals(workersOf({ environment, rows: {} }), "");

@@ -37,7 +37,7 @@ function answering(
 }
 
 Deno.test(
-  "load connects to both transports, compares what comes back, and counts the closes",
+  "load connects to both transports, compares the echoes, and counts the closes",
   needsCompiler,
   async () => {
     await using load = await compileLoad();
@@ -101,7 +101,7 @@ for (const [what, answer, message] of WRONG) {
   });
 }
 
-Deno.test("load counts those that a storm loses, and says why", needsCompiler, async () => {
+Deno.test("load counts the connections that a storm loses, and says why", needsCompiler, async () => {
   await using load = await compileLoad();
   let asked = 0;
   await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {

@@ -155,7 +155,7 @@ for (const cut of ["c3", "e2", "e282", "f0", "f09f", "f09f98"]) {
   });
 }
 
-Deno.test("push() takes bytes that are not UTF-8, when the message is binary", () => {
+Deno.test("push() accepts bytes that are not UTF-8, when the message is binary", () => {
   const fragments = fragmentsOf("binary", [hex("c3"), hex("28ff")]);
   assertEquals(pushAll(new MessageAssembler(), fragments), [undefined, hex("c328ff")]);
 });
@@ -163,7 +163,7 @@ Deno.test("push() takes bytes that are not UTF-8, when the message is binary", (
 // The limit here is 5 bytes.
 for (const sizes of [[5], [2, 3], [5, 0], [0, 5], [0, 0, 5, 0, 0], [1, 1, 1, 1, 1]]) {
   for (const kind of ["text", "binary"] as const) {
-    Deno.test(`push() takes ${kind} of exactly the limit, when it comes as ${sizes.join(" + ")}`, () => {
+    Deno.test(`push() accepts ${kind} of exactly the limit, when it comes as ${sizes.join(" + ")}`, () => {
       const whole = kind === "text" ? "aaaaa" : utf8("aaaaa");
       const fragments = fragmentsOf(kind, sizes.map((size) => utf8("a".repeat(size))));
       assertEquals(pushAll(new MessageAssembler({ maxMessageBytes: 5 }), fragments).at(-1), whole);
@@ -189,7 +189,7 @@ for (const sizes of [[6], [2, 4], [5, 1], [0, 6], [5, 0, 1], [1, 1, 1, 1, 1, 1]]
 }
 
 for (const payloads of [["€€"], ["€", "€"]]) {
-  Deno.test(`push() takes strings of exactly the limit in UTF-8, when it comes as ${payloads.join(" + ")}`, () => {
+  Deno.test(`push() accepts strings of exactly the limit in UTF-8, when it comes as ${payloads.join(" + ")}`, () => {
     assertEquals(
       pushAll(new MessageAssembler({ maxMessageBytes: 6 }), fragmentsOf("text", payloads)).at(-1),
       "€€",
@@ -202,14 +202,14 @@ for (const payloads of [["€€"], ["€", "€"]]) {
   });
 }
 
-Deno.test("push() takes only empty messages, when the limit is 0", () => {
+Deno.test("push() accepts only empty messages, when the limit is 0", () => {
   const assembler = new MessageAssembler({ maxMessageBytes: 0 });
   assertEquals(pushAll(assembler, fragmentsOf("text", [hex(""), hex("")])), [undefined, ""]);
   const fragment = { kind: "text", payload: "a", final: true } as const;
   assertRefused(assembler, fragment, "message-too-big", "Message is longer than the limit of 0 bytes");
 });
 
-Deno.test("push() takes 16 MiB and throws message-too-big one byte later, when no limit is given", () => {
+Deno.test("push() accepts 16 MiB and throws message-too-big one byte later, when no limit is given", () => {
   assertEquals(DEFAULT_MAX_MESSAGE_BYTES, 16_777_216);
   const assembler = new MessageAssembler();
   const bytes = new Uint8Array(16_777_217);
@@ -219,7 +219,7 @@ Deno.test("push() takes 16 MiB and throws message-too-big one byte later, when n
   assertRefused(assembler, { kind: "binary", payload: bytes, final: true }, "message-too-big", message);
 });
 
-Deno.test("push() stores nothing of a fragment, when it passes the limit", () => {
+Deno.test("push() stores nothing of a fragment that passes the limit", () => {
   const assembler = new MessageAssembler({ maxMessageBytes: 5 });
   assertThrows(() => assembler.push({ kind: "text", payload: "abcdef", final: false }), ProtocolError);
   assertEquals(assembler.incomplete, undefined);
@@ -270,7 +270,7 @@ Deno.test("incomplete is undefined, when no message is under way", () => {
   assertEquals(assembler.incomplete, undefined);
 });
 
-Deno.test("incomplete tells kind and bytes so far, when a message is under way", () => {
+Deno.test("incomplete has kind and bytes so far, when a message is under way", () => {
   const assembler = new MessageAssembler();
   const seen = fragmentsOf("text", ["", "né", utf8("€"), ""]).map((fragment) => {
     assembler.push(fragment);
@@ -279,7 +279,7 @@ Deno.test("incomplete tells kind and bytes so far, when a message is under way",
   assertEquals(seen, [{ kind: "text", bytes: 0 }, { kind: "text", bytes: 3 }, { kind: "text", bytes: 6 }, undefined]);
 });
 
-Deno.test("push() begins anew with the full limit, when a message is complete", () => {
+Deno.test("push() starts again with the full limit, when a message is complete", () => {
   const assembler = new MessageAssembler({ maxMessageBytes: 3 });
   assertEquals(pushAll(assembler, fragmentsOf("text", ["ab", "c"])), [undefined, "abc"]);
   assertEquals(pushAll(assembler, fragmentsOf("binary", [hex("0102"), hex("ff")])), [undefined, hex("0102ff")]);
@@ -287,7 +287,7 @@ Deno.test("push() begins anew with the full limit, when a message is complete", 
   assertEquals(assembler.push({ kind: "text", payload: "xyz", final: true }), "xyz");
 });
 
-Deno.test("push() returns bytes of their own, when the buffers of the fragments are used again", () => {
+Deno.test("push() copies the bytes, when the buffers of the fragments are reused", () => {
   const assembler = new MessageAssembler();
   const buffer = hex("01");
   assembler.push({ kind: "binary", payload: buffer, final: false });
@@ -298,13 +298,13 @@ Deno.test("push() returns bytes of their own, when the buffers of the fragments 
   assertEquals(first, hex("0102"));
 });
 
-Deno.test("push() returns them all, when 100,000 fragments of one byte make a binary message", () => {
+Deno.test("push() returns all bytes, when 100,000 fragments of one byte make a binary message", () => {
   const bytes = Uint8Array.from({ length: 100_000 }, (_, at) => at * 7);
   const fragments = fragmentsOf("binary", [...bytes].map((byte) => Uint8Array.of(byte)));
   assertEquals(pushAll(new MessageAssembler(), fragments).at(-1), bytes);
 });
 
-Deno.test("push() returns them all, when 100,000 fragments of one byte make a text message", () => {
+Deno.test("push() returns all bytes, when 100,000 fragments of one byte make a text message", () => {
   const text = "é€😀a".repeat(10_000);
   const fragments = fragmentsOf("text", [...utf8(text)].map((byte) => Uint8Array.of(byte)));
   assertEquals(fragments.length, 100_000);

@@ -261,7 +261,7 @@ for (
   });
 }
 
-Deno.test("describeEnd() says nothing of a message, when none was lost and when it is not known", () => {
+Deno.test("describeEnd() names no message, when none was lost or it is not known", () => {
   for (const incomplete of [null, "not-known"] as const) {
     assertEquals(
       describeEnd({ ...recordOf("no-answer", null), incomplete }),
@@ -278,7 +278,7 @@ Deno.test("describeConfirmation() says inside which message the peer closed", ()
   );
 });
 
-Deno.test("describeEnd() says 1005, when a close frame came and what it said is not known", () => {
+Deno.test("describeEnd() says 1005, when a close frame came with unknown content", () => {
   assertEquals(describeEnd(recordOf("close-frame", null)), "Peer closed with 1005 (no status received)");
 });
 
@@ -300,7 +300,7 @@ Deno.test("describeCloseFrame() says the code alone, when there is no reason", (
   assertEquals(describeCloseFrame({ code: 1001, reason: "" }), "1001 (going away)");
 });
 
-Deno.test("describeCloseFrame() escapes what would steer a terminal, when the reason has it", () => {
+Deno.test("describeCloseFrame() escapes terminal control characters of the reason", () => {
   const frame = { code: 4000, reason: 'a "b"\n\u001b[2J' };
   assertEquals(describeCloseFrame(frame), '4000 (private use), reason "a \\"b\\"\\n\\u001b[2J"');
 });

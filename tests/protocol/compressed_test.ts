@@ -69,7 +69,7 @@ function scene(
 }
 
 for (const role of ["client", "server"] as const) {
-  Deno.test(`Endpoint() takes compressed and plain messages in turn (${role})`, () => {
+  Deno.test(`Endpoint() accepts compressed and plain messages in turn (${role})`, () => {
     using it = scene(role);
     it.receive(OPCODE.text, packed(it.peer, "Hello"), COMPRESSED);
     it.receive(OPCODE.text, "plain");
@@ -79,7 +79,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals(it.told, ["text Hello", "text plain", "text Hello", "binary 0102", "text "]);
   });
 
-  Deno.test(`Endpoint() takes a compressed message in fragments, with control frames between them (${role})`, () => {
+  Deno.test(`Endpoint() accepts a compressed message in fragments, with control frames between them (${role})`, () => {
     using it = scene(role);
     const bytes = packed(it.peer, "Hello, Hello");
     it.receive(OPCODE.text, "", { ...COMPRESSED, final: false });
@@ -118,7 +118,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals(it.told, ["out 8 Frame has a reserved bit set", "failure reserved-bits 1002"]);
   });
 
-  Deno.test(`Endpoint() refuses a new message inside a compressed one, and a continuation behind it (${role})`, () => {
+  Deno.test(`Endpoint() refuses a new message inside a compressed one, and a continuation after it (${role})`, () => {
     using inside = scene(role);
     inside.receive(OPCODE.text, "", { ...COMPRESSED, final: false });
     inside.receive(OPCODE.text, packed(inside.peer, "a"), COMPRESSED);
@@ -131,7 +131,7 @@ for (const role of ["client", "server"] as const) {
 }
 
 for (const form of ["message", "bytes", "relay"] as const) {
-  Deno.test(`Endpoint() holds what comes out to UTF-8, the limit and the grammar of DEFLATE (${form})`, () => {
+  Deno.test(`Endpoint() holds inflated data to UTF-8, the limit and the grammar of DEFLATE (${form})`, () => {
     const told = (payload: (peer: MessageDeflate) => Uint8Array, opcode: number = OPCODE.text) => {
       using it = scene("server", { form, maxMessageBytes: 100 });
       it.receive(opcode, payload(it.peer), COMPRESSED);
@@ -152,7 +152,7 @@ Deno.test("Endpoint() finds text that is not UTF-8 in the first fragment, before
   assertEquals(it.told.at(-1), "failure invalid-utf8 1007");
 });
 
-Deno.test("Endpoint() takes a message whose compressed size is over the limit, as what comes out counts", () => {
+Deno.test("Endpoint() accepts a message whose compressed size is over the limit, as only the inflated size counts", () => {
   using it = scene("server", { form: "bytes", maxMessageBytes: 5 });
   it.receive(OPCODE.text, Uint8Array.of(0, 5, 0, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0), COMPRESSED);
   assertEquals(it.told, ["bytes of text Hello"]);

@@ -46,14 +46,14 @@ const ANSWERS: [offer: string, answer: string, wish?: DeflateWish][] = [
   // Our compressor has no 8-bit window, so the next offer is tried.
   [
     `${DEFLATE}; server_max_window_bits=8`,
-    "the parameter server_max_window_bits has 8, and zlib compresses with 9 at least",
+    "the parameter server_max_window_bits has 8, and zlib needs at least 9",
   ],
   [`${DEFLATE}; server_max_window_bits=8, ${DEFLATE}`, DEFLATE],
   [`${DEFLATE}; x`, 'the parameter "x" is not known'],
   [`${DEFLATE}; x, ${DEFLATE}; server_no_context_takeover`, `${DEFLATE}; server_no_context_takeover`],
   [
     `${DEFLATE}; server_no_context_takeover; server_no_context_takeover`,
-    "the parameter server_no_context_takeover is there twice",
+    "the parameter server_no_context_takeover appears twice",
   ],
   [`${DEFLATE}; server_no_context_takeover=1`, "the parameter server_no_context_takeover has a value"],
   [`${DEFLATE}; client_no_context_takeover=true`, "the parameter client_no_context_takeover has a value"],
@@ -66,11 +66,11 @@ const ANSWERS: [offer: string, answer: string, wish?: DeflateWish][] = [
   ),
 ];
 
-Deno.test("chooseDeflate() answers what was asked, and says why it declines", () => {
+Deno.test("chooseDeflate() answers the request, or says why it declines", () => {
   for (const [offer, answer, wish] of ANSWERS) assertEquals(answerTo(offer, wish), answer, offer);
 });
 
-Deno.test("chooseDeflate() gives both directions of what it has answered", () => {
+Deno.test("chooseDeflate() returns both directions of what it has answered", () => {
   const offer = `${DEFLATE}; server_max_window_bits=11; client_max_window_bits; client_no_context_takeover`;
   const { agreement } = chooseDeflate(parseExtensions(offer) ?? [], { takeover: true, windowBits: 12 });
   assertEquals([agreement?.client, agreement?.server], [
@@ -79,7 +79,7 @@ Deno.test("chooseDeflate() gives both directions of what it has answered", () =>
   ]);
 });
 
-Deno.test("chooseDeflate() compresses with no more than the wish, without telling", () => {
+Deno.test("chooseDeflate() silently compresses with at most the requested window", () => {
   const { agreement } = chooseDeflate([{ name: DEFLATE, parameters: [] }], { takeover: true, windowBits: 12 });
   assertEquals([agreement?.text, agreement?.server.windowBits, agreement?.client.windowBits], [DEFLATE, 12, 15]);
 });
@@ -88,32 +88,32 @@ const PROBLEMS: [answer: string, offered: DeflateParameters | undefined, problem
   ["", undefined, undefined],
   ["", {}, undefined],
   [DEFLATE, {}, undefined],
-  [DEFLATE, undefined, `the extension "${DEFLATE}" was not asked for`],
-  ["foo; x=1", {}, 'the extension "foo; x=1" was not asked for'],
-  [`${DEFLATE}, foo`, {}, 'the extension "foo" was not asked for'],
-  [`${DEFLATE}, ${DEFLATE}`, {}, `the extension ${DEFLATE} is there twice`],
+  [DEFLATE, undefined, `the extension "${DEFLATE}" was not requested`],
+  ["foo; x=1", {}, 'the extension "foo; x=1" was not requested'],
+  [`${DEFLATE}, foo`, {}, 'the extension "foo" was not requested'],
+  [`${DEFLATE}, ${DEFLATE}`, {}, `the extension ${DEFLATE} appears twice`],
   [`${DEFLATE};`, {}, `the field Sec-WebSocket-Extensions is malformed: "${DEFLATE};"`],
   [`${DEFLATE}; x=1`, {}, 'the parameter "x" is not known'],
   [`${DEFLATE}; server_no_context_takeover=1`, {}, "the parameter server_no_context_takeover has a value"],
   [
     `${DEFLATE}; client_no_context_takeover; client_no_context_takeover`,
     {},
-    "the parameter client_no_context_takeover is there twice",
+    "the parameter client_no_context_takeover appears twice",
   ],
   // Both may come unasked (sections 7.1.1.2 and 7.1.2.1).
   [`${DEFLATE}; server_no_context_takeover; client_no_context_takeover`, {}, undefined],
   [`${DEFLATE}; server_max_window_bits=8`, {}, undefined],
   [`${DEFLATE}; server_max_window_bits`, {}, "the parameter server_max_window_bits has no value"],
   [`${DEFLATE}; server_max_window_bits=16`, {}, 'the parameter server_max_window_bits has "16", which is not 8 to 15'],
-  [DEFLATE, { serverMaxWindowBits: 10 }, "the parameter server_max_window_bits was asked for and is missing"],
+  [DEFLATE, { serverMaxWindowBits: 10 }, "the parameter server_max_window_bits was requested and is missing"],
   [`${DEFLATE}; server_max_window_bits=10`, { serverMaxWindowBits: 10 }, undefined],
   [
     `${DEFLATE}; server_max_window_bits=11`,
     { serverMaxWindowBits: 10 },
-    "the parameter server_max_window_bits has 11, more than the 10 that were asked for",
+    "the parameter server_max_window_bits has 11, more than the requested 10",
   ],
-  [DEFLATE, { serverNoContextTakeover: true }, "the parameter server_no_context_takeover was asked for and is missing"],
-  [`${DEFLATE}; client_max_window_bits=10`, {}, "the parameter client_max_window_bits was not asked for"],
+  [DEFLATE, { serverNoContextTakeover: true }, "the parameter server_no_context_takeover was requested and is missing"],
+  [`${DEFLATE}; client_max_window_bits=10`, {}, "the parameter client_max_window_bits was not requested"],
   [`${DEFLATE}; client_max_window_bits=10`, { clientMaxWindowBits: true }, undefined],
   [
     `${DEFLATE}; client_max_window_bits`,
@@ -123,16 +123,16 @@ const PROBLEMS: [answer: string, offered: DeflateParameters | undefined, problem
   [
     `${DEFLATE}; client_max_window_bits=11`,
     { clientMaxWindowBits: 10 },
-    "the parameter client_max_window_bits has 11, more than the 10 that were offered",
+    "the parameter client_max_window_bits has 11, more than the offered 10",
   ],
   [
     `${DEFLATE}; client_max_window_bits=8`,
     { clientMaxWindowBits: true },
-    "the parameter client_max_window_bits has 8, and zlib compresses with 9 at least",
+    "the parameter client_max_window_bits has 8, and zlib needs at least 9",
   ],
 ];
 
-Deno.test("verifyDeflate() takes a valid answer, and says what is wrong with any other", () => {
+Deno.test("verifyDeflate() accepts a valid answer, and says what is wrong with any other", () => {
   for (const [answer, offered, problem] of PROBLEMS) {
     const found = verifyDeflate(answer, offered);
     assertEquals(found.problem?.replace(`${DEFLATE}: `, ""), problem, `${answer} to ${JSON.stringify(offered)}`);
@@ -140,7 +140,7 @@ Deno.test("verifyDeflate() takes a valid answer, and says what is wrong with any
   }
 });
 
-Deno.test("verifyDeflate() keeps the client to what it has offered of its own side", () => {
+Deno.test("verifyDeflate() keeps the client to its own offer", () => {
   const offered = { clientMaxWindowBits: 10, clientNoContextTakeover: true };
   assertEquals(verifyDeflate(DEFLATE, offered).agreement?.client, { takeover: false, windowBits: 10 });
 });
@@ -153,7 +153,7 @@ const parameters: fc.Arbitrary<DeflateParameters> = fc.record({
   clientMaxWindowBits: fc.oneof(fc.integer({ min: 9, max: 15 }), fc.constant(true as const)),
 }, { requiredKeys: [] });
 
-Deno.test("verifyDeflate() takes whatever chooseDeflate() answers to any offer, and both ends agree", () => {
+Deno.test("verifyDeflate() accepts any answer of chooseDeflate(), and both ends agree", () => {
   const wish = fc.record({ takeover: fc.boolean(), windowBits: fc.integer({ min: 9, max: 15 }) });
   fc.assert(fc.property(parameters, wish, (offered, wanted) => {
     const chosen = chooseDeflate(parseExtensions(formatDeflate(offered)) ?? [], wanted).agreement;

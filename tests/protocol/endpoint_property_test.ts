@@ -106,7 +106,7 @@ function joinTwo(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
   return both;
 }
 
-Deno.test("two Endpoint() in memory give each other every message, pong and close, whatever they do and however it is cut", () => {
+Deno.test("two Endpoint() in memory exchange every message, pong and close, whatever they do and however the bytes are cut", () => {
   const keys = fc.infiniteStream(fc.uint8Array({ minLength: 4, maxLength: 4 }));
   fc.assert(
     fc.property(steps, keys, (all, maskingKeys) => {

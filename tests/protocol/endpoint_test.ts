@@ -26,7 +26,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals(endpoint.received, { code: 1005, reason: "" });
   });
 
-  Deno.test(`Endpoint() ignores ping, pong and a second close frame behind the peer's close frame (${role})`, () => {
+  Deno.test(`Endpoint() ignores ping, pong and a second close frame after the peer's close frame (${role})`, () => {
     const { endpoint, told, receive, frame } = scene(role);
     endpoint.receive(joined(
       frame(OPCODE.close, closePayload(1000)),
@@ -39,7 +39,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals([endpoint.phase, endpoint.received?.code], ["closed", 1000]);
   });
 
-  Deno.test(`Endpoint() fails when data comes behind the peer's close frame (${role})`, () => {
+  Deno.test(`Endpoint() fails when data comes after the peer's close frame (${role})`, () => {
     const { endpoint, told, receive } = scene(role);
     receive(OPCODE.close, closePayload(1000));
     receive(OPCODE.text, "late");
@@ -55,7 +55,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals(pongs, Array.from({ length: 10 }, (_, at) => `out pong: ${at}`));
   });
 
-  Deno.test(`Endpoint() gives a message that was complete before it tells of a violation in the same bytes (${role})`, () => {
+  Deno.test(`Endpoint() hands on a complete message before it reports a violation in the same bytes (${role})`, () => {
     const { endpoint, told, frame } = scene(role);
     endpoint.receive(joined(frame(OPCODE.text, "whole"), Uint8Array.of(0x83, 0x00)));
     assertEquals(told, [
@@ -66,7 +66,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals([endpoint.phase, endpoint.isOver], ["failed", true]);
   });
 
-  Deno.test(`Endpoint() finds the peer's close frame behind a message over the limit (${role})`, () => {
+  Deno.test(`Endpoint() finds the peer's close frame after a message over the limit (${role})`, () => {
     const { endpoint, told, receive } = scene(role, { maxMessageBytes: 4 });
     receive(OPCODE.binary, "12345");
     assertEquals(endpoint.isOver, false);
@@ -79,7 +79,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals([endpoint.phase, endpoint.isOver, endpoint.initiator], ["failed", true, "local"]);
   });
 
-  Deno.test(`Endpoint() takes an answering close frame inside a frame that it has refused (${role})`, () => {
+  Deno.test(`Endpoint() accepts an answering close frame inside a frame that it has refused (${role})`, () => {
     const { endpoint, frame } = scene(role, { maxMessageBytes: 1000 });
     // The header of a frame that never ends, and 100 bytes.
     endpoint.receive(frame(OPCODE.binary, new Uint8Array(2000)).slice(0, 100));
@@ -88,7 +88,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals([endpoint.isOver, endpoint.received], [true, { code: 1009, reason: "sorry" }]);
   });
 
-  Deno.test(`Endpoint() takes no bytes of a frame that it wants for a close frame (${role})`, () => {
+  Deno.test(`Endpoint() mistakes no bytes of an accepted frame for a close frame (${role})`, () => {
     const { endpoint, told, frame } = scene(role);
     const close = frame(OPCODE.close, closePayload(1000));
     const whole = frame(OPCODE.binary, new Uint8Array(close.byteLength), { maskingKey: new Uint8Array(4) });
@@ -127,12 +127,12 @@ for (const role of ["client", "server"] as const) {
     });
   });
 
-  Deno.test(`Endpoint() sends nothing but its pongs behind its close frame (${role})`, () => {
+  Deno.test(`Endpoint() sends nothing but its pongs after its close frame (${role})`, () => {
     const { endpoint, told } = scene(role);
     endpoint.close(1000);
     endpoint.close(1001);
-    assertThrows(() => endpoint.send("late"), EndpointError, "Cannot send data behind the close frame");
-    assertThrows(() => endpoint.ping(utf8("x")), EndpointError, "Cannot send a ping behind the close frame");
+    assertThrows(() => endpoint.send("late"), EndpointError, "Cannot send data after the close frame");
+    assertThrows(() => endpoint.ping(utf8("x")), EndpointError, "Cannot send a ping after the close frame");
     assertEquals(told, ["out close: 1000"]);
   });
 
@@ -152,7 +152,7 @@ for (const role of ["client", "server"] as const) {
     assertEquals([told, endpoint.phase], [[], "open"]);
   });
 
-  Deno.test(`Endpoint() answers nothing more once it has refused the peer, and still sees its close frame (${role})`, () => {
+  Deno.test(`Endpoint() answers nothing after it has refused the peer, but still sees its close frame (${role})`, () => {
     const { endpoint, told, receive } = scene(role);
     endpoint.refuse(1008, "too fast");
     receive(OPCODE.text, "more");
@@ -185,7 +185,7 @@ Deno.test("Endpoint() that discards after its close frame still relays the frame
   assertEquals(told, ["piece first: ab", "out close: 1001", "piece last: cd"]);
 });
 
-Deno.test("Endpoint() lets go of a message that is not complete, and discards the rest of its frame", () => {
+Deno.test("Endpoint() drops a message that is not complete, and discards the rest of its frame", () => {
   const { endpoint, told, frame } = scene("server", { isRelay: true });
   const whole = frame(OPCODE.text, "x".repeat(5000));
   endpoint.receive(whole.slice(0, 2000));
@@ -197,7 +197,7 @@ Deno.test("Endpoint() lets go of a message that is not complete, and discards th
   assertEquals(told.at(-1), "out close: 1013 later");
 });
 
-Deno.test("Endpoint() throws what its handler throws, which is no fault of the peer", () => {
+Deno.test("Endpoint() throws what its handler throws, which is not a fault of the peer", () => {
   const endpoint = new Endpoint("client", {
     onOutput() {},
     onMessage() {
@@ -208,7 +208,7 @@ Deno.test("Endpoint() throws what its handler throws, which is no fault of the p
   assertEquals(endpoint.error, undefined);
 });
 
-Deno.test("Endpoint gives messages as bytes of their own where they are wanted, text too", () => {
+Deno.test("Endpoint hands on messages as copied bytes if asked to, text too", () => {
   const told: [kind: string, bytes: Uint8Array][] = [];
   const endpoint = new Endpoint("server", {
     onOutput() {},
@@ -227,7 +227,7 @@ Deno.test("Endpoint gives messages as bytes of their own where they are wanted, 
   assertEquals(told, [["text", utf8("\ufeffé")], ["binary", utf8("ab")], ["text", utf8("cd")]]);
 });
 
-Deno.test("Endpoint fails text that is not UTF-8 also where bytes are wanted", () => {
+Deno.test("Endpoint fails text that is not UTF-8 also if asked for bytes", () => {
   const endpoint = new Endpoint("server", { onOutput() {}, onMessageBytes: () => assert(false) });
   endpoint.receive(frameFor("server", OPCODE.text, Uint8Array.of(0xff)));
   assertEquals([endpoint.phase, endpoint.error?.code], ["failed", "invalid-utf8"]);

@@ -47,7 +47,7 @@ Deno.test("parseExtensions() refuses what does not follow the grammar", () => {
   for (const value of MALFORMED) assertEquals(parseExtensions(value), undefined, value);
 });
 
-Deno.test("parseExtensions() takes a value of 64 KiB in linear time", () => {
+Deno.test("parseExtensions() reads a value of 64 KiB in linear time", () => {
   for (const part of [" ", ";", ",", "a", "a;", "a; b=", '\\"', 'a;b="', "\t="]) {
     parseExtensions(`a;b=${part.repeat(65536 / part.length)}`);
   }
@@ -62,7 +62,7 @@ const extensions: fc.Arbitrary<Extension[]> = fc.array(
   { maxLength: 4 },
 );
 
-Deno.test("parseExtensions() gives what formatExtensions() has written", () => {
+Deno.test("parseExtensions() returns what formatExtensions() has written", () => {
   fc.assert(fc.property(extensions, (list) => assertEquals(parseExtensions(formatExtensions(list)), list)));
 });
 

@@ -83,7 +83,7 @@ function kindOfOpcode(opcode: number): Fragment["kind"] {
   return opcode === OPCODE.text ? "text" : opcode === OPCODE.binary ? "binary" : "continuation";
 }
 
-Deno.test("FrameDecoder() and MessageAssembler() give back what was sent, whatever it was and however it was cut", () => {
+Deno.test("FrameDecoder() and MessageAssembler() return what was sent, whatever it was and however it was cut", () => {
   const sent = fc.array(fc.record({ message: messages, fragments: cuts, pings: fc.array(pings, { maxLength: 4 }) }), {
     minLength: 1,
     maxLength: 3,
@@ -136,7 +136,7 @@ const noise = fc.array(
   { maxLength: 10 },
 ).map(concat);
 
-Deno.test("FrameDecoder() throws nothing but ProtocolError and hands on no more than it got, whatever comes", () => {
+Deno.test("FrameDecoder() throws only ProtocolError and hands on no more than it got, whatever comes", () => {
   fc.assert(
     fc.property(origins, noise, cuts, (origin, bytes, chunks) => {
       if (origin === "client") maskAll(bytes);
@@ -159,7 +159,7 @@ function maskAll(bytes: Uint8Array): void {
   if (bytes.byteLength > 1) bytes[1] = (bytes[1] ?? 0) | 0x80;
 }
 
-Deno.test("FrameDecoder() tells the same mistake after the same frames, however the bytes are cut", () => {
+Deno.test("FrameDecoder() reports the same mistake after the same frames, however the bytes are cut", () => {
   const read = (origin: FrameOrigin, chunks: readonly Uint8Array<ArrayBuffer>[]) => {
     const reader = new Reader(origin, 1000);
     let code = "";

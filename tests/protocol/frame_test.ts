@@ -3,7 +3,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ProtocolError, type ProtocolErrorCode } from "../../lib/protocol/error.ts";
 import {
-  applyMask,
   encodeFrame,
   FrameDecoder,
   type FrameHeader,
@@ -14,6 +13,7 @@ import {
   OPCODE,
   writeHeader,
 } from "../../lib/protocol/frame.ts";
+import { applyMask } from "../../lib/protocol/mask.ts";
 
 const hex = (digits: string) => Uint8Array.fromHex(digits.replaceAll(" ", ""));
 const utf8 = (text: string) => new TextEncoder().encode(text);
@@ -138,12 +138,12 @@ for (
     { what: "an opcode without a meaning", opcode: 15, payload: "", options: {}, wire: "8f 00" },
   ]
 ) {
-  Deno.test(`encodeFrame() writes ${what}, when that is asked for`, () => {
+  Deno.test(`encodeFrame() writes ${what} on request`, () => {
     assertEquals(encodeFrame(opcode, utf8(payload), options), hex(wire));
   });
 }
 
-Deno.test("encodeFrame() leaves the payload and the key as they are, when it masks", () => {
+Deno.test("encodeFrame() leaves the payload and the key unchanged, when it masks", () => {
   const payload = utf8("Hello".repeat(20));
   const maskingKey = hex("37fa213d");
   encodeFrame(OPCODE.text, payload, { maskingKey });
@@ -180,7 +180,7 @@ for (
   }
 }
 
-Deno.test("MAX_HEADER_BYTES is 14, what the longest frame needs with a masking key", () => {
+Deno.test("MAX_HEADER_BYTES is 14, as the longest frame with a masking key needs", () => {
   assertEquals([MAX_HEADER_BYTES, headerBytes(2 ** 53 - 1, true)], [14, 14]);
 });
 
@@ -304,7 +304,7 @@ for (const length of [125, 126, 65535, 65536]) {
   });
 }
 
-Deno.test("FrameDecoder() tells the first and the last piece, when a frame comes in three", () => {
+Deno.test("FrameDecoder() marks the first and the last piece, when a frame comes in three", () => {
   assertEquals(decode("server", hex("820361"), hex("62"), hex("63")).slice(1), [
     "data 61 first",
     "data 62",
@@ -312,14 +312,14 @@ Deno.test("FrameDecoder() tells the first and the last piece, when a frame comes
   ]);
 });
 
-Deno.test("FrameDecoder() gives a control payload of 125 bytes as a whole, when it comes byte by byte", () => {
+Deno.test("FrameDecoder() returns a control payload of 125 bytes as a whole, when it comes byte by byte", () => {
   const payload = Uint8Array.from({ length: 125 }, (_, at) => at);
   const frame = encodeFrame(OPCODE.ping, payload, { maskingKey: hex("01020304") });
   const seen = decode("client", ...[...frame].map((byte) => Uint8Array.of(byte)));
   assertEquals(seen, ["header final 0 9 masked 125", `control 9 ${payload.toHex()}`]);
 });
 
-Deno.test("FrameDecoder() tells the length in full and stores nothing, when 2^63 - 1 bytes are announced", () => {
+Deno.test("FrameDecoder() reports the full length and stores nothing, when 2^63 - 1 bytes are announced", () => {
   assertEquals(decode("server", hex("827f7fffffffffffffff")), [`header final 0 2 ${2 ** 63}`]);
 });
 
@@ -348,7 +348,7 @@ Deno.test("isInsideFrame is false in the call that ends a frame, when it was the
   assertEquals(seen, [false, false]);
 });
 
-Deno.test("push() throws what the sink throws, when it does not want a frame", () => {
+Deno.test("push() throws the sink's error, when the sink refuses a frame", () => {
   const error = new ProtocolError("message-too-big", "No");
   const refuse = () => {
     throw error;
@@ -379,18 +379,18 @@ const VIOLATIONS: { wire: string; code: ProtocolErrorCode; message: string; orig
   { wire: "8100", code: "unmasked-frame", message: "Frame of a client is not masked", origin: "client" },
   { wire: "8a00", code: "unmasked-frame", message: "Frame of a client is not masked", origin: "client" },
   { wire: "8881", code: "invalid-close-payload", message: "Close frame has a payload of one byte", origin: "client" },
-  { wire: "827e0000", code: "length-not-minimal", message: "Frame has the length 0 in more bytes than it needs" },
-  { wire: "827e007d", code: "length-not-minimal", message: "Frame has the length 125 in more bytes than it needs" },
+  { wire: "827e0000", code: "length-not-minimal", message: "Frame has the length 0 in more bytes than needed" },
+  { wire: "827e007d", code: "length-not-minimal", message: "Frame has the length 125 in more bytes than needed" },
   {
     wire: "82fe007d",
     code: "length-not-minimal",
-    message: "Frame has the length 125 in more bytes than it needs",
+    message: "Frame has the length 125 in more bytes than needed",
     origin: "client",
   },
   {
     wire: "827f000000000000",
     code: "length-not-minimal",
-    message: "Frame has a length below 65536 in more bytes than it needs",
+    message: "Frame has a length below 65536 in more bytes than needed",
   },
   { wire: "827f80", code: "length-too-large", message: "Frame has a length over 2^63 - 1" },
   { wire: "82ffff", code: "length-too-large", message: "Frame has a length over 2^63 - 1", origin: "client" },
@@ -404,7 +404,7 @@ for (const { wire, code, message, origin = "server" } of VIOLATIONS) {
     assertEquals([error.code, error.message, error.closeCode], [code, message, 1002]);
   });
 
-  Deno.test(`push() throws ${code} for ${wire}, when a ${origin} sends it with all that would follow`, () => {
+  Deno.test(`push() throws ${code} for ${wire}, when a ${origin} sends it with everything that follows`, () => {
     const recorder = new Recorder();
     const decoder = new FrameDecoder(origin, recorder);
     const good = encodeFrame(OPCODE.text, utf8("a"), origin === "client" ? { maskingKey: hex("00000000") } : {});

@@ -30,9 +30,9 @@ function view(fields: Record<string, string | null> = {}, method = "GET", versio
 }
 
 const bad = (text: string): RequestProblem => ({ cause: "bad-handshake", text });
-const VERSION: RequestProblem = { cause: "version", text: "The only Sec-WebSocket-Version here is 13." };
+const VERSION: RequestProblem = { cause: "version", text: "The only supported Sec-WebSocket-Version is 13." };
 const UPGRADE = bad('The field Upgrade is not "websocket" alone.');
-const BODY = bad("A request for the upgrade has no body.");
+const BODY = bad("A request for an upgrade has no body.");
 const KEY_PROBLEM = bad("The field Sec-WebSocket-Key is not 16 bytes in Base64.");
 
 for (
@@ -45,13 +45,13 @@ for (
     [
       "it is a plain GET of HTTP/1.0",
       view({ upgrade: "h2c" }, "GET", "1.0"),
-      { cause: "plain-http", text: "The request does not ask for the upgrade to a WebSocket." },
+      { cause: "plain-http", text: "The request does not ask for an upgrade to WebSocket." },
     ],
     ["its method is POST", view({}, "POST"), { cause: "method", text: "A WebSocket begins with the method GET." }],
     [
       "its method is get",
       view({}, "get"),
-      { cause: "method", text: 'The method "get" is not GET: methods have case.' },
+      { cause: "method", text: 'The method "get" is not GET: methods are case-sensitive.' },
     ],
     ["it upgrades with HEAD", view({}, "HEAD"), { cause: "method", text: "A WebSocket begins with the method GET." }],
     ["another protocol is before websocket", view({ upgrade: "h2c, websocket" }), UPGRADE],
@@ -75,21 +75,21 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`verifyRequest() gives ${problem?.cause ?? "nothing"}, when ${what}`, () => {
+  Deno.test(`verifyRequest() returns ${problem?.cause ?? "nothing"}, when ${what}`, () => {
     assertEquals(verifyRequest(request), problem);
   });
 }
 
-Deno.test("asksForUpgrade() looks for the token and not for the text, when the field has several", () => {
+Deno.test("asksForUpgrade() looks for the token, not for the text, when the field has several", () => {
   const values = ["h2c, WebSocket", "websocket/13", "websockets", null];
   assertEquals(values.map((upgrade) => asksForUpgrade(view({ upgrade }))), [true, false, false, false]);
 });
 
-Deno.test("offeredProtocols() leaves out what is empty, when the list has stray commas", () => {
+Deno.test("offeredProtocols() leaves out empty names, when the list has stray commas", () => {
   assertEquals(offeredProtocols(view({ "sec-websocket-protocol": ",chat ,\t, v2" })), ["chat", "v2"]);
 });
 
-Deno.test("selectProtocol() takes the server's best, or the client's, or none", () => {
+Deno.test("selectProtocol() selects the server's best, the client's first, or none", () => {
   assertEquals(selectProtocol(["a", "b"]), "a");
   assertEquals(selectProtocol(["a", "b"], ["c", "b", "a"]), "b");
   assertEquals([selectProtocol([]), selectProtocol(["a"], ["b"])], ["", ""]);

@@ -46,7 +46,7 @@ Deno.test("acceptKeyFor() is the answer of RFC 6455 section 1.3, when the key is
   assertEquals(acceptKeyFor(KEY), ACCEPT);
 });
 
-Deno.test("acceptKeyFor() is 28 characters that only fit their key", () => {
+Deno.test("acceptKeyFor() is 28 characters that match only their key", () => {
   const answers = Array.from({ length: 10 }, () => acceptKeyFor(createKey()));
   for (const answer of answers) assertMatch(answer, /^[A-Za-z0-9+/]{27}=$/);
   assertEquals(new Set(answers).size, 10);
@@ -90,7 +90,7 @@ for (
   });
 }
 
-Deno.test("encodeRequest() offers the subprotocols in one field and their order, when there are some", () => {
+Deno.test("encodeRequest() offers the subprotocols in one field, in their order", () => {
   const lines = linesOf("ws://a/", { protocols: ["soap", "chat.v2"] });
   assertEquals(lines.filter((line) => line.startsWith("Sec-WebSocket-Protocol")), [
     "Sec-WebSocket-Protocol: soap, chat.v2",
@@ -100,7 +100,7 @@ Deno.test("encodeRequest() offers the subprotocols in one field and their order,
 for (const protocols of [[""], ["a b"], ["a,b"], ["é"], ["a", "b", "a"], ["a\r\nX-Evil: 1"], ["a\nb"], ['"a"']]) {
   Deno.test(`encodeRequest() throws a RangeError, when the subprotocols are ${JSON.stringify(protocols)}`, () => {
     const url = new URL("ws://a/");
-    const message = "each must be a token, and there once";
+    const message = "each must be a token, and appear once";
     assertThrows(() => encodeRequest({ url, key: KEY, protocols }), RangeError, message);
   });
 }
@@ -112,7 +112,7 @@ for (const key of ["", "short", `${KEY}\r\nX: y`, KEY.slice(0, -1), `${KEY}\n`, 
   });
 }
 
-Deno.test("encodeRequest() takes each of 1000 keys that createKey() makes", () => {
+Deno.test("encodeRequest() accepts each of 1000 keys of createKey()", () => {
   for (let count = 0; count < 1000; count++) encodeRequest({ url: new URL("ws://a/"), key: createKey() });
 });
 
@@ -175,7 +175,7 @@ for (
   });
 }
 
-Deno.test("encodeRequest() keeps to one byte a character, when a field is not ASCII", () => {
+Deno.test("encodeRequest() writes one byte per character, when a field is not ASCII", () => {
   const text = encodeRequest({ url: new URL("ws://é:ü@ö/ä"), key: KEY, headers: new Headers({ "x-name": "é" }) });
   assert(text.includes("x-name: é\r\n"));
   assert([...text].every((character) => character.charCodeAt(0) < 256));
@@ -239,8 +239,8 @@ for (const [what, lines] of GOOD) {
 
 const UPGRADE = 'the field Upgrade is not "websocket"';
 const CONNECTION = 'the field Connection does not have "Upgrade"';
-const NO_FIT = "the field Sec-WebSocket-Accept does not fit the key that was sent";
-const TWICE = "the field Sec-WebSocket-Accept is there more than once";
+const NO_FIT = "the field Sec-WebSocket-Accept does not match the key that was sent";
+const TWICE = "the field Sec-WebSocket-Accept appears more than once";
 const WRONG: readonly (readonly [what: string, lines: Record<string, readonly string[] | null>, problem: string])[] = [
   ["Upgrade is missing", { Upgrade: null }, UPGRADE],
   ["Upgrade is empty", { Upgrade: [""] }, UPGRADE],
@@ -262,17 +262,17 @@ const WRONG: readonly (readonly [what: string, lines: Record<string, readonly st
   [
     "an extension is selected",
     { "Sec-WebSocket-Extensions": ["permessage-deflate; client_max_window_bits=10"] },
-    'the extension "permessage-deflate; client_max_window_bits=10" was not asked for',
+    'the extension "permessage-deflate; client_max_window_bits=10" was not requested',
   ],
   [
     "an extension is selected in a second line",
     { "Sec-WebSocket-Extensions": ["", "x"] },
-    'the extension "x" was not asked for',
+    'the extension "x" was not requested',
   ],
   [
     "an extension steers the terminal",
     { "Sec-WebSocket-Extensions": ["\u009b31m"] },
-    'the extension "\\u009b31m" was not asked for',
+    'the extension "\\u009b31m" was not requested',
   ],
   ["a subprotocol is selected", { "Sec-WebSocket-Protocol": ["chat"] }, 'the subprotocol "chat" was not offered'],
 ];
@@ -283,7 +283,7 @@ for (const [what, lines, problem] of WRONG) {
   });
 }
 
-Deno.test("verifyResponse() says all that is wrong in the order of RFC 6455 section 4.1, when all is", () => {
+Deno.test("verifyResponse() names every problem in the order of RFC 6455 section 4.1, when everything is wrong", () => {
   const lines = {
     Upgrade: null,
     Connection: null,
@@ -296,7 +296,7 @@ Deno.test("verifyResponse() says all that is wrong in the order of RFC 6455 sect
     UPGRADE,
     CONNECTION,
     "the field Sec-WebSocket-Accept is missing",
-    'the extension "x" was not asked for',
+    'the extension "x" was not requested',
     'the subprotocol "chat" was not offered',
   ]);
 });
@@ -311,16 +311,16 @@ for (
     ["HTTP/1.1 100 Continue", 100, ["status 100 instead of 101"]],
     ["HTTP/1.0 101 x", 101, ["HTTP/1.0 instead of HTTP/1.1"]],
     ["HTTP/2.0 101 x", 101, ["HTTP/2.0 instead of HTTP/1.1"]],
-    ["HTTP/1.1 1010 x", 0, ["the first line is not that of an HTTP response"]],
-    ["HTTP/1.1 10", 0, ["the first line is not that of an HTTP response"]],
-    ["HTTP/1.1  101 x", 0, ["the first line is not that of an HTTP response"]],
-    ["http/1.1 101 x", 0, ["the first line is not that of an HTTP response"]],
-    [" HTTP/1.1 101 x", 0, ["the first line is not that of an HTTP response"]],
-    ["SSH-2.0-OpenSSH", 0, ["the first line is not that of an HTTP response"]],
-    ["", 0, ["the first line is not that of an HTTP response"]],
+    ["HTTP/1.1 1010 x", 0, ["the first line is not the status line of an HTTP response"]],
+    ["HTTP/1.1 10", 0, ["the first line is not the status line of an HTTP response"]],
+    ["HTTP/1.1  101 x", 0, ["the first line is not the status line of an HTTP response"]],
+    ["http/1.1 101 x", 0, ["the first line is not the status line of an HTTP response"]],
+    [" HTTP/1.1 101 x", 0, ["the first line is not the status line of an HTTP response"]],
+    ["SSH-2.0-OpenSSH", 0, ["the first line is not the status line of an HTTP response"]],
+    ["", 0, ["the first line is not the status line of an HTTP response"]],
   ] as const
 ) {
-  Deno.test(`verifyResponse() gives the status ${status}, when the first line is ${JSON.stringify(startLine)}`, () => {
+  Deno.test(`verifyResponse() returns the status ${status}, when the first line is ${JSON.stringify(startLine)}`, () => {
     assertEquals(verify(responseOf({}, startLine)), { status, protocol: "", problems: [...problems] });
   });
 }
@@ -330,9 +330,9 @@ for (
     [["chat"], "chat", []],
     [["soap"], "soap", []],
     [[" soap "], "soap", []],
-    [null, "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
-    [[""], "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
-    [["", ""], "", ['none of the subprotocols that were offered is selected: "chat", "soap"']],
+    [null, "", ['none of the offered subprotocols is selected: "chat", "soap"']],
+    [[""], "", ['none of the offered subprotocols is selected: "chat", "soap"']],
+    [["", ""], "", ['none of the offered subprotocols is selected: "chat", "soap"']],
     [["", "chat"], "", ["more than one subprotocol is selected"]],
     [["CHAT"], "CHAT", ['the subprotocol "CHAT" was not offered: "chat", "soap"']],
     [["other"], "other", ['the subprotocol "other" was not offered: "chat", "soap"']],
@@ -341,13 +341,13 @@ for (
     [["chat", ""], "chat", ["more than one subprotocol is selected"]],
   ] as const
 ) {
-  Deno.test(`verifyResponse() tells the subprotocol "${protocol}", when ${JSON.stringify(selected)} is selected`, () => {
+  Deno.test(`verifyResponse() returns the subprotocol "${protocol}", when ${JSON.stringify(selected)} is selected`, () => {
     const head = responseOf({ "Sec-WebSocket-Protocol": selected });
     assertEquals(verify(head, ["chat", "soap"]), { status: 101, protocol, problems: [...problems] });
   });
 }
 
-Deno.test("isHost() takes names, addresses and ports, and nothing else", () => {
+Deno.test("isHost() accepts names, addresses and ports, and nothing else", () => {
   const hosts = [
     ..."a example.org example.org. a_b xn--nxasmq6b a:0 a:80 a:65535 a: 127.0.0.1:1 %41.example a!$&'()*+,;=~-".split(
       " ",

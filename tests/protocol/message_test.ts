@@ -81,7 +81,7 @@ const QUOTED = [
   { what: "has half a pair", text: "a\ud83d", quoted: '"a\\ud83d"' },
 ];
 for (const { what, text, quoted } of QUOTED) {
-  Deno.test(`quote() keeps it on one line and harmless, when the text ${what}`, () => {
+  Deno.test(`quote() makes one harmless line, when the text ${what}`, () => {
     assertEquals(quote(text), quoted);
   });
 }
@@ -95,7 +95,7 @@ const CUT = [
   { what: "the cut is behind a pair", text: "a😀b", maxChars: 3, quoted: '"a😀..."' },
 ];
 for (const { what, text, maxChars, quoted } of CUT) {
-  Deno.test(`quote() gives at most ${maxChars} characters, when ${what}`, () => {
+  Deno.test(`quote() returns at most ${maxChars} characters, when ${what}`, () => {
     assertEquals(quote(text, maxChars), quoted);
   });
 }

@@ -258,7 +258,7 @@ function isCertainFromFirstByte(error: ProtocolError | undefined): boolean {
   return error !== undefined && ["reserved-bits", "unknown-opcode", "fragmented-control"].includes(error.code);
 }
 
-Deno.test(`FrameDecoder() agrees with the receiver of npm ws on ${STREAMS} streams, but for what a table lists`, () => {
+Deno.test(`FrameDecoder() agrees with the receiver of npm ws on ${STREAMS} streams, except for those in a table`, () => {
   const random = createRandom(SEED);
   const counts = new Map<string, number>();
   const count = (what: string) => counts.set(what, (counts.get(what) ?? 0) + 1);

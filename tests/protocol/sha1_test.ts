@@ -11,14 +11,14 @@ for (
   ] as const
 ) {
   Deno.test(`sha1() is that of RFC 3174 section 7.3, when the text is ${JSON.stringify(text)}`, () => {
-    assertEquals(sha1(text).toHex(), digest);
+    assertEquals(sha1(new TextEncoder().encode(text)).toHex(), digest);
   });
 }
 
-Deno.test("sha1() agrees with the runtime, when the text ends anywhere in a block", async () => {
+Deno.test("sha1() agrees with the runtime, when the bytes end anywhere in a block", async () => {
   for (let length = 0; length <= 200; length++) {
-    const bytes = crypto.getRandomValues(new Uint8Array(length)).map((byte) => byte & 0x7f);
+    const bytes = crypto.getRandomValues(new Uint8Array(length));
     const expected = new Uint8Array(await crypto.subtle.digest("SHA-1", bytes));
-    assertEquals(sha1(String.fromCharCode(...bytes)), expected);
+    assertEquals(sha1(bytes), expected);
   }
 });

@@ -39,7 +39,7 @@ for (
   });
 }
 
-Deno.test("isHostPattern() knows hosts, wildcards and addresses, and nothing with a port or more", () => {
+Deno.test("isHostPattern() accepts hosts, wildcards and addresses, and nothing with a port or more", () => {
   const good = [
     "app.example",
     "*.app.example",
@@ -69,7 +69,7 @@ Deno.test("isHostPattern() knows hosts, wildcards and addresses, and nothing wit
   assertEquals(bad.filter((text) => isHostPattern(text)), []);
 });
 
-Deno.test("isLoopback() knows an address that only this machine reaches from its names", () => {
+Deno.test("isLoopback() distinguishes loopback addresses from their names", () => {
   assertEquals(["127.0.0.9", "LOCALHOST", "::1"].map(isLoopback), [true, true, true]);
   assertEquals(["::", "0.0.0.0", "app.localhost", "127.0.0.1:80", "[::1]", ""].map(isLoopback), Array(6).fill(false));
 });

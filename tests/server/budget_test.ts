@@ -46,7 +46,7 @@ Deno.test("MemoryBudget.hold() counts nothing below 4 KiB, and never refuses it"
   assertEquals(MIN_COUNTED_BYTES, 4 * KIB);
 });
 
-Deno.test("MemoryBudget.hold() adds up what the holders hold now, and measures nobody as long as it fits", () => {
+Deno.test("MemoryBudget.hold() adds up the current memory of the holders, and measures nobody as long as it fits", () => {
   const budget = new MemoryBudget(4 * MIB);
   const [a, b] = [new Peer(0), new Peer(0)];
   assert(a.take(budget, MIB) && b.take(budget, MIB) && a.take(budget, 3 * MIB));
@@ -86,7 +86,7 @@ Deno.test("MemoryBudget.hold() sheds the one that asks if it is the largest", ()
   assertEquals([small.shedCount, large.shedCount, budget.totalBytes], [0, 1, MIB]);
 });
 
-Deno.test("MemoryBudget.hold() goes by what is held, and not by what was said last", () => {
+Deno.test("MemoryBudget.hold() counts what is held now, not what was last reported", () => {
   const budget = new MemoryBudget(4 * MIB);
   const peers = peersOf(3);
   const [a, b, c] = peers as [Peer, Peer, Peer];
@@ -107,7 +107,7 @@ Deno.test("MemoryBudget.hold() counts what is left with a holder that was shed, 
   assertEquals([stuck.shedCount, small.shedCount + third.shedCount], [1, 1]);
 });
 
-Deno.test("MemoryBudget.hold() gives false if nobody can give anything back, and asks again 10 ms later", () => {
+Deno.test("MemoryBudget.hold() returns false if nobody can release anything, and asks again 10 ms later", () => {
   let now = 0;
   const budget = new MemoryBudget(MIB, () => now);
   const [a, b] = [new Peer(), new Peer()];
@@ -122,14 +122,14 @@ Deno.test("MemoryBudget.hold() gives false if nobody can give anything back, and
   assertEquals([b.take(budget, MIB), budget.totalBytes], [true, MIB]);
 });
 
-Deno.test("MemoryBudget.hold() takes a holder that releases itself when it is shed", () => {
+Deno.test("MemoryBudget.hold() accepts that a holder releases itself when it is shed", () => {
   const budget = new MemoryBudget(MIB);
   const holder: Holder = { heldBytes: () => 0, shed: () => (budget.release(holder), true) };
   assert(budget.hold(holder, 2 * MIB));
   assertEquals(budget.totalBytes, 0);
 });
 
-Deno.test("MemoryBudget.hold() looks at those that became large since the measuring before it sheds the one that asks", () => {
+Deno.test("MemoryBudget.hold() checks holders that grew since the measurement before it sheds the one that asks", () => {
   const budget = new MemoryBudget(4 * MIB, () => 0);
   const [first, large, asking] = [new Peer(0), new Peer(0), new Peer(0)];
   // This measures, and sheds the only holder.
@@ -139,7 +139,7 @@ Deno.test("MemoryBudget.hold() looks at those that became large since the measur
   assertEquals(shedOf([first, large, asking]), [1, 1, 0]);
 });
 
-Deno.test("MemoryBudget.hold() does not shed one that has become small since the measuring", () => {
+Deno.test("MemoryBudget.hold() does not shed a holder that shrank since the measurement", () => {
   const budget = new MemoryBudget(6 * MIB, () => 0);
   const peers = peersOf(5);
   const [a, b, c, d, e] = peers as [Peer, Peer, Peer, Peer, Peer];
@@ -149,7 +149,7 @@ Deno.test("MemoryBudget.hold() does not shed one that has become small since the
   assertEquals(shedOf(peers), [1, 0, 0, 0, 1]);
 });
 
-Deno.test("MemoryBudget.hold() does not measure all of many holders each time", () => {
+Deno.test("MemoryBudget.hold() does not measure all of many holders at each call", () => {
   let now = 0;
   const budget = new MemoryBudget(64 * MIB, () => now);
   const peers = peersOf(1024);
@@ -181,7 +181,7 @@ Deno.test("MemoryBudget.hold() measures again only after ten times as long as it
   assertEquals(asking.shedCount, 2);
 });
 
-Deno.test("MemoryBudget.reserve() gives a quarter of the whole, and what was given back again", () => {
+Deno.test("MemoryBudget.reserve() grants a quarter of the whole, and released parts again", () => {
   const budget = new MemoryBudget(4 * MIB);
   assertEquals([budget.reserve(MIB / 2), budget.isTight], [true, false]);
   assertEquals([budget.reserve(MIB / 2), budget.isTight], [true, true]);

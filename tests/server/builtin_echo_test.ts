@@ -42,7 +42,7 @@ for (
     ["Connection without upgrade", requestHead({ Connection: "keep-alive" }), "400 Bad Request", {}],
     ["no Host", requestHead({ Host: undefined }), "400 Bad Request", {}],
     ["a Host that is none", requestHead({ Host: "[::" }), "400 Bad Request", {}],
-    ["a subprotocol that is no token", requestHead({ "Sec-WebSocket-Protocol": 'a b; "x"' }), "400 Bad Request", {}],
+    ["a subprotocol that is not a token", requestHead({ "Sec-WebSocket-Protocol": 'a b; "x"' }), "400 Bad Request", {}],
     ["no version", requestHead({ "Sec-WebSocket-Version": undefined }), "426 Upgrade Required", UPGRADE],
     ["version 8", requestHead({ "Sec-WebSocket-Version": "8" }), "426 Upgrade Required", UPGRADE],
     ["no key", requestHead({ "Sec-WebSocket-Key": undefined }), "400 Bad Request", {}],
@@ -158,7 +158,7 @@ testBoth(
   },
 );
 
-testBoth("EchoConnection takes 16 MiB by default", async (transport) => {
+testBoth("EchoConnection accepts 16 MiB by default", async (transport) => {
   const server = serveEcho({ transport, port: 0 });
   const connection = await openBuiltin(server.url);
   const most = new Uint8Array(16_777_216);
@@ -170,7 +170,7 @@ testBoth("EchoConnection takes 16 MiB by default", async (transport) => {
   await server.shutdown();
 });
 
-testBoth("EchoConnection closes with 1011 when a handler throws, and the server goes on", async (transport) => {
+testBoth("EchoConnection closes with 1011 when a handler throws, and the server continues", async (transport) => {
   let isFirst = true;
   const onEvent = () => {
     if (!isFirst) return;
@@ -238,14 +238,14 @@ testBoth("shutdown() closes every connection with 1001 and refuses new ones", as
   held.close();
 });
 
-testBoth("shutdown() gives the number of peers that did not answer in time", async (transport) => {
+testBoth("shutdown() returns the number of peers that did not answer in time", async (transport) => {
   const server = serveEcho({ transport, port: 0 });
   const socket = await rawClient(server.url);
   assertEquals(await server.shutdown({ timeoutMs: 100 }), 1);
   socket.close();
 });
 
-testBoth("serveEcho() says that the port is taken", async (transport) => {
+testBoth("serveEcho() says that the port is in use", async (transport) => {
   const server = serveEcho({ transport, port: 0 });
   const port = Number(new URL(server.url).port);
   try {
@@ -254,19 +254,19 @@ testBoth("serveEcho() says that the port is taken", async (transport) => {
   } catch (error) {
     assertEquals(
       String(error),
-      `ListenError: Cannot listen on host "127.0.0.1", port ${port}: it is taken; use --port with another, or 0`,
+      `ListenError: Cannot listen on host "127.0.0.1", port ${port}: the port is in use; give another --port, or 0`,
     );
   }
   await server.shutdown();
 });
 
-testBoth("serveEcho() gives the URL of an IPv6 address in brackets", async (transport) => {
+testBoth("serveEcho() returns the URL of an IPv6 address in brackets", async (transport) => {
   const server = serveEcho({ transport, hostname: "::1", port: 0 });
   assertMatch(server.url, /^ws:\/\/\[::1\]:\d+\/$/);
   await server.shutdown();
 });
 
-testBoth("EchoConnection leaves messages unanswered that come after its own close frame", async (transport) => {
+testBoth("EchoConnection does not answer messages after its own close frame", async (transport) => {
   const server = serveEcho({ transport, port: 0, maxMessageBytes: 1 });
   const socket = await rawClient(server.url);
   await socket.frame(TEXT, "too long");
@@ -279,7 +279,7 @@ testBoth("EchoConnection leaves messages unanswered that come after its own clos
 });
 
 Deno.test({
-  name: "shutdown() does not wait for peers that were gone before their connection was open",
+  name: "shutdown() does not wait for peers that left before their connection was open",
   // The runtime never completes the upgrade of a connection that is reset earlier.
   sanitizeOps: false,
   sanitizeResources: false,
@@ -313,7 +313,7 @@ testBoth("shutdown() tells 1001 also to a peer that is sending", async (transpor
   socket.close();
 });
 
-testBoth("EchoConnection tells 1009 and 1008 also to a peer that goes on sending", async (transport) => {
+testBoth("EchoConnection tells 1009 and 1008 also to a peer that keeps sending", async (transport) => {
   for (
     const [options, payload, code] of [
       [{ maxMessageBytes: 4 }, "too long", 1009],

@@ -37,7 +37,7 @@ async function provoke(peer: RawSocket): Promise<void> {
   assertEquals((await within(peer.readFrame(), "close frame", WAIT)).opcode, CLOSE);
 }
 
-testBoth("EchoClosed has both close frames, and the peer as who began", async (transport) => {
+testBoth("EchoClosed has both close frames, and the peer as initiator", async (transport) => {
   const { sent, received, initiator, end, tcp } = await endAfter(
     transport,
     {},
@@ -48,7 +48,7 @@ testBoth("EchoClosed has both close frames, and the peer as who began", async (t
   assertEquals(tcp, transport === "wire" ? "local" : "not-known");
 });
 
-testBoth("EchoClosed has the server as who began, when the peer answers with the same code", async (transport) => {
+testBoth("EchoClosed has the server as initiator, when the peer answers with the same code", async (transport) => {
   const { sent, received, initiator, end } = await endAfter(transport, TOO_LONG, async (peer) => {
     await provoke(peer);
     await peer.frame(CLOSE, Uint8Array.of(0x03, 0xf1));
@@ -65,7 +65,7 @@ testBoth("EchoClosed does not know over builtin who began, when the peer's code 
   assertEquals(initiator, transport === "wire" ? "local" : "not-known");
 });
 
-testBoth("EchoClosed does not know over builtin what a peer did that did not answer with a code", async (transport) => {
+testBoth("EchoClosed over builtin leaves open what a peer did that did not answer with a code", async (transport) => {
   const { received, initiator, end } = await endAfter(transport, TOO_LONG, async (peer) => {
     await provoke(peer);
     await peer.frame(CLOSE);
@@ -114,7 +114,7 @@ for (
   });
 }
 
-Deno.test("EchoClosed does not know over wire how much has come of a frame that is relayed", async () => {
+Deno.test("EchoClosed over wire does not count the bytes of a relayed frame", async () => {
   const { incomplete } = await endAfter("wire", {}, async (peer) => {
     await peer.write(Uint8Array.of(0x82, 0x85, 0, 0, 0, 0, 0x48));
     await peer.closeWrite();

@@ -19,12 +19,12 @@ Deno.test("countDescriptors() finds the limit, and holds none of them afterwards
   assertEquals([countDescriptors(100, few.open), few.counts()], [37, [0, 37]]);
 });
 
-Deno.test("countDescriptors() stops where there are enough", () => {
+Deno.test("countDescriptors() stops when there are enough", () => {
   const many = systemOf(1000);
   assertEquals([countDescriptors(100, many.open), many.counts()], [100, [0, 100]]);
 });
 
-Deno.test("countDescriptors() says that it does not know, when something else is wrong", () => {
+Deno.test("countDescriptors() is undefined, when something else is wrong", () => {
   assertEquals(countDescriptors(100, systemOf(3, "ENOENT").open), undefined);
 });
 
@@ -85,15 +85,15 @@ Deno.test("DescriptorRoom counts once for about a thousand connections, and no m
   assertEquals(notes, []);
 });
 
-Deno.test("DescriptorRoom keeps what the operator wants, and says that it may be too much", () => {
+Deno.test("DescriptorRoom keeps the operator's limit, and says that it may be too high", () => {
   const { notes, limits } = roomOf(1000, 5000);
   for (let connections = 0; connections < 900; connections++) limits(connections);
   assertEquals(limits(900), [5000, 234]);
   assertMatch(notes.join(), /^There are descriptors for about 702 of the 5000 .*--max-connections: /);
 });
 
-Deno.test("DescriptorRoom cannot be made where nothing can be counted", () => {
-  assertThrows(() => new DescriptorRoom({ onShort() {}, count: () => undefined }), Error, "cannot be found out");
+Deno.test("DescriptorRoom throws, when nothing can be counted", () => {
+  assertThrows(() => new DescriptorRoom({ onShort() {}, count: () => undefined }), Error, "cannot be determined");
 });
 
 for (
@@ -111,7 +111,7 @@ for (
   ] as const
 ) {
   const asked = wanted ?? "nothing";
-  Deno.test(`fitToDescriptors() gives ${connections} and ${heads}, when ${asked} is asked of ${there}`, () => {
+  Deno.test(`fitToDescriptors() returns ${connections} and ${heads}, when ${asked} are requested of ${there}`, () => {
     const { maxConnections, maxHeads, note } = fitToDescriptors(there, wanted);
     assertEquals([maxConnections, maxHeads], [connections, heads]);
     // The sum fits, unless the operator wants more.
@@ -123,7 +123,7 @@ for (
 Deno.test("fitToDescriptors() says what to do, and names the option that wants too much", () => {
   assertMatch(
     fitToDescriptors(1000).note,
-    /^There are descriptors for 702 connections only: for 10000 raise the limit of open files \(.*\) by 10088$/,
+    /^There are descriptors for only 702 connections: for 10000, raise the limit of open files \(.*\) by 10088$/,
   );
   assertMatch(
     fitToDescriptors(1000, 5000).note,

@@ -22,7 +22,7 @@ Deno.test("EchoBuffer.fit() makes the read buffer larger for a peer that fills i
   assertEquals([MIN_READ_BYTES, MAX_READ_BYTES], [512, 128 * KIB]);
 });
 
-Deno.test("EchoBuffer.fit() keeps the read buffer that is not filled, and makes it small behind a silence", () => {
+Deno.test("EchoBuffer.fit() keeps the read buffer that is not filled, and makes it small after a silence", () => {
   const budget = new MemoryBudget(1024 * KIB);
   const buffer = new EchoBuffer(budget);
   while (buffer.room.byteLength < MAX_READ_BYTES) sizeAfter(buffer, buffer.room.byteLength);
@@ -46,7 +46,7 @@ Deno.test("EchoBuffer.fit() does not make the read buffer larger for more than 2
   assertEquals(sizes, [16, 8, 4, 4]);
 });
 
-Deno.test("EchoBuffer gives nothing of a former connection, when it has the memory of one that has ended", () => {
+Deno.test("EchoBuffer leaks nothing of a former connection whose memory it reuses", () => {
   const former = new EchoBuffer();
   former.room.fill(0x73);
   former.release();
@@ -59,7 +59,7 @@ Deno.test("EchoBuffer gives nothing of a former connection, when it has the memo
   assertEquals(buffer.takeEchoes(), Uint8Array.of(0x82, 0x02, 7, 8));
 });
 
-Deno.test("EchoBuffer keeps its memory to itself, until it is released, and for one other only", () => {
+Deno.test("EchoBuffer keeps its memory to itself until its release, then lends it to one other", () => {
   const buffers = Array.from({ length: 3 }, () => new EchoBuffer());
   const [first, ...others] = buffers;
   first?.release();

@@ -13,7 +13,7 @@ import { testBoth } from "../support/transports.ts";
 import { closeCodeOf } from "../support/close_code.ts";
 
 const WAIT = { timeoutMs: 60_000 };
-Deno.test("createEcho() does not upgrade for a peer that is gone already, of whom the runtime has no address", async () => {
+Deno.test("createEcho() does not upgrade for a peer that has left already, of whom the runtime has no address", async () => {
   const request = new Request("http://127.0.0.1/", { headers: { upgrade: "websocket" } });
   const gone = { transport: "tcp", hostname: "0.0.0.0", port: 0 } as const;
   const echo = createEcho();
@@ -44,7 +44,7 @@ Deno.test("EchoConnection counts 512 bytes for each message that waits besides i
   await server.shutdown();
 });
 
-Deno.test("EchoConnection closes who sends 65,536 empty messages at once", async () => {
+Deno.test("EchoConnection closes a peer that sends 65,536 empty messages at once", async () => {
   const ended = Promise.withResolvers<EchoClosed>();
   const onEvent = (event: EchoEvent) => event.type === "closed" && ended.resolve(event);
   const server = serveEcho({ port: 0, onEvent });
@@ -92,7 +92,7 @@ async function closingScene(test: (connection: EchoConnection, socket: WebSocket
   await server.shutdown();
 }
 
-Deno.test("EchoConnection sends its close frame, also when the event loop has been away for longer than the close may take", async () => {
+Deno.test("EchoConnection sends its close frame even after the event loop was blocked for longer than the close may take", async () => {
   await closingScene((connection) => connection.tick(performance.now() + 60_000));
 });
 
@@ -121,7 +121,7 @@ Deno.test("EchoConnection forgives 100 empty messages a second", async () => {
   await server.shutdown();
 });
 
-Deno.test("EchoConnection closes after 10,000 messages that it forgets, as no timer runs as long as they come", async () => {
+Deno.test("EchoConnection closes after 10,000 discarded messages, as no timer runs while they come", async () => {
   await closingScene((connection, socket) => {
     const event = new MessageEvent("message", { data: "more" });
     for (let count = 1; count < 10_000; count++) connection.handleEvent(event);
@@ -130,7 +130,7 @@ Deno.test("EchoConnection closes after 10,000 messages that it forgets, as no ti
   });
 });
 
-testBoth("serveEcho() keeps the place of a connection until nothing is left of it", async (transport) => {
+testBoth("serveEcho() keeps the place of a connection until it has ended completely", async (transport) => {
   const counts: number[] = [];
   const server: EchoServer = serveEcho({
     transport,

@@ -71,7 +71,7 @@ Deno.test("EchoRelay() echoes text of two reads as one frame, once it is complet
   assertEquals([relay.messages, relay.bytes, relay.endpoint.heldBytes, buffer.heldBytes], [1, 9, 0, 0]);
 });
 
-Deno.test("EchoRelay() refuses a message over the limit, which is no error of the peer", () => {
+Deno.test("EchoRelay() refuses a message over the limit, which is not an error of the peer", () => {
   const { relay, read } = scene();
   read(frame(OPCODE.binary, new Uint8Array(1025)));
   assertEquals(relay.endpoint.sent, { code: 1009, reason: "at most 1024 bytes" });

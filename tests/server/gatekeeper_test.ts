@@ -84,7 +84,7 @@ Deno.test("handshakeRefusal() and subprotocolOf() judge a request without a serv
   ]);
 });
 
-Deno.test("Gatekeeper keeps 1,024 characters of a path, and outlives a log that cannot be written", () => {
+Deno.test("Gatekeeper keeps 1,024 characters of a path, and survives a log that cannot be written", () => {
   const gate = new Gatekeeper({
     onEvent() {
       throw new Error("The log is broken");
@@ -98,7 +98,7 @@ Deno.test("Gatekeeper keeps 1,024 characters of a path, and outlives a log that 
   assertEquals(opened.path, `/${"x".repeat(1023)}`);
 });
 
-testBoth("serveEcho() refuses, closes and goes on though it cannot tell of it", async (transport) => {
+testBoth("serveEcho() refuses, closes and continues even if it cannot report it", async (transport) => {
   const onEvent = ({ type }: EchoEvent) => {
     if (type !== "opened") throw new Error("The log is broken");
   };
@@ -171,13 +171,13 @@ testBoth("Gatekeeper upgrades on any path, in its normal form or not", async (tr
 });
 
 // The runtime itself answers any Content-Length beside an upgrade with a 400.
-Deno.test("Gatekeeper takes a Content-Length of 0 with an upgrade (wire)", async () => {
+Deno.test("Gatekeeper accepts a Content-Length of 0 with an upgrade (wire)", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   assertMatch(await exchangeHeads(server.url, requestHead({ "Content-Length": "0" })), /^HTTP\/1\.1 101 /);
   await server.shutdown();
 });
 
-testBoth("Gatekeeper takes every name of loopback there, with any port", async (transport) => {
+testBoth("Gatekeeper accepts every name of a loopback address, with any port", async (transport) => {
   const server = serveEcho({ transport, port: 0 });
   for (const host of ["localhost", "LOCALHOST:1", "app.localhost:80", "127.255.0.1:6455", "[::1]", "localhost."]) {
     assertMatch(await exchangeHeads(server.url, requestHead({ Host: host })), /^HTTP\/1\.1 101 /, host);
@@ -201,7 +201,7 @@ testBoth("Gatekeeper takes every name of loopback there, with any port", async (
   await server.shutdown();
 });
 
-testBoth("Gatekeeper takes any host where it listens for all, until hosts are named", async (transport) => {
+testBoth("Gatekeeper accepts any host on a wildcard address, until hosts are named", async (transport) => {
   const of = (policy: EchoPolicy) => serveEcho({ transport, hostname: "0.0.0.0", port: 0, ...policy });
   const [open, closed] = [of({}), of({ allowHosts: ["*.app.example"] })];
   const head = requestHead({ Host: "any.example" });
@@ -223,7 +223,7 @@ testBoth("Gatekeeper answers a probe of /healthz for any host, and for none", as
   await server.shutdown();
 });
 
-testBoth("Gatekeeper tells IPv6 peers in brackets, and those of IPv4 as such", async (transport) => {
+testBoth("Gatekeeper writes IPv6 peers in brackets, and IPv4 peers as such", async (transport) => {
   for (
     const [hostname, address, shown] of [
       ["::1", "[::1]", /^\[::1\]:\d+$/],
@@ -248,7 +248,7 @@ testBoth("Gatekeeper tells IPv6 peers in brackets, and those of IPv4 as such", a
   }
 });
 
-testBoth("Gatekeeper compares a token that ends with the byte A0 as it is", async (transport) => {
+testBoth("Gatekeeper compares a token that ends with the byte A0 unchanged", async (transport) => {
   const server = serveEcho({ transport, port: 0, token: "voil\u00e0" });
   // The text goes out in UTF-8, where the last letter is C3 A0.
   const right = requestHead({ Authorization: "Bearer voil\u00e0" });
@@ -257,7 +257,7 @@ testBoth("Gatekeeper compares a token that ends with the byte A0 as it is", asyn
   await server.shutdown();
 });
 
-testBoth("Gatekeeper tells of no token that was offered as a subprotocol, refused or not", async (transport) => {
+testBoth("Gatekeeper reports no token that was offered as a subprotocol, refused or not", async (transport) => {
   const events: EchoEvent[] = [];
   const server = serveEcho({ transport, port: 0, token: "x", onEvent: (event) => events.push(event) });
   const right = "wsproof.bearer.eA";

@@ -30,18 +30,18 @@ Deno.test("Guard.look() asks for a ping first, and gives half of the idle timeou
   assertEquals(looks(guardOf(), 9000, 9001, 9499, 9500), ["ping", undefined, undefined, "silent"]);
 });
 
-Deno.test("Guard.look() begins anew when something has moved, and pings again", () => {
+Deno.test("Guard.look() starts again when something has moved, and pings again", () => {
   const guard = guardOf();
   assertEquals(looks(guard, 500), ["ping"]);
   guard.moved();
   assertEquals(looks(guard, 999, 1498, 1499, 1998, 1999), [undefined, undefined, "ping", undefined, "silent"]);
 });
 
-Deno.test("Guard.look() says silent without a ping, where somebody else pings", () => {
+Deno.test("Guard.look() says silent without a ping, if somebody else pings", () => {
   assertEquals(looks(guardOf({ pings: false }), 500, 999, 1000), [undefined, undefined, "silent"]);
 });
 
-Deno.test("Guard.look() knows no silence with an idle timeout of 0", () => {
+Deno.test("Guard.look() ignores silence with an idle timeout of 0", () => {
   assertEquals(looks(guardOf({ idleTimeoutMs: 0 }), 1e9), [undefined]);
 });
 
@@ -51,7 +51,7 @@ Deno.test("Guard.look() says late from the deadline of the close on, and nothing
   assertEquals(looks(guard, 2999, 3000, 3001), [undefined, "late", "late"]);
 });
 
-Deno.test("Guard.look() says nothing of a close that somebody else waits for", () => {
+Deno.test("Guard.look() ignores a close that somebody else waits for", () => {
   const guard = guardOf();
   guard.closeBy(Infinity);
   assertEquals(looks(guard, 1e9), [undefined]);
@@ -74,7 +74,7 @@ Deno.test("Guard.endBy() moves a deadline nearer, and never away", () => {
   }
 });
 
-Deno.test("Guard.takes() everything without a rate, and keeps to the rate that there is", () => {
+Deno.test("Guard.takes() allows everything without a rate, and keeps to a rate", () => {
   const free = guardOf();
   assertEquals([free.isMetered, free.takes(1e9, 1e9, 0)], [false, true]);
   const guard = guardOf({ rate: { messagesPerSecond: 2, bytesPerSecond: 100 } });
@@ -99,13 +99,13 @@ Deno.test("Guard.holds() tells the budget of all but the last 4 KiB, and of less
   assertEquals(totals, [0, 4096, 4096, 8192, 8000, 0, 0]);
 });
 
-Deno.test("Guard.holds() says when it is too much and nobody gives anything back", () => {
+Deno.test("Guard.holds() says when it is too much and nobody can release anything", () => {
   const holder = { heldBytes: () => 14 * KIB, shed: () => false };
   const guard = new Guard(holder, { idleTimeoutMs: 0, pings: false, budget: new MemoryBudget(10 * KIB) }, 0);
   assertEquals([guard.holds(10 * KIB), guard.holds(14 * KIB)], [true, false]);
 });
 
-Deno.test("Guard.release() gives back what the budget knows of", () => {
+Deno.test("Guard.release() releases what the budget has counted", () => {
   const budget = new MemoryBudget(Infinity);
   const guard = guardOf({ budget });
   guard.holds(10 * KIB);

@@ -41,7 +41,7 @@ class Reader implements ByteSink {
   }
 }
 
-Deno.test("LineWriter writes every line, in order, though the stream takes a few bytes at once", async () => {
+Deno.test("LineWriter writes every line in order, although the stream takes a few bytes at a time", async () => {
   const reader = new Reader(7);
   const writer = new LineWriter(reader);
   const lines = Array.from({ length: 100 }, (_, index) => `line ${index} \u00e9`);
@@ -71,7 +71,7 @@ Deno.test("LineWriter writes a line that comes in any turn after the last one wa
   }
 });
 
-Deno.test("LineWriter joins lines up to what a pipe takes whole, and writes a longer one alone", async () => {
+Deno.test("LineWriter joins lines up to one atomic write of a pipe, and writes a longer one alone", async () => {
   const reader = new Reader();
   const writer = new LineWriter(reader);
   const lines = ["first", ...Array.from({ length: 1000 }, () => "x".repeat(100)), "y".repeat(9000), "last"];
@@ -83,7 +83,7 @@ Deno.test("LineWriter joins lines up to what a pipe takes whole, and writes a lo
   assert(reader.sizes.length < 200);
 });
 
-Deno.test("LineWriter drops what is too much while the reader stalls, and says so in its place", async () => {
+Deno.test("LineWriter drops excess lines while the reader stalls, and says so in their place", async () => {
   const reader = new Reader();
   const writer = new LineWriter(reader, { maxWaitingChars: 25, describeDropped: (lines) => `${lines} dropped` });
   for (const line of ["0123456789", "0123456789", "0123456789", "abcdefghij"]) writer.write(line);
@@ -95,7 +95,7 @@ Deno.test("LineWriter drops what is too much while the reader stalls, and says s
   assertEquals(reader.text, "0123456789\n0123456789\n2 dropped\nlater\n");
 });
 
-Deno.test("LineWriter takes one line in any case, however long", async () => {
+Deno.test("LineWriter always accepts one line, however long", async () => {
   const reader = new Reader();
   const writer = new LineWriter(reader, { maxWaitingChars: 3 });
   writer.write("0123456789");
@@ -103,7 +103,7 @@ Deno.test("LineWriter takes one line in any case, however long", async () => {
   assertEquals([await writer.flush(WAIT_MS), reader.text, writer.droppedLines], [0, "0123456789\n", 0]);
 });
 
-Deno.test("LineWriter has room for as much again when the reader has gone on", async () => {
+Deno.test("LineWriter has room for as much again when the reader has continued", async () => {
   const reader = new Reader();
   const writer = new LineWriter(reader, { maxWaitingChars: 100 });
   for (let round = 0; round < 5; round++) {

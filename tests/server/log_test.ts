@@ -37,7 +37,7 @@ for (
         initiator: "local",
         messages: 5,
       },
-      "#7 closed: no close frame that is known, after our " +
+      "#7 closed: no known close frame, after our " +
       '1008 (policy violation), reason "at most 5 messages a second"; 5 messages, 2 bytes in 3.00 ms',
     ],
     [
@@ -54,7 +54,7 @@ for (
     ],
     [
       { type: "trouble", kind: "accept", error: "Too many open files" },
-      'cannot take connections: "Too many open files"',
+      'cannot accept connections: "Too many open files"',
     ],
     [{ type: "trouble", kind: "runtime", error: "Request closed" }, 'uncaught error: "Request closed"'],
     [{ type: "dropped", lines: 1 }, "1 line of this log was dropped here"],
@@ -105,7 +105,7 @@ Deno.test("logLine() says where the server listens in every form", () => {
   assertEquals(JSON.parse(logLine("json", event, TIME) ?? ""), { time: TIME.toISOString(), ...event });
 });
 
-Deno.test("logLine() keeps whatever a peer wrote on its line, without control characters", () => {
+Deno.test("logLine() keeps a peer's text on one line, without control characters", () => {
   const nasty = '%s%n\n\r\u001b[2J\u0007\u007f\u009b31m\u0085\u2028\u202e\ufeff"\\ {} ${x}';
   const events: ServerEvent[] = [
     { type: "opened", id: 1, peer: "p", path: nasty, protocol: nasty },
@@ -123,7 +123,7 @@ Deno.test("logLine() keeps whatever a peer wrote on its line, without control ch
   }
 });
 
-Deno.test("logLine() says which worker tells it, where there are several", () => {
+Deno.test("logLine() names the worker, if there are several", () => {
   const event = { type: "draining" } as const;
   assertEquals(logLine("text", event, TIME, "w1"), "1970-01-01T00:00:00.000Z [w1] draining");
   assertEquals(JSON.parse(logLine("json", event, TIME, "w1") ?? ""), {
@@ -159,7 +159,7 @@ Deno.test("createLog() loses a line that cannot be written, says so once, and co
   assertEquals(log.droppedLines, 3);
 });
 
-Deno.test("createLog() outlives a warning that cannot be written either", async () => {
+Deno.test("createLog() survives a warning that cannot be written either", async () => {
   const sink = { write: () => Promise.reject(new Error("No space left on device")) };
   const log = createLog("text", sink, {
     warn() {

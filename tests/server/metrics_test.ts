@@ -56,26 +56,26 @@ function cpuSeconds(): number {
   return (user + system) / 1_000_000;
 }
 
-const TEXT = `# HELP wsproof_connections Connections that are open now.
+const TEXT = `# HELP wsproof_connections Open connections.
 # TYPE wsproof_connections gauge
 wsproof_connections 2
-# HELP wsproof_connections_accepted_total Connections that were accepted.
+# HELP wsproof_connections_accepted_total Accepted connections.
 # TYPE wsproof_connections_accepted_total counter
 wsproof_connections_accepted_total 12
-# HELP wsproof_messages_total Messages that were echoed.
+# HELP wsproof_messages_total Echoed messages.
 # TYPE wsproof_messages_total counter
 wsproof_messages_total 345
-# HELP wsproof_message_bytes_total Payload bytes of the messages that were echoed.
+# HELP wsproof_message_bytes_total Payload bytes of echoed messages.
 # TYPE wsproof_message_bytes_total counter
 wsproof_message_bytes_total 6789
-# HELP wsproof_wire_bytes_total Bytes of all frames on the wire, over our own frames.
+# HELP wsproof_wire_bytes_total Bytes of all frames on the wire (wire transport only).
 # TYPE wsproof_wire_bytes_total counter
 wsproof_wire_bytes_total{direction="receive"} 4321
 wsproof_wire_bytes_total{direction="transmit"} 1234
-# HELP wsproof_deflate_connections_total Connections on which permessage-deflate was negotiated.
+# HELP wsproof_deflate_connections_total Connections that negotiated permessage-deflate.
 # TYPE wsproof_deflate_connections_total counter
 wsproof_deflate_connections_total 3
-# HELP wsproof_closes_total Connections that have ended, by the close code of the side that began.
+# HELP wsproof_closes_total Ended connections, by the close code of the side that began.
 # TYPE wsproof_closes_total counter
 wsproof_closes_total{code="1000",initiator="peer"} 5
 wsproof_closes_total{code="1001",initiator="peer"} 0
@@ -104,16 +104,16 @@ wsproof_refusals_total{cause="gone"} 0
 wsproof_refusals_total{cause="head-too-long"} 0
 wsproof_refusals_total{cause="head-timeout"} 0
 wsproof_refusals_total{cause="head-limit"} 1
-# HELP wsproof_troubles_total What has gone wrong that is no connection's fault, by kind.
+# HELP wsproof_troubles_total Troubles that no connection caused, by kind.
 # TYPE wsproof_troubles_total counter
 wsproof_troubles_total{kind="accept"} 4
 wsproof_troubles_total{kind="runtime"} 0
 wsproof_troubles_total{kind="worker"} 0
-# HELP wsproof_log_dropped_lines_total Lines that the log has dropped.
+# HELP wsproof_log_dropped_lines_total Dropped lines of the log.
 # TYPE wsproof_log_dropped_lines_total counter
 wsproof_log_dropped_lines_total 6`;
 
-Deno.test("respond() has as many series of refusals and troubles as its documentation says", async () => {
+Deno.test("respond() has the documented series of refusals and troubles", async () => {
   const series = [...samplesOf(await read(NOTHING)).keys()];
   const [refusals, troubles] = ["wsproof_refusals", "wsproof_troubles"].map((name) =>
     series.filter((key) => key.startsWith(name)).length
@@ -132,7 +132,7 @@ Deno.test("respond() writes a snapshot as OpenMetrics, when it is preferred", as
   assert(text.endsWith("\n# EOF\n"));
 });
 
-Deno.test("respond() tells of the process and the version", async () => {
+Deno.test("respond() reports the process and the version", async () => {
   const before = cpuSeconds();
   const text = await read(NOTHING);
   const after = cpuSeconds();
@@ -153,7 +153,7 @@ Deno.test("respond() writes what another parser reads", async () => {
   assertEquals(samples.size, 8 + 12 + 13 + 3 + 4);
 });
 
-Deno.test("respond() gives every metric a name by the rules, and a help", async () => {
+Deno.test("respond() gives every metric a valid name, and a help", async () => {
   for (const { name, help, type } of parsePrometheus(await read(SNAPSHOT))) {
     assert(validateMetricName(name), name);
     assertMatch(name, /^(wsproof|process)(_[a-z]+)+$/);
@@ -209,7 +209,7 @@ for (
   });
 }
 
-Deno.test("respond() reads the server anew each time, and the same however many ask at once", async () => {
+Deno.test("respond() reads the server at each request, also for 100 at once", async () => {
   let asked = 0;
   using metrics = createMetrics(() => ({ ...NOTHING, accepted: ++asked, messages: asked }), "1.2.3");
   assertEquals(asked, 0);
@@ -254,7 +254,7 @@ function startExporter(endpoint: string, isOn: boolean) {
   });
 }
 
-Deno.test("respond() keeps nothing of 1,000 answers", async () => {
+Deno.test("respond() keeps no memory of 1,000 answers", async () => {
   const measuring = startProcess({}, ["memory"], ["--v8-flags=--expose-gc"]);
   await measuring.stdin.close();
   const { code, stdout, stderr } = await outcomeOf(measuring);

@@ -35,7 +35,7 @@ for (
   });
 }
 
-Deno.test("isOriginPattern() knows what can stand in a list", () => {
+Deno.test("isOriginPattern() accepts the entries that a list can have", () => {
   const good = ["*", "null", "https://app.example", "https://*.app.example:8443", "http://localhost:3000"];
   const bad = [
     "",

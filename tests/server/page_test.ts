@@ -6,7 +6,7 @@ import { CLOSE_CODES, describeCloseCode } from "../../lib/protocol/close.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-Deno.test("createPage() answers with one page that is complete, not stored and allows nothing else to run", async () => {
+Deno.test("createPage() answers with one complete page that is not stored and allows no other script", async () => {
   const page = createPage();
   const response = page();
   assertEquals(response.status, 200);
@@ -48,7 +48,7 @@ Deno.test("createPage() names what is inlined by its hash", async () => {
   }
 });
 
-Deno.test("createPage() embeds what it is told and every close code, so that no text can end the element", async () => {
+Deno.test("createPage() embeds its data and every close code, so that no text can end the element", async () => {
   const options: PageOptions = { protocols: ["chat", "</script><script>"], needsToken: true, maxMessageBytes: 7 };
   const text = await createPage(options)().text();
   const json = /id="settings">(.*?)<\/script>/s.exec(text)?.[1] ?? "";
@@ -64,7 +64,7 @@ Deno.test("createPage() embeds what it is told and every close code, so that no 
   );
 });
 
-Deno.test("the script and the server have the same idea of a token and of what is not printable", async () => {
+Deno.test("the script and the server agree about tokens and unprintable characters", async () => {
   const scripts = await Promise.all(
     ["fields", "text"].map((name) => Deno.readTextFile(new URL(`lib/server/page/${name}.js`, ROOT))),
   );

@@ -3,7 +3,7 @@ import { describeRate, RateMeter } from "../../lib/server/rate.ts";
 
 const limitOf = (messagesPerSecond: number, bytesPerSecond: number) => ({ messagesPerSecond, bytesPerSecond });
 
-Deno.test("RateMeter.take() allows the messages of one second at once, and not one more", () => {
+Deno.test("RateMeter.take() allows the messages of one second at once, and no more", () => {
   const meter = new RateMeter(limitOf(3, Infinity), 1000);
   assertEquals([1, 2, 3, 4].map(() => meter.take(1, 10, 1000)), [true, true, true, false]);
   assertEquals(meter.passed, "messagesPerSecond");
@@ -28,7 +28,7 @@ Deno.test("RateMeter.take() saves no more than one second", () => {
   assertEquals([meter.take(1, 1, 2 * hour), meter.passed], [false, "bytesPerSecond"]);
 });
 
-Deno.test("RateMeter.take() lets the message through that goes into debt, and the next when it is worked off", () => {
+Deno.test("RateMeter.take() allows the message that goes into debt, and the next after the debt is paid", () => {
   const meter = new RateMeter(limitOf(Infinity, 100), 0);
   assertEquals([meter.take(1, 99, 0), meter.take(1, 501, 0), meter.take(1, 0, 0)], [true, true, false]);
   assertEquals(meter.passed, "bytesPerSecond");
@@ -41,7 +41,7 @@ Deno.test("RateMeter.take() only charges the bytes of a message that has begun",
   assertEquals([meter.take(1, 0, 2000), meter.take(1, 0, 2001)], [false, true]);
 });
 
-Deno.test("RateMeter.take() takes nothing for what it does not allow", () => {
+Deno.test("RateMeter.take() charges nothing for a message that it refuses", () => {
   const meter = new RateMeter(limitOf(1, 100), 0);
   assertEquals(meter.take(1, 100, 0), true);
   for (let count = 0; count < 100; count++) assertEquals(meter.take(1, 100, 0), false);
@@ -57,7 +57,7 @@ Deno.test("RateMeter.take() allows everything without a limit, and one message o
   assertEquals([none.take(1, 0, 0), none.take(1, 0, 1e9)], [true, false]);
 });
 
-Deno.test("RateMeter.take() does without a time that goes back", () => {
+Deno.test("RateMeter.take() ignores a clock that goes back", () => {
   const meter = new RateMeter(limitOf(1, 1), 1000);
   assertEquals([meter.take(1, 0, 0), meter.take(1, 0, 500)], [true, false]);
 });

@@ -15,7 +15,7 @@ const WAIT = { timeoutMs: 60_000 };
 const PLAIN = { Upgrade: undefined, Connection: undefined };
 
 const UPGRADE = { connection: "Upgrade", "sec-websocket-version": "13", upgrade: "websocket" };
-const MISDIRECTED = "This server does not answer for that host: the option --allow-host names those that it does.\n";
+const MISDIRECTED = "This server does not answer for that host: --allow-host names those that it answers for.\n";
 const CHALLENGE = { "www-authenticate": 'Bearer realm="wsproof", Basic realm="wsproof", charset="UTF-8"' };
 const ONE_ORIGIN: EchoPolicy = { allowOrigins: ["https://app.example"] };
 const TOKEN: EchoPolicy = { token: "open sesame" };
@@ -55,7 +55,7 @@ const CASES: readonly Case[] = [
     head: requestHead({ "Sec-WebSocket-Version": "8" }),
     status: "426 Upgrade Required",
     fields: UPGRADE,
-    body: "The only Sec-WebSocket-Version here is 13.\n",
+    body: "The only supported Sec-WebSocket-Version is 13.\n",
     cause: "version",
   },
   ...([
@@ -82,7 +82,7 @@ const CASES: readonly Case[] = [
     cause: "plain-http",
   })),
   {
-    what: "a key that is none",
+    what: "an invalid key",
     head: requestHead({ "Sec-WebSocket-Key": "short" }),
     status: "400 Bad Request",
     body: "The field Sec-WebSocket-Key is not 16 bytes in Base64.\n",
@@ -96,7 +96,7 @@ const CASES: readonly Case[] = [
     cause: "bad-handshake",
   },
   {
-    what: "a subprotocol that is no token",
+    what: "a subprotocol that is not a token",
     head: requestHead({ "Sec-WebSocket-Protocol": "a b" }),
     status: "400 Bad Request",
     body: "The field Sec-WebSocket-Protocol has a name that is not a token.\n",
@@ -114,7 +114,7 @@ const CASES: readonly Case[] = [
     what: `an upgrade with the Content-Length ${JSON.stringify(length)}`,
     head: requestHead({ "Content-Length": length }),
     status: "400 Bad Request",
-    body: "A request for the upgrade has no body.\n",
+    body: "A request for an upgrade has no body.\n",
     cause: "bad-handshake",
     only: "wire",
   })),
@@ -149,11 +149,11 @@ const CASES: readonly Case[] = [
     cause: "origin",
   },
   {
-    what: "no origin where one is wanted",
+    what: "no origin where one is required",
     head: requestHead(),
     policy: { requireOrigin: true },
     status: "403 Forbidden",
-    body: "The field Origin is missing, which is wanted here.\n",
+    body: "The field Origin is missing, and this server requires it.\n",
     cause: "origin",
   },
   {
@@ -189,7 +189,7 @@ const CASES: readonly Case[] = [
     policy: { maxConnections: 0 },
     status: "503 Service Unavailable",
     fields: { "retry-after": "5" },
-    body: "The server has as many connections as it takes.\n",
+    body: "The server has reached its limit of connections.\n",
     cause: "connections",
   },
 ];
@@ -234,12 +234,12 @@ testBoth("Gatekeeper answers 503 to all while the server shuts down, and so does
   await shutdown;
 });
 
-testBoth("a get in small letters is refused as what it is", async (transport) => {
+testBoth("a request with the method get is refused for its case", async (transport) => {
   const server = serveEcho({ transport, port: 0 });
   // Over the built-in front door the runtime reads the request, and accepts any method.
   const [status, reason] = transport === "wire"
-    ? ["400 Bad Request", 'Line 1 has the method "get", which is not GET: methods have case.']
-    : ["405 Method Not Allowed", 'The method "get" is not GET: methods have case.'];
+    ? ["400 Bad Request", 'Line 1 has the method "get", which is not GET: methods are case-sensitive.']
+    : ["405 Method Not Allowed", 'The method "get" is not GET: methods are case-sensitive.'];
   const shown = await exchangeHeads(server.url, requestHead({}, "get / HTTP/1.1"));
   assertEquals([shown.split("\r\n")[0], shown.split("\r\n\r\n")[1]], [`HTTP/1.1 ${status}`, `${reason}\n`]);
   await server.shutdown();
@@ -263,7 +263,7 @@ testBoth("Gatekeeper lets the next one in when a place is free again", async (tr
   assertEquals(server.stats().connections, 0);
 });
 
-testBoth("Gatekeeper takes the token as Bearer, password or subprotocol, and never selects it", async (transport) => {
+testBoth("Gatekeeper accepts the token as Bearer, password or subprotocol, and never selects it", async (transport) => {
   const server = serveEcho({ transport, port: 0, token: "s\u00e9same" });
   const offer = `wsproof.bearer.${
     new TextEncoder().encode("s\u00e9same").toBase64({ alphabet: "base64url", omitPadding: true })
@@ -291,7 +291,7 @@ testBoth("Gatekeeper selects by the server's order, and nothing if nothing fits"
   await server.shutdown();
 });
 
-testBoth("Gatekeeper answers 500 when a page cannot be made, and goes on", async (transport) => {
+testBoth("Gatekeeper answers 500 when a page cannot be made, and continues", async (transport) => {
   const routes = {
     "/": () => {
       throw new Error("No page today");

@@ -30,7 +30,7 @@ for (
     ["an empty subprotocol", { "sec-websocket-protocol": TOKEN_PROTOCOL_PREFIX }, false],
   ] as const
 ) {
-  Deno.test(`createTokenCheck() takes ${what} as ${isRight === false ? "wrong" : "right"}`, () => {
+  Deno.test(`createTokenCheck() judges ${what} as ${isRight === false ? "wrong" : "right"}`, () => {
     const check = createTokenCheck(typeof isRight === "string" ? isRight : SECRET);
     assertEquals(check(new Request("http://127.0.0.1/", { headers })), isRight !== false);
   });
@@ -38,7 +38,7 @@ for (
 
 // The last byte of "\u00e0" in UTF-8 is A0, a space if bytes are read as characters.
 for (const secret of [SECRET, "voil\u00e0", "\u00e0", "\u0085\u00a0"]) {
-  Deno.test(`createTokenCheck() takes ${JSON.stringify(secret)} in UTF-8 as Bearer, byte by byte`, () => {
+  Deno.test(`createTokenCheck() accepts ${JSON.stringify(secret)} in UTF-8 as Bearer, byte by byte`, () => {
     const check = createTokenCheck(secret);
     const isRight = (text: string) =>
       check(new Request("http://127.0.0.1/", { headers: { authorization: `Bearer ${text}` } }));
@@ -46,7 +46,7 @@ for (const secret of [SECRET, "voil\u00e0", "\u00e0", "\u0085\u00a0"]) {
   });
 }
 
-Deno.test("isTokenProtocol() knows a token by its beginning", () => {
+Deno.test("isTokenProtocol() recognises a token by its beginning", () => {
   const names = [offer("x"), "Wsproof.BEARER.eA", "chat", "wsproof"];
   assertEquals(names.map(isTokenProtocol), [true, true, false, false]);
 });

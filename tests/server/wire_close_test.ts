@@ -36,7 +36,7 @@ for (
 ) {
   for (const isSameWrite of [true, false]) {
     const when = isSameWrite ? "in the same write" : "once it was answered";
-    Deno.test(`WireEcho ignores ${what} behind the peer's close frame, ${when}`, async () => {
+    Deno.test(`WireEcho ignores ${what} after the peer's close frame, ${when}`, async () => {
       await using scene = wireScene();
       const socket = await scene.connect();
       await socket.write(isSameWrite ? joined(close(1000), behind) : close(1000));
@@ -49,7 +49,7 @@ for (
   }
 }
 
-Deno.test("WireEcho answers pings behind its 1001, and not the messages, until the peer's close frame comes", async () => {
+Deno.test("WireEcho answers pings after its 1001, and not the messages, until the peer's close frame comes", async () => {
   await using scene = wireScene();
   const socket = await scene.connect();
   scene.server.closeAll(1001, "going");
@@ -63,7 +63,7 @@ Deno.test("WireEcho answers pings behind its 1001, and not the messages, until t
   assertEquals([messages, received?.code, sent?.code, initiator], [0, 1001, 1001, "local"]);
 });
 
-Deno.test("WireEcho charges the pings behind its 1001 to the rate", async () => {
+Deno.test("WireEcho charges the pings after its 1001 to the rate", async () => {
   await using scene = wireScene({ rate: { messagesPerSecond: 2, bytesPerSecond: Infinity } });
   const socket = await scene.connect();
   scene.server.closeAll(1001, "");
@@ -124,7 +124,7 @@ for (
     ["1007", frame(OPCODE.text, new Uint8Array(5000).fill(0xff)).subarray(0, 100), 1007, {}],
   ] as const
 ) {
-  Deno.test(`WireEcho takes the answer to its ${what} where it stands: inside the frame that the peer had begun`, async () => {
+  Deno.test(`WireEcho finds the answer to its ${what} inside the frame that the peer had begun`, async () => {
     await using scene = wireScene(options);
     const socket = await scene.connect();
     await socket.write(begun);

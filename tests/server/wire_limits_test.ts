@@ -6,7 +6,8 @@ import { serveEcho } from "../../lib/server/serve.ts";
 import { MemoryBudget, SHED_REASON } from "../../lib/server/budget.ts";
 import { within } from "../../lib/net/deadline.ts";
 import type { WireLimits } from "../../lib/server/wire_limits.ts";
-import { MAX_READ_BYTES, WireEcho } from "../../lib/server/wire_echo.ts";
+import { MAX_READ_BYTES } from "../../lib/server/echo_buffer.ts";
+import { WireEcho } from "../../lib/server/wire_echo.ts";
 import { CLOSE, connectRaw, rawClient, type RawSocket, requestHead } from "../support/raw_peer.ts";
 import { frame, framesToClose, joined, type Told, until, WAIT, wireScene } from "../support/wire.ts";
 
@@ -106,7 +107,7 @@ for (
   });
 }
 
-Deno.test("WireServer reads the peer's close frame behind a message beyond the rate", async () => {
+Deno.test("WireServer reads the peer's close frame after a message beyond the rate", async () => {
   await using scene = wireScene({ rate: rateOf(1, Infinity) });
   const socket = await scene.connect();
   await socket.write(joined(text("a"), text("b"), frame(OPCODE.ping), frame(CLOSE, Uint8Array.of(0x03, 0xf0))));
@@ -146,7 +147,7 @@ Deno.test("the budget of a WireServer closes the peer with the longest unfinishe
   await until(() => budget.totalBytes === 0);
 });
 
-Deno.test("the budget of a WireServer counts the room that is made for text, up to 32 times what has arrived of it", async () => {
+Deno.test("the budget of a WireServer counts the reserved room for text, up to 32 times the arrived bytes", async () => {
   const budget = new MemoryBudget(Infinity);
   await using scene = wireScene({ budget });
   const socket = await scene.connect();
@@ -160,7 +161,7 @@ Deno.test("the budget of a WireServer counts the room that is made for text, up 
   assert(budget.totalBytes < 16 * MIB + MAX_READ_BYTES, `${budget.totalBytes}`);
 });
 
-Deno.test("the budget of a WireServer forgets text that was echoed, and that of a peer that has gone", async () => {
+Deno.test("the budget of a WireServer forgets text that was echoed, and that of a peer that has left", async () => {
   const budget = new MemoryBudget(4 * MIB);
   await using scene = wireScene({ budget });
   const socket = await scene.connect();
@@ -176,7 +177,7 @@ Deno.test("the budget of a WireServer forgets text that was echoed, and that of 
   assertEquals(budget.totalBytes, 0);
 });
 
-Deno.test("the budget of a WireServer has nothing to say about small messages and binary ones, however full it is", async () => {
+Deno.test("the budget of a WireServer ignores small and binary messages, however full it is", async () => {
   const budget = new MemoryBudget(0);
   await using scene = wireScene({ budget });
   const socket = await scene.connect();
@@ -190,7 +191,7 @@ Deno.test("the budget of a WireServer has nothing to say about small messages an
   assertEquals(await framesToClose(socket), [[], 1013, SHED_REASON]);
 });
 
-Deno.test("the budget of a WireServer drops a peer that does not take a long text, as nothing can be said inside it", async () => {
+Deno.test("the budget of a WireServer drops a peer that does not read a long text, as no close frame fits inside it", async () => {
   const budget = new MemoryBudget(25 * MIB);
   await using scene = wireScene({ budget });
   const conn = await Deno.connect({ hostname: "127.0.0.1", port: scene.server.port });
@@ -245,7 +246,7 @@ async function withEcho(
   }
 }
 
-Deno.test("WireEcho does not take a slow upload for silence, byte by byte, text or binary", async () => {
+Deno.test("WireEcho does not mistake a slow upload for silence, byte by byte, text or binary", async () => {
   await withEcho({}, async (echo, socket, readCount) => {
     let now = performance.now();
     const upload = frame(BINARY, letters(40));
@@ -288,7 +289,7 @@ Deno.test("WireEcho closes with 1001 when a slow upload stands still", async () 
 
 for (const opcode of [TEXT, BINARY]) {
   const kind = opcode === TEXT ? "text" : "binary";
-  Deno.test(`WireEcho drops a peer that sends ${kind} and never reads, however much it goes on sending`, async () => {
+  Deno.test(`WireEcho drops a peer that sends ${kind} and never reads, however much it keeps sending`, async () => {
     await withEcho({}, async (echo, socket) => {
       let isGone = false;
       const sending = (async () => {
@@ -307,7 +308,7 @@ for (const opcode of [TEXT, BINARY]) {
   });
 }
 
-Deno.test("WireEcho ends text that trickles for ever with 1009", async () => {
+Deno.test("WireEcho ends text that trickles forever with 1009", async () => {
   await withEcho({ maxMessageBytes: 1000, idleTimeoutMs: WAIT.timeoutMs }, async (echo, socket) => {
     await socket.write(begin("x"));
     const closed = framesToClose(socket);
@@ -319,7 +320,7 @@ Deno.test("WireEcho ends text that trickles for ever with 1009", async () => {
   });
 });
 
-Deno.test("WireEcho sends nothing behind its close frame when it gives back what a read has brought", async () => {
+Deno.test("WireEcho sends nothing after its close frame when it echoes the rest of a read", async () => {
   const server = serveEcho({ transport: "wire", port: 0, maxBufferedTotalBytes: 100 * 1024 });
   const socket = await rawClient(server.url);
   // The read buffer grows to 4 KiB.

@@ -12,7 +12,7 @@ import { connectRaw, requestHead } from "../support/raw_peer.ts";
 import { frame, WAIT } from "../support/wire.ts";
 import { closeOf, concat, onWire, untilEnd, utf8 } from "../support/wire_scene.ts";
 
-Deno.test("wire server ignores pongs that nobody asked for", async () => {
+Deno.test("wire server ignores unsolicited pongs", async () => {
   await onWire(async ({ socket, next }) => {
     await socket.write(concat(frame(OPCODE.pong, "x"), frame(OPCODE.text, "y")));
     assertEquals((await next()).payload, utf8("y"));
@@ -39,7 +39,7 @@ Deno.test("wire server closes with 1001 and drops a peer that does not answer th
   }, { idleTimeoutSeconds: 0.2 });
 });
 
-Deno.test("wire server drops a peer that stops inside a frame, where nothing else can be said", async () => {
+Deno.test("wire server drops a peer that stops inside a frame, where no close frame fits", async () => {
   await onWire(async ({ socket, closed }) => {
     await socket.write(frame(OPCODE.binary, "0123456789").subarray(0, 10));
     await untilEnd(socket);
@@ -47,7 +47,7 @@ Deno.test("wire server drops a peer that stops inside a frame, where nothing els
   }, { idleTimeoutSeconds: 0.2 });
 });
 
-Deno.test("wire server drops a peer that does not read, once its writes have stood still for the idle timeout", async () => {
+Deno.test("wire server drops a peer that does not read, after its writes have stalled for the idle timeout", async () => {
   await onWire(async ({ socket, closed }) => {
     const message = frame(OPCODE.binary, new Uint8Array(1024 * 1024));
     try {
@@ -59,7 +59,7 @@ Deno.test("wire server drops a peer that does not read, once its writes have sto
   }, { idleTimeoutSeconds: 1 });
 });
 
-Deno.test("shutdown() drops peers that do not answer, and nothing of them stays behind", async () => {
+Deno.test("shutdown() drops peers that do not answer, and leaves nothing of them", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   const sockets = await Promise.all([1, 2, 3].map(() => connectRaw(server.url)));
   for (const socket of sockets.slice(0, 2)) {
@@ -122,7 +122,7 @@ Deno.test("wire server serves the client of npm ws: fragments, pings, text and b
   await server.shutdown();
 });
 
-Deno.test("wire server goes on with the others when one connection breaks", async () => {
+Deno.test("wire server continues with the others when one connection breaks", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   const [bad, good] = [await connectRaw(server.url), await connectRaw(server.url)];
   for (const socket of [bad, good]) {
@@ -153,7 +153,7 @@ Deno.test("wire server is fair: of 100 busy connections each is served", async (
   await server.shutdown();
 });
 
-Deno.test("wire server is not held up by peers that are gone before they are accepted", async () => {
+Deno.test("wire server is not held up by peers that have left before they are accepted", async () => {
   const events: EchoEvent[] = [];
   const server = serveEcho({ transport: "wire", port: 0, onEvent: (event) => events.push(event) });
   // While this process waits it accepts nothing, so that all of them are gone by then.

@@ -28,7 +28,7 @@ for (
       "a length of 125 in two bytes",
       [0x82, 0xfe, 0, 125, 0, 0, 0, 0],
       1002,
-      "Frame has the length 125 in more bytes than it needs",
+      "Frame has the length 125 in more bytes than needed",
     ],
     [
       "a length over 2^63",
@@ -92,7 +92,7 @@ Deno.test("wire server ends TCP after a protocol error, without waiting for the 
   });
 });
 
-Deno.test("wire server reads the peer's close frame behind a message over the limit", async () => {
+Deno.test("wire server reads the peer's close frame after a message over the limit", async () => {
   await onWire(async ({ socket, next, closed }) => {
     await socket.write(frame(OPCODE.text, "too long"));
     assertEquals(closeOf(await next()), [1009, "at most 4 bytes"]);
@@ -101,7 +101,7 @@ Deno.test("wire server reads the peer's close frame behind a message over the li
   }, { maxMessageBytes: 4 });
 });
 
-Deno.test("wire server puts text of fragments together, and answers the pings between them at once", async () => {
+Deno.test("wire server joins text fragments, and answers the pings between them at once", async () => {
   await onWire(async ({ socket, next, closed }) => {
     await socket.write(concat(begin(OPCODE.text, "one "), frame(OPCODE.ping, "first")));
     assertEquals(await next(), { opcode: OPCODE.pong, payload: utf8("first") });
@@ -129,7 +129,7 @@ Deno.test("wire server sends fragments of a binary message back as they come", a
   });
 });
 
-Deno.test("wire server takes text whose characters are split over fragments", async () => {
+Deno.test("wire server accepts text whose characters are split over fragments", async () => {
   await onWire(async ({ socket, next }) => {
     const [first = 0, ...others] = utf8("😀€");
     await socket.write(
@@ -141,7 +141,7 @@ Deno.test("wire server takes text whose characters are split over fragments", as
 
 for (const opcode of [OPCODE.text, OPCODE.binary]) {
   const kind = opcode === OPCODE.text ? "text" : "binary";
-  Deno.test(`wire server takes ${kind} fragments of maxMessageBytes in sum`, async () => {
+  Deno.test(`wire server accepts ${kind} fragments of maxMessageBytes in total`, async () => {
     await onWire(async ({ socket, next }) => {
       await socket.write(concat(begin(opcode, "1234"), last("5678"), closeFrame(1000)));
       let bytes = 0;
@@ -162,7 +162,7 @@ for (const opcode of [OPCODE.text, OPCODE.binary]) {
   });
 }
 
-Deno.test("wire server counts a new message from nothing", async () => {
+Deno.test("wire server counts each message from 0", async () => {
   await onWire(async ({ socket, next }) => {
     for (const opcode of [OPCODE.text, OPCODE.binary, OPCODE.text]) {
       await socket.write(concat(begin(opcode, "1234"), last("5678")));
@@ -172,7 +172,7 @@ Deno.test("wire server counts a new message from nothing", async () => {
   }, { maxMessageBytes: 8 });
 });
 
-Deno.test("wire server ends fragments without end with 1009", async () => {
+Deno.test("wire server ends endless fragments with 1009", async () => {
   await onWire(async ({ socket, next }) => {
     const answer = next();
     await socket.write(begin(OPCODE.text, "x"));
@@ -203,7 +203,7 @@ function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.byteLength === b.byteLength && a.every((byte, index) => byte === b[index]);
 }
 
-Deno.test("wire server takes frames that come in one piece with the head", async () => {
+Deno.test("wire server reads frames that come in one piece with the head", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   const socket = await connectRaw(server.url);
   await socket.write(concat(requestHead(), frame(OPCODE.text, "a"), frame(OPCODE.binary, "b"), closeFrame(1000)));
@@ -216,7 +216,7 @@ Deno.test("wire server takes frames that come in one piece with the head", async
   await server.shutdown();
 });
 
-Deno.test("wire server takes head and frames byte by byte", async () => {
+Deno.test("wire server reads head and frames byte by byte", async () => {
   const server = serveEcho({ transport: "wire", port: 0 });
   const socket = await connectRaw(server.url);
   const all = concat(

@@ -43,7 +43,7 @@ for (const size of [0, 20, 4096, 16_384, 40_960, 1024 * 1024]) {
   });
 }
 
-Deno.test("WireServer knows the URL of a request over TLS as https, and sends a page to its end", async () => {
+Deno.test("WireServer reads the URL of a request over TLS as https, and sends a whole page", async () => {
   const page = "x".repeat(60_000);
   const urls: string[] = [];
   await using scene = wireScene(certificate, { decide: (request) => (urls.push(request.url), new Response(page)) });
@@ -82,7 +82,7 @@ async function answerTo(scene: WireScene, bytes: Uint8Array): Promise<Uint8Array
   }
 }
 
-Deno.test("WireServer answers a ClientHello that nothing comes of with an alert", async () => {
+Deno.test("WireServer answers an unusable ClientHello with an alert", async () => {
   const { message: hello } = await clientHello();
   // No existing cipher suite: the two bytes after version, random, session and length.
   hello.set([0xff, 0xff], 4 + 2 + 32 + 1 + 2);
@@ -103,7 +103,7 @@ Deno.test("WireServer drops a ClientHello of more than 64 KiB of TCP, in records
   assertEquals([told.status, told.cause], [0, "bad-handshake"]);
 });
 
-Deno.test("WireServer drops a handshake of more than 64 KiB behind its ClientHello", async () => {
+Deno.test("WireServer drops a handshake of more than 64 KiB after its ClientHello", async () => {
   await using scene = wireScene({ ...certificate, headTimeoutMs: 3_600_000 });
   const { message: hello } = await clientHello();
   // A second message that is announced and never ends.
@@ -120,7 +120,7 @@ Deno.test("WireServer shakes hands with a peer that sends its ClientHello in rec
   peer.close();
 });
 
-Deno.test("WireServer tells of a ClientHello that stops as head-timeout, beside peers that flood", async () => {
+Deno.test("WireServer reports a ClientHello that stops as head-timeout, beside peers that flood", async () => {
   await using scene = wireScene({ ...certificate, headTimeoutMs: 500 });
   const stopped = await connectRaw(scene.url);
   await stopped.write(inRecords(RECORD.handshake, message(1, new Uint8Array(60_000)).subarray(0, 100), 1));
@@ -137,7 +137,7 @@ Deno.test("WireServer tells of a ClientHello that stops as head-timeout, beside 
   assertEquals(new Set(causes), new Set(["0 bad-handshake", "0 head-timeout"]));
 });
 
-Deno.test("WireServer tells of a TLS handshake that does not begin as head-timeout, and serves others meanwhile", async () => {
+Deno.test("WireServer reports a TLS handshake that does not begin as head-timeout, and serves others meanwhile", async () => {
   await using scene = wireScene({ ...certificate, headTimeoutMs: 5000 });
   const silent = await connectRaw(scene.url);
   const connection = await connect(scene);
@@ -161,7 +161,7 @@ Deno.test("WireServer counts TLS handshakes among the heads", async () => {
   second.close();
 });
 
-Deno.test("WireServer drops a peer over TLS that goes in the middle of a message", async () => {
+Deno.test("WireServer drops a peer over TLS that leaves in the middle of a message", async () => {
   await using scene = wireScene(certificate);
   const socket = await connectTls(scene);
   await socket.write(requestHead());
@@ -207,7 +207,7 @@ Deno.test("WireServer.stop() ends connections over TLS, and those in their hands
   assertEquals(told.end.detail, "stopped");
 });
 
-Deno.test("new WireServer() throws what Deno.listenTls says of a certificate and key that cannot be used", async () => {
+Deno.test("new WireServer() throws the error of Deno.listenTls for an unusable certificate and key", async () => {
   const other = await authority.sign("other");
   for (
     const [pair, message] of [
@@ -221,7 +221,7 @@ Deno.test("new WireServer() throws what Deno.listenTls says of a certificate and
   }
 });
 
-Deno.test("WireServer does not keep a peer that ends inside its TLS handshake", async () => {
+Deno.test("WireServer keeps nothing of a peer that ends inside its TLS handshake", async () => {
   await using scene = wireScene({ ...certificate, headTimeoutMs: 3_600_000 });
   // Nothing, and the start of a ClientHello (RFC 8446 section 5.1).
   for (const bytes of [Uint8Array.of(), Uint8Array.of(22, 3, 1, 2, 0, 1)]) {
@@ -281,7 +281,7 @@ for (const [what, make] of Object.entries(BARREN)) {
   });
 }
 
-Deno.test("WireServer updates its keys as often as a peer asks for it between messages", async () => {
+Deno.test("WireServer updates its keys as often as a peer asks between messages", async () => {
   await using scene = wireScene(certificate);
   const peer = await upgradeByHand(scene);
   // More often than allowed in a row.
@@ -294,7 +294,7 @@ Deno.test("WireServer updates its keys as often as a peer asks for it between me
   peer.close();
 });
 
-Deno.test("WireServer tells of a peer over TLS that sends no head as head-timeout", async () => {
+Deno.test("WireServer reports a peer over TLS that sends no head as head-timeout", async () => {
   await using scene = wireScene({ ...certificate, headTimeoutMs: 500 });
   const peer = await within(TlsPeer.connect(scene.server.port), "handshake", WAIT);
   await within(peer.untilGone().catch(() => {}), "end", WAIT);
@@ -305,7 +305,7 @@ Deno.test("WireServer tells of a peer over TLS that sends no head as head-timeou
 });
 
 for (const [name, tls] of [["TCP", {}], ["TLS", certificate]] as const) {
-  Deno.test(`WireServer reads little of what comes behind a refused request over ${name}, up to its deadline`, async () => {
+  Deno.test(`WireServer reads little of what comes after a refused request over ${name}, up to its deadline`, async () => {
     const decide = () => new Response("no\n", { status: 403 });
     await using scene = wireScene({ ...tls, headTimeoutMs: 500 }, { decide });
     const socket = await (name === "TLS" ? connectTls(scene) : connectRaw(scene.url));
@@ -346,7 +346,7 @@ for (
   });
 }
 
-Deno.test("WireServer over TLS keeps little for a peer that sends for ever and never reads", async () => {
+Deno.test("WireServer over TLS keeps little for a peer that sends forever and never reads", async () => {
   await using scene = wireScene({ ...certificate, idleTimeoutMs: 0 });
   const peer = await upgradeByHand(scene);
   const piece = frame(OPCODE.binary, new Uint8Array(16_000));
@@ -370,7 +370,7 @@ Deno.test("WireServer over TLS keeps little for a peer that sends for ever and n
   clearTimeout(timer);
 });
 
-Deno.test("WireServer stands 200 TLS streams that are wrong somewhere, and serves an exchange behind them", async () => {
+Deno.test("WireServer survives 200 damaged TLS streams, and then serves an exchange", async () => {
   await using scene = wireScene(certificate);
   let seed = 0;
   const problems: string[] = [];

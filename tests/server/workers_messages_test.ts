@@ -22,7 +22,7 @@ const closed = (id: number): EchoClosed => ({
   ...{ sent: null, received: null, initiator: null, end: "no-close-frame", tcp: "peer", detail: "" },
 });
 
-Deno.test("EventOutbox posts the first event at once, and those that come meanwhile together when that was taken", () => {
+Deno.test("EventOutbox posts the first event at once, and later events together after the first was taken", () => {
   const { outbox, posted } = outboxOf();
   for (const id of [1, 2, 3]) outbox.tell(opened(id));
   assertEquals(posted, [[["opened 1"], 0]]);
@@ -41,7 +41,7 @@ function fill(outbox: EventOutbox): number {
   return count + 1;
 }
 
-Deno.test("EventOutbox holds 1,048,576 characters, and drops and counts what comes then", () => {
+Deno.test("EventOutbox holds 1,048,576 characters, then drops and counts events", () => {
   const { outbox, posted } = outboxOf();
   // The first one was posted; the others fill the outbox to the last character.
   const last = fill(outbox);

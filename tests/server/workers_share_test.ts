@@ -31,7 +31,7 @@ class Peer implements Holder {
   };
 }
 
-Deno.test("WorkerShare gives the connections of all workers different numbers, in the order in which they come", () => {
+Deno.test("WorkerShare numbers the connections of all workers in the order of arrival", () => {
   const { share } = workersOf(3, { maxConnections: 10, maxHeads: 9 });
   assertEquals([0, 2, 1, 1, 0].map((index) => share(index).take()), [1, 2, 3, 4, 5]);
 });
@@ -77,7 +77,7 @@ Deno.test("WorkerShare asks for room after each 64 connections more than before"
   assertEquals(asked.length, 2);
 });
 
-Deno.test("WorkerShare asks for room after each 64 more that are before their upgrade as well", () => {
+Deno.test("WorkerShare asks for room after each 64 more connections before their upgrade as well", () => {
   const { share, asked } = workersOf(2, { maxConnections: 1000, maxHeads: 1024 });
   for (let heads = 0; heads < 64; heads++) share(0).maxHeads(heads);
   assertEquals(asked, []);
@@ -93,7 +93,7 @@ Deno.test("WorkerShare asks for room after each 64 more that are before their up
   assertEquals(asked.length, 2);
 });
 
-Deno.test("WorkerShare asks the worker with the largest holder once, until it has heard", () => {
+Deno.test("WorkerShare asks the worker with the largest holder once, until it answers", () => {
   const { share, asked } = workersOf(3, { maxConnections: 9, maxHeads: 9 });
   share(0).tell(2 * MIB, MIB);
   share(1).tell(5 * MIB, MIB);
@@ -156,7 +156,7 @@ Deno.test("MemoryBudget waits for another worker up to an eighth over the limit,
   assertEquals([fits.bytes, exceeds.bytes], [0, MIB]);
 });
 
-Deno.test("MemoryBudget sheds what it was asked for only as long as that is the largest", () => {
+Deno.test("MemoryBudget sheds the requested holder only while it is the largest", () => {
   const { budget, share, asked } = budgetsOf(4 * MIB);
   const [left, stays] = [new Peer(3 * MIB), new Peer(0.5 * MIB)];
   for (const peer of [left, stays]) budget(1).hold(peer, peer.bytes);
@@ -170,7 +170,7 @@ Deno.test("MemoryBudget sheds what it was asked for only as long as that is the 
   assertEquals([stays.bytes, asked.at(-1)], [0.5 * MIB, "1 shed 0"]);
 });
 
-Deno.test("MemoryBudget reserves read buffers of each worker out of its part", () => {
+Deno.test("MemoryBudget reserves the read buffers of each worker from the worker's part", () => {
   const { budget } = budgetsOf(8 * MIB);
   assertEquals([budget(0).reserve(MIB), budget(0).isTight], [true, true]);
   assertEquals([budget(0).reserve(1), budget(1).reserve(MIB)], [false, true]);

@@ -69,7 +69,7 @@ async function metricsOf(server: WorkersServer): Promise<string> {
 }
 
 Deno.test({
-  name: "serveOverWorkers() replaces a worker that has thrown, tells of it, and ends each of its connections",
+  name: "serveOverWorkers() replaces a worker that has thrown, reports it, and ends each of its connections",
   ...linuxOnly,
   async fn() {
     await using scene = await mortalServer(2, { maxConnections: 20 });
@@ -104,7 +104,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "serveOverWorkers() goes on when one worker after the other dies",
+  name: "serveOverWorkers() continues when one worker after another dies",
   ...linuxOnly,
   async fn() {
     await using scene = await mortalServer(2);
@@ -184,7 +184,7 @@ async function connectWhenever(url: string): Promise<RawSocket> {
   throw new Error("Nobody listens");
 }
 
-Deno.test("respawnDelayMs() waits twice as long each time, and starts anew after a worker that has lived a minute", () => {
+Deno.test("respawnDelayMs() doubles each time, and starts again after a worker has lived for a minute", () => {
   const delays = [respawnDelayMs(undefined, 0)];
   while (delays.length < 9) delays.push(respawnDelayMs(delays.at(-1), 59_999));
   assertEquals(delays, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
@@ -192,7 +192,7 @@ Deno.test("respawnDelayMs() waits twice as long each time, and starts anew after
 });
 
 Deno.test({
-  name: "serveOverWorkers() outlives a worker whose heap is full, and says so",
+  name: "serveOverWorkers() survives a worker whose heap is full, and reports it",
   ...linuxOnly,
   async fn() {
     const program = `
@@ -244,7 +244,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "serveOverWorkers() answers /metrics with the sum over all workers, whichever answers",
+  name: "serveOverWorkers() answers /metrics with the sum over all workers, whichever of them answers",
   ...linuxOnly,
   async fn() {
     await using scene = await mortalServer(2);
@@ -296,7 +296,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "serveOverWorkers() is refused where somebody else listens, with or without workers",
+  name: "serveOverWorkers() fails on a port in use, with or without workers",
   ...linuxOnly,
   async fn() {
     const alone = serveEcho({ port: 0 });
@@ -311,7 +311,7 @@ Deno.test({
         tells: false,
         droppedLogLines: () => 0,
       };
-      await assertRejects(() => serveOverWorkers(options), ListenError, "it is taken");
+      await assertRejects(() => serveOverWorkers(options), ListenError, "the port is in use");
     }
     await alone.shutdown();
   },

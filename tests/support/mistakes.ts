@@ -1,5 +1,5 @@
 /**
- * The commonest mistakes of new users of the command lines, as data: the action, the process beside it, and the things
+ * The common mistakes of new users of the command lines, as data: the action, the process beside it, and the things
  * that the answer must name. `docs/troubleshooting.md` shows them with the printed lines.
  */
 
@@ -43,7 +43,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["URL", '"ftp://127.0.0.1:PORT/"', 'try "ws://127.0.0.1:PORT/"'],
   },
   {
-    did: "the URL of a page, which is taken as ws://",
+    did: "the URL of a page, which counts as ws://",
     words: ["http://127.0.0.1:PORT/"],
     beside: "echo",
     exit: 0,
@@ -85,7 +85,7 @@ export const MISTAKES: readonly Mistake[] = [
     words: ["ws://127.0.0.1:PORT/"],
     beside: "tls",
     exit: 4,
-    names: ["upgrade", "it is TLS and not HTTP", "try wss://"],
+    names: ["upgrade", "it is TLS, not HTTP", "try wss://"],
   },
   {
     did: "wss:// to a server without TLS",
@@ -95,18 +95,18 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["does not speak TLS", "127.0.0.1:PORT", "try ws://"],
   },
   {
-    did: "a certificate that is signed by itself",
+    did: "a self-signed certificate",
     words: ["wss://127.0.0.1:PORT/"],
     beside: "tls",
     exit: 3,
-    names: ["signed by itself", "127.0.0.1:PORT", "--ca"],
+    names: ["self-signed", "127.0.0.1:PORT", "--ca"],
   },
   {
     did: "a certificate as openssl req -x509 makes it, trusted with --ca",
     words: ["--ca", "FOLDER/cert.pem", "wss://127.0.0.1:PORT/"],
     beside: "authority",
     exit: 3,
-    names: ["certificate is that of an authority", "127.0.0.1:PORT", "make one with CA:FALSE"],
+    names: ["certificate is that of a certificate authority", "127.0.0.1:PORT", "make one with CA:FALSE"],
   },
   {
     did: "a certificate that has expired",
@@ -141,14 +141,14 @@ export const MISTAKES: readonly Mistake[] = [
     words: ["ws://127.0.0.1:PORT/"],
     beside: "token",
     exit: 4,
-    names: ["401", "it wants credentials", "--header"],
+    names: ["401", "it requires credentials", "--header"],
   },
   {
     did: "an Origin that the server does not allow",
     words: ["--origin", "https://a.example", "ws://127.0.0.1:PORT/"],
     beside: "origin",
     exit: 4,
-    names: ["403", '"https://a.example"', "another --origin"],
+    names: ["403", '"https://a.example"', "an --origin other"],
   },
   {
     did: "a firewall that answers in place of the server",
@@ -186,7 +186,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["Wrong reply", "welcome", "--reply-any"],
   },
   {
-    did: "a message that is longer than the server takes",
+    did: "a message that is longer than the server accepts",
     words: ["--size", "2KiB", "ws://127.0.0.1:PORT/"],
     beside: "small",
     exit: 7,
@@ -243,7 +243,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["net access", "127.0.0.1:PORT", "--allow-net"],
   },
   {
-    did: "a server at a port that is taken",
+    did: "a server on a port in use",
     words: ["serve", "--port", "PORT"],
     beside: "echo",
     exit: 1,
@@ -256,7 +256,7 @@ export const MISTAKES: readonly Mistake[] = [
     names: ["--cert", "--key", "give both"],
   },
   {
-    did: "a step of the lab that is misspelt",
+    did: "a misspelt step of the lab",
     words: ["ws://127.0.0.1:PORT/corupt"],
     beside: "lab",
     exit: 4,
@@ -367,7 +367,7 @@ export async function make({ words, env = {}, net, beside }: Mistake): Promise<A
 }
 
 /** The section of docs/troubleshooting.md with the table. */
-export const MISTAKES_HEADING = "## The commonest mistakes";
+export const MISTAKES_HEADING = "## Common mistakes";
 
 /** Writes the table of docs/troubleshooting.md, in the form of `deno fmt`. */
 export function tableOf(answers: readonly (readonly [Mistake, Answer])[]): string {

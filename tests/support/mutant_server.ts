@@ -182,7 +182,7 @@ const REST: RawFrame = { opcode: 1, payload: new TextEncoder().encode("rest") };
 
 /** Masks a frame with an arbitrary key. */
 function masked(pieces: readonly Uint8Array[], { payload }: RawFrame, key: Uint8Array): Uint8Array[] {
-  const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  const whole = concatBytes(pieces);
   const head = whole.slice(0, whole.byteLength - payload.byteLength);
   head[1] = (head[1] ?? 0) | 0x80;
   return [head, key, payload.map((byte, index) => byte ^ (key[index % 4] ?? 0))];
@@ -279,7 +279,7 @@ export class Session {
     if (all.length > 0) {
       await writeAll(
         this.#connection,
-        concatBytes(all, all.reduce((sum, { byteLength }) => sum + byteLength, 0)),
+        concatBytes(all),
       );
     }
   }
@@ -350,7 +350,7 @@ export class Session {
     }
     if (!frame.final) return;
     const pieces = this.#parts.map(({ payload }) => payload);
-    const whole = concatBytes(pieces, pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    const whole = concatBytes(pieces);
     this.#parts = [];
     const payload = this.#inflated(whole, isPacked);
     if (payload === undefined) return this.#ignoresDeflate("damage") ? undefined : this.#fail(1002);

@@ -101,8 +101,8 @@ const handshakes: readonly Own[] = [
   { name: "needs no accept key", ignores: ["no-accept"], catches: named("no-accept") },
   { name: "needs no Upgrade", ignores: ["upgrade"], catches: named("no-upgrade-field", "other-upgrade") },
   { name: "needs no Connection", ignores: ["connection"], catches: named("no-connection-field", "other-connection") },
-  { name: "takes any subprotocol", ignores: ["protocol"], catches: named("unasked-protocol") },
-  { name: "takes any extension", ignores: ["extension"], catches: named("unasked-extension") },
+  { name: "accepts any subprotocol", ignores: ["protocol"], catches: named("unasked-protocol") },
+  { name: "accepts any extension", ignores: ["extension"], catches: named("unasked-extension") },
   ...([
     ["unknown", "unknown parameters", "unknown-parameter"],
     ["doubled", "doubled parameters", "doubled-parameter"],
@@ -110,26 +110,30 @@ const handshakes: readonly Own[] = [
     ["range", "a window of 16 bits", "window-16"],
     ["bits", "a window without its bits", "window-without-bits"],
   ] as const).map(([rule, what, word]): Own => ({
-    name: `takes ${what} of permessage-deflate`,
+    name: `accepts ${what} of permessage-deflate`,
     ignores: [rule],
     catches: named(`refuses-${word}`),
   })),
-  { name: "takes HTTP/1.0", ignores: ["version"], catches: named("http-1.0") },
-  { name: "takes any status", ignores: ["status"], catches: named("status-200", "status-403") },
+  { name: "accepts HTTP/1.0", ignores: ["version"], catches: named("http-1.0") },
+  { name: "accepts any status", ignores: ["status"], catches: named("status-200", "status-403") },
   {
-    name: "compares names of fields with case",
+    name: "compares field names case-sensitively",
     ignores: ["case-of-names"],
     catches: named("takes-small-letters"),
   },
-  { name: "compares Upgrade with case", ignores: ["case-of-upgrade"], catches: named("takes-upgrade-case") },
-  { name: "compares Connection with case", ignores: ["case-of-connection"], catches: named("takes-connection-case") },
-  { name: "takes no list in Connection", ignores: ["lists"], catches: named("takes-connection-list") },
-  { name: "takes a head in one segment only", ignores: ["head-pieces"], catches: named("takes-single-bytes") },
-  { name: "takes twenty fields at most", ignores: ["many-fields"], catches: named("takes-unknown-fields") },
-  { name: "takes no long cookie", ignores: ["long-fields"], catches: named("takes-cookies-of-8-kib") },
-  { name: "needs words behind the status", ignores: ["no-words"], catches: named("takes-no-reason") },
+  { name: "compares Upgrade case-sensitively", ignores: ["case-of-upgrade"], catches: named("takes-upgrade-case") },
   {
-    name: "loses what comes with the answer",
+    name: "compares Connection case-sensitively",
+    ignores: ["case-of-connection"],
+    catches: named("takes-connection-case"),
+  },
+  { name: "accepts no list in Connection", ignores: ["lists"], catches: named("takes-connection-list") },
+  { name: "accepts only a head in one segment", ignores: ["head-pieces"], catches: named("takes-single-bytes") },
+  { name: "accepts at most twenty fields", ignores: ["many-fields"], catches: named("takes-unknown-fields") },
+  { name: "accepts no long cookie", ignores: ["long-fields"], catches: named("takes-cookies-of-8-kib") },
+  { name: "needs a reason phrase", ignores: ["no-words"], catches: named("takes-no-reason") },
+  {
+    name: "loses the data that comes with the answer",
     ignores: ["early"],
     catches: named("frame-behind-answer"),
     // In other cases one read may return both the answer and the first frame.
@@ -142,7 +146,7 @@ const ends: readonly Own[] = [
   { name: "answers a frame that was cut", ignores: ["cut-frame"], catches: named("end-inside-frame") },
   { name: "answers a message without its end", ignores: ["cut-message"], catches: named("end-inside-message") },
   {
-    name: "answers the beginning of a message that is too long to keep",
+    name: "answers the beginning of a message that is too long to store",
     ignores: ["spent"],
     isSilent: true,
     catches: named("claimed-length", "length-sign-bit"),
@@ -150,13 +154,13 @@ const ends: readonly Own[] = [
   },
   // A timing fault runs only its own case: in others, a busy machine is as slow.
   {
-    name: "takes the connection for open when TCP does not end behind the close frames",
+    name: "treats the connection as open when TCP does not end after the close frames",
     forgetsMs: 100,
     catches: named("late-end"),
     cases: casesOf(/late-end$/),
   },
   {
-    name: "takes silence for the end",
+    name: "mistakes silence for the end",
     patienceMs: 500,
     catches: named("late-close"),
     cases: casesOf(/late-close$/),
@@ -170,7 +174,7 @@ const ends: readonly Own[] = [
   },
   { name: "answers a hundred pings at most", maxPongs: 100, catches: named("ping-flood"), cases: SHORT },
   {
-    name: "takes a thousand fragments at most",
+    name: "accepts at most a thousand fragments",
     maxFragments: 1000,
     catches: matching(/empty-flood|fragments-of-(64|256|1kib|4kib)-/),
     cases: casesOf(/fragment|empty-flood/).filter(({ test }) => !INSIDE_FRAME.test(test.id)),
@@ -182,7 +186,7 @@ const ends: readonly Own[] = [
     cases: MIRROR_CASES.filter((place) => SHORT.includes(place) || /1000-of/.test(place.test.id)),
   },
   {
-    name: "takes 60,000 bytes at most",
+    name: "accepts at most 60,000 bytes",
     maxBytes: 60_000,
     catches: matching(
       /\d(mib|kib)|length-6553|65536-(text|binary)$|pieces-of-997|fragments-of-1300|6\/binary$|8\/bomb/,
@@ -193,7 +197,7 @@ const ends: readonly Own[] = [
 
 /** Faults for cases of text inside a frame: the tests' client always has this one. */
 const inside: readonly Own[] = [{
-  name: "looks at text once its frame is complete",
+  name: "checks text only after its frame is complete",
   catches: matching(INSIDE_FRAME),
   cases: casesOf(/fail-fast|valid-1$/),
 }];

@@ -7,29 +7,28 @@
 import type { Case, Ending, Plan, Profile } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 import {
-  bytesOf,
   close,
   closeBytes,
-  closePayload,
   FAILED_1002,
+  filler,
   HELLO,
   hex,
   make,
   more,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
   send,
   text,
 } from "./parts.ts";
+import { closePayload } from "../../peer/frame.ts";
 import { KOSME } from "./utf8_sequences.ts";
 
-const ANSWER_RULE = "A close frame is answered with a close frame, and the connection ends.";
-const BEHIND_RULE = "What comes behind a close frame is ignored.";
-const PAYLOAD_RULE = "A close frame is empty, or has a code of two bytes and a reason of at most 123 bytes of UTF-8.";
-const CODE_RULE = "Codes below 1000, 1004 to 1006, 1015 and those that nobody has defined are never sent.";
+const ANSWER_RULE = "An endpoint answers a close frame with a close frame, and the connection ends.";
+const BEHIND_RULE = "An endpoint ignores everything after a close frame.";
+const PAYLOAD_RULE = "A close frame is empty, or has a two-byte code and a reason of at most 123 bytes of UTF-8.";
+const CODE_RULE = "An endpoint never sends a code below 1000, 1004 to 1006, 1015, or an undefined code.";
 
 const ABOUT: Partial<Plan> = { isAboutClose: true };
 
@@ -38,7 +37,7 @@ function behind(word: string, number: string, what: string, ...frames: ScriptFra
     id: `6455/5.5.1/${word}`,
     group: "close",
     autobahn: [number],
-    title: `Send ${what}`,
+    title: `Send ${what}; expect a close frame and nothing else`,
     rule: BEHIND_RULE,
     profile: word === "text-behind-close" ? "quick" : "standard",
     plan: () => plan([send(...frames)], [], NORMAL, ABOUT),
@@ -50,7 +49,7 @@ const order: readonly Case[] = [
     id: "6455/7.1.2/message-then-close",
     group: "close",
     autobahn: ["7.1.1"],
-    title: "Send a text message, and close once the reply is there",
+    title: "Send a text message, and close after its echo; expect a close frame",
     rule: ANSWER_RULE,
     profile: "quick",
     plan: () => plan([send(text(HELLO))], [reply("text", HELLO)], NORMAL, ABOUT),
@@ -64,23 +63,23 @@ const order: readonly Case[] = [
     "a close frame between two fragments",
     text("fragment1", { final: false }),
     close(),
-    more("fragment2", true),
+    more("fragment2"),
   ),
   make({
     id: "6455/5.5.1/long-message-then-close",
     group: "close",
     autobahn: ["7.1.6"],
-    title: "Send a text message of 256 KiB, a short one, a close frame and a ping together",
-    rule: "Whether messages are answered whose close frame has come already is up to the peer.",
+    title: "Send a text message of 256 KiB, a short one, a close frame and a ping, together",
+    rule: "A peer may leave messages unanswered once the close frame after them has arrived.",
     level: "info",
     plan: () =>
-      plan([send(text(payloadOf("text", 256 * 1024)), text(HELLO), close(), ping())], [], { type: "any" }, ABOUT),
+      plan([send(text(filler("text", 256 * 1024)), text(HELLO), close(), ping())], [], { type: "any" }, ABOUT),
   }),
   make({
     id: "6455/5.5.2/ping-before-close",
     group: "close",
-    title: "Send a ping and a close frame together",
-    rule: "A ping is answered unless the close frame has come before it.",
+    title: "Send a ping and a close frame, together; expect a pong and a close frame",
+    rule: "An endpoint answers a ping unless a close frame came before it.",
     profile: "quick",
     plan: () => plan([send(ping("last"), close())], [reply("pong", "last")], NORMAL, ABOUT),
   }),
@@ -88,15 +87,15 @@ const order: readonly Case[] = [
     id: "6455/7.1.1/half-close",
     group: "close",
     title: "Send a close frame, and end our half of TCP at once",
-    rule: "The answer to a close frame may still arrive at a client that sends nothing more.",
+    rule: "A client that sends nothing more can still receive the answer to its close frame.",
     level: "info",
     plan: () => plan([send(close()), { do: "half-close" }], [], NORMAL, ABOUT),
   }),
   make({
     id: "6455/7.1.1/end-without-close",
     group: "close",
-    title: "End our half of TCP without a close frame",
-    rule: "A peer whose other side has gone ends TCP.",
+    title: "End our half of TCP without a close frame; expect the end of the other half",
+    rule: "An endpoint ends TCP once the other side has ended it.",
     level: "should",
     plan: () =>
       plan([send(ping("first")), { do: "await", pongs: 1 }, { do: "half-close" }], [reply("pong", "first")], {
@@ -131,14 +130,14 @@ const payloads: readonly Payload[] = [
     word: "reason",
     number: "7.3.4",
     what: "a code and a reason",
-    payload: closePayload(1000, bytesOf("Hello World!")),
+    payload: closePayload(1000, "Hello World!"),
     end: NORMAL,
   },
   {
     word: "reason-123",
     number: "7.3.5",
     what: "a reason of 123 bytes",
-    payload: closePayload(1000, bytesOf("*".repeat(123))),
+    payload: closePayload(1000, "*".repeat(123)),
     end: NORMAL,
     profile: "quick",
   },
@@ -146,7 +145,7 @@ const payloads: readonly Payload[] = [
     word: "reason-124",
     number: "7.3.6",
     what: "a reason of 124 bytes",
-    payload: closePayload(1000, bytesOf("*".repeat(124))),
+    payload: closePayload(1000, "*".repeat(124)),
     end: FAILED_1002,
     profile: "quick",
   },
@@ -171,7 +170,7 @@ function payloadCase({ word, number, what, payload, end, profile = "standard" }:
     id: `6455/5.5.1/${word}`,
     group: "close",
     ...(number !== undefined && { autobahn: [number] }),
-    title: `Send a close frame with ${what}`,
+    title: `Send a close frame with ${what}; expect a ${end.type === "close" ? "close frame" : "failed connection"}`,
     rule: end.type === "close" ? ANSWER_RULE : PAYLOAD_RULE,
     profile,
     plan: () => plan([send(closeBytes(payload))], [], end, ABOUT),
@@ -189,10 +188,10 @@ const codes: readonly Case[] = [
       id: `6455/7.4/code-${code}`,
       group: "close",
       ...(index < VALID.length && { autobahn: [`7.7.${index + 1}`] }),
-      title: `Send a close frame with the code ${code}`,
+      title: `Send a close frame with the code ${code}; expect the same code, or 1000`,
       rule: index < VALID.length
-        ? "A code that may be sent is answered with the same code, or with 1000."
-        : "A code that the registry has gained since may be sent, and is answered.",
+        ? "An endpoint answers a legal code with the same code, or with 1000."
+        : "An endpoint also answers a code that was registered after the RFC.",
       level: index < VALID.length ? "must" : "should",
       profile: [1001, 3000, 4999].includes(code) ? "quick" : "standard",
       plan: () => plan([send(closeBytes(closePayload(code)))], [], { type: "close", codes: [1000, code] }, ABOUT),
@@ -203,7 +202,7 @@ const codes: readonly Case[] = [
       id: `6455/7.4/bad-code-${code}`,
       group: "close",
       ...(index < INVALID.length && { autobahn: [`7.9.${index + 1}`] }),
-      title: `Send a close frame with the code ${code}, which must not be sent`,
+      title: `Send a close frame with the illegal code ${code}; expect a failed connection`,
       rule: CODE_RULE,
       profile: [999, 1005, 2999].includes(code) ? "quick" : "standard",
       plan: () => plan([send(closeBytes(closePayload(code)))], [], FAILED_1002, ABOUT),
@@ -215,7 +214,7 @@ const codes: readonly Case[] = [
       group: "close",
       autobahn: [`7.13.${index + 1}`],
       title: `Send a close frame with the code ${code}`,
-      rule: "Codes from 5000 on have no meaning.",
+      rule: "Codes from 5000 up have no meaning.",
       level: "info",
       plan: () => plan([send(closeBytes(closePayload(code)))], [], { type: "any" }, ABOUT),
     })
@@ -226,8 +225,8 @@ const failures: readonly Case[] = [
   make({
     id: "6455/7.1.7/close-frame-1002",
     group: "close",
-    title: "Send a frame of opcode 3, and await a close frame",
-    rule: "Who fails a connection says so with a close frame, with 1002 for a breach of the protocol.",
+    title: "Send a frame of opcode 3; expect a close frame with 1002",
+    rule: "An endpoint that fails a connection sends a close frame, with 1002 for a breach of the protocol.",
     level: "should",
     profile: "quick",
     plan: () => plan([send({ opcode: 3, payload: HELLO })], [], { type: "failure", codes: [1002], needsFrame: true }),
@@ -235,8 +234,8 @@ const failures: readonly Case[] = [
   make({
     id: "6455/7.4.1/close-frame-1007",
     group: "close",
-    title: "Send text that is not UTF-8, and await a close frame",
-    rule: "Who fails a connection says so with a close frame, with 1007 for text that is not UTF-8.",
+    title: "Send text that is not UTF-8; expect a close frame with 1007",
+    rule: "An endpoint that fails a connection sends a close frame, with 1007 for text that is not UTF-8.",
     level: "should",
     needs: ["text"],
     profile: "quick",

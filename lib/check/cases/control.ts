@@ -10,7 +10,7 @@ import { FAILED_1002, HELLO, hex, make, more, NORMAL, ping, plan, pong, reply, s
 
 const FE_125 = new Uint8Array(125).fill(0xfe);
 const FE_126 = new Uint8Array(126).fill(0xfe);
-const PONG_RULE = "A ping is answered with a pong that carries the same payload.";
+const PONG_RULE = "An endpoint answers a ping with a pong of the same payload.";
 
 const answered: readonly Case[] = ([
   ["empty", "2.1", "an empty ping", ping(), "together", "quick"],
@@ -23,7 +23,7 @@ const answered: readonly Case[] = ([
     id: `6455/5.5.3/pong-to-${word}`,
     group: "control",
     autobahn: [number],
-    title: `Send ${what}`,
+    title: `Send ${what}; expect its pong`,
     rule: PONG_RULE,
     profile,
     plan: () => plan(sendIn(way, frame), [reply("pong", frame.payload)], NORMAL),
@@ -38,17 +38,17 @@ const bursts: readonly Case[] = ([["together", "2.10", "quick"], ["byte by byte"
       id: `6455/5.5.3/ten-pings-${way === "together" ? way : "bytes"}`,
       group: "control",
       autobahn: [number],
-      title: `Send ten pings, ${way}`,
-      rule: "Each ping is answered; of those that came before an answer went out, the last one at least.",
+      title: `Send ten pings, ${way}; expect their pongs, at least the last`,
+      rule: "An endpoint answers each ping, or at least the last of those that arrived before it answered.",
       profile,
       plan: () => plan(sendIn(way, ...TEN), TEN.map(({ payload }) => reply("pong", payload)), NORMAL),
     }),
 );
 
 const pongs: readonly Case[] = ([
-  ["empty", "2.7", "an empty pong that nobody asked for", [pong()], []],
-  ["text", "2.8", "a pong with a payload that nobody asked for", [pong("unsolicited pong payload")], []],
-  ["then-ping", "2.9", "a pong that nobody asked for, and a ping", [
+  ["empty", "2.7", "an unsolicited empty pong", [pong()], []],
+  ["text", "2.8", "an unsolicited pong with a payload", [pong("unsolicited pong payload")], []],
+  ["then-ping", "2.9", "an unsolicited pong and a ping", [
     pong("unsolicited pong payload"),
     ping("ping payload"),
   ], [
@@ -59,14 +59,14 @@ const pongs: readonly Case[] = ([
     id: `6455/5.5.3/unasked-pong-${word}`,
     group: "control",
     autobahn: [number],
-    title: `Send ${what}`,
-    rule: "A pong that nobody asked for is legal, and is not answered.",
+    title: `Send ${what}; expect ${replies.length === 0 ? "no answer" : "one pong"}`,
+    rule: "An unsolicited pong is legal, and gets no answer.",
     plan: () => plan([send(...frames)], replies, NORMAL),
   })
 );
 
 const LENGTH_RULE = "A control frame has a payload of at most 125 bytes.";
-const FRAGMENT_RULE = "A control frame is not fragmented.";
+const FRAGMENT_RULE = "A control frame is never fragmented.";
 
 const wrong: readonly Case[] = ([
   ["5.5", "ping-126", "2.5", "a ping of 126 bytes", LENGTH_RULE, [ping(FE_126)], "quick"],
@@ -74,11 +74,11 @@ const wrong: readonly Case[] = ([
   ["5.5", "ping-65536", undefined, "a ping of 65,536 bytes", LENGTH_RULE, [ping(new Uint8Array(65536))], "standard"],
   ["5.4", "fragmented-ping", "5.1", "a ping in two fragments", FRAGMENT_RULE, [
     ping("fragment1", { final: false }),
-    more("fragment2", true),
+    more("fragment2"),
   ], "quick"],
   ["5.4", "fragmented-pong", "5.2", "a pong in two fragments", FRAGMENT_RULE, [
     pong("fragment1", { final: false }),
-    more("fragment2", true),
+    more("fragment2"),
   ], "standard"],
   [
     "5.4",
@@ -92,14 +92,14 @@ const wrong: readonly Case[] = ([
   ["5.4", "fragmented-ping-inside", undefined, "a ping without FIN inside a message", FRAGMENT_RULE, [
     text("fragment1", { final: false }),
     ping("ping", { final: false }),
-    more("fragment2", true),
+    more("fragment2"),
   ], "standard"],
 ] as const).map(([section, word, number, what, rule, frames, profile]) =>
   make({
     id: `6455/${section}/${word}`,
     group: "control",
     ...(number !== undefined && { autobahn: [number] }),
-    title: `Send ${what}`,
+    title: `Send ${what}; expect a failed connection`,
     rule,
     profile,
     plan: () => plan([send(...frames)], [], FAILED_1002),

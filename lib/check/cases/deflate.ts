@@ -7,11 +7,11 @@
 import { constants, deflateRawSync } from "node:zlib";
 import type { Case, DeflateReading, HandshakeAnswer, Profile, Reply } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
+import { DEFLATE as OFFER } from "../../protocol/deflate.ts";
+import { RSV1 } from "../../protocol/frame.ts";
 import { listOf } from "../../protocol/http_lines.ts";
-import { bytesOf, fragmentsOf, hex, make, more, NORMAL, payloadOf, ping, plan, reply, send, text } from "./parts.ts";
-
-const RSV1 = 4;
-const OFFER = "permessage-deflate";
+import { filler, fragmentsOf, hex, make, more, NORMAL, ping, plan, reply, send, text } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 
 /** "Hello" in the forms of RFC 7692 section 7.2.3. */
 const HELLO = hex("f248cdc9c90700");
@@ -56,7 +56,7 @@ interface Exchange {
 }
 
 const hello = () => [reply("text", "Hello")];
-const RULE = "A compressed message, however it was compressed, is taken for what it was before.";
+const RULE = "An endpoint inflates a message to what it was, however it was compressed.";
 
 const exchanges: readonly Exchange[] = [
   {
@@ -72,8 +72,8 @@ const exchanges: readonly Exchange[] = [
     section: "7.2.3.1",
     word: "fragments",
     title: "Send a compressed text message in two fragments, with a ping between them",
-    rule: "Compression comes before fragments: RSV1 stands at the first frame only.",
-    frames: () => [packed(HELLO.slice(0, 3), { final: false }), ping("between"), more(HELLO.slice(3), true)],
+    rule: "A message is compressed first and fragmented then: only its first frame has RSV1.",
+    frames: () => [packed(HELLO.slice(0, 3), { final: false }), ping("between"), more(HELLO.slice(3))],
     replies: () => [reply("pong", "between"), ...hello()],
     profile: "quick",
   },
@@ -81,7 +81,7 @@ const exchanges: readonly Exchange[] = [
     section: "7.2.3.1",
     word: "fragments-of-one-byte",
     title: "Send a compressed text message in fragments of one byte",
-    rule: "Compression comes before fragments: RSV1 stands at the first frame only.",
+    rule: "A message is compressed first and fragmented then: only its first frame has RSV1.",
     frames: () => {
       const [first, ...others] = fragmentsOf("text", HELLO, 1);
       return first ? [{ ...first, reserved: RSV1 }, ...others] : [];
@@ -91,8 +91,8 @@ const exchanges: readonly Exchange[] = [
   {
     section: "7.2.3.2",
     word: "context",
-    title: "Send a message twice, the second time as a reference to the first",
-    rule: "Unless it was excluded, the context of one message is there for the next.",
+    title: "Send a message twice, the second as a reference to the first",
+    rule: "Unless excluded, the context of one message remains for the next.",
     frames: () => [packed(HELLO), packed(HELLO_AGAIN)],
     replies: () => [...hello(), ...hello()],
     profile: "quick",
@@ -101,7 +101,7 @@ const exchanges: readonly Exchange[] = [
   {
     section: "7.2.3.3",
     word: "stored-block",
-    title: "Send a message in a block without compression",
+    title: "Send a message in an uncompressed block",
     rule: RULE,
     frames: () => [packed(HELLO_STORED)],
     replies: hello,
@@ -109,8 +109,8 @@ const exchanges: readonly Exchange[] = [
   {
     section: "7.2.3.4",
     word: "final-block",
-    title: "Send a message whose last block is marked as the last of all, and another message",
-    rule: "A block with BFINAL does not end the connection's stream.",
+    title: "Send a message whose last block has BFINAL, then another message",
+    rule: "A block with BFINAL does not end the stream of the connection.",
     frames: () => [packed(HELLO_FINAL), packed(HELLO)],
     replies: () => [...hello(), ...hello()],
   },
@@ -125,8 +125,8 @@ const exchanges: readonly Exchange[] = [
   {
     section: "7.2.3.6",
     word: "empty",
-    title: "Send a compressed message of no bytes",
-    rule: "An empty message is compressed to the byte 00.",
+    title: "Send a compressed empty message",
+    rule: "An empty message compresses to the byte 00.",
     frames: () => [packed(hex("00"))],
     replies: () => [reply("text", "")],
     profile: "quick",
@@ -134,8 +134,8 @@ const exchanges: readonly Exchange[] = [
   {
     section: "6",
     word: "uncompressed",
-    title: "Send a message without compression, behind a compressed one and before another",
-    rule: "Messages without RSV1 are not compressed, and stay legal.",
+    title: "Send an uncompressed message between two compressed ones",
+    rule: "A message without RSV1 is uncompressed, and legal.",
     frames: () => [packed(HELLO), text("plain"), packed(HELLO)],
     replies: () => [...hello(), reply("text", "plain"), ...hello()],
     profile: "quick",
@@ -145,30 +145,30 @@ const exchanges: readonly Exchange[] = [
     word: "binary",
     title: "Send a compressed binary message of 64 KiB",
     rule: RULE,
-    frames: () => [{ opcode: 2, payload: deflated(payloadOf("binary", 65536)), reserved: RSV1 }],
-    replies: () => [reply("binary", payloadOf("binary", 65536))],
+    frames: () => [{ opcode: 2, payload: deflated(filler("binary", 65536)), reserved: RSV1 }],
+    replies: () => [reply("binary", filler("binary", 65536))],
   },
   {
     section: "6",
     word: "text-1mib",
     title: "Send a compressed text message of 1 MiB",
     rule: RULE,
-    frames: () => [packed(deflated(payloadOf("text", 1024 ** 2)))],
-    replies: () => [reply("text", payloadOf("text", 1024 ** 2))],
+    frames: () => [packed(deflated(filler("text", 1024 ** 2)))],
+    replies: () => [reply("text", filler("text", 1024 ** 2))],
   },
   {
     section: "6",
     word: "hundred",
     title: "Send 100 compressed text messages",
     rule: RULE,
-    frames: () => Array.from({ length: 100 }, (_, index) => packed(deflated(bytesOf(`message ${index}`)))),
+    frames: () => Array.from({ length: 100 }, (_, index) => packed(deflated(payloadOf(`message ${index}`)))),
     replies: () => Array.from({ length: 100 }, (_, index) => reply("text", `message ${index}`)),
   },
   {
     section: "7.1.1.1",
     word: "server-no-context",
-    title: "Ask the server to begin anew for each message, and send one twice",
-    rule: "A server that accepts server_no_context_takeover refers to no message before.",
+    title: "Request server_no_context_takeover, and send a message twice",
+    rule: "A server that accepts server_no_context_takeover refers to no earlier message.",
     offer: `${OFFER}; server_no_context_takeover`,
     frames: () => [text("Hello, Hello, Hello, world"), text("Hello, Hello, Hello, world")],
     replies: () => [reply("text", "Hello, Hello, Hello, world"), reply("text", "Hello, Hello, Hello, world")],
@@ -177,8 +177,8 @@ const exchanges: readonly Exchange[] = [
   {
     section: "7.1.2.1",
     word: "server-window-9",
-    title: "Ask the server for a window of 512 bytes, and send 2 KiB that repeat after 1 KiB",
-    rule: "A server that accepts server_max_window_bits refers no further back.",
+    title: "Request a server window of 512 bytes, and send 2 KiB that repeat after 1 KiB",
+    rule: "A server that accepts server_max_window_bits refers no further back than its window.",
     offer: `${OFFER}; server_max_window_bits=9`,
     frames: () => [{ opcode: 2, payload: farRepeat() }],
     replies: () => [reply("binary", farRepeat())],
@@ -202,7 +202,7 @@ function exchangeCase(exchange: Exchange): Case {
   return make({
     id: `7692/${section}/${word}`,
     group: "deflate",
-    title,
+    title: `${title}; expect the echo`,
     rule,
     needs: ["echo", "deflate", "text"],
     ...(profile && { profile }),
@@ -214,7 +214,7 @@ function exchangeCase(exchange: Exchange): Case {
         ...(needsContext && {
           skipReason: (answer) =>
             parametersOf(answer)?.has("client_no_context_takeover")
-              ? "server excludes the context of the client"
+              ? "server excludes the client's context"
               : undefined,
         }),
       }),
@@ -224,28 +224,35 @@ function exchangeCase(exchange: Exchange): Case {
 const WRONG_CODES = [1002, 1003, 1007, 1008, 1009, 1011];
 
 const wrong: readonly Case[] = ([
-  ["6.1", "rsv1-continuation", "RSV1 at the second fragment", "RSV1 stands at the first frame of a message only.", [
+  ["6.1", "rsv1-continuation", "RSV1 on the second fragment", "Only the first frame of a message has RSV1.", [
     packed(HELLO.slice(0, 3), { final: false }),
-    { ...more(HELLO.slice(3), true), reserved: RSV1 },
+    more(HELLO.slice(3), { reserved: RSV1 }),
   ], [1002]],
-  ["6.1", "rsv1-ping", "a ping with RSV1", "Control frames are not compressed.", [ping("x", { reserved: RSV1 })], [
+  ["6.1", "rsv1-ping", "a ping with RSV1", "Control frames are never compressed.", [ping("x", { reserved: RSV1 })], [
     1002,
   ]],
   ["6", "rsv2", "text with RSV2", "Only RSV1 has a meaning.", [text("x", { reserved: 2 })], [1002]],
-  ["7.2.2", "bad-block", "a block of the type that is not defined", "What cannot be inflated fails the connection.", [
+  ["7.2.2", "bad-block", "a block of the undefined type", "Data that cannot be inflated fails the connection.", [
     packed(hex("07")),
   ], WRONG_CODES],
-  ["7.2.2", "bad-distance", "a reference to before the first byte", "What cannot be inflated fails the connection.", [
-    packed(HELLO_AGAIN),
-  ], WRONG_CODES],
-  ["6.2", "bad-utf8", "compressed text that is not UTF-8", "Text is UTF-8 once it is inflated.", [
+  [
+    "7.2.2",
+    "bad-distance",
+    "a reference to before the first byte",
+    "Data that cannot be inflated fails the connection.",
+    [
+      packed(HELLO_AGAIN),
+    ],
+    WRONG_CODES,
+  ],
+  ["6.2", "bad-utf8", "compressed text that is not UTF-8", "Text is UTF-8 after inflation.", [
     packed(deflated(hex("48ff"))),
   ], [1007]],
 ] as const).map(([section, word, what, rule, frames, codes]) =>
   make({
     id: `7692/${section}/${word}`,
     group: "deflate",
-    title: `Send ${what}`,
+    title: `Send ${what}; expect a failed connection`,
     rule,
     needs: ["deflate"],
     profile: word === "rsv1-continuation" || word === "bad-utf8" ? "quick" : "standard",
@@ -330,8 +337,8 @@ const accepted: readonly Case[] = offers.map(([section, word, offer, check]) =>
   make({
     id: `7692/${section}/offer-${word}`,
     group: "deflate",
-    title: `Offer ${offer}`,
-    rule: "An answer accepts an offer with the parameters that fit it, or does not accept.",
+    title: `Offer "${offer}"; expect an answer that fits, or none`,
+    rule: "A server accepts an offer only with parameters that fit it, or declines it.",
     holds: "server",
     needs: ["deflate"],
     profile: word === "plain" ? "quick" : "standard",
@@ -362,8 +369,8 @@ const declined: readonly Case[] = ([
   make({
     id: `7692/7.1/declines-${word}`,
     group: "deflate",
-    title: `Offer ${offer}`,
-    rule: "A server declines an offer with parameters that are unknown, doubled, or have values that they cannot have.",
+    title: `Offer "${offer}"; expect no compression`,
+    rule: "A server declines an offer with unknown or repeated parameters, or with values out of range.",
     holds: "server",
     plan: () =>
       plan([], [], NORMAL, {

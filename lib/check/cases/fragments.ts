@@ -8,39 +8,40 @@ import type { Case, Profile, Reply } from "../case.ts";
 import type { ScriptFrame, Step } from "../../peer/script.ts";
 import {
   binary,
-  bytesOf,
   FAILED_1002,
+  filler,
   fragmentsOf,
   HELLO,
   make,
   more,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
   send,
   sendIn,
   text,
+  type Way,
   WAYS,
 } from "./parts.ts";
+import { payloadOf } from "../../protocol/message.ts";
 
-const WHOLE_RULE = "The fragments of a message are one message, in the order in which they came.";
-const BETWEEN_RULE = "Control frames may stand between fragments, and are answered at once.";
-const STRAY_RULE = "A continuation frame continues a message that has begun.";
-const RESTART_RULE = "While a message has not ended, no other message begins.";
+const WHOLE_RULE = "The fragments of a message form one message, in the order of their arrival.";
+const BETWEEN_RULE = "Control frames may come between fragments, and are answered at once.";
+const STRAY_RULE = "A continuation frame only continues a message that has begun.";
+const RESTART_RULE = "No message begins before the previous message has ended.";
 
 const whole: readonly Case[] = WAYS.map(([way, word], index) =>
   make({
     id: `6455/5.4/two-fragments-${word}`,
     group: "fragments",
     autobahn: [`5.${index + 3}`],
-    title: `Send a text message in two fragments, ${way}`,
+    title: `Send a text message in two fragments, ${way}; expect one echo`,
     rule: WHOLE_RULE,
     needs: ["echo", "text"],
     profile: index === 0 ? "quick" : "standard",
     plan: () =>
-      plan(sendIn(way, text("fragment1", { final: false }), more("fragment2", true)), [
+      plan(sendIn(way, text("fragment1", { final: false }), more("fragment2")), [
         reply("text", "fragment1fragment2"),
       ], NORMAL),
   })
@@ -51,11 +52,11 @@ const withPing: readonly Case[] = WAYS.map(([way, word], index) =>
     id: `6455/5.4/ping-between-${word}`,
     group: "fragments",
     autobahn: [`5.${index + 6}`],
-    title: `Send a ping between the two fragments of a text message, ${way}`,
+    title: `Send a ping between the two fragments of a text message, ${way}; expect a pong, then the echo`,
     rule: BETWEEN_RULE,
     profile: index === 0 ? "quick" : "standard",
     plan: () =>
-      plan(sendIn(way, text("fragment1", { final: false }), ping("ping payload"), more("fragment2", true)), [
+      plan(sendIn(way, text("fragment1", { final: false }), ping("ping payload"), more("fragment2")), [
         reply("pong", "ping payload"),
         reply("text", "fragment1fragment2"),
       ], NORMAL),
@@ -70,10 +71,10 @@ const stray: readonly Case[] = [true, false].flatMap((final, group) =>
       autobahn: [`5.${9 + group * 3 + index}`],
       title: `Send a continuation ${
         final ? "with" : "without"
-      } FIN where nothing has begun, and a text message, ${way}`,
+      } FIN outside a message, then a text message, ${way}; expect a failed connection`,
       rule: STRAY_RULE,
       profile: index === 0 ? "quick" : "standard",
-      plan: () => plan(sendIn(way, more("non-continuation payload", final), text(HELLO)), [], FAILED_1002),
+      plan: () => plan(sendIn(way, more("non-continuation payload", { final }), text(HELLO)), [], FAILED_1002),
     })
   )
 );
@@ -90,41 +91,37 @@ function wrong(
     id: `6455/5.4/${word}`,
     group: "fragments",
     ...(autobahn !== undefined && { autobahn: [autobahn] }),
-    title,
+    title: `${title}; expect a failed connection`,
     rule,
     profile,
     plan: () => plan([send(...frames)], replies, FAILED_1002),
   });
 }
 
-const twice = (final: boolean) =>
-  [1, 2].flatMap(() => [more("fragment1", final), text("fragment2", { final: false }), more("fragment3", true)]);
+const twice = (stray: ScriptFrame) =>
+  [1, 2].flatMap(() => [stray, text("fragment2", { final: false }), more("fragment3")]);
 
 const faults: readonly Case[] = [
   wrong(
     "stray-after-message",
-    "Send a text message in two fragments, a continuation without FIN, and a text message",
+    "Send a text message in two fragments, a continuation without FIN, then a text message",
     STRAY_RULE,
-    [text("fragment1", { final: false }), more("fragment2", true), more("fragment3", false), text("fragment4")],
+    [text("fragment1", { final: false }), more("fragment2"), more("fragment3", { final: false }), text("fragment4")],
     { autobahn: "5.15", replies: [reply("text", "fragment1fragment2")] },
   ),
   wrong(
     "stray-open-twice",
-    "Send twice: a continuation without FIN, and a text message in two fragments",
+    "Send a continuation without FIN and a text message in two fragments, twice",
     STRAY_RULE,
-    twice(false),
-    {
-      autobahn: "5.16",
-    },
+    twice(more("fragment1", { final: false })),
+    { autobahn: "5.16" },
   ),
   wrong(
     "stray-final-twice",
-    "Send twice: a continuation with FIN, and a text message in two fragments",
+    "Send a continuation with FIN and a text message in two fragments, twice",
     STRAY_RULE,
-    twice(true),
-    {
-      autobahn: "5.17",
-    },
+    twice(more("fragment1")),
+    { autobahn: "5.17" },
   ),
   wrong("restart", "Send two frames of opcode text, the first without FIN", RESTART_RULE, [
     text("fragment1", { final: false }),
@@ -132,30 +129,30 @@ const faults: readonly Case[] = [
   ], { autobahn: "5.18", profile: "quick" }),
   wrong("restart-binary", "Send a binary message inside a text message", RESTART_RULE, [
     text("fragment1", { final: false }),
-    binary(bytesOf("fragment2")),
+    binary(payloadOf("fragment2")),
   ]),
   wrong("restart-third", "Send a frame of opcode binary as the third fragment of a binary message", RESTART_RULE, [
-    binary(bytesOf("fragment1"), { final: false }),
-    more("fragment2", false),
-    binary(bytesOf("fragment3")),
+    binary(payloadOf("fragment1"), { final: false }),
+    more("fragment2", { final: false }),
+    binary(payloadOf("fragment3")),
   ]),
-  wrong("stray-empty", "Send an empty continuation with FIN where nothing has begun", STRAY_RULE, [more("", true)]),
+  wrong("stray-empty", "Send an empty continuation with FIN outside a message", STRAY_RULE, [more("")]),
 ];
 
 const PARTS = ["fragment1", "fragment2", "fragment3", "fragment4", "fragment5"];
 
-function paused(word: string, autobahn: string, isApart: boolean): Case {
+function paused(way: Way, autobahn: string): Case {
   return make({
-    id: `6455/5.4/pings-and-pause-${word}`,
+    id: `6455/5.4/pings-and-pause-${way}`,
     group: "fragments",
     autobahn: [autobahn],
-    title: `Send a text message in five fragments with two pings, and wait for the first pong, ${word}`,
+    title:
+      `Send a text message in five fragments with two pings, waiting for the first pong, ${way}; expect pongs and echo`,
     rule: BETWEEN_RULE,
     plan: () => {
       const [one = "", two = "", three = "", four = "", five = ""] = PARTS;
-      const first = [text(one, { final: false }), more(two, false), ping("pongme 1!")];
-      const second = [more(three, false), more(four, false), ping("pongme 2!"), more(five, true)];
-      const way = isApart ? "apart" : "together";
+      const first = [text(one, { final: false }), more(two, { final: false }), ping("pongme 1!")];
+      const second = [more(three, { final: false }), more(four, { final: false }), ping("pongme 2!"), more(five)];
       const steps: Step[] = [...sendIn(way, ...first), { do: "await", pongs: 1 }, ...sendIn(way, ...second)];
       return plan(
         steps,
@@ -167,29 +164,29 @@ function paused(word: string, autobahn: string, isApart: boolean): Case {
 }
 
 const others: readonly Case[] = [
-  paused("together", "5.19", false),
-  paused("apart", "5.20", true),
+  paused("together", "5.19"),
+  paused("apart", "5.20"),
   make({
     id: "6455/5.4/fragments-of-1300",
     group: "fragments",
     autobahn: ["10.1.1"],
-    title: "Send a text message of 65,536 bytes in fragments of 1,300 bytes",
+    title: "Send a text message of 65,536 bytes in fragments of 1,300 bytes; expect one echo",
     rule: WHOLE_RULE,
     needs: ["echo", "text"],
     plan: () => {
-      const payload = bytesOf("*".repeat(65536));
+      const payload = payloadOf("*".repeat(65536));
       return plan([{ do: "send", frames: fragmentsOf("text", payload, 1300) }], [reply("text", payload)], NORMAL);
     },
   }),
   make({
     id: "6455/5.4/empty-last-fragment",
     group: "fragments",
-    title: "Send a binary message whose last fragment is empty",
+    title: "Send a binary message whose last fragment is empty; expect one echo",
     rule: WHOLE_RULE,
     needs: ["echo", "binary"],
     plan: () => {
-      const payload = payloadOf("binary", 200);
-      return plan([send(binary(payload, { final: false }), more("", false), more("", true))], [
+      const payload = filler("binary", 200);
+      return plan([send(binary(payload, { final: false }), more("", { final: false }), more(""))], [
         reply("binary", payload),
       ], NORMAL);
     },
@@ -197,16 +194,16 @@ const others: readonly Case[] = [
   make({
     id: "6455/5.4/empty-fragments-1000",
     group: "fragments",
-    title: "Send a binary message with 1,000 empty fragments in its middle",
+    title: "Send a binary message with 1,000 empty fragments in the middle; expect one echo",
     rule: WHOLE_RULE,
     needs: ["echo", "binary"],
     profile: "full",
     plan: () => {
-      const payload = payloadOf("binary", 20);
+      const payload = filler("binary", 20);
       const frames = [
         binary(payload.slice(0, 10), { final: false }),
-        ...Array.from({ length: 1000 }, () => more("", false)),
-        more(payload.slice(10), true),
+        ...Array.from({ length: 1000 }, () => more("", { final: false })),
+        more(payload.slice(10)),
       ];
       return plan([send(...frames)], [reply("binary", payload)], NORMAL, { mayRefuse: true });
     },
@@ -214,14 +211,14 @@ const others: readonly Case[] = [
   make({
     id: "6455/5.4/messages-in-one-write",
     group: "fragments",
-    title: "Send 20 messages of both kinds in one write",
-    rule: "Messages are answered in the order in which they came, each once.",
+    title: "Send 20 messages of both kinds in one write; expect 20 echoes in order",
+    rule: "An endpoint answers each message once, in the order of arrival.",
     needs: ["echo"],
     profile: "quick",
     plan: () => {
       const replies = Array.from(
         { length: 20 },
-        (_, index) => index % 2 === 0 ? reply("text", `message ${index}`) : reply("binary", payloadOf("binary", index)),
+        (_, index) => index % 2 === 0 ? reply("text", `message ${index}`) : reply("binary", filler("binary", index)),
       );
       const frames = replies.map(({ kind, payload }) => kind === "text" ? text(payload) : binary(payload));
       return plan([send(...frames)], replies, NORMAL);

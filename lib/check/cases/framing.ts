@@ -7,14 +7,13 @@
 import type { Case } from "../case.ts";
 import {
   binary,
-  bytesOf,
   closeBytes,
   FAILED_1002,
+  filler,
   HELLO,
   hex,
   make,
   NORMAL,
-  payloadOf,
   ping,
   plan,
   reply,
@@ -23,7 +22,7 @@ import {
   text,
   type Way,
 } from "./parts.ts";
-import type { MessageKind } from "../../protocol/message.ts";
+import { type MessageKind, payloadOf } from "../../protocol/message.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 
 const LENGTHS = [0, 125, 126, 127, 128, 65535, 65536];
@@ -36,12 +35,12 @@ const lengths = KINDS.flatMap((kind, group) =>
       id: `6455/5.2/length-${bytes}-${kind}`,
       group: "framing",
       autobahn: [`1.${group + 1}.${index + 1}`],
-      title: `Send a ${kind} message of ${bytes} bytes`,
-      rule: "A length of up to 125 takes 7 bits, one of up to 65,535 takes 16 more, a longer one 64 more.",
+      title: `Send a ${kind} message of ${bytes} bytes; expect its echo`,
+      rule: "A length up to 125 takes 7 bits, one up to 65,535 takes 16 more, and a longer one 64 more.",
       needs: ["echo", kind],
       profile: bytes === 0 || bytes === 126 || bytes === 65536 ? "quick" : "standard",
       plan: () => {
-        const payload = kind === "text" ? bytesOf("*".repeat(bytes)) : new Uint8Array(bytes).fill(0xfe);
+        const payload = kind === "text" ? payloadOf("*".repeat(bytes)) : new Uint8Array(bytes).fill(0xfe);
         const frame = kind === "text" ? text(payload) : binary(payload);
         return plan([send(frame)], [reply(kind, payload)], NORMAL);
       },
@@ -55,11 +54,11 @@ const pieces = KINDS.flatMap((kind, group) => [
     id: `6455/5.2/pieces-of-997-${kind}`,
     group: "framing",
     autobahn: [`1.${group + 1}.8`],
-    title: `Send a ${kind} message of 65,536 bytes in writes of 997 bytes`,
-    rule: "Frames are read from a stream: the borders of writes and segments mean nothing.",
+    title: `Send a ${kind} message of 65,536 bytes in writes of 997 bytes; expect its echo`,
+    rule: "TCP is a stream: the boundaries of writes and segments have no meaning.",
     needs: ["echo", kind],
     plan: () => {
-      const payload = payloadOf(kind, 65536);
+      const payload = filler(kind, 65536);
       const frame = kind === "text" ? text(payload) : binary(payload);
       return plan([{ do: "send", frames: [frame], chopBytes: 997 }], [reply(kind, payload)], NORMAL);
     },
@@ -68,11 +67,11 @@ const pieces = KINDS.flatMap((kind, group) => [
     make({
       id: `6455/5.2/header-byte-by-byte-${bytes}-${kind}`,
       group: "framing",
-      title: `Send the header of a ${kind} message of ${bytes} bytes in single bytes`,
-      rule: "Frames are read from a stream: a header may come in pieces.",
+      title: `Send a ${kind} message of ${bytes} bytes, its header byte by byte; expect its echo`,
+      rule: "TCP is a stream: a header may arrive in pieces.",
       needs: ["echo", kind],
       plan: () => {
-        const payload = payloadOf(kind, bytes);
+        const payload = filler(kind, bytes);
         const frame = kind === "text" ? text(payload) : binary(payload);
         const step = { do: "send", frames: [frame], chopBytes: 1, choppedBytes: 14 } as const;
         return plan([step], [reply(kind, payload)], NORMAL);
@@ -98,7 +97,9 @@ function wrongFrame(section: string, rule: string, wrong: Wrong): Case {
     id: `6455/${section}/${word}`,
     group: "framing",
     ...(autobahn !== undefined && { autobahn: [autobahn] }),
-    title: isAlone ? `Send ${what}` : `Send a text message, ${what}, and a ping, ${way}`,
+    title: isAlone
+      ? `Send ${what}; expect a failed connection`
+      : `Send a text message, ${what} and a ping, ${way}; expect the echo, then a failed connection`,
     rule,
     profile: isQuick ? "quick" : "standard",
     plan: () => {
@@ -110,7 +111,7 @@ function wrongFrame(section: string, rule: string, wrong: Wrong): Case {
 }
 
 const RESERVED_RULE =
-  "The reserved bits are 0 unless an extension gives them a meaning; else the connection is failed.";
+  "The reserved bits are 0 unless an extension defines them; otherwise the receiver fails the connection.";
 const BYTES = hex("00fffefdfcfb00ff");
 
 const reserved: readonly Wrong[] = [
@@ -189,7 +190,7 @@ const reserved: readonly Wrong[] = [
   },
 ];
 
-const OPCODE_RULE = "Opcodes 3 to 7 and 11 to 15 are not defined: the connection is failed.";
+const OPCODE_RULE = "Opcodes 3 to 7 and 11 to 15 are undefined: the receiver fails the connection.";
 
 /** Opcode, with or without payload, alone or after a message, as in Autobahn. */
 const opcodes: readonly Wrong[] = [3, 4, 5, 6, 7, 11, 12, 13, 14, 15].map((opcode) => {
@@ -208,29 +209,29 @@ const opcodes: readonly Wrong[] = [3, 4, 5, 6, 7, 11, 12, 13, 14, 15].map((opcod
 });
 
 const MASK_RULE =
-  "A client masks every frame, a server none: the other side fails the connection at the first one that is wrong.";
+  "A client masks every frame, a server none: the receiver fails the connection at the first wrong one.";
 
 const masks: readonly Wrong[] = [
   {
     word: "mask-text",
-    what: "text with the mask of the other role",
+    what: "text with the other role's masking",
     frame: text(HELLO, { isWronglyMasked: true }),
     isQuick: true,
   },
   {
     word: "mask-binary",
-    what: "binary with the mask of the other role",
+    what: "binary with the other role's masking",
     frame: binary(BYTES, { isWronglyMasked: true }),
   },
   {
     word: "mask-empty",
-    what: "an empty message with the mask of the other role",
+    what: "an empty message with the other role's masking",
     frame: text("", { isWronglyMasked: true }),
   },
-  { word: "mask-ping", what: "a ping with the mask of the other role", frame: ping("ping", { isWronglyMasked: true }) },
+  { word: "mask-ping", what: "a ping with the other role's masking", frame: ping("ping", { isWronglyMasked: true }) },
   {
     word: "mask-close",
-    what: "a close frame with the mask of the other role",
+    what: "a close frame with the other role's masking",
     frame: closeBytes(hex("03e8"), { isWronglyMasked: true }),
   },
 ].map((each): Wrong => ({ ...each, way: "together", isAlone: true }));
@@ -239,15 +240,15 @@ const numbers: readonly Case[] = [
   ...([
     ["16-for-5", "5 bytes in 16 bits", text("hello", { isLengthened: true }), "quick"],
     ["64-for-5", "5 bytes in 64 bits", text("hello", { claimedLength: 5n }), "standard"],
-    ["64-for-300", "300 bytes in 64 bits", binary(payloadOf("binary", 300), { isLengthened: true }), "standard"],
+    ["64-for-300", "300 bytes in 64 bits", binary(filler("binary", 300), { isLengthened: true }), "standard"],
     ["16-for-0", "no bytes in 16 bits", text("", { isLengthened: true }), "standard"],
     ["16-for-ping", "a ping of 4 bytes in 16 bits", ping("ping", { isLengthened: true }), "standard"],
   ] as const).map(([word, what, frame, profile]) =>
     make({
       id: `6455/5.2/length-not-minimal-${word}`,
       group: "framing",
-      title: `Send a frame with the length of ${what}`,
-      rule: "A length takes as few bytes as it can.",
+      title: `Send a frame with the length of ${what}; expect a failed connection`,
+      rule: "A length takes as few bytes as possible.",
       level: "should",
       profile,
       plan: () => plan([send(frame)], [], FAILED_1002),
@@ -256,8 +257,8 @@ const numbers: readonly Case[] = [
   make({
     id: "6455/5.2/length-sign-bit",
     group: "framing",
-    title: "Send a frame whose 64-bit length has the highest bit set",
-    rule: "The most significant bit of a length of 64 bits is 0.",
+    title: "Send a frame whose 64-bit length has its highest bit set; expect a failed connection",
+    rule: "The most significant bit of a 64-bit length is 0.",
     profile: "quick",
     plan: () =>
       plan([send(binary(HELLO, { claimedLength: 2n ** 63n + 5n }))], [], { type: "failure", codes: [1002, 1009] }),

@@ -37,17 +37,17 @@ function fieldProblem(name: string, isRight: (values: readonly string[]) => bool
     const values = valuesOf(head, name);
     return isRight(values)
       ? undefined
-      : `Server answered with ${name} ${values.join(", ") || "missing"}, and not ${wanted}`;
+      : `Server answered with ${name} ${values.join(", ") || "missing"} instead of ${wanted}`;
   };
 }
 
-const ACCEPT_RULE = "The answer has status 101, and the fields Upgrade, Connection and Sec-WebSocket-Accept.";
+const ACCEPT_RULE = "The answer has status 101 and the fields Upgrade, Connection and Sec-WebSocket-Accept.";
 
 const answers: readonly Test[] = [
   {
     word: "status",
     section: "4.2.2",
-    title: "Ask for the upgrade as it should be done",
+    title: "Send a valid request; expect status 101",
     rule: ACCEPT_RULE,
     request: {},
     answer: "upgrade",
@@ -58,7 +58,7 @@ const answers: readonly Test[] = [
   {
     word: "upgrade-field",
     section: "4.2.2",
-    title: "Look at the field Upgrade of the answer",
+    title: 'Send a valid request; expect "Upgrade: websocket"',
     rule: ACCEPT_RULE,
     request: {},
     answer: "upgrade",
@@ -68,7 +68,7 @@ const answers: readonly Test[] = [
   {
     word: "connection-field",
     section: "4.2.2",
-    title: "Look at the field Connection of the answer",
+    title: 'Send a valid request; expect "Connection: Upgrade"',
     rule: ACCEPT_RULE,
     request: {},
     answer: "upgrade",
@@ -81,8 +81,8 @@ const answers: readonly Test[] = [
   {
     word: "accept-key",
     section: "4.2.2",
-    title: "Compare the accept key with the key that was sent",
-    rule: "The accept key is the SHA-1 of the key and a fixed text, in Base64.",
+    title: "Send a valid request; expect the accept key that matches its key",
+    rule: "The accept key is the SHA-1 hash of the key and a fixed text, in Base64.",
     request: {},
     answer: "upgrade",
     profile: "quick",
@@ -96,7 +96,7 @@ const answers: readonly Test[] = [
   {
     word: "accept-key-example",
     section: "1.3",
-    title: "Send the key of the RFC's example",
+    title: "Send the key of the RFC's example; expect its accept key",
     rule: "The accept key of the example is s3pPLMBiTxaQ9kYGzzhZRbK+xOo=.",
     request: { fields: { "Sec-WebSocket-Key": [KEY] } },
     answer: "upgrade",
@@ -109,25 +109,25 @@ const answers: readonly Test[] = [
   {
     word: "no-unasked-subprotocol",
     section: "4.2.2",
-    title: "Offer no subprotocol",
-    rule: "A server selects no subprotocol that was not offered.",
+    title: "Offer no subprotocol; expect none selected",
+    rule: "A server selects only a subprotocol that the client offered.",
     request: { fields: { "Sec-WebSocket-Protocol": [] } },
     answer: "any",
-    problemOf: fieldProblem("sec-websocket-protocol", (values) => values.join("") === "", "left out"),
+    problemOf: fieldProblem("sec-websocket-protocol", (values) => values.join("") === "", "none"),
   },
   {
     word: "no-unasked-extension",
     section: "4.2.2",
-    title: "Offer no extension",
-    rule: "A server selects no extension that was not offered.",
+    title: "Offer no extension; expect none selected",
+    rule: "A server selects only extensions that the client offered.",
     request: {},
     answer: "upgrade",
-    problemOf: fieldProblem("sec-websocket-extensions", (values) => values.join("") === "", "left out"),
+    problemOf: fieldProblem("sec-websocket-extensions", (values) => values.join("") === "", "none"),
   },
   {
     word: "no-content-length",
     id: "9110/8.6/no-content-length",
-    title: "Look for a length of content in the answer",
+    title: "Send a valid request; expect an answer without a content length",
     rule: "An answer with status 101 has no Content-Length and no Transfer-Encoding.",
     request: {},
     answer: "upgrade",
@@ -139,8 +139,8 @@ const answers: readonly Test[] = [
   {
     word: "offered-subprotocol",
     section: "4.2.2",
-    title: "Offer two subprotocols that the server does not know",
-    rule: "A server selects one of the subprotocols that were offered, or none.",
+    title: "Offer two unknown subprotocols; expect one of them, or none",
+    rule: "A server selects one of the offered subprotocols, or none.",
     request: { fields: { "Sec-WebSocket-Protocol": ["x-wsproof-one, x-wsproof-two"] } },
     answer: "any",
     profile: "quick",
@@ -149,26 +149,26 @@ const answers: readonly Test[] = [
       (values) =>
         values.length === 0 ||
         (values.length === 1 && ["x-wsproof-one", "x-wsproof-two", ""].includes(values[0] ?? "")),
-      "one of those that were offered",
+      "an offered one",
     ),
   },
   {
     word: "bad-extension",
     section: "9.1",
-    title: "Offer an extension whose name is no token",
-    rule: "A value of Sec-WebSocket-Extensions that does not fit the grammar fails the handshake.",
+    title: "Offer an extension whose name is not a token; expect a refusal",
+    rule: "A Sec-WebSocket-Extensions value that breaks the grammar fails the handshake.",
     request: { fields: { "Sec-WebSocket-Extensions": ["x wsproof;;=1"] } },
     answer: "refusal",
   },
   {
     word: "unknown-extension",
     section: "9.1",
-    title: "Offer an extension that nobody has defined",
-    rule: "A server ignores extensions that it does not know.",
+    title: "Offer an undefined extension; expect an upgrade without it",
+    rule: "A server ignores unknown extensions.",
     request: { fields: { "Sec-WebSocket-Extensions": ["x-wsproof-unknown; a=1; b"] } },
     answer: "upgrade",
     profile: "quick",
-    problemOf: fieldProblem("sec-websocket-extensions", (values) => values.join("") === "", "left out"),
+    problemOf: fieldProblem("sec-websocket-extensions", (values) => values.join("") === "", "none"),
   },
 ];
 
@@ -176,24 +176,36 @@ const answers: readonly Test[] = [
 const legal: readonly Test[] = ([
   [
     "upgrade-case",
-    'Ask with "Upgrade: WebSocket"',
-    "The value of Upgrade has no case.",
+    'Send "Upgrade: WebSocket"; expect an upgrade',
+    "The value of Upgrade is case-insensitive.",
     { Upgrade: ["WebSocket"] },
     "quick",
   ],
-  ["connection-case", 'Ask with "Connection: upgrade"', "The values of Connection have no case.", {
-    Connection: ["upgrade"],
-  }, "quick"],
-  ["connection-list", 'Ask with "Connection: keep-alive, Upgrade"', "The field Connection is a list.", {
+  [
+    "connection-case",
+    'Send "Connection: upgrade"; expect an upgrade',
+    "The values of Connection are case-insensitive.",
+    {
+      Connection: ["upgrade"],
+    },
+    "quick",
+  ],
+  ["connection-list", 'Send "Connection: keep-alive, Upgrade"; expect an upgrade', "The field Connection is a list.", {
     Connection: ["keep-alive, Upgrade"],
   }, "quick"],
-  ["connection-list-first", 'Ask with "Connection: Upgrade, keep-alive"', "The field Connection is a list.", {
-    Connection: ["Upgrade, keep-alive"],
-  }, "standard"],
+  [
+    "connection-list-first",
+    'Send "Connection: Upgrade, keep-alive"; expect an upgrade',
+    "The field Connection is a list.",
+    {
+      Connection: ["Upgrade, keep-alive"],
+    },
+    "standard",
+  ],
   [
     "connection-lines",
-    "Ask with two lines of the field Connection",
-    "The lines of a field that is a list are one list.",
+    "Send two lines of the field Connection; expect an upgrade",
+    "Several lines of a list field form one list.",
     {
       Connection: ["keep-alive", "Upgrade"],
     },
@@ -201,8 +213,8 @@ const legal: readonly Test[] = ([
   ],
   [
     "blanks-around-values",
-    "Ask with blanks around the values of fields",
-    "Blanks around the value of a field mean nothing.",
+    "Send blanks around field values; expect an upgrade",
+    "Blanks around a field value have no meaning.",
     {
       "Sec-WebSocket-Version": ["  13  "],
       Upgrade: [" \t websocket \t "],
@@ -211,8 +223,8 @@ const legal: readonly Test[] = ([
   ],
   [
     "unknown-fields",
-    "Ask with 20 fields that nobody has defined",
-    "Unknown fields are ignored.",
+    "Send 20 undefined fields; expect an upgrade",
+    "A server ignores unknown fields.",
     Object.fromEntries(
       Array.from({ length: 20 }, (_, index) => [`X-Wsproof-${index}`, [`value ${index}`]]),
     ),
@@ -220,8 +232,8 @@ const legal: readonly Test[] = ([
   ],
   [
     "extension-lines",
-    "Offer two unknown extensions, in two lines",
-    "The field of extensions may come in several lines.",
+    "Offer two unknown extensions in two lines; expect an upgrade",
+    "The field Sec-WebSocket-Extensions may span several lines.",
     {
       "Sec-WebSocket-Extensions": ["x-wsproof-one", 'x-wsproof-two; a="1"'],
     },
@@ -239,8 +251,8 @@ const legal: readonly Test[] = ([
 const shapes: readonly Test[] = [
   {
     word: "upgrade-list",
-    title: 'Ask with "Upgrade: x-wsproof, websocket"',
-    rule: "Whether a list in Upgrade is taken that has more than websocket is up to the server.",
+    title: 'Send "Upgrade: x-wsproof, websocket"',
+    rule: "A server may accept an Upgrade list with more than websocket in it.",
     request: { fields: { Upgrade: ["x-wsproof, websocket"] } },
     answer: "upgrade",
     level: "info",
@@ -248,8 +260,8 @@ const shapes: readonly Test[] = [
   {
     word: "single-bytes",
     section: "4.1",
-    title: "Ask for the upgrade in single bytes",
-    rule: "A head comes over a stream: the borders of writes and segments mean nothing.",
+    title: "Send the request byte by byte; expect an upgrade",
+    rule: "TCP is a stream: the boundaries of writes and segments have no meaning.",
     request: { chopBytes: 1 },
     answer: "upgrade",
   },
@@ -257,7 +269,7 @@ const shapes: readonly Test[] = [
     word: "frames-behind-request",
     section: "4.1",
     title: "Send a text message in the same write as the request",
-    rule: "What comes behind the head of the request is frames.",
+    rule: "Everything after the head of the request is frames.",
     request: { behind: [text(HELLO)] },
     answer: "upgrade",
     level: "info",
@@ -266,15 +278,15 @@ const shapes: readonly Test[] = [
   {
     word: "cookies-of-8-kib",
     section: "4.1",
-    title: "Ask with cookies of 8 KiB",
-    rule: "A head with the cookies that a browser may have is taken.",
+    title: "Send cookies of 8 KiB; expect an upgrade",
+    rule: "A server accepts a head with as many cookies as a browser may send.",
     request: { fields: { Cookie: [`a=${"x".repeat(4090)}; b=${"y".repeat(4090)}`] } },
     answer: "upgrade",
     level: "should",
   },
 ];
 
-const REFUSE_RULE = "A server refuses a request that is not as it should be, with an HTTP status for errors.";
+const REFUSE_RULE = "A server refuses an invalid request with an HTTP error status.";
 
 /** Requests that are no opening handshake. */
 const refused: readonly Test[] = ([
@@ -285,18 +297,18 @@ const refused: readonly Test[] = ([
   ["bad-key", "with a key that is not Base64", { "Sec-WebSocket-Key": ["?".repeat(22) + "=="] }, "must", "standard"],
   ["two-keys", "with two keys", { "Sec-WebSocket-Key": [KEY, btoa("y".repeat(16))] }, "must", "standard"],
   ["no-version", "without a version", { "Sec-WebSocket-Version": [] }, "must", "standard"],
-  ["no-host", "without the field Host", { Host: [] }, "must", "quick"],
-  ["two-hosts", "with two fields Host", { Host: ["a.example", "b.example"] }, "must", "standard"],
+  ["no-host", "without Host", { Host: [] }, "must", "quick"],
+  ["two-hosts", "with two Host fields", { Host: ["a.example", "b.example"] }, "must", "standard"],
   [
     "bad-subprotocol",
-    "with a subprotocol that is no token",
+    "with a subprotocol that is not a token",
     { "Sec-WebSocket-Protocol": ["a b"] },
     "should",
     "standard",
   ],
 ] as const).map(([word, what, fields, level, profile]) => ({
   word,
-  title: `Ask ${what}`,
+  title: `Send a request ${what}; expect a refusal`,
   rule: REFUSE_RULE,
   request: { fields },
   answer: "refusal",
@@ -306,20 +318,20 @@ const refused: readonly Test[] = ([
 
 function noUpgrade(answer: HandshakeAnswer): string | undefined {
   const { status } = answer;
-  if (status === 101) return "Server answered with 101, and was not asked for this upgrade";
+  if (status === 101) return "Server answered with 101, and no upgrade to WebSocket was requested";
   return status === 0 ? noAnswer(answer) : undefined;
 }
 
 /** Requests for something else: any answer but 101 passes. */
 const other: readonly Test[] = ([
-  ["no-upgrade", "without the field Upgrade", { Upgrade: [] }],
+  ["no-upgrade", "without Upgrade", { Upgrade: [] }],
   ["other-upgrade", 'with "Upgrade: x-wsproof"', { Upgrade: ["x-wsproof"] }],
-  ["no-connection", "without the field Connection", { Connection: [] }],
+  ["no-connection", "without Connection", { Connection: [] }],
   ["other-connection", 'with "Connection: keep-alive"', { Connection: ["keep-alive"] }],
 ] as const).map(([word, what, fields]) => ({
   word,
-  title: `Ask ${what}`,
-  rule: "A request is an opening handshake if it has Upgrade: websocket and Connection: Upgrade.",
+  title: `Send a request ${what}; expect anything but 101`,
+  rule: "A request is an opening handshake only with Upgrade: websocket and Connection: Upgrade.",
   request: { fields },
   answer: "any",
   problemOf: noUpgrade,
@@ -327,10 +339,16 @@ const other: readonly Test[] = ([
 }));
 
 const lines: readonly Test[] = [
-  { word: "http-1.0", title: "Ask over HTTP/1.0", rule: REFUSE_RULE, request: { version: "1.0" }, answer: "refusal" },
+  {
+    word: "http-1.0",
+    title: "Send a request over HTTP/1.0; expect a refusal",
+    rule: REFUSE_RULE,
+    request: { version: "1.0" },
+    answer: "refusal",
+  },
   {
     word: "post",
-    title: "Ask with the method POST",
+    title: "Send a request with the method POST; expect a refusal",
     rule: REFUSE_RULE,
     request: { method: "POST", fields: { "Content-Length": ["0"] } },
     answer: "refusal",
@@ -338,8 +356,8 @@ const lines: readonly Test[] = [
   },
   {
     word: "method-case",
-    title: 'Ask with the method "get"',
-    rule: "Methods have case.",
+    title: 'Send a request with the method "get"; expect a refusal',
+    rule: "Methods are case-sensitive.",
     request: { method: "get" },
     answer: "refusal",
     level: "should",
@@ -350,8 +368,8 @@ const lines: readonly Test[] = [
 const versions: readonly Test[] = ["12", "8", "0", "255", "13, 8", "thirteen"].map((version) => ({
   word: `version-${version.replace(", ", "-and-")}`,
   section: "4.4",
-  title: `Ask for version ${version}`,
-  rule: "A server that does not have a version refuses, and names those that it has in Sec-WebSocket-Version.",
+  title: `Request version ${version}; expect a refusal that names version 13`,
+  rule: "A server refuses an unsupported version, and names the supported ones in Sec-WebSocket-Version.",
   request: { fields: { "Sec-WebSocket-Version": [version] } },
   answer: "refusal",
   profile: version === "12" ? "quick" : "standard",
@@ -366,8 +384,8 @@ const versions: readonly Test[] = ["12", "8", "0", "255", "13, 8", "thirteen"].m
 const statuses: readonly Test[] = [{
   word: "version-426",
   section: "4.2.2",
-  title: "Look at the status of the refusal of a version",
-  rule: "The status that fits a version that the server does not have is 426.",
+  title: "Request version 12; compare the status of the refusal with 426",
+  rule: "The status for an unsupported version is 426.",
   request: { fields: { "Sec-WebSocket-Version": ["12"] } },
   answer: "refusal",
   level: "info",
@@ -377,8 +395,8 @@ const statuses: readonly Test[] = [{
 const usable: Case = make({
   id: "6455/4.2.2/usable",
   group: "handshake",
-  title: "Ask for the upgrade, and send a text message",
-  rule: "After the answer the connection is open.",
+  title: "Upgrade, and send a text message; expect its echo",
+  rule: "After the handshake the connection is open.",
   holds: "server",
   needs: ["echo", "text"],
   profile: "quick",

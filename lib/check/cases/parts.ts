@@ -8,12 +8,7 @@ import type { Case, Ending, Plan, Reply } from "../case.ts";
 import type { ScriptFrame, Step } from "../../peer/script.ts";
 import { OPCODE } from "../../protocol/frame.ts";
 import { encodeClosePayload } from "../../protocol/close.ts";
-import type { MessageKind } from "../../protocol/message.ts";
-
-/** The bytes of a text. */
-export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text);
-}
+import { type Message, type MessageKind, payloadOf } from "../../protocol/message.ts";
 
 /** Bytes in hexadecimal. */
 export function hex(digits: string): Uint8Array<ArrayBuffer> {
@@ -21,11 +16,11 @@ export function hex(digits: string): Uint8Array<ArrayBuffer> {
 }
 
 /** A short text that many cases send. */
-export const HELLO: Uint8Array<ArrayBuffer> = bytesOf("Hello, world!");
+export const HELLO: Uint8Array<ArrayBuffer> = payloadOf("Hello, world!");
 
 /** Text frame. */
-export function text(payload: Uint8Array<ArrayBuffer> | string, rest: Partial<ScriptFrame> = {}): ScriptFrame {
-  return { opcode: OPCODE.text, payload: typeof payload === "string" ? bytesOf(payload) : payload, ...rest };
+export function text(payload: Message, rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.text, payload: payloadOf(payload), ...rest };
 }
 
 /** Binary frame. */
@@ -34,18 +29,18 @@ export function binary(payload: Uint8Array<ArrayBuffer>, rest: Partial<ScriptFra
 }
 
 /** Continuation frame. */
-export function more(payload: Uint8Array<ArrayBuffer> | string, final: boolean): ScriptFrame {
-  return { opcode: OPCODE.continuation, payload: typeof payload === "string" ? bytesOf(payload) : payload, final };
+export function more(payload: Message, rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.continuation, payload: payloadOf(payload), ...rest };
 }
 
 /** Ping frame. */
-export function ping(payload: Uint8Array<ArrayBuffer> | string = "", rest: Partial<ScriptFrame> = {}): ScriptFrame {
-  return { opcode: OPCODE.ping, payload: typeof payload === "string" ? bytesOf(payload) : payload, ...rest };
+export function ping(payload: Message = "", rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.ping, payload: payloadOf(payload), ...rest };
 }
 
 /** Pong frame. */
-export function pong(payload: Uint8Array<ArrayBuffer> | string = "", rest: Partial<ScriptFrame> = {}): ScriptFrame {
-  return { opcode: OPCODE.pong, payload: typeof payload === "string" ? bytesOf(payload) : payload, ...rest };
+export function pong(payload: Message = "", rest: Partial<ScriptFrame> = {}): ScriptFrame {
+  return { opcode: OPCODE.pong, payload: payloadOf(payload), ...rest };
 }
 
 /** Close frame with any payload. */
@@ -56,14 +51,6 @@ export function closeBytes(payload: Uint8Array<ArrayBuffer>, rest: Partial<Scrip
 /** Close frame with a code and a reason. */
 export function close(code = 1000, reason = ""): ScriptFrame {
   return closeBytes(encodeClosePayload(code, reason));
-}
-
-/** Payload of a close frame with any code. */
-export function closePayload(code: number, reason: Uint8Array = new Uint8Array(0)): Uint8Array<ArrayBuffer> {
-  const payload = new Uint8Array(2 + reason.byteLength);
-  new DataView(payload.buffer).setUint16(0, code);
-  payload.set(reason, 2);
-  return payload;
 }
 
 /** One step that sends frames together. */
@@ -89,8 +76,8 @@ export const WAYS: readonly (readonly [way: Way, word: string])[] = [
 ];
 
 /** A reply. */
-export function reply(kind: Reply["kind"], payload: Uint8Array<ArrayBuffer> | string): Reply {
-  return { kind, payload: typeof payload === "string" ? bytesOf(payload) : payload };
+export function reply(kind: Reply["kind"], payload: Message): Reply {
+  return { kind, payload: payloadOf(payload) };
 }
 
 /** End of a connection without a fault. */
@@ -108,9 +95,9 @@ export function plan(steps: readonly Step[], replies: readonly Reply[], end: End
 }
 
 /** Payload of a given size: ASCII with a period of 10 bytes, or binary that counts up. */
-export function payloadOf(kind: MessageKind, bytes: number): Uint8Array<ArrayBuffer> {
+export function filler(kind: MessageKind, bytes: number): Uint8Array<ArrayBuffer> {
   const payload = new Uint8Array(bytes);
-  const pattern = kind === "text" ? bytesOf("BAsd7&jh23") : Uint8Array.from({ length: 251 }, (_, index) => index);
+  const pattern = kind === "text" ? payloadOf("BAsd7&jh23") : Uint8Array.from({ length: 251 }, (_, index) => index);
   payload.set(pattern.subarray(0, bytes));
   // Doubling is faster than a loop over bytes, and keeps the period.
   for (let filled = pattern.byteLength; filled < bytes; filled *= 2) {
@@ -131,7 +118,7 @@ export function* fragmentsOf(
   kind: MessageKind,
   payload: Uint8Array<ArrayBuffer>,
   bytes: number,
-  isWhole = true,
+  { isWhole = true }: { readonly isWhole?: boolean } = {},
 ): Iterable<ScriptFrame> {
   for (let at = 0; at === 0 || at < payload.byteLength; at += bytes) {
     yield {

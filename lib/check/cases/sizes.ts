@@ -7,12 +7,12 @@
 import type { Case, Profile } from "../case.ts";
 import type { Step } from "../../peer/script.ts";
 import type { MessageKind } from "../../protocol/message.ts";
-import { binary, fragmentsOf, make, more, NORMAL, payloadOf, plan, reply, text } from "./parts.ts";
+import { binary, filler, fragmentsOf, make, more, NORMAL, plan, reply, text } from "./parts.ts";
 
 const KIB = 1024;
 const MIB = 1024 ** 2;
 const KINDS: readonly MessageKind[] = ["text", "binary"];
-const RULE = "A message comes back unchanged, every byte of it, whatever its length.";
+const RULE = "A message of any length comes back unchanged.";
 
 function nameOf(bytes: number): string {
   return bytes >= MIB ? `${bytes / MIB} MiB` : bytes >= KIB ? `${bytes / KIB} KiB` : `${bytes} bytes`;
@@ -37,12 +37,12 @@ function sizeCase(
     id: `6455/5.4/${word}-${kind}`,
     group: "sizes",
     autobahn: [number],
-    title: `Send a ${kind} message of ${nameOf(bytes)}${how}`,
+    title: `Send a ${kind} message of ${nameOf(bytes)}${how}; expect its echo`,
     rule: RULE,
     needs: ["echo", kind],
     profile,
     plan: () => {
-      const payload = payloadOf(kind, bytes);
+      const payload = filler(kind, bytes);
       return plan(steps(payload), [reply(kind, payload)], NORMAL, { mayRefuse: true });
     },
   });
@@ -74,7 +74,9 @@ const fragmented: readonly Case[] = KINDS.flatMap((kind, group) =>
       word: `4mib-in-fragments-of-${wordOf(fragment)}`,
       number: `9.${group + 3}.${index + 1}`,
       how: ` in fragments of ${nameOf(fragment)} and an empty one`,
-      steps: (payload) => [{ do: "send", frames: [...fragmentsOf(kind, payload, fragment, false), more("", true)] }],
+      steps: (
+        payload,
+      ) => [{ do: "send", frames: [...fragmentsOf(kind, payload, fragment, { isWhole: false }), more("")] }],
     })
   )
 );
@@ -100,11 +102,11 @@ const many: readonly Case[] = KINDS.flatMap((kind, group) =>
       id: `6455/5.4/1000-of-${bytes}-${kind}`,
       group: "sizes",
       autobahn: [`9.${group + 7}.${index + 1}`],
-      title: `Send 1,000 ${kind} messages of ${bytes} bytes, each when the reply to the last one has come`,
-      rule: "Each message is answered, once and in order.",
+      title: `Send 1,000 ${kind} messages of ${bytes} bytes, each after the echo of the last; expect every echo`,
+      rule: "An endpoint answers each message once, in order.",
       needs: ["echo", kind],
       plan: () => {
-        const payload = payloadOf(kind, bytes);
+        const payload = filler(kind, bytes);
         const replies = Array.from({ length: COUNT }, () => reply(kind, payload));
         return plan([{ do: "take-turns", frame: frameOf(kind, payload), count: COUNT }], replies, NORMAL);
       },

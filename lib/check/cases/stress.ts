@@ -9,7 +9,7 @@ import { constants, deflateRawSync } from "node:zlib";
 import type { Case, Plan } from "../case.ts";
 import type { ScriptFrame } from "../../peer/script.ts";
 import { concatBytes } from "../../protocol/message.ts";
-import { binary, make, more, payloadOf, ping, plan, send, text } from "./parts.ts";
+import { binary, filler, make, more, ping, plan, send, text } from "./parts.ts";
 
 /** A stress case, and its number of simultaneous connections. */
 export interface StressCase {
@@ -20,7 +20,7 @@ export interface StressCase {
 }
 
 const MIB = 1024 ** 2;
-const RULE = "A server protects itself: what one peer does keeps it from answering no other.";
+const RULE = "A server protects itself: no peer keeps it from answering another.";
 
 /** 256 MiB of zeros, in compressed blocks of 1 MiB each. */
 function bomb(): Uint8Array<ArrayBuffer> {
@@ -35,7 +35,7 @@ function stress(word: string, title: string, copies: number, makePlan: () => Pla
     id: `6455/10.4/stress-${word}`,
     group: "stress",
     option: "stress",
-    title,
+    title: `${title}; expect replies on another connection`,
     rule: RULE,
     needs,
     plan: makePlan,
@@ -55,17 +55,17 @@ export const STRESS: readonly StressCase[] = [
     "empty-fragments",
     "Send a message with 1,000,000 empty fragments",
     1,
-    flood(1_000_000, more("", false), text("x", { final: false })),
+    flood(1_000_000, more("", { final: false }), text("x", { final: false })),
   ),
   stress(
     "fragments",
     "Send a message in 1,000,000 fragments of one byte",
     1,
-    flood(1_000_000, more("x", false), text("x", { final: false })),
+    flood(1_000_000, more("x", { final: false }), text("x", { final: false })),
   ),
   stress(
     "slow-heads",
-    "Open 50 connections that send a byte of the request each 100 ms",
+    "Open 50 connections that send one byte of the request every 100 ms",
     50,
     () =>
       plan([], [], { type: "any" }, {
@@ -74,10 +74,10 @@ export const STRESS: readonly StressCase[] = [
   ),
   stress(
     "not-reading",
-    "Open 4 connections that send 32 MiB each, and read nothing",
+    "Open 4 connections that send 32 MiB each and read nothing",
     4,
     () =>
-      plan([{ do: "stop-reading" }, { do: "repeat", frame: binary(payloadOf("binary", MIB)), count: 32 }], [], {
+      plan([{ do: "stop-reading" }, { do: "repeat", frame: binary(filler("binary", MIB)), count: 32 }], [], {
         type: "any",
       }),
   ),

@@ -60,13 +60,13 @@ export const SEQUENCES: readonly SequenceGroup[] = [
       (_, index) => [KOSME.slice(0, 2 * index + 2), KOSME_ENDS.includes(index + 1)],
     ),
   },
-  { word: "first", what: "the first character of a length", sequences: valid("00", "c280", "e0a080", "f0908080") },
+  { word: "first", what: "the first character of its length", sequences: valid("00", "c280", "e0a080", "f0908080") },
   {
     word: "first-beyond",
     what: "the first sequence of five or six bytes",
     sequences: invalid("f888808080", "fc8480808080"),
   },
-  { word: "last", what: "the last character of a length", sequences: valid("7f", "dfbf", "efbfbf", "f48fbfbf") },
+  { word: "last", what: "the last character of its length", sequences: valid("7f", "dfbf", "efbfbf", "f48fbfbf") },
   {
     word: "last-beyond",
     what: "the last sequence of four, five or six bytes",
@@ -74,17 +74,17 @@ export const SEQUENCES: readonly SequenceGroup[] = [
   },
   {
     word: "border",
-    what: "a code point at a border",
+    what: "a code point at a boundary",
     sequences: [...valid("ed9fbf", "ee8080", "efbfbd", "f48fbfbf"), ...invalid("f4908080")],
   },
   {
     word: "continuation",
-    what: "continuation bytes that continue nothing",
+    what: "continuation bytes without a first byte",
     sequences: invalid("80", "bf", "80bf", "80bf80", "80bf80bf", "80bf80bf80", "80bf80bf80bf", range(0x80, 0xbf)),
   },
   {
     word: "lonely-start",
-    what: "first bytes of characters without the rest",
+    what: "first bytes without their continuation bytes",
     sequences: invalid(
       range(0xc0, 0xdf, "20"),
       range(0xe0, 0xef, "20"),
@@ -95,30 +95,30 @@ export const SEQUENCES: readonly SequenceGroup[] = [
   },
   { word: "cut", what: "a sequence without its last byte", sequences: invalid(...CUT) },
   { word: "cut-all", what: "sequences without their last bytes, in a row", sequences: invalid(CUT.join("")) },
-  { word: "impossible", what: "bytes that UTF-8 does not have", sequences: invalid("fe", "ff", "fefeffff") },
+  { word: "impossible", what: "bytes that never occur in UTF-8", sequences: invalid("fe", "ff", "fefeffff") },
   {
     word: "overlong-slash",
-    what: "a slash in too many bytes",
+    what: "an overlong slash",
     sequences: invalid("c0af", "e080af", "f08080af", "f8808080af", "fc80808080af"),
   },
   {
     word: "overlong-max",
-    what: "the largest code point in one byte too many",
+    what: "the largest code point, overlong by one byte",
     sequences: invalid("c1bf", "e09fbf", "f08fbfbf", "f887bfbfbf", "fc83bfbfbfbf"),
   },
   {
     word: "overlong-nul",
-    what: "NUL in too many bytes",
+    what: "an overlong NUL",
     sequences: invalid("c080", "e08080", "f0808080", "f880808080", "fc8080808080"),
   },
   {
     word: "surrogate",
-    what: "a surrogate of UTF-16",
+    what: "a UTF-16 surrogate",
     sequences: invalid("eda080", "edadbf", "edae80", "edafbf", "edb080", "edbe80", "edbfbf"),
   },
   {
     word: "surrogate-pair",
-    what: "a pair of surrogates of UTF-16",
+    what: "a pair of UTF-16 surrogates",
     sequences: invalid(
       "eda080edb080",
       "eda080edbfbf",
@@ -132,7 +132,7 @@ export const SEQUENCES: readonly SequenceGroup[] = [
   },
   {
     word: "noncharacter",
-    what: "a code point that is no character, and may be sent",
+    what: "a legal noncharacter",
     sequences: valid("efbfbe", "efbfbf", ...PLANE_ENDS),
   },
   {

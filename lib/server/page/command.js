@@ -33,7 +33,7 @@ export function commandOf() {
   if (settings.checksOrigin) words.push(`--origin ${shellQuote(location.origin)}`);
   if (settings.needsToken) {
     words.push('-H "Authorization: Bearer $WSPROOF_TOKEN"');
-    notes.push("It takes the token from the variable WSPROOF_TOKEN.");
+    notes.push("It reads the token from the variable WSPROOF_TOKEN.");
   }
   if (code !== 1000) words.push(`--close-code ${code}`);
   if (reason !== "") words.push(`--close-reason ${shellQuote(reason)}`);

@@ -82,7 +82,7 @@ export function readChosen() {
         `${quote(name)} cannot be a subprotocol: use letters, digits and !#$%&'*+-.^_\`|~`,
       );
     }
-    if (names.indexOf(name) !== index) throw new Refusal(protocolsInput, `${quote(name)} is there twice.`);
+    if (names.indexOf(name) !== index) throw new Refusal(protocolsInput, `${quote(name)} appears twice.`);
   }
   return names;
 }
@@ -116,7 +116,7 @@ export function readMessage() {
   if (bytes.byteLength > settings.maxMessageBytes) {
     throw new Refusal(
       messageInput,
-      `The message has ${bytes.byteLength} bytes: this server takes at most ${settings.maxMessageBytes}.`,
+      `The message has ${bytes.byteLength} bytes: this server accepts at most ${settings.maxMessageBytes}.`,
     );
   }
   return { data: kind === "text" ? text : bytes, bytes };
@@ -125,7 +125,7 @@ export function readMessage() {
 /** @param {string} text @returns {Uint8Array<ArrayBuffer>} */
 export function parseHex(text) {
   const wrong = /[^0-9a-f\s]/iu.exec(text);
-  if (wrong) throw new Refusal(messageInput, `${quote(wrong[0])} is not a hexadecimal digit: write as 00 ff 7f.`);
+  if (wrong) throw new Refusal(messageInput, `${quote(wrong[0])} is not a hexadecimal digit: write bytes as 00 ff 7f.`);
   const digits = text.replace(/\s+/g, "");
   if (digits.length % 2 !== 0) {
     throw new Refusal(messageInput, "A digit is missing: a byte has two, as in 00 ff 7f.");
@@ -136,7 +136,7 @@ export function parseHex(text) {
 export function readCount() {
   const count = readWhole(countInput);
   if (count >= 1 && count <= MAX_COUNT) return count;
-  throw new Refusal(countInput, `Times is a whole number from 1 to ${MAX_COUNT}.`);
+  throw new Refusal(countInput, `Times must be a whole number from 1 to ${MAX_COUNT}.`);
 }
 
 export function readCode() {

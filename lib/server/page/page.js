@@ -114,7 +114,7 @@ function showFailure({ asked, isLate }) {
     : "A browser tells a page neither the cause nor the HTTP status. The command names it.";
   const questions = ["Is the server still running?"];
   if (settings.needsToken) questions.push("Is the token the right one?");
-  if (readOr(readChosen, []).length > 0) questions.push("Does the server take a subprotocol that is offered?");
+  if (readOr(readChosen, []).length > 0) questions.push("Does the server accept an offered subprotocol?");
   if (settings.checksOrigin) questions.push(`Does it let in pages of ${location.origin} (--allow-origin)?`);
   showState("failed", "No connection", detail, questions);
   addEvent("failed", "no connection", "bad");
@@ -129,7 +129,7 @@ function showEnd({ asked, waiting }, { code, reason, wasClean }) {
   const { name, meaning, source } = explainCode(code);
   const isConfirmed = wasClean && asked?.code === code;
   const said = reason === "" ? "" : `, reason ${quote(reason)}`;
-  const by = isConfirmed ? "confirmed by the server" : wasClean ? "said by the server" : "without a close frame";
+  const by = isConfirmed ? "confirmed by the server" : wasClean ? "from the server" : "without a close frame";
   showState(wasClean ? "closed" : "failed", "Closed", `${code} (${name})${said}: ${by}.`);
   addEvent("closed", `closed: ${code} (${name})${said}`, wasClean ? "" : "bad");
   const began = asked
@@ -182,8 +182,8 @@ function receive(current, data) {
   const now = performance.now();
   const sent = current.waiting.shift();
   if (!sent) {
-    judgeRow(addMessage("received", data, ""), "bad", "nothing was sent for it");
-    announce(`received ${describe(data)}, nothing was sent for it`);
+    judgeRow(addMessage("received", data, ""), "bad", "it came unasked");
+    announce(`received ${describe(data)}, it came unasked`);
     return;
   }
   const ms = now - sent.at;
@@ -237,7 +237,7 @@ function showFields() {
   const code = readOr(readCode, 0);
   const { name, meaning } = explainCode(code);
   byId("code-hint", HTMLElement).textContent = code === 0 ? "1000 or 3000 to 4999." : `${code} (${name}): ${meaning}`;
-  const { words, note } = readOr(commandOf, { words: [], note: "First mend what the fields say." });
+  const { words, note } = readOr(commandOf, { words: [], note: "Correct the fields first." });
   commandCode.replaceChildren(
     ...words.flatMap((word, index) => [...index > 0 ? [" "] : [], element("span", word, "word")]),
   );
