@@ -345,11 +345,9 @@ export class WireEcho implements Holder {
     let frames = 0;
     for (let at = 0; at < count;) {
       const turn = this.#turns.turn(this.#pace);
-      if (turn) {
-        // Nothing is written aside: the echoes so far stand in the read buffer.
-        this.#step = "take";
-        await turn;
-      }
+      // Nothing is written aside: the echoes so far stand in the read buffer.
+      if (turn) this.#step = "take";
+      if (turn) await turn;
       if (this.#isGone) break;
       const piece = bytes.subarray(at, at + this.#sliceBytes);
       const work = this.#take(piece);
