@@ -32,6 +32,9 @@ async function connected(
   await test(await openConnection(peer.url, transport, options));
 }
 
+/** Fewer than any request and any ClientHello has. */
+const MIN_REQUEST_BYTES = 64;
+
 const untilGone: Script = (socket) => socket.untilGone();
 
 for (const transport of ["builtin", "wire"] as const) {
@@ -46,15 +49,18 @@ for (const transport of ["builtin", "wire"] as const) {
   });
 
   Deno.test(`openConnection() takes http: for ws: and https: for wss:, over ${transport}`, async () => {
-    const first = Promise.withResolvers<number>();
+    const starts: string[] = [];
     await using plain = rawPeer((socket) => socket.upgrade().then(() => socket.answerClose()).then(() => {}));
-    await using secure = rawPeer(async (socket) => first.resolve((await socket.readBytes(1))[0] ?? 0));
+    await using secure = rawPeer(async (socket) => {
+      starts.push(String.fromCharCode(...await socket.readBytes(MIN_REQUEST_BYTES)));
+    });
     const connection = await openConnection(plain.url.replace("ws:", "http:"), transport);
     assertEquals((await connection.close(WAIT)).received?.code, 1000);
     // No byte of the request, with its credentials, goes out in plain text: a record of TLS begins with 22.
-    const url = secure.url.replace("ws://", "https://me:secret@");
-    await assertRejects(() => openConnection(url, transport), OpenError);
-    assertEquals(await first.promise, 22);
+    const url = `${secure.url.replace("ws://", "https://me:secret@")}only-over-tls`;
+    await assertRejects(() => openConnection(url, transport, { connectTimeoutMs: 60_000 }), OpenError);
+    assertEquals(starts.filter((start) => start.includes("only-over-tls")), []);
+    assertEquals(starts.some((start) => start.startsWith("\x16")), true);
   });
 
   Deno.test(`openConnection() and exchange() refuse other URLs, and quote no password, over ${transport}`, async () => {

@@ -287,7 +287,7 @@ Deno.test("client shows each event with its time on standard error with --verbos
     "closing with 1000",
     "ended: Peer closed with 1000",
   ];
-  for (const word of words) assertMatch(stderr, new RegExp(`^ +[\\d.]+ ms  ${word}`, "m"));
+  for (const word of words) assertMatch(stderr, new RegExp(`^ +[\\d.]+ m?s  ${word}`, "m"));
   assertMatch(stdout, /^proven/m);
 });
 
