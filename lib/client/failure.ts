@@ -113,9 +113,7 @@ const REPLY = "complete message";
 const NO_REPLY_HINT = "use --reply-none for a server that does not reply, --reply-timeout for a slow one";
 
 function hintForCode(code: number): string {
-  if (code === 1000) {
-    return "the server closed before all replies came: use --reply-none for a server that does not reply";
-  }
+  if (code === 1000) return "the server closed before all replies came: use --reply-none if it does not reply";
   if (code === 1009) return "the server accepts only shorter messages: send less, or use --split";
   return CLOSE_CODES.get(code)?.meaning ?? "";
 }
