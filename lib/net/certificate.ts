@@ -110,12 +110,12 @@ function nameIn(name: string): string {
  * import { assertThrows } from "@std/assert";
  *
  * const junk = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
- * assertThrows(() => assertCertificates({ caCerts: [junk] }), OptionError, "no valid certificate");
+ * assertThrows(() => assertCertificates({ caCerts: [junk] }), OptionError, "not a valid certificate");
  * ```
  */
 export function assertCertificates({ caCerts = [], clientCertificate }: DialOptions): void {
   for (const [index, pem] of caCerts.entries()) {
-    const which = caCerts.length === 1 ? "" : `, number ${index + 1} of ${caCerts.length},`;
+    const which = caCerts.length === 1 ? "" : ` (${index + 1} of ${caCerts.length})`;
     const cause = unusable({ caCerts: [pem] });
     if (cause === undefined) continue;
     throw new OptionError(`Cannot use the file of --ca${which}: it has a block that is not a valid certificate`, {

@@ -104,6 +104,8 @@ testBoth("client says usage, when a file of --ca or --cert is junk", async (tran
   const ca = await clientWith([junk], ["--ca", "0", ...args]);
   const problem = "wsproof: Cannot use the file of --ca: it has a block that is not a valid certificate\n";
   assertEquals(ca, { code: 2, stdout: "", stderr: problem });
+  const second = await clientWith([good.cert, junk], ["--ca", "0", "--ca", "1", ...args]);
+  assertStringIncludes(second.stderr, "wsproof: Cannot use the file of --ca (2 of 2): it has a block");
   const cert = await clientWith([good.cert, "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"], [
     "--cert",
     "0",
