@@ -202,7 +202,7 @@ export class Peer {
   /** Waits for the end of TCP, without a byte before it. */
   async toEnd(): Promise<void> {
     const piece = this.#rest.byteLength > 0 ? this.#rest : await this.#read();
-    if (piece !== undefined) throw new Error(`${piece.byteLength} bytes behind the end`);
+    if (piece !== undefined) throw new Error(`${piece.byteLength} bytes after the end`);
   }
 
   /** Reads a frame. */
