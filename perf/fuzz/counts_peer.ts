@@ -4,7 +4,7 @@ import { connectTo, type Target } from "./harness.ts";
 import { Tally } from "./counts_tally.ts";
 import type { Random } from "./random.ts";
 
-/** The server has as many connections as it takes. */
+/** The server has reached its limit of connections. */
 export class Refused extends Error {}
 
 /** A frame from the server. */
