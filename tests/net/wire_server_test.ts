@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
 import type { AcceptedStream, StreamListener } from "../../lib/net/tls.ts";
+import { untilEvents } from "../../lib/net/turns.ts";
 import type { WireConnection, WireHandler, WireUpgrade } from "../../lib/net/wire_handler.ts";
 import { WireServer } from "../../lib/net/wire_server.ts";
 import { connectRaw, type RawSocket, requestHead } from "../support/raw_peer.ts";
@@ -231,6 +232,8 @@ Deno.test("WireServer.stop() answers a request that has come before it drops the
   await asking.write(requestHead());
   await within(decided.promise, "request", WAIT);
   const stopping = server.stop("", graceMs);
+  // Longer than it waits for requests.
+  for (let asks = 0; asks < 8; asks++) await untilEvents();
   decision.resolve(new Response("late\n", { status: 403 }));
   assertMatch(await within(asking.readHead(), "answer", WAIT), /^HTTP\/1\.1 403 /);
   // The peer that has sent nothing is not waited for.
