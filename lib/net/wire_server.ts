@@ -166,7 +166,7 @@ export class WireServer {
    */
   async stop(error = "", graceMs = 0): Promise<void> {
     const until = performance.now() + graceMs;
-    // Connections come with one ask of the system, their heads with a later one, and 128 at once: two asks without any are the end.
+    // One ask of the system brings up to 128 connections, a later one their heads: two asks without either are the end.
     for (let quiet = 0; quiet < 2 && !this.#isStopped && performance.now() < until;) {
       const former = this.#arrivals;
       await untilEvents();
