@@ -18,7 +18,7 @@ export interface BaselineComparison {
 }
 
 /**
- * Parses a baseline: one case a line; `#` begins a remark.
+ * Parses a baseline: one case per line; `#` begins a remark.
  *
  * @param text The text of the file.
  * @returns The names, in order.

@@ -34,7 +34,7 @@ export interface Answer {
   readonly head: HttpHead;
   /** The status; 0 if the answer is not HTTP. */
   readonly status: number;
-  /** The bytes behind the head; all bytes if the answer is not HTTP. */
+  /** The bytes after the head; all bytes if the answer is not HTTP. */
   readonly rest: Uint8Array<ArrayBuffer>;
   /** Why the head is unreadable; empty otherwise. */
   readonly problem: string;

@@ -14,6 +14,7 @@ import { TlsError } from "./client_hello.ts";
 import { writeAll } from "./dial.ts";
 import { type HeadRequest, type ParsedRequest, parseRequest } from "./request.ts";
 import type { AcceptedStream, ByteStream, SecureConn } from "./tls.ts";
+import { untilEvents } from "./turns.ts";
 
 /**
  * Deadline for TLS, request head and decision together, in milliseconds: 10 s. A refusal gets as long again.
@@ -164,6 +165,8 @@ export class Reception {
         const count = await this.#stream.read(into);
         if (count === null) throw new Error("Unexpected EOF");
         this.#take(into.subarray(0, count));
+        // A peer that keeps the event loop busy must not keep the clock from its deadline.
+        if (this.#isWaiting && performance.now() >= this.#dueAt) await untilEvents();
       }
     } catch (error) {
       this.#received.reject(error);
@@ -187,14 +190,12 @@ export class Reception {
   #take(bytes: Uint8Array): void {
     try {
       const complete = this.#reader.push(bytes);
-      // A peer that keeps the event loop busy must not delay its own deadline.
-      const now = performance.now();
-      if (complete === undefined) return this.tick(now);
+      if (complete === undefined) return;
       const parsed = parseRequest(complete.head, this.#secure !== undefined);
       this.#settle(
         "reason" in parsed
           ? this.#unreadable("bad-handshake", parsed.reason)
-          : { ...parsed, early: complete.rest, now },
+          : { ...parsed, early: complete.rest, now: performance.now() },
       );
     } catch (error) {
       if (!(error instanceof HttpHeadError)) throw error;
@@ -203,7 +204,7 @@ export class Reception {
     }
   }
 
-  /** Only the first call counts: a head completed after its deadline is late. */
+  /** Only the first call counts: a head that is complete after its refusal is late. */
   #settle(received: Received | Unreadable): void {
     this.#isWaiting = false;
     this.#received.resolve(received);

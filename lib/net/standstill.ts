@@ -4,14 +4,14 @@
  * @module
  */
 
-/** A tick this much behind the last one shows a standstill, in milliseconds: 1 s. */
+/** A tick this long after the last one shows a standstill, in milliseconds: 1 s. */
 const STANDSTILL_MS = 1000;
 
-/** Grace behind a standstill, in milliseconds: 1 s. */
+/** Grace after a standstill, in milliseconds: 1 s. */
 const GRACE_MS = 1000;
 
 /**
- * Decides whether a clock may look at deadlines. Behind a standstill, peers first get a second: their bytes came in
+ * Decides whether a clock may look at deadlines. After a standstill, peers first get a second: their bytes came in
  * time, and nobody has read them.
  *
  * @example
@@ -41,7 +41,7 @@ export class Standstill {
    * Tells with each tick whether deadlines count.
    *
    * @param now The time.
-   * @returns `false` for a second behind a standstill; then `true` at least once, as a busy server has deadlines too.
+   * @returns `false` for a second after a standstill; then `true` at least once, as a busy server has deadlines too.
    */
   isOver(now: number): boolean {
     const hasStood = now - this.#tickedAt > STANDSTILL_MS;

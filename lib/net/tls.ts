@@ -35,7 +35,7 @@ const BYTE_COST = 8;
 /** Work of a byte beyond two for each byte of plaintext, in bytes over TCP: 150. A KeyUpdate of 27 takes 4 microseconds. */
 const BARREN_BYTE_COST = 150;
 
-/** Work without plaintext from which the connection queues, in frames: 1,024, or 129 updates of keys. */
+/** Work without plaintext from which the connection queues, in frames: 1,024. */
 const MAX_BARREN_WORK = 1024;
 
 /** A byte stream for our own frames. */
@@ -281,7 +281,7 @@ export class SecureConn implements ByteStream {
     });
   }
 
-  /** Queues behind records that nobody else counts, as they carry nothing. */
+  /** Queues for the work of records without plaintext, which nobody else counts. */
   async #queueUp(): Promise<void> {
     const expectedWork = this.#barrenWork;
     this.#barrenWork = 0;

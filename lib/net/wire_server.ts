@@ -96,6 +96,8 @@ export class WireServer {
   /** Resolves when `#running` is empty. */
   #empty: PromiseWithResolvers<void> | undefined;
   readonly #patience = new Patience();
+  /** Connections and heads so far. */
+  #arrivals = 0;
   /** Resolves when there may be room for one more reception. */
   #change: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
@@ -164,9 +166,12 @@ export class WireServer {
    */
   async stop(error = "", graceMs = 0): Promise<void> {
     const until = performance.now() + graceMs;
-    while (!this.#isStopped && performance.now() < until) {
+    // One ask of the system brings up to 128 connections, a later one their heads: two asks without either are the end.
+    for (let quiet = 0; quiet < 2 && !this.#isStopped && performance.now() < until;) {
+      const former = this.#arrivals;
       await untilEvents();
-      if (![...this.#receptions].some(({ isAnswering }) => isAnswering)) break;
+      const isAnswering = [...this.#receptions].some((each) => each.isAnswering);
+      quiet = isAnswering || this.#arrivals > former ? 0 : quiet + 1;
     }
     if (!this.#isStopped) this.#listener.close();
     this.#isStopped = true;
@@ -304,11 +309,13 @@ export class WireServer {
 
   /** One function for all steps before the upgrade: a chain of async ones would cost as much as reading the head. */
   async #receive(reception: Reception, refusal?: Unreadable): Promise<void> {
+    this.#arrivals++;
     const place = this.#watch(reception);
     reception.place = this.#receptions.add(reception);
     let isUpgraded = false;
     try {
       const received = refusal ?? await reception.read();
+      this.#arrivals++;
       if ("cause" in received) {
         this.#tellRefused(reception, received);
         const { status, reason, accept } = received;

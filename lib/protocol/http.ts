@@ -30,7 +30,7 @@ export type HeadKind = "request" | "response";
 export interface CompleteHead {
   /** The head. */
   readonly head: HttpHead;
-  /** Bytes behind it, in memory of their own. */
+  /** Bytes after it, in memory of their own. */
   readonly rest: Uint8Array<ArrayBuffer>;
 }
 
@@ -113,7 +113,7 @@ export class HeadReader {
   /** The bytes so far: the pushed piece itself while there is only one. */
   #bytes: Uint8Array = NOTHING;
   #length = 0;
-  /** The offset of the first line, behind empty lines and interim responses. */
+  /** The offset of the first line, after empty lines and interim responses. */
   #start = 0;
   /** The offset where the search for the end goes on. */
   #seen = 0;
@@ -345,7 +345,7 @@ const REQUEST = /[!#$%&'*+.^_`|~\dA-Za-z-][\t -~]*\r\n(?:[!#$%&'*+.^_`|~\dA-Za-z
  * `undefined` says nothing: these checks decide.
  */
 function requestIn(bytes: Uint8Array, maxBytes: number): CompleteHead | undefined {
-  // Bytes behind the head need not be UTF-8: up to the end of the head, each character is a byte.
+  // Bytes after the head need not be UTF-8: up to the end of the head, each character is a byte.
   const text = UTF8.decode(bytes);
   REQUEST.lastIndex = 0;
   if (!REQUEST.test(text) || REQUEST.lastIndex > maxBytes) return undefined;

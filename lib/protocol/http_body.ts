@@ -67,7 +67,7 @@ export class BodyReader {
   #isDone = false;
 
   /**
-   * Starts behind the head.
+   * Starts after the head.
    *
    * @param length The end of the body.
    * @param maxBytes The limit of the body, in bytes.
@@ -117,7 +117,7 @@ export class BodyReader {
     if (this.#filled === this.#body.byteLength) this.#isDone = true;
   }
 
-  /** Reads the line with the length of the next chunk (RFC 9112 section 7.1), or the empty one behind a chunk. */
+  /** Reads the line with the length of the next chunk (RFC 9112 section 7.1), or the empty one after a chunk. */
   #readLine(byte: number): void {
     if (byte !== LF) {
       this.#line += String.fromCharCode(byte);

@@ -184,7 +184,7 @@ export class EchoBuffer {
     const size = headerBytes(length, false) + length;
     const readEnd = last.byteOffset + last.byteLength;
     const at = this.#outStart === -1 ? Math.max(this.#sealedEnd, readEnd - size) : this.#outEnd;
-    // Behind the last frame of a read the buffer is free.
+    // After the last frame of a read the buffer is free.
     const limit = readEnd === this.#readEnd ? this.#buffer.byteLength : readEnd;
     if (at + size > limit) return false;
     if (this.#outStart === -1) this.#outStart = at;

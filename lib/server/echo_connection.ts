@@ -21,7 +21,7 @@ import { CLOSE_ANSWER_TIMEOUT_MS, Guard, NO_ANSWER, NOT_READING } from "./guard.
 
 /**
  * Deadline for an accepted upgrade to become an open connection, in milliseconds: 10 s. Nothing depends on the peer,
- * but behind ten thousand simultaneous connects the upgrade takes seconds.
+ * but after ten thousand simultaneous connects the upgrade takes seconds.
  */
 const OPEN_TIMEOUT_MS = 10_000;
 

@@ -82,7 +82,7 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
   #deflatedBytes = 0;
 
   /**
-   * Begins behind the opening handshake.
+   * Begins after the opening handshake.
    *
    * @param options The parts of the connection.
    */
@@ -122,7 +122,7 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     return this.#isInsideFrame;
   }
 
-  /** The close record as of the peer's close frame; nothing behind it counts. */
+  /** The close record as of the peer's close frame; nothing after it counts. */
   get closed(): CloseRecord | undefined {
     return this.#closed;
   }
@@ -132,7 +132,7 @@ export class EchoRelay implements EndpointHandler, RelayHandler {
     return this;
   }
 
-  /** Queues a frame of the endpoint behind the echoes so far. */
+  /** Queues a frame of the endpoint after the echoes so far. */
   onOutput(opcode: number, payload: Uint8Array<ArrayBuffer>): void {
     if (this.#isInsideFrame) this.#waitingClose = encodeFrame(opcode, payload);
     else this.#buffer.control(opcode, payload);

@@ -32,7 +32,7 @@ export interface GuardLimits {
 }
 
 /**
- * The deadline that has passed: `ping` at half of the idle timeout, `silent` as long again behind the ping, `late` when
+ * The deadline that has passed: `ping` at half of the idle timeout, `silent` as long again after the ping, `late` when
  * opening or closing takes too long.
  */
 export type Overdue = "ping" | "silent" | "late";

@@ -111,7 +111,7 @@ export interface Place {
 
 /**
  * Finds the target of a request: a path that does not depend on its field Host, and that all read alike. A URL takes a
- * backslash for a slash, and drops all behind a number sign.
+ * backslash for a slash, and drops all after a number sign.
  *
  * @param request The request.
  * @param target The target as the peer wrote it, a path or an absolute URL.

@@ -59,7 +59,7 @@ export class LineWriter {
   #next = 0;
   #waitingChars = 0;
   #droppedLines = 0;
-  /** Dropped lines that no line tells of. */
+  /** Dropped lines that no line has reported. */
   #untoldLines = 0;
   #isBroken = false;
   #running: Promise<void> | undefined;

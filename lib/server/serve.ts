@@ -208,7 +208,9 @@ function openBuiltin(place: Place, options: ServeEchoOptions): Door {
     closeAll: (code, reason) => echo.closeAll(code, reason).map(({ closed }) => closed),
     async stop(graceMs) {
       echo.giveUp();
-      // The runtime's own shutdown answers only requests whose handler it has called.
+      // The runtime's own shutdown answers only requests whose handler it has called. One ask of the system brings a
+      // connection, and the next one its head.
+      await untilEvents();
       await untilEvents();
       // It also waits for ever for a peer that does not read.
       const stopped = Promise.all(listeners.map((listener) => listener.stop()));
@@ -347,7 +349,7 @@ class Visit implements WireFollower {
 
   onEnd(end: WireEnd): void {
     const { id, peer } = this.opened;
-    // Properties behind the spread: the runtime copies the end several times as fast.
+    // The spread comes first: the runtime then copies the end several times as fast.
     this.#gate.closed({ ...end, type: "closed", id, peer, ms: performance.now() - this.#since });
   }
 

@@ -20,12 +20,12 @@ import type { WireTotals } from "../connection/connection.ts";
 import type { WireEnd, WireLimits } from "./wire_limits.ts";
 
 /**
- * Most that is read behind the server's close frame to find the peer's: this many frames, or 64 MiB. A peer that sends
+ * Most that is read after the server's close frame to find the peer's: this many frames, or 64 MiB. A peer that sends
  * more counts as not answering.
  */
 const MAX_DISCARDED_WORK = 128 * 1024;
 
-/** A read behind the close handshake, in frames: 1,024, so that a peer that keeps sending delays nobody. */
+/** A read after the close handshake, in frames: 1,024, so that a peer that keeps sending delays nobody. */
 const DISCARD = { standing: "heavy", expectedWork: 1024 } as const;
 
 /** Slice of a read with compressed messages, in bytes: at first, and after a dense one. */
@@ -42,7 +42,7 @@ const NO_PONG = "No answer to the ping";
 const NOTHING = new Uint8Array(0);
 
 /**
- * Echoes the frames of one connection behind its handshake. Binary messages go back piece by piece; text is held until
+ * Echoes the frames of one connection after its handshake. Binary messages go back piece by piece; text is held until
  * all of it is known to be UTF-8. The echo stores one read, and at most one text message of `maxMessageBytes`.
  *
  * A write blocks reading: a peer that does not take its echoes is not listened to.
@@ -82,7 +82,7 @@ export class WireEcho implements Holder {
   #step: "read" | "take" | "write" = "read";
   /** A write from outside of the loop; the loop's next write waits for it. */
   #aside: Promise<void> | undefined;
-  /** Bytes behind the head that have not been taken. */
+  /** Bytes after the head that have not been taken. */
   #earlyBytes = 0;
   #discardedWork = 0;
   #sliceBytes = MIN_SLICE_BYTES;
@@ -98,7 +98,7 @@ export class WireEcho implements Holder {
   /**
    * Takes over a connection; nothing is read before {@linkcode run}.
    *
-   * @param conn The connection, behind the handshake.
+   * @param conn The connection, after the handshake.
    * @param limits Its limits.
    * @param turns The queue of its server.
    * @param codec Inflates and compresses, if permessage-deflate was negotiated; freed with the connection.
@@ -140,7 +140,7 @@ export class WireEcho implements Holder {
   /**
    * Echoes until the connection is gone.
    *
-   * @param early The bytes behind the head of the handshake.
+   * @param early The bytes after the head of the handshake.
    */
   async run(early: Uint8Array = NOTHING): Promise<void> {
     let tcp: TcpEnd = "local";
@@ -370,7 +370,7 @@ export class WireEcho implements Holder {
     endpoint.receive(bytes);
     this.#step = "read";
     this.#receivedBytes += count;
-    // Not while a message is being inflated: whoever holds too much loses its engines. Behind our close frame none is needed.
+    // Not while a message is being inflated: whoever holds too much loses its engines. After our close frame none is needed.
     if (this.#codec) {
       relay.work += workOfBytes(this.#codec.takeCost());
       endpoint.sent === null ? relay.onStored() : relay.release();

@@ -36,7 +36,7 @@ const SETTLED_MS = 60_000;
 /** Deadline for a worker to send its counts before its last ones are used, in milliseconds: 1 s. */
 const COUNT_TIMEOUT_MS = 1000;
 
-/** Behind a shutdown's deadline, a worker has this long to report its last connections, in milliseconds: 2 s. */
+/** After a shutdown's deadline, a worker has this long to report its last connections, in milliseconds: 2 s. */
 const LAST_WORDS_MS = 2000;
 
 /**

@@ -45,7 +45,7 @@ export type FromWorker =
   | { readonly type: "listening" }
   /** Listening failed. */
   | { readonly type: "failed"; readonly error: string }
-  /** Events in order, and how many are missing behind them. */
+  /** Events in order, and how many are missing after them. */
   | { readonly type: "events"; readonly events: readonly EchoEvent[]; readonly dropped: number }
   /** Its counts; unasked each second, with `ask` 0. */
   | { readonly type: "count"; readonly ask: number; readonly stats: EchoStats }
@@ -91,7 +91,7 @@ export class EventOutbox {
   /**
    * Begins empty.
    *
-   * @param post Posts events, and how many are missing behind them.
+   * @param post Posts events, and how many are missing after them.
    */
   constructor(post: (events: readonly EchoEvent[], dropped: number) => void) {
     this.#post = post;

@@ -26,7 +26,7 @@ const LARGEST = 3;
 const IS_ASKED = 4;
 const FIELDS = 5;
 
-/** A worker asks for room after this many more connections, before or behind their upgrade: 64. */
+/** A worker asks for room after this many more connections, before or after their upgrade: 64. */
 const ASK_EVERY = 64;
 
 /**

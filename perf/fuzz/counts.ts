@@ -77,7 +77,7 @@ async function compress(peer: Peer, random: Random): Promise<void> {
   await peer.close(1000);
 }
 
-/** Frames behind the head in one write, then the end of its side. */
+/** Frames after the head in one write, then the end of its side. */
 async function early(peer: Peer, random: Random): Promise<void> {
   const isClosed = random.chance(0.5);
   await peer.openWith(random, random.below(20), isClosed);
@@ -156,7 +156,7 @@ async function comeAndGo(peer: Peer, random: Random): Promise<void> {
   if (random.chance(0.5)) await peer.raw(new TextEncoder().encode("GET / HT"));
 }
 
-/** Sends its head and leaves: it may be let in or not, and gone before or behind its upgrade. */
+/** Sends its head and leaves: it may be let in or not, and gone before or after its upgrade. */
 async function leaveAtOnce(peer: Peer, random: Random): Promise<void> {
   await peer.sendHead(random);
   for (const name of ["accepted", "closed 1006 none", "refused gone", "refused connections"]) {

@@ -4,7 +4,7 @@ import { connectTo, type Target } from "./harness.ts";
 import { Tally } from "./counts_tally.ts";
 import type { Random } from "./random.ts";
 
-/** The server has as many connections as it takes. */
+/** The server has reached its limit of connections. */
 export class Refused extends Error {}
 
 /** A frame from the server. */
@@ -202,7 +202,7 @@ export class Peer {
   /** Waits for the end of TCP, without a byte before it. */
   async toEnd(): Promise<void> {
     const piece = this.#rest.byteLength > 0 ? this.#rest : await this.#read();
-    if (piece !== undefined) throw new Error(`${piece.byteLength} bytes behind the end`);
+    if (piece !== undefined) throw new Error(`${piece.byteLength} bytes after the end`);
   }
 
   /** Reads a frame. */

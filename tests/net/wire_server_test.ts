@@ -2,6 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { within } from "../../lib/net/deadline.ts";
+import type { AcceptedStream, StreamListener } from "../../lib/net/tls.ts";
+import { untilEvents } from "../../lib/net/turns.ts";
 import type { WireConnection, WireHandler, WireUpgrade } from "../../lib/net/wire_handler.ts";
 import { WireServer } from "../../lib/net/wire_server.ts";
 import { connectRaw, type RawSocket, requestHead } from "../support/raw_peer.ts";
@@ -164,7 +166,8 @@ Deno.test("WireServer reads what came in time before it drops, when its process 
     },
   });
   const socket = await connectRaw(`ws://127.0.0.1:${server.port}/`);
-  const head = requestHead();
+  // More than one read.
+  const head = requestHead({ "X-Long": "x".repeat(6000) });
   await socket.write(head.slice(0, 20));
   // The server has begun to read.
   while (server.connections === 0) await new Promise((resolve) => setTimeout(resolve));
@@ -176,10 +179,46 @@ Deno.test("WireServer reads what came in time before it drops, when its process 
   await server.stop();
 });
 
+Deno.test("WireServer refuses a head past its deadline, when the bytes of its peer come without a pause", async () => {
+  const refused = Promise.withResolvers<string>();
+  let isClosed = false;
+  const conns: AcceptedStream[] = [{
+    remoteAddr: { transport: "tcp", hostname: "127.0.0.1", port: 1 },
+    read(into) {
+      into.set([0x61]);
+      return isClosed ? Promise.reject(new Error("Connection closed")) : Promise.resolve(1);
+    },
+    write: ({ byteLength }) => Promise.resolve(byteLength),
+    closeWrite: () => Promise.resolve(),
+    close: () => void (isClosed = true),
+  }];
+  const closed = Promise.withResolvers<AcceptedStream>();
+  const listener: StreamListener = {
+    addr: { transport: "tcp", hostname: "127.0.0.1", port: 2 },
+    accept() {
+      const conn = conns.pop();
+      return conn ? Promise.resolve(conn) : closed.promise;
+    },
+    close: () => closed.reject(new Error("Listener closed")),
+  };
+  const server = new WireServer({ hostname: "127.0.0.1", port: 2, listener, headTimeoutMs: 0 }, {
+    decide: () => "",
+    serve: () => {
+      throw new Error("Nobody is let through");
+    },
+    onRefused: (_addr, { cause }) => refused.resolve(cause),
+  });
+  // Without a look at the clock, the limit of a head would end it: head-too-long.
+  assertEquals(await within(refused.promise, "refusal", WAIT), "head-timeout");
+  await server.stop();
+});
+
 Deno.test("WireServer.stop() answers a request that has come before it drops the rest, within its grace", async () => {
   const decision = Promise.withResolvers<Response>();
   const decided = Promise.withResolvers<void>();
-  const server = new WireServer({ hostname: "127.0.0.1", port: 0 }, {
+  // Longer than the test waits: the answer alone ends the grace.
+  const graceMs = 2 * WAIT.timeoutMs;
+  const server = new WireServer({ hostname: "127.0.0.1", port: 0, headTimeoutMs: graceMs }, {
     decide() {
       decided.resolve();
       return decision.promise;
@@ -192,7 +231,9 @@ Deno.test("WireServer.stop() answers a request that has come before it drops the
   const [asking, silent] = [await connectRaw(url), await connectRaw(url)];
   await asking.write(requestHead());
   await within(decided.promise, "request", WAIT);
-  const stopping = server.stop("", WAIT.timeoutMs);
+  const stopping = server.stop("", graceMs);
+  // Longer than it waits for requests.
+  for (let asks = 0; asks < 8; asks++) await untilEvents();
   decision.resolve(new Response("late\n", { status: 403 }));
   assertMatch(await within(asking.readHead(), "answer", WAIT), /^HTTP\/1\.1 403 /);
   // The peer that has sent nothing is not waited for.

@@ -178,6 +178,9 @@ Deno.test("HeadReader() accepts a head of exactly 64 KiB, and names the limit fo
   assertEquals(problemOf("response", head(MAX_HEAD_BYTES + 1)), tooLong);
   // A head without an end fails as soon as that is certain.
   assertEquals(problemOf("response", head(MAX_HEAD_BYTES + 5).slice(0, MAX_HEAD_BYTES + 1)), tooLong);
+  const request = (bytes: number) => `${GET}\r\nA: ${"x".repeat(bytes - `${GET}\r\nA: \r\n\r\n`.length)}\r\n\r\n`;
+  assertEquals(read("request", `${request(MAX_HEAD_BYTES)}body`)?.rest, "body");
+  assertEquals(problemOf("request", request(MAX_HEAD_BYTES + 1)), ["too-long", tooLong[1], GET]);
 });
 
 for (const line of ["no colon", ": no name", "na me: a", "name : a", "n\u00e4me: a", "a: b\0c", "a: b\rc"]) {

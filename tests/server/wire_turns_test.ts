@@ -54,7 +54,7 @@ Deno.test("wire server reads and echoes small messages without a turn", async ()
   assertEquals(await eventsOf([message(20), message(500)]), ["read", "work", "read", "work", "read"]);
 });
 
-Deno.test("wire server waits for a turn before a large read, and again behind it, as its bytes may come late", async () => {
+Deno.test("wire server waits for a turn before a large read, and again after it, as its bytes may come late", async () => {
   // Reads that fill the read buffer enlarge it, from 512 to 4,096 bytes.
   const pieces = [message(1016).subarray(0, 512), message(1016).subarray(512), message(1000), message(20)];
   assertEquals(await eventsOf(pieces), [
@@ -67,7 +67,7 @@ Deno.test("wire server waits for a turn before a large read, and again behind it
   ]);
 });
 
-Deno.test("wire server waits for a turn between the pieces of bytes behind a head, and behind its close handshake", async () => {
+Deno.test("wire server waits for a turn between the pieces of bytes after a head, and after its close handshake", async () => {
   const events: string[] = [];
   const close = encodeFrame(OPCODE.close, Uint8Array.of(3, 232), { maskingKey: new Uint8Array(4) });
   const echo = new WireEcho(streamOf([close, message(20)], events), LIMITS, new RecordedTurns(events));
