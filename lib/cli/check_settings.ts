@@ -127,7 +127,7 @@ export function checkHelp(): string {
     ...describeOptions(CHECK_OPTIONS),
     "",
     "Exit codes: 0 proven, 1 internal-error, 2 usage, 3 no-connection,",
-    "4 handshake-refused, 9 not-conformant, 130 interrupted.",
+    "4 handshake-refused, 7 connection-lost, 9 not-conformant, 130 interrupted.",
   ].join("\n");
 }
 
