@@ -97,6 +97,11 @@ Deno.test("checkHelp() fits 80 columns, and lists every option", () => {
   for (const { name } of CHECK_OPTIONS) assert(help.includes(`--${name}`), name);
 });
 
+Deno.test("checkHelp() names no proxy that only the built-in WebSocket goes through", () => {
+  const help = checkHelp();
+  assert(help.includes("HTTP proxy") && !help.includes("SOCKS"), help);
+});
+
 Deno.test("checkHelp() lists the exit codes that check can have", () => {
   const [, codes = ""] = checkHelp().split("Exit codes: ");
   // The server broke off the first handshake: 7.
