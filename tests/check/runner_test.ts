@@ -55,7 +55,7 @@ Deno.test("runCases() repeats alone what a deadline failed beside others, and on
   assertEquals(connections, 4);
 });
 
-/** Servers in vain, and the reason that names their fault. */
+/** Servers that never reply, each with the reason that names its fault. */
 const IN_VAIN = [
   [
     stayBusy,
