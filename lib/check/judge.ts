@@ -33,6 +33,9 @@ export interface Rules {
   readonly skip?: number | undefined;
 }
 
+/** The beginning of the reason for a message that answers nothing. */
+export const EXTRA_MESSAGE = "sent an extra message";
+
 const PASS: Judgement = { grade: "pass", reason: "" };
 
 /**
@@ -240,7 +243,7 @@ type Wrong = Pick<Comparison, "reason" | "isMissing"> | undefined;
 function messageDifference(wanted: readonly Reply[], got: readonly Reply[], { pattern }: Rules): Wrong {
   for (const [index, reply] of got.entries()) {
     const sent = wanted[index];
-    if (sent === undefined) return { reason: `sent an extra message of ${size(reply)}`, isMissing: false };
+    if (sent === undefined) return { reason: `${EXTRA_MESSAGE} of ${size(reply)}`, isMissing: false };
     const difference = differenceBetween(sent, reply, pattern);
     if (difference !== undefined) return { reason: `answered with ${difference}`, isMissing: false };
   }

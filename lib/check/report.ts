@@ -6,6 +6,7 @@
 
 import { type BaselineComparison, compareBaseline } from "./baseline.ts";
 import { type Case, type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
+import { EXTRA_MESSAGE } from "./judge.ts";
 import type { CaseResult } from "./run_case.ts";
 import { formatFrame } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
@@ -213,13 +214,15 @@ export function hintOf({ results, failed }: Pick<CheckReport, "results" | "faile
   // Some cases that need an echo pass by a close frame alone.
   const hasNoEcho = unechoed.length > 1 && 4 * unechoed.length > 3 * echoing.length;
   const others = failed.filter((result) => !needsEcho(result));
-  const speaking = others.filter(({ reason }) => reason.includes("sent a message too many"));
+  const speaking = others.filter(({ reason }) => reason.includes(EXTRA_MESSAGE));
   const speaks = speaking.length > 1 && 2 * speaking.length > others.length;
   return [
     ...hasNoEcho
-      ? [`${unechoed.length} of the ${echoing.length} cases that need an echo failed: without one use --no-echo`]
+      ? [
+        `${unechoed.length} of the ${echoing.length} cases that need an echo failed: if the server does not echo, use --no-echo`,
+      ]
       : [],
-    ...speaks ? ["the server speaks without being asked: if it greets use --skip 1"] : [],
+    ...speaks ? ["the server sends unasked messages: if they are a greeting, use --skip 1"] : [],
   ].join("; ");
 }
 

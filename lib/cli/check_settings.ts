@@ -48,7 +48,11 @@ const OWN = {
     value: "S",
     help: ["Seconds for a case (default 10), half of them for", "a silent server"],
   }),
-  baseline: path({ name: "baseline", value: "FILE", help: ["Known failures: only other failures count"] }),
+  baseline: path({
+    name: "baseline",
+    value: "FILE",
+    help: ["Known failures: any other fails the run, and so", "does a known one that no longer fails"],
+  }),
   writeBaseline: flag({ name: "write-baseline", help: ["Write the failures to the --baseline file"] }),
   noEcho: flag({ name: "no-echo", help: ["Skip the cases that need an echo"] }),
   sweep: flag({ name: "sweep", help: ["Find sizes at which messages break, and the", "longest message"] }),
@@ -88,6 +92,8 @@ const SHARED = [...CONNECTION_OPTIONS, "trace", "json", "quiet", "help"];
 /** Help texts of options with another meaning for check. */
 const HELP: Record<string, readonly string[]> = {
   "reply-match": ["Expect text replies that match, not the echo"],
+  "proxy": ["Connect through this HTTP proxy, or none", "(default: from http_proxy and similar variables)"],
+  "connect-timeout": ["Seconds for the first connection (default 10)"],
   "json": ["Print the report as one JSON object"],
   "trace": ["Show every frame on stderr; run one case at a time"],
 };
@@ -127,7 +133,7 @@ export function checkHelp(): string {
     ...describeOptions(CHECK_OPTIONS),
     "",
     "Exit codes: 0 proven, 1 internal-error, 2 usage, 3 no-connection,",
-    "4 handshake-refused, 9 not-conformant, 130 interrupted.",
+    "4 handshake-refused, 7 connection-lost, 9 not-conformant, 130 interrupted.",
   ].join("\n");
 }
 

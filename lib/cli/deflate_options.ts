@@ -41,9 +41,9 @@ export const CLIENT_DEFLATE_OPTIONS = {
   deflateParams: text({
     name: "deflate-params",
     value: "TEXT",
-    help: ["Offer it with these parameters, such as", '"server_no_context_takeover; ..."'],
+    help: ["Offer compression with these parameters, such as", '"server_no_context_takeover; ..."'],
   }),
-  requireDeflate: flag({ name: "require-deflate", help: ["Offer it; fail if the server declines"] }),
+  requireDeflate: flag({ name: "require-deflate", help: ["Offer compression; fail if the server declines"] }),
 };
 
 /**

@@ -346,7 +346,8 @@ class Talk {
 
   #failureOf(error: unknown): Failure {
     if (error instanceof WrongReplyError) return error.failure;
-    const failure = failureOf(error, this.#connection.transport);
+    const awaitsReplies = !this.#isTyped && this.#expectation.type !== "none";
+    const failure = failureOf(error, this.#connection.transport, { awaitsReplies });
     if (this.#isTyped || !(error instanceof ConnectionClosedError)) return failure;
     const lines = counted(this.#sent, "line");
     const replies = `${counted(this.#replies, "reply", "replies")} to ${lines}`;

@@ -237,5 +237,5 @@ export function hintForLength(transport: TransportName): string {
   const hint = "use --max-message to accept longer messages";
   return transport === "wire"
     ? hint
-    : `${hint}, from 64 MiB on with --transport wire; the built-in WebSocket had read all of it into memory by then, which --transport wire does not`;
+    : `${hint}, from 64 MiB up with --transport wire; the built-in WebSocket reads a whole message into memory before it can refuse it, --transport wire does not`;
 }

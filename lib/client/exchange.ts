@@ -368,7 +368,7 @@ class Run {
   async #failFor(stage: Stage, error: unknown): Promise<void> {
     const { failureOf, interruption } = await failures();
     if (this.#options.signal?.aborted) return this.#failWith(stage, interruption());
-    const failure = failureOf(error, this.#transport);
+    const failure = failureOf(error, this.#transport, { awaitsReplies: this.#expectation.type !== "none" });
     const isWaiting = failure.verdict === "no-reply" && this.#awaited.length > 1;
     const waiting = isWaiting ? ` (${this.#awaited.length} messages wait for their replies)` : "";
     this.#failWith(stage, { ...failure, problem: `${failure.problem}${waiting}` });

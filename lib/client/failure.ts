@@ -70,6 +70,7 @@ export function openingFailure(error: OpenError, url: string, options: OpenOptio
  *
  * @param error The thrown value.
  * @param transport The transport.
+ * @param options Whether the run waits for replies; `true` by default.
  * @returns The failure; an unexpected error shows its class, message and place in one line.
  *
  * @example
@@ -82,10 +83,15 @@ export function openingFailure(error: OpenError, url: string, options: OpenOptio
  * assertEquals([verdict, problem], ["no-reply", "No complete message within 1 s"]);
  * ```
  */
-export function failureOf(error: unknown, transport: TransportName): Failure {
+export function failureOf(
+  error: unknown,
+  transport: TransportName,
+  { awaitsReplies = true }: { readonly awaitsReplies?: boolean } = {},
+): Failure {
   if (error instanceof ConnectionClosedError) {
     const code = error.record.received?.code;
-    return { verdict: "connection-lost", problem: error.message, hint: code === undefined ? "" : hintForCode(code) };
+    const hint = code === undefined ? "" : hintForCode(code, awaitsReplies);
+    return { verdict: "connection-lost", problem: error.message, hint };
   }
   if (error instanceof TimeoutError) {
     const isReply = error.awaited === REPLY;
@@ -95,7 +101,7 @@ export function failureOf(error: unknown, transport: TransportName): Failure {
     const hint = error.code === "message-too-big"
       ? hintForLength(transport)
       : error.code === "length-too-large"
-      ? "to accept longer ones use --transport wire, with --max-message"
+      ? "use --transport wire with --max-message to accept longer messages"
       : "";
     return { verdict: "wrong-reply", problem: error.message, hint };
   }
@@ -112,8 +118,10 @@ const REPLY = "complete message";
 
 const NO_REPLY_HINT = "use --reply-none for a server that does not reply, --reply-timeout for a slow one";
 
-function hintForCode(code: number): string {
-  if (code === 1000) return "the server closed before all replies came: use --reply-none if it does not reply";
+function hintForCode(code: number, awaitsReplies: boolean): string {
+  if (code === 1000) {
+    return awaitsReplies ? "the server closed before all replies came: use --reply-none if it does not reply" : "";
+  }
   if (code === 1009) return "the server accepts only shorter messages: send less, or use --split";
   return CLOSE_CODES.get(code)?.meaning ?? "";
 }

@@ -25,7 +25,7 @@ export interface OpenAttempt {
   readonly url?: URL | null;
   /** The Origin field of the request. */
   readonly origin?: string | undefined;
-  /** Whether the way is a unix socket. */
+  /** Whether the way is a Unix socket. */
   readonly isUnix?: boolean;
   /** Whether an option, not the environment, named the proxy. */
   readonly isProxyGiven?: boolean;
@@ -109,7 +109,7 @@ function mayBeTlsToPlain({ reason, stage }: OpenError, { isSecure = false }: Ope
 }
 
 const ABSOLUTE_URL_HINT =
-  "the built-in WebSocket asks a unix socket for an absolute URL, which not every server takes: --transport wire asks for the path";
+  "the built-in WebSocket asks a Unix socket for an absolute URL, which not every server takes: --transport wire asks for the path";
 
 const UNKNOWN_PROXY_HINT =
   "the built-in WebSocket may have used a proxy of the environment, which cannot be read without --allow-env";

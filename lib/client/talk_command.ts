@@ -24,7 +24,7 @@ export const TALK_COMMANDS: Readonly<Record<`/${string}`, { readonly usage: stri
   "/close": { usage: "[CODE [REASON]]", help: "Close with this code (default 1000) and reason, then end" },
   "/binary": { usage: "HEX", help: "Send these bytes, in hexadecimal, as a binary message" },
   "/file": { usage: "[-b] PATH", help: "Send a file as a text message; with -b, as a binary one" },
-  "//ping": { usage: "", help: "Send /ping as text: only a command line needs a doubled slash" },
+  "//ping": { usage: "", help: "Send /ping as text: only a command needs a doubled slash" },
 };
 
 /** The reader of each command, for the words behind the command. */

@@ -62,7 +62,7 @@ const refused: readonly ClientCase[] = ([
   caseOf({
     id: `6455/${section}/${word}`,
     group: "handshake",
-    title: `Answer the handshake with ${what}`,
+    title: `Answer the handshake with ${what}; expect a refusal`,
     rule: REFUSE_RULE,
     profile: "quick",
     plan: probe,
@@ -70,7 +70,7 @@ const refused: readonly ClientCase[] = ([
 );
 
 const DEFLATE_RULE =
-  "A client fails the connection if permessage-deflate comes with unknown, repeated or out-of-range parameters.";
+  "A client fails the connection if permessage-deflate comes with unknown or repeated parameters, or invalid values.";
 
 const misdeflated: readonly ClientCase[] = ([
   ["7.1", "unknown-parameter", "x-unknown=1"],
@@ -122,7 +122,7 @@ const taken: readonly ClientCase[] = ([
   caseOf({
     id: `6455/4.2.2/takes-${word}`,
     group: "handshake",
-    title: `Answer the handshake with ${what}`,
+    title: `Answer the handshake with ${what}; expect an echo`,
     rule: "Field names and the words of Upgrade and Connection are case-insensitive; a client ignores other fields.",
     level,
     plan: echo,
@@ -255,7 +255,7 @@ const bombs: readonly ClientCase[] = [
   caseOf({
     id: "7692/8/bomb",
     group: "stress",
-    title: "Send 16 MiB of one letter, compressed to 16 KiB",
+    title: "Send 16 MiB of one letter, compressed to 16 KiB; expect its echo, or 1009",
     rule: "A client limits what it inflates: it accepts the message, or refuses it with 1009.",
     needs: ["deflate"],
     plan: () =>

@@ -135,7 +135,7 @@ function commandLines(url: string, path: string): string[] {
   const command = `deno task -q client --transport wire ${isCompressed ? "--deflate " : ""}${quoted(target)}`;
   return [
     `<p>The URL for your client:</p><pre>${text(target)}</pre>`,
-    `<p>What wsproof's client says about it:</p><pre>${text(command)}</pre>`,
+    `<p>The command for wsproof's client:</p><pre>${text(command)}</pre>`,
   ];
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { DEFAULT_COLUMNS, wrap } from "../client/wrap.ts";
 import { byteLengthOf, quote } from "../protocol/message.ts";
 import { DEFLATE_HANDSHAKE_STEPS, DEFLATE_STEPS } from "./deflate_steps.ts";
 import { END_STEPS } from "./end_steps.ts";
@@ -171,7 +172,7 @@ function readText(step: LabStep, segments: readonly string[], at: number): strin
 }
 
 /**
- * Describes every step, for a person.
+ * Describes every step, for a person at a terminal of 80 columns; only a long example is wider.
  *
  * @param url The `ws:` URL of the lab, with which the examples begin.
  * @returns The lines.
@@ -189,10 +190,10 @@ export function describeSteps(url: string): string {
   const groups = GROUPS.flatMap((group) => [
     "",
     GROUP_TITLES[group],
-    ...LAB_STEPS[group].flatMap((step) => [
-      `  ${usageOf(step).padEnd(USAGE_COLUMNS)} ${step.help}`,
-      `  ${"".padEnd(USAGE_COLUMNS)} ${base}${step.example}`,
-    ]),
+    ...LAB_STEPS[group].flatMap((step) => {
+      const right = [...wrap(step.help, { first: DEFAULT_COLUMNS - USAGE_COLUMNS - 3 }), `${base}${step.example}`];
+      return right.map((text, index) => `  ${(index === 0 ? usageOf(step) : "").padEnd(USAGE_COLUMNS)} ${text}`);
+    }),
   ]);
   return [...INTRODUCTION, ...groups].join("\n");
 }
@@ -204,9 +205,10 @@ const USAGE_COLUMNS = 29;
 const INTRODUCTION = [
   "wsproof's lab: a WebSocket peer that misbehaves on request.",
   "",
-  "The path of the URL says what it does, step by step from left to right. A step that",
-  "shapes messages holds for all messages sent after it. After the last step the lab echoes",
-  "every message and answers the close frame. A connection ends 60 seconds after its request.",
+  "The path of the URL says what the lab does, step by step from left to right. A",
+  "step that shapes messages holds for all messages sent after it. After the last",
+  "step the lab echoes every message and answers the close frame. A connection ends",
+  "60 seconds after its request.",
 ];
 
 /**

@@ -5,6 +5,7 @@ import { CASES } from "../../lib/check/cases/mod.ts";
 import { conclude, formatCheck, hintOf } from "../../lib/check/report.ts";
 import type { CaseResult } from "../../lib/check/run_case.ts";
 import { runCases } from "../../lib/check/runner.ts";
+import { serveLab } from "../../lib/lab/mod.ts";
 import { type Fault, serveMutant } from "../support/mutant_server.ts";
 
 async function resultsOf(fault: Fault, ids: readonly string[], caseTimeoutMs = 20_000): Promise<CaseResult[]> {
@@ -65,8 +66,8 @@ for (
     [
       "greets",
       "Server answered with text of 2 bytes instead of 5",
-      "Server sent a message too many, of 2 bytes",
-      /--no-echo; the server speaks without being asked: if it greets use --skip 1$/,
+      "Server sent an extra message of 2 bytes",
+      /--no-echo; the server sends unasked messages: if they are a greeting, use --skip 1$/,
     ],
   ] as const
 ) {
@@ -78,3 +79,15 @@ for (
     assertEquals(verdict.slice(1, -1).map((line) => line.trim()), hintOf(report) === "" ? [] : [hintOf(report)]);
   });
 }
+
+Deno.test("hintOf() names --skip 1, when the judge has seen a server that greets", async () => {
+  const lab = await serveLab({ port: 0 });
+  const cases = CASES.filter(({ id }) => ["6455/5.4/restart", "6455/5.4/stray-empty"].includes(id));
+  const target = { url: new URL(`${lab.url}greet/welcome`), caseTimeoutMs: 20_000, echoes: true };
+  const results = await runCases(cases, target, { jobs: 1 });
+  await lab.shutdown();
+  assertEquals(
+    hintOf({ results, failed: results.filter(({ grade }) => grade === "fail") }),
+    "the server sends unasked messages: if they are a greeting, use --skip 1",
+  );
+});

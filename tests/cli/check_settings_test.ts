@@ -97,6 +97,21 @@ Deno.test("checkHelp() fits 80 columns, and lists every option", () => {
   for (const { name } of CHECK_OPTIONS) assert(help.includes(`--${name}`), name);
 });
 
+Deno.test("checkHelp() names no proxy that only the built-in WebSocket goes through", () => {
+  const help = checkHelp();
+  assert(help.includes("HTTP proxy") && !help.includes("SOCKS"), help);
+});
+
+Deno.test("checkHelp() lists the exit codes that check can have", () => {
+  const [, codes = ""] = checkHelp().split("Exit codes: ");
+  // The server broke off the first handshake: 7.
+  for (
+    const verdict of ["proven", "usage", "no-connection", "handshake-refused", "connection-lost", "not-conformant"]
+  ) {
+    assert(codes.includes(verdict), verdict);
+  }
+});
+
 Deno.test("the cases have unique names, and each number of Autobahn once", () => {
   const ids = CASES.map(({ id }) => id);
   assertEquals(ids.filter((id, index) => ids.indexOf(id) !== index), []);

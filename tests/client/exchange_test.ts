@@ -2,6 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { exchange } from "../../lib/client/exchange.ts";
+import { within } from "../../lib/net/deadline.ts";
 import type { Message } from "../../lib/protocol/message.ts";
 import { serveEcho } from "../../lib/server/serve.ts";
 import { BINARY, CLOSE, rawPeer, type RawSocket, TEXT } from "../support/raw_peer.ts";
@@ -144,3 +145,25 @@ for (const transport of ["builtin", "wire"] as const) {
     assertEquals([report.verdict, report.sent.messages], ["usage", 0]);
   });
 }
+
+Deno.test("exchange() does not suggest --reply-none, when a run without replies loses its connection to a close with 1000", async () => {
+  const closed = Promise.withResolvers<void>();
+  await using peer = rawPeer(async (socket) => {
+    await socket.upgrade();
+    await socket.readFrame();
+    await socket.closeFrame(1000);
+    await socket.readFrame();
+    closed.resolve();
+  });
+  async function* messages() {
+    yield "one";
+    await within(closed.promise, "answer to the close frame", { timeoutMs: 60_000 });
+    yield "two";
+  }
+  const report = await exchange(peer.url, {
+    transport: "wire",
+    messages: messages(),
+    expectation: { type: "none" },
+  });
+  assertEquals([report.verdict, report.hint], ["connection-lost", ""]);
+});

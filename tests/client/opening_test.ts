@@ -86,14 +86,14 @@ Deno.test("hintForOpening() names the path of a 404, and the Origin of a 403", (
   );
 });
 
-Deno.test("hintForOpening() says what builtin asks a unix socket for, and does not suggest wss:// there", () => {
+Deno.test("hintForOpening() says what builtin asks a Unix socket for, and does not suggest wss:// there", () => {
   const attempt = { transport: "builtin", proxy: null, isUnix: true } as const;
   for (const failure of ["connection-lost", "handshake-refused"] as const) {
     const error = new OpenError(failure, "no", failure === "connection-lost" ? {} : { status: 404 });
     const hint = hintForOpening(error, attempt);
     assertStringIncludes(
       hint,
-      "asks a unix socket for an absolute URL, which not every server takes: --transport wire",
+      "asks a Unix socket for an absolute URL, which not every server takes: --transport wire",
     );
     assertEquals(hint.includes("wss://"), false);
     assertEquals(hintForOpening(error, { ...attempt, transport: "wire" }).includes("absolute"), false);

@@ -68,6 +68,9 @@ Deno.test("docs/check.md shows each field of the report of check, in their order
   await server.shutdown();
   assertEquals(Object.keys(example), Object.keys(report));
   assertEquals(Object.keys(example.cases[0]), Object.keys(report.cases[0]));
+  for (const name of ["id", "autobahn", "section", "rule", "title", "level"]) {
+    assertEquals(example.cases[0][name], report.cases[0][name]);
+  }
   assertEquals(shapeOf(example.counts), shapeOf(report.counts));
 });
 

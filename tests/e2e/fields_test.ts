@@ -112,7 +112,7 @@ testBoth("client shows no token of a subprotocol", async (transport) => {
   assertEquals(`${selected.stdout}${refused.stdout}${refused.stderr}`.includes("c2VjcmV0"), false);
 });
 
-Deno.test("client says that builtin had read a message over the limit into memory", async () => {
+Deno.test("client says that builtin reads a message over the limit into memory", async () => {
   for (const transport of ["builtin", "wire"]) {
     await using peer = rawPeer(async (socket) => {
       await socket.upgrade();

@@ -97,7 +97,7 @@ Deno.test("routeTo() is direct, when the option says none", () => {
   assertEquals(routeTo(new URL("ws://a.test/"), { proxy: "none" }, "wire").proxy, undefined);
 });
 
-Deno.test("routeTo() refuses TLS over a unix socket, which the runtime would leave out", () => {
+Deno.test("routeTo() refuses TLS over a Unix socket, which the runtime would leave out", () => {
   const url = new URL("wss://me:secret@a.test/");
   for (const transport of ["builtin", "wire"] as const) {
     assertThrows(

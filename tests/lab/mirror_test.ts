@@ -238,7 +238,7 @@ Deno.test("Player keeps 131,072 frames, and ends the connection of a peer that s
   assertEquals([isClosed, player.seen().frames.length], [true, 131_072]);
 });
 
-Deno.test("maskProblem() finds nothing in random keys, and finds keys that appear three times or more", () => {
+Deno.test("maskProblem() finds nothing in random keys, and reports three or more repeated ones", () => {
   const random = [...crypto.getRandomValues(new Uint32Array(32))];
   assertEquals(maskProblem(random, random), undefined);
   assertEquals(maskProblem(random, [...random, ...random.slice(0, 2)]), undefined);

@@ -76,6 +76,7 @@ Deno.test("lab lists every step with an example that is a path, as text", async 
     assertStringIncludes(text, `${lab.url.slice(0, -1)}${step.example}\n`);
     assertEquals(parseLabPath(step.example).some((planned) => planned.step === step), true, step.example);
   }
+  assertEquals(text.split("\n").filter((line) => line.length > 80 && !line.includes("ws://")), []);
 });
 
 Deno.test("lab lists every step as JSON on request, also with 404", async () => {

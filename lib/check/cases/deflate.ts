@@ -370,7 +370,7 @@ const declined: readonly Case[] = ([
     id: `7692/7.1/declines-${word}`,
     group: "deflate",
     title: `Offer "${offer}"; expect no compression`,
-    rule: "A server declines an offer with unknown or repeated parameters, or with values out of range.",
+    rule: "A server declines an offer with unknown or repeated parameters, or with invalid values.",
     holds: "server",
     plan: () =>
       plan([], [], NORMAL, {
