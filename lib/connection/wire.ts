@@ -139,7 +139,8 @@ class WireConnection implements Connection {
     this.#codec = deflate && new MessageDeflate({ own: deflate.client, peer: deflate.server, maxMessageBytes });
     this.closed = this.#end.promise;
     this.#tcp = tcp;
-    this.#options = options;
+    // A copy, as the caller may change the object.
+    this.#options = { ...options };
     this.#writer = new FrameWriter(tcp, {
       onFrame: (header, payload) => this.#trace("out", header, payload),
       onBroken: () => this.#onBroken(),

@@ -64,6 +64,21 @@ Deno.test("send() masks each frame with another key, and cuts at fragmentBytes",
   ]);
 });
 
+Deno.test("send() keeps to the options of the opening, when their object changes later", async () => {
+  const options = { fragmentBytes: 4 };
+  const first = Promise.withResolvers<string>();
+  await connected(async (socket) => {
+    first.resolve(new TextDecoder().decode((await socket.readFrame()).payload));
+    await socket.readFrame();
+    await socket.answerClose();
+  }, async (connection) => {
+    options.fragmentBytes = 1;
+    await connection.send("Hello", WAIT);
+    await connection.close(WAIT);
+  }, options);
+  assertEquals(await first.promise, "Hell");
+});
+
 Deno.test("receive() joins fragments around pings, and answers the pings at once", async () => {
   const pong = Promise.withResolvers<Uint8Array>();
   await connected(async (socket) => {
