@@ -14,9 +14,10 @@ const BYTES_OF_WORK = 512;
 export const MAX_PERIOD_WORK = 8192;
 
 /**
- * Work of a short period, while others queue beside light connections: 2,048 frames, or 1 MiB; about a millisecond. Beside 1,000
- * heavy connections, 1,200 (bombs) to 2,100 frames of work precede a light one's (p99), instead of 5,700 to 7,600. Always short
- * periods would cost heavy connections up to a tenth of their throughput, as each ask takes 200 microseconds.
+ * Work of a short period, while others queue beside light connections: 2,048 frames, or 1 MiB; about a millisecond.
+ * Beside 1,000 heavy connections, 1,200 (bombs) to 2,100 frames of work precede a light one's (p99), instead of 5,700
+ * to 7,600. Always short periods would cost heavy connections up to a fifth of their throughput, as each ask takes 200
+ * microseconds.
  */
 export const SHORT_PERIOD_WORK = 2048;
 
@@ -24,8 +25,9 @@ export const SHORT_PERIOD_WORK = 2048;
 const SHORT_PERIODS = 64;
 
 /**
- * Light connections may use this many times a period before they queue: 2. With 1 they would share the periods of heavy ones: beside
- * 1,000 of these, light connections would get 0.6 times as much done, and 25,000 frames of work would precede a new one's, not 5,000.
+ * Light connections may use this many times a period before they queue: 2. With 1 they would share the periods of heavy
+ * ones: beside 1,000 of these, light connections would get 0.6 times as much done, and 25,000 frames of work would
+ * precede a new one's, not 6,100.
  */
 const LIGHT_SHARE = 2;
 
@@ -94,8 +96,8 @@ export class Pace implements Demand {
 }
 
 /**
- * The runtime completes at most this many reads, or writes, in one turn of its event loop: 128. The others have to wait until the
- * runtime has asked the system again, and then come after connections with new bytes.
+ * The runtime completes at most this many reads, or writes, in one turn of its event loop: 128. The others have to wait
+ * until the runtime has asked the system again, and then come after connections with new bytes.
  */
 const TURN_COMPLETIONS = 128;
 
@@ -121,8 +123,8 @@ export function workOfBytes(bytes: number): number {
 }
 
 /**
- * Yields until the runtime has asked the system for events: due timers, signals, bytes, new connections. A busy runtime asks only
- * once in 61 turns of its event loop, so one `setImmediate` is not enough. Takes about 200 microseconds.
+ * Yields until the runtime has asked the system for events: due timers, signals, bytes, new connections. A busy runtime
+ * asks only once in 61 turns of its event loop, so one `setImmediate` is not enough. Takes about 200 microseconds.
  *
  * @example
  * ```ts
@@ -154,19 +156,20 @@ interface Waiting {
 }
 
 /**
- * Turns for the reads of a server: a read of bytes that are already there completes at once, so the loop of one busy connection
- * would starve timers, new connections and all other peers. Each connection waits for two things:
+ * Turns for the reads of a server: a read of bytes that are already there completes at once, so the loop of one busy
+ * connection would starve timers, new connections and all other peers. Each connection waits for two things:
  *
- * - **A turn** before work. All connections together do a bounded amount of work in a period, which ends when the runtime has asked
- *   the system for events; otherwise 1,000 connections whose first bytes inflate to 128 KiB each would run in a row. Once the period
- *   is spent, connections queue for the next one: every second turn is a new connection's, and of the others light ones come first.
- *   In one queue, a new one would wait for 1,000 heavy ones; behind 500 light ones that fill each period, for ever. Light ones may
- *   use twice a period. Periods are short while new or heavy connections queue beside light ones.
- * - **A round** after answers, with more than 64 connections. A served connection waits for all others with pending bytes. The
- *   runtime alone is not fair: of 500 busy connections it serves 128, and then the same 128 again if their next messages have
- *   arrived. A round therefore lasts until the runtime has asked the system and no connection is left. The most served of 500
- *   connections then gets 1.02 to 1.1 times as much as the least, instead of 4 to 27 times, and the p99 is 2 times the median
- *   instead of 50 (20 B and 1 KiB).
+ * - **A turn** before work. All connections together do a bounded amount of work in a period, which ends when the
+ *   runtime has asked the system for events; otherwise 1,000 connections whose first bytes inflate to 128 KiB each
+ *   would run in a row. Once the period is spent, connections queue for the next one: every second turn is a new
+ *   connection's, and of the others light ones come first. In one queue, a new one would wait for 1,000 heavy ones;
+ *   behind 500 light ones that fill each period, for ever. Light ones may use twice a period. Periods are short while
+ *   new or heavy connections queue beside light ones.
+ * - **A round** after answers, with more than 64 connections. A served connection waits for all others with pending
+ *   bytes. The runtime alone is not fair: of 500 busy connections it serves 128, and then the same 128 again if their
+ *   next messages have arrived. A round therefore lasts until the runtime has asked the system and no connection is
+ *   left. The most served of 500 connections then gets 1.02 to 1.1 times as much as the least, instead of 4 to 27
+ *   times, and the p99 is 2 times the median instead of 50 (20 B and 1 KiB).
  *
  * @example
  * ```ts
@@ -221,7 +224,8 @@ export class Turns {
   }
 
   /**
-   * Queues for work, if the period is spent, or others queue. Light connections pass others, and may spend twice a period.
+   * Queues for work, if the period is spent, or others queue. Light connections pass others, and may spend twice a
+   * period.
    *
    * @param demand The usual and the expected work of the connection. {@linkcode Turns.spend} counts the work done.
    * @param isAgain Whether the connection has had a turn for this work. If so, it queues only if the period is spent.
