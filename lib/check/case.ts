@@ -38,6 +38,9 @@ export const PROFILES = ["quick", "standard", "full"] as const;
 /** The name of a profile. */
 export type Profile = typeof PROFILES[number];
 
+/** The beginning of the reason for a message that answers nothing. */
+export const EXTRA_MESSAGE = "sent an extra message";
+
 /**
  * Grades, from good to bad. `not-strict`: the peer kept the rule, but not as recommended. `unclean`: the peer kept the
  * rule, but ended the connection wrongly.

@@ -7,6 +7,7 @@
 import {
   type Case,
   type Ending,
+  EXTRA_MESSAGE,
   type HandshakeAnswer,
   type Judgement,
   noAnswer,
@@ -32,9 +33,6 @@ export interface Rules {
   /** Number of unsolicited messages at the start. */
   readonly skip?: number | undefined;
 }
-
-/** The beginning of the reason for a message that answers nothing. */
-export const EXTRA_MESSAGE = "sent an extra message";
 
 const PASS: Judgement = { grade: "pass", reason: "" };
 

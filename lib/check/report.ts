@@ -5,8 +5,7 @@
  */
 
 import { type BaselineComparison, compareBaseline } from "./baseline.ts";
-import { type Case, type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
-import { EXTRA_MESSAGE } from "./judge.ts";
+import { type Case, EXTRA_MESSAGE, type Grade, GRADES, type Group, GROUPS, type Profile, sectionOf } from "./case.ts";
 import type { CaseResult } from "./run_case.ts";
 import { formatFrame } from "../client/trace.ts";
 import { printable } from "../client/report.ts";
