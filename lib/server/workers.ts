@@ -208,8 +208,6 @@ class Workers {
       const stopped = within(member.stopped.promise, "end of a worker", { timeoutMs: timeoutMs + LAST_WORDS_MS });
       return await stopped.catch(() => this.#limits.connectionsOf(member.index));
     }));
-    // Those of a worker that hangs.
-    for (const member of this.#members.values()) this.#tellLost(member);
     this.end();
     return unanswered.reduce((sum, peers) => sum + peers, 0);
   }
